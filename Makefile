@@ -1,0 +1,60 @@
+# `make run` and `make test` prepare everything they need; no other command comes before either.
+
+PY := .venv/bin/python
+COV_FAIL_UNDER ?= 85
+# Tests run side by side, one file to a worker, so that a file's peers and ports are its own.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+COVER := --cov --cov-append --cov-report=
+
+.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign lock clean
+.NOTPARALLEL:
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what is missing and build the web assets; quick when nothing has changed
+	@.ci/setup
+
+run: setup ## start the appliance: console on http://localhost:8080, DICOM on 11112
+	@exec .venv/bin/appliance run
+
+demo: setup ## show the main job in one terminal, on synthetic images
+	@exec $(PY) -m tests.demo
+
+test: setup lint web-test ## every linter, type check, import contract and test, with coverage enforced
+	@rm -rf .cache/coverage && mkdir -p .cache/coverage
+	@$(MAKE) --no-print-directory fast slow COVERAGE=1
+	@$(MAKE) --no-print-directory coverage
+
+lint: setup ## style, types and import contracts
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports --no-cache
+
+fast: setup ## the tests that take seconds
+	$(PYTEST) $(if $(COVERAGE),$(COVER)) -m "not slow"
+
+slow: setup ## the tests that start whole processes, break things on purpose, or drive a browser
+	$(PYTEST) $(if $(COVERAGE),$(COVER)) -m slow
+
+coverage:
+	@$(PY) -m coverage combine --append --quiet 2>/dev/null || true
+	$(PY) -m coverage report --fail-under=$(COV_FAIL_UNDER)
+
+web-test: setup
+	@if [ -f web-ui/package.json ]; then .ci/setup web-test; fi
+
+bench: setup ## measure against Orthanc and storescp; prints the table of the README
+	@exec $(PY) -m tests.bench $(ARGS)
+
+campaign: setup ## the long fault campaigns: make campaign ARGS="--kills 10000"
+	@exec $(PY) -m tests.campaigns $(ARGS)
+
+lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions
+	@.ci/setup lock
+
+clean: ## remove everything that setup and the tests made, but not the data in var/
+	rm -rf .venv .cache .hypothesis web-ui/node_modules appliance/web/static/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
