@@ -32,6 +32,7 @@ lint: setup ## style, types and import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run; fi
 
 fast: setup ## the tests that take seconds
 	$(PYTEST) $(if $(COVERAGE),$(COVER)) -m "not slow"
@@ -43,8 +44,8 @@ coverage:
 	@$(PY) -m coverage combine --append --quiet 2>/dev/null || true
 	$(PY) -m coverage report --fail-under=$(COV_FAIL_UNDER)
 
-web-test: setup
-	@if [ -f web-ui/package.json ]; then .ci/setup web-test; fi
+web-test: setup ## types and tests of the TypeScript
+	@.ci/setup web-test
 
 bench: setup ## measure against Orthanc and storescp; prints the table of the README
 	@exec $(PY) -m tests.bench $(ARGS)
