@@ -1,0 +1,1 @@
+"""What this box knows: every table, transaction and query. Nobody else writes SQL."""
