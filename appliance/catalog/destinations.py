@@ -1,0 +1,151 @@
+"""The remote places that instances are owed to, and the circuit breaker of each. The only writer of their table.
+
+A removed destination keeps its row, since deliveries and receipts name it; its name is freed for another. Its secret
+is erased. A secret is in the table in clear, inside the sealed catalog, and leaves it only through `secret`-bearing
+`DestinationSettings`, which hide it from `repr`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from appliance.catalog import deliveries
+from appliance.catalog.database import Reading, Transaction
+from appliance.catalog.schema import destinations as table
+from appliance.catalog.schema import rules
+from appliance.errors import Refused, Unknown
+from appliance.model import DestinationId, DestinationSettings
+from appliance.replication.delivery import Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationHealth:
+    """How a destination does: its breaker, and when an object last arrived there."""
+
+    id: DestinationId
+    name: str
+    paused: bool
+    breaker: Breaker
+    last_success_utc: datetime | None
+
+
+def destinations(conn: Reading, include_removed: bool = False) -> list[DestinationSettings]:
+    """The destinations by name."""
+    query = select(table).order_by(table.c.name)
+    if not include_removed:
+        query = query.where(table.c.removed.is_(False))
+    return [_settings(row) for row in conn.execute(query)]
+
+
+def destination(conn: Reading, name: str) -> DestinationSettings | None:
+    """The destination of that name, if there is one that is not removed."""
+    row = conn.execute(select(table).where(table.c.name == name, table.c.removed.is_(False))).one_or_none()
+    return None if row is None else _settings(row)
+
+
+def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
+    """Record a new destination. Raises `Refused` if its name is taken."""
+    if destination(tx, settings.name) is not None:
+        raise Refused(f"there is a destination named {settings.name} already", hint="choose another name")
+    done = tx.execute(
+        insert(table).values(
+            name=settings.name,
+            kind=settings.kind,
+            takes=settings.takes,
+            options=dict(settings.options),
+            secret=settings.secret,
+            paused=settings.paused,
+        )
+    )
+    assert done.inserted_primary_key is not None
+    return DestinationId(done.inserted_primary_key[0])
+
+
+def remove(tx: Transaction, name: str, now: datetime) -> int:
+    """Take a destination away with its rules; what it is still owed is cancelled. How many obligations that were."""
+    found = _known(tx, name)
+    tx.execute(rules.delete().where(rules.c.destination == found.id))
+    tx.execute(
+        update(table)
+        .where(table.c.id == found.id)
+        .values(removed=True, secret="", name=f"{name} (removed {int(found.id)})")
+    )
+    return deliveries.cancel_all(tx, found.id, now)
+
+
+def pause(tx: Transaction, name: str) -> None:
+    """Send nothing there until `resume`; what is owed waits."""
+    tx.execute(update(table).where(table.c.id == _known(tx, name).id).values(paused=True))
+
+
+def resume(tx: Transaction, name: str) -> None:
+    """Send there again, at once."""
+    tx.execute(
+        update(table)
+        .where(table.c.id == _known(tx, name).id)
+        .values(paused=False, breaker_failures=0, breaker_open_until_utc=None, breaker_reason="")
+    )
+
+
+def health(conn: Reading) -> list[DestinationHealth]:
+    """How each destination that is not removed does, by name."""
+    rows = conn.execute(select(table).where(table.c.removed.is_(False)).order_by(table.c.name))
+    return [
+        DestinationHealth(DestinationId(row.id), row.name, row.paused, _breaker(row), row.last_success_utc)
+        for row in rows
+    ]
+
+
+def breaker(conn: Reading, destination_id: DestinationId) -> Breaker:
+    """The circuit breaker of a destination. Raises `Unknown`."""
+    row = conn.execute(select(table).where(table.c.id == destination_id)).one_or_none()
+    if row is None:
+        raise Unknown(f"there is no destination {destination_id}")
+    return _breaker(row)
+
+
+def set_breaker(tx: Transaction, destination_id: DestinationId, state: Breaker) -> None:
+    """Record the circuit breaker of a destination."""
+    tx.execute(
+        update(table)
+        .where(table.c.id == destination_id)
+        .values(
+            breaker_failures=state.failures,
+            breaker_open_until_utc=state.open_until_utc,
+            breaker_reason=state.reason,
+        )
+    )
+
+
+def succeeded(tx: Transaction, destination_id: DestinationId, now: datetime) -> None:
+    """Record that an object has arrived there."""
+    tx.execute(update(table).where(table.c.id == destination_id).values(last_success_utc=now))
+
+
+def _known(conn: Reading, name: str) -> DestinationSettings:
+    found = destination(conn, name)
+    if found is None:
+        raise Unknown(
+            f"there is no destination named {name}", hint="list the destinations to see their names"
+        )
+    return found
+
+
+def _settings(row: Row[*tuple[Any, ...]]) -> DestinationSettings:
+    return DestinationSettings(
+        name=row.name,
+        kind=row.kind,
+        takes=row.takes,
+        options=row.options,
+        secret=row.secret,
+        paused=row.paused,
+        id=DestinationId(row.id),
+    )
+
+
+def _breaker(row: Row[*tuple[Any, ...]]) -> Breaker:
+    return Breaker(row.breaker_failures, row.breaker_open_until_utc, row.breaker_reason)
