@@ -1,0 +1,271 @@
+"""Sealed objects on this box: one file each, ``objects/ab/<object id>.sealed``, ciphertext only.
+
+Owns the ``objects`` folder. An object is written under ``objects/.part/`` and gets its name only when it is whole and
+synced (`ObjectWriter.keep`); or, when its ciphertext is already durable in an intake log, is copied out of there in
+batches that share one sync (`ObjectStore.adopt`). A part file is locked while it is being written, so a part that
+can be locked belongs to nobody and is removed.
+
+The names are drawn at random (`appliance.model.ObjectId`): a peer's UID never becomes a path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from appliance.errors import Corrupt, Unknown
+from appliance.model import ObjectId
+from appliance.store import envelope
+from appliance.store.disk import Buffer, Disk, disk_error
+
+SUFFIX = ".sealed"
+
+
+def new_object_id() -> ObjectId:
+    """A name that no other object has: 128 random bits."""
+    return ObjectId(secrets.token_hex(16))
+
+
+class ObjectStore:
+    """The folder of sealed objects below `root`."""
+
+    def __init__(self, root: Path, *, disk: Disk | None = None) -> None:
+        self.root = root
+        self.disk = disk or Disk()
+        self.parts = root / ".part"
+        self.parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders = {each.name for each in root.iterdir()}
+        missing = [name for name in (f"{number:02x}" for number in range(256)) if name not in folders]
+        for name in missing:
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+        if missing:
+            self.disk.sync_directory(root)
+
+    def path(self, object_id: ObjectId) -> Path:
+        """Where the object is, or would be."""
+        return self.root / object_id[:2] / f"{object_id}{SUFFIX}"
+
+    def create(self, object_id: ObjectId) -> ObjectWriter:
+        """Begin an object; `OutOfResources` or `Transient` if the disk will not have it."""
+        path = self.parts / object_id
+        try:
+            return ObjectWriter(self, object_id, path, self.disk.create(path))
+        except OSError as error:
+            raise disk_error(error, "beginning an object") from error
+
+    def open(self, object_id: ObjectId, key: bytes) -> SealedReader:
+        """The plaintext of an object, decrypted as it is read; `Unknown` if it is not on this box."""
+        return _open(self.path(object_id), object_id, key)
+
+    def adopt(self, log: int, slots: Iterable[tuple[ObjectId, int, int]]) -> None:
+        """Copy ciphertexts (object id, offset, length) out of the intake log open at `log`, durable on return.
+
+        May be repeated after a crash at any point: the log still holds every byte, so a half copy is overwritten.
+        """
+        try:
+            anchor: int | None = None
+            for object_id, offset, length in slots:
+                target = self.disk.overwrite(self.path(object_id))
+                try:
+                    self.disk.copy(log, offset, length, target)
+                finally:
+                    if anchor is None:
+                        anchor = target
+                    else:
+                        os.close(target)
+            if anchor is not None:
+                try:
+                    self.disk.sync_filesystem(anchor)
+                finally:
+                    os.close(anchor)
+        except OSError as error:
+            raise disk_error(error, "settling objects") from error
+
+    def remove(self, object_id: ObjectId) -> None:
+        """Remove the ciphertext from this box, if it is there."""
+        try:
+            self.disk.remove(self.path(object_id))
+        except OSError as error:
+            raise disk_error(error, "removing an object") from error
+
+    def ids(self) -> Iterator[ObjectId]:
+        """Every object on this box, in no order."""
+        for folder in self.root.iterdir():
+            if folder.is_dir() and len(folder.name) == 2:
+                for file in folder.iterdir():
+                    if file.suffix == SUFFIX:
+                        yield ObjectId(file.stem)
+
+    def remove_abandoned_parts(self) -> int:
+        """Remove the part files that nobody is writing any more; how many there were."""
+        removed = 0
+        for path in self.parts.iterdir():
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+                removed += 1
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)
+        return removed
+
+
+class ObjectWriter:
+    """One object being written. Exactly one of `keep` and `abandon` ends it; `abandon` may be called again."""
+
+    def __init__(self, store: ObjectStore, object_id: ObjectId, part: Path, descriptor: int) -> None:
+        self.object_id = object_id
+        self.sealed_bytes = 0
+        self._store = store
+        self._part = part
+        self._descriptor = descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def write(self, buffers: list[Buffer]) -> None:
+        """Append ciphertext."""
+        try:
+            self._store.disk.write(self._descriptor, buffers)
+        except OSError as error:
+            raise disk_error(error, "writing an object") from error
+        self.sealed_bytes += sum(len(each) for each in buffers)
+
+    def keep(self) -> None:
+        """Make the object durable under its name."""
+        disk = self._store.disk
+        try:
+            disk.sync(self._descriptor)
+            final = self._store.path(self.object_id)
+            disk.rename(self._part, final)
+            self._part = final
+            disk.sync_directory(final.parent)
+        except OSError as error:
+            raise disk_error(error, "keeping an object") from error
+        self._close()
+
+    def open_part(self, key: bytes) -> SealedReader:
+        """Read back what has been written, before it is kept."""
+        return _open(self._part, self.object_id, key)
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Does not raise: what cannot be removed now is swept as an abandoned part."""
+        if self._descriptor >= 0:
+            try:
+                self._store.disk.remove(self._part)
+            except OSError:
+                pass  # the sweep acts on it: the lock goes with the descriptor
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _open(path: Path, object_id: ObjectId, key: bytes) -> SealedReader:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Unknown("the image is not on this box", hint="recall it from a replica") from error
+    except OSError as error:
+        raise disk_error(error, "opening an object") from error
+    return SealedReader(descriptor, object_id, key)
+
+
+class SealedReader(io.RawIOBase):
+    """The plaintext of a sealed object as a read-only, seekable binary file; holds one segment (1 MiB) at a time.
+
+    Raises `Corrupt` on the first read that meets an altered, truncated, reordered or foreign segment.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        object_id: ObjectId,
+        key: bytes,
+        *,
+        base: int = 0,
+        sealed_bytes: int | None = None,
+    ) -> None:
+        """Read the ciphertext of `sealed_bytes` (default: to the end) at `base` of `descriptor`, which it owns."""
+        super().__init__()
+        self._descriptor = descriptor
+        self._base = base
+        self._position = 0
+        self._start = 0
+        self._plain = b""
+        try:
+            self._sealed_bytes = os.fstat(descriptor).st_size - base if sealed_bytes is None else sealed_bytes
+            if self._sealed_bytes < envelope.HEADER_BYTES + envelope.TAG_BYTES:
+                raise Corrupt("a sealed object is shorter than its header")
+            header = self._read_sealed(0, envelope.HEADER_BYTES)
+            self._opener = envelope.Opener(key, object_id.encode("ascii"), header)
+            self.size = envelope.plain_size(self._sealed_bytes)
+        except BaseException:
+            self.close()
+            raise
+        self._segments = envelope.segment_count(self._sealed_bytes)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative position")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        wanted = min(len(view), max(self.size - self._position, 0))
+        if not wanted:
+            return 0
+        if not self._start <= self._position < self._start + len(self._plain):
+            self._load(envelope.segments_for(self._position, 1, self._sealed_bytes)[0])
+        at = self._position - self._start
+        piece = self._plain[at : at + wanted]
+        view[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def verify(self) -> None:
+        """Open every segment; `Corrupt` if any does not."""
+        for index in range(self._segments):
+            self._load(index)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+    def _load(self, index: int) -> None:
+        offset, length = envelope.segment_span(index, self._sealed_bytes)
+        sealed = self._read_sealed(offset, length)
+        self._plain = self._opener.open_segment(index, sealed, last=index == self._segments - 1)
+        self._start = envelope.plaintext_offset(index)
+
+    def _read_sealed(self, offset: int, length: int) -> bytes:
+        try:
+            data = os.pread(self._descriptor, length, self._base + offset)
+            while len(data) < length:
+                more = os.pread(self._descriptor, length - len(data), self._base + offset + len(data))
+                if not more:
+                    raise Corrupt("a sealed object was cut short")
+                data += more
+        except OSError as error:
+            raise disk_error(error, "reading an object") from error
+        return data
