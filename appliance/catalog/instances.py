@@ -1,0 +1,263 @@
+"""Instances, and the series, studies and patients that they bring along.
+
+`record_many` is the hot one: a batch of received instances becomes rows with a handful of statements, of which only
+the insert of the instances grows with the batch. It runs inside the caller's transaction, together with what the
+instances are owed and the audit of it.
+
+The patient of a study is whoever its first instance names, and is never overwritten. An instance that names somebody
+else is kept, in its study, with both flagged (`patient_conflict`): the classic cause is a wrong patient chosen at the
+machine, and only a person can tell. Two identities contradict each other when patient ID, issuer, folded name or birth
+date are given by both and differ; what one of them leaves out is no contradiction, since secondary captures and
+structured reports often omit it. Text of a study that its first instance left out is filled from later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, insert, select
+
+from appliance.catalog import study_keys
+from appliance.catalog.arrival import Arrivals
+from appliance.catalog.columns import utc_text
+from appliance.catalog.database import Transaction
+from appliance.catalog.schema import instances, series, studies
+from appliance.catalog.statement import compiled
+from appliance.model import Header, InstanceId, Intake, KeyId, ObjectId, Received, Uid
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a received instance. `study_id` is the row id that events and addresses carry."""
+
+    instance_id: InstanceId
+    study_id: int
+    version: int
+    patient_conflict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRow:
+    """An instance as recorded. Of several rows of one identity, `version` 0 came first."""
+
+    id: InstanceId
+    study_id: int
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+    sop_instance_uid: Uid
+    sop_class_uid: Uid
+    transfer_syntax_uid: Uid
+    modality: str
+    series_number: str
+    series_description: str
+    laterality: str
+    instance_number: str
+    rows: int
+    columns: int
+    number_of_frames: int
+    image_laterality: str
+    object_id: ObjectId
+    key_id: KeyId
+    size_bytes: int
+    sealed_bytes: int
+    intake: Intake
+    origin_name: str
+    origin_address: str
+    received_utc: datetime
+    version: int
+    patient_conflict: bool
+
+
+_INSTANCE_COLUMNS = (
+    "id",
+    "series",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+    "instance_number",
+    "rows",
+    "columns",
+    "number_of_frames",
+    "image_laterality",
+    "object_id",
+    "key_id",
+    "size_bytes",
+    "sealed_bytes",
+    "intake",
+    "origin_name",
+    "origin_address",
+    "received_utc",
+    "version",
+    "patient_conflict",
+    "other_patient",
+)
+_INSERT = compiled(insert(instances), *_INSTANCE_COLUMNS)
+_LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'instances'"
+_KNOWS = "SELECT 1 FROM instances WHERE sop_instance_uid = ? LIMIT 1"
+_KNOWS_OBJECT = "SELECT 1 FROM instances WHERE object_id = ?"
+
+
+def record(tx: Transaction, received: Received, *, version: int) -> Recorded:
+    """Record one instance; see `record_many`."""
+    return record_many(tx, [(received, version)])[0]
+
+
+def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[Recorded]:
+    """Record `batch`, pairs of an instance and its version (`versions` tells the next one), in order.
+
+    Their study keys are recorded too. Raises `Conflict` if an identity and version, or an object, is recorded already;
+    the transaction must then be rolled back.
+    """
+    if not batch:
+        return []
+    last = tx.exec_driver_sql(_LAST_ID).first()
+    next_id = 1 + (0 if last is None else int(last[0]))
+    arrivals = Arrivals(tx)
+    study_keys.add_many(tx, [received for received, _ in batch])
+    rows: list[tuple[Any, ...]] = []
+    recorded: list[Recorded] = []
+    for number, (received, version) in enumerate(batch, start=next_id):
+        header, stored, origin = received.header, received.stored, received.origin
+        place = arrivals.place(received, version)
+        other_patient = place.other_patient
+        rows.append(
+            (
+                number,
+                place.series_id,
+                header.sop_instance_uid,
+                header.sop_class_uid,
+                header.transfer_syntax_uid,
+                header.instance_number,
+                header.rows,
+                header.columns,
+                header.number_of_frames,
+                header.image_laterality,
+                stored.object_id,
+                stored.key_id,
+                stored.size_bytes,
+                stored.sealed_bytes,
+                origin.intake.value,
+                origin.name,
+                origin.address,
+                utc_text(received.received_utc),
+                version,
+                other_patient is not None,
+                other_patient,
+            )
+        )
+        recorded.append(Recorded(InstanceId(number), place.study_id, version, other_patient is not None))
+    tx.exec_driver_sql(_INSERT, rows)
+    arrivals.write_totals()
+    return recorded
+
+
+def knows(reading: Connection, sop_instance_uid: Uid) -> bool:
+    """Whether any instance with this UID is recorded, in whichever study. Cheap: asked of every arrival."""
+    return reading.exec_driver_sql(_KNOWS, (sop_instance_uid,)).first() is not None
+
+
+def knows_object(reading: Connection, object_id: ObjectId) -> bool:
+    """Whether a sealed object is recorded; one that is not is an orphan."""
+    return reading.exec_driver_sql(_KNOWS_OBJECT, (object_id,)).first() is not None
+
+
+def versions(reading: Connection, header: Header) -> list[InstanceRow]:
+    """What is recorded under the identity of `header` (study, series and SOP Instance UID), the first version first."""
+    return _rows(
+        reading,
+        _select()
+        .where(
+            instances.c.sop_instance_uid == header.sop_instance_uid,
+            series.c.series_instance_uid == header.series_instance_uid,
+            studies.c.study_instance_uid == header.study_instance_uid,
+        )
+        .order_by(instances.c.version),
+    )
+
+
+def instance(reading: Connection, instance_id: InstanceId) -> InstanceRow | None:
+    """One instance by its row id."""
+    found = _rows(reading, _select().where(instances.c.id == instance_id))
+    return found[0] if found else None
+
+
+def instances_of_study(reading: Connection, study_instance_uid: Uid) -> list[InstanceRow]:
+    """Every instance of a study, series by series in the order they came, each by number as far as they are numbers."""
+    found = _rows(reading, _select().where(studies.c.study_instance_uid == study_instance_uid))
+    series_order: dict[Uid, int] = {}
+    for row in sorted(found, key=lambda each: each.id):
+        series_order.setdefault(row.series_instance_uid, len(series_order))
+
+    def place(row: InstanceRow) -> tuple[int, int, int, int, InstanceId]:
+        return (
+            _number(row.series_number),
+            series_order[row.series_instance_uid],
+            _number(row.instance_number),
+            row.version,
+            row.id,
+        )
+
+    return sorted(found, key=place)
+
+
+def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:
+    """Every recorded object: its id, its key's id and its sealed size in bytes; a thousand rows in memory at a time."""
+    query = select(instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes).order_by(
+        instances.c.id
+    )
+    for row in reading.execute(query, execution_options={"yield_per": 1000}):
+        yield row[0], row[1], row[2]
+
+
+def _number(text: str) -> int:
+    """An IS value to sort by; text that is none sorts last (PS3.5 6.2)."""
+    try:
+        return int(text)
+    except ValueError:
+        return 1 << 40
+
+
+def _select() -> Select[Any]:
+    return select(
+        instances.c.id,
+        studies.c.id,
+        studies.c.study_instance_uid,
+        series.c.series_instance_uid,
+        instances.c.sop_instance_uid,
+        instances.c.sop_class_uid,
+        instances.c.transfer_syntax_uid,
+        series.c.modality,
+        series.c.series_number,
+        series.c.description,
+        series.c.laterality,
+        instances.c.instance_number,
+        instances.c.rows,
+        instances.c.columns,
+        instances.c.number_of_frames,
+        instances.c.image_laterality,
+        instances.c.object_id,
+        instances.c.key_id,
+        instances.c.size_bytes,
+        instances.c.sealed_bytes,
+        instances.c.intake,
+        instances.c.origin_name,
+        instances.c.origin_address,
+        instances.c.received_utc,
+        instances.c.version,
+        instances.c.patient_conflict,
+    ).select_from(instances.join(series).join(studies))
+
+
+def _rows(reading: Connection, query: Select[Any]) -> list[InstanceRow]:
+    found = []
+    for row in reading.execute(query):
+        values = list(row)
+        values[_INTAKE] = Intake(values[_INTAKE])
+        found.append(InstanceRow(*values))
+    return found
+
+
+_INTAKE = InstanceRow.__slots__.index("intake")

@@ -1,0 +1,34 @@
+"""Settings that the box keeps for itself: small JSON values by key. What an operator configures is `appliance.config`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from appliance.catalog.database import Transaction
+from appliance.catalog.schema import settings
+
+
+def get(reading: Connection, key: str, default: Any = None) -> Any:
+    """The value of `key`, or `default`."""
+    row = reading.execute(select(settings.c.value).where(settings.c.key == key)).first()
+    return default if row is None else row[0]
+
+
+def put(tx: Transaction, key: str, value: Any, now: datetime) -> None:
+    """Set `key` to a JSON-able `value`."""
+    statement = insert(settings).values(key=key, value=value, changed_utc=now)
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={"value": statement.excluded.value, "changed_utc": statement.excluded.changed_utc},
+        )
+    )
+
+
+def remove(tx: Transaction, key: str) -> None:
+    """Remove `key` if it is set."""
+    tx.execute(delete(settings).where(settings.c.key == key))

@@ -1,0 +1,169 @@
+"""Studies as people look for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, literal, select, update
+
+from appliance.catalog.arrival import next_change
+from appliance.catalog.database import Transaction
+from appliance.catalog.folding import folded_words
+from appliance.catalog.schema import counters, patients, series, studies
+from appliance.model import Uid
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study as recorded. `id` is for addresses; `change` grows with every change of any study."""
+
+    id: int
+    study_instance_uid: Uid
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    study_date: str
+    study_time: str
+    accession_number: str
+    description: str
+    referring_physician_name: str
+    modalities: tuple[str, ...]
+    instances: int
+    bytes: int
+    duplicates: int
+    patient_conflict: bool
+    first_received_utc: datetime
+    last_received_utc: datetime
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """A series of a study as recorded; text is as its first instance had it."""
+
+    id: int
+    series_instance_uid: Uid
+    modality: str
+    series_number: str
+    description: str
+    body_part_examined: str
+    laterality: str
+    manufacturer: str
+    manufacturer_model_name: str
+    station_name: str
+
+
+def find(
+    reading: Connection,
+    text: str = "",
+    *,
+    modality: str = "",
+    date_from: str = "",
+    date_to: str = "",
+    limit: int = 100,
+    offset: int = 0,
+) -> list[StudyRow]:
+    """Studies that match, the latest first; by study date, then time, then arrival.
+
+    Every word of `text` must occur in the patient's name or ID, the accession number or the description, without
+    regard to case and accents. `modality` must be among those of the study; dates are DA, both ends included.
+    """
+    query = _select().where(
+        *(studies.c.search_folded.contains(word, autoescape=True) for word in folded_words(text))
+    )
+    if modality:
+        query = query.where(_holds_modality(modality))
+    if date_from:
+        query = query.where(studies.c.study_date >= date_from)
+    if date_to:
+        query = query.where(studies.c.study_date <= date_to)
+    latest_first = (studies.c.study_date.desc(), studies.c.study_time.desc(), studies.c.id.desc())
+    return _rows(reading, query.order_by(*latest_first).limit(limit).offset(offset))
+
+
+def study(reading: Connection, study_instance_uid: Uid) -> StudyRow | None:
+    """One study by its UID."""
+    found = _rows(reading, _select().where(studies.c.study_instance_uid == study_instance_uid))
+    return found[0] if found else None
+
+
+def study_by_id(reading: Connection, study_id: int) -> StudyRow | None:
+    """One study by its row id."""
+    found = _rows(reading, _select().where(studies.c.id == study_id))
+    return found[0] if found else None
+
+
+def series_of_study(reading: Connection, study_instance_uid: Uid) -> list[SeriesRow]:
+    """The series of a study in the order they came."""
+    query = (
+        select(*(series.c[name] for name in SeriesRow.__slots__))
+        .select_from(series.join(studies))
+        .where(studies.c.study_instance_uid == study_instance_uid)
+        .order_by(series.c.id)
+    )
+    return [SeriesRow(*row) for row in reading.execute(query)]
+
+
+def changes_since(reading: Connection, change: int, *, limit: int = 1000) -> list[StudyRow]:
+    """Studies that changed after `change`, the oldest change first."""
+    query = _select().where(studies.c.change > change).order_by(studies.c.change, studies.c.id).limit(limit)
+    return _rows(reading, query)
+
+
+def latest_change(reading: Connection) -> int:
+    """The number of the latest change of any study; cheap enough to ask several times a second."""
+    row = reading.execute(select(counters.c.value).where(counters.c.name == "study_change")).first()
+    return 0 if row is None else int(row[0])
+
+
+def touch(tx: Transaction, study_ids: Iterable[int]) -> None:
+    """Let `changes_since` report these studies, because something of theirs changed that lies in another table."""
+    change = next_change(tx)
+    for study_id in sorted(set(study_ids)):
+        tx.execute(update(studies).where(studies.c.id == study_id).values(change=change))
+
+
+def _holds_modality(modality: str) -> ColumnElement[bool]:
+    return (literal("\\") + studies.c.modalities + "\\").contains(f"\\{modality}\\", autoescape=True)
+
+
+def _select() -> Select[Any]:
+    return select(
+        studies.c.id,
+        studies.c.study_instance_uid,
+        patients.c.patient_id,
+        patients.c.issuer,
+        patients.c.name,
+        patients.c.birth_date,
+        patients.c.sex,
+        studies.c.study_date,
+        studies.c.study_time,
+        studies.c.accession_number,
+        studies.c.description,
+        studies.c.referring_physician_name,
+        studies.c.modalities,
+        studies.c.instances,
+        studies.c.bytes,
+        studies.c.duplicates,
+        studies.c.patient_conflict,
+        studies.c.first_received_utc,
+        studies.c.last_received_utc,
+        studies.c.change,
+    ).select_from(studies.join(patients))
+
+
+def _rows(reading: Connection, query: Select[Any]) -> list[StudyRow]:
+    found = []
+    for row in reading.execute(query):
+        values = list(row)
+        values[_MODALITIES] = tuple(each for each in values[_MODALITIES].split("\\") if each)
+        found.append(StudyRow(*values))
+    return found
+
+
+_MODALITIES = StudyRow.__slots__.index("modalities")

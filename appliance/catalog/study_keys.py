@@ -1,0 +1,75 @@
+"""Study keys as recorded: wrapped by the root key, each belonging to one study for good; a study may have several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from appliance.catalog.columns import utc_text
+from appliance.catalog.database import Transaction
+from appliance.catalog.schema import study_keys
+from appliance.catalog.statement import compiled
+from appliance.model import KeyId, Received, Uid
+
+_NAMES = ("id", "study_instance_uid", "wrapped", "created_utc")
+_ADD = compiled(sqlite_insert(study_keys).on_conflict_do_nothing(), *_NAMES)
+
+
+def add(tx: Transaction, key_id: KeyId, study_instance_uid: Uid, wrapped: bytes, now: datetime) -> None:
+    """Record a key; nothing happens if it is recorded already."""
+    tx.exec_driver_sql(_ADD, (key_id, study_instance_uid, wrapped, utc_text(now)))
+
+
+def add_many(tx: Transaction, received: Iterable[Received]) -> None:
+    """Record the keys that came with `received`; those recorded already stay as they are."""
+    keys = {each.stored.key_id: each for each in received}
+    tx.exec_driver_sql(
+        _ADD,
+        [
+            (key_id, each.header.study_instance_uid, each.stored.wrapped_key, utc_text(each.received_utc))
+            for key_id, each in keys.items()
+        ],
+    )
+
+
+def wrapped(reading: Connection, key_id: KeyId) -> tuple[Uid, bytes] | None:
+    """The study that a key belongs to and the wrapped key; None if there is no such key."""
+    query = select(study_keys.c.study_instance_uid, study_keys.c.wrapped).where(study_keys.c.id == key_id)
+    row = reading.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def latest_for(reading: Connection, study_instance_uid: Uid) -> tuple[KeyId, bytes] | None:
+    """The newest key of a study and the wrapped key; None if it has none."""
+    query = (
+        select(study_keys.c.id, study_keys.c.wrapped)
+        .where(study_keys.c.study_instance_uid == study_instance_uid)
+        .order_by(study_keys.c.created_utc.desc(), study_keys.c.id)
+        .limit(1)
+    )
+    row = reading.execute(query).first()
+    return None if row is None else (row[0], row[1])
+
+
+def keys_of_study(reading: Connection, study_instance_uid: Uid) -> list[tuple[KeyId, bytes]]:
+    """Every key of a study with the wrapped key, the oldest first."""
+    query = (
+        select(study_keys.c.id, study_keys.c.wrapped)
+        .where(study_keys.c.study_instance_uid == study_instance_uid)
+        .order_by(study_keys.c.created_utc, study_keys.c.id)
+    )
+    return [(row[0], row[1]) for row in reading.execute(query)]
+
+
+def all_keys(reading: Connection) -> list[tuple[KeyId, Uid, bytes]]:
+    """Every key with its study and the wrapped key: what a rotation of the root key goes through."""
+    query = select(study_keys.c.id, study_keys.c.study_instance_uid, study_keys.c.wrapped)
+    return [(row[0], row[1], row[2]) for row in reading.execute(query)]
+
+
+def rewrap(tx: Transaction, key_id: KeyId, wrapped_anew: bytes) -> None:
+    """Replace a wrapped key by the same key under a new root key."""
+    tx.execute(update(study_keys).where(study_keys.c.id == key_id).values(wrapped=wrapped_anew))
