@@ -1,0 +1,395 @@
+"""The keys of this box: where the root key is kept, the two seals that open it, and how they are replaced.
+
+::
+
+    recovery key (on paper) ──┐
+                              ├── opens ── root key ──┬── wraps   study keys (each seals the objects of one study)
+    machine seal ─────────────┘                       ├── seals   manifests, the unconfirmed recovery key
+                                                      └── derives the keys of catalog, intake log, audit, manifest names
+
+Chose a root key that both seals wrap, rather than two ways to derive it; because either can then be replaced without
+touching what lies below. Rejected: a passphrase (the recovery key is 160 random bits, so HKDF is enough, and a slow
+derivation would add nothing but waiting).
+
+Machine seal: the systemd credential ``machine-seal`` where the unit provides one (``LoadCredentialEncrypted=``, which
+systemd binds to the TPM2), else the file ``machine.key``, which protects against nobody who holds the disk and says so.
+
+Files of the key directory (0700, each file 0600; formats in `appliance.store.root_key`)::
+
+    root.machine      slots under the machine seal: one, or two while a rotation is under way
+    root.recovery     slots under the recovery key: the current one, then the earlier one until the new is confirmed;
+                      the same bytes go to the bucket
+    machine.key       32 random bytes, if there is no credential
+    recovery.pending  the 20 bytes of the recovery key, sealed under the root key, until someone has typed it back
+
+An earlier ``root.recovery`` that someone copied still opens with the earlier paper, since the root key is the same: only
+rotating the root key itself ends that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from appliance.errors import Corrupt, OperatorNeeded, Refused
+from appliance.store.disk import Disk, disk_error
+from appliance.store.recovery import RecoveryKey
+from appliance.store.root_key import KEY_BYTES, SLOT_BYTES, RootKey, open_slots, seal_slot, split_slots
+
+__all__ = [
+    "MachineSeal",
+    "RootKey",
+    "check_recovery",
+    "create_keys",
+    "machine_seal",
+    "open_keys",
+    "open_with_recovery",
+    "recovery_confirmed",
+    "recovery_slot",
+    "restore_keys",
+    "rotate",
+    "show_recovery",
+]
+
+ROOT_MACHINE = "root.machine"
+ROOT_RECOVERY = "root.recovery"
+MACHINE_KEY = "machine.key"
+RECOVERY_PENDING = "recovery.pending"
+CREDENTIAL = "machine-seal"
+CREDENTIAL_LEAST_BYTES = 32
+
+_PENDING_CONTEXT = RECOVERY_PENDING.encode()
+_RESTORE = "put it back, or restore with the recovery key"
+
+
+def open_with_recovery(slot: bytes, key: RecoveryKey) -> RootKey:
+    """The root key in `slot` (the bytes of ``root.recovery``, here or from the bucket).
+
+    Raises `Refused` if `key` is another box's or an earlier one, `Corrupt` if the slot is damaged.
+    """
+    root = open_slots(slot, b"R", key.secret)
+    if root is None:
+        raise Refused(
+            "this is a recovery key, but not this box's",
+            hint="look for the newest printed key of this clinic",
+        )
+    return root
+
+
+# --- the machine seal ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSeal:
+    """What lets this machine open its root key without a person."""
+
+    kind: Literal["credential", "file"]
+    secret: bytes = field(repr=False)
+
+    def describe(self) -> str:
+        """In a person's words, for `status` and the wizard."""
+        if self.kind == "credential":
+            return "system credential: only this machine's systemd can open it"
+        return "development key file: anyone with root on this disk can open it"
+
+
+def machine_seal(directory: Path, environ: Mapping[str, str] = os.environ) -> MachineSeal:
+    """The seal that this machine has. Raises `OperatorNeeded` if it has none, or one that others can read."""
+    seals = _machine_seals(directory, environ)
+    if not seals:
+        raise _no_seal(directory)
+    return seals[0]
+
+
+def _no_seal(directory: Path) -> OperatorNeeded:
+    return OperatorNeeded(
+        f"there is neither the system credential {CREDENTIAL} nor {directory / MACHINE_KEY}",
+        hint="put it back, run this as the service that has the credential, or restore with the recovery key",
+    )
+
+
+def _machine_seals(directory: Path, environ: Mapping[str, str]) -> list[MachineSeal]:
+    """Every seal there is, the credential first: a box that gains a TPM still opens by its file until it rotates."""
+    seals = []
+    if (credential := _credential(environ)) is not None:
+        seals.append(credential)
+    if (secret := _read(directory / MACHINE_KEY)) is not None:
+        if len(secret) != KEY_BYTES:
+            raise OperatorNeeded(f"{directory / MACHINE_KEY} is damaged", hint=_RESTORE)
+        seals.append(MachineSeal("file", secret))
+    return seals
+
+
+def _credential(environ: Mapping[str, str]) -> MachineSeal | None:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return None
+    # systemd grants its credentials by ACL, which shows as group-readable: only "others" counts here.
+    secret = _read(Path(folder) / CREDENTIAL, open_to=stat.S_IRWXO)
+    if secret is None:
+        return None
+    if len(secret) < CREDENTIAL_LEAST_BYTES:
+        raise OperatorNeeded(
+            f"the system credential {CREDENTIAL} is too short to be a key",
+            hint=f"make it of at least {CREDENTIAL_LEAST_BYTES} random bytes",
+        )
+    return MachineSeal("credential", secret)
+
+
+# --- the key directory -----------------------------------------------------------------------------------------------
+
+
+def create_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootKey:
+    """Make the keys of a new box in `directory`, which must not exist or be empty.
+
+    The directory appears complete or not at all. Raises `OperatorNeeded` if there are keys already.
+    """
+    root, recovery = RootKey(secrets.token_bytes(KEY_BYTES)), RecoveryKey.generate()
+    _install(directory, root, seal_slot(root, b"R", recovery.secret), recovery, environ)
+    return root
+
+
+def restore_keys(
+    directory: Path, slot: bytes, key: RecoveryKey, environ: Mapping[str, str] = os.environ
+) -> RootKey:
+    """Make `directory` on a blank box from the bucket's `slot` and the printed `key`, with a new machine seal.
+
+    Raises as `open_with_recovery` and `create_keys`.
+    """
+    root = open_with_recovery(slot, key)
+    _install(directory, root, seal_slot(root, b"R", key.secret), None, environ)
+    return root
+
+
+def open_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootKey:
+    """The root key, opened by the machine seal.
+
+    Raises `OperatorNeeded` if the seal or the slot is missing, unreadable, damaged, or readable by others.
+    """
+    with _locked(directory, fcntl.LOCK_SH):
+        blob = _read_or_hint(directory / ROOT_MACHINE)
+        seals = _machine_seals(directory, environ)
+    if not seals:
+        raise _no_seal(directory)
+    try:
+        for seal in seals:
+            if (root := open_slots(blob, b"M", seal.secret)) is not None:
+                return root
+    except Corrupt as error:
+        raise OperatorNeeded(
+            f"{directory / ROOT_MACHINE} is damaged", hint="restore with the recovery key"
+        ) from error
+    raise OperatorNeeded(
+        "the root key was sealed by another machine, or the machine key was replaced",
+        hint="put the disk back into its machine, or restore with the recovery key",
+    )
+
+
+def recovery_slot(directory: Path) -> bytes:
+    """The bytes to keep off the box: with the printed recovery key they open the root key, and without it nothing."""
+    return _read_or_hint(directory / ROOT_RECOVERY)
+
+
+def recovery_confirmed(directory: Path) -> bool:
+    """Whether someone has typed the recovery key back, so that a printed copy is known to exist."""
+    return (directory / ROOT_RECOVERY).exists() and not (directory / RECOVERY_PENDING).exists()
+
+
+def show_recovery(directory: Path, root: RootKey) -> RecoveryKey:
+    """The recovery key, as long as nobody has confirmed it. Raises `OperatorNeeded` afterwards."""
+    with _locked(directory, fcntl.LOCK_EX):
+        pending = _pending(directory, root)
+        if pending is None:
+            raise OperatorNeeded(
+                "the recovery key was confirmed, and this box keeps no copy of it",
+                hint="use the printed one, or issue a new one with: appliance key rotate",
+            )
+        _issue(directory, root, pending)
+    return pending
+
+
+def check_recovery(directory: Path, root: RootKey, text: str) -> None:
+    """Try the recovery key that someone typed; when it is the newest, it counts as confirmed from now on.
+
+    Confirming forgets the copy kept to be shown, and ends the earlier key. Raises `Refused` for a typing error (naming
+    the group), another box's key, or the earlier key while a new one waits to be confirmed.
+    """
+    key = RecoveryKey.parse(text)
+    with _locked(directory, fcntl.LOCK_EX):
+        pending = _pending(directory, root)
+        if pending is not None and pending != key:
+            open_with_recovery(recovery_slot(directory), key)
+            raise Refused(
+                "this is the earlier recovery key; a new one was issued and not yet confirmed",
+                hint="print the new one (appliance key show-recovery) and type that",
+            )
+        slots = recovery_slot(directory)
+        if open_with_recovery(slots[:SLOT_BYTES], key) != root:
+            raise Corrupt("the recovery key opens another root key than this box uses", hint="rotate it")
+        if len(slots) > SLOT_BYTES:
+            _write(directory / ROOT_RECOVERY, slots[:SLOT_BYTES])
+        _remove(directory / RECOVERY_PENDING)
+
+
+def rotate(directory: Path, root: RootKey, environ: Mapping[str, str] = os.environ) -> RecoveryKey:
+    """Issue a new recovery key for the same root key, and seal that to the machine anew.
+
+    Until the new key is confirmed (`check_recovery`) the earlier one opens the box too, so that a jammed printer costs
+    nothing; from then on it doesn't. A crash at any step leaves a box that opens by machine and by one of the two
+    papers; the new key can be shown again (`show_recovery`), and rotating again is always right.
+    """
+    key = RecoveryKey.generate()
+    with _locked(directory, fcntl.LOCK_EX):
+        seals = _machine_seals(directory, environ)
+        _write(directory / RECOVERY_PENDING, root.seal(key.secret, _PENDING_CONTEXT))
+        _issue(directory, root, key)
+        if seals and seals[0].kind == "credential":
+            _write(directory / ROOT_MACHINE, seal_slot(root, b"M", seals[0].secret))
+            _remove(directory / MACHINE_KEY)
+        else:
+            # Between these three writes either file may be the older one: the slots of both seals bridge that.
+            fresh = secrets.token_bytes(KEY_BYTES)
+            earlier = [seal_slot(root, b"M", seal.secret) for seal in seals]
+            _write(directory / ROOT_MACHINE, b"".join([seal_slot(root, b"M", fresh), *earlier]))
+            _write(directory / MACHINE_KEY, fresh)
+            _write(directory / ROOT_MACHINE, seal_slot(root, b"M", fresh))
+    return key
+
+
+def _pending(directory: Path, root: RootKey) -> RecoveryKey | None:
+    sealed = _read(directory / RECOVERY_PENDING)
+    return None if sealed is None else RecoveryKey(root.unseal(sealed, _PENDING_CONTEXT))
+
+
+def _issue(directory: Path, root: RootKey, key: RecoveryKey) -> None:
+    """Make `key` the current one in ``root.recovery``, keeping the one before it; nothing to do if it is already."""
+    slots = split_slots(_read(directory / ROOT_RECOVERY) or b"")
+    with contextlib.suppress(Corrupt):
+        if slots and open_slots(slots[0], b"R", key.secret) == root:
+            return
+    _write(directory / ROOT_RECOVERY, b"".join([seal_slot(root, b"R", key.secret), *slots[-1:]]))
+
+
+def _install(
+    directory: Path, root: RootKey, recovery: bytes, pending: RecoveryKey | None, environ: Mapping[str, str]
+) -> None:
+    """Write a whole key directory beside its place, then rename it there."""
+    seal = _credential(environ) or MachineSeal("file", secrets.token_bytes(KEY_BYTES))
+    try:
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(directory)
+        building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.new-", dir=directory.parent))
+    except OSError as error:
+        raise disk_error(error, "making the key directory") from error
+    try:
+        with _locked(building, fcntl.LOCK_SH):
+            _write(building / ROOT_RECOVERY, recovery)
+            if pending is not None:
+                _write(building / RECOVERY_PENDING, root.seal(pending.secret, _PENDING_CONTEXT))
+            if seal.kind == "file":
+                _write(building / MACHINE_KEY, seal.secret)
+            _write(building / ROOT_MACHINE, seal_slot(root, b"M", seal.secret))
+            building.rename(directory)
+            Disk().sync_directory(directory.parent)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise OperatorNeeded(
+                f"{directory} holds keys already",
+                hint="keep them: whatever was sealed under them opens with nothing else",
+            ) from error
+        raise disk_error(error, "making the key directory") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)  # still there only if it did not become the directory
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what creations that died have left; one that lives holds a lock on its directory."""
+    for leftover in directory.parent.glob(f".{directory.name}.new-*"):
+        with contextlib.suppress(OSError, OperatorNeeded), _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(leftover)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """Hold the lock of a key directory: exclusive to change it, shared to read more than one file of it."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise OperatorNeeded(
+            f"there are no keys in {directory}",
+            hint="put the directory back, or restore with the recovery key",
+        ) from error
+    except OSError as error:
+        raise _read_error(directory, error) from error
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path, *, open_to: int = stat.S_IRWXG | stat.S_IRWXO) -> bytes | None:
+    """The bytes of a key file, None if there is none. Raises `OperatorNeeded` if `open_to` of its mode is set."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _read_error(path, error) from error
+    with open(descriptor, "rb") as file:
+        if os.fstat(descriptor).st_mode & open_to:
+            raise OperatorNeeded(
+                f"{path} can be read by others than its owner", hint=f"run: chmod 600 {path}"
+            )
+        try:
+            return file.read(1 << 16)
+        except OSError as error:
+            raise _read_error(path, error) from error
+
+
+def _read_or_hint(path: Path) -> bytes:
+    data = _read(path)
+    if data is None:
+        raise OperatorNeeded(f"{path} is missing", hint=_RESTORE)
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: durable when this returns, whole at every moment."""
+    disk, fresh = Disk(), path.with_name(f".{path.name}.new")
+    try:
+        descriptor = disk.overwrite(fresh)
+        try:
+            disk.write(descriptor, [data])
+            disk.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        disk.rename(fresh, path)
+        disk.sync_directory(path.parent)
+    except OSError as error:
+        raise disk_error(error, f"writing {path.name}") from error
+
+
+def _remove(path: Path) -> None:
+    disk = Disk()
+    try:
+        disk.remove(path)
+        disk.sync_directory(path.parent)
+    except OSError as error:
+        raise disk_error(error, f"removing {path.name}") from error
+
+
+def _read_error(path: Path, error: OSError) -> OperatorNeeded:
+    return OperatorNeeded(
+        f"{path} cannot be read ({error.strerror})", hint="check who owns it, and run as that user"
+    )
