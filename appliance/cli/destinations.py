@@ -1,0 +1,247 @@
+"""``appliance destination``: the remote places that instances are delivered to.
+
+A secret access key is read from standard input or from a file, never from an argument: arguments are seen by every
+account of the machine and stay in the shell's history.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from appliance.cli.arguments import Arguments, Verbs, add_json, port
+from appliance.cli.listing import as_json, as_table, safe
+from appliance.cli.session import now, opened_box, read_secret, record
+from appliance.errors import Refused, Unknown
+from appliance.model import DestinationKind, DestinationSettings, Takes, ae_title
+
+if TYPE_CHECKING:
+    from appliance.catalog import Reading
+
+COLUMNS = {"name": "NAME", "kind": "KIND", "takes": "TAKES", "options": "WHERE", "state": "STATE"}
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb with its own verbs."""
+    destination = verbs.add(
+        "destination",
+        "the places that images are delivered to",
+        about="Cloud storage (s3) gets sealed objects only; another DICOM system (dicom) and a folder get images.",
+        examples=[
+            "appliance destination add s3 cloud --bucket my-clinic --region ca-central-1 --access-key-id AK… <key.txt",
+            "appliance destination add dicom orthodontist --ae-title ORTHO --address 192.168.1.60 --port 104",
+            "appliance destination test cloud",
+        ],
+    )
+    own = Verbs(destination)
+    add_json(own.add("list", "show the destinations", act=list_destinations))
+    kinds = Verbs(own.add("add", "add a destination; a rule then says what goes there"))
+    _add_s3(kinds)
+    _add_dicom(kinds)
+    _add_folder(kinds)
+    for name, summary, act in (
+        ("test", "try the connection now, and say what is wrong", try_destination),
+        ("pause", "deliver nothing there for now; what is owed waits", pause_destination),
+        ("resume", "deliver there again", resume_destination),
+        ("remove", "stop delivering there; what is owed to it is cancelled", remove_destination),
+    ):
+        own.add(name, summary, act=act).add_argument("name", metavar="NAME", help="the destination's name")
+
+
+def _add_s3(kinds: Verbs) -> None:
+    s3 = kinds.add(
+        "s3",
+        "cloud storage in Canada: gets sealed objects that only this clinic's keys open",
+        act=add_s3,
+        about="The region must be Canadian (ca-central-1, ca-west-1). Another provider's address needs --canadian, "
+        "with which you declare that it keeps the objects in Canada. The secret access key is read from "
+        "standard input, or from --secret-file.",
+        examples=[
+            "appliance destination add s3 cloud --bucket my-clinic --region ca-central-1 --access-key-id AK… <key.txt",
+            "appliance destination add s3 cloud --bucket my-clinic --region montreal --canadian \\",
+            "    --endpoint-url https://s3.example.ca --access-key-id AK… --secret-file key.txt",
+        ],
+    )
+    s3.add_argument("name", metavar="NAME", help="what to call it")
+    s3.add_argument("--bucket", required=True, metavar="B", help="the bucket, which must exist")
+    s3.add_argument("--region", required=True, metavar="R", help="the region, such as ca-central-1")
+    s3.add_argument(
+        "--endpoint-url", metavar="U", help="another provider's address, such as https://s3.example.ca"
+    )
+    s3.add_argument(
+        "--canadian", action="store_true", help="I declare that this address keeps objects in Canada"
+    )
+    s3.add_argument("--access-key-id", metavar="K", help="the access key's id; its secret is then read")
+    s3.add_argument(
+        "--secret-file",
+        type=Path,
+        metavar="F",
+        help="a file with the secret access key, readable by you only",
+    )
+
+
+def _add_dicom(kinds: Verbs) -> None:
+    dicom = kinds.add(
+        "dicom",
+        "another DICOM system: a PACS, a specialist's workstation",
+        act=add_dicom,
+        examples=["appliance destination add dicom ortho --ae-title ORTHO --address 192.168.1.60 --port 104"],
+    )
+    dicom.add_argument("name", metavar="NAME", help="what to call it")
+    dicom.add_argument("--ae-title", required=True, metavar="X", help="its AE title")
+    dicom.add_argument("--address", required=True, metavar="A", help="its address or host name")
+    dicom.add_argument(
+        "--port", required=True, type=port, metavar="P", help="its DICOM port, often 104 or 11112"
+    )
+
+
+def _add_folder(kinds: Verbs) -> None:
+    folder = kinds.add(
+        "folder",
+        "a folder that another program reads; images in it are in clear",
+        act=add_folder,
+        examples=["appliance destination add folder hand-over --path /srv/hand-over"],
+    )
+    folder.add_argument("name", metavar="NAME", help="what to call it")
+    folder.add_argument("--path", required=True, type=Path, metavar="P", help="the folder, which must exist")
+
+
+def list_destinations(arguments: Arguments) -> int:
+    """Print the destinations; secrets are not among the columns."""
+    from appliance.catalog import destinations
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        rows = [
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "takes": each.takes,
+                "options": dict(each.options),
+                "paused": each.paused,
+            }
+            for each in destinations.destinations(conn)
+        ]
+    if arguments.json:
+        as_json(rows)
+    else:
+        shown = [row | {"state": "paused" if row["paused"] else "on"} for row in rows]
+        as_table(COLUMNS, shown, empty="There is no destination yet: see 'appliance destination add --help'.")
+    return 0
+
+
+def add_s3(arguments: Arguments) -> int:
+    """Add cloud storage."""
+    options: dict[str, str | int | bool] = {"bucket": arguments.bucket, "region": arguments.region}
+    if arguments.endpoint_url:
+        options["endpoint_url"] = arguments.endpoint_url
+    if arguments.canadian:
+        options["canadian"] = True
+    secret = ""
+    if arguments.access_key_id:
+        options["access_key_id"] = arguments.access_key_id
+        secret = read_secret("Secret access key", file=arguments.secret_file)
+    elif arguments.secret_file:
+        raise Refused("--secret-file is of no use without --access-key-id", hint="give both, or neither")
+    return _add(arguments, "s3", "ciphertext", options, secret)
+
+
+def add_dicom(arguments: Arguments) -> int:
+    """Add a DICOM peer."""
+    options: dict[str, str | int | bool] = {
+        "ae_title": ae_title(arguments.ae_title),
+        "address": arguments.address.strip(),
+        "port": arguments.port,
+    }
+    return _add(arguments, "dicom", "dicom", options)
+
+
+def add_folder(arguments: Arguments) -> int:
+    """Add a folder."""
+    return _add(arguments, "folder", "dicom", {"path": str(arguments.path.expanduser().absolute())})
+
+
+def _add(
+    arguments: Arguments,
+    kind: DestinationKind,
+    takes: Takes,
+    options: dict[str, str | int | bool],
+    secret: str = "",
+) -> int:
+    from appliance.catalog import destinations
+    from appliance.replication.destinations import build
+
+    name = arguments.name.strip()
+    if not name or not name.isprintable() or len(name) > 64:
+        raise Refused("that is not a name for a destination", hint="use up to 64 letters, digits or dashes")
+    settings = DestinationSettings(name=name, kind=kind, takes=takes, options=options, secret=secret)
+    with opened_box() as box:
+        build(settings, box)
+        with box.catalog.transaction() as tx:
+            destinations.add(tx, settings)
+            record(tx, box, "destination:add", name, {"kind": kind, **options})
+    print(
+        f"{safe(name)} is added; 'appliance destination test {safe(name)}' tries it, 'appliance rule add' uses it."
+    )
+    return 0
+
+
+def try_destination(arguments: Arguments) -> int:
+    """Test the connection."""
+    from appliance.replication.destinations import build
+
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            settings = _known(conn, arguments.name)
+        words = build(settings, box).check()
+        with box.catalog.transaction() as tx:
+            record(tx, box, "destination:test", settings.name)
+    print(words)
+    return 0
+
+
+def pause_destination(arguments: Arguments) -> int:
+    """Pause deliveries to it."""
+    _change(arguments.name, "pause")
+    print(
+        f"Nothing leaves for {safe(arguments.name)} now; what is owed waits for 'appliance destination resume'."
+    )
+    return 0
+
+
+def resume_destination(arguments: Arguments) -> int:
+    """Resume deliveries to it."""
+    _change(arguments.name, "resume")
+    print(f"Deliveries to {safe(arguments.name)} go on.")
+    return 0
+
+
+def remove_destination(arguments: Arguments) -> int:
+    """Remove it; what was delivered to it stays there."""
+    _change(arguments.name, "remove")
+    print(f"{safe(arguments.name)} is gone; what was delivered there stays there.")
+    return 0
+
+
+def _change(name: str, what: Literal["pause", "resume", "remove"]) -> None:
+    from appliance.catalog import destinations
+
+    hour = now()
+    with opened_box() as box, box.catalog.transaction() as tx:
+        _known(tx, name)
+        match what:
+            case "pause":
+                destinations.pause(tx, name)
+            case "resume":
+                destinations.resume(tx, name)
+            case _:
+                destinations.remove(tx, name, hour)
+        record(tx, box, f"destination:{what}", name)
+
+
+def _known(conn: Reading, name: str) -> DestinationSettings:
+    from appliance.catalog import destinations
+
+    found = destinations.destination(conn, name)
+    if found is None:
+        raise Unknown(f"there is no destination '{safe(name)}'", hint="see 'appliance destination list'")
+    return found

@@ -1,0 +1,252 @@
+"""``appliance run`` and the four processes that it starts: ``dicom``, ``courier``, ``jobs``, ``web``.
+
+On the image each of the four is a systemd unit of its own; `run` is for development and small installs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.cli.arguments import Arguments, Parser, Verbs
+from appliance.cli.supervisor import Child, Supervisor, die_with, verb
+from appliance.config import Config, load_config
+from appliance.errors import OperatorNeeded
+
+if TYPE_CHECKING:
+    from appliance.box import Box
+
+NAMES = ("dicom", "courier", "jobs", "web")
+_COLOURS = {"dicom": 36, "courier": 33, "jobs": 35, "web": 32}
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the five verbs."""
+    verbs.add(
+        "run",
+        "start everything: reception, deliveries, upkeep, console",
+        act=run,
+        about="Starts all four processes, prints the addresses and the claim code, and stops them on Ctrl-C. "
+        "On the appliance's own image systemd starts each of them instead.",
+        examples=["appliance run", "APPLIANCE_DATA=/srv/clinic APPLIANCE_WEB_PORT=8081 appliance run"],
+    )
+    for name, summary, act in (
+        ("dicom", "receive images from machines", run_dicom),
+        ("courier", "deliver what is owed", run_courier),
+        ("jobs", "regular upkeep: sweeps, health checks", run_jobs),
+        ("web", "the console", run_web),
+    ):
+        parser: Parser = verbs.add(
+            name, summary, act=act, about=f"{summary.capitalize()} until SIGTERM or Ctrl-C."
+        )
+        parser.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run(arguments: Arguments) -> int:
+    """Start the four processes and look after them until a signal."""
+    del arguments
+    from appliance.box import open_box
+
+    config = load_config(os.environ)
+    _prepare_folder(config.data)
+    with _alone(config.data):
+        for what, bind, port, variable in _listeners(config):
+            _require_free(what, bind, port, variable)
+        box = open_box(config)
+        try:
+            started = datetime.now(UTC) - timedelta(seconds=1)
+            supervisor = Supervisor(
+                [Child(name, verb(name)) for name in NAMES],
+                show=_show,
+                ready=lambda: _all_ready(box, started),
+                when_ready=lambda: _announce(box),
+                environment={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+            print(f"Starting with the data in {config.data.absolute()}", flush=True)
+            code = supervisor.run()
+        finally:
+            box.close()
+    print("Stopped." if not code else "Stopped: see the line above.", flush=True)
+    return code
+
+
+def run_dicom(arguments: Arguments) -> int:
+    """The process that speaks DICOM."""
+    from appliance.dicom import scp
+
+    return scp.serve(_as_process(arguments))
+
+
+def run_courier(arguments: Arguments) -> int:
+    """The process that meets obligations."""
+    from appliance.replication import courier
+
+    with _process(arguments) as (box, stop):
+        courier.run(box, stop)
+    return 0
+
+
+def run_jobs(arguments: Arguments) -> int:
+    """The process that looks after the box."""
+    from appliance import jobs
+
+    with _process(arguments) as (box, stop):
+        jobs.run(box, stop)
+    return 0
+
+
+def run_web(arguments: Arguments) -> int:
+    """The process that shows the console."""
+    from appliance import web
+
+    with _process(arguments) as (box, stop):
+        web.serve(box, stop)
+    return 0
+
+
+def _as_process(arguments: Arguments) -> Config:
+    """Become one process of the appliance: tied to its parent, logging to standard error."""
+    if arguments.child_of:
+        die_with(arguments.child_of)
+    config = load_config(os.environ)
+    logging.basicConfig(
+        level=config.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    return config
+
+
+@contextmanager
+def _process(arguments: Arguments) -> Iterator[tuple[Box, threading.Event]]:
+    """The box and the event that SIGTERM and SIGINT set, for a process that runs until then."""
+    from appliance.box import open_box
+
+    config = _as_process(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    box = open_box(config)
+    try:
+        yield box, stop
+    finally:
+        box.close()
+
+
+def _prepare_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OperatorNeeded(
+            f"the data folder {data} cannot be made ({error.strerror})",
+            hint="set APPLIANCE_DATA to a folder of yours",
+        ) from error
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Hold the data folder's run lock; `OperatorNeeded` if another `run` does."""
+    try:
+        descriptor = os.open(data / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise OperatorNeeded(
+            f"the data folder {data} cannot be written to ({error.strerror})",
+            hint="check its owner and permissions",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            raise OperatorNeeded(
+                f"an appliance already runs on {data} (process {holder})",
+                hint="stop that one first, or set APPLIANCE_DATA to another folder",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _listeners(config: Config) -> list[tuple[str, str, int, str]]:
+    return [
+        ("DICOM", config.dicom.bind, config.dicom.port, "APPLIANCE_DICOM_PORT"),
+        ("the console", config.web.bind, config.web.port, "APPLIANCE_WEB_PORT"),
+    ]
+
+
+def _require_free(what: str, bind: str, port: int, variable: str) -> None:
+    """Raise `OperatorNeeded` unless a server could listen there."""
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+            probe.listen(1)
+        except PermissionError as error:
+            raise OperatorNeeded(
+                f"port {port} for {what} is reserved for the system",
+                hint=f"set {variable} to 1024 or more, or give the process CAP_NET_BIND_SERVICE",
+            ) from error
+        except OSError as error:
+            raise OperatorNeeded(
+                f"port {port} for {what} cannot be used on {bind} ({error.strerror})",
+                hint=f"stop the program that holds it, or set {variable} to another port",
+            ) from error
+
+
+def _all_ready(box: Box, started: datetime) -> bool:
+    """Whether both servers answer and the other two have reported since `started`."""
+    from appliance.catalog import processes
+
+    if not all(_answers(bind, port) for _, bind, port, _ in _listeners(box.config)):
+        return False
+    with box.catalog.reading() as conn:
+        beating = {each.name for each in processes.processes(conn) if each.beat_utc >= started}
+    return {"courier", "jobs"} <= beating
+
+
+def _answers(bind: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((_reachable(bind), port), timeout=1):
+        return True
+    return False
+
+
+def _reachable(bind: str) -> str:
+    """An address at which a server bound to `bind` is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+
+
+def _announce(box: Box) -> None:
+    """Say that everything is up, and the one thing to do next."""
+    from appliance import health, identity
+
+    config = box.config
+    host = _reachable(config.web.bind).replace("127.0.0.1", "localhost")
+    lines = [
+        "Ready.",
+        f"  Console   http://{host}:{config.web.port}",
+        f"  DICOM     AE title {config.ae_title}, port {config.dicom.port}",
+    ]
+    if code := identity.claim_code(box):
+        lines.append(f"  Claim code {code}: type it in the console to become this box's owner")
+    if health.recovery_is_pending(box):
+        lines.append("  Recovery key not yet written down: run 'appliance key show-recovery', then print it")
+    print("\n".join(lines), flush=True)
+
+
+def _show(name: str, line: str) -> None:
+    label = f"{name:<8}"
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        label = f"\033[{_COLOURS.get(name, 37)}m{label}\033[0m"
+    print(f"{label}| {line}", flush=True)

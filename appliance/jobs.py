@@ -1,0 +1,198 @@
+"""The process that looks after the box: what runs when, on APScheduler.
+
+Every job may run late and never twice at once: `coalesce` folds the runs that were missed into one, and
+`misfire_grace_time` is explicitly None, because the library's default of one second silently drops a late job.
+
+The scheduler plans by the wall clock, so a clock that is set back would leave every job waiting for the old hour.
+The main thread compares wall clock and monotonic clock at each beat and, when they part, plans all jobs anew. No job
+decides by age alone: a sweep removes only what it has itself seen twice, so a jumping clock deletes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from appliance import anchor, health, identity
+from appliance.box import Box
+from appliance.catalog import deliveries, processes, settings
+from appliance.errors import ApplianceError
+from appliance.ingest import OrphanSweep
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 5.0
+CLOCK_JUMP_SECONDS = 10.0
+MISFIRE_GRACE_SECONDS: int | None = None
+"""A job that is late runs, however late it is."""
+
+Act = Callable[[Box, datetime], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One duty: its name in log and heartbeat, what it does, and how often."""
+
+    name: str
+    act: Act
+    every_seconds: int
+
+
+def return_expired_leases(box: Box, now: datetime) -> None:
+    """Give deliveries whose courier has vanished back to the queue."""
+    with box.catalog.transaction() as tx:
+        returned = deliveries.release_expired(tx, now)
+    if returned:
+        log.info("%d deliveries returned to the queue: their courier is gone", returned)
+
+
+def end_sessions(box: Box, now: datetime) -> None:
+    """Forget sessions that are over."""
+    with box.catalog.transaction() as tx:
+        identity.end_expired(tx, now)
+
+
+def check_audit(box: Box, now: datetime) -> None:
+    """Verify the chain of the audit against the anchor written last, then write a new one; keep the outcome."""
+    findings = anchor.verify(box)
+    with box.catalog.transaction() as tx:
+        settings.put(tx, health.AUDIT_CHECK, {"at_utc": now.isoformat(), "findings": len(findings)}, now)
+    if findings:
+        log.error("the audit log has been altered: %d findings; see 'appliance audit verify'", len(findings))
+    else:
+        anchor.write(box, now)
+
+
+class ProblemLog:
+    """Says in the log when a problem appears and when it is gone, once each."""
+
+    def __init__(self) -> None:
+        self._standing: frozenset[str] = frozenset()
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Compare with the time before."""
+        found = {problem.code: problem for problem in health.status(box, now).problems}
+        for code in sorted(found.keys() - self._standing):
+            log.warning("%s — %s", found[code].words, found[code].fix)
+        for code in sorted(self._standing - found.keys()):
+            log.info("no longer: %s", code)
+        self._standing = frozenset(found)
+
+
+class Orphans:
+    """The sweep of ciphertexts that belong to nobody; it remembers what it saw the times before."""
+
+    def __init__(self, box: Box) -> None:
+        self._sweep = OrphanSweep(box)
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Look once more. The hour doesn't matter: grace is counted by the monotonic clock."""
+        del box, now
+        if removed := self._sweep.sweep(time.monotonic()):
+            log.info("%d objects that nothing refers to were removed", removed)
+
+
+def duties(box: Box) -> tuple[Job, ...]:
+    """Everything that runs, and how often."""
+    return (
+        Job("leases", return_expired_leases, 15),
+        Job("health", ProblemLog(), 60),
+        Job("sessions", end_sessions, 300),
+        Job("orphans", Orphans(box), 1800),
+        Job("audit", check_audit, 3600),
+    )
+
+
+@dataclass
+class Upkeep:
+    """The scheduler with its jobs, and what came of each.
+
+    `wall` and `monotonic` are the two clocks, as arguments so that a test can let them part.
+    """
+
+    box: Box
+    jobs: tuple[Job, ...] = ()
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    failing: set[str] = field(default_factory=set)
+    runs: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.jobs = self.jobs or duties(self.box)
+        self.started_utc = self.wall()
+        self._offset = self._difference()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(2)},
+            job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
+        )
+        for job in self.jobs:
+            self._scheduler.add_job(self._do, "interval", [job], id=job.name, seconds=job.every_seconds)
+
+    def start(self) -> None:
+        """Start, with a first run of every job now."""
+        self._scheduler.start()
+        self._plan_now()
+
+    def stop(self) -> None:
+        """Stop; a job that runs is finished first."""
+        self._scheduler.shutdown(wait=True)
+
+    def beat(self) -> None:
+        """Record that this process lives, and plan anew if the clock was set."""
+        difference = self._difference()
+        moved = difference - self._offset
+        if abs(moved) > CLOCK_JUMP_SECONDS:
+            log.warning("the clock was set by %+.0f s: all jobs are planned anew", moved)
+            self._offset = difference
+            self._plan_now()
+        detail = {"failing": sorted(self.failing), "runs": sum(self.runs.values())}
+        with self.box.catalog.transaction() as tx:
+            processes.beat(tx, "jobs", os.getpid(), self.started_utc, self.wall(), detail)
+
+    def next_runs(self) -> dict[str, datetime]:
+        """When each job runs next."""
+        return {job.id: job.next_run_time for job in self._scheduler.get_jobs()}
+
+    def _difference(self) -> float:
+        return self.wall().timestamp() - self.monotonic()
+
+    def _plan_now(self) -> None:
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=self.wall())
+
+    def _do(self, job: Job) -> None:
+        """Run one job; its failure is logged here, kept for the heartbeat, and ends with its next success."""
+        try:
+            job.act(self.box, self.wall())
+        except ApplianceError as error:
+            self.failing.add(job.name)
+            log.error("the job %s failed: %s", job.name, error)
+        else:
+            self.failing.discard(job.name)
+        self.runs[job.name] = self.runs.get(job.name, 0) + 1
+
+
+def run(box: Box, stop: threading.Event) -> None:
+    """Look after `box` until `stop` is set."""
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    upkeep = Upkeep(box)
+    upkeep.start()
+    try:
+        while True:
+            try:
+                upkeep.beat()
+            except ApplianceError as error:
+                log.error("the heartbeat was not recorded: %s", error)
+            if stop.wait(BEAT_SECONDS):
+                return
+    finally:
+        upkeep.stop()
