@@ -1,0 +1,172 @@
+"""From sealed and durable to recorded: the one function that every intake ends in.
+
+Nothing here may acknowledge anything: a caller that has `accept`ed, or holds the instance in an intake log, may.
+A crash before the commit leaves a ciphertext without a row, which `orphans` removes, or a log record, which is
+accepted again at the next start; accepting again what was recorded changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from appliance import audit
+from appliance.audit import Entry
+from appliance.box import Box
+from appliance.catalog import deliveries, instances, rules
+from appliance.catalog.errors import Conflict
+from appliance.errors import Unknown
+from appliance.ingest.duplicates import same_data_set
+from appliance.model import InstanceId, Owed, Received
+from appliance.routing import deliveries_for
+from appliance.store.intake_log import Slot
+from appliance.store.objects import SealedReader
+
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Awaiting:
+    """A received instance that has no row yet; `slot` is its record in an intake log, if it came by one."""
+
+    received: Received
+    slot: Slot | None = None
+
+    @property
+    def body(self) -> Slot | None:
+        """Where the ciphertext is, if it has no file of its own yet."""
+        return self.slot if self.slot is not None and self.slot.length else None
+
+    def open(self, box: Box) -> SealedReader:
+        """The Part 10 file inside; `Unknown` if the ciphertext is not there."""
+        stored, header = self.received.stored, self.received.header
+        key = box.study_keys.opened(stored.key_id, header.study_instance_uid, stored.wrapped_key)
+        if self.body is not None:
+            return self.body.open(stored.object_id, key)
+        return box.objects.open(stored.object_id, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What came of a batch: how many were recorded, how many of those under a known identity, how many were not
+    recorded because the very same data set is already here."""
+
+    recorded: int = 0
+    duplicates: int = 0
+    identical: int = 0
+
+
+def accept(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
+    """Record `arrivals` with all they are owed; when this returns they are durable, visible and audited.
+
+    Same identity (study, series and SOP Instance UID) and same data set: nothing is kept twice. Same identity, other
+    bytes: both are kept and flagged (dicom-interop rule 4). Raises what catalog and store raise; nothing of the batch
+    is recorded then, and it may be accepted again.
+    """
+    done = [_accept_in_turn(box, batch) for batch in _without_repeats(arrivals)]
+    return Accepted(
+        sum(each.recorded for each in done),
+        sum(each.duplicates for each in done),
+        sum(each.identical for each in done),
+    )
+
+
+def _accept_in_turn(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
+    """`_accept_distinct`, again when another process has recorded one of these identities in between."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _accept_distinct(box, arrivals)
+        except Conflict:
+            continue
+    return _accept_distinct(box, arrivals)
+
+
+def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
+    """`accept` for instances of which no two have the same identity."""
+    fresh: list[tuple[Awaiting, int]] = []
+    identical: list[Awaiting] = []
+    for arrival in arrivals:
+        version = _version(box, arrival)
+        if version is None:
+            identical.append(arrival)
+        elif version >= 0:
+            fresh.append((arrival, version))
+    in_log = [(each.received.stored.object_id, each.body) for each, _ in fresh if each.body is not None]
+    for file in {body.file for _, body in in_log}:
+        box.objects.adopt(
+            file.descriptor,
+            [(object_id, body.offset, body.length) for object_id, body in in_log if body.file is file],
+        )
+    if fresh:
+        now = datetime.now(UTC)
+        with box.catalog.transaction() as tx:
+            standing = rules.rules(tx)
+            recorded = instances.record_many(tx, [(each.received, version) for each, version in fresh])
+            owed: list[tuple[InstanceId, tuple[Owed, ...]]] = []
+            entries: list[Entry] = []
+            for (arrival, version), row in zip(fresh, recorded, strict=True):
+                header, origin = arrival.received.header, arrival.received.origin
+                owed.append(
+                    (row.instance_id, deliveries_for(header, origin, standing, duplicate=version > 0))
+                )
+                entries.extend(_entries(arrival.received, version, conflict=row.patient_conflict))
+            deliveries.owe_many(tx, owed, now)
+            audit.append(tx, box.audit_key, entries, now)
+    for arrival in identical:
+        box.objects.remove(arrival.received.stored.object_id)
+    return Accepted(len(fresh), sum(1 for _, version in fresh if version), len(identical))
+
+
+_ALREADY_RECORDED = -1
+
+
+def _version(box: Box, arrival: Awaiting) -> int | None:
+    """The version to record `arrival` as: 0 if its identity is new, else one more than those kept already.
+
+    None if one of those has the same data set; `_ALREADY_RECORDED` if it is this very object (accepted before a
+    crash), or was identical then and its ciphertext is gone since.
+    """
+    header, object_id = arrival.received.header, arrival.received.stored.object_id
+    with box.catalog.reading() as reading:
+        if not instances.knows(reading, header.sop_instance_uid):
+            return 0
+        kept = instances.versions(reading, header)
+    if any(each.object_id == object_id for each in kept):
+        return _ALREADY_RECORDED
+    for each in kept:
+        with arrival.open(box) as new:
+            try:
+                with box.open_object(each.object_id, each.key_id) as old:
+                    if same_data_set(old, new):
+                        return None
+            except Unknown:
+                continue  # evicted: not comparable here, so it counts as other bytes and both are kept
+    return len(kept)
+
+
+def _without_repeats(arrivals: Sequence[Awaiting]) -> Iterator[list[Awaiting]]:
+    """`arrivals` in as few batches as keep each identity once per batch, in order."""
+    rest = list(arrivals)
+    while rest:
+        seen: set[tuple[str, str, str]] = set()
+        batch: list[Awaiting] = []
+        later: list[Awaiting] = []
+        for each in rest:
+            header = each.received.header
+            identity = (header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
+            (later if identity in seen else batch).append(each)
+            seen.add(identity)
+        yield batch
+        rest = later
+
+
+def _entries(received: Received, version: int, *, conflict: bool) -> Iterator[Entry]:
+    subject = f"instance:{received.stored.object_id}"
+    actor = f"{received.origin.intake}:{received.origin.name}"
+    details = {"address": received.origin.address, "study": received.header.study_instance_uid}
+    yield Entry("instance:receive", subject, actor, details)
+    if version:
+        yield Entry("instance:duplicate", subject, actor, {**details, "version": version})
+    if conflict:
+        yield Entry("instance:patient_conflict", subject, actor, details)

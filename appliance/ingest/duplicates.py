@@ -1,0 +1,47 @@
+"""Whether two Part 10 files carry the same data set.
+
+The file meta group is left out: it names who sent the instance and who wrote the file (PS3.10 7.1), which may differ
+between two sendings of the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+_PIECE = 1 << 20
+_META_LENGTH_AT = 140  # preamble 128, "DICM" 4, then (0002,0000) UL 4: tag 4, VR 2, length 2, value 4
+
+
+class Readable(Protocol):
+    """A binary file open for reading at any place."""
+
+    def read(self, size: int = -1, /) -> bytes | None: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+
+def dataset_offset(head: bytes) -> int:
+    """Where the data set begins in a Part 10 file of our writing; `head` is its first 144 bytes."""
+    return _META_LENGTH_AT + 4 + int.from_bytes(head[_META_LENGTH_AT : _META_LENGTH_AT + 4], "little")
+
+
+def same_data_set(one: Readable, other: Readable) -> bool:
+    """Compare from the start of each data set to the end, reading a megabyte at a time."""
+    for each in (one, other):
+        each.seek(0)
+        each.seek(dataset_offset(each.read(_META_LENGTH_AT + 4) or b""))
+    while True:
+        a, b = _fill(one), _fill(other)
+        if a != b:
+            return False
+        if not a:
+            return True
+
+
+def _fill(source: Readable) -> bytes:
+    pieces: list[bytes] = []
+    wanted = _PIECE
+    while wanted and (piece := source.read(wanted)):
+        pieces.append(piece)
+        wanted -= len(piece)
+    return b"".join(pieces)

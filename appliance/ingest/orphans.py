@@ -1,0 +1,53 @@
+"""Objects that no row speaks of: what a crash left between sealing and recording. Nothing was promised of them.
+
+An object is removed only if two sweeps of one process, an hour apart by the monotonic clock, both found it in no
+intake log, in no held record and not in the catalog, asked in that order: an object goes from the log to the catalog
+and never back, so one that is in neither by that order was in neither at some moment. A clock that jumps removes
+nothing, and neither does a restart.
+"""
+
+from __future__ import annotations
+
+from appliance.box import Box
+from appliance.catalog import instances
+from appliance.ingest import records
+from appliance.ingest.reception import HELD
+from appliance.model import ObjectId
+from appliance.store.intake_log import metadata_in
+
+GRACE_SECONDS = 3600.0
+
+
+class OrphanSweep:
+    """Remembers, between sweeps of one process, which objects were without a row, and since when."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._since: dict[ObjectId, float] = {}
+
+    def sweep(self, monotonic_seconds: float) -> int:
+        """Remove orphans that have been so for the grace period, and abandoned parts; how many were removed."""
+        box = self._box
+        removed = box.objects.remove_abandoned_parts()
+        orphans = self._without_row()
+        self._since = {each: self._since.get(each, monotonic_seconds) for each in orphans}
+        for object_id, since in list(self._since.items()):
+            if monotonic_seconds - since >= GRACE_SECONDS:
+                box.objects.remove(object_id)
+                del self._since[object_id]
+                removed += 1
+        return removed
+
+    def _without_row(self) -> set[ObjectId]:
+        box = self._box
+        here = set(box.objects.ids())
+        held = box.intake_folder / HELD
+        if held.is_dir():
+            here -= {ObjectId(path.stem) for path in held.iterdir()}
+        for metadata in metadata_in(box.intake_folder, box.intake_key):
+            here.discard(records.decode(metadata).stored.object_id)
+        if here:
+            with box.catalog.reading() as reading:
+                for recorded, _, _ in instances.all_objects(reading):
+                    here.discard(recorded)
+        return here

@@ -1,0 +1,264 @@
+"""The door for DICOM: an instance is durable in the intake log, is acknowledged, and is accepted a moment later.
+
+The association that receives an instance seals it and appends it to the log; one thread of the process, the settler,
+takes what has gathered and `accept`s it in one transaction, then lets the log reuse the space. So an answer waits for
+one sync of preallocated space and not for a new file, a folder and a commit. What is in the log when the process dies
+is accepted when the next one starts, before it listens.
+
+An instance that `accept` can never record (a defect, or damage on the disk) must not hold up the others and must not
+be lost: it is set aside, sealed, under ``intake/held``, and reported.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from appliance.box import Box
+from appliance.catalog import instances
+from appliance.errors import ApplianceError, Corrupt, OutOfResources, Transient, Unknown
+from appliance.ingest import records
+from appliance.ingest.accept import Awaiting, accept
+from appliance.ingest.duplicates import same_data_set
+from appliance.ingest.sealing import Announced, Buffers, Sealing
+from appliance.model import Header, Origin, Received, Uid
+from appliance.store.disk import disk_error
+from appliance.store.intake_log import IntakeLog, Slot
+from appliance.store.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+HELD = "held"
+_GATHER_SECONDS = 0.02
+_BATCH = 512
+_PATIENCE_SECONDS = 20.0
+_RETRY_SECONDS = 1.0
+
+
+class Reception:
+    """What one receiving process needs to take instances in. Safe to share between its associations' threads."""
+
+    def __init__(self, box: Box, worker: str) -> None:
+        """Open this worker's intake log and accept what a previous process left in it.
+
+        Raises what opening the log raises: `OutOfResources` when there is no room for it yet.
+        """
+        self._box = box
+        self._buffers = Buffers()
+        self._log = IntakeLog(
+            box.intake_folder, worker, box.intake_key, box.config.store.log_bytes, disk=box.disk
+        )
+        self._queue: queue.SimpleQueue[Awaiting | None] = queue.SimpleQueue()
+        self._failing: ApplianceError | None = None
+        self._stopping = threading.Event()
+        replayed = _left_behind(box, self._log)
+        for start in range(0, len(replayed), _BATCH):
+            self._settle(replayed[start : start + _BATCH])
+        if replayed:
+            log.info("accepted what the intake log held: instances=%d", len(replayed))
+        self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
+        self._thread.start()
+
+    def admit(self) -> None:
+        """Return if an association may be opened; raises `OutOfResources` when there is no room to store."""
+        self._box.guard.admit()
+        if not self._thread.is_alive():
+            raise OutOfResources("this process has stopped accepting instances")
+
+    def begin(
+        self, origin: Origin, *, sop_class_uid: Uid, sop_instance_uid: Uid, transfer_syntax_uid: Uid
+    ) -> Arrival:
+        """Begin to take in one instance."""
+        announced = Announced(origin, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        return Arrival(self, announced)
+
+    @property
+    def waiting(self) -> int:
+        """How many acknowledged instances are not in the catalog yet."""
+        return self._log.outstanding
+
+    def close(self) -> None:
+        """Accept what is still waiting, and stop. What cannot be accepted now stays in the log."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._thread.join()
+        self._log.close()
+
+    def _run(self) -> None:
+        while True:
+            batch = self._gather()
+            if batch:
+                self._settle(batch)
+            elif self._stopping.is_set():
+                return
+
+    def _gather(self) -> list[Awaiting]:
+        """What is waiting, up to a batch: after the first, a moment is given for others to come."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        batch = [first]
+        if not self._stopping.is_set():
+            time.sleep(_GATHER_SECONDS)
+        while len(batch) < _BATCH:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                self._queue.put(None)
+                break
+            batch.append(following)
+        return batch
+
+    def _settle(self, batch: Sequence[Awaiting]) -> None:
+        """Accept `batch`, however long it takes; the log keeps every one of them until then."""
+        reported = False
+        while True:
+            try:
+                accept(self._box, batch)
+            except (Transient, OSError) as error:
+                if not reported:
+                    log.warning("instances wait in the intake log: %s", type(error).__name__)
+                    reported = True
+                if self._stopping.wait(_RETRY_SECONDS):
+                    return
+            except Exception as error:  # one of them can never be accepted: find it, and let the others pass
+                if len(batch) == 1:
+                    log.exception("an instance was set aside: %s", type(error).__name__)
+                    _hold(self._box, batch[0])
+                    break
+                middle = len(batch) // 2
+                self._settle(batch[:middle])
+                self._settle(batch[middle:])
+                return
+            else:
+                break
+        self._log.settled([each.slot for each in batch if each.slot is not None])
+
+    def _acknowledge(self, sealing: Sealing, header: Header, received_utc: datetime) -> None:
+        """Make a sealed instance durable and hand it to the settler."""
+        received = Received(header, sealing.announced.origin, sealing.stored, received_utc)
+        body = sealing.body
+        sealing.keep()
+        slot = self._log.append(
+            records.encode(received), [] if body is None else [body], patience_seconds=_PATIENCE_SECONDS
+        )
+        self._queue.put(Awaiting(received, slot))
+
+    def _is_here_already(self, sealing: Sealing, header: Header) -> bool:
+        """Whether the same data set is recorded under the same identity: then there is nothing to write."""
+        with self._box.catalog.reading() as reading:
+            if not instances.knows(reading, header.sop_instance_uid):
+                return False
+            kept = instances.versions(reading, header)
+        for each in kept:
+            try:
+                with self._box.open_object(each.object_id, each.key_id) as old, sealing.open() as new:
+                    if same_data_set(old, new):
+                        return True
+            except (Unknown, Corrupt):
+                continue  # not comparable: keep what came
+        return False
+
+
+class Arrival:
+    """One instance being received over an association."""
+
+    def __init__(self, reception: Reception, announced: Announced) -> None:
+        box = reception._box
+        self._reception = reception
+        self._sealing = Sealing(
+            announced,
+            objects=box.objects,
+            study_keys=box.study_keys,
+            guard=box.guard,
+            buffers=reception._buffers,
+            in_memory=True,
+        )
+        self.write = self._sealing.write
+
+    def finish(self) -> None:
+        """Return when the instance is durable: only then may it be acknowledged.
+
+        Raises `Refused` (and its kinds) for the sender to change, `Transient` for it to send again; nothing is kept.
+        """
+        sealing, reception = self._sealing, self._reception
+        try:
+            header = sealing.complete()
+            if reception._is_here_already(sealing, header):
+                sealing.abandon()
+            else:
+                reception._acknowledge(sealing, header, datetime.now(UTC))
+                sealing.release()
+        except BaseException:
+            sealing.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Idempotent."""
+        self._sealing.abandon()
+
+
+def _left_behind(box: Box, intake_log: IntakeLog) -> list[Awaiting]:
+    """What a previous process acknowledged and did not settle, oldest first.
+
+    A record whose body does not open was torn by the crash, and a torn record was never acknowledged: it is dropped.
+    A record whose object has a file of its own was written after that file was synced. If the file is gone, it was
+    settled as identical to one already here; if nothing by its identity is here either, it is set aside and reported.
+    """
+    found: list[Awaiting] = []
+    torn = 0
+    for file in intake_log.files:
+        done: list[Slot] = []
+        for record in file.records():
+            waiting = Awaiting(records.decode(record.metadata), record.slot)
+            if waiting.body is not None:
+                try:
+                    with waiting.open(box) as reader:
+                        reader.verify()
+                except Corrupt:
+                    torn += 1
+                    done.append(record.slot)
+                    continue
+            elif not box.objects.path(waiting.received.stored.object_id).exists():
+                with box.catalog.reading() as reading:
+                    settled = bool(instances.versions(reading, waiting.received.header))
+                if not settled:
+                    log.error("an acknowledged image has lost its object: set aside")
+                    _hold(box, waiting)
+                done.append(record.slot)
+                continue
+            found.append(waiting)
+        file.settled(len(done))
+    if torn:
+        log.warning("records torn by a crash were dropped: count=%d", torn)
+    return sorted(found, key=lambda each: each.received.received_utc)
+
+
+def _hold(box: Box, waiting: Awaiting) -> None:
+    """Keep an instance that cannot be accepted: its ciphertext among the objects, its record beside the log."""
+    received = waiting.received
+    object_id = received.stored.object_id
+    held = box.intake_folder / HELD
+    held.mkdir(mode=0o700, exist_ok=True)
+    if (body := waiting.body) is not None:
+        box.objects.adopt(body.file.descriptor, [(object_id, body.offset, body.length)])
+    sealed = box.root.seal(records.encode(received), f"held:{object_id}".encode())
+    _write_durably(box.objects, held / f"{object_id}.record", sealed)
+
+
+def _write_durably(objects: ObjectStore, path: Path, data: bytes) -> None:
+    try:
+        descriptor = objects.disk.overwrite(path)
+        with open(descriptor, "wb", buffering=0) as file:
+            file.write(data)
+            objects.disk.sync(file.fileno())
+        objects.disk.sync_directory(path.parent)
+    except OSError as error:
+        raise disk_error(error, "setting an instance aside") from error
