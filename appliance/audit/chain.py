@@ -86,10 +86,11 @@ def row_chain(key: bytes, before: bytes, row: AuditRow) -> bytes | None:
     """The chain value that `row` must carry after `before`; None if the row holds what is never written."""
     parts = [b"row\0", before, struct.pack(">q", row.id)]
     for text in (row.at_utc, row.actor, row.action, row.subject, row.details):
-        if not isinstance(text, str):
+        if type(text) is not str:
             return None
         encoded = text.encode("utf-8", "surrogatepass")
-        parts += (struct.pack(">I", len(encoded)), encoded)
+        parts.append(len(encoded).to_bytes(4, "big"))
+        parts.append(encoded)
     return hmac.digest(key, b"".join(parts), "sha256")
 
 

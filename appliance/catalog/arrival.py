@@ -7,11 +7,12 @@ to `appliance.catalog.instances`, which says what the rules are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
-from appliance.catalog.columns import utc_text
+from appliance.catalog.columns import canonical_json
 from appliance.catalog.database import Transaction
 from appliance.catalog.folding import fold
 from appliance.catalog.schema import patients, series, studies
@@ -44,16 +45,18 @@ class _Study:
     modalities: set[str]
     last_received: str
     patient_conflict: bool
-    has_new_text: bool = False
+    is_new: bool = False
+    is_described_anew: bool = False
     instances: int = 0
     bytes: int = 0
     duplicates: int = 0
     series: dict[Uid, int] = field(default_factory=dict)
-    other_patients: dict[Identity, int] = field(default_factory=dict)
 
 
-_FIND_STUDY = compiled(
+_UIDS = select(func.json_each(bindparam("uids")).table_valued("value").c.value)
+_FIND_STUDIES = compiled(
     select(
+        studies.c.study_instance_uid,
         studies.c.id,
         studies.c.modalities,
         studies.c.last_received_utc,
@@ -69,11 +72,12 @@ _FIND_STUDY = compiled(
         studies.c.referring_physician_name,
     )
     .select_from(studies.join(patients))
-    .where(studies.c.study_instance_uid == bindparam("uid")),
-    "uid",
+    .where(studies.c.study_instance_uid.in_(_UIDS)),
+    "uids",
 )
 _ADD_STUDY = compiled(
     insert(studies),
+    "id",
     "study_instance_uid",
     "patient",
     "study_date",
@@ -81,12 +85,13 @@ _ADD_STUDY = compiled(
     "accession_number",
     "description",
     "referring_physician_name",
+    "modalities",
     "search_folded",
     "first_received_utc",
     "last_received_utc",
     "change",
 )
-_FILL_STUDY = compiled(
+_DESCRIBE_STUDY = compiled(
     update(studies)
     .where(studies.c.id == bindparam("study"))
     .values(
@@ -95,6 +100,7 @@ _FILL_STUDY = compiled(
         accession_number=bindparam("accession"),
         description=bindparam("text"),
         referring_physician_name=bindparam("physician"),
+        modalities=bindparam("all_modalities"),
         search_folded=bindparam("search"),
     ),
     "date",
@@ -102,6 +108,7 @@ _FILL_STUDY = compiled(
     "accession",
     "text",
     "physician",
+    "all_modalities",
     "search",
     "study",
 )
@@ -109,7 +116,6 @@ _COUNT_IN_STUDY = compiled(
     update(studies)
     .where(studies.c.id == bindparam("study"))
     .values(
-        modalities=bindparam("all_modalities"),
         instances=studies.c.instances + bindparam("more"),
         bytes=studies.c.bytes + bindparam("more_bytes"),
         duplicates=studies.c.duplicates + bindparam("more_duplicates"),
@@ -117,7 +123,6 @@ _COUNT_IN_STUDY = compiled(
         last_received_utc=bindparam("at"),
         change=bindparam("number"),
     ),
-    "all_modalities",
     "more",
     "more_bytes",
     "more_duplicates",
@@ -138,7 +143,9 @@ _FIND_PATIENT = compiled(
     "folded",
     "born",
 )
-_ADD_PATIENT = compiled(insert(patients), "patient_id", "issuer", "name", "name_folded", "birth_date", "sex")
+_ADD_PATIENT = compiled(
+    insert(patients), "id", "patient_id", "issuer", "name", "name_folded", "birth_date", "sex"
+)
 _FIND_SERIES = compiled(
     select(series.c.id).where(
         series.c.study == bindparam("of_study"), series.c.series_instance_uid == bindparam("uid")
@@ -148,6 +155,7 @@ _FIND_SERIES = compiled(
 )
 _ADD_SERIES = compiled(
     insert(series),
+    "id",
     "study",
     "series_instance_uid",
     "modality",
@@ -170,141 +178,160 @@ def next_change(tx: Transaction) -> int:
     return int(tx.exec_driver_sql(_NEXT_CHANGE).scalar_one())
 
 
+def next_ids(tx: Transaction) -> dict[str, int]:
+    """The next row id of each table whose ids are never used twice; safe to take because writers take turns."""
+    ids = dict.fromkeys(("patients", "studies", "series", "instances"), 1)
+    ids.update((name, last + 1) for name, last in tx.exec_driver_sql("SELECT name, seq FROM sqlite_sequence"))
+    return ids
+
+
 class Arrivals:
-    """The places of one batch, inside one transaction."""
+    """The places of one batch, inside one transaction. Nothing is written before `write`."""
 
-    def __init__(self, tx: Transaction) -> None:
+    def __init__(self, tx: Transaction, study_instance_uids: Iterable[Uid], ids: dict[str, int]) -> None:
         self._tx = tx
-        self._change = next_change(tx)
+        self._ids = ids
         self._studies: dict[Uid, _Study] = {}
+        self._patients: dict[Identity, int] = {}
+        self._new_patients: list[tuple[str | int, ...]] = []
+        self._new_studies: list[tuple[str | int, ...]] = []
+        self._new_series: list[tuple[str | int, ...]] = []
+        self._change = next_change(tx)
+        for row in tx.exec_driver_sql(_FIND_STUDIES, (canonical_json(sorted(set(study_instance_uids))),)):
+            self._studies[row[0]] = _Study(
+                id=row[1],
+                modalities=set(row[2].split("\\")) - {""},
+                last_received=row[3],
+                patient_conflict=bool(row[4]),
+                identity=(row[5], row[6], row[7], row[8]),
+                texts=list(row[9:14]),
+            )
 
-    def place(self, received: Received, version: int) -> Place:
-        """Find or make where `received` belongs, and count it there."""
+    def place(self, received: Received, version: int, at: str) -> Place:
+        """Where `received`, received `at`, belongs, be it old or new; it is counted there."""
         header = received.header
-        at = utc_text(received.received_utc)
         study = self._studies.get(header.study_instance_uid)
         if study is None:
-            study = self._find(header) or self._add(header, at)
-            self._studies[header.study_instance_uid] = study
+            study = self._studies[header.study_instance_uid] = self._add_study(header, at)
         other_patient = None
         identity = _identity(header)
         if identity != study.identity and _contradict(identity, study.identity):
-            other_patient = study.other_patients.get(identity)
-            if other_patient is None:
-                other_patient = study.other_patients[identity] = self._patient(header)
+            other_patient = self._patient(header)
             study.patient_conflict = True
         series_id = study.series.get(header.series_instance_uid)
         if series_id is None:
-            series_id = study.series[header.series_instance_uid] = self._series(study.id, header)
+            series_id = study.series[header.series_instance_uid] = self._series(study, header)
         if "" in study.texts:
-            self._fill(study, header)
-        if header.modality:
+            _fill(study, header)
+        if header.modality and header.modality not in study.modalities:
             study.modalities.add(header.modality)
+            study.is_described_anew = True
         study.instances += 1
         study.bytes += received.stored.size_bytes
         study.duplicates += version > 0
         study.last_received = max(study.last_received, at)
         return Place(series_id, study.id, other_patient)
 
-    def write_totals(self) -> None:
-        """Write what the batch adds to each of its studies."""
-        filled = [
-            (*study.texts, _search_text(study.identity, study.texts), study.id)
-            for study in self._studies.values()
-            if study.has_new_text
-        ]
-        if filled:
-            self._tx.exec_driver_sql(_FILL_STUDY, filled)
-        self._tx.exec_driver_sql(
-            _COUNT_IN_STUDY,
-            [
-                (
-                    "\\".join(sorted(study.modalities)),
-                    study.instances,
-                    study.bytes,
-                    study.duplicates,
-                    study.patient_conflict,
-                    study.last_received,
-                    self._change,
-                    study.id,
-                )
-                for study in self._studies.values()
-            ],
+    def write(self) -> None:
+        """Write what is new, and what the batch adds to each of its studies."""
+        for statement, rows in (
+            (_ADD_PATIENT, self._new_patients),
+            (_ADD_STUDY, self._new_studies),
+            (_ADD_SERIES, self._new_series),
+            # Apart from the counting, which would rewrite the search index each time:
+            (
+                _DESCRIBE_STUDY,
+                [_described(each) for each in self._studies.values() if each.is_described_anew],
+            ),
+            (_COUNT_IN_STUDY, [self._counted(each) for each in self._studies.values()]),
+        ):
+            if rows:
+                self._tx.exec_driver_sql(statement, rows)
+
+    def _counted(self, study: _Study) -> tuple[str | int, ...]:
+        return (
+            study.instances,
+            study.bytes,
+            study.duplicates,
+            study.patient_conflict,
+            study.last_received,
+            self._change,
+            study.id,
         )
 
-    def _find(self, header: Header) -> _Study | None:
-        row = self._tx.exec_driver_sql(_FIND_STUDY, (header.study_instance_uid,)).first()
-        if row is None:
-            return None
-        return _Study(
-            id=row[0],
-            modalities=set(row[1].split("\\")) - {""},
-            last_received=row[2],
-            patient_conflict=bool(row[3]),
-            identity=(row[4], row[5], row[6], row[7]),
-            texts=list(row[8:13]),
-        )
-
-    def _add(self, header: Header, at: str) -> _Study:
+    def _add_study(self, header: Header, at: str) -> _Study:
         identity = _identity(header)
         texts = [getattr(header, name) for name in _TEXTS]
-        number = self._insert(
-            _ADD_STUDY,
-            header.study_instance_uid,
-            self._patient(header),
-            *texts,
-            _search_text(identity, texts),
-            at,
-            at,
-            self._change,
+        number = self._take("studies")
+        self._new_studies.append(
+            (
+                number,
+                header.study_instance_uid,
+                self._patient(header),
+                *texts,
+                header.modality,
+                _search_text(identity, texts),
+                at,
+                at,
+                self._change,
+            )
         )
-        return _Study(number, identity, texts, set(), at, patient_conflict=False)
+        return _Study(
+            number, identity, texts, {header.modality} - {""}, at, patient_conflict=False, is_new=True
+        )
 
     def _patient(self, header: Header) -> int:
         folded = fold(header.patient_name)
-        found = self._tx.exec_driver_sql(
-            _FIND_PATIENT,
-            (header.patient_id, header.issuer_of_patient_id, folded, header.patient_birth_date),
-        ).first()
-        if found is not None:
-            return int(found[0])
-        return self._insert(
-            _ADD_PATIENT,
-            header.patient_id,
-            header.issuer_of_patient_id,
-            header.patient_name,
-            folded,
-            header.patient_birth_date,
-            header.patient_sex,
+        key = (header.patient_id, header.issuer_of_patient_id, folded, header.patient_birth_date)
+        if (known := self._patients.get(key)) is not None:
+            return known
+        found = self._tx.exec_driver_sql(_FIND_PATIENT, key).first()
+        number = self._patients[key] = self._take("patients") if found is None else int(found[0])
+        if found is None:
+            self._new_patients.append(
+                (number, *key[:2], header.patient_name, *key[2:], header.patient_sex),
+            )
+        return number
+
+    def _series(self, study: _Study, header: Header) -> int:
+        if not study.is_new:
+            key = (study.id, header.series_instance_uid)
+            if (found := self._tx.exec_driver_sql(_FIND_SERIES, key).first()) is not None:
+                return int(found[0])
+        number = self._take("series")
+        self._new_series.append(
+            (
+                number,
+                study.id,
+                header.series_instance_uid,
+                header.modality,
+                header.series_number,
+                header.series_description,
+                header.body_part_examined,
+                header.laterality,
+                header.manufacturer,
+                header.manufacturer_model_name,
+                header.station_name,
+            )
         )
+        return number
 
-    def _series(self, study_id: int, header: Header) -> int:
-        found = self._tx.exec_driver_sql(_FIND_SERIES, (study_id, header.series_instance_uid)).first()
-        if found is not None:
-            return int(found[0])
-        return self._insert(
-            _ADD_SERIES,
-            study_id,
-            header.series_instance_uid,
-            header.modality,
-            header.series_number,
-            header.series_description,
-            header.body_part_examined,
-            header.laterality,
-            header.manufacturer,
-            header.manufacturer_model_name,
-            header.station_name,
-        )
+    def _take(self, table: str) -> int:
+        number = self._ids[table]
+        self._ids[table] = number + 1
+        return number
 
-    def _insert(self, statement: str, *values: str | int) -> int:
-        """Insert one row; its id."""
-        return int(self._tx.exec_driver_sql(statement, values).lastrowid)
 
-    def _fill(self, study: _Study, header: Header) -> None:
-        for place, name in enumerate(_TEXTS):
-            if not study.texts[place] and (text := getattr(header, name)):
-                study.texts[place] = text
-                study.has_new_text = True
+def _described(study: _Study) -> tuple[str | int, ...]:
+    modalities = "\\".join(sorted(study.modalities))
+    return (*study.texts, modalities, _search_text(study.identity, study.texts), study.id)
+
+
+def _fill(study: _Study, header: Header) -> None:
+    for place, name in enumerate(_TEXTS):
+        if not study.texts[place] and (text := getattr(header, name)):
+            study.texts[place] = text
+            study.is_described_anew = True
 
 
 def _identity(header: Header) -> Identity:

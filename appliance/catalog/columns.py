@@ -28,7 +28,9 @@ def utc_text(moment: datetime) -> str:
     """`moment`, which must be aware, as 27 characters of UTC. Raises ValueError for a naive one."""
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone cannot be recorded")
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='microseconds')[:-6]}Z"  # without +00:00
 
 
 def utc_moment(text: str) -> datetime:

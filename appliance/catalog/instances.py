@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, insert, select
 
 from appliance.catalog import study_keys
-from appliance.catalog.arrival import Arrivals
+from appliance.catalog.arrival import Arrivals, next_ids
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Transaction
 from appliance.catalog.schema import instances, series, studies
@@ -95,7 +95,6 @@ _INSTANCE_COLUMNS = (
     "other_patient",
 )
 _INSERT = compiled(insert(instances), *_INSTANCE_COLUMNS)
-_LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'instances'"
 _KNOWS = "SELECT 1 FROM instances WHERE sop_instance_uid = ? LIMIT 1"
 _KNOWS_OBJECT = "SELECT 1 FROM instances WHERE object_id = ?"
 
@@ -113,15 +112,15 @@ def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[
     """
     if not batch:
         return []
-    last = tx.exec_driver_sql(_LAST_ID).first()
-    next_id = 1 + (0 if last is None else int(last[0]))
-    arrivals = Arrivals(tx)
+    ids = next_ids(tx)
+    arrivals = Arrivals(tx, (received.header.study_instance_uid for received, _ in batch), ids)
     study_keys.add_many(tx, [received for received, _ in batch])
     rows: list[tuple[Any, ...]] = []
     recorded: list[Recorded] = []
-    for number, (received, version) in enumerate(batch, start=next_id):
+    for number, (received, version) in enumerate(batch, start=ids["instances"]):
         header, stored, origin = received.header, received.stored, received.origin
-        place = arrivals.place(received, version)
+        at = utc_text(received.received_utc)
+        place = arrivals.place(received, version, at)
         other_patient = place.other_patient
         rows.append(
             (
@@ -142,15 +141,15 @@ def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[
                 origin.intake.value,
                 origin.name,
                 origin.address,
-                utc_text(received.received_utc),
+                at,
                 version,
                 other_patient is not None,
                 other_patient,
             )
         )
         recorded.append(Recorded(InstanceId(number), place.study_id, version, other_patient is not None))
+    arrivals.write()
     tx.exec_driver_sql(_INSERT, rows)
-    arrivals.write_totals()
     return recorded
 
 

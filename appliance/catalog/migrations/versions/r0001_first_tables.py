@@ -189,9 +189,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_instance_uid", name=op.f("uq_studies_study_instance_uid")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_studies_by_date", "studies", ["study_date", "study_time", "id"], unique=False)
     op.create_index(op.f("ix_studies_change"), "studies", ["change"], unique=False)
     op.create_index(op.f("ix_studies_patient"), "studies", ["patient"], unique=False)
+    op.create_index(
+        "ix_studies_search",
+        "studies",
+        ["study_date", "study_time", "id", "modalities", "search_folded"],
+        unique=False,
+    )
     op.create_table(
         "web_sessions",
         sa.Column("id", sa.Text(), nullable=False),
