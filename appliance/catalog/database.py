@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any, NewType, Self
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from appliance.catalog import migrations
@@ -88,6 +89,10 @@ class Catalog:
         with self._connected(self._engine) as connection:
             yield connection
 
+    def question(self, statement: str) -> Question:
+        """One query, asked again and again at the least cost; each answer is as of its own moment."""
+        return Question(self._engine, statement)
+
     def close(self) -> None:
         """Close every connection. The last one to close folds the write-ahead log into the file."""
         self._engine.dispose()
@@ -109,6 +114,41 @@ class Catalog:
             return
         with self.transaction() as tx:
             migrations.migrate(tx, found)
+
+
+class Question:
+    """A compiled query on a connection of its own, in the driver's autocommit mode. Threads take turns.
+
+    For what every arrival asks: a connection from the pool with its transaction costs twenty times the query itself.
+    """
+
+    def __init__(self, engine: Engine, statement: str) -> None:
+        self._engine = engine
+        self._statement = statement
+        self._lock = threading.Lock()
+        self._connection: PoolProxiedConnection | None = None
+
+    def first(self, parameters: tuple[object, ...]) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._engine.raw_connection()
+            cursor = self._connection.cursor()
+            try:
+                row: tuple[Any, ...] | None = cursor.execute(self._statement, parameters).fetchone()
+            except sqlcipher.Error as error:
+                self._connection.invalidate()
+                self._connection = None
+                raise translated(error) or error from error
+            cursor.close()
+            return row
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
 
 def _engine(path: Path, key: bytes) -> Engine:

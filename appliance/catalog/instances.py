@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Select, insert, select
 from appliance.catalog import study_keys
 from appliance.catalog.arrival import Arrivals, next_ids
 from appliance.catalog.columns import utc_text
-from appliance.catalog.database import Transaction
+from appliance.catalog.database import Catalog, Transaction
 from appliance.catalog.schema import instances, series, studies
 from appliance.catalog.statement import compiled
 from appliance.model import Header, InstanceId, Intake, KeyId, ObjectId, Received, Uid
@@ -154,8 +154,19 @@ def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[
 
 
 def knows(reading: Connection, sop_instance_uid: Uid) -> bool:
-    """Whether any instance with this UID is recorded, in whichever study. Cheap: asked of every arrival."""
+    """Whether any instance with this UID is recorded, in whichever study."""
     return reading.exec_driver_sql(_KNOWS, (sop_instance_uid,)).first() is not None
+
+
+class Known:
+    """`knows`, at the least cost: for what is asked of every arrival before it is acknowledged."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._question = catalog.question(_KNOWS)
+        self.close = self._question.close
+
+    def __contains__(self, sop_instance_uid: Uid) -> bool:
+        return self._question.first((sop_instance_uid,)) is not None
 
 
 def knows_object(reading: Connection, object_id: ObjectId) -> bool:

@@ -34,8 +34,8 @@ from appliance.store.objects import ObjectStore
 log = logging.getLogger(__name__)
 
 HELD = "held"
-_GATHER_SECONDS = 0.02
-_BATCH = 512
+_GATHER_SECONDS = 0.1
+_BATCH = 1000
 _PATIENCE_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
 
@@ -50,6 +50,7 @@ class Reception:
         """
         self._box = box
         self._buffers = Buffers()
+        self._known = instances.Known(box.catalog)
         self._log = IntakeLog(
             box.intake_folder, worker, box.intake_key, box.config.store.log_bytes, disk=box.disk
         )
@@ -88,6 +89,7 @@ class Reception:
         self._queue.put(None)
         self._thread.join()
         self._log.close()
+        self._known.close()
 
     def _run(self) -> None:
         while True:
@@ -153,9 +155,9 @@ class Reception:
 
     def _is_here_already(self, sealing: Sealing, header: Header) -> bool:
         """Whether the same data set is recorded under the same identity: then there is nothing to write."""
+        if header.sop_instance_uid not in self._known:
+            return False
         with self._box.catalog.reading() as reading:
-            if not instances.knows(reading, header.sop_instance_uid):
-                return False
             kept = instances.versions(reading, header)
         for each in kept:
             try:

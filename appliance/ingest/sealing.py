@@ -37,18 +37,24 @@ class Announced:
 
 
 class Buffers:
-    """Pairs of segment-sized buffers, handed out again so that reception does not allocate. Thread-safe."""
+    """Pairs of segment-sized buffers, handed out again so that reception does not allocate. Thread-safe.
+
+    Views and not bytearrays, because assigning to a slice of a bytearray copies the value twice.
+    """
 
     def __init__(self) -> None:
-        self._free: queue.SimpleQueue[tuple[bytearray, bytearray]] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[tuple[memoryview, memoryview]] = queue.SimpleQueue()
 
-    def take(self) -> tuple[bytearray, bytearray]:
+    def take(self) -> tuple[memoryview, memoryview]:
         try:
             return self._free.get_nowait()
         except queue.Empty:
-            return bytearray(envelope.SEGMENT_BYTES), bytearray(envelope.SEGMENT_BYTES)
+            return (
+                memoryview(bytearray(envelope.SEGMENT_BYTES)),
+                memoryview(bytearray(envelope.SEGMENT_BYTES)),
+            )
 
-    def give(self, pair: tuple[bytearray, bytearray]) -> None:
+    def give(self, pair: tuple[memoryview, memoryview]) -> None:
         """Take back a pair; past 64 they are let go."""
         if self._free.qsize() < 64:
             self._free.put(pair)
@@ -76,9 +82,8 @@ class Sealing:
         self._guard = guard
         self._buffers = buffers
         self._in_memory = in_memory
-        self._pair: tuple[bytearray, bytearray] | None = buffers.take()
+        self._pair: tuple[memoryview, memoryview] | None = buffers.take()
         self._plain, self._sealed = self._pair
-        self._pooled = True
         self._filled = 0
         self._room = envelope.FIRST_PLAINTEXT_BYTES
         self._sealed_segments = 0
@@ -128,7 +133,7 @@ class Sealing:
     @property
     def body(self) -> memoryview | None:
         """The sealed object, complete, if it is in memory; valid until `release`."""
-        return memoryview(self._sealed)[: self._sealed_filled] if self._writer is None else None
+        return self._sealed[: self._sealed_filled] if self._writer is None else None
 
     @property
     def stored(self) -> Stored:
@@ -150,7 +155,7 @@ class Sealing:
     def open(self) -> io.BytesIO | SealedReader:
         """Read back the Part 10 file inside, once `complete`."""
         if self._writer is None:
-            return io.BytesIO(memoryview(self._plain)[: self._size_bytes])
+            return io.BytesIO(self._plain[: self._size_bytes])
         assert self._key is not None
         return self._writer.open_part(self._key.key)
 
@@ -183,10 +188,10 @@ class Sealing:
         if self._header is None and self._peek_header() is None:
             if self._filled >= HEADER_LIMIT_BYTES:
                 raise NotUnderstood("no Study Instance UID in the first 64 MiB of the data set")
-            if self._pooled:
-                self._plain, self._pooled = bytearray(self._plain), False
             self._room = self._filled + envelope.PLAINTEXT_BYTES
-            self._plain.extend(bytes(self._room - len(self._plain)))
+            grown = memoryview(bytearray(self._room))
+            grown[: self._filled] = self._plain[: self._filled]
+            self._plain = grown
             return
         if self._sealed_segments % _GUARD_EVERY_SEGMENTS == 0:
             self._guard.admit()
@@ -208,10 +213,9 @@ class Sealing:
             self._sealer = envelope.Sealer(self._key.key, self.object_id.encode("ascii"))
             self._sealed[: envelope.HEADER_BYTES] = self._sealer.header
             self._sealed_filled = envelope.HEADER_BYTES
-        sealed = memoryview(self._sealed)
-        start = self._sealed_filled
+        sealed = self._sealed
         self._sealed_filled += self._sealer.seal_into(
-            memoryview(self._plain)[:length], sealed[start:], last=last
+            self._plain[:length], sealed[self._sealed_filled :], last=last
         )
         self._sealed_segments += 1
         if not (last and self._in_memory and self._writer is None):
@@ -227,13 +231,13 @@ class Sealing:
 
     def _peek_header(self) -> Header | None:
         if self._header is None:
-            data_set = memoryview(self._plain)[len(self._head) : self._filled]
+            data_set = self._plain[len(self._head) : self._filled]
             self._header = read_header(data_set, self.announced.transfer_syntax_uid, complete=False)
         return self._header
 
     def _read_header(self, *, complete: bool) -> Header:
         if self._header is None:
-            data_set = memoryview(self._plain)[len(self._head) : self._filled]
+            data_set = self._plain[len(self._head) : self._filled]
             self._header = read_header(data_set, self.announced.transfer_syntax_uid, complete=complete)
         assert self._header is not None
         return self._header
