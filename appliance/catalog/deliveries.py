@@ -14,20 +14,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, literal_column, select, update
+from sqlalchemy import Row, Select, bindparam, literal_column, or_, select, update
 
 from appliance.catalog.columns import utc_moment, utc_text
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import deliveries, delivery_events, destinations, instances, series, studies
 from appliance.errors import Unknown
 from appliance.model import DeliveryId, DestinationId, InstanceId, KeyId, ObjectId, Owed, Uid
-from appliance.replication.delivery import OPEN_STATES, Event, State, back_off, next_state, states_before
+from appliance.replication.delivery import (
+    FURTHEST_SECONDS,
+    OPEN_STATES,
+    Event,
+    State,
+    back_off,
+    next_state,
+    states_before,
+)
 
 _OWE = (
     "INSERT INTO deliveries (destination, instance, state, priority, attempts, reason, created_utc, changed_utc)"
     " VALUES (?, ?, 'PENDING', ?, 0, '', ?, ?) ON CONFLICT (destination, instance) DO NOTHING"
 )
 _IDS_PER_STATEMENT = 500
+_FURTHEST_LEASE_SECONDS = 24 * 3600
+"""A lease that ends later was given before the clock was put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,9 @@ def owe(tx: Transaction, instance_id: InstanceId, owed: Iterable[Owed], now: dat
     owe_many(tx, [(instance_id, owed)], now)
 
 
-def owe_many(tx: Transaction, obligations: Iterable[tuple[InstanceId, Iterable[Owed]]], now: datetime) -> None:
+def owe_many(
+    tx: Transaction, obligations: Iterable[tuple[InstanceId, Iterable[Owed]]], now: datetime
+) -> None:
     """`owe` for many instances in one statement: the form for a batch of arrivals."""
     text = utc_text(now)
     rows = [
@@ -114,8 +126,8 @@ def with_work(conn: Reading, now: datetime) -> frozenset[DestinationId]:
         "SELECT id FROM destinations AS d WHERE removed = 0 AND paused = 0 AND ("
         " EXISTS (SELECT 1 FROM deliveries WHERE destination = d.id AND state = 'PENDING')"
         " OR EXISTS (SELECT 1 FROM deliveries WHERE destination = d.id AND state = 'WAITING'"
-        " AND next_attempt_utc <= ?))",
-        (utc_text(now),),
+        " AND (next_attempt_utc <= ? OR next_attempt_utc > ?)))",
+        _over(now),
     )
     return frozenset(DestinationId(row[0]) for row in rows)
 
@@ -124,16 +136,15 @@ def claim(
     tx: Transaction, destination_id: DestinationId, *, now: datetime, lease_seconds: float, limit: int
 ) -> list[Claimed]:
     """Take up to `limit` deliveries that are due, most urgent first, then oldest; they are ours for `lease_seconds`."""
-    text = utc_text(now)
     pending = tx.exec_driver_sql(
         "SELECT id, priority FROM deliveries WHERE destination = ? AND state = 'PENDING'"
         " ORDER BY priority DESC, id LIMIT ?",
         (destination_id, limit),
     ).all()
     rested = tx.exec_driver_sql(
-        "SELECT id, priority FROM deliveries WHERE destination = ? AND state = 'WAITING' AND next_attempt_utc <= ?"
-        " ORDER BY next_attempt_utc LIMIT ?",
-        (destination_id, text, limit),
+        "SELECT id, priority FROM deliveries WHERE destination = ? AND state = 'WAITING'"
+        " AND (next_attempt_utc <= ? OR next_attempt_utc > ?) ORDER BY next_attempt_utc LIMIT ?",
+        (destination_id, *_over(now), limit),
     ).all()
     chosen = [row[0] for row in sorted([*pending, *rested], key=lambda row: (-row[1], row[0]))[:limit]]
     if not chosen:
@@ -190,6 +201,20 @@ def renew(tx: Transaction, held: Sequence[DeliveryId], *, now: datetime, lease_s
             .where(deliveries.c.id.in_(some), deliveries.c.state == State.SENDING)
             .values(lease_until_utc=now + timedelta(seconds=lease_seconds))
         )
+
+
+def is_owed(conn: Reading, destination_id: DestinationId, object_id: ObjectId) -> bool:
+    """Whether a sealed object is still to be delivered to a destination."""
+    row = conn.execute(
+        select(deliveries.c.id)
+        .join(instances, instances.c.id == deliveries.c.instance)
+        .where(
+            instances.c.object_id == object_id,
+            deliveries.c.destination == destination_id,
+            deliveries.c.state.in_(sorted(OPEN_STATES)),
+        )
+    ).first()
+    return row is not None
 
 
 # --- Outcomes --------------------------------------------------------------------------------------------------------
@@ -286,7 +311,11 @@ def release_expired(tx: Transaction, now: datetime) -> int:
     return _expire(
         tx,
         select(deliveries.c.id).where(
-            deliveries.c.state == literal_column("'SENDING'"), deliveries.c.lease_until_utc < now
+            deliveries.c.state == literal_column("'SENDING'"),
+            or_(
+                deliveries.c.lease_until_utc < now,
+                deliveries.c.lease_until_utc > now + timedelta(seconds=_FURTHEST_LEASE_SECONDS),
+            ),
         ),
         now,
     )
@@ -309,7 +338,9 @@ def _expire(tx: Transaction, lost: Select[int], now: datetime) -> int:
     return len(ids)
 
 
-def wake(tx: Transaction, destination_id: DestinationId, *, now: datetime, jitter: Callable[[], float]) -> int:
+def wake(
+    tx: Transaction, destination_id: DestinationId, *, now: datetime, jitter: Callable[[], float]
+) -> int:
     """Let what waits come back after its own back-off: its destination works. How many times were moved forward."""
     rows = tx.execute(
         select(
@@ -522,6 +553,11 @@ def _write_events(
         "INSERT INTO delivery_events (delivery, at_utc, event, state, note) VALUES (?, ?, ?, ?, ?)",
         [(delivery_id, text, str(event), str(state), note) for delivery_id, state, note in steps],
     )
+
+
+def _over(now: datetime) -> tuple[str, str]:
+    """The two bounds outside of which a wait is over (`appliance.replication.delivery.is_over`)."""
+    return utc_text(now), utc_text(now + timedelta(seconds=FURTHEST_SECONDS))
 
 
 def _slices(ids: Sequence[DeliveryId]) -> Iterable[Sequence[DeliveryId]]:

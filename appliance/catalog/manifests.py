@@ -1,0 +1,131 @@
+"""Which study manifests in which bucket are out of date, and the rows that a manifest is made of.
+
+A mark always moves `dirty_utc`: whoever writes a manifest clears only the mark that was there when the rows were read,
+so that an instance confirmed meanwhile is never forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Table, or_, select, update
+
+from appliance.catalog.columns import utc_text
+from appliance.catalog.database import Reading, Transaction
+from appliance.catalog.schema import deliveries, instances, manifests, patients, series, studies, study_keys
+from appliance.model import DestinationId, Uid
+
+Row = dict[str, Any]
+
+_DERIVED = frozenset(
+    {"name_folded", "search_folded", "change", "instances", "bytes", "duplicates", "modalities"}
+)
+"""Columns that a reader computes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfDate:
+    """A manifest to write: the row id and UID of its study, and the mark to clear."""
+
+    study: int
+    study_instance_uid: Uid
+    dirty_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRows:
+    """Every row that belongs to the instances of a study that one bucket holds; ids point within it."""
+
+    patients: list[Row]
+    studies: list[Row]
+    series: list[Row]
+    instances: list[Row]
+    study_keys: list[Row]
+
+
+def mark(tx: Transaction, destination_id: DestinationId, study_ids: Iterable[int], now: datetime) -> None:
+    """Note that a bucket has got new objects of these studies (row ids)."""
+    text = utc_text(now)
+    rows = [(destination_id, study, text) for study in study_ids]
+    if rows:
+        tx.exec_driver_sql(
+            "INSERT INTO manifests (destination, study, dirty_utc) VALUES (?, ?, ?)"
+            " ON CONFLICT (destination, study) DO UPDATE SET dirty_utc = excluded.dirty_utc",
+            rows,
+        )
+
+
+def out_of_date(
+    conn: Reading,
+    destination_id: DestinationId,
+    *,
+    quiet_since: datetime,
+    written_before: datetime,
+    limit: int,
+) -> list[OutOfDate]:
+    """Manifests to write now: those never written, unchanged since `quiet_since`, or last written too long ago."""
+    rows = conn.execute(
+        select(manifests.c.study, studies.c.study_instance_uid, manifests.c.dirty_utc)
+        .join(studies, studies.c.id == manifests.c.study)
+        .where(
+            manifests.c.destination == destination_id,
+            manifests.c.dirty_utc.is_not(None),
+            or_(
+                manifests.c.written_utc.is_(None),
+                manifests.c.dirty_utc <= quiet_since,
+                manifests.c.dirty_utc > quiet_since + timedelta(hours=1),  # the clock was put back
+                manifests.c.written_utc <= written_before,
+            ),
+        )
+        .order_by(manifests.c.dirty_utc)
+        .limit(limit)
+    )
+    return [OutOfDate(row.study, row.study_instance_uid, row.dirty_utc) for row in rows]
+
+
+def written(tx: Transaction, destination_id: DestinationId, manifest: OutOfDate, now: datetime) -> None:
+    """Note that the manifest was written from rows read after its mark was."""
+    of_this = (manifests.c.destination == destination_id) & (manifests.c.study == manifest.study)
+    tx.execute(update(manifests).where(of_this).values(written_utc=now))
+    tx.execute(
+        update(manifests).where(of_this, manifests.c.dirty_utc == manifest.dirty_utc).values(dirty_utc=None)
+    )
+
+
+def rows_of(conn: Reading, destination_id: DestinationId, study: int) -> StudyRows:
+    """The rows of the instances of `study` (row id) that are confirmed at a destination."""
+    found = _rows(
+        conn,
+        instances,
+        instances.c.id.in_(
+            select(deliveries.c.instance).where(
+                deliveries.c.destination == destination_id, deliveries.c.state == "CONFIRMED"
+            )
+        )
+        & instances.c.series.in_(select(series.c.id).where(series.c.study == study)),
+    )
+    of_study = _rows(conn, studies, studies.c.id == study)
+    uid = of_study[0]["study_instance_uid"] if of_study else ""
+    people = {row["patient"] for row in of_study} | {row["other_patient"] for row in found}
+    return StudyRows(
+        patients=_rows(
+            conn, patients, patients.c.id.in_(sorted(each for each in people if each is not None))
+        ),
+        studies=of_study,
+        series=_rows(conn, series, series.c.id.in_(sorted({row["series"] for row in found}))),
+        instances=found,
+        study_keys=_rows(
+            conn,
+            study_keys,
+            (study_keys.c.study_instance_uid == uid)
+            & study_keys.c.id.in_(sorted({row["key_id"] for row in found})),
+        ),
+    )
+
+
+def _rows(conn: Reading, table: Table, which: Any) -> list[Row]:
+    columns = [column for column in table.c if column.name not in _DERIVED]
+    return [dict(row._mapping) for row in conn.execute(select(*columns).where(which).order_by(table.c.id))]

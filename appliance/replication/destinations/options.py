@@ -1,0 +1,39 @@
+"""Reading a destination's options: each is present and of its kind, or a person is told which is not."""
+
+from __future__ import annotations
+
+from appliance.errors import OperatorNeeded
+from appliance.model import DestinationSettings
+
+
+def text(settings: DestinationSettings, name: str, default: str | None = None) -> str:
+    """The option `name` as text. Raises `OperatorNeeded` if it is missing, empty (without a default) or no text."""
+    value = settings.options.get(name, default)
+    if not isinstance(value, str) or (not value and default is None):
+        raise _wrong(settings, name)
+    return value
+
+
+def number(
+    settings: DestinationSettings, name: str, *, least: int, most: int, default: int | None = None
+) -> int:
+    """The option `name` as a number from `least` to `most`. Raises `OperatorNeeded`."""
+    value = settings.options.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _wrong(settings, name)
+    return value
+
+
+def flag(settings: DestinationSettings, name: str) -> bool:
+    """The option `name` as yes or no; no if it is absent. Raises `OperatorNeeded`."""
+    value = settings.options.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(settings, name)
+    return value
+
+
+def _wrong(settings: DestinationSettings, name: str) -> OperatorNeeded:
+    return OperatorNeeded(
+        f"the destination {settings.name} has no valid {name.replace('_', ' ')}",
+        hint=f"remove it and add it again with its {name.replace('_', ' ')}",
+    )

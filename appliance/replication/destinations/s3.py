@@ -1,0 +1,353 @@
+"""Object storage in Canada: ciphertext exactly as it lies on this disk, and the proof that it arrived.
+
+Layout of a bucket (everything in it is sealed; names say nothing about anyone)::
+
+    objects/ab/<object id>.sealed       a sealed object, byte for byte the local file
+    manifests/<digest>.sealed           what a study consists of (appliance.replication.manifest)
+    keys/root.recovery                  the root key, wrapped by the recovery key
+    keys/connection-test                a constant text that the connection test writes and reads
+
+Each object carries the metadata ``sha256`` (of the ciphertext, hexadecimal) and, if sent in parts, ``part-bytes``.
+
+What is proof. The SHA-256 travels with each request; a store that verifies it, as S3 does, records it and gives it out
+again. Whether a store verifies is found out, not believed: the first session sends a small object with a wrong SHA-256.
+Objects up to `READ_BACK_BYTES` are downloaded and hashed all the same; larger ones are taken at the recorded checksum,
+which costs one HEAD request instead of the object's size. A store that verifies nothing has every object downloaded.
+Before it leaves, an object is opened here from end to end, so that what is proven is also whole.
+
+The client's own checksums are "when required" only, since its CRC headers break some S3-compatible stores, and its own
+retries are off: the courier retries, and counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+import botocore.session
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import ClientError
+
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
+from appliance.model import DestinationSettings, ObjectId, Takes
+from appliance.replication.destinations import options
+from appliance.replication.destinations.canada import AWS_REGIONS, canadian, is_aws
+from appliance.replication.destinations.multipart import (
+    LEAST_PART_BYTES,
+    Uplink,
+    abort_uploads,
+    composite_sha256,
+    parts_of,
+    upload_in_parts,
+)
+from appliance.replication.destinations.parcel import Parcel, Receipt, Session
+from appliance.replication.destinations.s3_errors import in_our_terms, status_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+READ_BACK_BYTES: Final = 8 << 20
+CONNECT_SECONDS: Final = 10
+READ_SECONDS: Final = 60
+_BLOCK_BYTES: Final = 1 << 20
+_TEST_KEY: Final = "keys/connection-test"
+_TEST_TEXT: Final = b"The clinic's appliance can write here.\n"
+_OBSOLETE_SECONDS: Final = 24 * 3600
+_PROVIDERS_OVER_THE_NETWORK: Final = frozenset(
+    {
+        "assume-role",
+        "assume-role-with-web-identity",
+        "sso",
+        "login",
+        "container-role",
+        "iam-role",
+        "custom-process",
+    }
+)
+
+
+def object_key(object_id: ObjectId) -> str:
+    """Where an object is in every bucket."""
+    return f"objects/{object_id[:2]}/{object_id}.sealed"
+
+
+@dataclass(frozen=True)
+class S3Destination:
+    """A bucket. Shared by threads: the client is safe to share, and so is what is measured."""
+
+    bucket: str
+    region: str
+    endpoint_url: str = ""
+    access_key_id: str = ""
+    secret: str = field(default="", repr=False)
+    takes: Takes = "ciphertext"
+    read_back_bytes: int = READ_BACK_BYTES
+    connect_seconds: float = CONNECT_SECONDS
+    read_seconds: float = READ_SECONDS
+    uplink: Uplink = field(default_factory=Uplink, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_settings(cls, settings: DestinationSettings) -> S3Destination:
+        """Raises `Refused` for a place outside Canada, `OperatorNeeded` for options that are missing."""
+        region = options.text(settings, "region").strip()
+        endpoint_url = options.text(settings, "endpoint_url", "").strip()
+        canadian(region, endpoint_url, options.flag(settings, "canadian"))
+        access_key_id = options.text(settings, "access_key_id", "").strip()
+        if access_key_id and not settings.secret:
+            raise OperatorNeeded(
+                f"the destination {settings.name} has an access key without its secret",
+                hint="give the secret access key on standard input or with --secret-file",
+            )
+        return cls(
+            bucket=options.text(settings, "bucket").strip(),
+            region=region,
+            endpoint_url=endpoint_url,
+            access_key_id=access_key_id,
+            secret=settings.secret,
+        )
+
+    def check(self) -> str:
+        """Find the bucket, ask where it is, write a small text and read it back: all that a delivery needs."""
+        client = self._client()
+        self._refuse_elsewhere(client)
+        self.put_document(_TEST_KEY, _TEST_TEXT)
+        return f"The bucket {self.bucket} ({self.region}) can be written and read."
+
+    @contextmanager
+    def open(self, parcels: Sequence[Parcel]) -> Iterator[Session]:  # noqa: ARG002
+        """The connections are kept by the client, for all sessions."""
+        client = self._client()
+        if "verifies" not in self._made:
+            self._refuse_elsewhere(client)
+            self._made["verifies"] = self._verifies(client)
+        yield self
+
+    def send(self, parcel: Parcel) -> Receipt:
+        """Upload the ciphertext unless it is there already, and prove that what is there is what is here."""
+        client = self._client()
+        key = object_key(parcel.object_id)
+        sha256 = _verified_digest(parcel)
+        if parcel.tried_before and (receipt := self._found(client, key, parcel, sha256)):
+            abort_uploads(client, self.bucket, key, obsolete=lambda found, _: found == key)
+            return receipt
+        size = self.uplink.part_bytes(parcel.sealed_bytes)
+        began = time.monotonic()
+        if parcel.sealed_bytes <= size:
+            with parcel.sealed_path.open("rb") as body, in_our_terms("sending an object"):
+                answer: Mapping[str, Any] = client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentLength=parcel.sealed_bytes,
+                    ContentType="application/octet-stream",
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=base64.b64encode(sha256).decode(),
+                    Metadata={"sha256": sha256.hex()},
+                )
+            self.uplink.measured(parcel.sealed_bytes, time.monotonic() - began)
+        else:
+            answer = upload_in_parts(
+                client,
+                self.bucket,
+                key,
+                parcel.sealed_path,
+                total_bytes=parcel.sealed_bytes,
+                metadata=lambda part_bytes: {"sha256": sha256.hex(), "part-bytes": str(part_bytes)},
+                uplink=self.uplink,
+                look_for_earlier=parcel.tried_before,
+                keep_going=parcel.keep_going,
+            )
+        proven = self._found(client, key, parcel, sha256, version_id=answer.get("VersionId"))
+        if proven is None:
+            raise Transient("the cloud storage did not keep what was sent to it")
+        return proven
+
+    def put_document(self, key: str, data: bytes) -> None:
+        """Write a small sealed document over what is there, and read it back. Raises as `send`."""
+        client = self._client()
+        with in_our_terms("writing to the bucket"):
+            answer = client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=data,
+                ContentType="application/octet-stream",
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+            )
+        if self._download(client, key, answer.get("VersionId")) != hashlib.sha256(data).digest():
+            raise Transient("the cloud storage did not keep what was sent to it")
+
+    def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
+        """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""
+
+        def obsolete(key: str, begun: datetime) -> bool:
+            object_id = ObjectId(key.rpartition("/")[2].removesuffix(".sealed"))
+            return (now - begun).total_seconds() > _OBSOLETE_SECONDS and not is_owed(object_id)
+
+        return abort_uploads(self._client(), self.bucket, "objects/", obsolete=obsolete)
+
+    def _found(
+        self, client: S3Client, key: str, parcel: Parcel, sha256: bytes, *, version_id: str | None = None
+    ) -> Receipt | None:
+        """The receipt of the object at `key`, if it is there and is the one here."""
+        which: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+        if version_id and version_id != "null":
+            which["VersionId"] = version_id
+        try:
+            with in_our_terms("looking at an object"):
+                try:
+                    head = client.head_object(**which, ChecksumMode="ENABLED")
+                except ClientError as error:
+                    if status_of(error) == 404:
+                        return None
+                    raise
+        except Refused as error:
+            raise Transient(error.message) from error
+        if head["ContentLength"] != parcel.sealed_bytes:
+            return None
+        proof = "checksum"
+        recorded: str = head.get("ChecksumSHA256", "")
+        if (
+            parcel.sealed_bytes <= self.read_back_bytes
+            or not self._made.get("verifies")
+            or recorded != _expected_checksum(parcel, sha256, head.get("Metadata", {}).get("part-bytes", ""))
+        ):
+            proof = "read back"
+            if self._download(client, key, which.get("VersionId")) != sha256:
+                return None
+        return {
+            "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "bucket": self.bucket,
+            "key": key,
+            "bytes": parcel.sealed_bytes,
+            "sha256": sha256.hex(),
+            "etag": head["ETag"].strip('"'),
+            "version_id": head.get("VersionId", ""),
+            "proof": proof,
+        }
+
+    def _download(self, client: S3Client, key: str, version_id: str | None) -> bytes:
+        """The SHA-256 of an object as it comes back."""
+        digest = hashlib.sha256()
+        which: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
+        with in_our_terms("reading an object back"):
+            body = client.get_object(Bucket=self.bucket, Key=key, **which)["Body"]
+            with body:
+                for block in body.iter_chunks(_BLOCK_BYTES):
+                    digest.update(block)
+        return digest.digest()
+
+    def _refuse_elsewhere(self, client: S3Client) -> None:
+        """Whether the bucket exists, and, on AWS, is where the settings say. Raises `Refused` if it is abroad."""
+        with in_our_terms(f"opening the bucket {self.bucket}"):
+            answer = client.head_bucket(Bucket=self.bucket)
+        if not is_aws(self.endpoint_url):
+            return
+        headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
+        place = answer.get("BucketRegion") or headers.get("x-amz-bucket-region", "")
+        if place not in AWS_REGIONS:
+            raise Refused(
+                f"the bucket {self.bucket} is in {place or 'an unknown region'}, outside Canada",
+                hint="create a bucket in ca-central-1 or ca-west-1",
+            )
+
+    def _verifies(self, client: S3Client) -> bool:
+        """Whether the store refuses an object whose SHA-256 isn't the one announced."""
+        wrong = base64.b64encode(hashlib.sha256(b"something else").digest()).decode()
+        with in_our_terms("writing to the bucket"):
+            try:
+                client.put_object(
+                    Bucket=self.bucket,
+                    Key=_TEST_KEY,
+                    Body=_TEST_TEXT,
+                    ChecksumAlgorithm="SHA256",
+                    ChecksumSHA256=wrong,
+                )
+            except ClientError as error:
+                if status_of(error) == 400:
+                    return True
+                raise
+        return False
+
+    def _client(self) -> S3Client:
+        with self._lock:
+            if "client" not in self._made:
+                self._made["client"] = self._connect()
+            client: S3Client = self._made["client"]
+            return client
+
+    def _connect(self) -> S3Client:
+        session = botocore.session.Session()
+        providers = session.get_component("credential_provider")
+        for name in _PROVIDERS_OVER_THE_NETWORK & {each.METHOD for each in providers.providers}:
+            providers.remove(name)
+        with in_our_terms("opening the cloud storage"):
+            return boto3.session.Session(botocore_session=session).client(
+                "s3",
+                region_name=self.region,
+                endpoint_url=self.endpoint_url or None,
+                aws_access_key_id=self.access_key_id or None,
+                aws_secret_access_key=self.secret or None,
+                config=ClientConfig(
+                    connect_timeout=self.connect_seconds,
+                    read_timeout=self.read_seconds,
+                    retries={"total_max_attempts": 1, "mode": "standard"},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    signature_version="s3v4",
+                    s3={"addressing_style": "path" if self.endpoint_url else "virtual"},
+                    tcp_keepalive=True,
+                ),
+            )
+
+
+def _verified_digest(parcel: Parcel) -> bytes:
+    """The SHA-256 of the ciphertext, which has been opened from end to end. Raises `Corrupt`, `Transient`."""
+    digest = hashlib.sha256()
+    try:
+        with parcel.sealed_path.open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        with parcel.open() as opened:
+            while opened.read(_BLOCK_BYTES):
+                pass
+    except FileNotFoundError as error:
+        raise Corrupt("a sealed object is not on this disk") from error
+    except OSError as error:
+        raise Transient("a sealed object could not be read from this disk") from error
+    if length != parcel.sealed_bytes:
+        raise Corrupt("a sealed object is not as long as it was")
+    return digest.digest()
+
+
+def _expected_checksum(parcel: Parcel, sha256: bytes, part_bytes: str) -> str:
+    """What S3 should have recorded: of the whole object, or of its parts if it was sent in parts."""
+    if not part_bytes.isdecimal() or int(part_bytes) < LEAST_PART_BYTES:
+        return base64.b64encode(sha256).decode()
+    return composite_sha256(_part_digests(parcel.sealed_path, parcel.sealed_bytes, int(part_bytes)))
+
+
+def _part_digests(path: Path, total_bytes: int, part_bytes: int) -> list[bytes]:
+    digests = []
+    with path.open("rb") as file:
+        for part in parts_of(total_bytes, part_bytes):
+            digest = hashlib.sha256()
+            left = part.length
+            while left and (block := file.read(min(left, _BLOCK_BYTES))):
+                digest.update(block)
+                left -= len(block)
+            digests.append(digest.digest())
+    return digests
