@@ -12,10 +12,11 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
 from .material import Kind
-from .receivers import CALLING_AE, Receiver, catalogued_instances
+from .receivers import CALLING_AE, Receiver, catalogued
 from .wire import Encoded, PeerFailed, Sender
 
 SAMPLE_SECONDS = 0.1
+POLL_SECONDS = 0.005
 SETTLED_WITHIN_SECONDS = 300
 QUIET_SECONDS = 0.4
 QUIET_SHARE = 0.05
@@ -72,7 +73,7 @@ def measure(column: Column, receiver: Receiver, chance: random.Random) -> Measur
         PeerFailed: An instance was not answered 0000, or the receiver's catalog does not show them all in time.
     """
     batches = [column.kind.series(column.per_sender, chance) for _ in range(column.senders)]
-    before = catalogued_instances(receiver) if receiver.settles else 0
+    before = _catalogued_now(receiver) if receiver.settles else 0
     os.sync()
     context = multiprocessing.get_context("fork")  # so that 308 MB of pixels need not be copied to the sender
     gate = context.Barrier(column.senders + 1)
@@ -95,8 +96,9 @@ def measure(column: Column, receiver: Receiver, chance: random.Random) -> Measur
     count = sum(len(batch) for batch in batches)
     settled = None
     if receiver.settles:
-        _wait_for(lambda: catalogued_instances(receiver) >= before + count, receiver)
-        settled = time.monotonic() - started
+        with catalogued(receiver) as shown:
+            _wait_until(lambda: shown() >= before + count, receiver)
+            settled = time.monotonic() - started
     return Measured(
         column=column.key,
         receiver=receiver.name,
@@ -146,12 +148,17 @@ def _watch(receiver: Receiver, answers: "Queue[_Sent]", count: int) -> tuple[lis
     return sent, peak
 
 
-def _wait_for(condition: Callable[[], bool], receiver: Receiver) -> None:
+def _catalogued_now(receiver: Receiver) -> int:
+    with catalogued(receiver) as shown:  # closed again before the senders are forked
+        return shown()
+
+
+def _wait_until(condition: Callable[[], bool], receiver: Receiver) -> None:
     deadline = time.monotonic() + SETTLED_WITHIN_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise PeerFailed(f"{receiver.name} acknowledged more than its catalog shows")
-        time.sleep(SAMPLE_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _cpu_when_quiet(receiver: Receiver) -> float:

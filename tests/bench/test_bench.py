@@ -194,6 +194,19 @@ def test_a_quick_run_prints_the_table_and_leaves_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_the_appliance_is_measured_until_its_catalog_shows_all(tmp_path: Path) -> None:
+    told = tmp_path / "measured.json"
+    done = run(
+        "--quick", "--receivers", "appliance", "--columns", "tiny1,ct4",
+        "--folder", str(tmp_path / "bench"), "--json", str(told),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "until the catalog shows all" in done.stdout
+    for measured in json.loads(told.read_text()):
+        assert measured["settled_seconds"] >= measured["wall_seconds"]
+
+
+@pytest.mark.slow
 def test_a_receiver_that_never_answers_fails_the_run(tmp_path: Path) -> None:
     liar = tmp_path / "bin" / "storescp"
     liar.parent.mkdir()
