@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -52,14 +53,33 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Arguments | None = None
     ) -> tuple[Arguments, list[str]]:
         """As argparse, but words that this verb doesn't know are refused here, where the right ones are known."""
-        found, strange = super().parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        self._check_options(words)
+        found, strange = super().parse_known_args(words, namespace)
         for word in strange:
-            option = word.partition("=")[0]
-            if option.startswith("-") and len(option) > 1:
-                options = [name for name in self._option_string_actions if name.startswith("--")]
-                raise WrongCommand(f"'{self.prog}' has no option {option}", hint=nearest(option, options))
+            if word.startswith("-") and len(word) > 1:
+                raise self._no_option(word)
             raise WrongCommand(f"'{self.prog}' does not expect '{word}'", hint=f"see '{self.prog} --help'")
         return found, strange
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        """Refuse a mistyped option before argparse takes its value for a verb."""
+        verbs = {
+            name
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for name in action.choices
+        }
+        for word in words:
+            if word in verbs or word == "--":
+                return
+            if word.startswith("--") and word.partition("=")[0] not in self._option_string_actions:
+                raise self._no_option(word)
+
+    def _no_option(self, word: str) -> WrongCommand:
+        option = word.partition("=")[0]
+        options = [name for name in self._option_string_actions if name.startswith("--")]
+        return WrongCommand(f"'{self.prog}' has no option {option}", hint=nearest(option, options))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Called by argparse for each value with choices, verbs included."""

@@ -7,6 +7,7 @@ of running numbers in the order of series and instance numbers: a peer's UID nev
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ COLUMNS = {
     "size": "SIZE",
 }
 PIECE_BYTES = 1 << 20
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
 def add_to(verbs: Verbs) -> None:
@@ -115,9 +117,12 @@ def chosen_study(conn: Reading, text: str) -> StudyRow:
     from appliance.catalog import studies
     from appliance.model import Uid
 
-    if exact := studies.study(conn, Uid(text.strip())):
+    text = text.strip()
+    if exact := studies.study(conn, Uid(text)):
         return exact
-    found = studies.find(conn, text, limit=2, offset=0) if text.strip() else []
+    # A UID that isn't here must not be taken for words: they could match another patient's study.
+    is_words = text and not _UID.fullmatch(text)
+    found = studies.find(conn, text, limit=2, offset=0) if is_words else []
     if not found:
         raise Unknown("no study matches that", hint="look for it with 'appliance studies'")
     if len(found) > 1:

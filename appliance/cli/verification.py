@@ -49,10 +49,10 @@ def verify(arguments: Arguments) -> int:
                 findings.append({"object_id": object_id, "problem": finding[0], "words": finding[1]})
             if checked % 100 == 0 and sys.stderr.isatty():
                 print(f"\r{checked} of {len(recorded)}", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
         if arguments.all:
             _keep_outcome(box, checked, len(findings))
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
     how = "read in full" if arguments.all else "opened"
     if arguments.json:
         as_json(findings)

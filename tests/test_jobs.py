@@ -1,0 +1,172 @@
+"""Upkeep: late jobs run, failing ones are told, and a clock that is set loses and deletes nothing."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance import anchor, health, jobs
+from appliance.box import Box, open_box
+from appliance.catalog import processes, settings
+from appliance.config import Config
+from appliance.errors import Transient
+from appliance.jobs import Job, Upkeep
+from appliance.store.objects import new_object_id
+
+YEARS = timedelta(days=3653)
+
+
+@pytest.fixture
+def box(data_dir: Path) -> Iterator[Box]:
+    opened = open_box(Config(data=data_dir))
+    yield opened
+    opened.close()
+
+
+class Clock:
+    """A wall clock that can be set while the monotonic one goes on."""
+
+    def __init__(self) -> None:
+        self.set_by = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.set_by
+
+
+@pytest.fixture
+def upkeep(box: Box) -> Iterator[Callable[..., Upkeep]]:
+    started: list[Upkeep] = []
+
+    def start(*duties: Job, clock: Clock | None = None) -> Upkeep:
+        made = Upkeep(box, duties, wall=clock or Clock())
+        started.append(made)
+        made.start()
+        return made
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+def test_every_job_runs_at_the_start_and_again(
+    upkeep: Callable[..., Upkeep], eventually: Callable[..., object]
+) -> None:
+    runs: list[datetime] = []
+    upkeep(Job("often", lambda box, now: runs.append(now), 1))
+    eventually(lambda: len(runs) >= 2)
+
+
+def test_a_failing_job_is_told_in_the_heartbeat_until_it_succeeds(
+    box: Box, upkeep: Callable[..., Upkeep], eventually: Callable[..., object]
+) -> None:
+    broken = threading.Event()
+    broken.set()
+
+    def act(box: Box, now: datetime) -> None:
+        if broken.is_set():
+            raise Transient("not now")
+
+    running = upkeep(Job("moody", act, 1))
+    eventually(lambda: running.failing == {"moody"})
+    running.beat()
+    assert "job" in {problem.code for problem in health.status(box, datetime.now(UTC)).problems}
+    broken.clear()
+    eventually(lambda: not running.failing)
+    running.beat()
+    assert "job" not in {problem.code for problem in health.status(box, datetime.now(UTC)).problems}
+
+
+@pytest.mark.parametrize("jump", [-YEARS, YEARS, timedelta(hours=-1)])
+def test_a_clock_that_is_set_leaves_no_job_waiting_for_the_old_hour(
+    box: Box, upkeep: Callable[..., Upkeep], eventually: Callable[..., object], jump: timedelta
+) -> None:
+    clock = Clock()
+    runs: list[datetime] = []
+    running = upkeep(Job("hourly", lambda box, now: runs.append(now), 3600), clock=clock)
+    eventually(lambda: len(runs) == 1)
+    clock.set_by = jump
+    running.beat()
+    # The scheduler reads the real clock, so what it planned for the clock that was set shows in its plan.
+    eventually(lambda: len(runs) >= 2 or abs(running.next_runs()["hourly"] - clock()) < timedelta(hours=2))
+    with box.catalog.reading() as conn:
+        (row,) = processes.processes(conn)
+    assert abs(row.beat_utc - clock()) < timedelta(minutes=1)
+
+
+def test_a_clock_that_drifts_a_little_plans_nothing_anew(
+    upkeep: Callable[..., Upkeep], eventually: Callable[..., object]
+) -> None:
+    clock = Clock()
+    runs: list[datetime] = []
+    running = upkeep(Job("hourly", lambda box, now: runs.append(now), 3600), clock=clock)
+    eventually(lambda: len(runs) == 1)
+    before = running.next_runs()
+    clock.set_by = timedelta(seconds=2)
+    running.beat()
+    assert running.next_runs() == before
+
+
+def test_late_jobs_are_never_dropped_and_never_doubled() -> None:
+    """The library drops a job that is a second late unless told otherwise."""
+    assert jobs.MISFIRE_GRACE_SECONDS is None
+
+
+@pytest.mark.parametrize("jump", [timedelta(0), YEARS, -YEARS])
+def test_an_orphan_that_a_sweep_sees_for_the_first_time_stays_whatever_the_clock_says(
+    box: Box, jump: timedelta
+) -> None:
+    object_id = new_object_id()
+    writer = box.objects.create(object_id)
+    writer.write([bytes(100)])
+    writer.keep()
+    sweep = jobs.Orphans(box)
+    for hour in (datetime.now(UTC), datetime.now(UTC) + jump, datetime.now(UTC) + 2 * jump):
+        sweep(box, hour)
+    assert object_id in set(box.objects.ids())
+
+
+def test_the_audit_is_checked_and_anchored(box: Box) -> None:
+    now = datetime.now(UTC)
+    jobs.check_audit(box, now)
+    assert anchor.path(box).exists()
+    with box.catalog.reading() as conn:
+        assert settings.get(conn, health.AUDIT_CHECK)["findings"] == 0
+    assert anchor.verify(box) == []
+
+
+def test_the_duties_run_on_an_empty_box(box: Box) -> None:
+    for job in jobs.duties(box):
+        job.act(box, datetime.now(UTC))
+
+
+def test_problems_are_logged_once_and_their_end_too(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    log = jobs.ProblemLog()
+    log(box, datetime.now(UTC))
+    first = [record.message for record in caplog.records if "courier" in record.message]
+    log(box, datetime.now(UTC))
+    assert first == [record.message for record in caplog.records if "courier" in record.message]
+    with box.catalog.transaction() as tx:
+        processes.beat(tx, "courier", os.getpid(), datetime.now(UTC), datetime.now(UTC))
+    log(box, datetime.now(UTC))
+    assert "no longer: courier-stopped" in caplog.messages
+
+
+def test_the_process_beats_until_it_is_told_to_stop(box: Box, eventually: Callable[..., object]) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=jobs.run, args=(box, stop))
+    thread.start()
+
+    def beating() -> bool:
+        with box.catalog.reading() as conn:
+            return any(row.name == "jobs" for row in processes.processes(conn))
+
+    try:
+        eventually(beating)
+    finally:
+        stop.set()
+        thread.join(timeout=30)
+    assert not thread.is_alive()
