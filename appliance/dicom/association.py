@@ -86,6 +86,10 @@ def _never() -> bool:
     return False
 
 
+def _ignored(connections: int) -> None:
+    del connections
+
+
 @dataclass(frozen=True)
 class Desk:
     """What all associations of one process share."""
@@ -97,7 +101,9 @@ class Desk:
     tally: Tally = field(default_factory=Tally)
     stopping: threading.Event = field(default_factory=threading.Event)
     give_way: Callable[[], bool] = _never
-    """Whether another process has fewer associations, and should have the next one."""
+    """Whether another process has fewer connections, and should have the next one."""
+    report_connections: Callable[[int], None] = _ignored
+    """Told how many connections this process serves, whenever that changes."""
 
 
 class _InlineProvider(DULServiceProvider):

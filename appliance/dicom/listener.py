@@ -47,8 +47,9 @@ class ReceivingServer(ThreadedAssociationServer):
     def __init__(self, *args: Any, desk: Desk, listening: socket.socket, **kwargs: Any) -> None:
         self.desk = desk
         self._listening = listening
-        limit = desk.config.max_associations * _CONNECTIONS_PER_ASSOCIATION
-        self._room = threading.BoundedSemaphore(limit)
+        self._limit = desk.config.max_associations * _CONNECTIONS_PER_ASSOCIATION
+        self._connections = 0
+        self._counting = threading.Lock()
         super().__init__(*args, **kwargs)
 
     def server_bind(self) -> None:
@@ -69,7 +70,12 @@ class ReceivingServer(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - socketserver's
         """Callers who connect and never say who they are must not take all threads (half-open connections)."""
-        return self._room.acquire(blocking=False)
+        with self._counting:
+            if self._connections >= self._limit:
+                return False
+            self._connections += 1
+            self.desk.report_connections(self._connections)
+        return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -79,7 +85,9 @@ class ReceivingServer(ThreadedAssociationServer):
             log.error("an association ended in %s\n%s", type(error).__name__, where)
         finally:
             self.shutdown_request(request)
-            self._room.release()
+            with self._counting:
+                self._connections -= 1
+                self.desk.report_connections(self._connections)
 
     def shutdown_accepting(self) -> None:
         """Make ``serve_forever`` return, from another thread; associations that are open go on."""
