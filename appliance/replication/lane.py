@@ -1,0 +1,257 @@
+"""The threads that serve one destination: batches, its connection test, and the documents that a bucket keeps.
+
+A thread that finds nothing to do sleeps until the courier wakes it, or for a second. The connection test of an open
+breaker is taken by one thread; so are the manifests.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final, Protocol, cast
+
+from appliance import audit
+from appliance.catalog import deliveries, destinations, manifests
+from appliance.catalog.deliveries import Claimed
+from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
+from appliance.replication import manifest
+from appliance.replication.batch import ACTOR, Batch, Errand, by_study
+from appliance.replication.delivery import after_failure, after_test, rest_while_down
+from appliance.replication.destinations import Destination
+from appliance.store.keys import recovery_slot
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 32
+TEST_LEASE_SECONDS: Final = 120.0
+MANIFEST_QUIET_SECONDS: Final = 2.0
+MANIFEST_LONGEST_SECONDS: Final = 60.0
+TIDY_SECONDS: Final = 3600.0
+STOP_SECONDS: Final = 60.0
+RECOVERY_KEY: Final = "keys/root.recovery"
+
+
+class Archive(Protocol):
+    """A destination from which a blank box can be rebuilt: it keeps manifests and the recovery slot too."""
+
+    def put_document(self, key: str, data: bytes) -> None: ...
+
+
+class Lane:
+    """The threads that serve one destination."""
+
+    def __init__(self, errand: Errand) -> None:
+        self.errand = errand
+        self._box = errand.box
+        self._settings = errand.settings
+        self._around = errand.around
+        self._stopping = errand.stopping
+        self._work = threading.Condition()
+        self._wakes = 0
+        self._made: list[Destination] = []
+        self._making = threading.Lock()
+        self._keeping = threading.Lock()
+        self._slot_kept = b""
+        self._ticks = Ticks()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"{self._settings.name}-{number}", daemon=True)
+            for number in range(self._box.config.courier.workers_per_destination)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        with self._work:
+            self._wakes += 1
+            self._work.notify_all()
+
+    def stop(self) -> None:
+        """Finish what is being sent, and no more."""
+        self._stopping.set()
+        self.wake()
+
+    def join(self, seconds: float = STOP_SECONDS) -> bool:
+        """Wait for the threads; whether they have ended."""
+        for thread in self._threads:
+            thread.join(seconds)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _serve(self) -> None:
+        seen = 0
+        while not self._stopping.is_set():
+            try:
+                while not self._stopping.is_set() and self._one_batch():
+                    pass
+                self._keep_documents()
+            except ApplianceError as error:
+                log.warning("%s: %s", self._settings.name, error)
+                self._stopping.wait(1.0)
+            except Exception as error:  # noqa: BLE001 - a thread's edge: a defect must not stop the lane for good
+                # Only the kind: the text of a foreign error may hold patient data.
+                log.error("%s: unexpected %s", self._settings.name, type(error).__name__)
+                self._stopping.wait(5.0)
+            with self._work:
+                if self._wakes == seen and not self._stopping.is_set():
+                    self._work.wait(1.0)
+                seen = self._wakes
+
+    def _one_batch(self) -> bool:
+        """Test the connection if that is due, or claim and send a batch. Whether there may be more to do."""
+        now = self._around.now()
+        settings = self._settings
+        with self._box.catalog.reading() as conn:
+            breaker = destinations.breaker(conn, settings.id)
+            if breaker.lets_send() and settings.id not in deliveries.with_work(conn, now):
+                return False
+            if not breaker.lets_send() and not breaker.test_is_due(now):
+                return False
+        with self._box.catalog.transaction() as tx:
+            breaker = destinations.breaker(tx, settings.id)
+            test = breaker.test_is_due(now)
+            claimed: list[Claimed] = []
+            if test:  # taken: no other thread tests while this one does
+                taken = replace(breaker, open_until_utc=now + timedelta(seconds=TEST_LEASE_SECONDS))
+                destinations.set_breaker(tx, settings.id, taken)
+            elif breaker.lets_send():
+                claimed = deliveries.claim(
+                    tx,
+                    settings.id,
+                    now=now,
+                    lease_seconds=self._box.config.courier.lease_seconds,
+                    limit=1 if breaker.failures else BATCH,
+                )
+        if test:
+            return self._test(breaker.failures)
+        if claimed:
+            Batch(self.errand, by_study(claimed), self.destination, self.broke).send()
+        return bool(claimed)
+
+    def _test(self, failures: int) -> bool:
+        """The connection test of an open breaker; whether objects may be sent again."""
+        try:
+            self.destination().check()
+        except ApplianceError as error:
+            with self._box.catalog.transaction() as tx:
+                breaker = replace(
+                    destinations.breaker(tx, self._settings.id), open_until_utc=None, failures=failures
+                )
+                broken = after_failure(breaker, str(error), self._around.now(), self._around.jitter())
+                destinations.set_breaker(tx, self._settings.id, broken)
+            log.info("%s is still out of reach: %s", self._settings.name, error)
+            return False
+        now = self._around.now()
+        with self._box.catalog.transaction() as tx:
+            destinations.set_breaker(
+                tx, self._settings.id, after_test(destinations.breaker(tx, self._settings.id))
+            )
+            deliveries.wake(tx, self._settings.id, now=now, jitter=self._around.jitter)
+        log.info("%s answers again", self._settings.name)
+        return True
+
+    def destination(self) -> Destination:
+        """The adapter, made once. Raises what `build` raises."""
+        with self._making:
+            if not self._made:
+                self._made.append(self._around.build(self._settings, self._box))
+            return self._made[0]
+
+    def _keep_documents(self) -> None:
+        """Write the recovery slot and the manifests that are out of date, if the destination is an archive."""
+        if self._settings.takes != "ciphertext" or not self._keeping.acquire(blocking=False):
+            return
+        try:
+            now = self._around.now()
+            with self._box.catalog.reading() as conn:
+                if not destinations.breaker(conn, self._settings.id).lets_send():
+                    return
+                due = manifests.out_of_date(
+                    conn,
+                    self._settings.id,
+                    quiet_since=now - timedelta(seconds=MANIFEST_QUIET_SECONDS),
+                    written_before=now - timedelta(seconds=MANIFEST_LONGEST_SECONDS),
+                    limit=BATCH,
+                )
+            if not due and not self._ticks.due("tidy", TIDY_SECONDS):
+                return
+            archive = cast("Archive", self.destination())
+            self._keep_slot(archive)
+            for each in due:
+                if self._stopping.is_set():
+                    return
+                self._keep_manifest(archive, each)
+            if not due:
+                self._tidy(archive, now)
+        except (Transient, OperatorNeeded, Refused) as error:
+            self.broke(error)
+        finally:
+            self._keeping.release()
+
+    def _keep_slot(self, archive: Archive) -> None:
+        slot = recovery_slot(self._box.config.data.absolute() / "keys")
+        if slot != self._slot_kept:
+            archive.put_document(RECOVERY_KEY, slot)
+            self._slot_kept = slot
+
+    def _keep_manifest(self, archive: Archive, due: manifests.OutOfDate) -> None:
+        with self._box.catalog.reading() as conn:
+            rows = manifests.rows_of(conn, self._settings.id, due.study)
+        self._around.reached("manifest read")
+        key = manifest.key(self._box.root, due.study_instance_uid)
+        archive.put_document(key, manifest.seal(self._box.root, due.study_instance_uid, rows))
+        self._around.reached("manifest sent")
+        now = self._around.now()
+        with self._box.catalog.transaction() as tx:
+            manifests.written(tx, self._settings.id, due, now)
+            entry = audit.Entry(
+                "manifest:write",
+                str(due.study),
+                ACTOR,
+                {"to": self._settings.name, "instances": len(rows.instances)},
+            )
+            audit.append(tx, self._box.audit_key, [entry], now)
+
+    def _tidy(self, archive: Archive, now: datetime) -> None:
+        abort = getattr(archive, "abort_obsolete", None)
+        if abort is not None:
+            with self._box.catalog.reading() as conn:
+                abort(lambda object_id: deliveries.is_owed(conn, self._settings.id, object_id), now)
+
+    def broke(self, error: ApplianceError, held: Sequence[Claimed] = ()) -> None:
+        """The destination failed with `error` while the first of `held` was sent; the others were not touched."""
+        now, jitter = self._around.now(), self._around.jitter
+        with self._box.catalog.transaction() as tx:
+            breaker = destinations.breaker(tx, self._settings.id)
+            broken = after_failure(breaker, str(error), now, jitter())
+            destinations.set_breaker(tx, self._settings.id, broken)
+            for each in held[:1]:
+                deliveries.postpone(
+                    tx,
+                    each.id,
+                    each.attempts,
+                    reason=str(error),
+                    next_attempt_utc=now + timedelta(seconds=rest_while_down(jitter())),
+                    now=now,
+                )
+            deliveries.release(tx, [(each.id, each.attempts) for each in held[1:]], now=now)
+        if broken is not breaker:
+            log.warning("%s: %s; tried again by itself", self._settings.name, error)
+
+
+@dataclass
+class Ticks:
+    """When something was done last, by the monotonic clock: no jump of the wall clock delays it."""
+
+    last: dict[str, float] = field(default_factory=dict)
+
+    def due(self, what: str, seconds: float) -> bool:
+        """Whether `what` was never done or `seconds` ago; if so, it counts as done now."""
+        now = monotonic()
+        if what in self.last and now - self.last[what] < seconds:
+            return False
+        self.last[what] = now
+        return True
