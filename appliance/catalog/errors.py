@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, OutOfResources, Transient
 
-_NO_MEMORY, _READ_ONLY, _FULL, _CONSTRAINT, _CORRUPT, _NOT_A_DATABASE = 7, 8, 13, 19, 11, 26
+_NO_MEMORY, _READ_ONLY, _CORRUPT, _FULL, _CONSTRAINT, _NOT_A_DATABASE = 7, 8, 11, 13, 19, 26
+_TAKEN_OR_GONE = ("UNIQUE constraint", "FOREIGN KEY constraint")  # the driver gives no extended codes
 _LATER = {
     5: "the catalog is busy",
     6: "the catalog is busy",
@@ -21,7 +22,10 @@ _UNUSABLE = frozenset({10, _CORRUPT, _NOT_A_DATABASE})
 
 
 class Conflict(Transient):
-    """Something with the same identity is recorded already: look again, then decide. Roll the transaction back."""
+    """Something with the same identity is recorded already, or what this refers to is gone.
+
+    Roll the transaction back, look again, then decide.
+    """
 
 
 def result_code(error: BaseException) -> int | None:
@@ -42,8 +46,8 @@ def translated(error: BaseException) -> ApplianceError | None:
         return Transient(_LATER[code], hint="it is tried again by itself")
     if code in {_FULL, _NO_MEMORY}:
         return OutOfResources("no room left for the catalog", hint="free space on the data disk")
-    if code == _CONSTRAINT:
-        return Conflict("the catalog holds this already")
+    if code == _CONSTRAINT and str(error).startswith(_TAKEN_OR_GONE):
+        return Conflict("the catalog holds this already, or not what it refers to")
     if code in {_CORRUPT, _NOT_A_DATABASE}:
         return Corrupt(
             "the catalog is damaged", hint="stop the appliance and restore the catalog from a backup"

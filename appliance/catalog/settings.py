@@ -19,7 +19,10 @@ def get(reading: Connection, key: str, default: Any = None) -> Any:
 
 
 def put(tx: Transaction, key: str, value: Any, now: datetime) -> None:
-    """Set `key` to a JSON-able `value`."""
+    """Set `key` to a JSON-able `value`; None, which `get` could not tell from its default, removes it."""
+    if value is None:
+        remove(tx, key)
+        return
     statement = insert(settings).values(key=key, value=value, changed_utc=now)
     tx.execute(
         statement.on_conflict_do_update(

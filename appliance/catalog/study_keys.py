@@ -25,7 +25,9 @@ def add(tx: Transaction, key_id: KeyId, study_instance_uid: Uid, wrapped: bytes,
 
 def add_many(tx: Transaction, received: Iterable[Received]) -> None:
     """Record the keys that came with `received`; those recorded already stay as they are."""
-    keys = {each.stored.key_id: each for each in received}
+    keys: dict[KeyId, Received] = {}
+    for each in received:
+        keys.setdefault(each.stored.key_id, each)
     tx.exec_driver_sql(
         _ADD,
         [
