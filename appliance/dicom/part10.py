@@ -66,6 +66,8 @@ def read_part10(stream: BinaryIO) -> Part10:
     """
     head = _read(stream, MAX_META_BYTES)
     values, offset = _meta(head)
+    if offset + 8 > len(head):
+        raise NotUnderstood("the file holds no data set")
     sop_class, sop_instance = _uid(values, 0x0002), _uid(values, 0x0003)
     syntax = _uid(values, 0x0010) or _guess(head[offset : offset + 8])
     if not (sop_class and sop_instance):
