@@ -50,7 +50,7 @@ web-test: setup ## types and tests of the TypeScript
 bench: setup ## measure against Orthanc and storescp; prints the table of the README
 	@exec $(PY) -m tests.bench $(ARGS)
 
-campaign: setup ## the long fault campaigns: make campaign ARGS="--kills 10000"
+campaign: setup ## the long fault campaigns: make campaign ARGS="kill --kills 10000"
 	@exec $(PY) -m tests.campaigns $(ARGS)
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions

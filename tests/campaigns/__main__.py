@@ -1,0 +1,36 @@
+"""`python -m tests.campaigns NAME`: run one campaign for as long as told, and say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import tempfile
+from pathlib import Path
+
+from tests.campaigns import kill_ledger
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns", description=__doc__)
+    campaigns = parser.add_subparsers(dest="campaign", required=True)
+    kill = campaigns.add_parser("kill", help="kill -9 of any process under load (R1)")
+    kill.add_argument("--kills", type=int, default=10_000)
+    kill.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(
+        prefix="campaign-", dir="var" if Path("var").is_dir() else None
+    ) as folder:
+        outcome = kill_ledger.run(
+            Path(folder), _free_port(), kills=arguments.kills, seed=arguments.seed, report=print
+        )
+    print(outcome)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""R1: `kill -9` of any process, at random, under load. What was acknowledged is in a ledger; nothing of it may be lost.
+
+Senders behave as a modality does: what was not acknowledged is sent again, on a new association, until it is. So at
+the end the store must hold exactly what the ledger holds: each instance once, byte for byte, opened to its last byte,
+owed and delivered, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import deliveries, destinations, devices, rules
+from appliance.ingest import OrphanSweep
+from appliance.model import DestinationSettings, Device, Rule, ae_title
+from tests.bench.wire import Encoded, PeerFailed, Sender
+from tests.boxes import box_in, data_set_of, recorded
+from tests.campaigns.processes import CALLING, Appliance
+from tests.instances import CT_IMAGE, Instance
+
+SIZES = (2_000, 20_000, 20_000, 20_000, 300_000, 900_000, 2_500_000)
+SENDERS = 4
+SETTLE_SECONDS = 300
+
+
+@dataclass
+class Ledger:
+    """What was acknowledged: SOP Instance UID to SHA-256 of the data set."""
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    resent: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def write(self, uid: str, digest: str) -> None:
+        with self._lock:
+            self.acknowledged[uid] = digest
+
+    def note_resent(self) -> None:
+        with self._lock:
+            self.resent += 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Figures of a campaign that found nothing wrong."""
+
+    kills: Counter[str]
+    acknowledged: int
+    resent: int
+    seconds: float
+
+    def __str__(self) -> str:
+        killed = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
+        return (
+            f"{self.kills.total()} kills ({killed}) in {self.seconds:.0f} s: {self.acknowledged} instances acknowledged, "
+            f"{self.resent} sent again, 0 lost, 0 kept twice, 0 half visible"
+        )
+
+
+def run(
+    folder: Path, port: int, *, kills: int, seed: int, report: Callable[[str], None] = lambda _: None
+) -> Outcome:
+    """Kill `kills` times under load; raises AssertionError at the first broken promise."""
+    data, there = folder / "data", folder / "there"
+    there.mkdir()
+    _prepare(data, there)
+    dice = random.Random(seed)
+    ledger, stop = Ledger(), threading.Event()
+    done: Counter[str] = Counter()
+    begun = time.monotonic()
+    with (folder / "log").open("wb") as log:
+        appliance = Appliance(data, port, log)
+        appliance.ensure()
+        appliance.wait_until_ready()
+        senders = [
+            threading.Thread(target=_send, args=(port, number, seed, ledger, stop), name=f"sender-{number}")
+            for number in range(SENDERS)
+        ]
+        for each in senders:
+            each.start()
+        try:
+            while done.total() < kills:
+                time.sleep(dice.uniform(0.0, 0.3))
+                if name := appliance.kill_one(dice):
+                    done[name] += 1
+                    if done.total() % 100 == 0:
+                        report(f"{done.total()} kills, {len(ledger.acknowledged)} acknowledged")
+                appliance.wait_until_ready()
+                appliance.ensure()
+        finally:
+            stop.set()
+            for each in senders:
+                each.join()
+        appliance.wait_until_ready()
+        _until_delivered(appliance, data)
+        appliance.stop()
+    with box_in(data) as box:
+        verify(box, ledger, there)
+    return Outcome(done, len(ledger.acknowledged), ledger.resent, time.monotonic() - begun)
+
+
+def _prepare(data: Path, there: Path) -> None:
+    with box_in(data) as box, box.catalog.transaction() as tx:
+        devices.add_device(tx, Device(ae_title(CALLING), "127.0.0.1"), datetime.now(UTC))
+        destination_id = destinations.add(
+            tx, DestinationSettings("there", "folder", "dicom", {"path": str(there)})
+        )
+        rules.add_rule(tx, Rule(destination_id, "there", "dicom"))
+
+
+def _send(port: int, number: int, seed: int, ledger: Ledger, stop: threading.Event) -> None:
+    """Send instance after instance until told to stop; what is begun is sent until it is acknowledged."""
+    dice = random.Random(f"{seed}/{number}")
+    sent = 0
+    sender: Sender | None = None
+    while not stop.is_set():
+        sent += 1
+        instance = Instance(sent, study=number * 1000 + sent // 20, pixel_bytes=dice.choice(SIZES))
+        encoded = Encoded(instance.sop_class_uid, instance.sop_instance_uid, (instance.data_set,))
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                if sender is None:
+                    sender = Sender(port, [CT_IMAGE], called="CLINICBOX", calling=CALLING)
+                status = sender.store(encoded)
+            except (OSError, PeerFailed):
+                sender = None
+                time.sleep(0.02)
+                continue
+            if status == 0:
+                break
+            assert status in (0xA700, 0x0110), f"status {status:04X}"
+            time.sleep(0.05)
+        if tries > 1:
+            ledger.note_resent()
+        ledger.write(instance.sop_instance_uid, hashlib.sha256(instance.data_set).hexdigest())
+    if sender is not None:
+        sender.release()
+
+
+def _until_delivered(appliance: Appliance, data: Path) -> None:
+    """Wait until everything acknowledged is recorded and delivered."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    quiet = 0
+    while quiet < 5:
+        appliance.ensure()
+        with box_in(data) as box, box.catalog.reading() as reading:
+            states = Counter(each.state for each in deliveries.list_deliveries(reading, limit=1_000_000))
+        quiet = quiet + 1 if set(states) <= {"CONFIRMED"} else 0
+        assert time.monotonic() < deadline, f"deliveries do not drain: {states}"
+        time.sleep(0.3)
+
+
+def verify(box: Box, ledger: Ledger, there: Path) -> None:
+    """Compare the store with the ledger, both ways, to the last byte."""
+    rows = recorded(box)
+    kept = {row.sop_instance_uid: hashlib.sha256(data_set_of(box, row)).hexdigest() for row in rows}
+    lost = {uid for uid, digest in ledger.acknowledged.items() if kept.get(uid) != digest}
+    assert not lost, f"{len(lost)} acknowledged instances are lost or altered"
+    assert len(rows) == len(kept) == len(ledger.acknowledged), "something was kept twice, or was never sent"
+    assert {row.version for row in rows} <= {0}, "an identical resend was taken for other bytes"
+    with box.catalog.reading() as reading:
+        assert audit.verify(reading, box.audit_key, None) == []
+        owed = deliveries.list_deliveries(reading, limit=1_000_000)
+    assert len(owed) == len(rows)
+    delivered = sum(1 for path in there.rglob("*.dcm"))
+    assert delivered == len(rows), f"{delivered} files were delivered of {len(rows)}"
+    sweep = OrphanSweep(box)
+    sweep.sweep(0.0)
+    sweep.sweep(1e6)
+    assert {row.object_id for row in rows} == set(box.objects.ids())

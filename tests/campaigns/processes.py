@@ -1,0 +1,111 @@
+"""The appliance's processes as a campaign sees them: started, killed without a word, started again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from tests.bench.wire import answers_echo
+
+CALLING = "CAMPAIGN"
+READY_SECONDS = 60
+
+
+@dataclass
+class Running:
+    """One `appliance VERB` and whatever it has forked."""
+
+    verb: str
+    environment: dict[str, str]
+    log: IO[bytes]
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "appliance", self.verb],
+            env={**os.environ, **self.environment},
+            stdout=self.log,
+            stderr=self.log,
+        )
+
+    def ensure(self) -> None:
+        """Start it again if it has died."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+
+    def pids(self) -> list[int]:
+        """Its own process and its children, as far as they live."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        try:
+            return [self.process.pid, *(each.pid for each in psutil.Process(self.process.pid).children())]
+        except psutil.NoSuchProcess:
+            return []
+
+    def stop(self) -> int:
+        """Ask it to stop, as systemd does; its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+@dataclass
+class Appliance:
+    """`appliance dicom` and `appliance courier` on one data folder."""
+
+    data: Path
+    port: int
+    log: IO[bytes]
+    parts: list[Running] = field(init=False)
+
+    def __post_init__(self) -> None:
+        environment = {"APPLIANCE_DATA": str(self.data), "APPLIANCE_DICOM_PORT": str(self.port)}
+        config = self.data.parent / "campaign.toml"
+        config.write_text("[store]\nlog_bytes = 16777216\nreserve_bytes = 0\n", "utf-8")
+        environment["APPLIANCE_CONFIG"] = str(config)
+        self.parts = [Running(verb, environment, self.log) for verb in ("dicom", "courier")]
+
+    def ensure(self) -> None:
+        for part in self.parts:
+            part.ensure()
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers C-ECHO; starts again what has died."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not answers_echo(self.port, "CLINICBOX", CALLING):
+            self.ensure()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not ready again within {READY_SECONDS} s")
+            time.sleep(0.02)
+
+    def kill_one(self, dice: random.Random) -> str:
+        """SIGKILL one process, whichever; its part's verb. A parent is chosen now and then, a child mostly."""
+        part = dice.choice(self.parts)
+        pids = part.pids()
+        if not pids:
+            return ""
+        chosen = pids[0] if len(pids) == 1 or dice.random() < 0.1 else dice.choice(pids[1:])
+        try:
+            os.kill(chosen, signal.SIGKILL)
+        except ProcessLookupError:
+            return ""
+        return part.verb if chosen == pids[0] else f"{part.verb}, a worker"
+
+    def stop(self) -> None:
+        for part in self.parts:
+            if part.process is not None and part.process.poll() is None:
+                code = part.stop()
+                assert code == 0, f"appliance {part.verb} stopped with {code}"
