@@ -9,7 +9,7 @@ through pydicom's decoders. Rejected: windowing each pixel in floating point (fo
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -40,12 +40,15 @@ class View:
     """What to draw: frame (0 first), window, size of the longest side in pixels (0 = as recorded), file format.
 
     `tone` is "recorded" (the instance's own VOI, or the range of the frame), "full" (the range of the frame) or
-    "window" (`window` below).
+    "window" (`window` below). `shift` then moves the window's centre by a fraction of its width, and `stretch` widens
+    it: a person's brightness and contrast, whatever the units are.
     """
 
     frame: int = 0
     tone: Literal["recorded", "full", "window"] = "recorded"
     window: Window | None = None
+    shift: float = 0.0
+    stretch: float = 1.0
     inverted: bool = False
     longest: int = 0
     format: Literal["jpeg", "png"] = "jpeg"
@@ -159,11 +162,14 @@ class _Voi:
     table: Pixels | None = None
     first: int = 0
     top: float = 1.0
+    shift: float = 0.0
+    stretch: float = 1.0
 
     def __call__(self, values: Pixels) -> Pixels:
         if self.table is not None:
             at = np.clip(values.astype(np.int64) - self.first, 0, len(self.table) - 1)
-            return self.table[at].astype(np.float64) / self.top
+            grey = self.table[at].astype(np.float64) / self.top
+            return np.clip((grey - 0.5 - self.shift) / self.stretch + 0.5, 0.0, 1.0)
         x = values.astype(np.float64)
         if self.function == "SIGMOID":  # PS3.3 C.11.2.1.3.1
             exponent = np.clip(-4.0 * (x - self.center) / self.width, -700.0, 700.0)
@@ -184,6 +190,15 @@ def _needs_range(tone: Dataset, view: View) -> bool:
 
 
 def _voi(tone: Dataset, view: View, present: tuple[float, float] | None) -> _Voi:
+    found = _resolved(tone, view, present)
+    if (view.shift, view.stretch) == (0.0, 1.0):
+        return found
+    if found.table is not None:
+        return replace(found, shift=view.shift, stretch=view.stretch)
+    return replace(found, center=found.center + view.shift * found.width, width=found.width * view.stretch)
+
+
+def _resolved(tone: Dataset, view: View, present: tuple[float, float] | None) -> _Voi:
     function = text_of(tone, "VOILUTFunction") or "LINEAR"
     if view.tone == "window" and view.window is not None:
         return _Voi(view.window.center, view.window.width, function)

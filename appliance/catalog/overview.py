@@ -1,0 +1,98 @@
+"""What the console shows beside a list of studies, read in a few statements for the whole list. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, select
+
+from appliance.catalog.database import Reading
+from appliance.catalog.schema import counters, deliveries, destinations, devices, door, instances, series
+from appliance.model import InstanceId, Takes
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many deliveries of a study are in which state, for one way of taking: ciphertext or DICOM."""
+
+    states: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def owed(self) -> int:
+        """All of them but those a person gave up."""
+        return sum(count for state, count in self.states.items() if state != "CANCELLED")
+
+    @property
+    def confirmed(self) -> int:
+        return self.states.get("CONFIRMED", 0)
+
+    @property
+    def failed(self) -> int:
+        return self.states.get("FAILED", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Numbers that differ when the list of that name has changed."""
+
+    studies: int
+    deliveries: int
+    devices: int
+    destinations: int
+
+
+def thumbnails(conn: Reading, study_ids: Sequence[int]) -> dict[int, InstanceId]:
+    """The instance that stands for each study: its first with pixels, in the order of series and arrival."""
+    query = (
+        select(series.c.study, func.min(instances.c.id))
+        .join(instances, instances.c.series == series.c.id)
+        .where(series.c.study.in_(study_ids), instances.c.rows > 0)
+        .group_by(series.c.study)
+    )
+    return {row[0]: InstanceId(row[1]) for row in conn.execute(query)}
+
+
+def tallies(conn: Reading, study_ids: Sequence[int]) -> dict[int, dict[Takes, Tally]]:
+    """Deliveries of each study that has any, by what their destination takes."""
+    query = (
+        select(series.c.study, destinations.c.takes, deliveries.c.state, func.count())
+        .select_from(series)
+        .join(instances, instances.c.series == series.c.id)
+        .join(deliveries, deliveries.c.instance == instances.c.id)
+        .join(destinations, destinations.c.id == deliveries.c.destination)
+        .where(series.c.study.in_(study_ids))
+        .group_by(series.c.study, destinations.c.takes, deliveries.c.state)
+    )
+    counts: dict[int, dict[Takes, dict[str, int]]] = {}
+    for study, takes, state, count in conn.execute(query):
+        counts.setdefault(study, {}).setdefault(takes, {})[state] = count
+    return {
+        study: {takes: Tally(states) for takes, states in by_takes.items()}
+        for study, by_takes in counts.items()
+    }
+
+
+def pulse(conn: Reading) -> Pulse:
+    """One cheap look at everything that the console follows live."""
+    studies = conn.execute(select(counters.c.value).where(counters.c.name == "study_change")).scalar() or 0
+    events = conn.exec_driver_sql("SELECT max(id) FROM delivery_events").scalar() or 0
+    owed = conn.execute(select(func.max(deliveries.c.id))).scalar() or 0
+    known = conn.execute(select(func.count(), func.max(devices.c.id))).one()
+    visits = conn.execute(select(func.count(), func.sum(door.c.calls))).one()
+    places = conn.execute(
+        select(
+            destinations.c.id, destinations.c.paused, destinations.c.removed, destinations.c.breaker_failures
+        )
+    ).all()
+    return Pulse(
+        studies=int(studies),
+        deliveries=_mark(events, owed),
+        devices=_mark(tuple(known), tuple(visits)),
+        destinations=_mark(*(tuple(row) for row in places)),
+    )
+
+
+def _mark(*values: object) -> int:
+    """A number that JavaScript can hold and that differs, in practice, when `values` do."""
+    return hash(values) & ((1 << 48) - 1)

@@ -1,0 +1,246 @@
+"""Who may use the console: users, their sessions, and failed sign-ins. The only writer of those three tables.
+
+Functions take the transaction (or the reading) first and moments as aware UTC datetimes; nobody commits here. A
+session is kept under the SHA-256 of its cookie, so that a copy of the catalog opens no session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from appliance.catalog.database import Reading, Transaction
+from appliance.catalog.schema import sign_in_failures, users, web_sessions
+from appliance.errors import Refused, Unknown
+
+MOST_FAILURES = 5_000
+"""Failed sign-ins kept; the oldest go first. More than an attacker needs to be stopped, less than he needs to harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user of the console. `login` is folded to lower case; `role` is a word of `appliance.identity.roles`."""
+
+    id: int
+    login: str
+    name: str
+    role: str
+    active: bool
+    language: str
+    created_utc: datetime
+    last_sign_in_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebSession:
+    """A signed-in browser. `id` is the digest of its cookie, `csrf` what its forms must carry."""
+
+    id: str
+    person: Person
+    created_utc: datetime
+    seen_utc: datetime
+    expires_utc: datetime
+    address: str
+    agent: str
+    csrf: str
+
+
+# --- users -----------------------------------------------------------------------------------------------------------
+
+
+def people(conn: Reading) -> list[Person]:
+    """Everybody, by login."""
+    return [_person(row) for row in conn.execute(select(users).order_by(users.c.login))]
+
+
+def anybody(conn: Reading) -> bool:
+    """Whether there is a user at all: the box has been claimed."""
+    return conn.execute(select(users.c.id).limit(1)).first() is not None
+
+
+def person(conn: Reading, login: str) -> Person | None:
+    """The user of that login, active or not."""
+    row = conn.execute(select(users).where(users.c.login == login)).one_or_none()
+    return None if row is None else _person(row)
+
+
+def password_hash(conn: Reading, person_id: int) -> str:
+    """The Argon2 text of a user. Raises `Unknown`."""
+    found = conn.execute(select(users.c.password_hash).where(users.c.id == person_id)).scalar_one_or_none()
+    if found is None:
+        raise Unknown("there is no such user")
+    return str(found)
+
+
+def add(
+    tx: Transaction, *, login: str, name: str, role: str, password_hash: str, language: str, now: datetime
+) -> Person:
+    """Record a new user. Raises `Refused` if the login is taken."""
+    if person(tx, login) is not None:
+        raise Refused("there is a user with that login already", hint="choose another login")
+    tx.execute(
+        insert(users).values(
+            login=login,
+            name=name,
+            role=role,
+            password_hash=password_hash,
+            language=language,
+            created_utc=now,
+            changed_utc=now,
+        )
+    )
+    added = person(tx, login)
+    assert added is not None
+    return added
+
+
+def set_password(tx: Transaction, person_id: int, password_hash: str, now: datetime) -> None:
+    """Replace the Argon2 text of a user."""
+    tx.execute(
+        update(users).where(users.c.id == person_id).values(password_hash=password_hash, changed_utc=now)
+    )
+
+
+def set_active(tx: Transaction, person_id: int, active: bool, now: datetime) -> None:
+    """Let a user in, or keep him out."""
+    tx.execute(update(users).where(users.c.id == person_id).values(active=active, changed_utc=now))
+
+
+def signed_in(tx: Transaction, person_id: int, now: datetime) -> None:
+    """Record when a user last signed in."""
+    tx.execute(update(users).where(users.c.id == person_id).values(last_sign_in_utc=now))
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+def add_session(
+    tx: Transaction,
+    *,
+    session_id: str,
+    person_id: int,
+    csrf: str,
+    address: str,
+    agent: str,
+    now: datetime,
+    expires_utc: datetime,
+) -> None:
+    """Record a signed-in browser."""
+    tx.execute(
+        insert(web_sessions).values(
+            id=session_id,
+            user=person_id,
+            created_utc=now,
+            seen_utc=now,
+            expires_utc=expires_utc,
+            address=address,
+            agent=agent[:200],
+            csrf=csrf,
+        )
+    )
+
+
+def session(conn: Reading, session_id: str) -> WebSession | None:
+    """The session of that digest, whoever's and however old it is."""
+    query = (
+        select(
+            web_sessions,
+            *(users.c[name].label(f"user_{name}") for name in _PERSON_COLUMNS),
+        )
+        .join(users, users.c.id == web_sessions.c.user)
+        .where(web_sessions.c.id == session_id)
+    )
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    return WebSession(
+        id=row.id,
+        person=Person(**{name: getattr(row, f"user_{name}") for name in _PERSON_COLUMNS}),
+        created_utc=row.created_utc,
+        seen_utc=row.seen_utc,
+        expires_utc=row.expires_utc,
+        address=row.address,
+        agent=row.agent,
+        csrf=row.csrf,
+    )
+
+
+def see_session(tx: Transaction, session_id: str, now: datetime) -> None:
+    """Record that a session was used."""
+    tx.execute(update(web_sessions).where(web_sessions.c.id == session_id).values(seen_utc=now))
+
+
+def end_session(tx: Transaction, session_id: str) -> None:
+    """Forget a session; its cookie opens nothing any more."""
+    tx.execute(delete(web_sessions).where(web_sessions.c.id == session_id))
+
+
+def end_sessions_of(tx: Transaction, person_id: int) -> int:
+    """Forget all sessions of a user. How many there were."""
+    return tx.execute(delete(web_sessions).where(web_sessions.c.user == person_id)).rowcount
+
+
+def end_expired_sessions(tx: Transaction, *, seen_before: datetime, now: datetime) -> int:
+    """Forget sessions unused since `seen_before` or past their absolute end. How many there were."""
+    done = tx.execute(
+        delete(web_sessions).where(
+            (web_sessions.c.expires_utc <= now) | (web_sessions.c.seen_utc <= seen_before)
+        )
+    )
+    return done.rowcount
+
+
+# --- failed sign-ins -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed sign-ins since some moment: for this login from this address, for the login, from the address."""
+
+    here: int
+    login: int
+    address: int
+
+
+def add_failure(tx: Transaction, login: str, address: str, now: datetime) -> None:
+    """Record a failed sign-in. Keeps at most `MOST_FAILURES`."""
+    done = tx.execute(insert(sign_in_failures).values(login=login[:200], address=address, at_utc=now))
+    assert done.inserted_primary_key is not None
+    tx.execute(
+        delete(sign_in_failures).where(sign_in_failures.c.id <= done.inserted_primary_key[0] - MOST_FAILURES)
+    )
+
+
+def failures(conn: Reading, login: str, address: str, since: datetime) -> Failures:
+    """How often signing in has failed since then."""
+    recent = sign_in_failures.c.at_utc > since
+    by_login = sign_in_failures.c.login == login[:200]
+    by_address = sign_in_failures.c.address == address
+
+    def count(*which: Any) -> int:
+        return int(
+            conn.execute(
+                select(func.count()).select_from(sign_in_failures).where(recent, *which)
+            ).scalar_one()
+        )
+
+    return Failures(count(by_login, by_address), count(by_login), count(by_address))
+
+
+def forget_failures(tx: Transaction, login: str, address: str) -> None:
+    """Forget the failures of this login from this address: it has signed in."""
+    tx.execute(
+        delete(sign_in_failures).where(
+            sign_in_failures.c.login == login[:200], sign_in_failures.c.address == address
+        )
+    )
+
+
+_PERSON_COLUMNS = ("id", "login", "name", "role", "active", "language", "created_utc", "last_sign_in_utc")
+
+
+def _person(row: Row[*tuple[Any, ...]]) -> Person:
+    return Person(**{name: getattr(row, name) for name in _PERSON_COLUMNS})

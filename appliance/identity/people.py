@@ -1,0 +1,57 @@
+"""Users: the rules of a login and a name, adding one, giving one a new password."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from appliance.catalog import people
+from appliance.catalog.database import Transaction
+from appliance.catalog.people import Person
+from appliance.errors import Refused, Unknown
+from appliance.identity.passwords import check_password, hash_password
+from appliance.identity.roles import Role
+
+_LOGIN = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,79}")
+
+
+def normal_login(text: str) -> str:
+    """`text` as a login: outer spaces removed, lower case. Raises `Refused`."""
+    login = text.strip().lower()
+    if not _LOGIN.fullmatch(login):
+        raise Refused(
+            "that is not a login",
+            hint="use 2 to 80 letters without accents, digits, dots, dashes, or an e-mail address",
+        )
+    return login
+
+
+def add_user(
+    tx: Transaction, *, login: str, name: str, role: Role, password: str, language: str, now: datetime
+) -> Person:
+    """Record a user. Raises `Refused` for a login, name or password that won't do."""
+    login = normal_login(login)
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= 100:
+        raise Refused("the name is missing or too long", hint="give the name as colleagues know it")
+    check_password(password, login=login)
+    return people.add(
+        tx,
+        login=login,
+        name=name,
+        role=role.value,
+        password_hash=hash_password(password),
+        language=language,
+        now=now,
+    )
+
+
+def reset_password(tx: Transaction, login: str, password: str, now: datetime) -> Person:
+    """Give a user a new password and end his sessions. Raises `Unknown` or `Refused`."""
+    found = people.person(tx, normal_login(login))
+    if found is None:
+        raise Unknown("there is no user with that login", hint="list the users to see their logins")
+    check_password(password, login=found.login)
+    people.set_password(tx, found.id, hash_password(password), now)
+    people.end_sessions_of(tx, found.id)
+    return found

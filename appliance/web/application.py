@@ -1,0 +1,49 @@
+"""The application factory: one `Console` around a box, the guards before every view, the blueprints behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flask import Flask
+from jinja2 import FileSystemLoader, StrictUndefined
+
+from appliance.box import Box
+from appliance.imaging import Darkroom
+from appliance.web import problems, security, views
+from appliance.web.console import Assets, Console, web_ui
+from appliance.web.language import Languages
+from appliance.web.live import Watcher
+
+BUILD = Path(__file__).with_name("static") / "build"
+MOST_FORM_BYTES = 64 * 1024
+MOST_FORM_FIELDS = 64
+
+
+def create_app(box: Box) -> Flask:
+    """The console of `box`. Raises `OperatorNeeded` when it is not built or installed whole.
+
+    The pictures' children are not started yet: `Darkroom.warm`, or the first picture, does.
+    """
+    app = Flask("appliance.web", static_folder=str(BUILD), static_url_path="/static", template_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=MOST_FORM_BYTES,
+        MAX_FORM_MEMORY_SIZE=MOST_FORM_BYTES,
+        MAX_FORM_PARTS=MOST_FORM_FIELDS,
+        SEND_FILE_MAX_AGE_DEFAULT=86_400,
+    )
+    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_loader = FileSystemLoader([web_ui() / "templates", web_ui() / "help"])
+    app.jinja_env.autoescape = True
+    app.extensions["console"] = Console(
+        box=box,
+        languages=Languages(web_ui() / "languages"),
+        assets=Assets.read(BUILD),
+        darkroom=Darkroom(max(2, min(4, os.cpu_count() or 2))),
+        watcher=Watcher(box.catalog),
+        visit_key=box.root.derive("web visit"),
+    )
+    security.guard(app)
+    problems.mount(app)
+    views.mount(app)
+    return app

@@ -1,0 +1,167 @@
+"""What the views share: the box, the darkroom, the languages, pictures made lately. One `Console` an application."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, cast
+
+from flask import current_app
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import Transaction
+from appliance.errors import OperatorNeeded
+from appliance.imaging import Darkroom, View
+from appliance.web.language import Languages
+from appliance.web.live import Watcher
+
+PICTURES_BYTES = 64 << 20
+VIEWED_SECONDS = 30 * 60
+SEARCHED_SECONDS = 60
+_REMEMBERED = 4096
+
+
+def web_ui() -> Path:
+    """The folder of templates, languages and help: beside the package in a check-out, inside it in a wheel."""
+    inside = Path(__file__).with_name("ui")
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "web-ui"
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """The addresses of what Vite has built."""
+
+    script: str
+    styles: tuple[str, ...]
+
+    @classmethod
+    def read(cls, build: Path) -> Assets:
+        """Read the manifest in `build`. Raises `OperatorNeeded` if nothing is built."""
+        try:
+            entry = json.loads((build / "manifest.json").read_text("utf-8"))["src/main.ts"]
+        except (OSError, ValueError, KeyError) as error:
+            raise OperatorNeeded("the web assets are not built", hint="run: make setup") from error
+        return cls(f"/static/{entry['file']}", tuple(f"/static/{name}" for name in entry.get("css", ())))
+
+
+class Pictures:
+    """Pictures made lately, up to a number of bytes: scrolling back costs nothing."""
+
+    def __init__(self, limit_bytes: int = PICTURES_BYTES) -> None:
+        self._limit = limit_bytes
+        self._kept: OrderedDict[tuple[int, View], bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, instance: int, view: View) -> bytes | None:
+        """The picture, if it is still kept."""
+        with self._lock:
+            found = self._kept.get((instance, view))
+            if found is not None:
+                self._kept.move_to_end((instance, view))
+            return found
+
+    def keep(self, instance: int, view: View, picture: bytes) -> None:
+        """Keep a picture, and drop those used longest ago beyond the limit."""
+        if len(picture) > self._limit // 4:
+            return
+        with self._lock:
+            replaced = self._kept.pop((instance, view), None)
+            self._kept[instance, view] = picture
+            self._bytes += len(picture) - (len(replaced) if replaced else 0)
+            while self._bytes > self._limit:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+
+
+class Recently:
+    """Whether something was noted within some seconds; bounded, and by the monotonic clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._noted: OrderedDict[object, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def first(self, what: object) -> bool:
+        """True the first time in so many seconds."""
+        now = time.monotonic()
+        with self._lock:
+            before = self._noted.get(what)
+            if before is not None and now - before < self._seconds:
+                return False
+            self._noted[what] = now
+            self._noted.move_to_end(what)
+            while len(self._noted) > _REMEMBERED:
+                self._noted.popitem(last=False)
+            return True
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message to show on the next page of a session, once; texts are ready to show."""
+
+    tone: Literal["good", "wait", "bad"]
+    title: str
+    text: str = ""
+
+
+class Notices:
+    """Messages waiting for their session's next page. In memory: one that is lost was only a courtesy."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[str, list[Notice]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, session: str, notice: Notice) -> None:
+        with self._lock:
+            self._waiting.setdefault(session, []).append(notice)
+            while len(self._waiting) > _REMEMBERED:
+                self._waiting.popitem(last=False)
+
+    def take(self, session: str) -> tuple[Notice, ...]:
+        with self._lock:
+            return tuple(self._waiting.pop(session, ()))
+
+
+@dataclass(frozen=True)
+class Console:
+    """Everything that outlives a request."""
+
+    box: Box
+    languages: Languages
+    assets: Assets
+    darkroom: Darkroom
+    watcher: Watcher
+    pictures: Pictures = field(default_factory=Pictures)
+    notices: Notices = field(default_factory=Notices)
+    viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))
+    searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
+    visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def record(
+        self,
+        tx: Transaction,
+        action: str,
+        subject: str,
+        actor: str,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        """Write what `actor` did into the audit, in the transaction that does it."""
+        audit.append(tx, self.box.audit_key, [audit.Entry(action, subject, actor, details or {})], now())
+
+
+def console() -> Console:
+    """The console of the current application."""
+    return cast(Console, current_app.extensions["console"])
+
+
+def now() -> datetime:
+    """The moment, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,91 @@
+"""Reading forms and query strings strictly, and the messages that follow an act."""
+
+from __future__ import annotations
+
+import math
+
+from flask import g, redirect, request
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response
+
+from appliance.catalog.people import WebSession
+from appliance.errors import ApplianceError, Refused
+from appliance.web.console import Notice, console
+from appliance.web.language import explained
+
+MOST_CHARACTERS = 500
+
+
+def text(name: str, default: str = "") -> str:
+    """A field of the form, outer spaces removed. Raises `Refused` when it is absurdly long."""
+    return _short(request.form, name, default).strip()
+
+
+def secret(name: str) -> str:
+    """A field of the form as typed."""
+    return _short(request.form, name, "")
+
+
+def asked(name: str, default: str = "") -> str:
+    """A parameter of the address, outer spaces removed."""
+    return _short(request.args, name, default).strip()
+
+
+def _short(source: MultiDict[str, str], name: str, default: str) -> str:
+    value = source.get(name, default)
+    if len(value) > MOST_CHARACTERS or "\0" in value:
+        raise Refused("a field holds more than it can", hint="shorten it and try again")
+    return value
+
+
+def whole(value: str, *, low: int, high: int, default: int) -> int:
+    """`value` as a whole number held between bounds; the default when it is none."""
+    try:
+        return min(high, max(low, int(value)))
+    except ValueError:
+        return default
+
+
+def decimal(value: str, *, low: float, high: float) -> float | None:
+    """`value` as a number between bounds, or None."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and low <= number <= high else None
+
+
+def port(value: str) -> int | None:
+    """A port number; None when the field is empty. Raises `Refused`."""
+    if not value:
+        return None
+    if not value.isascii() or not value.isdecimal() or not 1 <= int(value) <= 65535:
+        raise Refused("that is not a port", hint="use a number from 1 to 65535, often 104 or 11112")
+    return int(value)
+
+
+def session() -> WebSession:
+    """The session of this request; views that need none don't ask."""
+    found = g.session
+    assert isinstance(found, WebSession)
+    return found
+
+
+def actor() -> str:
+    """Who acts, as the audit names them."""
+    return session().person.login
+
+
+def say(notice: Notice) -> None:
+    """Show `notice` on the next page."""
+    console().notices.add(session().id, notice)
+
+
+def say_error(error: ApplianceError) -> None:
+    """Show what went wrong on the next page."""
+    say(Notice("bad", g.words("said.failed"), explained(g.words, error)))
+
+
+def back_to(address: str) -> Response:
+    """After an act: the page again, by GET."""
+    return redirect(address, 303)

@@ -1,0 +1,110 @@
+"""What has changed, told to every open page: one thread looks at the catalog, each stream waits for its word.
+
+Chosen: Server-Sent Events whose data are only the names of lists ("studies deliveries"); the page then asks for the
+list again, with its own search and rights, so no patient data passes here and a stream cannot leak one. Streams are
+few (each holds a waitress thread): beyond `MOST_STREAMS` the answer is 503, and the page asks `/events/pulse` every
+few seconds instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from appliance.catalog import Catalog
+from appliance.catalog.overview import Pulse, pulse
+from appliance.errors import ApplianceError, Transient
+
+LOOK_SECONDS = 0.25
+COMMENT_SECONDS = 15.0
+MOST_STREAMS = 32
+"""Of 64 threads: half are always left for pages and pictures."""
+
+
+class Watcher:
+    """Looks at the catalog a few times a second while anybody follows."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._changed = threading.Condition()
+        self._pulse: Pulse | None = None
+        self._turn = 0
+        self._followers = 0
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def pulse(self) -> Pulse:
+        """The numbers of this moment."""
+        with self._catalog.reading() as conn:
+            return pulse(conn)
+
+    def follow(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Iterator[str]:
+        """The stream of one browser, until it is gone, its session has ended, or the console stops.
+
+        Raises `Transient` at once when there are too many.
+        """
+        with self._changed:
+            if self._followers >= MOST_STREAMS:
+                raise Transient("too many open pages follow the box live", hint="it is tried again by itself")
+            self._followers += 1
+            self._start()
+        return self._stream(gone, signed_out)
+
+    def _stream(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Iterator[str]:
+        try:
+            with self._changed:
+                before, turn = self._pulse or self.pulse(), self._turn
+            yield "retry: 2000\n\n"
+            quiet = 0.0
+            while not self._stop.is_set() and not gone():
+                with self._changed:
+                    if self._turn == turn:
+                        self._changed.wait(1.0)
+                    after, turn = self._pulse or before, self._turn
+                topics = changed_topics(before, after)
+                before = after
+                quiet = 0.0 if topics else quiet + 1.0
+                if topics:
+                    yield f"data: {' '.join(topics)}\n\n"
+                elif quiet >= COMMENT_SECONDS:
+                    if signed_out():
+                        return
+                    quiet = 0.0
+                    yield ": still here\n\n"
+        finally:
+            with self._changed:
+                self._followers -= 1
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._look, name="watcher", daemon=True)
+            self._thread.start()
+
+    def _look(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            with self._changed:
+                if not self._followers:
+                    self._pulse = None
+                    continue
+            try:
+                seen = self.pulse()
+            except ApplianceError:
+                continue  # the catalog is busy or away; health says so, the next look may see
+            with self._changed:
+                if seen != self._pulse:
+                    self._pulse = seen
+                    self._turn += 1
+                    self._changed.notify_all()
+
+    def close(self) -> None:
+        """End every stream."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+
+
+def changed_topics(before: Pulse, after: Pulse) -> tuple[str, ...]:
+    """The lists whose number differs."""
+    old, new = asdict(before), asdict(after)
+    return tuple(topic for topic in new if new[topic] != old[topic])

@@ -1,0 +1,76 @@
+"""Page objects: a view builds one, frozen; its template sees that and the words of the language, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import Response, g, make_response, render_template, request
+
+from appliance import __version__
+from appliance.web.console import Notice, console
+from appliance.web.language import NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageLink:
+    """A language the page could be in."""
+
+    code: str
+    name: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The frame around every page."""
+
+    language: str
+    languages: tuple[LanguageLink, ...]
+    person: str
+    section: str
+    csrf: str
+    script: str
+    styles: tuple[str, ...]
+    version: str
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What all pages have."""
+
+    shell: Shell
+    title: str
+
+
+P = TypeVar("P", bound=Page)
+
+
+def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -> P:
+    """A page of `kind` in the frame of this request."""
+    from appliance.web.security import csrf_token
+
+    session = g.get("session")
+    shell = Shell(
+        language=g.language,
+        languages=tuple(LanguageLink(code, name, code == g.language) for code, name in NAMES.items()),
+        person=session.person.name if session is not None else "",
+        section=section,
+        csrf=csrf_token(),
+        script=console().assets.script,
+        styles=console().assets.styles,
+        version=__version__,
+        notices=console().notices.take(session.id) if session is not None and not is_partial() else (),
+    )
+    return kind(shell=shell, title=title, **fields)
+
+
+def show(template: str, page: Page, status: int = 200) -> Response:
+    """`page` through its template."""
+    return make_response(render_template(template, page=page, t=g.words), status)
+
+
+def is_partial() -> bool:
+    """Whether the browser asks for a part of a page."""
+    return "HX-Request" in request.headers

@@ -1,0 +1,130 @@
+"""Errors as HTTP: one table, one page with cause, action and reference number; JSON under ``/api``.
+
+========================  ======  =========================================
+error                     status  sentence (``problem.*`` of the languages)
+========================  ======  =========================================
+`NotAuthorised`           403     forbidden
+`Unknown`                 404     missing
+`Refused`                 422     refused
+`OutOfResources`          507     full
+`Transient`               503     later
+`Corrupt`                 500     damaged
+`OperatorNeeded`          503     operator
+anything else             500     unexpected
+========================  ======  =========================================
+
+The reference number is in the journal with the error's kind and place. An unexpected error's own text is not: it may
+hold a patient's name.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import traceback
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    NotAuthorised,
+    OperatorNeeded,
+    OutOfResources,
+    Refused,
+    Transient,
+    Unknown,
+)
+from appliance.web.pages import Page, page_of, show
+
+log = logging.getLogger(__name__)
+
+TABLE: tuple[tuple[type[ApplianceError], int, str], ...] = (
+    (NotAuthorised, 403, "forbidden"),
+    (Unknown, 404, "missing"),
+    (Refused, 422, "refused"),
+    (OutOfResources, 507, "full"),
+    (Transient, 503, "later"),
+    (Corrupt, 500, "damaged"),
+    (OperatorNeeded, 503, "operator"),
+)
+_BY_STATUS = {400: "stale", 401: "sign_in", 403: "forbidden", 404: "missing", 405: "missing", 413: "too_large",
+              421: "host", 422: "refused", 503: "later"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemPage(Page):
+    """What went wrong: `kind` names the sentences, `cause` and `hint` are the error's own words, if it has any."""
+
+    status: int
+    kind: str
+    cause: str
+    hint: str
+    reference: str
+
+
+def mount(app: Flask) -> None:
+    """Answer errors of `app` by the table."""
+    app.register_error_handler(ApplianceError, _ours)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def status_of(error: ApplianceError) -> tuple[int, str]:
+    """The HTTP status and the kind of `error`."""
+    for kind, status, word in TABLE:
+        if isinstance(error, kind):
+            return status, word
+    return 500, "unexpected"
+
+
+def _ours(error: ApplianceError) -> Response:
+    status, kind = status_of(error)
+    reference = _reference()
+    level = logging.ERROR if status >= 500 else logging.INFO
+    log.log(level, "%s at %s: %s [%s]", type(error).__name__, request.endpoint, error, reference)
+    return _answer(status, kind, error.message, error.hint, reference)
+
+
+def _of_http(error: HTTPException) -> Response:
+    if error.response is not None and isinstance(error.response, Response):
+        return error.response
+    status = error.code or 500
+    return _answer(status, _BY_STATUS.get(status, "unexpected"), "", "", _reference())
+
+
+def _unexpected(error: Exception) -> Response:
+    reference = _reference()
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    places = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames))
+    log.error("%s at %s in %s [%s]", type(error).__name__, request.endpoint, places, reference)
+    return _answer(500, "unexpected", "", "", reference)
+
+
+def _reference() -> str:
+    return secrets.token_hex(4).upper()
+
+
+def _answer(status: int, kind: str, cause: str, hint: str, reference: str) -> Response:
+    if request.path.startswith("/api/"):
+        reason = cause or HTTPStatus(status).phrase.lower()
+        answer = jsonify({"error": {"kind": kind, "message": reason, "hint": hint, "reference": reference}})
+    else:
+        words = g.words
+        page = page_of(
+            ProblemPage,
+            title=words(f"problem.{kind}.title"),
+            status=status,
+            kind=kind,
+            cause=words.cause(cause) if cause else "",
+            hint=words.cause(hint) if hint else "",
+            reference=reference,
+        )
+        answer = show("problem.html", page)
+    answer.status_code = status
+    if status in (503, 507):
+        answer.headers["Retry-After"] = "10"
+    return answer

@@ -1,0 +1,203 @@
+"""What every request passes and every answer carries: host, session, CSRF; policy, cookies, caching.
+
+Everything needs a session unless its endpoint is in `OPEN`: a new view is closed until somebody says otherwise.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+import socket
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, redirect, request
+from werkzeug.exceptions import BadRequest, Forbidden, MisdirectedRequest, Unauthorized
+from werkzeug.wrappers import Response as WsgiResponse
+
+from appliance.catalog import people
+from appliance.catalog.people import WebSession
+from appliance.errors import Transient
+from appliance.identity import find_session
+from appliance.identity.sessions import SEEN_EVERY
+from appliance.web.console import console, now
+from appliance.web.language import NAMES, Languages
+
+SESSION_COOKIE = "console_session"
+VISIT_COOKIE = "console_visit"
+LANGUAGE_COOKIE = "console_language"
+CSRF_FIELD = "csrf"
+CSRF_HEADER = "X-CSRF-Token"
+
+OPEN = frozenset(
+    {
+        "static",
+        "claim.form",
+        "claim.redeem",
+        "door.form",
+        "door.sign_in",
+        "machine.live",
+        "machine.ready",
+        "machine.metrics",
+        "start.home",
+    }
+)
+"""Endpoints that need no session. The machine's own endpoints have their own conditions."""
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    "X-Robots-Tag": "noindex",
+}
+
+
+def guard(app: Flask) -> None:
+    """Put the checks before every view of `app`, and the headers behind."""
+    app.before_request(_choose_language)
+    app.before_request(_check_host)
+    app.before_request(_check_session)
+    app.before_request(_check_csrf)
+    app.after_request(_finish)
+
+
+def _choose_language() -> None:
+    g.session = None
+    g.visit = None
+    g.language = Languages.choose(
+        request.args.get("lang"),
+        request.cookies.get(LANGUAGE_COOKIE),
+        accepted=request.headers.get("Accept-Language", ""),
+    )
+    g.words = console().languages.words(g.language)
+
+
+def _check_host() -> None:
+    """A page of another site that has its name point here (DNS rebinding) must not reach the console by that name."""
+    name = urlsplit(f"//{request.host}").hostname or ""
+    if not is_our_name(name):
+        raise MisdirectedRequest
+
+
+def is_our_name(name: str) -> bool:
+    """Whether `name` may be ours: an address, localhost, or this machine's own name, alone or in its domain."""
+    name = name.rstrip(".").lower()
+    if name == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        own = socket.gethostname().lower()
+        return name in {own, own.split(".")[0], f"{own.split('.')[0]}.local"}
+    return True
+
+
+def _check_session() -> WsgiResponse | None:
+    cookie = request.cookies.get(SESSION_COOKIE, "")
+    if cookie and request.endpoint != "static":
+        with console().box.catalog.reading() as conn:
+            g.session = find_session(conn, cookie, now())
+    if g.session is not None:
+        _see(g.session)
+        return None
+    if request.endpoint in OPEN or request.endpoint is None:  # None: there is no such page, and 404 says so
+        return None
+    return turn_away()
+
+
+def turn_away() -> WsgiResponse:
+    """The answer to somebody without a session: to the door, or 401 for what is not a page."""
+    if request.headers.get("HX-Request"):
+        answer = Response(status=401)
+        answer.headers["HX-Redirect"] = "/sign-in"
+        return answer
+    if request.path.startswith(("/api/", "/events", "/instances/")) or request.method not in ("GET", "HEAD"):
+        raise Unauthorized
+    return redirect("/sign-in", 303)
+
+
+def _see(session: WebSession) -> None:
+    """Record a use, at most once a minute, and not for what a page does by itself."""
+    if request.headers.get("X-Refresh") == "live" or request.path.startswith("/events"):
+        return
+    moment = now()
+    if moment - session.seen_utc >= SEEN_EVERY:
+        try:
+            with console().box.catalog.transaction() as tx:
+                people.see_session(tx, session.id, moment)
+        except Transient:
+            return  # the catalog is busy with images: they come first, the next page records the use
+
+
+def _check_csrf() -> None:
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise Forbidden
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden
+    sent = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD, "")
+    if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
+        raise BadRequest("csrf")
+
+
+def csrf_token() -> str:
+    """What a form of this browser must carry: its session's own token, or one bound to its visit cookie."""
+    if g.session is not None:
+        return str(g.session.csrf)
+    visit = request.cookies.get(VISIT_COOKIE) or g.visit
+    if visit is None:
+        visit = g.visit = secrets.token_urlsafe(24)
+    return hmac.new(console().visit_key, visit.encode(), sha256).hexdigest()
+
+
+def _finish(answer: Response) -> Response:
+    answer.headers.update(HEADERS)
+    answer.headers.pop("Server", None)
+    if "Cache-Control" not in answer.headers:
+        answer.headers["Cache-Control"] = "no-store"
+    if g.get("visit") is not None:
+        _set_cookie(answer, VISIT_COOKIE, g.visit)
+    if request.args.get("lang") in NAMES:
+        _set_cookie(answer, LANGUAGE_COOKIE, request.args["lang"], max_age=365 * 86400)
+    return answer
+
+
+def _set_cookie(answer: Response, name: str, value: str, max_age: int | None = None) -> None:
+    answer.set_cookie(
+        name, value, max_age=max_age, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
+    )
+
+
+def give_session(answer: WsgiResponse, cookie: str) -> WsgiResponse:
+    """Let the browser keep its session, until it closes."""
+    answer.set_cookie(
+        SESSION_COOKIE, cookie, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
+    )
+    return answer
+
+
+def take_session(answer: WsgiResponse) -> WsgiResponse:
+    """Let the browser forget its session."""
+    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    return answer
+
+
+def address() -> str:
+    """Where the request comes from."""
+    return request.remote_addr or ""
+
+
+def agent() -> str:
+    """The browser, as it names itself."""
+    return request.headers.get("User-Agent", "")[:200]

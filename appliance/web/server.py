@@ -1,0 +1,75 @@
+"""Waitress around the application: many threads, because a stream holds one; a stop that waits for nobody's stream."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from datetime import UTC, datetime
+from typing import cast
+
+from waitress.server import create_server
+
+from appliance.box import Box
+from appliance.catalog import processes
+from appliance.errors import ApplianceError, OperatorNeeded
+from appliance.web.application import create_app
+from appliance.web.console import Console
+
+BEAT_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def serve(box: Box, stop: threading.Event) -> None:
+    """Show the console of `box` until `stop` is set.
+
+    Raises `OperatorNeeded` when the address is taken or the console is not built.
+    """
+    app = create_app(box)
+    console = cast(Console, app.extensions["console"])
+    config = box.config.web
+    try:
+        server = create_server(
+            app,
+            host=config.bind,
+            port=config.port,
+            threads=config.threads,
+            channel_request_lookahead=5,  # without it a closed stream is never noticed
+            ident=None,
+            max_request_body_size=1 << 20,
+            connection_limit=500,
+            channel_timeout=60,
+            clear_untrusted_proxy_headers=False,
+        )
+    except OSError as error:
+        raise OperatorNeeded(
+            f"the console cannot listen on {config.bind}:{config.port} ({error.strerror})",
+            hint="stop what uses that port, or set APPLIANCE_WEB_PORT",
+        ) from error
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a busy moment is no warning
+    threading.Thread(target=console.darkroom.warm, name="warm", daemon=True).start()
+    beats = threading.Thread(target=_beat, args=(box, stop), name="beat", daemon=True)
+    beats.start()
+    listening = threading.Thread(target=server.run, name="listen", daemon=True)
+    listening.start()
+    log.info("the console is at http://%s:%d", config.bind, config.port)
+    stop.wait()
+    console.watcher.close()
+    server.close()
+    listening.join(5)
+    beats.join(BEAT_SECONDS)
+    console.darkroom.close()
+
+
+def _beat(box: Box, stop: threading.Event) -> None:
+    """Show signs of life in the catalog."""
+    started = datetime.now(UTC)
+    while True:
+        try:
+            with box.catalog.transaction() as tx:
+                processes.beat(tx, "web", os.getpid(), started, datetime.now(UTC))
+        except ApplianceError as error:
+            log.warning("no sign of life could be recorded: %s", error)
+        if stop.wait(BEAT_SECONDS):
+            return

@@ -1,0 +1,37 @@
+"""The blueprints, one file a section of the console."""
+
+from flask import Flask
+
+from appliance.web.views import (
+    about,
+    api,
+    claim,
+    deliveries,
+    destinations,
+    devices,
+    door,
+    images,
+    live,
+    machine,
+    start,
+    studies,
+)
+
+
+def mount(app: Flask) -> None:
+    """Register every blueprint with `app`."""
+    for module in (
+        about,
+        api,
+        claim,
+        deliveries,
+        destinations,
+        devices,
+        door,
+        images,
+        live,
+        machine,
+        start,
+        studies,
+    ):
+        app.register_blueprint(module.blueprint)

@@ -1,0 +1,84 @@
+"""The claim of a new box: its code becomes an owner's account, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, g, redirect
+from werkzeug.wrappers import Response
+
+from appliance import identity
+from appliance.catalog import people
+from appliance.errors import Refused
+from appliance.web import forms, security
+from appliance.web.console import console, now
+from appliance.web.language import explained
+from appliance.web.pages import Page, page_of, show
+
+blueprint = Blueprint("claim", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPage(Page):
+    """The form of the claim, with what was typed but the secrets, and what was wrong with it."""
+
+    error: str
+    name: str
+    login: str
+
+
+@blueprint.get("/claim")
+def form() -> Response:
+    """The form, as long as there is no owner."""
+    with console().box.catalog.reading() as conn:
+        if people.anybody(conn):
+            return redirect("/sign-in", 303)
+    return _form("")
+
+
+@blueprint.post("/claim")
+def redeem() -> Response:
+    """Make the owner, count a wrong code, or say that it is too late."""
+    name, login = forms.text("name"), forms.text("login")
+    password, code = forms.secret("password"), forms.text("code")
+    if password != forms.secret("again"):
+        return _form(g.words("claim.passwords_differ"), name, login)
+    address, moment = security.address(), now()
+    cookie = ""
+    try:
+        with console().box.catalog.transaction() as tx:
+            outcome = identity.redeem(
+                tx,
+                console().box.root,
+                code,
+                login=login,
+                name=name,
+                password=password,
+                language=g.language,
+                now=moment,
+            )
+            if isinstance(outcome, identity.Owner):
+                person = outcome.person
+                cookie = identity.open_session(
+                    tx, person.id, address=address, agent=security.agent(), now=moment
+                )
+                console().record(tx, "user:claim", person.login, person.login, {"address": address})
+            elif isinstance(outcome, identity.WrongCode):
+                details = {"address": address, "tries_left": outcome.tries_left}
+                console().record(tx, "user:claim-fail", "claim", "visitor", details)
+    except Refused as refusal:
+        return _form(explained(g.words, refusal), name, login)
+    match outcome:
+        case identity.Owner():
+            return security.give_session(redirect("/studies", 303), cookie)
+        case identity.WrongCode(tries_left=0) | identity.ClaimClosed(owned=False):
+            return _form(g.words("claim.used_up"), name, login)
+        case identity.WrongCode(tries_left=left):
+            return _form(g.words("claim.wrong_code", n=left), name, login)
+        case _:
+            return redirect("/sign-in", 303)
+
+
+def _form(error: str, name: str = "", login: str = "") -> Response:
+    page = page_of(ClaimPage, title=g.words("claim.title"), error=error, name=name, login=login)
+    return show("claim.html", page, 422 if error else 200)

@@ -1,0 +1,259 @@
+"""The remote places that images are delivered to: add, test, pause, remove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+from flask import Blueprint, Response, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance.catalog import deliveries, destinations, rules
+from appliance.catalog.destinations import DestinationHealth
+from appliance.errors import ApplianceError, Refused, Unknown
+from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, ae_title
+from appliance.replication.delivery import OPEN_STATES
+from appliance.replication.destinations import build
+from appliance.web import forms
+from appliance.web.console import Notice, console, now
+from appliance.web.language import explained
+from appliance.web.pages import Page, is_partial, page_of, show
+
+blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
+
+KINDS: tuple[DestinationKind, ...] = ("s3", "dicom", "folder")
+TAKES: Mapping[DestinationKind, Takes] = {"s3": "ciphertext", "dicom": "dicom", "folder": "dicom"}
+FIELDS: Mapping[DestinationKind, tuple[str, ...]] = {
+    "s3": ("bucket", "region", "access_key_id", "endpoint_url"),
+    "dicom": ("ae_title", "address", "port"),
+    "folder": ("path",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationLine:
+    """A destination as the list shows it."""
+
+    id: int
+    name: str
+    kind: str
+    kind_words: str
+    where: str
+    paused: bool
+    trouble: str
+    waiting: int
+    last_success: str
+    gets: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationsPage(Page):
+    """The list."""
+
+    lines: tuple[DestinationLine, ...]
+    kinds: tuple[DestinationKind, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewDestinationPage(Page):
+    """The form for one kind, with what was typed but the secret."""
+
+    kind: DestinationKind
+    typed: Mapping[str, str]
+    everything: bool
+    canadian: bool
+    error: str
+
+
+@blueprint.get("")
+def listing() -> Response:
+    """The destinations, how they do, and what they are owed."""
+    with console().box.catalog.reading() as conn:
+        known = destinations.destinations(conn)
+        healths = {each.id: each for each in destinations.health(conn)}
+        waiting = {
+            each.destination_id: sum(count for state, count in each.counts.items() if state in OPEN_STATES)
+            for each in deliveries.waiting_summary(conn)
+        }
+        kept = rules.rules(conn)
+    page = page_of(
+        DestinationsPage,
+        title=g.words("destinations.title"),
+        section="destinations",
+        lines=tuple(_line(each, healths[each.id], waiting.get(each.id, 0), kept) for each in known),
+        kinds=KINDS,
+    )
+    return show("parts/destination-cards.html" if is_partial() else "destinations.html", page)
+
+
+@blueprint.get("/new/<kind>")
+def form(kind: str) -> Response:
+    """The form for one kind."""
+    if kind not in KINDS:
+        raise Unknown("there is no such kind of destination")
+    preset = {"region": "ca-central-1"} if kind == "s3" else {"port": "104"} if kind == "dicom" else {}
+    return _form(kind, preset, True, False, "")
+
+
+@blueprint.post("/new/<kind>")
+def add(kind: str) -> AnyResponse:
+    """Record a destination, and what goes there. The connection is tested right after."""
+    if kind not in get_args(DestinationKind):
+        raise Unknown("there is no such kind of destination")
+    chosen = cast(DestinationKind, kind)
+    typed = {name: forms.text(name) for name in ("name", *FIELDS[chosen])}
+    everything, canadian = forms.text("everything") == "1", forms.text("canadian") == "1"
+    try:
+        settings = _settings(chosen, typed, canadian, forms.secret("secret").strip())
+        build(settings, console().box)
+        with console().box.catalog.transaction() as tx:
+            settings = replace(settings, id=destinations.add(tx, settings))
+            shown = {"kind": chosen, **settings.options}
+            console().record(tx, "destination:add", settings.name, forms.actor(), shown)
+            if everything:
+                rules.add_rule(tx, Rule(settings.id, settings.name, settings.takes))
+                console().record(tx, "rule:add", settings.name, forms.actor(), {"device": "", "modality": ""})
+    except ApplianceError as error:
+        return _form(chosen, typed, everything, canadian, explained(g.words, error), 422)
+    _try(settings)
+    return forms.back_to("/destinations")
+
+
+@blueprint.post("/<int:destination_id>/test")
+def test(destination_id: int) -> AnyResponse:
+    """Try the connection now."""
+    _try(_known(destination_id))
+    return forms.back_to("/destinations")
+
+
+@blueprint.post("/<int:destination_id>/pause")
+def pause(destination_id: int) -> AnyResponse:
+    """Send nothing there; what is owed waits."""
+    settings = _known(destination_id)
+    with console().box.catalog.transaction() as tx:
+        destinations.pause(tx, settings.name)
+        console().record(tx, "destination:pause", settings.name, forms.actor())
+    return forms.back_to("/destinations")
+
+
+@blueprint.post("/<int:destination_id>/resume")
+def resume(destination_id: int) -> AnyResponse:
+    """Send there again."""
+    settings = _known(destination_id)
+    with console().box.catalog.transaction() as tx:
+        destinations.resume(tx, settings.name)
+        console().record(tx, "destination:resume", settings.name, forms.actor())
+    return forms.back_to("/destinations")
+
+
+@blueprint.post("/<int:destination_id>/remove")
+def remove(destination_id: int) -> AnyResponse:
+    """Take it away; what was delivered there stays there."""
+    settings = _known(destination_id)
+    with console().box.catalog.transaction() as tx:
+        cancelled = destinations.remove(tx, settings.name, now())
+        console().record(tx, "destination:remove", settings.name, forms.actor(), {"cancelled": cancelled})
+    forms.say(
+        Notice(
+            "good",
+            g.words("destinations.removed", name=settings.name),
+            g.words("destinations.cancelled", n=cancelled),
+        )
+    )
+    return forms.back_to("/destinations")
+
+
+def _settings(
+    kind: DestinationKind, typed: Mapping[str, str], canadian: bool, secret: str
+) -> DestinationSettings:
+    name = typed["name"]
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise Refused("that is not a name for a destination", hint="use up to 64 letters, digits or dashes")
+    options: dict[str, str | int | bool] = {}
+    for field in FIELDS[kind]:
+        value = typed[field]
+        if not value and field not in ("endpoint_url", "access_key_id"):
+            raise Refused("a field is empty that must not be", hint="fill in all the fields")
+        if field == "port":
+            options[field] = forms.port(value) or 0
+        elif field == "ae_title":
+            options[field] = ae_title(value)
+        elif value:
+            options[field] = value
+    if kind == "s3" and canadian:
+        options["canadian"] = True
+    return DestinationSettings(name=name, kind=kind, takes=TAKES[kind], options=options, secret=secret)
+
+
+def _try(settings: DestinationSettings) -> None:
+    """Test the connection, and say how it went on the next page."""
+    try:
+        found = build(settings, console().box).check()
+    except ApplianceError as error:
+        forms.say(
+            Notice("bad", g.words("destinations.test_failed", name=settings.name), explained(g.words, error))
+        )
+    else:
+        forms.say(
+            Notice("good", g.words("destinations.test_passed", name=settings.name), g.words.cause(found))
+        )
+    with console().box.catalog.transaction() as tx:
+        console().record(tx, "destination:test", settings.name, forms.actor())
+
+
+def _line(
+    settings: DestinationSettings, health: DestinationHealth, waiting: int, kept: tuple[Rule, ...]
+) -> DestinationLine:
+    options = settings.options
+    where = {
+        "s3": f"{options.get('bucket', '')} · {options.get('endpoint_url') or options.get('region', '')}",
+        "dicom": f"{options.get('ae_title', '')} · {options.get('address', '')}:{options.get('port', '')}",
+        "folder": str(options.get("path", "")),
+    }[settings.kind]
+    own = [rule for rule in kept if rule.destination_id == settings.id]
+    if any(rule.device is None and rule.modality is None for rule in own):
+        gets = g.words("destinations.gets_everything")
+    else:
+        gets = g.words("destinations.gets_rules", n=len(own))
+    return DestinationLine(
+        id=settings.id,
+        name=settings.name,
+        kind=settings.kind,
+        kind_words=g.words(f"kind.{settings.kind}"),
+        where=where,
+        paused=settings.paused,
+        trouble=g.words.cause(health.breaker.reason) if health.breaker.reason else "",
+        waiting=waiting,
+        last_success=g.words.moment(health.last_success_utc),
+        gets=gets,
+    )
+
+
+def _known(destination_id: int) -> DestinationSettings:
+    with console().box.catalog.reading() as conn:
+        for each in destinations.destinations(conn):
+            if each.id == destination_id:
+                return each
+    raise Unknown("there is no such destination", hint="go back to the destinations")
+
+
+def _form(
+    kind: DestinationKind,
+    typed: Mapping[str, str],
+    everything: bool,
+    canadian: bool,
+    error: str,
+    status: int = 200,
+) -> Response:
+    page = page_of(
+        NewDestinationPage,
+        title=g.words(f"destinations.new_{kind}"),
+        section="destinations",
+        kind=kind,
+        typed={"name": "", **dict.fromkeys(FIELDS[kind], ""), **typed},
+        everything=everything,
+        canadian=canadian,
+        error=error,
+    )
+    return show("destination-new.html", page, status)

@@ -1,0 +1,75 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, g, redirect
+from werkzeug.wrappers import Response
+
+from appliance import identity
+from appliance.catalog import people
+from appliance.web import forms, security
+from appliance.web.console import console, now
+from appliance.web.pages import Page, page_of, show
+
+blueprint = Blueprint("door", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SignInPage(Page):
+    """The form, with the login that was typed and what was wrong."""
+
+    error: str
+    login: str
+
+
+@blueprint.get("/sign-in")
+def form() -> Response:
+    """The form; a box without an owner is claimed first."""
+    if g.session is not None:
+        return redirect("/studies", 303)
+    with console().box.catalog.reading() as conn:
+        if not people.anybody(conn):
+            return redirect("/claim", 303)
+    return _form("", "", 200)
+
+
+@blueprint.post("/sign-in")
+def sign_in() -> Response:
+    """Open a session, or say as little as possible."""
+    login, password = forms.text("login"), forms.secret("password")
+    address, moment = security.address(), now()
+    with console().box.catalog.reading() as conn:
+        verdict = identity.examine(conn, login, password, address=address, now=moment)
+    if isinstance(verdict, identity.TooMany):
+        return _form(g.words("door.too_many"), login, 429)
+    cookie = ""
+    with console().box.catalog.transaction() as tx:
+        if isinstance(verdict, identity.Rejected):
+            identity.reject(tx, verdict.login, address=address, now=moment)
+            console().record(tx, "user:login-fail", "sign-in", "visitor", {"address": address})
+        else:
+            person = verdict.person
+            cookie = identity.accept(tx, person, address=address, agent=security.agent(), now=moment)
+            if g.session is not None:
+                people.end_session(tx, g.session.id)
+            console().record(tx, "user:login", person.login, person.login, {"address": address})
+    if isinstance(verdict, identity.Rejected):
+        return _form(g.words("door.wrong"), login, 422)
+    return security.give_session(redirect("/studies", 303), cookie)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> Response:
+    """End the session, here and in the catalog."""
+    with console().box.catalog.transaction() as tx:
+        people.end_session(tx, forms.session().id)
+        console().record(tx, "user:logout", forms.actor(), forms.actor())
+    return security.take_session(redirect("/sign-in", 303))
+
+
+def _form(error: str, login: str, status: int) -> Response:
+    return show(
+        "sign-in.html", page_of(SignInPage, title=g.words("door.title"), error=error, login=login), status
+    )

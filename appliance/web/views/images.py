@@ -1,0 +1,101 @@
+"""Pictures of instances: whole, by frame and window, or small for lists. What cannot be drawn says so in a picture."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app, g, render_template
+from werkzeug.exceptions import BadRequest
+
+from appliance.catalog import instances
+from appliance.catalog.instances import InstanceRow
+from appliance.errors import Corrupt, Unknown
+from appliance.imaging import NotShown, View, Window
+from appliance.model import InstanceId
+from appliance.web import forms
+from appliance.web.console import console
+
+blueprint = Blueprint("images", __name__, url_prefix="/instances")
+
+THUMBNAIL_PIXELS = 180
+LARGEST_PIXELS = 3000
+"""Longest side of a whole picture: a panoramic in full, and no more than a browser holds easily."""
+
+CACHED = "private, max-age=3600, immutable"
+
+
+@blueprint.get("/<int:instance_id>/thumbnail")
+def thumbnail(instance_id: int) -> Response:
+    """The instance, small; of several frames the middle one."""
+    row = known(instance_id)
+    frame = row.number_of_frames // 2 if row.number_of_frames > 1 else 0
+    return _picture(row, View(frame=frame, longest=THUMBNAIL_PIXELS))
+
+
+@blueprint.get("/<int:instance_id>/image")
+def image(instance_id: int) -> Response:
+    """The instance with what the person has set: frame, tone, brightness and contrast (percent), inverted."""
+    row = known(instance_id)
+    tone = forms.asked("tone", "recorded")
+    window = None
+    if tone == "window":
+        center = forms.decimal(forms.asked("center"), low=-1e7, high=1e7)
+        width = forms.decimal(forms.asked("width"), low=1e-6, high=1e7)
+        if center is None or width is None:
+            raise BadRequest
+        window = Window(center, width)
+    elif tone not in ("recorded", "full"):
+        raise BadRequest
+    brightness = forms.decimal(forms.asked("brightness", "0"), low=-100, high=100)
+    contrast = forms.decimal(forms.asked("contrast", "0"), low=-100, high=100)
+    if brightness is None or contrast is None:
+        raise BadRequest
+    view = View(
+        frame=forms.whole(forms.asked("frame", "0"), low=0, high=1_000_000, default=0),
+        tone=tone,  # type: ignore[arg-type]
+        window=window,
+        shift=-brightness / 100,
+        stretch=2 ** (-contrast / 50),
+        inverted=forms.asked("inverted") == "1",
+        longest=LARGEST_PIXELS,
+    )
+    console_ = console()
+    if console_.viewed.first((forms.session().id, row.study_id)):
+        with console_.box.catalog.transaction() as tx:
+            console_.record(tx, "study:view", str(row.study_id), forms.actor(), {"instance": instance_id})
+    return _picture(row, view)
+
+
+def known(instance_id: int) -> InstanceRow:
+    """The instance of that number. Raises `Unknown`."""
+    with console().box.catalog.reading() as conn:
+        row = instances.instance(conn, InstanceId(instance_id))
+    if row is None:
+        raise Unknown("there is no such image", hint="go back to the studies")
+    return row
+
+
+def _picture(row: InstanceRow, view: View) -> Response:
+    pictures = console().pictures
+    picture = pictures.get(row.id, view)
+    if picture is None:
+        try:
+            with console().box.open_object(row.object_id, row.key_id) as reader:
+                picture = console().darkroom.render(reader, row.size_bytes, view)
+        except NotShown as refusal:
+            return _words_instead(refusal.reason)
+        except Corrupt:
+            current_app.logger.error("instance %d is damaged at rest", row.id)
+            return _words_instead("damaged")
+        pictures.keep(row.id, view, picture)
+    answer = current_app.response_class(picture, content_type="image/jpeg")
+    answer.headers["Cache-Control"] = CACHED
+    return answer
+
+
+def _words_instead(reason: str) -> Response:
+    """A picture that says why there is none. Status 200: a browser shows it, and its console stays clean."""
+    text = render_template(
+        "no-picture.svg", title=g.words("image.not_shown"), reason=g.words(f"image.{reason}")
+    )
+    answer = current_app.response_class(text, content_type="image/svg+xml; charset=utf-8")
+    answer.headers["X-Not-Shown"] = reason
+    return answer

@@ -1,0 +1,203 @@
+"""The list of studies, and one study with its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from flask import Blueprint, Response, g, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance.catalog import Reading, overview, studies
+from appliance.catalog.overview import Tally
+from appliance.catalog.studies import StudyRow
+from appliance.errors import Unknown
+from appliance.model import InstanceId, Takes
+from appliance.web import forms
+from appliance.web.console import console, now
+from appliance.web.language import Words
+from appliance.web.pages import Page, is_partial, page_of, show
+from appliance.web.viewer import ViewerPart, filmstrip, viewer_of
+
+blueprint = Blueprint("studies", __name__, url_prefix="/studies")
+
+ROWS = 50
+MOST_ROWS = 500
+PERIODS: Mapping[str, int | None] = {"": None, "today": 0, "week": 7, "month": 31, "year": 366}
+MODALITIES = ("PX", "IO", "CT", "DX", "CR", "XC", "MR", "US", "OT")
+
+StageState = Literal["none", "now", "done", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyLine:
+    """A study as the list shows it; texts are ready to show. `stages` are received, stored, delivered, replicated."""
+
+    id: int
+    patient: str
+    patient_id: str
+    birth_date: str
+    when: str
+    modalities: tuple[str, ...]
+    description: str
+    images: str
+    thumbnail: int | None
+    stages: tuple[StageState, ...]
+    stage_words: str
+    stage_tone: str
+    duplicates: int
+    patient_conflict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StudiesPage(Page):
+    """The list, and the search that led to it."""
+
+    text: str
+    modality: str
+    period: str
+    modalities: tuple[str, ...]
+    periods: tuple[str, ...]
+    lines: tuple[StudyLine, ...]
+    limit: int
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPage(Page):
+    """One study: who and what, its series as strips of thumbnails, and the instance in the viewer."""
+
+    line: StudyLine
+    sex: str
+    accession_number: str
+    referring_physician: str
+    received: str
+    size: str
+    strips: tuple[object, ...]
+    viewer: ViewerPart | None
+
+
+@blueprint.route("", methods=["GET", "POST"])
+def search() -> Response:
+    """The studies that match. The search travels by POST: it may be a name, and addresses are kept in histories."""
+    text = forms.text("text") if request.method == "POST" else ""
+    modality = forms.text("modality") if request.method == "POST" else ""
+    period = forms.text("period") if request.method == "POST" else ""
+    limit = forms.whole(request.form.get("limit", ""), low=ROWS, high=MOST_ROWS, default=ROWS)
+    modality = modality if modality in MODALITIES else ""
+    days = PERIODS.get(period)
+    since = "" if days is None else (now().astimezone() - timedelta(days=days)).strftime("%Y%m%d")
+    with console().box.catalog.reading() as conn:
+        rows = studies.find(conn, text, modality=modality, date_from=since, limit=limit + 1)
+        lines = study_lines(conn, rows[:limit], g.words)
+    if text and console().searched.first(forms.session().id):
+        with console().box.catalog.transaction() as tx:
+            console().record(tx, "study:search", "console", forms.actor(), {"rows": len(lines)})
+    page = page_of(
+        StudiesPage,
+        title=g.words("studies.title"),
+        section="studies",
+        text=text,
+        modality=modality,
+        period=period if period in PERIODS else "",
+        modalities=MODALITIES,
+        periods=tuple(PERIODS),
+        lines=lines,
+        limit=limit,
+        more=limit + ROWS if len(rows) > limit and limit < MOST_ROWS else 0,
+    )
+    return show("parts/study-rows.html" if is_partial() else "studies.html", page)
+
+
+@blueprint.get("/<int:study_id>")
+def study(study_id: int) -> AnyResponse:
+    """One study; `instance` chooses the picture. Leaves an audit row."""
+    chosen = forms.whole(forms.asked("instance"), low=0, high=1 << 60, default=0)
+    console_ = console()
+    with console_.box.catalog.transaction() as tx:
+        row = studies.study_by_id(tx, study_id)
+        if row is None:
+            raise Unknown("there is no such study", hint="go back to the studies")
+        line = study_lines(tx, [row], g.words)[0]
+        strips = filmstrip(tx, row.study_instance_uid, g.words)
+        if console_.viewed.first((forms.session().id, study_id)) or not is_partial():
+            console_.record(tx, "study:view", str(study_id), forms.actor())
+    shown = [frame for strip in strips for frame in strip.frames]
+    if chosen and not any(frame.id == chosen for frame in shown):
+        return redirect(f"/studies/{study_id}", 303)
+    first = chosen or next((frame.id for frame in shown if frame.has_pixels), shown[0].id if shown else 0)
+    viewer = viewer_of(InstanceId(first), g.words) if first else None
+    page = page_of(
+        StudyPage,
+        title=g.words("study.title"),
+        section="studies",
+        line=line,
+        sex=g.words(f"sex.{row.sex}") if g.words.has(f"sex.{row.sex}") else row.sex,
+        accession_number=row.accession_number,
+        referring_physician=g.words.person(row.referring_physician_name)
+        if row.referring_physician_name
+        else "",
+        received=g.words.moment(row.last_received_utc),
+        size=g.words.size(row.bytes),
+        strips=strips,
+        viewer=viewer,
+    )
+    return show("parts/viewer.html" if is_partial() else "study.html", page)
+
+
+def study_lines(conn: Reading, rows: list[StudyRow], words: Words) -> tuple[StudyLine, ...]:
+    """`rows` as the list shows them."""
+    ids = [row.id for row in rows]
+    pictures, tallies = overview.thumbnails(conn, ids), overview.tallies(conn, ids)
+    return tuple(_line(row, pictures.get(row.id), tallies.get(row.id, {}), words) for row in rows)
+
+
+def _line(
+    row: StudyRow, thumbnail: InstanceId | None, tallies: Mapping[Takes, Tally], words: Words
+) -> StudyLine:
+    delivered, replicated = tallies.get("dicom", Tally()), tallies.get("ciphertext", Tally())
+    key, count, tone = stage_words(delivered, replicated)
+    return StudyLine(
+        id=row.id,
+        patient=words.person(row.patient_name),
+        patient_id=row.patient_id,
+        birth_date=words.date(row.birth_date),
+        when=", ".join(part for part in (words.date(row.study_date), words.time(row.study_time)) if part),
+        modalities=row.modalities,
+        description=row.description,
+        images=words("studies.images", n=row.instances),
+        thumbnail=thumbnail,
+        stages=("done", "done", stage_of(delivered), stage_of(replicated)),
+        stage_words=words(key, **count),
+        stage_tone=tone,
+        duplicates=row.duplicates,
+        patient_conflict=row.patient_conflict,
+    )
+
+
+def stage_of(tally: Tally) -> StageState:
+    """How one of the last two stages stands."""
+    if not tally.owed:
+        return "none"
+    if tally.failed:
+        return "bad"
+    return "done" if tally.confirmed == tally.owed else "now"
+
+
+def stage_words(delivered: Tally, replicated: Tally) -> tuple[str, dict[str, int], str]:
+    """The key of the sentence for the stages, its numbers, and its tone."""
+    failed = delivered.failed + replicated.failed
+    if failed:
+        return "stage.failed", {"n": failed}, "bad"
+    for tally, key in ((replicated, "stage.replicating"), (delivered, "stage.delivering")):
+        if tally.owed > tally.confirmed:
+            return key, {"done": tally.confirmed, "all": tally.owed}, "wait"
+    if delivered.owed and replicated.owed:
+        return "stage.both", {}, "good"
+    if replicated.owed:
+        return "stage.replicated", {}, "good"
+    if delivered.owed:
+        return "stage.delivered", {}, "good"
+    return "stage.stored", {}, "soft"

@@ -1,0 +1,87 @@
+"""A box with a clinic's morning in it, and a browser without a screen: Flask's own client."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from appliance import identity
+from appliance.box import Box, open_box
+from appliance.config import Config
+from appliance.identity import Role
+from appliance.ingest import import_file
+from appliance.model import Intake, Origin
+from appliance.web import create_app
+from tests import synthetic
+
+PASSWORD = "quatre lapins sur une horloge"
+LOGIN = "mtremblay"
+
+
+def fill(box: Box, *, seed: int = 1, scale: float = 0.1) -> None:
+    """Import the synthetic dental set."""
+    for ds in synthetic.dental_set(seed, scale=scale):
+        out = BytesIO()
+        ds.save_as(out, enforce_file_format=True)
+        import_file(box, BytesIO(out.getvalue()), Origin(Intake.IMPORT, "tests"))
+
+
+def add_owner(box: Box) -> None:
+    with box.catalog.transaction() as tx:
+        identity.add_user(
+            tx,
+            login=LOGIN,
+            name="Marie Tremblay",
+            role=Role.OWNER,
+            password=PASSWORD,
+            language="fr",
+            now=datetime.now(UTC),
+        )
+
+
+def csrf_of(html: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', html)
+    assert found is not None, "the page has no form"
+    return found[1]
+
+
+def sign_in(client: FlaskClient, password: str = PASSWORD, login: str = LOGIN):
+    page = client.get("/sign-in").get_data(as_text=True)
+    return client.post("/sign-in", data={"csrf": csrf_of(page), "login": login, "password": password})
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    folder: Path = tmp_path_factory.mktemp("box")
+    opened = open_box(Config(data=folder))
+    add_owner(opened)
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def app(box: Box) -> Iterator[Flask]:
+    application = create_app(box)
+    yield application
+    application.extensions["console"].watcher.close()
+    application.extensions["console"].darkroom.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser that has not signed in."""
+    return app.test_client()
+
+
+@pytest.fixture
+def signed_in(app: Flask) -> FlaskClient:
+    """A browser whose owner has signed in."""
+    browser = app.test_client()
+    assert sign_in(browser).status_code == 303
+    return browser

@@ -1,0 +1,25 @@
+// Everything a page runs. Pages work without it; it makes them quick and live.
+import "../styles/main.css";
+import htmx from "htmx.org";
+import { watchBanner } from "./banner.ts";
+import { followLive } from "./live.ts";
+import { steerRows } from "./rows.ts";
+import { openViewers } from "./viewer.ts";
+
+document.addEventListener("htmx:config:request", (event) => {
+  // A list that refreshes by itself is no sign of a person: it must not keep a session alive.
+  const { ctx } = (event as CustomEvent<{ ctx: HtmxContext }>).detail;
+  if (ctx.sourceEvent?.type.startsWith("live-")) ctx.request.headers["X-Refresh"] = "live";
+});
+document.addEventListener("htmx:after:swap", () => openViewers(document));
+
+htmx.config.history = false;
+watchBanner();
+followLive();
+steerRows();
+openViewers(document);
+
+interface HtmxContext {
+  sourceEvent?: Event;
+  request: { headers: Record<string, string> };
+}
