@@ -69,11 +69,7 @@ def open_box(config: Config, *, disk: Disk | None = None) -> Box:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = data / "keys"
-        if not keys.exists() and (data / "catalog.db").exists():
-            raise OperatorNeeded(
-                f"{data} holds a catalog but its keys are gone",
-                hint="put the keys folder back, or restore with the recovery key",
-            )
+        _refuse_half_a_box(data, keys)
         root = open_keys(keys) if keys.exists() else create_keys(keys)
         catalog = Catalog.open(data / "catalog.db", root.derive("catalog"))
     finally:
@@ -90,3 +86,20 @@ def open_box(config: Config, *, disk: Disk | None = None) -> Box:
         intake_folder=data / "intake",
         disk=disk,
     )
+
+
+def _refuse_half_a_box(data: Path, keys: Path) -> None:
+    """A folder that has lost its keys or its catalog is not a new one: to make those anew would orphan every image."""
+    catalog = data / "catalog.db"
+    has_catalog = catalog.exists() and catalog.stat().st_size > 0
+    has_images = any(True for _ in (data / "objects").glob("??/*")) if (data / "objects").is_dir() else False
+    if has_images and not has_catalog:
+        raise OperatorNeeded(
+            f"{data} holds images but their catalog is gone",
+            hint="put catalog.db back, or restore it from a backup; nothing was changed",
+        )
+    if (has_catalog or has_images) and not keys.exists():
+        raise OperatorNeeded(
+            f"{data} holds images or a catalog but their keys are gone",
+            hint="put the keys folder back, or restore with the recovery key; nothing was changed",
+        )
