@@ -1,0 +1,254 @@
+"""An S3 server on loopback (moto), and the bad line in front of it.
+
+`Line` is an HTTP relay that counts requests and breaks them on purpose: it stands where the Internet stands.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+from botocore.config import Config as ClientConfig
+from moto.server import ThreadedMotoServer
+
+from appliance.model import DestinationSettings
+
+REGION = "ca-central-1"
+
+
+@dataclass
+class Cloud:
+    """A running S3 server."""
+
+    port: int
+    buckets: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self):
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id="tests",
+            aws_secret_access_key="tests",
+            config=ClientConfig(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def new_bucket(self, *, versioned: bool = False) -> str:
+        self.buckets += 1
+        name = f"clinic-{self.port}-{self.buckets}"
+        client = self.client()
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        if versioned:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        return name
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [each["Key"] for page in pages for each in page.get("Contents", [])]
+
+    def get(self, bucket: str, key: str) -> bytes:
+        return self.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def uploads(self, bucket: str) -> list[str]:
+        return [
+            each["Key"] for each in self.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        ]
+
+
+@contextmanager
+def cloud() -> Iterator[Cloud]:
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        yield Cloud(port)
+    finally:
+        server.stop()
+
+
+def settings(url: str, bucket: str, **options: str | int | bool) -> DestinationSettings:
+    """A destination at `url`, declared Canadian."""
+    all_options = {
+        "bucket": bucket,
+        "region": REGION,
+        "endpoint_url": url,
+        "canadian": True,
+        "access_key_id": "tests",
+    } | options
+    return DestinationSettings("cloud", "s3", "ciphertext", all_options, "tests")
+
+
+class Fault(Enum):
+    """What happens to a request."""
+
+    HANG_UP = "the connection is cut before anything is sent on"
+    CUT = "the connection is cut in the middle of the body"
+    LOSE_ANSWER = "the request arrives, the answer does not"
+    UNAVAILABLE = "503 SlowDown"
+    BROKEN = "500 InternalError"
+    FORBIDDEN = "403 AccessDenied"
+    BAD_REQUEST = "400 InvalidRequest"
+    SKEWED = "403 RequestTimeTooSkewed"
+
+
+_ANSWERS = {
+    Fault.UNAVAILABLE: (503, "SlowDown"),
+    Fault.BROKEN: (500, "InternalError"),
+    Fault.FORBIDDEN: (403, "AccessDenied"),
+    Fault.BAD_REQUEST: (400, "InvalidRequest"),
+    Fault.SKEWED: (403, "RequestTimeTooSkewed"),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that reached the line."""
+
+    method: str
+    path: str
+    query: str
+    at: float
+    length: int
+
+    @property
+    def is_part(self) -> bool:
+        return self.method == "PUT" and "partNumber" in self.query
+
+
+@dataclass
+class Line:
+    """The relay. `fault` is asked about every request; `down` hangs up on everything; `bytes_per_second` slows bodies."""
+
+    to: int
+    fault: Callable[[Request], Fault | None] = lambda _: None
+    down: bool = False
+    bytes_per_second: float = 0.0
+    requests: list[Request] = field(default_factory=list)
+    port: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def count(self, method: str, fragment: str = "") -> int:
+        with self.lock:
+            return sum(each.method == method and fragment in each.path for each in self.requests)
+
+    def per_object(self) -> Counter[str]:
+        """How many requests named each sealed object."""
+        with self.lock:
+            return Counter(each.path for each in self.requests if "/objects/" in each.path)
+
+
+@contextmanager
+def line(to: int) -> Iterator[Line]:
+    """A line to the server at port `to` of this machine."""
+    the_line = Line(to)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Relay,), {"line": the_line}))
+    server.daemon_threads = True
+    the_line.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield the_line
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Relay(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    line: Line
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+    def handle(self) -> None:
+        with suppress(OSError, http.client.HTTPException):
+            super().handle()
+
+    def handle_expect_100(self) -> bool:
+        return True if self.line.down else super().handle_expect_100()
+
+    def relay(self) -> None:
+        path, _, query = self.path.partition("?")
+        length = int(self.headers.get("Content-Length") or 0)
+        request = Request(self.command, path, query, time.monotonic(), length)
+        with self.line.lock:
+            self.line.requests.append(request)
+        fault = Fault.HANG_UP if self.line.down else self.line.fault(request)
+        if fault is Fault.HANG_UP:
+            return self.hang_up()
+        if fault is Fault.CUT:
+            self.rfile.read(length // 2)
+            return self.hang_up()
+        body = self.body(length)
+        if fault in _ANSWERS:
+            return self.answer_error(*_ANSWERS[fault])
+        onward = http.client.HTTPConnection("127.0.0.1", self.line.to, timeout=60)
+        try:
+            onward.request(self.command, self.path, body, dict(self.headers.items()))
+            answer = onward.getresponse()
+            content = answer.read()
+        finally:
+            onward.close()
+        if fault is Fault.LOSE_ANSWER:
+            return self.hang_up()
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
+                self.send_header(name, value)
+        own = answer.getheader("Content-Length")
+        self.send_header("Content-Length", own if self.command == "HEAD" and own else str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        return None
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay  # noqa: N815
+
+    def body(self, length: int) -> bytes:
+        rate = self.line.bytes_per_second
+        if not rate:
+            return self.rfile.read(length)
+        pieces = []
+        while length:
+            piece = self.rfile.read(min(length, 64 << 10))
+            if not piece:
+                break
+            pieces.append(piece)
+            length -= len(piece)
+            time.sleep(len(piece) / rate)
+        return b"".join(pieces)
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def answer_error(self, status: int, code: str) -> None:
+        content = f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
+        self.send_response_only(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
