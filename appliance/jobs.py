@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -39,11 +39,12 @@ Act = Callable[[Box, datetime], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One duty: its name in log and heartbeat, what it does, and how often."""
+    """One duty: its name in log and heartbeat, what it does, how often, and how long after the start at first."""
 
     name: str
     act: Act
     every_seconds: int
+    first_seconds: int = 0
 
 
 def return_expired_leases(box: Box, now: datetime) -> None:
@@ -104,7 +105,7 @@ def duties(box: Box) -> tuple[Job, ...]:
     """Everything that runs, and how often."""
     return (
         Job("leases", return_expired_leases, 15),
-        Job("health", ProblemLog(), 60),
+        Job("health", ProblemLog(), 60, first_seconds=20),
         Job("sessions", end_sessions, 300),
         Job("orphans", Orphans(box), 1800),
         Job("audit", check_audit, 3600),
@@ -138,9 +139,9 @@ class Upkeep:
             self._scheduler.add_job(self._do, "interval", [job], id=job.name, seconds=job.every_seconds)
 
     def start(self) -> None:
-        """Start, with a first run of every job now."""
+        """Start, with a first run of every job now or as soon as it says."""
         self._scheduler.start()
-        self._plan_now()
+        self._plan_anew()
 
     def stop(self) -> None:
         """Stop; a job that runs is finished first."""
@@ -153,7 +154,7 @@ class Upkeep:
         if abs(moved) > CLOCK_JUMP_SECONDS:
             log.warning("the clock was set by %+.0f s: all jobs are planned anew", moved)
             self._offset = difference
-            self._plan_now()
+            self._plan_anew()
         detail = {"failing": sorted(self.failing), "runs": sum(self.runs.values())}
         with self.box.catalog.transaction() as tx:
             processes.beat(tx, "jobs", os.getpid(), self.started_utc, self.wall(), detail)
@@ -165,9 +166,10 @@ class Upkeep:
     def _difference(self) -> float:
         return self.wall().timestamp() - self.monotonic()
 
-    def _plan_now(self) -> None:
-        for job in self._scheduler.get_jobs():
-            job.modify(next_run_time=self.wall())
+    def _plan_anew(self) -> None:
+        for job in self.jobs:
+            first = self.wall() + timedelta(seconds=job.first_seconds)
+            self._scheduler.modify_job(job.name, next_run_time=first)
 
     def _do(self, job: Job) -> None:
         """Run one job; its failure is logged here, kept for the heartbeat, and ends with its next success."""

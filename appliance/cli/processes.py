@@ -206,14 +206,13 @@ def _require_free(what: str, bind: str, port: int, variable: str) -> None:
 
 
 def _all_ready(box: Box, started: datetime) -> bool:
-    """Whether both servers answer and the other two have reported since `started`."""
+    """Whether the three that report have done so since `started`, and the console answers."""
     from appliance.catalog import processes
 
-    if not all(_answers(bind, port) for _, bind, port, _ in _listeners(box.config)):
-        return False
     with box.catalog.reading() as conn:
         beating = {each.name for each in processes.processes(conn) if each.beat_utc >= started}
-    return {"courier", "jobs"} <= beating
+    expected = {*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs"}
+    return expected <= beating and _answers(box.config.web.bind, box.config.web.port)
 
 
 def _answers(bind: str, port: int) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
+from appliance.replication.delivery import State
 from tests import synthetic
 from tests.bench.wire import Encoded, Sender
 from tests.demo import stage
@@ -30,6 +31,7 @@ class Sent:
     sop_instance_uid: str
     patient: str
     kind: str
+    number: str
     size_bytes: int
     sent: float
     reached: dict[str, float] = field(default_factory=dict)
@@ -37,6 +39,11 @@ class Sent:
     def mark(self, name: str) -> None:
         """Note that it has reached the stage `name`, the first time this is seen."""
         self.reached.setdefault(name, time.monotonic() - self.sent)
+
+    def story(self) -> str:
+        """One line: what it is, and how soon it reached each stage."""
+        steps = [f"{name} {self.reached[name]:5.2f} s" for name in STAGES if name in self.reached]
+        return f"{self.patient:<25} {self.kind:<26} {self.number:>2}  " + " → ".join(steps)
 
 
 def encoded(ds: Dataset) -> Encoded:
@@ -58,7 +65,14 @@ def send(box: Appliance, instances: Sequence[Dataset]) -> list[Sent]:
             status = sender.store(instance)
             if status != 0:
                 raise Broken(f"an instance was answered with status {status:04X}")
-            one = Sent(instance.sop_instance_uid, name_of(ds), kind_of(ds), instance.size_bytes, began)
+            one = Sent(
+                instance.sop_instance_uid,
+                name_of(ds),
+                kind_of(ds),
+                str(ds.get("InstanceNumber", "")),
+                instance.size_bytes,
+                began,
+            )
             one.mark("received")
             sent.append(one)
         sender.release()
@@ -77,31 +91,33 @@ def kind_of(ds: Dataset) -> str:
 
 
 def watch(box: Appliance, batch: Sequence[Sent], until: Sequence[str], what: str) -> None:
-    """Follow `batch` through the stages until all have reached those of `until`, and show it."""
+    """Follow `batch` through the stages until all have reached those of `until`, and show each that has."""
     line = Line(what, len(batch), STAGES)
     deadline = time.monotonic() + stage.PATIENCE_SECONDS
     by_uid = {one.sop_instance_uid: one for one in batch}
+    arrived: set[str] = set()
     while True:
-        for row in box.ask("deliveries"):
-            one = by_uid.get(row["sop_instance_uid"])
+        for row in box.deliveries():
+            one = by_uid.get(row.sop_instance_uid)
             if one is None:
                 continue
             one.mark("stored")
-            if row["state"] == "CONFIRMED":
-                if not row["receipt"]:
+            if row.state is State.CONFIRMED:
+                if not row.receipt:
                     raise Broken("a delivery is confirmed without a receipt")
-                one.mark("delivered" if row["destination"] == DELIVERED else "replicated")
+                one.mark("delivered" if row.destination == DELIVERED else "replicated")
+        for one in batch:
+            if one.sop_instance_uid not in arrived and all(name in one.reached for name in until):
+                arrived.add(one.sop_instance_uid)
+                line.note(one.story())
         line.show(Counter(name for one in batch for name in one.reached))
-        if all(name in one.reached for one in batch for name in until):
+        if len(arrived) == len(batch):
             line.done()
             return
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or not box.alive():
             line.done()
             raise Broken(f"not all instances were {' and '.join(until)} in time")
-        if not box.alive():
-            line.done()
-            raise Broken("the appliance has stopped")
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def set_up(box: Appliance, bucket: Bucket, station: Workstation) -> None:
@@ -211,7 +227,10 @@ def play(folder: Path, *, scale: float, keep: bool) -> None:
             prove(box, bucket, station, sent)
             print()
             summary(sent)
-            print(f"\nConsole: http://localhost:{box.web_port}")
+            print(
+                f"\nConsole: http://localhost:{box.web_port}"
+                + ("" if keep else "  (--keep leaves it running)")
+            )
             if keep:
                 print(
                     f"Data: {box.data}\nClaim code and log: {folder / 'appliance.log'}\nCtrl-C ends it.",

@@ -20,26 +20,31 @@ def say(text: str) -> None:
 
 
 class Line:
-    """Progress of `total` things through `stages`: redrawn in a terminal, a line for each change elsewhere."""
+    """Progress of `total` things through `stages`: redrawn in a terminal, a line at the end elsewhere."""
 
     def __init__(self, what: str, total: int, stages: Sequence[str]) -> None:
         self._what = what
         self._total = total
         self._stages = stages
         self._last = ""
+        self._text = ""
+
+    def note(self, text: str) -> None:
+        """A sentence above the line."""
+        print(f"\r\033[K  {text}" if TERMINAL else f"  {text}", flush=True)
+        self._last = ""
 
     def show(self, reached: Mapping[str, int]) -> None:
-        """Show how many have reached each stage."""
+        """Show how many have reached each stage; only a terminal can redraw it."""
         parts = [f"{name} {self._count(reached.get(name, 0))}" for name in self._stages]
-        text = f"  {self._total} {self._what}: " + " → ".join(parts)
-        if text != self._last:
-            print(f"\r\033[K{text}" if TERMINAL else text, end="" if TERMINAL else "\n", flush=True)
-            self._last = text
+        self._text = f"  {self._total} {self._what}: " + " → ".join(parts)
+        if TERMINAL and self._text != self._last:
+            print(f"\r\033[K{self._text}", end="", flush=True)
+            self._last = self._text
 
     def done(self) -> None:
         """End the line."""
-        if TERMINAL:
-            print(flush=True)
+        print(f"\r\033[K{self._text}" if TERMINAL else self._text, flush=True)
 
     def _count(self, count: int) -> str:
         text = f"{count:>{len(str(self._total))}}"

@@ -18,8 +18,12 @@ from typing import Any
 import boto3
 from botocore.config import Config as BotoConfig
 from pynetdicom import AE, evt
-from pynetdicom.presentation import AllStoragePresentationContexts
+from pynetdicom.presentation import AllStoragePresentationContexts, VerificationPresentationContexts
 
+from appliance.box import Box, open_box
+from appliance.catalog import deliveries
+from appliance.catalog.deliveries import DeliveryRow
+from appliance.config import load_config
 from tests.demo.proxy import Cable
 
 BUCKET = "demo-clinic"
@@ -115,7 +119,7 @@ class Workstation:
 def workstation() -> Iterator[Workstation]:
     """A running receiver for every storage class, in the syntaxes that any workstation reads."""
     ae = AE(SPECIALIST)
-    ae.supported_contexts = AllStoragePresentationContexts
+    ae.supported_contexts = [*AllStoragePresentationContexts, *VerificationPresentationContexts]
     port = free_port()
     station = Workstation(port)
 
@@ -139,6 +143,7 @@ class Appliance:
     dicom_port: int
     web_port: int
     process: subprocess.Popen[str] | None = None
+    opened: Box | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -173,6 +178,12 @@ class Appliance:
         """Run one listing and return its rows."""
         return json.loads(self.say(*words, "--json"))
 
+    def deliveries(self) -> list[DeliveryRow]:
+        """What ``appliance deliveries --json`` lists, read from the catalog itself so that it can be asked all the time."""
+        self.opened = self.opened or open_box(load_config(self.environment))
+        with self.opened.catalog.reading() as conn:
+            return deliveries.list_deliveries(conn)
+
     def ready(self) -> bool:
         """Whether its console says so."""
         try:
@@ -205,9 +216,11 @@ def appliance(folder: Path) -> Iterator[Appliance]:
         try:
             wait_for(lambda: not box.alive() or "Ready." in log.read_text("utf-8"), "the appliance is ready")
             if not box.alive():
-                raise Broken(f"the appliance did not start:\n{log.read_text('utf-8')}")
+                raise Broken("the appliance did not start")
             yield box
         finally:
+            if box.opened is not None:
+                box.opened.close()
             box.process.terminate()
             try:
                 code = box.process.wait(timeout=PATIENCE_SECONDS)
