@@ -24,6 +24,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that has ended may wait for ever to be reaped where nobody plays init."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Running:
     """`appliance run` in a process of its own."""
 
@@ -136,7 +144,7 @@ def test_a_process_that_is_killed_is_started_again(
     def replaced() -> bool:
         try:
             return appliance.child(verb).pid != killed
-        except ValueError:
+        except (ValueError, psutil.Error):
             return False
 
     eventually(replaced, within_seconds=WITHIN_SECONDS)
@@ -160,7 +168,7 @@ def test_it_stops_cleanly_and_leaves_nobody_behind(
         assert running.stop(number) == 0
     finally:
         running.stop()
-    eventually(lambda: not [each for each in family if each.is_running()])
+    eventually(lambda: not [each for each in family if alive(each)])
     assert running.text().rstrip().endswith("Stopped.")
     assert "killed" not in running.text()
     with socket.create_server(("127.0.0.1", running.dicom_port)):
@@ -176,7 +184,7 @@ def test_it_can_be_started_again_on_the_same_data_after_a_kill(
     family = psutil.Process(first.process.pid).children(recursive=True)
     first.process.kill()
     first.process.wait()
-    eventually(lambda: not [each for each in family if each.is_running()], what="the children end with it")
+    eventually(lambda: not [each for each in family if alive(each)], what="the children end with it")
     second = Running(tmp_path)
     try:
         eventually(second.ready, within_seconds=WITHIN_SECONDS)
