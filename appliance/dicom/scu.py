@@ -377,6 +377,8 @@ def _association_answer(body: bytes, ids: Mapping[int, Proposal]) -> tuple[dict[
     """
     accepted: dict[Proposal, int] = {}
     max_pdu = 16382
+    if len(body) < 68:
+        raise ValueError("an answer that is cut short")
     for kind, value in _items(body, 68):
         if kind == 0x21 and value[2] == 0 and value[0] in ids:
             proposal = ids[value[0]]

@@ -93,11 +93,17 @@ def transcode(part10: BinaryIO, target: Uid) -> bytes:
         if not UID(stored).is_transfer_syntax or UID(stored).is_private:
             raise Refused("this object is in an encoding that is not known here")
         replacements = _decompressed(file, stored)
-    source = _Coding(implicit=stored == IMPLICIT, big_endian=stored == BIG_ENDIAN)
+    source = _Coding(implicit=stored == IMPLICIT or _looks_implicit(data), big_endian=stored == BIG_ENDIAN)
     try:
         return b"".join(_rewritten(data, source, _Coding(implicit=target == IMPLICIT), replacements))
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise Refused("this object's data set is malformed, so it cannot be re-encoded") from error
+
+
+def _looks_implicit(data: memoryview) -> bool:
+    """Whether a data set that should have explicit VRs has none, as some encoders write compressed objects."""
+    vr = bytes(data[4:6])
+    return len(vr) == 2 and not (vr.isalpha() and vr.isupper())
 
 
 def _rewritten(
@@ -142,7 +148,7 @@ def _converted(
             raise Refused("this object holds compressed pixels in a place where they cannot be decompressed")
         # PS3.5 6.2.2: an unknown element of undefined length is a sequence in implicit VR little endian, in any syntax
         yield _element_head(element.tag, "UN", _UNDEFINED, target)
-        yield data[element.start : _end_of_sequence(data, element.start, _Coding(implicit=True), depth)]
+        yield data[element.start : _end_of_sequence(data, element.start, _Coding(implicit=True), depth) + 8]
     else:
         value = data[element.start : element.start + element.length]
         if source.big_endian:
@@ -337,6 +343,9 @@ def _decompressed(file: bytes, stored: Uid) -> _Replacements:
         pixels = bytes(instance.PixelData)
         photometric = str(instance.PhotometricInterpretation)
         bits = int(instance.BitsAllocated)
+        samples = int(instance.Rows) * int(instance.Columns) * int(instance.get("NumberOfFrames") or 1)
+        if photometric == "YBR_FULL_422" and len(pixels) >= 3 * samples * bits // 8:
+            photometric = "YBR_FULL"  # every pixel has its own chrominance once it is decompressed
         replacements: dict[int, tuple[str, bytes] | None] = {
             _PIXEL_DATA: ("OB" if bits <= 8 else "OW", pixels + b"\0" * (len(pixels) % 2)),
             0x00280004: ("CS", _padded(photometric)),

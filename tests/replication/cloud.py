@@ -85,7 +85,7 @@ def cloud() -> Iterator[Cloud]:
 
 def settings(url: str, bucket: str, **options: str | int | bool) -> DestinationSettings:
     """A destination at `url`, declared Canadian."""
-    all_options = {
+    all_options: dict[str, str | int | bool] = {
         "bucket": bucket,
         "region": REGION,
         "endpoint_url": url,

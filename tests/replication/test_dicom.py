@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+import pydicom
 import pytest
 
 from appliance.dicom.part10 import read_part10
 from appliance.dicom.scu import Timeouts
 from appliance.errors import OperatorNeeded, Refused
-from appliance.model import AETitle, DestinationSettings, Uid
+from appliance.model import AETitle, DestinationSettings, ObjectId, Uid
 from appliance.replication.destinations import Destination, Parcel
 from appliance.replication.destinations.dicom import DicomDestination
 from tests.replication.contract import DestinationContract, Place
@@ -64,10 +68,7 @@ class TestOrthanc(DestinationContract):
                 yield destination_at(receiver), lambda parcel: replace(parcel, sop_class_uid=PRIVATE_CLASS)
 
             def held(parcel: Parcel) -> bytes:
-                import io
-                import json
-
-                (found,) = json.loads(receiver.orthanc("/instances")) and [
+                (found,) = [
                     each
                     for each in json.loads(receiver.orthanc("/instances"))
                     if json.loads(receiver.orthanc(f"/instances/{each}"))["MainDicomTags"]["SOPInstanceUID"]
@@ -110,3 +111,64 @@ def test_an_impossible_ae_title_is_refused() -> None:
     options: dict[str, str | int | bool] = {"ae_title": "A" * 17, "address": "127.0.0.1", "port": 104}
     with pytest.raises(Refused):
         DicomDestination.from_settings(DestinationSettings("x", "dicom", "dicom", options), calling=OURS)
+
+
+# --- Re-encoding -----------------------------------------------------------------------------------------------------
+
+
+def compressed_parcel(name: str) -> Parcel:
+    """An object of the pydicom wheel, as it is stored."""
+    file = (Path(pydicom.__file__).parent / "data" / "test_files" / name).read_bytes()
+    head = read_part10(io.BytesIO(file))
+    dataset = pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
+    return Parcel(
+        study_instance_uid=Uid(dataset.StudyInstanceUID),
+        series_instance_uid=Uid(dataset.SeriesInstanceUID),
+        sop_instance_uid=head.sop_instance_uid,
+        sop_class_uid=head.sop_class_uid,
+        transfer_syntax_uid=head.transfer_syntax_uid,
+        object_id=ObjectId("0" * 32),
+        size_bytes=len(file),
+        sealed_bytes=0,
+        sealed_path=Path("not-used"),
+        open=lambda: io.BytesIO(file),
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_RLE.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPEG2000.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+)
+@pytest.mark.parametrize(
+    ("option", "arrives_as"),
+    [("--implicit", "1.2.840.10008.1.2"), ("--prefer-little", "1.2.840.10008.1.2.1")],
+)
+def test_an_object_is_re_encoded_only_for_a_receiver_that_refuses_it(
+    name: str, option: str, arrives_as: str
+) -> None:
+    parcel = compressed_parcel(name)
+    with storescp(option) as receiver:
+        with destination_at(receiver).open([parcel]) as session:
+            receipt = session.send(parcel)
+        assert receiver.transfer_syntax(parcel.sop_instance_uid) == arrives_as
+        assert receipt["re_encoded"] is True
+        arrived = pydicom.dcmread(receiver.files()[parcel.sop_instance_uid])
+    with parcel.open() as file:
+        expected = pydicom.dcmread(file)
+    expected.decompress(as_rgb=False, generate_instance_uid=False)
+    assert bytes(arrived.PixelData) == bytes(expected.PixelData)
+    assert arrived.SOPInstanceUID == expected.SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_RLE.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPEG2000.dcm", "MR_small_bigendian.dcm"]
+)
+def test_an_object_goes_as_it_is_stored_to_a_receiver_that_takes_it(name: str) -> None:
+    parcel = compressed_parcel(name)
+    with storescp("--accept-all") as receiver:
+        with destination_at(receiver).open([parcel]) as session:
+            receipt = session.send(parcel)
+        assert receipt["re_encoded"] is False
+        assert receiver.transfer_syntax(parcel.sop_instance_uid) == parcel.transfer_syntax_uid
+        with parcel.open() as file:
+            offset = read_part10(file).dataset_offset
+        assert receiver.data_set(parcel.sop_instance_uid) == plain(parcel)[offset:]
