@@ -47,7 +47,7 @@ LIBRARY_PRIVATE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Names used here and in `listener` that the library does not promise, by what has them."""
 
-MAX_REQUEST_BYTES: Final = 256 * 1024
+MAX_REQUEST_BYTES: Final = 192 * 1024
 """Of an A-ASSOCIATE-RQ: 128 contexts with 20 transfer syntaxes each take 82 KB."""
 
 PDU_SLACK_BYTES: Final = 1024

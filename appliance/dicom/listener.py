@@ -11,6 +11,7 @@ import logging
 import socket
 import threading
 import traceback
+import warnings
 from socketserver import BaseServer
 from typing import Any, Final
 
@@ -117,6 +118,7 @@ def make_server(desk: Desk, listening: socket.socket) -> ReceivingServer:
 def silence_library() -> None:
     """Keep the libraries out of the logs: they write identifiers of patients and studies there."""
     _config.LOG_HANDLER_LEVEL = "none"
+    warnings.filterwarnings("ignore", module=r"pydicom|pynetdicom")  # these quote the value they complain of
     for name in ("pynetdicom", "pydicom"):
         library = logging.getLogger(name)
         library.setLevel(logging.CRITICAL + 1)

@@ -47,12 +47,10 @@ DRAIN_SECONDS: Final = 20.0
 BEAT_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 0.5
 _BACKLOG: Final = 128
-_FIRST_PAUSE_SECONDS: Final = 0.5
+_FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 30.0
-_SETTLED_SECONDS: Final = 30.0
-_SWITCH_SECONDS: Final = (
-    0.0005  # a thread that waits for the interpreter is one whose peer waits for an answer
-)
+_SETTLED_SECONDS: Final = 2.0
+_SWITCH_SECONDS: Final = 0.0005  # a thread that waits for the interpreter keeps its peer waiting
 _PR_SET_PDEATHSIG: Final = 1
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -299,15 +297,22 @@ def _detail(tally: Tally) -> dict[str, int]:
 
 
 def _settle_former_workers(box: Box, workers: int) -> None:
-    """Accept what is acknowledged in the logs of workers that are not started any more: there were more of them once."""
-    names = {
+    """There were more workers once: accept what their logs still hold, and expect no heartbeat of them."""
+    current = {f"dicom-{number}" for number in range(workers)}
+    logs = {
         match[1] for each in box.intake_folder.glob("dicom-*.log") if (match := _LOG_NAME.match(each.name))
     }
-    for name in names - {f"dicom-{number}" for number in range(workers)}:
+    for name in logs - current:
         try:
             Reception(box, name).close()
         except Transient as error:
             log.warning("the intake log of %s waits for the next start: %s", name, error.message)
+    with box.catalog.reading() as reading:
+        beating = {row.name for row in processes.processes(reading) if row.name.startswith("dicom-")}
+    if beating - current:
+        with box.catalog.transaction() as tx:
+            for name in beating - current:
+                processes.forget(tx, name)
 
 
 _LOG_NAME: Final = re.compile(r"(dicom-\d+)-")

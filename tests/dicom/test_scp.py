@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from appliance.box import open_box
-from appliance.catalog import audit_log, devices
+from appliance.catalog import audit_log, devices, processes
 from appliance.dicom.door import Door, plain_address
 from appliance.dicom.scp import Loads
 from appliance.errors import OperatorNeeded
@@ -24,7 +24,7 @@ from tests.boxes import box_in
 from .appliances import ReceivingAppliance, receiving
 from .conftest import eventually
 from .peers import CT, EXPLICIT, Aborted, Rejected, p_data, pdv
-from .test_receive_real import ct
+from .test_receive_real import ct, objects
 
 
 @pytest.fixture
@@ -104,16 +104,20 @@ def test_workers_do_not_outlive_their_parent(appliance: ReceivingAppliance) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_lets_a_message_finish(appliance: ReceivingAppliance, how: signal.Signals) -> None:
-    data = ct("1.2.3.5", pixels=100_000)
+    data = ct("1.2.3.5", pixels=4_000_000)
     assert appliance.process is not None
     with appliance.peer() as idle, appliance.peer() as busy:
         idle.associate()
         busy.associate()
         busy.begin_store("1.2.3.5")
-        busy.send(p_data(pdv(1, 0, data[:50_000])))
+        for start in range(0, 3_000_000, 100_000):
+            busy.send(p_data(pdv(1, 0, data[start : start + 100_000])))
+        eventually(lambda: len(objects(appliance)) == 1, "the transfer did not reach the disk")
         appliance.process.send_signal(how)
         assert idle.expect_abort() == Aborted(0, 0)
-        busy.send(p_data(pdv(1, 2, data[50_000:])))
+        for start in range(3_000_000, len(data), 100_000):
+            last = start + 100_000 >= len(data)
+            busy.send(p_data(pdv(1, 2 if last else 0, data[start : start + 100_000])))
         assert busy.response().status == 0
         assert busy.expect_abort() == Aborted(0, 0)
     assert appliance.process.wait(30) == 0
@@ -149,7 +153,7 @@ def test_workers_share_the_load(appliance: ReceivingAppliance) -> None:
         eventually(
             lambda: sum(row.detail["open"] for row in appliance.beats()) == 12, "associations are missing"
         )
-        assert sorted(row.detail["open"] for row in appliance.beats())[0] >= 3
+        assert sorted(row.detail["open"] for row in appliance.beats())[0] >= 2
     finally:
         for peer in peers:
             peer.socket.close()
@@ -175,9 +179,11 @@ def test_logs_of_workers_that_are_no_more_are_accepted(tmp_path: Path, free_port
                 arrival.finish()
                 os._exit(17)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
-        assert appliance.recorded(0) == []
+        with appliance.box.catalog.transaction() as tx:
+            processes.beat(tx, "dicom-7", 1, datetime.now(UTC), datetime.now(UTC))
         appliance.start()
         appliance.recorded(1)
+        assert {row.name for row in appliance.beats()} == {"dicom-0", "dicom-1"}
     finally:
         appliance.close()
 
