@@ -155,10 +155,10 @@ def prove(box: Appliance, bucket: Bucket, station: Workstation, sent: Sequence[S
     if len(objects) != len(sent):
         raise Broken(f"the bucket holds {len(objects)} sealed objects for {len(sent)} instances")
     say(f"The bucket holds {len(objects)} sealed objects, the specialist {len(station.seen)} images.")
-    leak = marker_in(box.data)
+    leak = marker_in(box.data.parent)
     if leak is not None:
         raise Broken(f"a patient's name lies in clear in {leak}")
-    say("No patient's name or number lies in clear in the data folder.")
+    say("No patient's name or number lies in clear in data folder or log.")
 
 
 def marker_in(folder: Path) -> Path | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import synthetic
+from tests.demo.__main__ import marker_in
 from tests.demo.proxy import Cable
 from tests.demo.stage import Broken, wait_for
 
@@ -55,3 +57,13 @@ def test_a_cut_cable_breaks_what_goes_through_it_and_a_mended_one_carries_again(
 def test_waiting_in_vain_is_a_broken_promise() -> None:
     with pytest.raises(Broken, match="the moon rises"):
         wait_for(lambda: False, "the moon rises", seconds=0.1)
+
+
+@pytest.mark.parametrize("marker", synthetic.marker_bytes())
+def test_a_name_in_clear_is_found_wherever_it_lies(tmp_path: Path, marker: bytes) -> None:
+    (tmp_path / "objects" / "ab").mkdir(parents=True)
+    (tmp_path / "objects" / "ab" / "one.sealed").write_bytes(os.urandom(5000))
+    assert marker_in(tmp_path) is None
+    leak = tmp_path / "objects" / "log"
+    leak.write_bytes(os.urandom(500) + marker + os.urandom(500))
+    assert marker_in(tmp_path) == leak
