@@ -91,7 +91,8 @@ def settings(url: str, bucket: str, **options: str | int | bool) -> DestinationS
         "endpoint_url": url,
         "canadian": True,
         "access_key_id": "tests",
-    } | options
+        **options,
+    }
     return DestinationSettings("cloud", "s3", "ciphertext", all_options, "tests")
 
 
