@@ -28,14 +28,19 @@ _TRIES = 8
 
 @dataclass(frozen=True, slots=True)
 class Awaiting:
-    """A received instance that has no row yet; `slot` is its record in an intake log, if it came by one."""
+    """A received instance that has no row yet, and where it is until then.
+
+    `slot` is its record in an intake log, if it came by one; with a body there, it has no file yet. `part_of` says
+    whose part its file is, if it has not got its name yet.
+    """
 
     received: Received
     slot: Slot | None = None
+    part_of: str = ""
 
     @property
     def body(self) -> Slot | None:
-        """Where the ciphertext is, if it has no file of its own yet."""
+        """Where in a log the ciphertext is, if it has no file."""
         return self.slot if self.slot is not None and self.slot.length else None
 
     def open(self, box: Box) -> SealedReader:
@@ -44,6 +49,8 @@ class Awaiting:
         key = box.study_keys.opened(stored.key_id, header.study_instance_uid, stored.wrapped_key)
         if self.body is not None:
             return self.body.open(stored.object_id, key)
+        if self.part_of and box.objects.has_part(stored.object_id, self.part_of):
+            return box.objects.open_part(stored.object_id, self.part_of, key)
         return box.objects.open(stored.object_id, key)
 
 
@@ -113,6 +120,9 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
                 entries.extend(_entries(arrival.received, version, conflict=row.patient_conflict))
             deliveries.owe_many(tx, owed, now)
             audit.append(tx, box.audit_key, entries, now)
+    for arrival in arrivals:
+        if arrival.part_of:
+            box.objects.path(arrival.received.stored.object_id)  # its row is there: the part gets its name
     for arrival in identical:
         box.objects.remove(arrival.received.stored.object_id)
     return Accepted(len(fresh), sum(1 for _, version in fresh if version), len(identical))

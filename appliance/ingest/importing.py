@@ -28,17 +28,18 @@ def import_file(box: Box, stream: BinaryIO, origin: Origin) -> Header:
         study_keys=box.study_keys,
         guard=box.guard,
         buffers=Buffers(),
-        in_memory=False,
+        who="import",
     )
     try:
         stream.seek(part10.dataset_offset)
         while piece := stream.read(_PIECE):
             sealing.write(memoryview(piece))
         header = sealing.complete()
-        sealing.keep()
+        sealing.writer.keep()
     except BaseException:
         sealing.abandon()
         raise
+    sealing.writer.close()
     sealing.release()
     accept(box, [Awaiting(Received(header, origin, sealing.stored, datetime.now(UTC)))])
     return header

@@ -8,6 +8,8 @@ nothing, and neither does a restart.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from appliance.box import Box
 from appliance.catalog import instances
 from appliance.ingest import records
@@ -28,7 +30,7 @@ class OrphanSweep:
     def sweep(self, monotonic_seconds: float) -> int:
         """Remove orphans that have been so for the grace period, and abandoned parts; how many were removed."""
         box = self._box
-        removed = box.objects.remove_abandoned_parts()
+        removed = self._remove_abandoned_parts()
         orphans = self._without_row()
         self._since = {each: self._since.get(each, monotonic_seconds) for each in orphans}
         for object_id, since in list(self._since.items()):
@@ -38,14 +40,26 @@ class OrphanSweep:
                 removed += 1
         return removed
 
+    def _remove_abandoned_parts(self) -> int:
+        """Parts that a crash left half written, and no intake log speaks of."""
+        abandoned = set(self._box.objects.abandoned_parts())
+        if abandoned:
+            abandoned -= set(self._in_logs())
+        for object_id in abandoned:
+            self._box.objects.remove(object_id)
+        return len(abandoned)
+
+    def _in_logs(self) -> Iterator[ObjectId]:
+        for metadata in metadata_in(self._box.intake_folder, self._box.intake_key):
+            yield records.decode(metadata).stored.object_id
+
     def _without_row(self) -> set[ObjectId]:
         box = self._box
         here = set(box.objects.ids())
         held = box.intake_folder / HELD
         if held.is_dir():
             here -= {ObjectId(path.stem) for path in held.iterdir()}
-        for metadata in metadata_in(box.intake_folder, box.intake_key):
-            here.discard(records.decode(metadata).stored.object_id)
+        here.difference_update(self._in_logs())
         if here:
             with box.catalog.reading() as reading:
                 for recorded, _, _ in instances.all_objects(reading):

@@ -1,9 +1,9 @@
 """The door for DICOM: an instance is durable in the intake log, is acknowledged, and is accepted a moment later.
 
-The association that receives an instance seals it and appends it to the log; one thread of the process, the settler,
-takes what has gathered and `accept`s it in one transaction, then lets the log reuse the space. So an answer waits for
-one sync of preallocated space and not for a new file, a folder and a commit. What is in the log when the process dies
-is accepted when the next one starts, before it listens.
+A small instance is appended to the log; a larger one is a part that carries its own record, because to write it twice
+would halve what the disk can take. One thread of the process, the settler, takes what has gathered and `accept`s it in
+one transaction, then lets the log reuse the space. So an answer waits for one sync, and never for a commit. What is
+in the log, or is a recorded part, when the process dies is accepted when the next one starts, before it listens.
 
 An instance that `accept` can never record (a defect, or damage on the disk) must not hold up the others and must not
 be lost: it is set aside, sealed, under ``intake/held``, and reported.
@@ -13,11 +13,15 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
 from appliance.catalog import instances
@@ -38,6 +42,7 @@ _GATHER_SECONDS = 0.1
 _BATCH = 1000
 _PATIENCE_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
+_LOGGED_BYTES = 128 << 10
 
 
 class Reception:
@@ -49,6 +54,7 @@ class Reception:
         Raises what opening the log raises: `OutOfResources` when there is no room for it yet.
         """
         self._box = box
+        self._worker = worker
         self._buffers = Buffers()
         self._known = instances.Known(box.catalog)
         self._log = IntakeLog(
@@ -57,7 +63,7 @@ class Reception:
         self._queue: queue.SimpleQueue[Awaiting | None] = queue.SimpleQueue()
         self._failing: ApplianceError | None = None
         self._stopping = threading.Event()
-        replayed = _left_behind(box, self._log)
+        replayed = _left_behind(box, self._log, worker)
         for start in range(0, len(replayed), _BATCH):
             self._settle(replayed[start : start + _BATCH])
         if replayed:
@@ -144,14 +150,22 @@ class Reception:
         self._log.settled([each.slot for each in batch if each.slot is not None])
 
     def _acknowledge(self, sealing: Sealing, header: Header, received_utc: datetime) -> None:
-        """Make a sealed instance durable and hand it to the settler."""
+        """Make a sealed instance durable, with one sync where it can be, and hand it to the settler."""
         received = Received(header, sealing.announced.origin, sealing.stored, received_utc)
+        record = records.encode(received)
         body = sealing.body
-        sealing.keep()
-        slot = self._log.append(
-            records.encode(received), [] if body is None else [body], patience_seconds=_PATIENCE_SECONDS
-        )
-        self._queue.put(Awaiting(received, slot))
+        if body is not None:
+            slot = self._log.append(record, [body], patience_seconds=_PATIENCE_SECONDS)
+            self._queue.put(Awaiting(received, slot))
+            return
+        key, nonce = AESGCM(self._box.intake_key), secrets.token_bytes(12)
+        context = sealing.object_id.encode("ascii")
+        if sealing.writer.secure(nonce + key.encrypt(nonce, record, context)):
+            self._queue.put(Awaiting(received, part_of=self._worker))
+        else:
+            slot = self._log.append(record, [], patience_seconds=_PATIENCE_SECONDS)
+            self._queue.put(Awaiting(received, slot, part_of=self._worker))
+        sealing.writer.close()
 
     def _is_here_already(self, sealing: Sealing, header: Header) -> bool:
         """Whether the same data set is recorded under the same identity: then there is nothing to write."""
@@ -181,7 +195,8 @@ class Arrival:
             study_keys=box.study_keys,
             guard=box.guard,
             buffers=reception._buffers,
-            in_memory=True,
+            who=reception._worker,
+            in_memory_bytes=_LOGGED_BYTES,
         )
         self.write = self._sealing.write
 
@@ -207,30 +222,36 @@ class Arrival:
         self._sealing.abandon()
 
 
-def _left_behind(box: Box, intake_log: IntakeLog) -> list[Awaiting]:
+def _left_behind(box: Box, intake_log: IntakeLog, worker: str) -> list[Awaiting]:
     """What a previous process acknowledged and did not settle, oldest first.
 
-    A record whose body does not open was torn by the crash, and a torn record was never acknowledged: it is dropped.
-    A record whose object has a file of its own was written after that file was synced. If the file is gone, it was
+    What does not open was cut short by the crash, before its sync returned and so before it was acknowledged: it is
+    dropped. Only a logged record without body speaks of a file that was synced before it: if that is gone, it was
     settled as identical to one already here; if nothing by its identity is here either, it is set aside and reported.
     """
     found: list[Awaiting] = []
     torn = 0
+    for waiting in _recorded_parts(box, worker):
+        if _opens(box, waiting):
+            found.append(waiting)
+        else:
+            torn += 1
+            box.objects.remove(waiting.received.stored.object_id)
     for file in intake_log.files:
         done: list[Slot] = []
         for record in file.records():
             waiting = Awaiting(records.decode(record.metadata), record.slot)
+            stored, header = waiting.received.stored, waiting.received.header
             if waiting.body is not None:
-                try:
-                    with waiting.open(box) as reader:
-                        reader.verify()
-                except Corrupt:
+                if not _opens(box, waiting):
                     torn += 1
                     done.append(record.slot)
                     continue
-            elif not box.objects.path(waiting.received.stored.object_id).exists():
+            elif box.objects.has_part(stored.object_id, worker):
+                waiting = Awaiting(waiting.received, record.slot, part_of=worker)
+            elif not box.objects.path(stored.object_id).exists():
                 with box.catalog.reading() as reading:
-                    settled = bool(instances.versions(reading, waiting.received.header))
+                    settled = bool(instances.versions(reading, header))
                 if not settled:
                     log.error("an acknowledged image has lost its object: set aside")
                     _hold(box, waiting)
@@ -239,8 +260,30 @@ def _left_behind(box: Box, intake_log: IntakeLog) -> list[Awaiting]:
             found.append(waiting)
         file.settled(len(done))
     if torn:
-        log.warning("records torn by a crash were dropped: count=%d", torn)
+        log.warning("instances cut short by a crash were dropped: count=%d", torn)
     return sorted(found, key=lambda each: each.received.received_utc)
+
+
+def _recorded_parts(box: Box, worker: str) -> Iterator[Awaiting]:
+    key = AESGCM(box.intake_key)
+    for object_id, sealed in box.objects.recorded_parts(worker):
+        try:
+            record = key.decrypt(sealed[:12], sealed[12:], object_id.encode("ascii"))
+        except InvalidTag:
+            log.error("a part carries a record that is not ours: left where it is")
+            continue
+        yield Awaiting(records.decode(record), part_of=worker)
+
+
+def _opens(box: Box, waiting: Awaiting) -> bool:
+    try:
+        with waiting.open(box) as reader:
+            if reader.size != waiting.received.stored.size_bytes:
+                return False
+            reader.verify()
+    except Corrupt:
+        return False
+    return True
 
 
 def _hold(box: Box, waiting: Awaiting) -> None:

@@ -1,7 +1,7 @@
 """Sealing an instance while it arrives, so that no clear byte ever touches a disk.
 
-The data set comes in pieces of any size. They are gathered into segments of the sealed object (1 MiB); an instance
-that fits in one stays in memory, a larger one goes segment by segment into a part file. The first segment cannot be
+The data set comes in pieces of any size. They are gathered into segments of the sealed object (1 MiB); a small
+instance stays in memory, a larger one goes segment by segment into a part file. The first segment cannot be
 sealed before the Study Instance UID has been read, since that chooses the key: until then segments wait in memory,
 up to a limit that no real device comes near.
 """
@@ -17,7 +17,6 @@ from appliance.dicom.part10 import file_head
 from appliance.errors import Mismatch, NotUnderstood
 from appliance.model import Header, ObjectId, Origin, Stored, Uid
 from appliance.store import envelope
-from appliance.store.disk import Buffer
 from appliance.store.guard import DiskGuard
 from appliance.store.objects import ObjectStore, ObjectWriter, SealedReader, new_object_id
 from appliance.store.study_keys import StudyKey, StudyKeys
@@ -61,7 +60,7 @@ class Buffers:
 
 
 class Sealing:
-    """One instance on its way in: `write` pieces, `complete` once, then `keep` or read `body`; or `abandon`."""
+    """One instance on its way in: `write` pieces, `complete` once, then take `body` or `writer`; or `abandon`."""
 
     def __init__(
         self,
@@ -71,9 +70,13 @@ class Sealing:
         study_keys: StudyKeys,
         guard: DiskGuard,
         buffers: Buffers,
-        in_memory: bool,
+        who: str,
+        in_memory_bytes: int = 0,
     ) -> None:
-        """Begin; raises `OutOfResources` at the reserve. `in_memory`: an object of one segment gets no file."""
+        """Begin; raises `OutOfResources` at the reserve.
+
+        A sealed object of one segment and `in_memory_bytes` at most gets no file; any other is a part of `who`.
+        """
         guard.admit()
         self.announced = announced
         self.object_id: ObjectId = new_object_id()
@@ -81,7 +84,8 @@ class Sealing:
         self._study_keys = study_keys
         self._guard = guard
         self._buffers = buffers
-        self._in_memory = in_memory
+        self._who = who
+        self._in_memory_bytes = in_memory_bytes
         self._pair: tuple[memoryview, memoryview] | None = buffers.take()
         self._plain, self._sealed = self._pair
         self._filled = 0
@@ -147,10 +151,11 @@ class Sealing:
             envelope.sealed_size(self._size_bytes),
         )
 
-    def keep(self) -> None:
-        """Make the object durable as a file of its own, if it has one."""
-        if self._writer is not None:
-            self._writer.keep()
+    @property
+    def writer(self) -> ObjectWriter:
+        """The part that the object is in, if it is not in memory; `close` it once it is durable."""
+        assert self._writer is not None
+        return self._writer
 
     def open(self) -> io.BytesIO | SealedReader:
         """Read back the Part 10 file inside, once `complete`."""
@@ -218,11 +223,11 @@ class Sealing:
             self._plain[:length], sealed[self._sealed_filled :], last=last
         )
         self._sealed_segments += 1
-        if not (last and self._in_memory and self._writer is None):
+        small = last and self._writer is None and self._sealed_filled <= self._in_memory_bytes
+        if not small:
             if self._writer is None:
-                self._writer = self._objects.create(self.object_id)
-            pieces: list[Buffer] = [sealed[: self._sealed_filled]]
-            self._writer.write(pieces)
+                self._writer = self._objects.create(self.object_id, self._who)
+            self._writer.write([sealed[: self._sealed_filled]])
             self._sealed_filled = 0
         rest = self._filled - length
         if rest:

@@ -19,6 +19,7 @@ from appliance.errors import ApplianceError, OutOfResources, Transient
 _libc = ctypes.CDLL(None, use_errno=True)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG})
 _NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP})
+_NO_ATTRIBUTE = frozenset({errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.ERANGE, errno.EPERM, errno.ENOSYS})
 
 Buffer = bytes | bytearray | memoryview
 
@@ -95,6 +96,16 @@ class Disk:
             self.sync(descriptor)
         finally:
             os.close(descriptor)
+
+    def attach(self, descriptor: int, name: str, value: bytes) -> bool:
+        """Give the file an extended attribute, durable with its next sync; whether it could take one of that size."""
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            if error.errno in _NO_ATTRIBUTE:
+                return False
+            raise
+        return True
 
     def rename(self, source: Path, target: Path) -> None:
         """Give `source` the name `target`, atomically."""

@@ -1,11 +1,17 @@
 """Sealed objects on this box: one file each, ``objects/ab/<object id>.sealed``, ciphertext only.
 
-Owns the ``objects`` folder. An object is written under ``objects/.part/`` and gets its name only when it is whole and
-synced (`ObjectWriter.keep`); or, when its ciphertext is already durable in an intake log, is copied out of there in
-batches that share one sync (`ObjectStore.adopt`). A part file is locked while it is being written, so a part that
-can be locked belongs to nobody and is removed.
+Owns the ``objects`` folder. An object comes into being in one of two ways:
 
-The names are drawn at random (`appliance.model.ObjectId`): a peer's UID never becomes a path.
+- as a part, ``objects/.part/<who>/<object id>``, written while it arrives. Once whole, the part carries the record of
+  what it is as an extended attribute of its file (``user.clinicbox.record``), so that one sync makes both durable; it
+  gets its name when that record is in the catalog (`ObjectStore.path` finishes the move, whoever asks first).
+- out of an intake log, where its ciphertext is durable already, in batches that share one sync (`adopt`).
+
+Chose the attribute because a record of its own beside the part would be a second sync for every instance; rejected a
+trailer in the file, because what is on disk is, byte for byte, what is in the cloud.
+
+A part is locked while it is being written: one that can be locked, carries no record and is in no log belongs to
+nobody. Names are drawn at random (`appliance.model.ObjectId`): a peer's UID never becomes a path.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ import fcntl
 import io
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from appliance.errors import Corrupt, Unknown
@@ -23,6 +29,7 @@ from appliance.store import envelope
 from appliance.store.disk import Buffer, Disk, disk_error
 
 SUFFIX = ".sealed"
+RECORD_ATTRIBUTE = "user.clinicbox.record"
 
 
 def new_object_id() -> ObjectId:
@@ -46,20 +53,48 @@ class ObjectStore:
             self.disk.sync_directory(root)
 
     def path(self, object_id: ObjectId) -> Path:
-        """Where the object is, or would be."""
-        return self.root / object_id[:2] / f"{object_id}{SUFFIX}"
+        """Where the recorded object is, or would be. A part whose record is in the catalog gets its name here."""
+        final = self._final(object_id)
+        if not final.exists():
+            for part in self.parts.glob(f"*/{object_id}"):
+                try:
+                    self.disk.rename(part, final)
+                except FileNotFoundError:
+                    break  # somebody else was asked at the same moment
+                except OSError as error:
+                    raise disk_error(error, "naming an object") from error
+        return final
 
-    def create(self, object_id: ObjectId) -> ObjectWriter:
-        """Begin an object; `OutOfResources` or `Transient` if the disk will not have it."""
-        path = self.parts / object_id
+    def create(self, object_id: ObjectId, who: str) -> ObjectWriter:
+        """Begin an object that `who` receives; `OutOfResources` or `Transient` if the disk will not have it."""
+        path = self.parts / who / object_id
         try:
+            if not path.parent.is_dir():
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                self.disk.sync_directory(self.parts)
             return ObjectWriter(self, object_id, path, self.disk.create(path))
         except OSError as error:
             raise disk_error(error, "beginning an object") from error
 
     def open(self, object_id: ObjectId, key: bytes) -> SealedReader:
-        """The plaintext of an object, decrypted as it is read; `Unknown` if it is not on this box."""
+        """The plaintext of a recorded object, decrypted as it is read; `Unknown` if it is not on this box."""
         return _open(self.path(object_id), object_id, key)
+
+    def open_part(self, object_id: ObjectId, who: str, key: bytes) -> SealedReader:
+        """The plaintext of a part that is whole but not recorded yet; `Unknown` if there is none."""
+        return _open(self.parts / who / object_id, object_id, key)
+
+    def has_part(self, object_id: ObjectId, who: str) -> bool:
+        """Whether there is such a part."""
+        return (self.parts / who / object_id).exists()
+
+    def recorded_parts(self, who: str) -> Iterator[tuple[ObjectId, bytes]]:
+        """The parts of `who` that carry a record, with it. One may still have been cut short by a crash: verify it."""
+        folder = self.parts / who
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            record = _record_of(path)
+            if record is not None:
+                yield ObjectId(path.name), record
 
     def adopt(self, log: int, slots: Iterable[tuple[ObjectId, int, int]]) -> None:
         """Copy ciphertexts (object id, offset, length) out of the intake log open at `log`, durable on return.
@@ -69,7 +104,7 @@ class ObjectStore:
         try:
             anchor: int | None = None
             for object_id, offset, length in slots:
-                target = self.disk.overwrite(self.path(object_id))
+                target = self.disk.overwrite(self._final(object_id))
                 try:
                     self.disk.copy(log, offset, length, target)
                 finally:
@@ -88,7 +123,9 @@ class ObjectStore:
     def remove(self, object_id: ObjectId) -> None:
         """Remove the ciphertext from this box, if it is there."""
         try:
-            self.disk.remove(self.path(object_id))
+            self.disk.remove(self._final(object_id))
+            for part in self.parts.glob(f"*/{object_id}"):
+                self.disk.remove(part)
         except OSError as error:
             raise disk_error(error, "removing an object") from error
 
@@ -100,59 +137,70 @@ class ObjectStore:
                     if file.suffix == SUFFIX:
                         yield ObjectId(file.stem)
 
-    def remove_abandoned_parts(self) -> int:
-        """Remove the part files that nobody is writing any more; how many there were."""
-        removed = 0
-        for path in self.parts.iterdir():
+    def abandoned_parts(self) -> list[ObjectId]:
+        """Parts without a record that nobody is writing. One may still be spoken of in an intake log."""
+        abandoned = []
+        for path in self.parts.glob("*/*"):
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
-                removed += 1
             except BlockingIOError:
                 continue
             finally:
                 os.close(descriptor)
-        return removed
+            if _record_of(path) is None:
+                abandoned.append(ObjectId(path.name))
+        return abandoned
+
+    def _final(self, object_id: ObjectId) -> Path:
+        return self.root / object_id[:2] / f"{object_id}{SUFFIX}"
 
 
 class ObjectWriter:
-    """One object being written. Exactly one of `keep` and `abandon` ends it; `abandon` may be called again."""
+    """One object being written. `secure` or `keep`, then `close`; or `abandon`, which may be called again."""
 
     def __init__(self, store: ObjectStore, object_id: ObjectId, part: Path, descriptor: int) -> None:
         self.object_id = object_id
-        self.sealed_bytes = 0
         self._store = store
         self._part = part
         self._descriptor = descriptor
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def write(self, buffers: list[Buffer]) -> None:
+    def write(self, buffers: Sequence[Buffer]) -> None:
         """Append ciphertext."""
         try:
             self._store.disk.write(self._descriptor, buffers)
         except OSError as error:
             raise disk_error(error, "writing an object") from error
-        self.sealed_bytes += sum(len(each) for each in buffers)
+
+    def secure(self, record: bytes) -> bool:
+        """Make the part durable, and `record` with it; False if the file system would not take the record along."""
+        disk = self._store.disk
+        try:
+            attached = disk.attach(self._descriptor, RECORD_ATTRIBUTE, record)
+            disk.sync(self._descriptor)
+            disk.sync_directory(self._part.parent)
+        except OSError as error:
+            raise disk_error(error, "keeping an object") from error
+        return attached
 
     def keep(self) -> None:
-        """Make the object durable under its name."""
+        """Make the object durable under its name, for one that is recorded at once."""
         disk = self._store.disk
         try:
             disk.sync(self._descriptor)
-            final = self._store.path(self.object_id)
+            final = self._store._final(self.object_id)
             disk.rename(self._part, final)
             self._part = final
             disk.sync_directory(final.parent)
         except OSError as error:
             raise disk_error(error, "keeping an object") from error
-        self._close()
 
     def open_part(self, key: bytes) -> SealedReader:
-        """Read back what has been written, before it is kept."""
+        """Read back what has been written, before it is named."""
         return _open(self._part, self.object_id, key)
 
     def abandon(self) -> None:
@@ -162,11 +210,20 @@ class ObjectWriter:
                 self._store.disk.remove(self._part)
             except OSError:
                 pass  # the sweep acts on it: the lock goes with the descriptor
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
-        os.close(self._descriptor)
-        self._descriptor = -1
+    def close(self) -> None:
+        """Let go of the part; nothing can be done with it here any more. Idempotent."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _record_of(path: Path) -> bytes | None:
+    try:
+        return os.getxattr(path, RECORD_ATTRIBUTE)
+    except OSError:  # no such attribute, no such file, or a file system without them: in each case no record
+        return None
 
 
 def _open(path: Path, object_id: ObjectId, key: bytes) -> SealedReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from appliance.model import DestinationId, DestinationSettings, Intake, Origin, 
 from appliance.store.intake_log import metadata_in
 from tests.boxes import MODALITY, box_in, data_set_of, recorded, send
 from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
+from tests.store.faults import FaultyDisk, os_error
 
 MIB = 1 << 20
-SIZES = [0, 2000, MIB - 2000, MIB, MIB + 1, 3 * MIB, 17 * MIB]
+SIZES = [0, 2000, 130_000, MIB - 2000, MIB, MIB + 1, 3 * MIB, 17 * MIB]
 
 
 def owe_everything(box: Box, folder: Path) -> DestinationId:
@@ -56,20 +58,24 @@ def test_an_acknowledged_instance_is_owed_and_audited_in_the_same_moment(tmp_pat
             assert [entry["action"] for entry in audit.export(reading)] == ["instance:receive"]
 
 
-def test_what_the_log_holds_is_accepted_by_the_next_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attributes", [True, False])
+def test_what_was_acknowledged_is_accepted_by_the_next_process(tmp_path: Path, attributes: bool) -> None:
     sent = [Instance(number, pixel_bytes=size) for number, size in enumerate([500, MIB // 2, 2 * MIB])]
-    with box_in(tmp_path) as box:
+    disk = FaultyDisk(error=os_error(errno.EIO), attributes=attributes)
+    with box_in(tmp_path, disk=disk) as box:
         reception = Reception(box, "worker")
         reception._queue = type(reception._queue)()  # the settler never hears of them: the process "dies"
         for instance in sent:
             send(reception, instance)
         reception._log.close()
         assert recorded(box) == []
+        assert OrphanSweep(box).sweep(0.0) == 0
     with box_in(tmp_path) as box:
         Reception(box, "worker").close()
         assert [data_set_of(box, row) for row in recorded(box)] == [each.data_set for each in sent]
         Reception(box, "worker").close()
         assert len(recorded(box)) == 3
+        assert list(box.objects.parts.glob("*/*")) == []
         assert list(metadata_in(box.intake_folder, box.intake_key))[3:] == []
 
 
@@ -159,7 +165,7 @@ def test_a_data_set_that_is_not_what_was_announced_is_refused_and_leaves_nothing
 def assert_nothing_is_kept(box: Box) -> None:
     assert recorded(box) == []
     assert list(box.objects.ids()) == []
-    assert list(box.objects.parts.iterdir()) == []
+    assert list(box.objects.parts.glob("*/*")) == []
     assert list(metadata_in(box.intake_folder, box.intake_key)) == []
 
 
@@ -239,7 +245,7 @@ def test_an_imported_file_is_recorded_at_once(tmp_path: Path) -> None:
         assert len(list(box.objects.ids())) == 1
         with pytest.raises(NotUnderstood):
             import_file(box, io.BytesIO(b"this is a letter, not an image"), origin)
-        assert list(box.objects.parts.iterdir()) == []
+        assert list(box.objects.parts.glob("*/*")) == []
 
 
 def test_an_instance_that_can_never_be_recorded_is_set_aside_and_holds_up_nobody(tmp_path: Path) -> None:
@@ -273,7 +279,7 @@ def test_an_orphan_is_removed_only_after_two_sweeps_an_hour_apart(tmp_path: Path
         reception = Reception(box, "worker")
         send(reception, Instance(1))
         reception.close()
-        writer = box.objects.create("ab" * 16)  # type: ignore[arg-type]
+        writer = box.objects.create("ab" * 16, "worker")  # type: ignore[arg-type]
         writer.write([b"never recorded"])
         writer.keep()
         sweep = OrphanSweep(box)

@@ -16,10 +16,19 @@ class Killed(BaseException):
 class FaultyDisk(Disk):
     """Counts the calls that change the disk; before the `fail_at`-th (from 1) it raises `error`.
 
-    `fail_from` raises at every call from then on, until it is set to 0 again.
+    `fail_from` raises at every call from then on, until it is set to 0 again. Without
+    `attributes` it is a file system that has no extended attributes.
     """
 
-    def __init__(self, *, fail_at: int = 0, fail_from: int = 0, error: Callable[[], BaseException]) -> None:
+    def __init__(
+        self,
+        *,
+        fail_at: int = 0,
+        fail_from: int = 0,
+        error: Callable[[], BaseException],
+        attributes: bool = True,
+    ) -> None:
+        self.attributes = attributes
         self.calls: list[str] = []
         self.fail_at = fail_at
         self.fail_from = fail_from
@@ -62,6 +71,10 @@ class FaultyDisk(Disk):
     def sync_filesystem(self, descriptor: int) -> None:
         self._step("sync_filesystem")
         super().sync_filesystem(descriptor)
+
+    def attach(self, descriptor: int, name: str, value: bytes) -> bool:
+        self._step("attach")
+        return self.attributes and super().attach(descriptor, name, value)
 
     def rename(self, source: Path, target: Path) -> None:
         self._step("rename")

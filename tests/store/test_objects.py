@@ -23,7 +23,7 @@ PLAIN = random.Random(1).randbytes(2 * envelope.SEGMENT_BYTES + 12345)
 
 def seal(store: ObjectStore, plain: bytes) -> ObjectWriter:
     object_id = new_object_id()
-    writer = store.create(object_id)
+    writer = store.create(object_id, "worker")
     try:
         sealer = envelope.Sealer(KEY, object_id.encode())
         writer.write([sealer.header])
@@ -50,7 +50,7 @@ def test_what_is_kept_can_be_read_and_what_is_abandoned_is_gone(tmp_path: Path) 
     with store.open(kept.object_id, KEY) as reader:
         assert reader.read() == PLAIN
         reader.verify()
-    assert list(store.parts.iterdir()) == []
+    assert list(store.parts.glob("*/*")) == []
     store.remove(kept.object_id)
     store.remove(kept.object_id)
     with pytest.raises(Unknown):
@@ -96,10 +96,31 @@ def test_damage_and_a_wrong_key_are_corrupt(tmp_path: Path) -> None:
 def test_a_part_that_is_being_written_is_never_swept(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path)
     writing = seal(store, b"still coming")
-    (store.parts / ("cd" * 16)).write_bytes(b"left by a process that died")
-    assert store.remove_abandoned_parts() == 1
+    (store.parts / "worker" / ("cd" * 16)).write_bytes(b"left by a process that died")
+    whole = seal(store, PLAIN)
+    assert whole.secure(b"what it is")
+    whole.close()
+    assert store.abandoned_parts() == ["cd" * 16]
     writing.keep()
+    writing.close()
     assert list(store.ids()) == [writing.object_id]
+
+
+def test_a_part_with_its_record_gets_its_name_from_whoever_asks_first(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path)
+    writer = seal(store, PLAIN)
+    assert writer.secure(b"what it is")
+    writer.close()
+    assert list(store.recorded_parts("worker")) == [(writer.object_id, b"what it is")]
+    assert list(store.recorded_parts("another")) == []
+    with store.open_part(writer.object_id, "worker", KEY) as part:
+        assert part.read() == PLAIN
+    assert list(store.ids()) == []
+    with ObjectStore(tmp_path).open(writer.object_id, KEY) as reader:
+        assert reader.read() == PLAIN
+    assert list(store.ids()) == [writer.object_id]
+    assert not store.has_part(writer.object_id, "worker")
+    assert store.path(writer.object_id).read_bytes()
 
 
 def test_objects_are_adopted_from_a_log_whole_and_again_after_a_crash(tmp_path: Path) -> None:
@@ -123,6 +144,7 @@ def test_a_failing_disk_is_told_in_our_terms_and_leaves_no_object(
 ) -> None:
     disk = FaultyDisk(error=os_error(code))
     store = ObjectStore(tmp_path, disk=disk)
+    seal(store, PLAIN).keep()
     begun = len(disk.calls)
     seal(store, PLAIN).keep()
     steps = len(disk.calls) - begun
@@ -137,4 +159,4 @@ def test_a_failing_disk_is_told_in_our_terms_and_leaves_no_object(
                 writer.abandon()
                 raise
         assert set(store.ids()) == whole
-        assert list(store.parts.iterdir()) == []
+        assert list(store.parts.glob("*/*")) == []
