@@ -16,6 +16,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = [ROOT / "requirements-3.11.lock", ROOT / "requirements-3.13.lock"]
 SOURCES = sorted(path for top in ("appliance", "tests") for path in (ROOT / top).rglob("*.py"))
 LONGEST_FILE_LINES = 520
+LONGEST_TEST_LINES = 620  # a table of cases is one reason, however long
 
 # The classes of one letter keep this file from finding itself.
 FORBIDDEN_TEXT = {
@@ -101,7 +102,8 @@ def test_a_folder_of_several_layers_imports_nothing_itself() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_has_one_reason_to_change(path: Path) -> None:
     lines = len(path.read_text().splitlines())
-    assert lines <= LONGEST_FILE_LINES, f"{lines} lines: is there a second reason to change inside?"
+    longest = LONGEST_TEST_LINES if path.name.startswith("test_") else LONGEST_FILE_LINES
+    assert lines <= longest, f"{lines} lines: is there a second reason to change inside?"
 
 
 def test_names_are_the_fields_nouns() -> None:

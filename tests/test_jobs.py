@@ -119,7 +119,7 @@ def test_an_orphan_that_a_sweep_sees_for_the_first_time_stays_whatever_the_clock
     box: Box, jump: timedelta
 ) -> None:
     object_id = new_object_id()
-    writer = box.objects.create(object_id)
+    writer = box.objects.create(object_id, "worker")
     writer.write([bytes(100)])
     writer.keep()
     sweep = jobs.Orphans(box)

@@ -164,7 +164,7 @@ def _until_delivered(appliance: Appliance, data: Path) -> None:
 def verify(box: Box, ledger: Ledger, there: Path) -> None:
     """Compare the store with the ledger, both ways, to the last byte."""
     rows = recorded(box)
-    kept = {row.sop_instance_uid: hashlib.sha256(data_set_of(box, row)).hexdigest() for row in rows}
+    kept = {str(row.sop_instance_uid): hashlib.sha256(data_set_of(box, row)).hexdigest() for row in rows}
     lost = {uid for uid, digest in ledger.acknowledged.items() if kept.get(uid) != digest}
     assert not lost, f"{len(lost)} acknowledged instances are lost or altered"
     assert len(rows) == len(kept) == len(ledger.acknowledged), "something was kept twice, or was never sent"

@@ -50,7 +50,7 @@ def prepare(folder: Path) -> None:
         rules.add_rule(tx, Rule(destination_id, "elsewhere", "ciphertext"))
 
 
-def receive_all(folder: Path, acknowledged: Callable[[int], None]) -> None:
+def receive_all(folder: Path, acknowledged: Callable[[int], object]) -> None:
     with box_in(folder) as box:
         reception = Reception(box, "worker")
         for number, instance in enumerate(SENT):
@@ -93,7 +93,7 @@ def run_and_die(folder: Path, die_at: int) -> tuple[list[int], int]:
         profile = count_calls(die_at, seen)
         threading.setprofile(profile)
         sys.setprofile(profile)
-        receive_all(folder, lambda number: os.write(pipe, bytes([number])) and None)
+        receive_all(folder, lambda number: os.write(pipe, bytes([number])))
         sys.setprofile(None)
         os.write(pipe, b"\xff" + seen[0].to_bytes(4, "big"))
 
