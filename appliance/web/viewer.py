@@ -68,9 +68,8 @@ def filmstrip(conn: Reading, study_instance_uid: Uid, words: Words) -> tuple[Str
     strips: list[tuple[Uid, str, list[Frame]]] = []
     for row in instances.instances_of_study(conn, study_instance_uid):
         if not strips or strips[-1][0] != row.series_instance_uid:
-            title = " · ".join(
-                part for part in (words.modality(row.modality), row.series_description) if part
-            )
+            said = (words.modality(row.modality), row.series_description)
+            title = " · ".join(dict.fromkeys(part for part in said if part))
             strips.append((row.series_instance_uid, title or words("study.series"), []))
         frames = strips[-1][2]
         frames.append(
@@ -89,7 +88,7 @@ def _mark(row: InstanceRow, words: Words) -> str:
         return words("viewer.version", number=row.version + 1)
     if row.number_of_frames > 1:
         return f"{row.number_of_frames}×"
-    return row.image_laterality
+    return row.image_laterality if row.image_laterality in ("R", "L") else ""
 
 
 def viewer_of(instance_id: InstanceId, words: Words) -> ViewerPart:
