@@ -39,7 +39,7 @@ LONGEST_BACK_OFF_SECONDS = 600.0
 DOWN_SECONDS = 600.0
 """How long an object that failed rests, unless its destination is seen to work earlier."""
 
-FIRST_BREAK_SECONDS = 2.0
+FIRST_BREAK_SECONDS = 1.0
 LONGEST_BREAK_SECONDS = 600.0
 
 FURTHEST_SECONDS = 3600.0
@@ -176,7 +176,7 @@ class Breaker:
 
 
 def break_seconds(failures: int, jitter: float) -> float:
-    """How long a destination is left alone after `failures` (≥ 1) in a row: 2 s doubling to 10 min, less ≤ a tenth."""
+    """How long a destination is left alone after `failures` (≥ 1) in a row: 1 s doubling to 10 min, less ≤ a tenth."""
     longest = min(LONGEST_BREAK_SECONDS, FIRST_BREAK_SECONDS * 2.0 ** min(max(failures, 1) - 1, 30))
     return longest * (1.0 - 0.1 * jitter)
 

@@ -85,9 +85,9 @@ class Lane:
         seen = 0
         while not self._stopping.is_set():
             try:
-                while not self._stopping.is_set() and self._one_batch():
+                while not self._stopping.is_set() and self.one_batch():
                     pass
-                self._keep_documents()
+                self.keep_documents()
             except ApplianceError as error:
                 log.warning("%s: %s", self._settings.name, error)
                 self._stopping.wait(1.0)
@@ -100,7 +100,7 @@ class Lane:
                     self._work.wait(1.0)
                 seen = self._wakes
 
-    def _one_batch(self) -> bool:
+    def one_batch(self) -> bool:
         """Test the connection if that is due, or claim and send a batch. Whether there may be more to do."""
         now = self._around.now()
         settings = self._settings
@@ -160,7 +160,7 @@ class Lane:
                 self._made.append(self._around.build(self._settings, self._box))
             return self._made[0]
 
-    def _keep_documents(self) -> None:
+    def keep_documents(self) -> None:
         """Write the recovery slot and the manifests that are out of date, if the destination is an archive."""
         if self._settings.takes != "ciphertext" or not self._keeping.acquire(blocking=False):
             return

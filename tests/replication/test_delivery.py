@@ -94,7 +94,7 @@ def test_an_object_rests_ten_minutes_while_its_destination_is_down(jitter: float
 
 @given(attempts, jitters)
 def test_a_destination_is_tested_at_least_every_ten_minutes(failures: int, jitter: float) -> None:
-    assert 1.0 <= break_seconds(failures, jitter) <= 600.0
+    assert 0.9 <= break_seconds(failures, jitter) <= 600.0
 
 
 def test_a_breaker_opens_for_longer_with_each_failure_in_a_row() -> None:
@@ -107,12 +107,12 @@ def test_a_breaker_opens_for_longer_with_each_failure_in_a_row() -> None:
         waits.append((breaker.open_until_utc - now).total_seconds())
         now = breaker.open_until_utc
         assert breaker.test_is_due(now)
-    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
 
 
 def test_failures_that_were_under_way_together_count_once() -> None:
     first = after_failure(CLOSED, "no answer", NOW, 0.0)
-    assert after_failure(first, "no answer", NOW + timedelta(seconds=1), 0.0) == first
+    assert after_failure(first, "no answer", NOW + timedelta(seconds=0.5), 0.0) == first
 
 
 def test_a_successful_test_lets_objects_go_but_does_not_forget() -> None:

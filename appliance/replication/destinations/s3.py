@@ -27,7 +27,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,7 +140,9 @@ class S3Destination:
         key = object_key(parcel.object_id)
         sha256 = _verified_digest(parcel)
         if parcel.tried_before and (receipt := self._found(client, key, parcel, sha256)):
-            abort_uploads(client, self.bucket, key, obsolete=lambda found, _: found == key)
+            if parcel.sealed_bytes > LEAST_PART_BYTES:
+                with suppress(Transient):  # it is there and proven; `abort_obsolete` comes round to this
+                    abort_uploads(client, self.bucket, key, obsolete=lambda found, _: found == key)
             return receipt
         size = self.uplink.part_bytes(parcel.sealed_bytes)
         began = time.monotonic()
