@@ -13,6 +13,7 @@ structured reports often omit it. Text of a study that its first instance left o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,7 +97,9 @@ _INSTANCE_COLUMNS = (
 )
 _INSERT = compiled(insert(instances), *_INSTANCE_COLUMNS)
 _KNOWS = "SELECT 1 FROM instances WHERE sop_instance_uid = ? LIMIT 1"
-_KNOWS_OBJECT = "SELECT 1 FROM instances WHERE object_id = ?"
+_KNOWN_AMONG = (
+    "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM instances WHERE sop_instance_uid = value)"
+)
 
 
 def record(tx: Transaction, received: Received, *, version: int) -> Recorded:
@@ -153,13 +156,14 @@ def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[
     return recorded
 
 
-def knows(reading: Connection, sop_instance_uid: Uid) -> bool:
-    """Whether any instance with this UID is recorded, in whichever study."""
-    return reading.exec_driver_sql(_KNOWS, (sop_instance_uid,)).first() is not None
+def known_among(reading: Connection, sop_instance_uids: Sequence[Uid]) -> set[Uid]:
+    """Which of these UIDs any instance is recorded with, in whichever study."""
+    rows = reading.exec_driver_sql(_KNOWN_AMONG, (json.dumps(sop_instance_uids),))
+    return {Uid(row[0]) for row in rows}
 
 
 class Known:
-    """`knows`, at the least cost: for what is asked of every arrival before it is acknowledged."""
+    """Whether a UID is recorded, at the least cost: for what is asked of every arrival before it is acknowledged."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._question = catalog.question(_KNOWS)
@@ -167,11 +171,6 @@ class Known:
 
     def __contains__(self, sop_instance_uid: Uid) -> bool:
         return self._question.first((sop_instance_uid,)) is not None
-
-
-def knows_object(reading: Connection, object_id: ObjectId) -> bool:
-    """Whether a sealed object is recorded; one that is not is an orphan."""
-    return reading.exec_driver_sql(_KNOWS_OBJECT, (object_id,)).first() is not None
 
 
 def versions(reading: Connection, header: Header) -> list[InstanceRow]:

@@ -332,8 +332,13 @@ class _Intake:
         self.reopen()
 
     def reopen(self) -> None:
-        """Open the reception if it is not. Raises `OperatorNeeded` and `Corrupt`."""
+        """Open the reception if it is not. Raises `OperatorNeeded` and `Corrupt`.
+
+        One whose settler has died accepts nothing any more: this worker ends, and another replays its log.
+        """
         if self._reception is not None:
+            if not self._reception.is_settling:
+                raise RuntimeError("the settler has died")
             return
         try:
             self._reception = Reception(self._box, self._name)

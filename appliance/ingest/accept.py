@@ -93,8 +93,10 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     """`accept` for instances of which no two have the same identity."""
     fresh: list[tuple[Awaiting, int]] = []
     identical: list[Awaiting] = []
+    with box.catalog.reading() as reading:
+        known = instances.known_among(reading, [each.received.header.sop_instance_uid for each in arrivals])
     for arrival in arrivals:
-        version = _version(box, arrival)
+        version = _version(box, arrival) if arrival.received.header.sop_instance_uid in known else 0
         if version is None:
             identical.append(arrival)
         elif version >= 0:
@@ -132,15 +134,13 @@ _ALREADY_RECORDED = -1
 
 
 def _version(box: Box, arrival: Awaiting) -> int | None:
-    """The version to record `arrival` as: 0 if its identity is new, else one more than those kept already.
+    """The version to record `arrival` as, whose UID is known: 0 if its identity is new, else one more than are kept.
 
     None if one of those has the same data set; `_ALREADY_RECORDED` if it is this very object (accepted before a
     crash), or was identical then and its ciphertext is gone since.
     """
     header, object_id = arrival.received.header, arrival.received.stored.object_id
     with box.catalog.reading() as reading:
-        if not instances.knows(reading, header.sop_instance_uid):
-            return 0
         kept = instances.versions(reading, header)
     if any(each.object_id == object_id for each in kept):
         return _ALREADY_RECORDED

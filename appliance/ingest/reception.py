@@ -74,7 +74,7 @@ class Reception:
     def admit(self) -> None:
         """Return if an association may be opened; raises `OutOfResources` when there is no room to store."""
         self._box.guard.admit()
-        if not self._thread.is_alive():
+        if not self.is_settling:
             raise OutOfResources("this process has stopped accepting instances")
 
     def begin(
@@ -83,6 +83,11 @@ class Reception:
         """Begin to take in one instance."""
         announced = Announced(origin, sop_class_uid, sop_instance_uid, transfer_syntax_uid)
         return Arrival(self, announced)
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether what is acknowledged gets into the catalog; if not, only another process will do it."""
+        return self._thread.is_alive()
 
     @property
     def waiting(self) -> int:

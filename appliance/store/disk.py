@@ -40,7 +40,7 @@ class Disk:
         """A descriptor open for writing on a new file of mode 0600; `FileExistsError` if it is there already."""
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
-    def overwrite(self, path: Path) -> int:
+    def overwrite(self, path: Path | str) -> int:
         """A descriptor open for writing on an empty file, new or truncated."""
         return os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
 

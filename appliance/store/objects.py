@@ -104,7 +104,7 @@ class ObjectStore:
         try:
             anchor: int | None = None
             for object_id, offset, length in slots:
-                target = self.disk.overwrite(self._final(object_id))
+                target = self.disk.overwrite(f"{self.root}/{object_id[:2]}/{object_id}{SUFFIX}")
                 try:
                     self.disk.copy(log, offset, length, target)
                 finally:

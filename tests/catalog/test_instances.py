@@ -149,8 +149,11 @@ def test_the_same_uid_in_another_study_is_another_instance(catalog: Catalog) -> 
     _record(catalog, other)
     with catalog.reading() as reading:
         assert len(instances.versions(reading, first.header)) == 1
-        assert instances.knows(reading, first.header.sop_instance_uid)
-        assert not instances.knows(reading, Uid("1.2.3.4.5.6"))
+        asked = [first.header.sop_instance_uid, Uid("1.2.3.4.5.6")]
+        assert instances.known_among(reading, asked) == {first.header.sop_instance_uid}
+    known = instances.Known(catalog)
+    assert [uid in known for uid in asked] == [True, False]
+    known.close()
 
 
 def test_an_object_is_recorded_once(catalog: Catalog) -> None:

@@ -44,7 +44,7 @@ class FaultyDisk(Disk):
         self._step("create")
         return super().create(path)
 
-    def overwrite(self, path: Path) -> int:
+    def overwrite(self, path: Path | str) -> int:
         self._step("overwrite")
         return super().overwrite(path)
 
