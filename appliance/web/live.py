@@ -9,7 +9,7 @@ few seconds instead.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 
 from appliance.catalog import Catalog
@@ -39,7 +39,7 @@ class Watcher:
         with self._catalog.reading() as conn:
             return pulse(conn)
 
-    def follow(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Iterator[str]:
+    def follow(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Stream:
         """The stream of one browser, until it is gone, its session has ended, or the console stops.
 
         Raises `Transient` at once when there are too many.
@@ -49,32 +49,32 @@ class Watcher:
                 raise Transient("too many open pages follow the box live", hint="it is tried again by itself")
             self._followers += 1
             self._start()
-        return self._stream(gone, signed_out)
+        return Stream(self._stream(gone, signed_out), self._leave)
 
-    def _stream(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Iterator[str]:
-        try:
+    def _leave(self) -> None:
+        with self._changed:
+            self._followers -= 1
+
+    def _stream(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Generator[str, None, None]:
+        with self._changed:
+            before, turn = self._pulse or self.pulse(), self._turn
+        yield "retry: 2000\n\n"
+        quiet = 0.0
+        while not self._stop.is_set() and not gone():
             with self._changed:
-                before, turn = self._pulse or self.pulse(), self._turn
-            yield "retry: 2000\n\n"
-            quiet = 0.0
-            while not self._stop.is_set() and not gone():
-                with self._changed:
-                    if self._turn == turn:
-                        self._changed.wait(1.0)
-                    after, turn = self._pulse or before, self._turn
-                topics = changed_topics(before, after)
-                before = after
-                quiet = 0.0 if topics else quiet + 1.0
-                if topics:
-                    yield f"data: {' '.join(topics)}\n\n"
-                elif quiet >= COMMENT_SECONDS:
-                    if signed_out():
-                        return
-                    quiet = 0.0
-                    yield ": still here\n\n"
-        finally:
-            with self._changed:
-                self._followers -= 1
+                if self._turn == turn:
+                    self._changed.wait(1.0)
+                after, turn = self._pulse or before, self._turn
+            topics = changed_topics(before, after)
+            before = after
+            quiet = 0.0 if topics else quiet + 1.0
+            if topics:
+                yield f"data: {' '.join(topics)}\n\n"
+            elif quiet >= COMMENT_SECONDS:
+                if signed_out():
+                    return
+                quiet = 0.0
+                yield ": still here\n\n"
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -102,6 +102,27 @@ class Watcher:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
+
+
+class Stream(Iterator[str]):
+    """One browser's stream. Gives its place back when it ends or is closed, even if it was never read."""
+
+    def __init__(self, lines: Generator[str, None, None], leave: Callable[[], None]) -> None:
+        self._lines = lines
+        self._leave: Callable[[], None] | None = leave
+
+    def __next__(self) -> str:
+        try:
+            return next(self._lines)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._lines.close()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
 
 def changed_topics(before: Pulse, after: Pulse) -> tuple[str, ...]:

@@ -1,0 +1,177 @@
+"""Two languages, complete and alike; every key that is used is there, and none is there for nothing."""
+
+import ast
+import json
+import re
+import string
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import audit  # noqa: F401 -- the package imports whole
+from appliance.imaging.darkroom import _REASONS
+from appliance.replication.delivery import Event, State
+from appliance.web import problems
+from appliance.web.console import web_ui
+from appliance.web.language import NAMES, Languages, Words
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = Languages(web_ui() / "languages")
+FRENCH, ENGLISH = LANGUAGES.words("fr"), LANGUAGES.words("en")
+
+COMPUTED = (
+    {f"state.{state}" for state in State}
+    | {f"event.{event}" for event in (*Event, "owe")}
+    | {f"image.{reason}" for reason in (*_REASONS, "damaged")}
+    | {
+        f"problem.{kind}.{part}"
+        for kind in {kind for _, _, kind in problems.TABLE}
+        | set(problems._BY_STATUS.values())
+        | {"unexpected"}
+        for part in ("title", "text")
+    }
+    | {f"delivery.{act}" for act in ("retry", "pause", "resume")}
+    | {f"delivery.{act}_done" for act in ("retry", "pause", "resume", "cancel")}
+    | {f"{kind}{part}" for kind in ("kind.s3", "kind.dicom", "kind.folder") for part in ("", "_text")}
+    | {f"destinations.new_{kind}" for kind in ("s3", "dicom", "folder")}
+    | {f"nav.{name}" for name in ("studies", "deliveries", "devices", "destinations", "health", "help")}
+    | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
+    | {f"stage.{number}" for number in range(1, 5)}
+    | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
+)
+OPEN_ENDED = ("modality.", "sex.", "side.", "process.")
+"""Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""
+
+
+def used() -> set[str]:
+    """Keys written out in templates and views."""
+    keys = set(COMPUTED)
+    for template in (ROOT / "web-ui" / "templates").rglob("*.html"):
+        keys |= set(re.findall(r'\bt\("([a-z_]+(?:\.[a-z0-9_.-]+)?)"\s*[,)]', template.read_text("utf-8")))
+    known = set(FRENCH.sentences)
+    for module in (ROOT / "appliance" / "web").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                name = (
+                    node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                )
+                if name in ("words", "t", "self") and isinstance(node.args[0].value, str):
+                    keys.add(node.args[0].value)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known:
+                keys.add(node.value)
+    return {key for key in keys if "." in key or key == "product"}
+
+
+def fields(sentence: Any) -> set[str]:
+    texts = [sentence] if isinstance(sentence, str) else list(sentence.values())
+    return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_both_languages_have_every_key_that_is_used() -> None:
+    for code in NAMES:
+        missing = used() - set(LANGUAGES.words(code).sentences)
+        assert not missing, f"{code}: {sorted(missing)}"
+
+
+def test_no_sentence_is_there_for_nothing() -> None:
+    idle = {key for key in FRENCH.sentences if key != "causes" and not key.startswith(OPEN_ENDED)} - used()
+    assert not idle, sorted(idle)
+
+
+def test_both_languages_say_the_same_things_with_the_same_values() -> None:
+    assert set(FRENCH.sentences) == set(ENGLISH.sentences)
+    for key in set(FRENCH.sentences) - {"causes"}:
+        french, english = FRENCH.sentences[key], ENGLISH.sentences[key]
+        assert type(french) is type(english), key
+        assert fields(french) | {"n"} == fields(english) | {"n"}, key
+        for sentence in (french, english):
+            for text in [sentence] if isinstance(sentence, str) else sentence.values():
+                assert text.strip(), key
+
+
+def test_plural_forms_are_those_of_the_language() -> None:
+    assert ENGLISH("studies.images", n=0) == "0 images"
+    assert ENGLISH("studies.images", n=1) == "1 image"
+    assert FRENCH("studies.images", n=0) == "0 image"
+    assert FRENCH("studies.images", n=2) == "2 images"
+    assert FRENCH("studies.images", n=12345) == "12\u202f345 images"
+
+
+def test_dates_times_sizes_and_numbers_are_written_as_here() -> None:
+    assert FRENCH.date("20260301") == "1er\u00a0mars\u00a02026"
+    assert ENGLISH.date("20260301") == "Mar\u00a01, 2026"
+    assert FRENCH.time("091500.123") == "9\u00a0h\u00a015"
+    assert ENGLISH.time("091500") == "09:15"
+    assert FRENCH.size(1_600_000) == "1,6\u00a0Mo"
+    assert ENGLISH.size(999) == "999\u00a0bytes"
+    assert FRENCH.decimal(0.25) == "0,25"
+    assert "2026" in FRENCH.moment(datetime(2026, 3, 1, 12, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("recorded", ["", "2026", "99999999", "yesterday", "20261340"])
+def test_what_is_no_date_is_shown_as_recorded(recorded: str) -> None:
+    if recorded != "99999999":
+        assert FRENCH.date(recorded) == recorded
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("CÔTÉ-LÉVESQUE^Hélène", "CÔTÉ-LÉVESQUE, Hélène"),
+        ("Gagné^François^Xavier^Dr^PhD", "Gagné, François Xavier"),
+        ("=山田^太郎", "山田, 太郎"),
+        ("Zoé", "Zoé"),
+        ("", "Sans nom"),
+        ("^^", "Sans nom"),
+    ],
+)
+def test_names_are_family_then_given(recorded: str, shown: str) -> None:
+    assert FRENCH.person(recorded) == shown
+
+
+@pytest.mark.parametrize(
+    ("wishes", "accepted", "chosen"),
+    [
+        (("fr", None), "en", "fr"),
+        ((None, "fr"), "en", "fr"),
+        (("xx", None), "fr-CA,fr;q=0.8,en;q=0.5", "fr"),
+        ((None, None), "en;q=0.1,fr;q=0.9", "fr"),
+        ((None, None), "de,ja", "en"),
+        ((None, None), "fr;q=x, ,;;", "en"),
+        ((None, None), "", "en"),
+    ],
+)
+def test_the_language_is_the_wish_then_the_browsers(wishes, accepted: str, chosen: str) -> None:
+    assert Languages.choose(*wishes, accepted=accepted) == chosen
+
+
+def test_our_own_errors_at_the_console_are_translated() -> None:
+    causes = FRENCH.sentences["causes"]
+    for module in [
+        *(ROOT / "appliance" / "web").rglob("*.py"),
+        *(ROOT / "appliance" / "identity").rglob("*.py"),
+    ]:
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if not (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") in ("Refused", "Unknown", "Transient")
+            ):
+                continue
+            texts = [*node.args, *(each.value for each in node.keywords if each.arg == "hint")]
+            for text in texts:
+                if isinstance(text, ast.Constant) and module.name != "claim.py":
+                    assert text.value in causes, f"{module.name}: {text.value!r}"
+
+
+def test_a_language_file_is_sorted_by_page_and_holds_no_markup() -> None:
+    for code in NAMES:
+        text = (web_ui() / "languages" / f"{code}.json").read_text("utf-8")
+        assert "<" not in text
+        assert json.loads(text)["product"]
+
+
+def test_a_sentence_that_is_missing_is_an_error_and_not_a_blank() -> None:
+    with pytest.raises(KeyError):
+        Words("fr", {})("studies.title")

@@ -1,0 +1,81 @@
+"""What pages are told while images arrive."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from appliance.box import Box
+from appliance.catalog import devices
+from appliance.catalog.overview import Pulse
+from appliance.errors import Transient
+from appliance.model import ae_title
+from appliance.web import live
+from appliance.web.live import Watcher, changed_topics
+from tests.web.conftest import fill
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def watcher(box: Box):
+    watching = Watcher(box.catalog)
+    yield watching
+    watching.close()
+
+
+def test_topics_are_the_lists_that_differ() -> None:
+    pulse = Pulse(1, 2, 3, 4)
+    assert changed_topics(pulse, pulse) == ()
+    assert changed_topics(pulse, replace(pulse, studies=9, devices=9)) == ("studies", "devices")
+
+
+def test_an_arrival_and_a_knock_are_told(box: Box, watcher: Watcher) -> None:
+    stream = watcher.follow(lambda: False, lambda: False)
+    assert next(stream).startswith("retry:")
+    with box.catalog.transaction() as tx:
+        devices.seen_at_door(tx, ae_title("KNOCK"), "10.9.8.7", NOW)
+    assert next(stream) == "data: devices\n\n"
+    fill(box, seed=77, scale=0.05)
+    assert "studies" in next(stream)
+
+
+def test_a_stream_ends_when_its_browser_is_gone_and_gives_its_place_back(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_STREAMS", 1)
+    gone = False
+    first = watcher.follow(lambda: gone, lambda: False)
+    next(first)
+    with pytest.raises(Transient):
+        watcher.follow(lambda: False, lambda: False)
+    gone = True
+    assert list(first) == []
+    second = watcher.follow(lambda: True, lambda: False)
+    assert len(list(second)) == 1
+
+
+def test_a_stream_ends_with_its_session(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "COMMENT_SECONDS", 1.0)
+    signed_out = [False, True]
+    stream = watcher.follow(lambda: False, lambda: signed_out.pop(0))
+    assert [line for line in stream if line.startswith(":")] == [": still here\n\n"]
+
+
+def test_closing_ends_every_stream(watcher: Watcher) -> None:
+    stream = watcher.follow(lambda: False, lambda: False)
+    next(stream)
+    watcher.close()
+    assert list(stream) == []
+
+
+def test_a_stream_that_was_never_read_gives_its_place_back(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_STREAMS", 1)
+    watcher.follow(lambda: False, lambda: False).close()
+    stream = watcher.follow(lambda: False, lambda: False)
+    next(stream)
+    stream.close()
+    stream.close()
+    watcher.follow(lambda: False, lambda: False).close()
