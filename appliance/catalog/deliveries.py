@@ -4,6 +4,8 @@ The states and what may follow what are `appliance.replication.delivery`; every 
 it leaves, so that two processes can't both take a step. A claim counts the attempt and carries its number: an outcome
 that comes back with another number belongs to a lease that ran out, and is dropped, except a receipt, which is proof.
 
+The lists and timelines are `appliance.catalog.delivery_lists`; their names can be had from here too.
+
 Functions take the transaction (or the reading) first and `now` as an aware UTC datetime; nobody commits here.
 """
 
@@ -16,9 +18,18 @@ from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, literal_column, or_, select, update
 
-from appliance.catalog.columns import utc_moment, utc_text
+from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
-from appliance.catalog.schema import deliveries, delivery_events, destinations, instances, series, studies
+from appliance.catalog.delivery_lists import (
+    DeliveryEvent,
+    DeliveryRow,
+    QueueSummary,
+    delivery,
+    events,
+    list_deliveries,
+    waiting_summary,
+)
+from appliance.catalog.schema import deliveries, instances, series, studies
 from appliance.errors import Unknown
 from appliance.model import DeliveryId, DestinationId, InstanceId, KeyId, ObjectId, Owed, Uid
 from appliance.replication.delivery import (
@@ -30,6 +41,36 @@ from appliance.replication.delivery import (
     next_state,
     states_before,
 )
+
+__all__ = [
+    "Claimed",
+    "DeliveryEvent",
+    "DeliveryRow",
+    "QueueSummary",
+    "cancel",
+    "cancel_all",
+    "claim",
+    "confirm",
+    "delivery",
+    "events",
+    "fail",
+    "is_owed",
+    "list_deliveries",
+    "owe",
+    "owe_many",
+    "pause",
+    "postpone",
+    "release",
+    "release_abandoned",
+    "release_expired",
+    "renew",
+    "resume",
+    "retry",
+    "retry_failed",
+    "waiting_summary",
+    "wake",
+    "with_work",
+]
 
 _OWE = (
     "INSERT INTO deliveries (destination, instance, state, priority, attempts, reason, created_utc, changed_utc)"
@@ -58,44 +99,6 @@ class Claimed:
     key_id: KeyId
     size_bytes: int
     sealed_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
-    """A delivery as it is listed. `destination` is its name."""
-
-    id: DeliveryId
-    destination: str
-    state: State
-    study_instance_uid: Uid
-    sop_instance_uid: Uid
-    attempts: int
-    next_attempt_utc: datetime | None
-    receipt: Mapping[str, Any] | None
-    reason: str
-    priority: int
-    created_utc: datetime
-    changed_utc: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryEvent:
-    """One step of a delivery's timeline."""
-
-    at_utc: datetime
-    event: str
-    state: State
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSummary:
-    """What is not delivered yet to one destination; `oldest_utc` is when the oldest open obligation arose."""
-
-    destination_id: DestinationId
-    destination: str
-    counts: Mapping[State, int]
-    oldest_utc: datetime | None
 
 
 # --- Owing and claiming ----------------------------------------------------------------------------------------------
@@ -428,121 +431,6 @@ def _decide_all(
     for each in ids:
         _decide(tx, each, event, now)
     return len(ids)
-
-
-# --- Lists -----------------------------------------------------------------------------------------------------------
-
-
-def list_deliveries(
-    conn: Reading,
-    *,
-    state: State | None = None,
-    destination: str | None = None,
-    study: Uid | None = None,
-    limit: int | None = None,
-) -> list[DeliveryRow]:
-    """Deliveries, the latest first, that match what is given (`destination` is a name, `study` its instance UID)."""
-    query = (
-        select(
-            deliveries.c.id,
-            destinations.c.name.label("destination"),
-            deliveries.c.state,
-            studies.c.study_instance_uid,
-            instances.c.sop_instance_uid,
-            deliveries.c.attempts,
-            deliveries.c.next_attempt_utc,
-            deliveries.c.receipt,
-            deliveries.c.reason,
-            deliveries.c.priority,
-            deliveries.c.created_utc,
-            deliveries.c.changed_utc,
-        )
-        .select_from(deliveries)
-        .join(destinations, destinations.c.id == deliveries.c.destination)
-        .join(instances, instances.c.id == deliveries.c.instance)
-        .join(series, series.c.id == instances.c.series)
-        .join(studies, studies.c.id == series.c.study)
-        .order_by(deliveries.c.id.desc())
-        .limit(limit)
-    )
-    if state is not None:
-        query = query.where(deliveries.c.state == state)
-        if state is not State.CONFIRMED:
-            query = query.where(deliveries.c.state != literal_column("'CONFIRMED'"))
-    if destination is not None:
-        query = query.where(destinations.c.name == destination)
-    if study is not None:
-        query = query.where(studies.c.study_instance_uid == study)
-    return [_delivery(row) for row in conn.execute(query)]
-
-
-def delivery(conn: Reading, delivery_id: DeliveryId) -> DeliveryRow:
-    """One delivery. Raises `Unknown`."""
-    study = conn.execute(
-        select(studies.c.study_instance_uid)
-        .select_from(deliveries)
-        .join(instances, instances.c.id == deliveries.c.instance)
-        .join(series, series.c.id == instances.c.series)
-        .join(studies, studies.c.id == series.c.study)
-        .where(deliveries.c.id == delivery_id)
-    ).scalar_one_or_none()
-    if study is not None:
-        for row in list_deliveries(conn, study=Uid(study)):
-            if row.id == delivery_id:
-                return row
-    raise Unknown(f"there is no delivery {delivery_id}", hint="list them to see their numbers")
-
-
-def _delivery(row: Row[*tuple[Any, ...]]) -> DeliveryRow:
-    values = dict(row._mapping)
-    return DeliveryRow(**values | {"state": State(values["state"])})
-
-
-def events(conn: Reading, delivery_id: DeliveryId) -> list[DeliveryEvent]:
-    """The timeline of a delivery from the moment it arose, in order. Raises `Unknown`."""
-    created = conn.execute(
-        select(deliveries.c.created_utc).where(deliveries.c.id == delivery_id)
-    ).scalar_one_or_none()
-    if created is None:
-        raise Unknown(f"there is no delivery {delivery_id}", hint="list them to see their numbers")
-    rows = conn.execute(
-        select(
-            delivery_events.c.at_utc, delivery_events.c.event, delivery_events.c.state, delivery_events.c.note
-        )
-        .where(delivery_events.c.delivery == delivery_id)
-        .order_by(delivery_events.c.id)
-    )
-    return [
-        DeliveryEvent(created, "owe", State.PENDING, ""),
-        *(DeliveryEvent(row.at_utc, row.event, State(row.state), row.note) for row in rows),
-    ]
-
-
-def waiting_summary(conn: Reading) -> list[QueueSummary]:
-    """What is not delivered, per destination that isn't removed; destinations that owe nothing have empty counts."""
-    counts: dict[int, dict[State, int]] = {}
-    oldest: dict[int, str] = {}
-    for destination_id, state, count, first in conn.exec_driver_sql(
-        "SELECT destination, state, COUNT(*), MIN(created_utc) FROM deliveries"
-        " WHERE state <> 'CONFIRMED' GROUP BY destination, state"
-    ):
-        counts.setdefault(destination_id, {})[State(state)] = count
-        if State(state) in OPEN_STATES:
-            oldest[destination_id] = min(first, oldest.get(destination_id, first))
-    rows = conn.execute(
-        select(destinations.c.id, destinations.c.name)
-        .where(destinations.c.removed.is_(False))
-        .order_by(destinations.c.name)
-    )
-    return [
-        QueueSummary(
-            DestinationId(row.id),
-            row.name,
-            counts.get(row.id, {}),
-            utc_moment(oldest[row.id]) if row.id in oldest else None,
-        )
-        for row in rows
-    ]
 
 
 def _write_events(

@@ -13,27 +13,24 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
-from appliance.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from appliance.dicom.association_request import (
+    CONTEXTS_PER_ASSOCIATION,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    VERIFICATION,
+    Peer,
+    Proposal,
+    decode_answer,
+    encode_request,
+    rejection,
+)
 from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.model import AETitle, Uid
 
-VERIFICATION: Final = Uid("1.2.840.10008.1.1")
-IMPLICIT_VR_LITTLE_ENDIAN: Final = Uid("1.2.840.10008.1.2")
-EXPLICIT_VR_LITTLE_ENDIAN: Final = Uid("1.2.840.10008.1.2.1")
-FALLBACKS: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
-"""What a stored object can be re-encoded as, in the order of preference."""
-
-CONTEXTS_PER_ASSOCIATION: Final = 128
-"""Presentation context ids are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
-
-_APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
-
-_OFFERED_PDU_BYTES = 64 * 1024
 _LARGEST_ANSWER_BYTES = 1 << 20
 _UNLIMITED_PDU_BYTES = 128 * 1024
 """What is sent to a peer that sets no limit: larger ones only get copied about."""
@@ -62,58 +59,10 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom to call, and as whom."""
-
-    address: str
-    port: int
-    called: AETitle
-    calling: AETitle
-
-    def __str__(self) -> str:
-        return f"{self.called} at {self.address}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """One presentation context to propose: a SOP class in one transfer syntax."""
-
-    sop_class_uid: Uid
-    transfer_syntax_uid: Uid
-
-
-@dataclass(frozen=True, slots=True)
 class Response:
     """A peer's answer to a request: the status of PS3.7 C and PS3.4 B.2.3."""
 
     status: int
-
-
-def plan_associations(wanted: Iterable[tuple[Uid, Uid]]) -> list[tuple[Proposal, ...]]:
-    """The contexts to propose so that every (SOP class, stored transfer syntax) in `wanted` can be sent.
-
-    Each stored syntax gets a context of its own, so that the receiver cannot trade it for another, and each SOP class
-    one for Explicit and one for Implicit VR Little Endian. What exceeds 128 contexts goes to further associations;
-    one SOP class is never split unless it alone exceeds them. Pure.
-    """
-    by_class: dict[Uid, dict[Uid, None]] = {}
-    for sop_class_uid, transfer_syntax_uid in wanted:
-        by_class.setdefault(sop_class_uid, {})[transfer_syntax_uid] = None
-    associations: list[tuple[Proposal, ...]] = []
-    room: list[Proposal] = []
-    for sop_class_uid, stored in by_class.items():
-        own = [Proposal(sop_class_uid, each) for each in stored if each not in FALLBACKS]
-        fallbacks = [Proposal(sop_class_uid, each) for each in FALLBACKS]
-        per_association = CONTEXTS_PER_ASSOCIATION - len(fallbacks)
-        for first in range(0, max(len(own), 1), per_association):
-            group = own[first : first + per_association] + fallbacks
-            if len(room) + len(group) > CONTEXTS_PER_ASSOCIATION:
-                associations.append(tuple(room))
-                room = []
-            room.extend(group)
-    if room:
-        associations.append(tuple(room))
-    return associations
 
 
 class Association:
@@ -301,13 +250,13 @@ def associate(peer: Peer, proposals: Sequence[Proposal], *, timeouts: Timeouts |
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(timeouts.acse_seconds)
-        connection.sendall(_association_request(peer, ids))
+        connection.sendall(encode_request(peer, ids))
         kind, body = _receive_pdu(connection, time.monotonic() + timeouts.acse_seconds)
         if kind == _ASSOCIATE_RJ and len(body) >= 4:
-            raise _rejection(peer, body[1], body[2], body[3])
+            raise rejection(peer, body[1], body[2], body[3])
         if kind != _ASSOCIATE_AC:
             raise Transient(f"{peer} hung up on the association request")
-        accepted, max_pdu = _association_answer(body, ids)
+        accepted, max_pdu = decode_answer(body, ids)
     except (OSError, EOFError, ValueError, struct.error, IndexError) as error:
         connection.close()
         raise Transient(f"{peer} did not answer the association request ({_cause(error)})") from error
@@ -339,66 +288,6 @@ def echo(
 
 
 # --- Encoding --------------------------------------------------------------------------------------------------------
-
-
-def _item(kind: int, value: bytes) -> bytes:
-    return struct.pack(">BBH", kind, 0, len(value)) + value
-
-
-def _association_request(peer: Peer, ids: Mapping[int, Proposal]) -> bytes:
-    """A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
-    value = (
-        struct.pack(">HH", 1, 0)
-        + peer.called.encode().ljust(16)
-        + peer.calling.encode().ljust(16)
-        + bytes(32)
-    )
-    value += _item(0x10, _APPLICATION_CONTEXT)
-    for context, proposal in ids.items():
-        value += _item(
-            0x20,
-            bytes([context, 0, 0, 0])
-            + _item(0x30, proposal.sop_class_uid.encode())
-            + _item(0x40, proposal.transfer_syntax_uid.encode()),
-        )
-    value += _item(
-        0x50,
-        _item(0x51, struct.pack(">L", _OFFERED_PDU_BYTES))
-        + _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
-        + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode()),
-    )
-    return struct.pack(">BBL", 1, 0, len(value)) + value
-
-
-def _association_answer(body: bytes, ids: Mapping[int, Proposal]) -> tuple[dict[Proposal, int], int]:
-    """The accepted contexts of an A-ASSOCIATE-AC (PS3.8 9.3.3) and the peer's maximum PDU length (0 = unlimited).
-
-    An answer whose maximum length is missing gets the smallest that every implementation takes.
-    """
-    accepted: dict[Proposal, int] = {}
-    max_pdu = 16382
-    if len(body) < 68:
-        raise ValueError("an answer that is cut short")
-    for kind, value in _items(body, 68):
-        if kind == 0x21 and value[2] == 0 and value[0] in ids:
-            proposal = ids[value[0]]
-            syntax = next((each for sub, each in _items(value, 4) if sub == 0x40), b"")
-            if syntax.rstrip(b"\0 ").decode("ascii", "replace") == proposal.transfer_syntax_uid:
-                accepted[proposal] = value[0]
-        elif kind == 0x50:
-            for sub, each in _items(value, 0):
-                if sub == 0x51:
-                    (max_pdu,) = struct.unpack(">L", each)
-    return accepted, max_pdu
-
-
-def _items(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    while at + 4 <= len(data):
-        kind, _, length = struct.unpack_from(">BBH", data, at)
-        if at + 4 + length > len(data):
-            raise ValueError("an item is longer than its PDU")
-        yield kind, data[at + 4 : at + 4 + length]
-        at += 4 + length
 
 
 def _element(element: int, value: bytes) -> bytes:
@@ -494,31 +383,3 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
-
-
-_REJECTIONS: Mapping[tuple[int, int], tuple[str, str]] = MappingProxyType(
-    {
-        (1, 1): ("gives no reason", "look at its DICOM log"),
-        (1, 2): ("does not support this application context", "look at its DICOM log"),
-        (1, 3): (
-            "does not know our AE title {calling}",
-            "add {calling} and this box's address to its device list",
-        ),
-        (1, 7): ("is not called {called}", "correct the AE title of this destination"),
-        (2, 1): ("gives no reason", "look at its DICOM log"),
-        (2, 2): ("does not support this protocol version", "look at its DICOM log"),
-        (3, 1): ("is congested", ""),
-        (3, 2): ("has reached its limit of connections", ""),
-    }
-)
-"""(source, reason) of A-ASSOCIATE-RJ (PS3.8 table 9-21) in words."""
-
-
-def _rejection(peer: Peer, result: int, source: int, reason: int) -> Transient | OperatorNeeded:
-    """A rejected association: "permanent" needs a person, "transient" only time."""
-    words, hint = _REJECTIONS.get((source, reason), ("gives no reason", "look at its DICOM log"))
-    message = f"{peer} rejects the association: it {words.format(called=peer.called, calling=peer.calling)}"
-    hint = hint.format(called=peer.called, calling=peer.calling)
-    if result == 1:
-        return OperatorNeeded(message, hint=hint or "look at its DICOM log")
-    return Transient(message, hint=hint)

@@ -14,18 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 
-from appliance.dicom.part10 import file_head
-from appliance.dicom.scu import (
+from appliance.dicom.association_request import (
     CONTEXTS_PER_ASSOCIATION,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     Peer,
     Proposal,
-    Timeouts,
-    associate,
-    echo,
     plan_associations,
 )
+from appliance.dicom.part10 import file_head
+from appliance.dicom.scu import Timeouts, associate, echo
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import AETitle, ObjectId, Uid
 from appliance.replication.destinations import Parcel

@@ -23,17 +23,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import BinaryIO
 
+from appliance.dicom.association_request import FALLBACKS, Peer, Proposal, plan_associations
 from appliance.dicom.part10 import read_part10
-from appliance.dicom.scu import (
-    FALLBACKS,
-    Association,
-    Peer,
-    Proposal,
-    Timeouts,
-    associate,
-    echo,
-    plan_associations,
-)
+from appliance.dicom.scu import Association, Timeouts, associate, echo
 from appliance.dicom.transcode import transcode
 from appliance.errors import OutOfResources, Refused, Transient
 from appliance.model import AETitle, DestinationSettings, Takes, Uid, ae_title
