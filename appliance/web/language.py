@@ -7,7 +7,7 @@ translation, and whose compile step would stand between an edit and the page. Pl
 of English and French; a language that needs more brings its `Manner`.
 
 Messages of our own errors (`ApplianceError`) are English sentences; ``causes`` in a language's file translates those
-that a person at the console can meet.
+that a person at the console can meet, with ``{name}`` where a message carries a value.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ class Words:
 
     language: str
     sentences: Mapping[str, Any]
+    patterns: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+    @classmethod
+    def read(cls, code: str, path: Path) -> Words:
+        """The language in the file `path`."""
+        sentences = json.loads(path.read_text("utf-8"))
+        patterns = [(_pattern(cause), said) for cause, said in sentences["causes"].items() if "{" in cause]
+        return cls(code, sentences, tuple(patterns))
 
     def __call__(self, key: str, **values: object) -> str:
         """The sentence `key`, with `values` put in; `n` chooses the plural form. KeyError if there is none."""
@@ -66,7 +74,10 @@ class Words:
 
     def cause(self, text: str) -> str:
         """A message or hint of an error in this language, or as it is."""
-        found = self.sentences["causes"].get(text, text)
+        found: str | None = self.sentences["causes"].get(text)
+        if found is None:
+            matches = ((pattern.fullmatch(text), said) for pattern, said in self.patterns)
+            found = next((said.format(**match.groupdict()) for match, said in matches if match), text)
         return f"{found[:1].upper()}{found[1:]}"
 
     def modality(self, code: str) -> str:
@@ -137,9 +148,7 @@ class Languages:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._words = {
-                code: Words(code, json.loads((folder / f"{code}.json").read_text("utf-8"))) for code in NAMES
-            }
+            self._words = {code: Words.read(code, folder / f"{code}.json") for code in NAMES}
         except OSError as error:
             raise OperatorNeeded(
                 "the texts of the console are missing", hint="install the appliance again, or run: make setup"
@@ -166,6 +175,14 @@ class Languages:
             if code in NAMES and weight > 0:
                 ranked.append((-weight, place, code))
         return min(ranked)[2] if ranked else DEFAULT
+
+
+def _pattern(cause: str) -> re.Pattern[str]:
+    """`cause` as a pattern whose places are groups."""
+    pieces = re.split(r"\{(\w+)\}", cause)
+    return re.compile(
+        "".join(f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+    )
 
 
 def explained(words: Words, error: ApplianceError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from datetime import UTC, datetime
 from typing import cast
@@ -12,6 +13,7 @@ from waitress.server import create_server
 
 from appliance.box import Box
 from appliance.catalog import processes
+from appliance.config import WebConfig
 from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.web.application import create_app
 from appliance.web.console import Console
@@ -29,24 +31,21 @@ def serve(box: Box, stop: threading.Event) -> None:
     app = create_app(box)
     console = cast(Console, app.extensions["console"])
     config = box.config.web
-    try:
-        server = create_server(
-            app,
-            host=config.bind,
-            port=config.port,
-            threads=config.threads,
-            channel_request_lookahead=5,  # without it a closed stream is never noticed
-            ident=None,
-            max_request_body_size=1 << 20,
-            connection_limit=500,
-            channel_timeout=60,
-            clear_untrusted_proxy_headers=False,
-        )
-    except OSError as error:
-        raise OperatorNeeded(
-            f"the console cannot listen on {config.bind}:{config.port} ({error.strerror})",
-            hint="stop what uses that port, or set APPLIANCE_WEB_PORT",
-        ) from error
+    server = create_server(
+        app,
+        sockets=[_listening(config)],
+        threads=config.threads,
+        channel_request_lookahead=5,  # without it a closed stream is never noticed
+        ident=None,
+        max_request_body_size=1 << 20,
+        connection_limit=500,
+        channel_timeout=60,
+        # TLS is terminated on this machine: only what comes from there may say who the browser is.
+        trusted_proxy="127.0.0.1",
+        trusted_proxy_count=1,
+        trusted_proxy_headers={"x-forwarded-for", "x-forwarded-proto"},
+        clear_untrusted_proxy_headers=True,
+    )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a busy moment is no warning
     threading.Thread(target=console.darkroom.warm, name="warm", daemon=True).start()
     beats = threading.Thread(target=_beat, args=(box, stop), name="beat", daemon=True)
@@ -60,6 +59,17 @@ def serve(box: Box, stop: threading.Event) -> None:
     listening.join(5)
     beats.join(BEAT_SECONDS)
     console.darkroom.close()
+
+
+def _listening(config: WebConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.bind else socket.AF_INET
+    try:
+        return socket.create_server((config.bind, config.port), family=family, backlog=1024)
+    except OSError as error:
+        raise OperatorNeeded(
+            f"the console cannot listen on {config.bind}:{config.port} ({error.strerror})",
+            hint="stop what uses that port, or set APPLIANCE_WEB_PORT",
+        ) from error
 
 
 def _beat(box: Box, stop: threading.Event) -> None:

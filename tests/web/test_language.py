@@ -175,3 +175,28 @@ def test_a_language_file_is_sorted_by_page_and_holds_no_markup() -> None:
 def test_a_sentence_that_is_missing_is_an_error_and_not_a_blank() -> None:
     with pytest.raises(KeyError):
         Words("fr", {})("studies.title")
+
+
+def test_a_cause_that_carries_a_value_keeps_it() -> None:
+    assert FRENCH.cause("PANO1@10.0.0.5:104 cannot be reached (no route)") == (
+        "PANO1@10.0.0.5:104 est injoignable (no route)"
+    )
+    assert FRENCH.cause("something nobody has translated") == "Something nobody has translated"
+    for cause, said in FRENCH.sentences["causes"].items():
+        assert fields(said) <= fields(cause), cause
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_every_problem_of_an_unfinished_box_is_said_in_both_languages(code: str, data_dir: Path) -> None:
+    from appliance import health
+    from appliance.box import open_box
+    from appliance.config import Config
+
+    box = open_box(Config(data=data_dir))
+    problems_found = health.status(box, datetime.now(UTC)).problems
+    box.close()
+    assert len(problems_found) >= 5
+    for problem in problems_found:
+        for text in (problem.words, problem.fix):
+            said = LANGUAGES.words(code).cause(text)
+            assert (said.lower() == text.lower()) is (code == "en"), text

@@ -1,0 +1,129 @@
+"""The console as a process: where it listens, whom it believes, how it stops."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance import identity, web
+from appliance.box import Box, open_box
+from appliance.catalog import processes
+from appliance.config import Config, WebConfig
+from appliance.errors import OperatorNeeded
+from appliance.web.application import create_app
+from appliance.web.console import Assets
+from tests.web.conftest import LOGIN, PASSWORD, add_owner, csrf_of, fill
+
+
+@pytest.fixture
+def box(data_dir: Path, free_port: Callable[[], int]) -> Iterator[Box]:
+    opened = open_box(Config(data=data_dir, web=WebConfig(port=free_port())))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def served(box: Box, eventually) -> Iterator[Callable[[], http.client.HTTPConnection]]:
+    """The console, running; gives connections to it."""
+    stop = threading.Event()
+    serving = threading.Thread(target=web.serve, args=(box, stop), daemon=True)
+    serving.start()
+
+    opened: list[http.client.HTTPConnection] = []
+
+    def connection() -> http.client.HTTPConnection:
+        opened.append(http.client.HTTPConnection("127.0.0.1", box.config.web.port, timeout=30))
+        return opened[-1]
+
+    def answers() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", box.config.web.port), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    eventually(answers)
+    yield connection
+    for each in opened:
+        each.close()
+    stop.set()
+    serving.join(60)
+    assert not serving.is_alive()
+
+
+def get(connection: http.client.HTTPConnection, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection.request(
+        "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    return connection.getresponse()
+
+
+def test_what_a_proxy_here_passes_on_is_not_this_machine(served) -> None:
+    assert get(served(), "/metrics").status == 200
+    assert get(served(), "/metrics", X_Forwarded_For="192.168.1.9").status == 403
+
+
+def test_behind_tls_the_cookies_are_secure(served, box: Box) -> None:
+    add_owner(box)
+    answer = get(served(), "/sign-in", X_Forwarded_Proto="https", X_Forwarded_For="192.168.1.9")
+    assert answer.status == 200
+    assert "Secure" in (answer.headers["Set-Cookie"] or "")
+
+
+def test_signs_of_life_are_recorded(served, box: Box, eventually) -> None:
+    def beating() -> bool:
+        with box.catalog.reading() as conn:
+            return any(each.name == "web" for each in processes.processes(conn))
+
+    eventually(beating)
+
+
+def test_an_arrival_reaches_a_browser_by_its_stream(served, box: Box) -> None:
+    add_owner(box)
+    connection = served()
+    page = get(connection, "/sign-in")
+    visit = page.headers["Set-Cookie"].split(";")[0]
+    body = f"csrf={csrf_of(page.read().decode())}&login={LOGIN}&password={PASSWORD.replace(' ', '+')}"
+    connection.request(
+        "POST", "/sign-in", body, {"Cookie": visit, "Content-Type": "application/x-www-form-urlencoded"}
+    )
+    answer = connection.getresponse()
+    assert answer.status == 303
+    session = answer.headers["Set-Cookie"].split(";")[0]
+    with get(served(), "/events", Cookie=session) as stream:
+        assert_told_of_an_arrival(box, stream)
+
+
+def assert_told_of_an_arrival(box: Box, stream: http.client.HTTPResponse) -> None:
+    assert stream.status == 200
+    assert stream.headers["Content-Type"].startswith("text/event-stream")
+    assert stream.readline().startswith(b"retry")
+    fill(box, scale=0.05)
+    lines = [stream.readline() for _ in range(2)]
+    while not any(line.startswith(b"data:") for line in lines):
+        lines.append(stream.readline())
+        assert len(lines) < 100
+    assert b"studies" in next(line for line in lines if line.startswith(b"data:"))
+
+
+def test_an_address_in_use_is_said_with_its_remedy(box: Box) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", box.config.web.port))
+        taken.listen()
+        with pytest.raises(OperatorNeeded, match="APPLIANCE_WEB_PORT"):
+            web.serve(box, threading.Event())
+
+
+def test_assets_that_are_not_built_are_said_with_their_remedy(tmp_path: Path) -> None:
+    with pytest.raises(OperatorNeeded, match="make setup"):
+        Assets.read(tmp_path)
+
+
+def test_the_application_needs_no_request_to_be_made(box: Box) -> None:
+    app = create_app(box)
+    assert len(list(app.url_map.iter_rules())) > 20
+    app.extensions["console"].darkroom.close()
+    assert identity.claim_code(box) is not None
