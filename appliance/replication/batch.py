@@ -239,7 +239,9 @@ class Batch:
         self._around.reached("recorded")
         counts.add(len(sent), len(self._done) - len(sent), sum(each.sealed_bytes for each in sent))
         for outcome in self._done:
-            if outcome.error is not None:
+            if isinstance(outcome.error, Transient):
+                log.warning("%s: delivery %d put off: %s", settings.name, outcome.claimed.id, outcome.error)
+            elif outcome.error is not None:
                 log.error("%s: delivery %d failed: %s", settings.name, outcome.claimed.id, outcome.error)
         log.debug("%s: %d delivered", settings.name, len(sent))
         self._done.clear()

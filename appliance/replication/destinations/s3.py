@@ -27,7 +27,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -188,7 +188,10 @@ class S3Destination:
                 ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
             )
-        if self._download(client, key, answer.get("VersionId")) != hashlib.sha256(data).digest():
+        version_id: str = answer.get("VersionId", "")
+        which: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+        found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key, **which))
+        if not found or _digest_of_body(found) != hashlib.sha256(data).digest():
             raise Transient("the cloud storage did not keep what was sent to it")
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
@@ -203,53 +206,35 @@ class S3Destination:
     def _found(
         self, client: S3Client, key: str, parcel: Parcel, sha256: bytes, *, version_id: str | None = None
     ) -> Receipt | None:
-        """The receipt of the object at `key`, if it is there and is the one here."""
+        """The receipt of the object at `key`, if it is there and is the one here. One request, or two."""
         which: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
         if version_id and version_id != "null":
             which["VersionId"] = version_id
-        try:
-            with in_our_terms("looking at an object"):
-                try:
-                    head = client.head_object(**which, ChecksumMode="ENABLED")
-                except ClientError as error:
-                    if status_of(error) == 404:
-                        return None
-                    raise
-        except Refused as error:
-            raise Transient(error.message) from error
-        if head["ContentLength"] != parcel.sealed_bytes:
-            return None
-        proof = "checksum"
-        recorded: str = head.get("ChecksumSHA256", "")
-        if (
-            parcel.sealed_bytes <= self.read_back_bytes
-            or not self._made.get("verifies")
-            or recorded != _expected_checksum(parcel, sha256, head.get("Metadata", {}).get("part-bytes", ""))
-        ):
-            proof = "read back"
-            if self._download(client, key, which.get("VersionId")) != sha256:
+        proof, answer = "", {}
+        if self._made.get("verifies") and parcel.sealed_bytes > self.read_back_bytes:
+            answer = _unless_absent(lambda: client.head_object(**which, ChecksumMode="ENABLED"))
+            if not answer:
                 return None
+            part_bytes = answer.get("Metadata", {}).get("part-bytes", "")
+            if answer.get("ChecksumSHA256") == _expected_checksum(parcel, sha256, part_bytes):
+                proof = "checksum"
+        if not proof:
+            answer = _unless_absent(lambda: client.get_object(**which))
+            if not answer or _digest_of_body(answer) != sha256:
+                return None
+            proof = "read back"
+        if answer["ContentLength"] != parcel.sealed_bytes:
+            return None
         return {
             "at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "bucket": self.bucket,
             "key": key,
             "bytes": parcel.sealed_bytes,
             "sha256": sha256.hex(),
-            "etag": head["ETag"].strip('"'),
-            "version_id": head.get("VersionId", ""),
+            "etag": answer["ETag"].strip('"'),
+            "version_id": answer.get("VersionId", ""),
             "proof": proof,
         }
-
-    def _download(self, client: S3Client, key: str, version_id: str | None) -> bytes:
-        """The SHA-256 of an object as it comes back."""
-        digest = hashlib.sha256()
-        which: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
-        with in_our_terms("reading an object back"):
-            body = client.get_object(Bucket=self.bucket, Key=key, **which)["Body"]
-            with body:
-                for block in body.iter_chunks(_BLOCK_BYTES):
-                    digest.update(block)
-        return digest.digest()
 
     def _refuse_elsewhere(self, client: S3Client) -> None:
         """Whether the bucket exists, and, on AWS, is where the settings say. Raises `Refused` if it is abroad."""
@@ -313,6 +298,27 @@ class S3Destination:
                     tcp_keepalive=True,
                 ),
             )
+
+
+def _unless_absent(ask: Callable[[], Any]) -> dict[str, Any]:
+    """What S3 answers about an object; empty if there is none."""
+    with in_our_terms("looking at an object"):
+        try:
+            answer: dict[str, Any] = ask()
+        except ClientError as error:
+            if status_of(error) == 404:
+                return {}
+            raise
+        return answer
+
+
+def _digest_of_body(answer: Mapping[str, Any]) -> bytes:
+    """The SHA-256 of an object as it comes back."""
+    digest = hashlib.sha256()
+    with in_our_terms("reading an object back"), closing(answer["Body"]) as body:
+        for block in body.iter_chunks(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.digest()
 
 
 def _verified_digest(parcel: Parcel) -> bytes:
