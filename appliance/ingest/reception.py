@@ -66,6 +66,7 @@ class Reception:
         replayed = _left_behind(box, self._log, worker)
         for start in range(0, len(replayed), _BATCH):
             self._settle(replayed[start : start + _BATCH])
+        self._log.recycle()
         if replayed:
             log.info("accepted what the intake log held: instances=%d", len(replayed))
         self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
@@ -99,6 +100,7 @@ class Reception:
         self._stopping.set()
         self._queue.put(None)
         self._thread.join()
+        self._log.recycle()
         self._log.close()
         self._known.close()
 

@@ -311,6 +311,11 @@ class IntakeLog:
         with self._changed:
             self._changed.notify_all()
 
+    def recycle(self) -> None:
+        """Forget what is settled, so that the next start does not read it again."""
+        for file in self.files:
+            file.recycle()
+
     @property
     def outstanding(self) -> int:
         """How many acknowledged records are waiting to be settled."""

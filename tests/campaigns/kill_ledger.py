@@ -73,39 +73,58 @@ def run(
     data, there = folder / "data", folder / "there"
     there.mkdir()
     _prepare(data, there)
-    dice = random.Random(seed)
-    ledger, stop = Ledger(), threading.Event()
+    ledger = Ledger()
     done: Counter[str] = Counter()
     begun = time.monotonic()
     with (folder / "log").open("wb") as log:
         appliance = Appliance(data, port, log)
-        appliance.ensure()
-        appliance.wait_until_ready()
-        senders = [
-            threading.Thread(target=_send, args=(port, number, seed, ledger, stop), name=f"sender-{number}")
-            for number in range(SENDERS)
-        ]
-        for each in senders:
-            each.start()
         try:
-            while done.total() < kills:
-                time.sleep(dice.uniform(0.0, 0.3))
-                if name := appliance.kill_one(dice):
-                    done[name] += 1
-                    if done.total() % 100 == 0:
-                        report(f"{done.total()} kills, {len(ledger.acknowledged)} acknowledged")
-                appliance.wait_until_ready()
-                appliance.ensure()
+            _under_load(appliance, ledger, done, kills=kills, seed=seed, report=report)
+            _until_delivered(appliance, data)
+            appliance.stop()
         finally:
-            stop.set()
-            for each in senders:
-                each.join()
-        appliance.wait_until_ready()
-        _until_delivered(appliance, data)
-        appliance.stop()
+            appliance.kill()
     with box_in(data) as box:
         verify(box, ledger, there)
     return Outcome(done, len(ledger.acknowledged), ledger.resent, time.monotonic() - begun)
+
+
+def _under_load(
+    appliance: Appliance,
+    ledger: Ledger,
+    done: Counter[str],
+    *,
+    kills: int,
+    seed: int,
+    report: Callable[[str], None],
+) -> None:
+    """Send from several modalities at once, and kill, until `kills` are `done`; it is up again at the end."""
+    dice = random.Random(seed)
+    stop = threading.Event()
+    appliance.ensure()
+    appliance.wait_until_ready()
+    senders = [
+        threading.Thread(
+            target=_send, args=(appliance.port, number, seed, ledger, stop), name=f"sender-{number}"
+        )
+        for number in range(SENDERS)
+    ]
+    for each in senders:
+        each.start()
+    try:
+        while done.total() < kills:
+            time.sleep(dice.uniform(0.0, 0.3))
+            if name := appliance.kill_one(dice):
+                done[name] += 1
+                if done.total() % 100 == 0:
+                    report(f"{done.total()} kills, {len(ledger.acknowledged)} acknowledged")
+            appliance.wait_until_ready()
+            appliance.ensure()
+    finally:
+        stop.set()
+        for each in senders:
+            each.join()
+    appliance.wait_until_ready()
 
 
 def _prepare(data: Path, there: Path) -> None:
@@ -155,9 +174,10 @@ def _until_delivered(appliance: Appliance, data: Path) -> None:
     while quiet < 5:
         appliance.ensure()
         with box_in(data) as box, box.catalog.reading() as reading:
-            states = Counter(each.state for each in deliveries.list_deliveries(reading, limit=1_000_000))
+            states = Counter(str(each.state) for each in deliveries.list_deliveries(reading, limit=1_000_000))
+            health = destinations.health(reading)
         quiet = quiet + 1 if set(states) <= {"CONFIRMED"} else 0
-        assert time.monotonic() < deadline, f"deliveries do not drain: {states}"
+        assert time.monotonic() < deadline, f"deliveries do not drain: {states}, {health}"
         time.sleep(0.3)
 
 

@@ -104,7 +104,14 @@ class Appliance:
             return ""
         return part.verb if chosen == pids[0] else f"{part.verb}, a worker"
 
+    def kill(self) -> None:
+        """Leave nothing running, after a campaign that failed."""
+        for part in self.parts:
+            for pid in part.pids():
+                os.kill(pid, signal.SIGKILL)
+
     def stop(self) -> None:
+        """Stop both as systemd would; raises AssertionError if one does not end well."""
         for part in self.parts:
             if part.process is not None and part.process.poll() is None:
                 code = part.stop()
