@@ -22,7 +22,7 @@ def main() -> None:
         prefix="campaign-", dir="var" if Path("var").is_dir() else None
     ) as folder:
         outcome = kill_ledger.run(
-            Path(folder), _free_port(), kills=arguments.kills, seed=arguments.seed, report=print
+            Path(folder).absolute(), _free_port(), kills=arguments.kills, seed=arguments.seed, report=print
         )
     print(outcome)
 
