@@ -167,11 +167,11 @@ class Appliance:
 
     # --- speaking to it ----------------------------------------------------------------------------------------------
 
-    def command(self, *words: object, typed: str = "") -> Said:
-        """One command line in a process of its own; `typed` is its standard input."""
+    def command(self, *words: object, typed: str = "", **variables: str) -> Said:
+        """One command line in a process of its own; `typed` is its standard input, `variables` are added to its own."""
         done = subprocess.run(
             [sys.executable, "-m", "appliance", *map(str, words)],
-            env=self.environment,
+            env=self.environment | variables,
             cwd=self.folder,
             input=typed.encode(),
             capture_output=True,

@@ -42,12 +42,14 @@ class FolderDestination:
 
     @classmethod
     def from_settings(cls, settings: DestinationSettings) -> FolderDestination:
-        """Raises `OperatorNeeded` unless the option `path` is an absolute path."""
+        """Raises `OperatorNeeded` unless the option `path` is an absolute path and no file's."""
         path = Path(options.text(settings, "path"))
         if not path.is_absolute():
             raise OperatorNeeded(
                 f"the folder {path} is not an absolute path", hint="give it from the root: /srv/…"
             )
+        if os.path.isfile(path):
+            raise OperatorNeeded(f"{path} is a file, not a folder", hint="give the folder that it is in")
         return cls(path)
 
     def check(self) -> str:

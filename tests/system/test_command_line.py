@@ -1,0 +1,182 @@
+"""Whatever is typed wrong gets one line with its remedy and the right exit code; a stranger is seen, admitted, received."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.cli.command import main, parser
+from tests import synthetic
+from tests.system.dcmtk import storescu
+from tests.system.running import CALLER, Appliance, Said, appliance, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+USAGE, DATA, NO_INPUT, TEMPORARY, CONFIGURATION = 64, 65, 66, 75, 78
+
+ONE_LINE = re.compile(r"appliance: [^\n]{10,} — [^\n]{5,}\n")
+"""An error in our words: cause and remedy."""
+
+S3 = "destination add s3 cloud --bucket clinic --access-key-id K"
+WRONG = [
+    ("", "", USAGE),
+    ("statsu", "", USAGE),
+    ("status --jsno", "", USAGE),
+    ("studies --limit 0", "", USAGE),
+    ("studies --limit many", "", USAGE),
+    ("export 1.2.3.4 --to out", "", NO_INPUT),
+    ("export", "", USAGE),
+    ("import nowhere.dcm", "", NO_INPUT),
+    ("import", "", USAGE),
+    ("deliveries --state LATE", "", USAGE),
+    ("deliveries list --destination nowhere", "", NO_INPUT),
+    ("deliveries show 99", "", NO_INPUT),
+    ("deliveries show first", "", USAGE),
+    ("deliveries retry 99", "", NO_INPUT),
+    ("deliveries pause", "", USAGE),
+    ("deliveries resume 99", "", NO_INPUT),
+    ("deliveries cancel 99", "", NO_INPUT),
+    ("device add --ae-title X-RAY --address xray.clinic.lan", "", DATA),
+    ("device add --ae-title A_TITLE_OF_MORE_THAN_16 --address 10.0.0.7", "", DATA),
+    ("device add --ae-title X-RAY", "", USAGE),
+    ("device list everything", "", USAGE),
+    ("device remove NOBODY", "", NO_INPUT),
+    ("device echo NOBODY", "", NO_INPUT),
+    (f"device echo {CALLER}", "", CONFIGURATION),
+    (f"device echo {CALLER} --port 1", "", TEMPORARY),
+    (f"{S3} --region us-east-1", "secret\n", DATA),
+    (f"{S3} --region ca-central-1 --endpoint-url https://s3.example.com", "secret\n", DATA),
+    (f"{S3} --region ca-central-1", "", DATA),
+    (f"{S3} --region ca-central-1 --secret-access-key S", "", USAGE),
+    (f"{S3} --region ca-central-1 --secret-file nowhere", "", CONFIGURATION),
+    ("destination add dicom pacs --ae-title PACS --address 10.0.0.9 --port 99999", "", USAGE),
+    ("destination add folder there", "", USAGE),
+    ("destination add folder there --path appliance.toml", "", CONFIGURATION),
+    ("destination list all", "", USAGE),
+    ("destination test nowhere", "", NO_INPUT),
+    ("destination pause nowhere", "", NO_INPUT),
+    ("destination resume nowhere", "", NO_INPUT),
+    ("destination remove nowhere", "", NO_INPUT),
+    ("rule add --to nowhere", "", NO_INPUT),
+    ("rule list all", "", USAGE),
+    ("rule remove 99", "", NO_INPUT),
+    ("user add marie --name Marie", "short\n", DATA),
+    ("user add marie --name Marie", "", DATA),
+    ("user list all", "", USAGE),
+    ("user reset nobody", "a long enough password\n", NO_INPUT),
+    ("key show-recovery --again", "", USAGE),
+    ("key check-recovery", "7HBXG-Y1D77\n", DATA),
+    ("key rotate now", "", USAGE),
+    ("verify everything", "", USAGE),
+    ("audit verify --al", "", USAGE),
+    ("audit export --cvs", "", USAGE),
+    ("run --port 4", "", USAGE),
+    ("dicom --port 4", "", USAGE),
+    ("courier now", "", USAGE),
+    ("jobs now", "", USAGE),
+    ("web now", "", USAGE),
+]
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    def ports() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            return int(probe.getsockname()[1])
+
+    with appliance(tmp_path_factory.mktemp("command-line") / "box", ports) as running:
+        yield running
+
+
+def assert_one_line(err: str) -> None:
+    assert ONE_LINE.fullmatch(err), err
+
+
+def test_every_wrong_command_line_gets_one_line_and_its_exit_code(
+    box: Appliance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    came_to, not_one_line = {}, {}
+    for number, (words, typed, code) in enumerate(WRONG):
+        if (
+            code == USAGE and number > 3
+        ):  # nothing is opened or started: a process for each would show no more
+            code = main(words.split())
+            said = Said(code, *capsys.readouterr())
+        else:
+            said = box.command(*words.split(), typed=typed)
+        came_to[words, typed] = said.code
+        if said.out or not ONE_LINE.fullmatch(said.err):
+            not_one_line[words] = said
+    assert not_one_line == {}
+    assert came_to == {(words, typed): code for words, typed, code in WRONG}
+    assert box.ask("destination", "list") == []
+    assert box.ask("user", "list") == []
+    assert [each["ae_title"] for each in box.ask("device", "list")] == [CALLER]
+
+
+def test_no_verb_is_left_out() -> None:
+    tried = {tuple(words.split()) for words, *_ in WRONG}
+    for verb in _verbs(parser()):
+        assert any(words[: len(verb)] == verb for words in tried), " ".join(verb)
+
+
+def _verbs(of: argparse.ArgumentParser, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every verb that does something, as it is typed."""
+    below = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in below:
+        for name, verb in action.choices.items():
+            yield from _verbs(verb, (*before, name))
+    if not below:
+        yield before
+
+
+@pytest.mark.parametrize("verb", ["run", "dicom", "courier", "jobs", "web"])
+def test_a_process_with_a_wrong_setting_says_so_and_ends(box: Appliance, verb: str) -> None:
+    for setting in ({"APPLIANCE_DATA": "/proc/nowhere"}, {"APPLIANCE_DICOM_PROT": "11112"}):
+        said = box.command(verb, **setting)
+        assert_one_line(said.err)
+        assert said.code == CONFIGURATION
+
+
+@pytest.mark.parametrize("verb", ["dicom", "web"])
+def test_a_port_that_is_taken_is_said_with_its_remedy(box: Appliance, verb: str) -> None:
+    port = box.dicom_port if verb == "dicom" else box.web_port
+    with socket.create_server(("127.0.0.1", port)):
+        said = box.command(verb)
+    assert said.code == CONFIGURATION
+    assert_one_line(said.err)
+    assert str(port) in said.err
+    assert f"APPLIANCE_{verb.upper()}_PORT" in said.err
+
+
+def test_a_stranger_is_refused_seen_at_the_door_admitted_and_received(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    films = synthetic.write(iter([synthetic.panoramic(1, scale=0.1)]), tmp_path / "films")
+    with appliance(tmp_path / "box", free_port, start=["dicom"]) as box:
+        refused = storescu(box.dicom_port, calling="STRANGER", files=films)
+        assert refused.returncode != 0
+        assert "Calling AE Title Not Recognized" in refused.stderr
+        wait_for(lambda: len(box.ask("device", "list")) == 2, "the stranger was seen at the door")
+        seen = box.ask("device", "list")[1]
+        assert (seen["ae_title"], seen["address"]) == ("STRANGER", "127.0.0.1")
+        assert seen["state"].startswith("at the door")
+        assert "door:knock" in box.say("audit", "export")
+
+        box.say("device", "add", "--ae-title", "STRANGER", "--address", seen["address"], "--name", "Pano")
+        wait_for(
+            lambda: storescu(box.dicom_port, calling="STRANGER", files=films).returncode == 0, "it may send"
+        )
+        box.wait_for_instances(1)
+        assert {each["state"] for each in box.ask("device", "list")} == {"admitted"}
+
+        box.say("device", "remove", "STRANGER")
+        wait_for(
+            lambda: storescu(box.dicom_port, calling="STRANGER", files=films).returncode != 0,
+            "it may no more",
+        )
