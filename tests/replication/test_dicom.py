@@ -18,7 +18,7 @@ from appliance.errors import OperatorNeeded, Refused
 from appliance.model import AETitle, DestinationSettings, ObjectId, Uid
 from appliance.replication.destinations import Destination, Parcel
 from appliance.replication.destinations.dicom import DicomDestination
-from tests.replication.contract import DestinationContract, Place
+from tests.replication.contract import DestinationContract, Place, RefusalContract
 from tests.replication.parcels import plain
 from tests.replication.receivers import Receiver, free_port, orthanc, storescp
 
@@ -31,7 +31,7 @@ def destination_at(receiver: Receiver) -> DicomDestination:
     return replace(DicomDestination.from_settings(receiver.settings, calling=OURS), timeouts=QUICK)
 
 
-class TestStorescp(DestinationContract):
+class TestStorescp(DestinationContract, RefusalContract):
     @pytest.fixture
     def place(self) -> Iterator[Place]:
         with storescp() as receiver, storescp("--refuse", verified=False) as closed:
@@ -58,7 +58,7 @@ class TestStorescp(DestinationContract):
 
 
 @pytest.mark.slow
-class TestOrthanc(DestinationContract):
+class TestOrthanc(DestinationContract, RefusalContract):
     @pytest.fixture
     def place(self) -> Iterator[Place]:
         with orthanc() as receiver, storescp("--refuse", verified=False) as closed:

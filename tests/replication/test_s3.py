@@ -19,7 +19,7 @@ from appliance.replication.destinations.multipart import Uplink
 from appliance.replication.destinations.s3 import S3Destination, object_key
 from tests.instances import Instance
 from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, line, settings
-from tests.replication.contract import DestinationContract, Place
+from tests.replication.contract import DestinationContract, Place, RefusalContract
 from tests.replication.parcels import parcels_in
 from tests.replication.receivers import free_port
 
@@ -55,7 +55,7 @@ def large(data_dir: Path) -> Iterator[Parcel]:
         yield parcels[0]
 
 
-class TestS3(DestinationContract):
+class TestS3(DestinationContract, RefusalContract):
     @pytest.fixture
     def place(self, the_cloud: Cloud, bucket: str) -> Iterator[Place]:
         @contextmanager
