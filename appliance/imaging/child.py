@@ -6,7 +6,7 @@ direction  message                                        answer
 in         u32 length, JSON task                          any number of ``R``, then one ``D`` or ``E``
 out        ``R`` u64 offset, u32 length                   in: u32 length, that many bytes of the object
 out        ``D`` u32 length, payload                      (the next task)
-out        ``E`` u32 length, reason                       (the next task)
+out        ``E`` u32 length, reason                       (the next task, but after ``too-large`` the end)
 ========== ============================================== ==========================================
 
 All integers are big-endian. The process may not write any file or dump core, and has no standard error: decoders
@@ -77,7 +77,7 @@ class RemoteObject(io.RawIOBase):
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer tasks from `source` on `sink` until `source` ends."""
+    """Answer tasks from `source` on `sink` until `source` ends, or memory does."""
     while head := source.read(4):
         task = json.loads(_exactly(source, struct.unpack(">I", head)[0]))
         stream = io.BufferedReader(RemoteObject(task["size"], source, sink), READ_BYTES)
@@ -89,6 +89,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             kind, payload = b"E", b"too-large"
         sink.write(struct.pack(">cI", kind, len(payload)) + payload)
         sink.flush()
+        if payload == b"too-large":
+            return  # memory may have ended in the middle of a range: what comes next is no task
 
 
 def _answer(task: dict[str, object], stream: BinaryIO) -> bytes:

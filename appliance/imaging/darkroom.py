@@ -19,7 +19,6 @@ import time
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from appliance.errors import ApplianceError
 from appliance.imaging.facts import Facts
 from appliance.imaging.pixels import View
 from appliance.imaging.recorded import NotShown, Window
@@ -35,6 +34,10 @@ _CHUNK = 1 << 20
 _REASONS = frozenset(
     ("no-image", "unsupported", "malformed", "too-large", "no-such-frame", "crashed", "timeout", "busy")
 )
+
+
+_ANSWERED = _REASONS - {"crashed", "timeout", "too-large"}
+"""Reasons after which a child is ready for the next task; one that ran out of memory ends itself."""
 
 
 class ObjectReader(Protocol):
@@ -62,7 +65,10 @@ class Darkroom:
             while True:
                 places.append(self._idle.get_nowait())
         for place in places:
-            self._idle.put(place or _Child())
+            try:
+                place = place or _Child()
+            finally:
+                self._idle.put(place)
 
     def render(self, reader: ObjectReader, size_bytes: int, view: View) -> bytes:
         """The picture of `view` as a file. Raises `NotShown`, and what `reader` raises (`Corrupt`)."""
@@ -87,16 +93,11 @@ class Darkroom:
             if child is None:
                 child = _Child()
             return child.develop(task, reader, time.monotonic() + self._task_seconds)
-        except NotShown as refusal:
-            if child is not None and refusal.reason in ("crashed", "timeout"):
-                child.end()
-                child = None
-            raise
-        except (
-            ApplianceError,
-            OSError,
-        ):  # the object could not be read: the child waits for bytes that won't come
-            if child is not None:
+        except BaseException as error:
+            # A conversation that was broken off would go on with the next picture, which may be another patient's:
+            # only a child that has given its whole answer is used again.
+            answered = isinstance(error, NotShown) and error.reason in _ANSWERED
+            if child is not None and not answered:
                 child.end()
                 child = None
             raise

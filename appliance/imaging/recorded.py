@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
@@ -162,7 +163,7 @@ _TONE_KEYWORDS = (
 def windows_of(tone: Dataset) -> tuple[Window, ...]:
     centers, widths = numbers_of(tone, "WindowCenter"), numbers_of(tone, "WindowWidth")
     names = tone.get("WindowCenterWidthExplanation") or []
-    labels = [names] if isinstance(names, str) else [str(name) for name in names]
+    labels = [printable(str(name)) for name in ([names] if isinstance(names, str) else names)]
     labels += [""] * len(centers)
     return tuple(
         Window(center, width, label)
@@ -177,7 +178,12 @@ def syntax_of(dataset: Dataset) -> UID:
 
 def text_of(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
-    return "" if value is None else str(value).strip()
+    return "" if value is None else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """`text` without what would drive the page that shows it: controls, and marks that turn the reading direction."""
+    return "".join(each if each.isprintable() else " " for each in text).strip()
 
 
 def whole_of(dataset: Dataset, keyword: str) -> int:
@@ -198,6 +204,7 @@ def numbers_of(dataset: Dataset, keyword: str) -> list[float]:
         [value] if isinstance(value, (int, float, str)) or not hasattr(value, "__iter__") else list(value)
     )
     try:
-        return [float(item) for item in values]
+        numbers = [float(item) for item in values]
     except (TypeError, ValueError):
         return []
+    return numbers if all(map(math.isfinite, numbers)) else []

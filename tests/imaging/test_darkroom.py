@@ -1,8 +1,10 @@
 """Children that render: limits hold, a death costs one picture, and nothing is asked for that is not needed."""
 
 import io
+import json
 import os
 import signal
+import struct
 import threading
 import time
 
@@ -102,6 +104,35 @@ def test_damage_found_while_reading_reaches_the_caller(darkroom: Darkroom) -> No
     assert darkroom.render(io.BytesIO(data), len(data), View())
 
 
+def test_a_conversation_that_broke_off_never_answers_for_the_next_picture(darkroom: Darkroom) -> None:
+    class Interrupted(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise ValueError("not one of our errors")
+
+    other = part10(image(np.full((8, 8), 9, "uint16"), WindowCenter=9, WindowWidth=4)).getvalue()
+    before = darkroom.render(io.BytesIO(other), len(other), View())
+    with pytest.raises(ValueError, match="not one of our errors"):
+        darkroom.render(Interrupted(b""), len(small()), View())
+    assert darkroom.render(io.BytesIO(other), len(other), View()) == before
+
+
+def test_a_child_out_of_memory_ends_instead_of_reading_on() -> None:
+    """The pipe may still hold pixels: read as tasks, they would answer for the next picture."""
+
+    class Exhausted(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if size is not None and size > 1000:
+                raise MemoryError
+            return super().read(size)
+
+    task = json.dumps({"do": "describe", "size": 4000}).encode()
+    source = Exhausted(struct.pack(">I", len(task)) + task + struct.pack(">I", 4000) + task * 40)
+    sink = io.BytesIO()
+    serve(source, sink)
+    assert sink.getvalue().endswith(b"too-large")
+    assert source.tell() == 4 + len(task) + 4
+
+
 def test_a_refusal_keeps_the_child(darkroom: Darkroom) -> None:
     data = small()
     darkroom.describe(io.BytesIO(data), len(data))
@@ -141,9 +172,6 @@ def test_the_child_ends_with_its_parent() -> None:
 
 
 def test_the_child_answers_in_the_words_of_its_table() -> None:
-    import json
-    import struct
-
     data = small()
     task = json.dumps({"do": "describe", "size": len(data)}).encode()
     source = struct.pack(">I", len(task)) + task + struct.pack(">I", len(data)) + data

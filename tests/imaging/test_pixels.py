@@ -191,6 +191,23 @@ def test_longest_side_is_kept_and_both_formats_open() -> None:
         assert picture.format == form.upper()
 
 
+@pytest.mark.parametrize("center", ["nan", "inf", "-inf"])
+def test_a_window_that_is_no_number_does_not_blacken_the_picture(center: str) -> None:
+    pixels = np.arange(256, dtype="uint8").reshape(16, 16)
+    data = part10(image(pixels, WindowCenter="1234", WindowWidth="99")).getvalue()
+    spoilt = data.replace(b"1234", center.encode().ljust(4), 1)
+    assert spoilt != data
+    assert describe(io.BytesIO(spoilt)).windows == ()
+    assert np.array_equal(draw(io.BytesIO(spoilt), View()), draw(part10(image(pixels)), View()))
+
+
+def test_text_beside_the_picture_cannot_turn_the_page_around() -> None:
+    region = Dataset()
+    region.CodeMeaning = "\u202eJAW\x07"
+    ds = image(np.zeros((2, 2), "uint8"), SpecificCharacterSet="ISO_IR 192", AnatomicRegionSequence=[region])
+    assert describe(part10(ds)).region == "JAW"
+
+
 def test_an_absurd_size_is_not_allocated() -> None:
     ds = image(np.zeros((4, 4), "uint8"))
     ds.Rows = ds.Columns = 65535
