@@ -89,6 +89,7 @@ class LogFile:
         self._cipher = AESGCM(key)
         self._lock = threading.Lock()
         self._outstanding = 0
+        self._wanted_bytes = size_bytes
         self._sequence = 0
         self._next = BLOCK
         try:
@@ -103,7 +104,7 @@ class LogFile:
         try:
             self._size = os.fstat(self.descriptor).st_size
             self._epoch = _read_epoch(self.descriptor)
-            if self._epoch is None or self._size < size_bytes:
+            if self._epoch is None:  # a file of another size may hold records: it changes when it is recycled
                 self._allocate(size_bytes)
         except OSError as error:
             os.close(self.descriptor)
@@ -158,11 +159,12 @@ class LogFile:
         with self._lock:
             if self._outstanding:
                 return False
-            if self._next == BLOCK and not self.broken:
+            is_small = self._size < self._wanted_bytes
+            if self._next == BLOCK and not self.broken and not is_small:
                 return True
             try:
-                if self.broken:
-                    self._allocate(self._size)
+                if self.broken or is_small:
+                    self._allocate(max(self._size, self._wanted_bytes))
                 else:
                     self._begin_epoch()
             except OSError as error:
@@ -279,7 +281,13 @@ class IntakeLog:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         disk = disk or Disk()
         half = max(size_bytes // 2, 2 << 20) // BLOCK * BLOCK
-        self.files = [LogFile(folder / f"{name}-{turn}.log", key, half, disk=disk) for turn in "ab"]
+        self.files: list[LogFile] = []
+        try:
+            for turn in "ab":
+                self.files.append(LogFile(folder / f"{name}-{turn}.log", key, half, disk=disk))
+        except BaseException:
+            self.close()  # or it would stay locked, and could not be opened when there is room again
+            raise
         self._turn = 0
         self._changed = threading.Condition()
 

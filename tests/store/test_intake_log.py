@@ -169,3 +169,30 @@ def test_many_threads_append_side_by_side(tmp_path: Path) -> None:
     assert sorted(found) == sorted(
         (f"{name}/{count}".encode(), bytes([name]) * 5000) for name in range(8) for count in range(50)
     )
+
+
+def test_a_log_that_is_to_be_larger_keeps_its_records_until_they_are_settled(tmp_path: Path) -> None:
+    log = logs(tmp_path)
+    log.append(b"acknowledged", [b"x"], patience_seconds=0)
+    log.close()
+    log = logs(tmp_path, size=8 * MIB)
+    found = [record for file in log.files for record in file.records()]
+    assert [(each.metadata, body_of(each.slot)) for each in found] == [(b"acknowledged", b"x")]
+    log.settled([each.slot for each in found])
+    log.recycle()
+    assert [file.path.stat().st_size for file in log.files] == [4 * MIB, 4 * MIB]
+    log.append(b"larger than before", [bytes(3 * MIB)], patience_seconds=0)
+    log.close()
+    assert [metadata for metadata, _ in reread(tmp_path, 8 * MIB)] == [b"larger than before"]
+
+
+def test_a_log_that_could_not_be_made_can_be_made_later(tmp_path: Path) -> None:
+    counted = FaultyDisk(error=os_error(errno.ENOSPC))
+    logs(tmp_path / "counted", disk=counted).close()
+    for step in range(1, len(counted.calls) + 1):
+        disk = FaultyDisk(fail_at=step, error=os_error(errno.ENOSPC))
+        with pytest.raises(OutOfResources):
+            logs(tmp_path / str(step), disk=disk)
+        log = logs(tmp_path / str(step), disk=disk)
+        log.append(b"taken", [b"x"], patience_seconds=0)
+        log.close()
