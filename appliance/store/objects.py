@@ -101,8 +101,8 @@ class ObjectStore:
 
         May be repeated after a crash at any point: the log still holds every byte, so a half copy is overwritten.
         """
+        anchor: int | None = None
         try:
-            anchor: int | None = None
             for object_id, offset, length in slots:
                 target = self.disk.overwrite(f"{self.root}/{object_id[:2]}/{object_id}{SUFFIX}")
                 try:
@@ -113,12 +113,12 @@ class ObjectStore:
                     else:
                         os.close(target)
             if anchor is not None:
-                try:
-                    self.disk.sync_filesystem(anchor)
-                finally:
-                    os.close(anchor)
+                self.disk.sync_filesystem(anchor)
         except OSError as error:
             raise disk_error(error, "settling objects") from error
+        finally:
+            if anchor is not None:
+                os.close(anchor)
 
     def remove(self, object_id: ObjectId) -> None:
         """Remove the ciphertext from this box, if it is there."""

@@ -133,8 +133,11 @@ def test_objects_are_adopted_from_a_log_whole_and_again_after_a_crash(tmp_path: 
         store.adopt(descriptor, [(one, 6, 10), (two, 19, 11)])
         assert store.path(one).read_bytes() == b"sealed one"
         assert store.path(two).read_bytes() == b"sealed two!"
-    with pytest.raises(Transient):
-        store.adopt(descriptor, [(one, 20, 100)])
+    open_before = len(os.listdir("/proc/self/fd"))
+    for slots in ([(one, 20, 100)], [(one, 6, 10), (two, 20, 100)]):
+        with pytest.raises(Transient):
+            store.adopt(descriptor, slots)  # tried every second while the disk is full: nothing may stay open
+    assert len(os.listdir("/proc/self/fd")) == open_before
     os.close(descriptor)
 
 
