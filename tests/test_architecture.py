@@ -66,10 +66,11 @@ def layer_names() -> set[str]:
     return {name.strip(" ()") for layer in contract["layers"] for name in layer.split("|")}
 
 
-def test_import_contracts_hold(capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_contracts_hold() -> None:
     # A process of its own: the linter sets logging up anew, which would silence the appliance's for later tests.
     linted = subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        check=False,
         cwd=ROOT,
         capture_output=True,
         text=True,
