@@ -198,7 +198,7 @@ def end_expired_sessions(tx: Transaction, *, seen_before: datetime, now: datetim
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Failed sign-ins since some moment: for this login from this address, for the login, from the address."""
+    """Failed sign-ins within some time: for this login from this address, for the login, from the address."""
 
     here: int
     login: int
@@ -214,9 +214,9 @@ def add_failure(tx: Transaction, login: str, address: str, now: datetime) -> Non
     )
 
 
-def failures(conn: Reading, login: str, address: str, since: datetime) -> Failures:
-    """How often signing in has failed since then."""
-    recent = sign_in_failures.c.at_utc > since
+def failures(conn: Reading, login: str, address: str, *, after: datetime, before: datetime) -> Failures:
+    """How often signing in has failed between two moments."""
+    recent = (sign_in_failures.c.at_utc > after) & (sign_in_failures.c.at_utc < before)
     by_login = sign_in_failures.c.login == login[:200]
     by_address = sign_in_failures.c.address == address
 
@@ -237,6 +237,11 @@ def forget_failures(tx: Transaction, login: str, address: str) -> None:
             sign_in_failures.c.login == login[:200], sign_in_failures.c.address == address
         )
     )
+
+
+def forget_failures_of(tx: Transaction, login: str) -> None:
+    """Forget the failures of this login from everywhere: its password is another now."""
+    tx.execute(delete(sign_in_failures).where(sign_in_failures.c.login == login[:200]))
 
 
 _PERSON_COLUMNS = ("id", "login", "name", "role", "active", "language", "created_utc", "last_sign_in_utc")

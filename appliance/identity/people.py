@@ -47,11 +47,12 @@ def add_user(
 
 
 def reset_password(tx: Transaction, login: str, password: str, now: datetime) -> Person:
-    """Give a user a new password and end his sessions. Raises `Unknown` or `Refused`."""
+    """Give a user a new password, end his sessions and forget his failures. Raises `Unknown` or `Refused`."""
     found = people.person(tx, normal_login(login))
     if found is None:
         raise Unknown("there is no user with that login", hint="list the users to see their logins")
     check_password(password, login=found.login)
     people.set_password(tx, found.id, hash_password(password), now)
     people.end_sessions_of(tx, found.id)
+    people.forget_failures_of(tx, found.login)
     return found

@@ -1,5 +1,8 @@
 """Signing in: examined outside any transaction (hashing is slow on purpose), then accepted or rejected inside one.
 
+Many may be examined side by side before the first of them is rejected, so accepting looks at the limits and at the
+kept password once more, under the catalog's write lock: a guess in a crowd counts like a guess in a queue.
+
 Limits over a quarter of an hour: five failures of one login from one address, so that a colleague across the room is
 not locked out by a stranger's guesses; twenty of one login from anywhere; forty from one address. They live in the
 catalog, so a restart forgives nobody.
@@ -7,7 +10,7 @@ catalog, so a restart forgives nobody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from appliance.catalog import Reading, Transaction, people
@@ -23,9 +26,10 @@ HERE, LOGIN, ADDRESS = 5, 20, 40
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Login and password belong together, and the user may enter."""
+    """Login and password belonged together, and the user could enter; `kept` is the text that the password fitted."""
 
     person: Person
+    kept: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,19 @@ def examine(
         login = normal_login(login)
     except Refused:
         login = login.strip().lower()[:80]
-    if is_too_many(people.failures(conn, login, address, now - WINDOW)):
+    if is_too_many(_failures(conn, login, address, now)):
         return TooMany(login)
     person = people.person(conn, login)
     kept = nobodys_password() if person is None else people.password_hash(conn, person.id)
     fits = verify_password(kept, password)
     if person is None or not fits or not person.active:
         return Rejected(login)
-    return Accepted(person)
+    return Accepted(person, kept)
+
+
+def _failures(conn: Reading, login: str, address: str, now: datetime) -> Failures:
+    """Those near the present in either direction: what a clock that has been set back left in a far future is not."""
+    return people.failures(conn, login, address, after=now - WINDOW, before=now + WINDOW)
 
 
 def is_too_many(failures: Failures) -> bool:
@@ -65,9 +74,20 @@ def is_too_many(failures: Failures) -> bool:
     return failures.here >= HERE or failures.login >= LOGIN or failures.address >= ADDRESS
 
 
-def accept(tx: Transaction, person: Person, *, address: str, agent: str, now: datetime) -> str:
-    """Begin the session of an accepted person; the returned text is its cookie."""
-    people.forget_failures(tx, person.login, address)
+def accept(
+    tx: Transaction, accepted: Accepted, *, address: str, agent: str, now: datetime
+) -> str | Rejected | TooMany:
+    """Begin the session of an accepted person; the returned text is its cookie.
+
+    `TooMany` or `Rejected` when that has ceased to hold since it was examined.
+    """
+    login = accepted.person.login
+    if is_too_many(_failures(tx, login, address, now)):
+        return TooMany(login)
+    person = people.person(tx, login)
+    if person is None or not person.active or people.password_hash(tx, person.id) != accepted.kept:
+        return Rejected(login)
+    people.forget_failures(tx, login, address)
     people.signed_in(tx, person.id, now)
     return open_session(tx, person.id, address=address, agent=agent, now=now)
 

@@ -14,6 +14,7 @@ from appliance.identity.sessions import digest
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PASSWORD = "quatre lapins sur une horloge"
 HERE = "192.168.1.10"
+HOUR_BEFORE, HOUR_AFTER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 
 
 @pytest.fixture
@@ -41,9 +42,16 @@ def fail(box: Box, login: str, address: str = HERE, times: int = 1, at: datetime
             identity.reject(tx, login, address=address, now=at)
 
 
-def open_session(box: Box, person: people.Person) -> str:
+def accept(box: Box, verdict, at: datetime = NOW):
+    assert isinstance(verdict, Accepted)
     with box.catalog.transaction() as tx:
-        return identity.accept(tx, person, address=HERE, agent="tests", now=NOW)
+        return identity.accept(tx, verdict, address=HERE, agent="tests", now=at)
+
+
+def open_session(box: Box, person: people.Person) -> str:
+    cookie = accept(box, examine(box, person.login, PASSWORD))
+    assert isinstance(cookie, str)
+    return cookie
 
 
 def find(box: Box, cookie: str, at: datetime):
@@ -112,7 +120,7 @@ def test_failures_kept_are_bounded(box: Box, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(people, "MOST_FAILURES", 10)
     fail(box, "somebody", times=30)
     with box.catalog.reading() as conn:
-        assert people.failures(conn, "somebody", HERE, NOW - timedelta(hours=1)).here == 10
+        assert people.failures(conn, "somebody", HERE, after=HOUR_BEFORE, before=HOUR_AFTER).here == 10
 
 
 def test_a_session_ends_after_half_an_hour_without_use(box: Box, person: people.Person) -> None:
@@ -203,3 +211,32 @@ def test_a_login_is_taken_once(box: Box, person: people.Person) -> None:
         identity.add_user(
             tx, login=person.login, name="Other", role=Role.OWNER, password=PASSWORD, language="en", now=NOW
         )
+
+
+def test_guesses_side_by_side_count_like_guesses_in_a_row(box: Box, person: people.Person) -> None:
+    verdict = examine(
+        box, person.login, PASSWORD
+    )  # the right guess, examined before the wrong ones were counted
+    fail(box, person.login, times=5)
+    assert accept(box, verdict) == TooMany(person.login)
+
+
+def test_a_password_changed_while_it_was_examined_no_longer_opens(box: Box, person: people.Person) -> None:
+    verdict = examine(box, person.login, PASSWORD)
+    with box.catalog.transaction() as tx:
+        identity.reset_password(tx, person.login, "un tout autre cheval bleu", NOW)
+    assert accept(box, verdict) == Rejected(person.login)
+
+
+def test_failures_that_a_wrong_clock_put_into_the_future_lock_nobody_out(
+    box: Box, person: people.Person
+) -> None:
+    fail(box, person.login, times=5, at=NOW + timedelta(days=3650))
+    assert examine(box, person.login, PASSWORD) == Accepted(person)
+
+
+def test_a_new_password_ends_the_wait_for_too_many_failures(box: Box, person: people.Person) -> None:
+    fail(box, person.login, times=5)
+    with box.catalog.transaction() as tx:
+        identity.reset_password(tx, person.login, "un tout autre cheval bleu", NOW)
+    assert isinstance(examine(box, person.login, "un tout autre cheval bleu"), Accepted)

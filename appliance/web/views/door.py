@@ -42,22 +42,29 @@ def sign_in() -> Response:
     address, moment = security.address(), now()
     with console().box.catalog.reading() as conn:
         verdict = identity.examine(conn, login, password, address=address, now=moment)
-    if isinstance(verdict, identity.TooMany):
-        return _form(g.words("door.too_many"), login, 429)
     cookie = ""
-    with console().box.catalog.transaction() as tx:
-        if isinstance(verdict, identity.Rejected):
-            identity.reject(tx, verdict.login, address=address, now=moment)
-            console().record(tx, "user:login-fail", "sign-in", "visitor", {"address": address})
-        else:
-            person = verdict.person
-            cookie = identity.accept(tx, person, address=address, agent=security.agent(), now=moment)
-            if g.session is not None:
-                people.end_session(tx, g.session.id)
-            console().record(tx, "user:login", person.login, person.login, {"address": address})
-    if isinstance(verdict, identity.Rejected):
-        return _form(g.words("door.wrong"), login, 422)
-    return security.give_session(redirect("/studies", 303), cookie)
+    if not isinstance(verdict, identity.TooMany):
+        with console().box.catalog.transaction() as tx:
+            if isinstance(verdict, identity.Accepted):
+                outcome = identity.accept(tx, verdict, address=address, agent=security.agent(), now=moment)
+                if isinstance(outcome, str):
+                    cookie = outcome
+                    if g.session is not None:
+                        people.end_session(tx, g.session.id)
+                    name = verdict.person.login
+                    console().record(tx, "user:login", name, name, {"address": address})
+                else:
+                    verdict = outcome
+            if isinstance(verdict, identity.Rejected):
+                identity.reject(tx, verdict.login, address=address, now=moment)
+                console().record(tx, "user:login-fail", "sign-in", "visitor", {"address": address})
+    match verdict:
+        case identity.TooMany():
+            return _form(g.words("door.too_many"), login, 429)
+        case identity.Rejected():
+            return _form(g.words("door.wrong"), login, 422)
+        case _:
+            return security.give_session(redirect("/studies", 303), cookie)
 
 
 @blueprint.post("/sign-out")
