@@ -179,15 +179,23 @@ def _translate(context: ExceptionContext) -> BaseException | None:
     return translated(context.original_exception)
 
 
+def _unusable(path: Path, why: str | None) -> OperatorNeeded:
+    return OperatorNeeded(
+        f"the catalog {path} cannot be opened ({why})",
+        hint="check that the data folder exists and that this user may write there",
+    )
+
+
 def _connect(path: Path, key: bytes) -> Any:
     """A driver connection that has proven its key. Raises `OperatorNeeded`, `Transient` or `Corrupt`."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError as error:
+        # Asked, and not tried: to close any descriptor of the file drops every lock that this process has on it.
+        if not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+            raise _unusable(path, "Permission denied") from error
     except OSError as error:
-        raise OperatorNeeded(
-            f"the catalog {path} cannot be opened ({error.strerror})",
-            hint="check that the data folder exists and that this user may write there",
-        ) from error
+        raise _unusable(path, error.strerror) from error
     connection = sqlcipher.connect(
         str(path), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
     )

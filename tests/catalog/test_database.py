@@ -46,6 +46,19 @@ def test_a_wrong_key_is_for_the_operator_on_one_line(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_second_connection_keeps_the_locks_of_the_first(path: Path) -> None:
+    """Without them another process takes itself for the last one, and the write-ahead log for its own."""
+    catalog = Catalog.open(path, KEY)
+    with catalog.reading(), catalog.reading(), catalog.reading():
+        held = [
+            line.split()
+            for line in Path("/proc/locks").read_text("ascii").splitlines()
+            if f":{path.stat().st_ino} " in line
+        ]
+    catalog.close()
+    assert [(kind, pid) for _, _, _, kind, pid, *_ in held] == [("READ", str(os.getpid()))]
+
+
 def test_a_key_of_another_length_is_a_mistake_of_the_program(path: Path) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         Catalog.open(path, b"short")
