@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from jinja2 import FileSystemLoader, StrictUndefined
+from werkzeug.routing import IntegerConverter
 
 from appliance.box import Box
 from appliance.imaging import Darkroom
@@ -18,6 +20,13 @@ from appliance.web.live import Watcher
 BUILD = Path(__file__).with_name("static") / "build"
 MOST_FORM_BYTES = 64 * 1024
 MOST_FORM_FIELDS = 64
+
+
+class RowNumber(IntegerConverter):
+    """A number in an address that a row can have: beyond what the catalog can hold, there is no such page."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **({"max": 2**63 - 1} | options))
 
 
 def create_app(box: Box) -> Flask:
@@ -43,6 +52,7 @@ def create_app(box: Box) -> Flask:
         watcher=Watcher(box.catalog),
         visit_key=box.root.derive("web visit"),
     )
+    app.url_map.converters["int"] = RowNumber
     security.guard(app)
     problems.mount(app)
     views.mount(app)

@@ -9,6 +9,7 @@ few seconds instead.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 
@@ -59,7 +60,7 @@ class Watcher:
         with self._changed:
             before, turn = self._pulse or self.pulse(), self._turn
         yield "retry: 2000\n\n"
-        quiet = 0.0
+        spoken = asked = time.monotonic()
         while not self._stop.is_set() and not gone():
             with self._changed:
                 if self._turn == turn:
@@ -67,13 +68,16 @@ class Watcher:
                 after, turn = self._pulse or before, self._turn
             topics = changed_topics(before, after)
             before = after
-            quiet = 0.0 if topics else quiet + 1.0
-            if topics:
-                yield f"data: {' '.join(topics)}\n\n"
-            elif quiet >= COMMENT_SECONDS:
+            moment = time.monotonic()
+            if moment - asked >= COMMENT_SECONDS:  # on a busy morning too, when there is no quiet to ask in
+                asked = moment
                 if signed_out():
                     return
-                quiet = 0.0
+            if topics:
+                spoken = moment
+                yield f"data: {' '.join(topics)}\n\n"
+            elif moment - spoken >= COMMENT_SECONDS:
+                spoken = moment
                 yield ": still here\n\n"
 
     def _start(self) -> None:

@@ -100,7 +100,7 @@ def viewer_of(instance_id: InstanceId, words: Words) -> ViewerPart:
     try:
         with console().box.open_object(row.object_id, row.key_id) as reader:
             facts = console().darkroom.describe(reader, row.size_bytes)
-    except (NotShown, Corrupt):
+    except (NotShown, Corrupt, Unknown):
         facts = None  # the picture says why
     return ViewerPart(
         instance=row.id,

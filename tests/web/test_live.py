@@ -1,5 +1,6 @@
 """What pages are told while images arrive."""
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -60,6 +61,17 @@ def test_a_stream_ends_with_its_session(watcher: Watcher, monkeypatch: pytest.Mo
     signed_out = [False, True]
     stream = watcher.follow(lambda: False, lambda: signed_out.pop(0))
     assert [line for line in stream if line.startswith(":")] == [": still here\n\n"]
+
+
+def test_a_stream_ends_with_its_session_on_a_busy_morning_too(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "COMMENT_SECONDS", 0.0)
+    numbers = itertools.count()
+    monkeypatch.setattr(watcher, "pulse", lambda: Pulse(next(numbers), 0, 0, 0))
+    signed_out = [False, False, True]
+    stream = watcher.follow(lambda: False, lambda: signed_out.pop(0))
+    assert [line for line in stream if line.startswith("data")] == ["data: studies\n\n"] * 2
 
 
 def test_closing_ends_every_stream(watcher: Watcher) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, devices, instances, studies
-from appliance.model import DeliveryId, Device, ae_title
+from appliance.model import DeliveryId, Device, InstanceId, ae_title
 from appliance.replication.delivery import State
 from appliance.web.console import web_ui
 from tests.web.conftest import csrf_of
@@ -122,6 +122,9 @@ def test_the_picture_is_a_picture_and_follows_the_wishes(signed_in: FlaskClient)
         "brightness=nan",
         "contrast=1e9",
         "center=x&tone=window",
+        "frame=-1",
+        "frame=first",
+        "frame=" + "9" * 400,
     ],
 )
 def test_a_wish_that_makes_no_sense_is_refused(signed_in: FlaskClient, query: str) -> None:
@@ -135,6 +138,22 @@ def test_a_frame_that_is_not_there_says_so_in_a_picture(signed_in: FlaskClient) 
     assert "coupe" in answer.get_data(as_text=True)
 
 
+def test_an_image_whose_file_is_gone_does_not_hide_its_study(box: Box, signed_in: FlaskClient) -> None:
+    with box.catalog.reading() as conn:
+        row = instances.instance(conn, InstanceId(1))
+    assert row is not None
+    path = box.objects.path(row.object_id)
+    away = path.rename(path.with_suffix(".away"))
+    try:
+        page = signed_in.get(f"/studies/{row.study_id}?instance=1")
+        assert page.status_code == 200
+        picture = signed_in.get("/instances/1/image?brightness=3", headers={"Accept-Language": "en"})
+        assert (picture.status_code, picture.headers["X-Not-Shown"]) == (200, "missing")
+        assert "no longer on this box" in picture.get_data(as_text=True)
+    finally:
+        away.rename(path)
+
+
 def test_what_is_not_there_is_404_with_a_reference(signed_in: FlaskClient) -> None:
     for path in (
         "/studies/999999",
@@ -142,6 +161,9 @@ def test_what_is_not_there_is_404_with_a_reference(signed_in: FlaskClient) -> No
         "/deliveries/999999",
         "/nothing",
         "/destinations/new/ftp",
+        f"/studies/{10**25}",
+        f"/instances/{2**63}/thumbnail",
+        f"/deliveries/{10**25}",
     ):
         answer = signed_in.get(path)
         assert answer.status_code == 404, path
@@ -172,11 +194,14 @@ def test_a_device_is_added_and_removed_and_wrong_ones_are_explained(box: Box, si
         assert answer.status_code == 422
         assert 'role="alert"' in answer.get_data(as_text=True)
     assert (
-        post(signed_in, "/devices/add", ae_title="PANO1", address="192.168.1.40", name="Room 2").status_code
+        post(
+            signed_in, "/devices/add", ae_title="PANO1", address="::ffff:192.168.1.40", name="Room 2"
+        ).status_code
         == 303
     )
     with box.catalog.reading() as conn:
         device = next(each for each in devices.devices(conn) if each.ae_title == "PANO1")
+    assert device.address == "192.168.1.40", "the door compares with plain addresses"
     assert post(signed_in, f"/devices/{device.id}/echo").status_code == 422
     assert post(signed_in, f"/devices/{device.id}/remove").status_code == 303
     assert actions(box, 1) == ["device:remove"]

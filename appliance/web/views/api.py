@@ -20,8 +20,9 @@ def list_studies() -> Response:
     """Studies, the latest first: `limit` (100, at most 1000) and `offset`. Searching by name is not for addresses."""
     limit = forms.whole(forms.asked("limit", "100"), low=1, high=1000, default=100)
     offset = forms.whole(forms.asked("offset", "0"), low=0, high=10_000_000, default=0)
+    with console().box.catalog.reading() as conn:
+        rows = studies.find(conn, limit=limit, offset=offset)
     with console().box.catalog.transaction() as tx:
-        rows = studies.find(tx, limit=limit, offset=offset)
         console().record(tx, "study:search", "api", forms.actor(), {"rows": len(rows)})
     return jsonify(
         [

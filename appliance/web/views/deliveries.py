@@ -165,7 +165,7 @@ def decide(delivery_id: int, act: str) -> AnyResponse:
     try:
         with console().box.catalog.transaction() as tx:
             perform(tx, DeliveryId(delivery_id), now())
-            console().record(tx, f"delivery:{act}", str(delivery_id), forms.actor())
+            console().record(tx, f"delivery:{act}", f"delivery:{delivery_id}", forms.actor())
     except Unknown:
         raise
     except Refused as refusal:

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.catalog import devices
 from appliance.dicom import scu
+from appliance.dicom.door import plain_address
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.model import Device, ae_title
 from appliance.web import forms
@@ -175,12 +176,13 @@ def _known(device_id: int) -> Device:
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        ipaddress.ip_address(text)
     except ValueError as error:
         raise Refused(
             "that is not an IP address",
             hint="use the address on the machine's own network screen, such as 192.168.1.40",
         ) from error
+    return plain_address(text)
 
 
 def _name(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app, g, render_template
+from hashlib import sha256
+
+from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.exceptions import BadRequest
 
+from appliance import __version__
 from appliance.catalog import instances
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, Unknown
@@ -19,7 +22,9 @@ THUMBNAIL_PIXELS = 180
 LARGEST_PIXELS = 3000
 """Longest side of a whole picture: a panoramic in full, and no more than a browser holds easily."""
 
-CACHED = "private, max-age=3600, immutable"
+KEPT = "private, no-cache"
+"""A browser may keep a picture, and asks each time whether it may still show it: after signing out it may not, and on
+a box that was set up anew the same number is another patient's image."""
 
 
 @blueprint.get("/<int:instance_id>/thumbnail")
@@ -49,7 +54,7 @@ def image(instance_id: int) -> Response:
     if brightness is None or contrast is None:
         raise BadRequest
     view = View(
-        frame=forms.whole(forms.asked("frame", "0"), low=0, high=1_000_000, default=0),
+        frame=_frame(forms.asked("frame", "0")),
         tone=tone,  # type: ignore[arg-type]
         window=window,
         shift=-brightness / 100,
@@ -64,6 +69,13 @@ def image(instance_id: int) -> Response:
     return _picture(row, view)
 
 
+def _frame(text: str) -> int:
+    """The frame asked for, and no other: a picture of the wrong one is worse than none."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise BadRequest
+    return int(text)
+
+
 def known(instance_id: int) -> InstanceRow:
     """The instance of that number. Raises `Unknown`."""
     with console().box.catalog.reading() as conn:
@@ -74,6 +86,9 @@ def known(instance_id: int) -> InstanceRow:
 
 
 def _picture(row: InstanceRow, view: View) -> Response:
+    tag = sha256(f"{row.object_id} {view} {__version__}".encode()).hexdigest()[:32]
+    if request.if_none_match.contains(tag):
+        return _kept_by_browser(current_app.response_class(status=304), tag)
     pictures = console().pictures
     picture = pictures.get(row.id, view)
     if picture is None:
@@ -85,9 +100,16 @@ def _picture(row: InstanceRow, view: View) -> Response:
         except Corrupt:
             current_app.logger.error("instance %d is damaged at rest", row.id)
             return _words_instead("damaged")
+        except Unknown:
+            current_app.logger.error("the object of instance %d is missing", row.id)
+            return _words_instead("missing")
         pictures.keep(row.id, view, picture)
-    answer = current_app.response_class(picture, content_type="image/jpeg")
-    answer.headers["Cache-Control"] = CACHED
+    return _kept_by_browser(current_app.response_class(picture, content_type="image/jpeg"), tag)
+
+
+def _kept_by_browser(answer: Response, tag: str) -> Response:
+    answer.headers["Cache-Control"] = KEPT
+    answer.set_etag(tag)
     return answer
 
 

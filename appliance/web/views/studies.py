@@ -116,13 +116,14 @@ def study(study_id: int) -> AnyResponse:
     """One study; `instance` chooses the picture. Leaves an audit row."""
     chosen = forms.whole(forms.asked("instance"), low=0, high=1 << 60, default=0)
     console_ = console()
-    with console_.box.catalog.transaction() as tx:
-        row = studies.study_by_id(tx, study_id)
+    with console_.box.catalog.reading() as conn:
+        row = studies.study_by_id(conn, study_id)
         if row is None:
             raise Unknown("there is no such study", hint="go back to the studies")
-        line = study_lines(tx, [row], g.words)[0]
-        strips = filmstrip(tx, row.study_instance_uid, g.words)
-        if console_.viewed.first((forms.session().id, study_id)) or not is_partial():
+        line = study_lines(conn, [row], g.words)[0]
+        strips = filmstrip(conn, row.study_instance_uid, g.words)
+    if console_.viewed.first((forms.session().id, study_id)) or not is_partial():
+        with console_.box.catalog.transaction() as tx:  # short: images that arrive wait for it
             console_.record(tx, "study:view", str(study_id), forms.actor())
     shown = [frame for strip in strips for frame in strip.frames]
     if chosen and not any(frame.id == chosen for frame in shown):
