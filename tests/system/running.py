@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from typing import Any
 import psutil
 
 from appliance.box import Box, open_box
-from appliance.catalog import devices
+from appliance.catalog import deliveries, devices, totals
 from appliance.config import load_config
 from appliance.model import Device, ae_title
 from tests.bench.wire import answers_echo
@@ -209,28 +210,33 @@ class Appliance:
 
     def wait_for_instances(self, count: int, *, seconds: float = PATIENCE_SECONDS) -> None:
         """What is acknowledged is in the catalog a moment later: wait for `count` instances, and no more than that."""
-        seen = [0]
+        with self.opened() as box:
 
-        def recorded() -> bool:
-            seen[0] = sum(row["instances"] for row in self.studies())
-            return seen[0] >= count
+            def recorded() -> int:
+                with box.catalog.reading() as reading:
+                    return totals.totals(reading).instances
 
-        wait_for(recorded, lambda: f"{count} instances, found {seen[0]}:\n{self.log()}", seconds=seconds)
-        assert seen[0] == count
+            wait_for(
+                lambda: recorded() >= count,
+                lambda: f"{count} instances, found {recorded()}:\n{self.log()}",
+                seconds=seconds,
+            )
+            assert recorded() == count
 
     def wait_until_confirmed(self, count: int, *, seconds: float = PATIENCE_SECONDS) -> list[dict[str, Any]]:
         """All deliveries, once there are `count` and each has its receipt."""
-        rows: list[dict[str, Any]] = []
+        with self.opened() as box:
 
-        def confirmed() -> bool:
-            rows[:] = self.ask("deliveries")
-            return len(rows) >= count and all(row["state"] == "CONFIRMED" for row in rows)
+            def states() -> Counter[str]:
+                with box.catalog.reading() as reading:
+                    return Counter(row.state for row in deliveries.list_deliveries(reading))
 
-        def what() -> str:
-            states = [f"{row['destination']}: {row['state']}" for row in rows if row["state"] != "CONFIRMED"]
-            return f"{count} deliveries confirmed, found {len(rows)}, open {states[:20]}:\n{self.log()}"
-
-        wait_for(confirmed, what, seconds=seconds)
+            wait_for(
+                lambda: states().total() >= count and set(states()) <= {"CONFIRMED"},
+                lambda: f"{count} deliveries confirmed, found {states()}:\n{self.log()}",
+                seconds=seconds,
+            )
+        rows: list[dict[str, Any]] = self.ask("deliveries")
         assert len(rows) == count
         return rows
 
