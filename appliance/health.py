@@ -47,12 +47,16 @@ AUDIT_CHECK = "audit-check"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a person should know of. `blocks`: the box isn't ready while it lasts."""
+    """Something that a person should know of. `blocks`: the box isn't ready while it lasts.
+
+    `subject` is the destination or the job concerned, where several may have the same problem.
+    """
 
     code: str
     words: str
     fix: str
     blocks: bool = False
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,13 @@ def _keys(box: Box) -> Iterator[Problem]:
             "nobody has written down the recovery key yet: without it a lost machine is lost for good",
             "run 'appliance key show-recovery', print it, then 'appliance key check-recovery'",
         )
-    if keys.machine_seal(keys_folder(box)).kind == "file":
+    try:
+        seal = keys.machine_seal(keys_folder(box))
+    except ApplianceError as error:
+        words = f"the box will not start again by itself: {error.message}"
+        yield Problem("machine-seal", words, error.hint)
+        return
+    if seal.kind == "file":
         yield Problem(
             "machine-seal",
             "the root key lies in a file on the same disk: a stolen disk can be read",
@@ -265,7 +275,9 @@ def _jobs(conn: Reading) -> Iterator[Problem]:
     failing: object = row.detail.get("failing") if row else None
     if isinstance(failing, list):
         for name in failing:
-            yield Problem("job", f"the upkeep job '{name}' fails", "look at the log of the jobs process")
+            yield Problem(
+                "job", f"the upkeep job '{name}' fails", "look at the log of the jobs process", subject=name
+            )
 
 
 def _queues(conn: Reading) -> Iterator[Queue]:
@@ -292,12 +304,14 @@ def _deliveries(queues: tuple[Queue, ...], now: datetime) -> Iterator[Problem]:
                 "destination-down",
                 f"{name} is {queue.state}; {queue.waiting} deliveries wait",
                 f"nothing is lost, they go by themselves once it answers; 'appliance destination test {name}' tries it",
+                subject=name,
             )
         if queue.failed:
             yield Problem(
                 "delivery-failed",
                 f"{name} refused {queue.failed} images",
                 f"see why with 'appliance deliveries list --destination {name} --state FAILED', then retry or cancel",
+                subject=name,
             )
         if queue.oldest_utc and now - queue.oldest_utc > LATE and queue.state != "paused":
             hours = (now - queue.oldest_utc) / timedelta(hours=1)
@@ -305,12 +319,14 @@ def _deliveries(queues: tuple[Queue, ...], now: datetime) -> Iterator[Problem]:
                 "delivery-late",
                 f"the oldest delivery to {name} has waited {hours:.0f} h",
                 "check the connection; nothing is lost meanwhile",
+                subject=name,
             )
         if queue.state == "paused" and queue.waiting:
             yield Problem(
                 "destination-paused",
                 f"{name} is paused and {queue.waiting} deliveries wait",
                 f"'appliance destination resume {name}' when it may go on",
+                subject=name,
             )
 
 

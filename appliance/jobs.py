@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -73,18 +74,18 @@ def check_audit(box: Box, now: datetime) -> None:
 
 
 class ProblemLog:
-    """Says in the log when a problem appears and when it is gone, once each."""
+    """Says in the log when a problem appears and when it is gone, once each; two destinations are two problems."""
 
     def __init__(self) -> None:
-        self._standing: frozenset[str] = frozenset()
+        self._standing: frozenset[tuple[str, str]] = frozenset()
 
     def __call__(self, box: Box, now: datetime) -> None:
         """Compare with the time before."""
-        found = {problem.code: problem for problem in health.status(box, now).problems}
-        for code in sorted(found.keys() - self._standing):
-            log.warning("%s — %s", found[code].words, found[code].fix)
-        for code in sorted(self._standing - found.keys()):
-            log.info("no longer: %s", code)
+        found = {(each.code, each.subject): each for each in health.status(box, now).problems}
+        for key in sorted(found.keys() - self._standing):
+            log.warning("%s — %s", found[key].words, found[key].fix)
+        for key in sorted(self._standing - found.keys()):
+            log.info("no longer: %s", " ".join(filter(None, key)))
         self._standing = frozenset(found)
 
 
@@ -178,6 +179,13 @@ class Upkeep:
         except ApplianceError as error:
             self.failing.add(job.name)
             log.error("the job %s failed: %s", job.name, error)
+        except (
+            Exception
+        ) as error:  # a job is an edge: what nobody foresaw is told too, but not in its own words
+            self.failing.add(job.name)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename.rsplit('/', 1)[-1]}:{place.lineno}"
+            log.error("the job %s failed: %s in %s", job.name, type(error).__name__, where)
         else:
             self.failing.discard(job.name)
         self.runs[job.name] = self.runs.get(job.name, 0) + 1

@@ -190,6 +190,14 @@ def test_a_box_that_cannot_be_opened_has_a_status(data_dir: Path) -> None:
     assert status.problems[0].fix == "restore them"
 
 
+def test_a_machine_seal_that_is_gone_is_a_problem_found(box: Box, tmp_path: Path) -> None:
+    set_up(box, tmp_path)
+    (box.config.data / "keys" / "machine.key").unlink()
+    (problem,) = [each for each in health.status(box, NOW).problems if each.code == "machine-seal"]
+    assert "will not start again" in problem.words
+    assert problem.fix
+
+
 def test_a_catalog_that_fails_is_a_problem_found(box: Box) -> None:
     box.catalog.close()
     file = box.config.data / "catalog.db"

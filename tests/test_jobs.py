@@ -10,10 +10,12 @@ import pytest
 
 from appliance import anchor, health, jobs
 from appliance.box import Box, open_box
-from appliance.catalog import processes, settings
+from appliance.catalog import destinations, processes, settings
 from appliance.config import Config
 from appliance.errors import Transient
 from appliance.jobs import Job, Upkeep
+from appliance.model import DestinationSettings
+from appliance.replication.delivery import Breaker
 from appliance.store.objects import new_object_id
 
 YEARS = timedelta(days=3653)
@@ -77,6 +79,21 @@ def test_a_failing_job_is_told_in_the_heartbeat_until_it_succeeds(
     eventually(lambda: not running.failing)
     running.beat()
     assert "job" not in {problem.code for problem in health.status(box, datetime.now(UTC)).problems}
+
+
+def test_a_job_that_fails_in_an_unforeseen_way_is_told_without_its_words(
+    box: Box,
+    upkeep: Callable[..., Upkeep],
+    eventually: Callable[..., object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def act(box: Box, now: datetime) -> None:
+        raise KeyError("Tremblay^Marie")
+
+    running = upkeep(Job("careless", act, 60))
+    eventually(lambda: running.failing == {"careless"})
+    assert "KeyError in test_jobs.py" in caplog.text
+    assert "Tremblay" not in caplog.text
 
 
 @pytest.mark.parametrize("jump", [-YEARS, YEARS, timedelta(hours=-1)])
@@ -153,6 +170,27 @@ def test_problems_are_logged_once_and_their_end_too(box: Box, caplog: pytest.Log
         processes.beat(tx, "courier", os.getpid(), datetime.now(UTC), datetime.now(UTC))
     log(box, datetime.now(UTC))
     assert "no longer: courier-stopped" in caplog.messages
+
+
+def test_two_destinations_with_one_problem_are_logged_both(
+    box: Box, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        for name in ("north", "south"):
+            number = destinations.add(
+                tx, DestinationSettings(name, "folder", "dicom", {"path": str(tmp_path)})
+            )
+            destinations.set_breaker(tx, number, Breaker(3, now + timedelta(minutes=5), "no route"))
+    log = jobs.ProblemLog()
+    log(box, now)
+    assert sum("no route" in message for message in caplog.messages) == 2
+    with box.catalog.transaction() as tx:
+        destinations.resume(tx, "north")
+    log(box, now)
+    assert "no longer: destination-down north" in caplog.messages
+    assert "no longer: destination-down south" not in caplog.messages
 
 
 def test_the_process_beats_until_it_is_told_to_stop(box: Box, eventually: Callable[..., object]) -> None:
