@@ -37,6 +37,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {found[0]}?" if found else "choose from " + ", ".join(names)
 
 
+def is_text(word: str) -> bool:
+    """Whether `word` came as UTF-8. What didn't may name a file, but nothing in the catalog."""
+    return not any("\ud800" <= character <= "\udfff" for character in word)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of one verb, whose mistakes are `WrongCommand`."""
 
@@ -60,6 +65,10 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-") and len(word) > 1:
                 raise self._no_option(word)
             raise WrongCommand(f"'{self.prog}' does not expect '{word}'", hint=f"see '{self.prog} --help'")
+        for value in vars(found).values():
+            for word in value if isinstance(value, list) else [value]:
+                if isinstance(word, str) and not is_text(word):
+                    raise WrongCommand("a word of the command is not text in UTF-8", hint="type it again")
         return found, strange
 
     def _check_options(self, words: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from appliance.cli.arguments import Arguments, Verbs, add_json, port
+from appliance.cli.arguments import Arguments, Verbs, add_json, is_text, port
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import now, opened_box, read_secret, record
 from appliance.errors import Refused, Unknown
@@ -157,7 +157,10 @@ def add_dicom(arguments: Arguments) -> int:
 
 def add_folder(arguments: Arguments) -> int:
     """Add a folder."""
-    return _add(arguments, "folder", "dicom", {"path": str(arguments.path.expanduser().absolute())})
+    path = str(arguments.path.expanduser().absolute())
+    if not is_text(path):
+        raise Refused("the name of the folder is not text in UTF-8", hint="give the folder another name")
+    return _add(arguments, "folder", "dicom", {"path": path})
 
 
 def _add(

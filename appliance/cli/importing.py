@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.cli.arguments import Arguments, Verbs
+from appliance.cli.listing import safe
 from appliance.cli.session import actor, opened_box, record
 from appliance.errors import Refused, Unknown
 from appliance.model import Intake, Origin
@@ -32,20 +33,25 @@ def import_paths(arguments: Arguments) -> int:
 
     missing = [path for path in arguments.paths if not path.exists()]
     if missing:
-        raise Unknown(f"there is no {missing[0]}", hint="nothing was imported; check the name")
+        raise Unknown(f"there is no {safe(str(missing[0]))}", hint="nothing was imported; check the name")
     taken = skipped = 0
     with opened_box() as box:
         origin = Origin(Intake.IMPORT, actor())
         for path in _files(arguments.paths):
+            name = safe(str(path))
+            if not path.is_file():  # a pipe would be waited for, a device never ends
+                skipped += 1
+                print(f"appliance: skipped {name}: it is no file", file=sys.stderr)
+                continue
             try:
                 with path.open("rb") as stream:
                     import_file(box, stream, origin)
             except Refused as error:
                 skipped += 1
-                print(f"appliance: skipped {path}: {error}", file=sys.stderr)
+                print(f"appliance: skipped {name}: {error}", file=sys.stderr)
             except OSError as error:
                 skipped += 1
-                print(f"appliance: skipped {path}: it cannot be read ({error.strerror})", file=sys.stderr)
+                print(f"appliance: skipped {name}: it cannot be read ({error.strerror})", file=sys.stderr)
             else:
                 taken += 1
         with box.catalog.transaction() as tx:

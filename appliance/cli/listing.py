@@ -81,8 +81,11 @@ def size(count: int) -> str:
 
 def person_name(text: str) -> str:
     """A DICOM person name (PS3.5 6.2, VR PN) for people: ``Côté-Lévesque, Hélène``."""
-    family, *given = text.partition("=")[0].split("^")
-    return ", ".join(part for part in (family, " ".join(filter(None, given[:2]))) if part)
+    for group in text.split("="):  # a name may be written in characters or sounds alone
+        family, *given = (part.strip() for part in group.split("^"))
+        if name := ", ".join(part for part in (family, " ".join(filter(None, given[:2]))) if part):
+            return name
+    return ""
 
 
 def date(text: str) -> str:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.cli.arguments import is_text
 from appliance.config import load_config
 from appliance.errors import OperatorNeeded, Refused
 
@@ -73,14 +74,23 @@ def read_secret(prompt: str, *, file: Path | None = None, confirm: bool = False)
         if confirm and getpass.getpass(f"{prompt}, once more: ") != secret:
             raise Refused("the two were not the same", hint="try again; nothing was changed")
     else:
-        secret = sys.stdin.readline()
+        try:
+            secret = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise _no_text(prompt) from error
     secret = secret.rstrip("\r\n")
+    if not is_text(secret):
+        raise _no_text(prompt)
     if not secret:
         raise Refused(
             f"no {prompt.lower()} was given",
             hint="type it when asked, or send it to standard input as one line",
         )
     return secret
+
+
+def _no_text(prompt: str) -> Refused:
+    return Refused(f"the {prompt.lower()} is not text in UTF-8", hint="send it as one line of text")
 
 
 def _secret_of(file: Path) -> str:

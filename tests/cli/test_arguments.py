@@ -70,6 +70,25 @@ def test_an_incomplete_line_says_where_the_help_is(say: Say, data_dir: Path, typ
     assert list(data_dir.iterdir()) == [], "a wrong line must not even open the box"
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["studies", "x\udcff"],
+        ["export", "x\udcff", "--to", "out"],
+        ["destination", "pause", "x\udcff"],
+        ["destination", "add", "folder", "hand-over", "--path", "/srv/x\udcff"],
+        ["rule", "add", "--to", "x\udcff"],
+        ["device", "add", "--ae-title", "PANO1", "--address", "10.0.0.1", "--name", "x\udcff"],
+        ["deliveries", "--study", "x\udcff"],
+    ],
+)
+def test_a_word_that_is_no_text_is_refused_in_one_line(say: Say, typed: list[str]) -> None:
+    done = say(*typed)
+    assert done.code in (64, 65)
+    assert "not text in UTF-8" in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_an_option_is_never_guessed_from_its_beginning(say: Say) -> None:
     assert say("device", "list", "--js").code == 64
 

@@ -62,6 +62,8 @@ def test_dicom_values_are_shown_as_people_write_them() -> None:
     assert person_name("Côté-Lévesque^Hélène^^Dre") == "Côté-Lévesque, Hélène"
     assert person_name("LEGAULT") == "LEGAULT"
     assert person_name("Yamada^Tarou=山田^太郎") == "Yamada, Tarou"
+    assert person_name("=山田^太郎=やまだ^たろう") == "山田, 太郎"
+    assert person_name("^^^^==") == ""
     assert date("19781124") == "1978-11-24"
     assert date("about 1978") == "about 1978"
     assert [size(count) for count in (0, 999, 1500, 25_000_000, 3 * 10**12)] == [

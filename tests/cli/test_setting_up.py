@@ -115,6 +115,13 @@ def test_a_missing_secret_is_refused(say: Say) -> None:
     assert say("destination", "list", "--json").rows == []
 
 
+def test_a_secret_that_is_no_text_is_refused_without_being_shown(say: Say) -> None:
+    done = say("user", "add", "marie", "--name", "Marie", typed="quatre lapins\udcff sur une horloge\n")
+    assert done.code == 65
+    assert "not text" in done.err
+    assert "lapins" not in done.err
+
+
 def test_no_option_takes_a_secret() -> None:
     from appliance.cli.command import parser
     from tests.cli.test_arguments import every_parser

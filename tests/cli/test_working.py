@@ -57,6 +57,14 @@ def test_what_is_no_image_is_skipped_and_named(say: Say, films: list[Path], tmp_
     assert len(say("studies", "--json").rows) == 1
 
 
+def test_a_pipe_is_skipped_rather_than_waited_for(say: Say, films: list[Path]) -> None:
+    os.mkfifo(films[0].with_name("pipe\x1b"))
+    done = say("import", films[0].parent)
+    assert done.code == 65
+    assert "pipe·: it is no file" in done.err
+    assert "1 files skipped." in done.out
+
+
 def test_a_wrong_path_imports_nothing(say: Say, films: list[Path], tmp_path: Path) -> None:
     assert say("import", films[0], tmp_path / "nowhere").code == 66
     assert say("studies", "--json").rows == []
