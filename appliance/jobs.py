@@ -179,9 +179,7 @@ class Upkeep:
         except ApplianceError as error:
             self.failing.add(job.name)
             log.error("the job %s failed: %s", job.name, error)
-        except (
-            Exception
-        ) as error:  # a job is an edge: what nobody foresaw is told too, but not in its own words
+        except Exception as error:  # noqa: BLE001 - an edge: a defect is told too, but not in its own words
             self.failing.add(job.name)
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{place.filename.rsplit('/', 1)[-1]}:{place.lineno}"
