@@ -82,6 +82,11 @@ def test_a_search_as_you_type_gets_the_rows_alone(signed_in: FlaskClient) -> Non
     assert "No study matches" in part
 
 
+def test_a_list_made_longer_stays_so_when_it_refreshes_by_itself(signed_in: FlaskClient) -> None:
+    part = post(signed_in, "/studies", limit="100").get_data(as_text=True)
+    assert '<input type="hidden" form="search" name="limit" value="100">' in part
+
+
 def test_opening_a_study_leaves_an_audit_row_without_a_name(box: Box, signed_in: FlaskClient) -> None:
     text_of(signed_in, "/studies/1")
     with box.catalog.reading() as conn:
