@@ -54,7 +54,7 @@ def recorded(box: Box) -> list[InstanceRow]:
     with box.catalog.reading() as reading:
         return [
             row
-            for study in studies.find(reading)
+            for study in studies.find(reading, limit=1_000_000)
             for row in instances.instances_of_study(reading, study.study_instance_uid)
         ]
 

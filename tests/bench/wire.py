@@ -85,6 +85,10 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close without a word, as after an error."""
         self._socket.close()
 
     def store(self, instance: Encoded) -> int:

@@ -153,7 +153,9 @@ def _send(port: int, number: int, seed: int, ledger: Ledger, stop: threading.Eve
                     sender = Sender(port, [CT_IMAGE], called="CLINICBOX", calling=CALLING)
                 status = sender.store(encoded)
             except (OSError, PeerFailed):
-                sender = None
+                if sender is not None:
+                    sender.close()
+                    sender = None
                 time.sleep(0.02)
                 continue
             if status == 0:
@@ -164,7 +166,7 @@ def _send(port: int, number: int, seed: int, ledger: Ledger, stop: threading.Eve
             ledger.note_resent()
         ledger.write(instance.sop_instance_uid, hashlib.sha256(instance.data_set).hexdigest())
     if sender is not None:
-        sender.release()
+        sender.close()
 
 
 def _until_delivered(appliance: Appliance, data: Path) -> None:

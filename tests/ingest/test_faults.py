@@ -124,6 +124,7 @@ def assert_whole(box: Box, acknowledged: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_any_call_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     prepare(tmp_path / "whole")
     gc.collect()
