@@ -128,7 +128,7 @@ class LogFile:
         length = _RECORD_HEAD_BYTES + _NONCE_BYTES + len(metadata) + 16 + body_bytes
         blocks = -(-length // BLOCK) * BLOCK
         with self._lock:
-            if self.broken or self._next + blocks > self._size:
+            if blocks > self.room_bytes:
                 return None
             offset = self._next
             self._next += blocks
@@ -147,6 +147,12 @@ class LogFile:
                 self.broken = True
                 self._outstanding -= 1
             raise disk_error(error, "writing the intake log") from error
+        with self._lock:
+            if (
+                self.broken
+            ):  # by another thread: the kernel tells of pages it has lost once, and not to each of us
+                self._outstanding -= 1
+                raise Transient("the disk failed while writing the intake log", hint="check the disk")
         return Slot(self, offset + len(before), body_bytes)
 
     def settled(self, count: int) -> None:
@@ -282,34 +288,50 @@ class IntakeLog:
         disk = disk or Disk()
         half = max(size_bytes // 2, 2 << 20) // BLOCK * BLOCK
         self.files: list[LogFile] = []
+        self._turn = 0
+        self._appending = 0
+        self._closed = False
+        self._changed = threading.Condition()
         try:
             for turn in "ab":
                 self.files.append(LogFile(folder / f"{name}-{turn}.log", key, half, disk=disk))
         except BaseException:
             self.close()  # or it would stay locked, and could not be opened when there is room again
             raise
-        self._turn = 0
-        self._changed = threading.Condition()
 
     def append(self, metadata: bytes, body: Sequence[Buffer], *, patience_seconds: float) -> Slot:
         """Write one record, durable on return, waiting for settling to make room if both files are full.
 
-        Raises `OutOfResources` if there was no room in `patience_seconds`, and what the disk raises.
+        Raises `OutOfResources` if there was no room in `patience_seconds`, `Transient` if the log is being closed, and
+        what the disk raises.
         """
         with self._changed:
+            self._appending += 1
             turn = self._turn
-        slot = self.files[turn].append(metadata, body)
-        while slot is None:
+        try:
+            while True:
+                if self._closed:
+                    raise Transient("this process is stopping", hint="send again later")
+                if (slot := self.files[turn].append(metadata, body)) is not None:
+                    return slot
+                turn = self._other_turn(turn, patience_seconds)
+        finally:
             with self._changed:
-                if turn == self._turn:
-                    if not self._changed.wait_for(lambda t=turn: self._other_is_free(t), patience_seconds):  # type: ignore[misc]
-                        raise OutOfResources(
-                            "the intake log is full", hint="the disk is slow; send again later"
-                        )
+                self._appending -= 1
+                if self._closed:
+                    self._changed.notify_all()
+
+    def _other_turn(self, turn: int, patience_seconds: float) -> int:
+        """Whose turn it is now that file `turn` is full."""
+        with self._changed:
+            if turn == self._turn:
+                if not self._changed.wait_for(
+                    lambda: self._closed or self._other_is_free(turn), patience_seconds
+                ):
+                    raise OutOfResources("the intake log is full", hint="the disk is slow; send again later")
+                if not self._closed:
                     self._turn = 1 - turn
-                turn = self._turn
-            slot = self.files[turn].append(metadata, body)
-        return slot
+            return self._turn
 
     def settled(self, slots: Sequence[Slot]) -> None:
         """These records have their files and rows, durably."""
@@ -330,6 +352,11 @@ class IntakeLog:
         return sum(file.outstanding for file in self.files)
 
     def close(self) -> None:
+        """Close the files once nobody is writing: a descriptor's number may be another file's a moment later."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._appending)
         for file in self.files:
             file.close()
 

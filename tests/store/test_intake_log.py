@@ -196,3 +196,64 @@ def test_a_log_that_could_not_be_made_can_be_made_later(tmp_path: Path) -> None:
         log = logs(tmp_path / str(step), disk=disk)
         log.append(b"taken", [b"x"], patience_seconds=0)
         log.close()
+
+
+class OneWarningOnly(FaultyDisk):
+    """As the kernel does: a page that it could not write is told to one of those who sync, and to nobody else."""
+
+    def __init__(self) -> None:
+        super().__init__(error=os_error(errno.EIO))
+        self.syncing, self.told = threading.Event(), threading.Event()
+        self.armed = False
+
+    def sync_data(self, descriptor: int) -> None:
+        if self.armed and not self.syncing.is_set():
+            self.syncing.set()
+            assert self.told.wait(30)
+        elif self.armed:
+            raise OSError(errno.EIO, "lost a page")
+        super().sync_data(descriptor)
+
+
+def test_a_lost_page_that_another_was_told_of_is_not_taken_for_written(tmp_path: Path) -> None:
+    disk = OneWarningOnly()
+    log = logs(tmp_path, disk=disk)
+    disk.armed = True
+    outcome: list[str] = []
+
+    def append() -> None:
+        try:
+            log.append(b"side by side", [b"x"], patience_seconds=0)
+            outcome.append("acknowledged")
+        except Transient:
+            outcome.append("refused")
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    assert disk.syncing.wait(30)
+    with pytest.raises(Transient):
+        log.append(b"told", [b"x"], patience_seconds=0)
+    disk.told.set()
+    thread.join()
+    assert outcome == ["refused"]
+    assert log.outstanding == 0
+    log.close()
+
+
+def test_closing_waits_for_who_is_writing_and_lets_nobody_write_afterwards(tmp_path: Path) -> None:
+    disk = OneWarningOnly()
+    log = logs(tmp_path, disk=disk)
+    disk.armed = True
+    writing = threading.Thread(target=log.append, args=(b"m", [b"x"]), kwargs={"patience_seconds": 0})
+    writing.start()
+    assert disk.syncing.wait(30)
+    closing = threading.Thread(target=log.close)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    disk.told.set()
+    closing.join()
+    writing.join()
+    with pytest.raises(Transient):
+        log.append(b"late", [b"x"], patience_seconds=0)
+    assert reread(tmp_path) == [(b"m", b"x")]
