@@ -16,7 +16,8 @@ from appliance.audit import Entry
 from appliance.box import Box
 from appliance.catalog import deliveries, instances, rules
 from appliance.catalog.errors import Conflict
-from appliance.errors import Unknown
+from appliance.catalog.instances import InstanceRow
+from appliance.errors import Corrupt, OutOfResources, Transient, Unknown
 from appliance.ingest.duplicates import same_data_set
 from appliance.model import InstanceId, Owed, Received
 from appliance.routing import deliveries_for
@@ -49,8 +50,11 @@ class Awaiting:
         key = box.study_keys.opened(stored.key_id, header.study_instance_uid, stored.wrapped_key)
         if self.body is not None:
             return self.body.open(stored.object_id, key)
-        if self.part_of and box.objects.has_part(stored.object_id, self.part_of):
-            return box.objects.open_part(stored.object_id, self.part_of, key)
+        if self.part_of:
+            try:
+                return box.objects.open_part(stored.object_id, self.part_of, key)
+            except Unknown:
+                pass  # it has its name by now
         return box.objects.open(stored.object_id, key)
 
 
@@ -144,15 +148,29 @@ def _version(box: Box, arrival: Awaiting) -> int | None:
         kept = instances.versions(reading, header)
     if any(each.object_id == object_id for each in kept):
         return _ALREADY_RECORDED
-    for each in kept:
-        with arrival.open(box) as new:
-            try:
-                with box.open_object(each.object_id, each.key_id) as old:
-                    if same_data_set(old, new):
-                        return None
-            except Unknown:
-                continue  # evicted: not comparable here, so it counts as other bytes and both are kept
-    return len(kept)
+    if not kept:
+        return 0
+    try:
+        new = arrival.open(box)
+    except Unknown:
+        return _ALREADY_RECORDED
+    with new:
+        return None if any(_holds(box, each, new) for each in kept) else len(kept)
+
+
+def _holds(box: Box, kept: InstanceRow, new: SealedReader) -> bool:
+    """Whether `kept` is the data set in `new`; not if it cannot be read: evicted, damaged, or on a bad sector.
+
+    An old copy that is damaged must neither keep a good one out nor hold up the others.
+    """
+    try:
+        with box.open_object(kept.object_id, kept.key_id) as old:
+            return same_data_set(old, new)
+    except OutOfResources:
+        raise
+    except (Unknown, Corrupt, Transient):
+        new.verify()  # raises if it is the new one that cannot be read
+        return False
 
 
 def _without_repeats(arrivals: Sequence[Awaiting]) -> Iterator[list[Awaiting]]:

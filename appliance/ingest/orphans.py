@@ -1,9 +1,9 @@
 """Objects that no row speaks of: what a crash left between sealing and recording. Nothing was promised of them.
 
-An object is removed only if two sweeps of one process, an hour apart by the monotonic clock, both found it in no
-intake log, in no held record and not in the catalog, asked in that order: an object goes from the log to the catalog
-and never back, so one that is in neither by that order was in neither at some moment. A clock that jumps removes
-nothing, and neither does a restart.
+An object, or a part that nobody writes and that carries no record, is removed only if two sweeps of one process, an
+hour apart by the monotonic clock, both found it in no intake log, in no held record and not in the catalog, asked in
+that order: an object goes from the log to one of the others and never back, so one that is in none by that order was
+in none at some moment. A clock that jumps removes nothing, and neither does a restart.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class OrphanSweep:
         self._since: dict[ObjectId, float] = {}
 
     def sweep(self, monotonic_seconds: float) -> int:
-        """Remove orphans that have been so for the grace period, and abandoned parts; how many were removed."""
+        """Remove orphans that have been so for the grace period; how many were removed."""
         box = self._box
-        removed = self._remove_abandoned_parts()
+        removed = 0
         orphans = self._without_row()
         self._since = {each: self._since.get(each, monotonic_seconds) for each in orphans}
         for object_id, since in list(self._since.items()):
@@ -40,26 +40,17 @@ class OrphanSweep:
                 removed += 1
         return removed
 
-    def _remove_abandoned_parts(self) -> int:
-        """Parts that a crash left half written, and no intake log speaks of."""
-        abandoned = set(self._box.objects.abandoned_parts())
-        if abandoned:
-            abandoned -= set(self._in_logs())
-        for object_id in abandoned:
-            self._box.objects.remove(object_id)
-        return len(abandoned)
-
     def _in_logs(self) -> Iterator[ObjectId]:
         for metadata in metadata_in(self._box.intake_folder, self._box.intake_key):
             yield records.decode(metadata).stored.object_id
 
     def _without_row(self) -> set[ObjectId]:
         box = self._box
-        here = set(box.objects.ids())
+        here = {*box.objects.ids(), *box.objects.abandoned_parts()}
+        here.difference_update(self._in_logs())
         held = box.intake_folder / HELD
         if held.is_dir():
             here -= {ObjectId(path.stem) for path in held.iterdir()}
-        here.difference_update(self._in_logs())
         if here:
             with box.catalog.reading() as reading:
                 for recorded, _, _ in instances.all_objects(reading):

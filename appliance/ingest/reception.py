@@ -6,7 +6,8 @@ one transaction, then lets the log reuse the space. So an answer waits for one s
 in the log, or is a recorded part, when the process dies is accepted when the next one starts, before it listens.
 
 An instance that `accept` can never record (a defect, or damage on the disk) must not hold up the others and must not
-be lost: it is set aside, sealed, under ``intake/held``, and reported.
+be lost: it is set aside, sealed, under ``intake/held``, and reported. When it is the catalog that is damaged, nothing
+is set aside: all of them wait.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import queue
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
 from appliance.catalog import instances
-from appliance.errors import ApplianceError, Corrupt, OutOfResources, Transient, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
 from appliance.ingest import records
 from appliance.ingest.accept import Awaiting, accept
 from appliance.ingest.duplicates import same_data_set
@@ -51,7 +53,7 @@ class Reception:
     def __init__(self, box: Box, worker: str) -> None:
         """Open this worker's intake log and accept what a previous process left in it.
 
-        Raises what opening the log raises: `OutOfResources` when there is no room for it yet.
+        Raises what opening the log and accepting raise: `OutOfResources` when there is no room yet. Try again then.
         """
         self._box = box
         self._worker = worker
@@ -61,12 +63,15 @@ class Reception:
             box.intake_folder, worker, box.intake_key, box.config.store.log_bytes, disk=box.disk
         )
         self._queue: queue.SimpleQueue[Awaiting | None] = queue.SimpleQueue()
-        self._failing: ApplianceError | None = None
         self._stopping = threading.Event()
-        replayed = _left_behind(box, self._log, worker)
-        for start in range(0, len(replayed), _BATCH):
-            self._settle(replayed[start : start + _BATCH])
-        self._log.recycle()
+        try:
+            replayed = _left_behind(box, self._log, worker)
+            for start in range(0, len(replayed), _BATCH):
+                self._settle(replayed[start : start + _BATCH], patiently=False)
+            self._log.recycle()
+        except BaseException:
+            self._log.close()  # or it would stay locked, and this process could not try again
+            raise
         if replayed:
             log.info("accepted what the intake log held: instances=%d", len(replayed))
         self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
@@ -100,7 +105,10 @@ class Reception:
         self._stopping.set()
         self._queue.put(None)
         self._thread.join()
-        self._log.recycle()
+        try:
+            self._log.recycle()
+        except Transient as error:  # then the next start reads again what is settled
+            log.warning("the intake log could not be emptied: %s", error.message)
         self._log.close()
         self._known.close()
 
@@ -131,30 +139,51 @@ class Reception:
             batch.append(following)
         return batch
 
-    def _settle(self, batch: Sequence[Awaiting]) -> None:
-        """Accept `batch`, however long it takes; the log keeps every one of them until then."""
+    def _settle(self, batch: Sequence[Awaiting], *, patiently: bool = True) -> None:
+        """Accept `batch`, however long it takes; the log keeps every one of them until then.
+
+        If not `patiently`, raises what is to be waited for: `Transient`, `OperatorNeeded` or OSError.
+        """
         reported = False
         while True:
             try:
-                accept(self._box, batch)
-            except (Transient, OSError) as error:
+                if self._accept_or_hold(batch):
+                    break
+            except (Transient, OperatorNeeded, OSError) as error:
+                if not patiently:
+                    raise
                 if not reported:
                     log.warning("instances wait in the intake log: %s", type(error).__name__)
                     reported = True
                 if self._stopping.wait(_RETRY_SECONDS):
                     return
-            except Exception as error:  # one of them can never be accepted: find it, and let the others pass
-                if len(batch) == 1:
-                    log.exception("an instance was set aside: %s", type(error).__name__)
-                    _hold(self._box, batch[0])
-                    break
-                middle = len(batch) // 2
-                self._settle(batch[:middle])
-                self._settle(batch[middle:])
-                return
             else:
-                break
+                middle = len(batch) // 2
+                self._settle(batch[:middle], patiently=patiently)
+                self._settle(batch[middle:], patiently=patiently)
+                return
         self._log.settled([each.slot for each in batch if each.slot is not None])
+
+    def _accept_or_hold(self, batch: Sequence[Awaiting]) -> bool:
+        """Accept `batch`, or set aside the one in it; False if one of several can never be accepted.
+
+        Raises `Transient`, `OperatorNeeded` or OSError: nothing of it is settled then.
+        """
+        try:
+            accept(self._box, batch)
+        except (Transient, OperatorNeeded, OSError):
+            raise
+        except Exception as error:  # whatever it is, the instance must not be lost
+            if len(batch) > 1:
+                return False
+            if isinstance(error, Corrupt) and _opens(self._box, batch[0]):
+                raise OperatorNeeded(
+                    "the catalog is damaged", hint="stop the appliance and restore the catalog from a backup"
+                ) from error
+            where = "".join(traceback.format_tb(error.__traceback__))  # its text may hold what it choked on
+            log.error("an instance was set aside: %s\n%s", type(error).__name__, where)
+            _hold(self._box, batch[0])
+        return True
 
     def _acknowledge(self, sealing: Sealing, header: Header, received_utc: datetime) -> None:
         """Make a sealed instance durable, with one sync where it can be, and hand it to the settler."""
@@ -185,7 +214,7 @@ class Reception:
                 with self._box.open_object(each.object_id, each.key_id) as old, sealing.open() as new:
                     if same_data_set(old, new):
                         return True
-            except (Unknown, Corrupt):
+            except (Unknown, Corrupt, Transient):
                 continue  # not comparable: keep what came
         return False
 
@@ -301,6 +330,7 @@ def _hold(box: Box, waiting: Awaiting) -> None:
     held.mkdir(mode=0o700, exist_ok=True)
     if (body := waiting.body) is not None:
         box.objects.adopt(body.file.descriptor, [(object_id, body.offset, body.length)])
+    box.objects.path(object_id)  # a part gets its name too
     sealed = box.root.seal(records.encode(received), f"held:{object_id}".encode())
     _write_durably(box.objects, held / f"{object_id}.record", sealed)
 

@@ -21,7 +21,7 @@ from appliance.store.guard import DiskGuard
 from appliance.store.objects import ObjectStore, ObjectWriter, SealedReader, new_object_id
 from appliance.store.study_keys import StudyKey, StudyKeys
 
-HEADER_LIMIT_BYTES = 64 << 20
+_HEADER_LIMIT_SEGMENTS = 64  # of 1 MiB; a power of two
 _GUARD_EVERY_SEGMENTS = 16
 
 
@@ -191,9 +191,11 @@ class Sealing:
     def _segment_full(self) -> None:
         """A segment is full and more is coming: seal it, or wait if its key is not known yet."""
         if self._header is None and self._peek_header() is None:
-            if self._filled >= HEADER_LIMIT_BYTES:
+            waiting = -(-self._filled // envelope.PLAINTEXT_BYTES)
+            if waiting >= _HEADER_LIMIT_SEGMENTS:
                 raise NotUnderstood("no Study Instance UID in the first 64 MiB of the data set")
-            self._room = self._filled + envelope.PLAINTEXT_BYTES
+            # Twice as much each time, because the header is read from the start each time.
+            self._room = self._filled + waiting * envelope.PLAINTEXT_BYTES
             grown = memoryview(bytearray(self._room))
             grown[: self._filled] = self._plain[: self._filled]
             self._plain = grown

@@ -11,8 +11,9 @@ import pytest
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, instances, rules
+from appliance.dicom.header import read_header
 from appliance.errors import Mismatch, NotUnderstood, OutOfResources
-from appliance.ingest import OrphanSweep, Reception, import_file
+from appliance.ingest import OrphanSweep, Reception, import_file, sealing
 from appliance.model import DestinationId, DestinationSettings, Intake, Origin, Rule
 from appliance.store.intake_log import metadata_in
 from tests.boxes import MODALITY, box_in, data_set_of, recorded, send
@@ -207,6 +208,34 @@ def test_a_study_uid_that_comes_late_still_chooses_the_key(tmp_path: Path) -> No
         reception.close()
         (row,) = recorded(box)
         assert data_set_of(box, row) == late
+
+
+def test_a_data_set_that_never_says_its_study_is_read_a_few_times_and_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, original = [0], read_header
+
+    def counted(*arguments: object, **named: object) -> object:
+        reads[0] += 1
+        return original(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sealing, "read_header", counted)
+    with box_in(tmp_path) as box:
+        reception = Reception(box, "worker")
+        arrival = reception.begin(
+            MODALITY,
+            sop_class_uid=Instance(1).sop_class_uid,
+            sop_instance_uid=Instance(1).sop_instance_uid,
+            transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
+        )
+        arrival.write(memoryview(b"\x09\x00\x01\x10OB\0\0" + (1 << 30).to_bytes(4, "little")))
+        with pytest.raises(NotUnderstood, match="64 MiB"):
+            for _ in range(65):
+                arrival.write(memoryview(bytes(MIB)))
+        arrival.abandon()
+        reception.close()
+        assert reads[0] <= 8  # each begins anew, so that their number is what it costs
+        assert_nothing_is_kept(box)
 
 
 def test_at_the_reserve_reception_refuses_and_resumes_by_itself(tmp_path: Path) -> None:
