@@ -21,7 +21,11 @@ from appliance.catalog.arrival import next_change
 from appliance.catalog.database import Transaction
 from appliance.catalog.folding import folded_words
 from appliance.catalog.schema import counters, patients, series, studies
+from appliance.errors import Refused
 from appliance.model import Uid
+
+LONGEST_SEARCH = 256
+"""Characters of a search: more than any name, and fewer words than SQLite takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,12 @@ def find(
 
     Every word of `text` must occur in the patient's name or ID, the accession number or the description, without
     regard to case and accents. `modality` must be among those of the study; dates are DA, both ends included.
+    Raises `Refused` for a text of more than `LONGEST_SEARCH` characters.
     """
+    if len(text) > LONGEST_SEARCH:  # SQLite takes no expression of a thousand words
+        raise Refused(
+            f"a search has at most {LONGEST_SEARCH} characters", hint="a name or a number is enough"
+        )
     latest_first = (studies.c.study_date.desc(), studies.c.study_time.desc(), studies.c.id.desc())
     # Folded words are letters and digits, so they hold no wildcard.
     chosen = select(studies.c.id).where(

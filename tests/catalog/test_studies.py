@@ -6,6 +6,7 @@ import pytest
 
 from appliance.catalog import Catalog, instances, studies
 from appliance.catalog.studies import StudyRow
+from appliance.errors import Refused
 from appliance.model import Received, Uid
 from tests.catalog.arrivals import received
 
@@ -147,3 +148,12 @@ def test_a_study_is_found_by_uid_and_by_row_id(clinic: Catalog) -> None:
 def test_the_demand_on_the_folder_is_one_file_and_its_log(clinic: Catalog, tmp_path: Path) -> None:
     names = {each.name for each in tmp_path.iterdir()}
     assert names == {"catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db.lock"}
+
+
+def test_a_search_of_any_length_is_answered_or_refused(clinic: Catalog) -> None:
+    with clinic.reading() as reading:
+        longest = " ".join(chr(0x4E00 + number) for number in range(128))
+        assert studies.find(reading, longest) == []
+        for text in (longest + " a b", "x" * 100_000):
+            with pytest.raises(Refused):
+                studies.find(reading, text)
