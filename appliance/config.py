@@ -195,7 +195,13 @@ def _value(hint: object, key: str, value: object, where: str) -> Any:
             raise OperatorNeeded(
                 f"{where} is not a folder name", hint="give a path, such as /var/lib/appliance"
             )
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            raise OperatorNeeded(
+                f"{where} names a home folder that does not exist",
+                hint="give a path, such as /var/lib/appliance",
+            ) from error
     if key == "log_level":
         if str(value).upper() not in _LOG_LEVELS:
             raise OperatorNeeded(f"{where} is {value!r}", hint="use one of " + ", ".join(_LOG_LEVELS))

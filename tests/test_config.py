@@ -59,6 +59,7 @@ def test_a_config_cannot_be_changed_afterwards() -> None:
         ("dicom = 3\n", "[dicom]"),
         ("log_level = 'LOUD'\n", "DEBUG"),
         ("data = ''\n", "folder"),
+        ("data = '~nobody-of-that-name/box'\n", "home folder"),
         ("this is not toml", "not TOML"),
     ],
 )
