@@ -78,6 +78,16 @@ class ReceivingServer(ThreadedAssociationServer):
             self.desk.report_connections(self._connections)
         return True
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # there are no more threads: the connection is not served, and must not count
+            self._gone()
+            raise
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's
+        log.error("a connection could not be served: too many threads")
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             self.finish_request(request, client_address)
@@ -86,9 +96,12 @@ class ReceivingServer(ThreadedAssociationServer):
             log.error("an association ended in %s\n%s", type(error).__name__, where)
         finally:
             self.shutdown_request(request)
-            with self._counting:
-                self._connections -= 1
-                self.desk.report_connections(self._connections)
+            self._gone()
+
+    def _gone(self) -> None:
+        with self._counting:
+            self._connections -= 1
+            self.desk.report_connections(self._connections)
 
     def shutdown_accepting(self) -> None:
         """Make ``serve_forever`` return, from another thread; associations that are open go on."""

@@ -486,6 +486,26 @@ def test_half_open_connections_do_not_take_all_threads(start_scp: StartScp) -> N
     eventually(associates, "the half-open connections still take the room")
 
 
+def test_a_connection_without_a_thread_leaves_its_place(
+    start_scp: StartScp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scp = start_scp(max_associations=1)
+    refused, start = [0], threading.Thread.start
+
+    def no_more_threads(thread: threading.Thread) -> None:
+        if "process_request_thread" in thread.name and refused[0] < 6:
+            refused[0] += 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more_threads)
+    for _ in range(6):
+        Peer(scp.port).socket.close()
+    eventually(lambda: refused[0] == 6, "not every connection was tried")
+    with scp.peer() as peer:
+        peer.associate()
+
+
 def test_stopping_lets_a_message_finish_and_then_aborts(scp: Scp) -> None:
     with scp.peer() as idle, scp.peer() as busy:
         idle.associate()
