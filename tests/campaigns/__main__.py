@@ -7,7 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from tests.campaigns import kill_ledger
+from tests.campaigns import kill_ledger, outage
 
 
 def main() -> None:
@@ -17,13 +17,35 @@ def main() -> None:
     kill = campaigns.add_parser("kill", help="kill -9 of any process under load (R1)")
     kill.add_argument("--kills", type=int, default=10_000)
     kill.add_argument("--seed", type=int, default=1)
+    away = campaigns.add_parser("outage", help="the cloud is away, answers 503, and breaks connections (R5)")
+    away.add_argument(
+        "--minutes", type=float, default=60.0, help="of outage; the other weathers take a third each"
+    )
+    away.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(
         prefix="campaign-", dir="var" if Path("var").is_dir() else None
     ) as folder:
-        outcome = kill_ledger.run(
-            Path(folder).absolute(), _free_port(), kills=arguments.kills, seed=arguments.seed, report=print
-        )
+        outcome: object
+        if arguments.campaign == "kill":
+            outcome = kill_ledger.run(
+                Path(folder).absolute(),
+                _free_port(),
+                kills=arguments.kills,
+                seed=arguments.seed,
+                report=print,
+            )
+        else:
+            outcome = outage.run(
+                Path(folder).absolute() / "box",
+                _free_port,
+                outage_seconds=60 * arguments.minutes,
+                storm_seconds=20 * arguments.minutes,
+                faulty_seconds=20 * arguments.minutes,
+                every_seconds=outage.EVERY_SECONDS * max(1.0, arguments.minutes),
+                seed=arguments.seed,
+                report=print,
+            )
     print(outcome)
 
 
