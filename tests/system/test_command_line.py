@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -98,17 +99,22 @@ def assert_one_line(err: str) -> None:
 
 
 def test_every_wrong_command_line_gets_one_line_and_its_exit_code(
-    box: Appliance, capsys: pytest.CaptureFixture[str]
+    box: Appliance, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The first of each verb in a process of its own, as it is typed; the others here, which takes a tenth of the time."""
+    for name, value in box.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(box.folder)
+    typed_before = set()
     came_to, not_one_line = {}, {}
-    for number, (words, typed, code) in enumerate(WRONG):
-        if (
-            code == USAGE and number > 3
-        ):  # nothing is opened or started: a process for each would show no more
-            code = main(words.split())
-            said = Said(code, *capsys.readouterr())
+    for words, typed, _ in WRONG:
+        verb, *_ = words.split() or [""]
+        if verb in typed_before:
+            monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+            said = Said(main(words.split()), *capsys.readouterr())
         else:
             said = box.command(*words.split(), typed=typed)
+            typed_before.add(verb)
         came_to[words, typed] = said.code
         if said.out or not ONE_LINE.fullmatch(said.err):
             not_one_line[words] = said
@@ -137,10 +143,9 @@ def _verbs(of: argparse.ArgumentParser, before: tuple[str, ...] = ()) -> Iterato
 
 @pytest.mark.parametrize("verb", ["run", "dicom", "courier", "jobs", "web"])
 def test_a_process_with_a_wrong_setting_says_so_and_ends(box: Appliance, verb: str) -> None:
-    for setting in ({"APPLIANCE_DATA": "/proc/nowhere"}, {"APPLIANCE_DICOM_PROT": "11112"}):
-        said = box.command(verb, **setting)
-        assert_one_line(said.err)
-        assert said.code == CONFIGURATION
+    said = box.command(verb, APPLIANCE_DATA="/proc/nowhere")
+    assert_one_line(said.err)
+    assert said.code == CONFIGURATION
 
 
 @pytest.mark.parametrize("verb", ["dicom", "web"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset
 from pydicom.filereader import dcmread
 
+from appliance.catalog import destinations, manifests
 from appliance.replication import manifest
 from appliance.store.keys import open_with_recovery
 from appliance.store.recovery import RecoveryKey
@@ -77,9 +79,22 @@ def test_everything_reaches_every_receiver_and_the_bucket(
 
         receipts = {r["sop_instance_uid"]: r["receipt"] for r in deliveries if r["destination"] == "cloud"}
         studies = {str(ds.StudyInstanceUID) for ds in expected.values()}
-        wait_for(lambda: len(cloud.keys(BUCKET, "manifests/")) == len(studies), "a manifest for each study")
+        wait_for(
+            lambda: len(cloud.keys(BUCKET, "manifests/")) == len(studies) and not _manifests_due(box),
+            "a manifest for each study, of all its instances",
+        )
         box.stop("courier")
         _check_bucket(box, cloud, receipts, expected)
+
+
+def _manifests_due(box: Appliance) -> bool:
+    """Whether the courier has yet to write a manifest."""
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    with box.opened() as opened, opened.catalog.reading() as reading:
+        (destination,) = [each for each in destinations.destinations(reading) if each.name == "cloud"]
+        return bool(
+            manifests.out_of_date(reading, destination.id, quiet_since=later, written_before=later, limit=1)
+        )
 
 
 def _assert_same(received: bytes, expected: Mapping[str, Dataset], tmp_path: Path) -> None:

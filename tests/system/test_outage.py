@@ -1,4 +1,4 @@
-"""The short form of R5: half a minute of bad weather between the box and its cloud."""
+"""The short form of R5: a third of a minute of bad weather between the box and its cloud."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_bad_weather_disturbs_no_reception_and_everything_arrives_once(
     tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     outcome = outage.run(
-        tmp_path / "box", free_port, outage_seconds=9, storm_seconds=5, faulty_seconds=10, seed=1
+        tmp_path / "box", free_port, outage_seconds=8, storm_seconds=4, faulty_seconds=9, seed=1
     )
     assert outcome.acknowledged > 50
     print(outcome)
