@@ -1,7 +1,8 @@
 """The door for DICOM: an instance is durable in the intake log, is acknowledged, and is accepted a moment later.
 
-A small instance is appended to the log; a larger one is a part that carries its own record, because to write it twice
-would halve what the disk can take. One thread of the process, the settler, takes what has gathered and `accept`s it in
+An instance of one segment (1 MiB) is appended to the log: overwriting preallocated space took a third of the time of a
+new file with its sync (0.43 ms against 1.48 for 512 KB), though the second write comes later. A larger one is a part
+that carries its own record, because to write it twice would halve what the disk can take. One thread of the process, the settler, takes what has gathered and `accept`s it in
 one transaction, then lets the log reuse the space. So an answer waits for one sync, and never for a commit. What is
 in the log, or is a recorded part, when the process dies is accepted when the next one starts, before it listens.
 
@@ -16,7 +17,6 @@ import logging
 import queue
 import secrets
 import threading
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from appliance.ingest.accept import Awaiting, accept
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
+from appliance.store import envelope
 from appliance.store.disk import disk_error
 from appliance.store.intake_log import IntakeLog, Slot
 from appliance.store.objects import ObjectStore
@@ -41,10 +42,11 @@ log = logging.getLogger(__name__)
 
 HELD = "held"
 _GATHER_SECONDS = 0.1
+_GATHER_ROUNDS = 5
 _BATCH = 1000
 _PATIENCE_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
-_LOGGED_BYTES = 128 << 10
+_LOGGED_BYTES = envelope.SEGMENT_BYTES
 
 
 class Reception:
@@ -121,13 +123,18 @@ class Reception:
                 return
 
     def _gather(self) -> list[Awaiting]:
-        """What is waiting, up to a batch: after the first, a moment is given for others to come."""
+        """What is waiting, up to a batch: after the first, a moment is given for others to come, and again while they do.
+
+        In a burst one large batch costs far fewer syncs than many small ones, and the senders have the disk meanwhile.
+        """
         first = self._queue.get()
         if first is None:
             return []
         batch = [first]
-        if not self._stopping.is_set():
-            time.sleep(_GATHER_SECONDS)
+        for _ in range(_GATHER_ROUNDS):
+            before = self._queue.qsize()
+            if self._stopping.wait(_GATHER_SECONDS) or self._queue.qsize() == before:
+                break
         while len(batch) < _BATCH:
             try:
                 following = self._queue.get_nowait()

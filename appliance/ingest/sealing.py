@@ -9,6 +9,7 @@ up to a limit that no real device comes near.
 from __future__ import annotations
 
 import io
+import mmap
 import queue
 from dataclasses import dataclass
 
@@ -38,7 +39,8 @@ class Announced:
 class Buffers:
     """Pairs of segment-sized buffers, handed out again so that reception does not allocate. Thread-safe.
 
-    Views and not bytearrays, because assigning to a slice of a bytearray copies the value twice.
+    Views and not bytearrays, because assigning to a slice of a bytearray copies the value twice; of anonymous memory,
+    because that is page-aligned, as writing past the page cache asks for.
     """
 
     def __init__(self) -> None:
@@ -48,15 +50,16 @@ class Buffers:
         try:
             return self._free.get_nowait()
         except queue.Empty:
-            return (
-                memoryview(bytearray(envelope.SEGMENT_BYTES)),
-                memoryview(bytearray(envelope.SEGMENT_BYTES)),
-            )
+            return _memory(), _memory()
 
     def give(self, pair: tuple[memoryview, memoryview]) -> None:
         """Take back a pair; past 64 they are let go."""
         if self._free.qsize() < 64:
             self._free.put(pair)
+
+
+def _memory() -> memoryview:
+    return memoryview(mmap.mmap(-1, envelope.SEGMENT_BYTES))
 
 
 class Sealing:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,18 @@ class Disk:
     def overwrite(self, path: Path | str) -> int:
         """A descriptor open for writing on an empty file, new or truncated."""
         return os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    def set_direct(self, descriptor: int, direct: bool) -> bool:
+        """Whether writes now go past the page cache (O_DIRECT, open(2)): aligned ones only, where the disk can."""
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        wanted = flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, wanted)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        return direct
 
     def write(self, descriptor: int, buffers: Sequence[Buffer]) -> None:
         """Append all of `buffers`."""

@@ -168,10 +168,17 @@ class ObjectWriter:
         self._part = part
         self._descriptor = descriptor
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._direct = store.disk.set_direct(descriptor, True)
 
     def write(self, buffers: Sequence[Buffer]) -> None:
-        """Append ciphertext."""
+        """Append ciphertext.
+
+        Whole segments in one page-aligned buffer go to the disk past the page cache, which costs more than sealing
+        them; the first piece that is none ends that.
+        """
         try:
+            if self._direct and [len(each) for each in buffers] != [envelope.SEGMENT_BYTES]:
+                self._direct = self._store.disk.set_direct(self._descriptor, False)
             self._store.disk.write(self._descriptor, buffers)
         except OSError as error:
             raise disk_error(error, "writing an object") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import mmap
 import os
 import random
 from pathlib import Path
@@ -26,11 +27,14 @@ def seal(store: ObjectStore, plain: bytes) -> ObjectWriter:
     writer = store.create(object_id, "worker")
     try:
         sealer = envelope.Sealer(KEY, object_id.encode())
-        writer.write([sealer.header])
-        rest = plain
+        segment = memoryview(mmap.mmap(-1, envelope.SEGMENT_BYTES))
+        segment[: len(sealer.header)] = sealer.header
+        filled, rest = len(sealer.header), plain
         while True:
             piece, rest = rest[: sealer.room], rest[sealer.room :]
-            writer.write([sealer.seal(piece, last=not rest)])
+            filled += sealer.seal_into(piece, segment[filled:], last=not rest)
+            writer.write([segment[:filled]])
+            filled = 0
             if not rest:
                 return writer
     except BaseException:
