@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from appliance import __version__
 from appliance.catalog import Reading, deliveries, destinations, devices, processes, rules, settings, totals
 from appliance.errors import ApplianceError
+from appliance.ingest.reception import HELD
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
 
@@ -97,7 +98,7 @@ def closed(error: ApplianceError, now: datetime) -> Status:
 
 def status(box: Box, now: datetime) -> Status:
     """The status of `box` at `now`. Doesn't raise for what it judges: a catalog that fails is a problem found."""
-    problems = [*_space(box), *_keys(box)]
+    problems = [*_space(box), *_keys(box), *_set_aside(box)]
     try:
         with box.catalog.reading() as conn:
             kept = totals.totals(conn)
@@ -213,6 +214,16 @@ def _free(box: Box) -> int | None:
         return box.guard.space().free_bytes
     except OSError:
         return None
+
+
+def _set_aside(box: Box) -> Iterator[Problem]:
+    held = sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))
+    if held:
+        yield Problem(
+            "set-aside",
+            f"{held} received images could not be recorded and are set aside, sealed",
+            "restart the appliance, which tries them again; if they stay, call support before anything is removed",
+        )
 
 
 def _keys(box: Box) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ one transaction, then lets the log reuse the space. So an answer waits for one s
 in the log, or is a recorded part, when the process dies is accepted when the next one starts, before it listens.
 
 An instance that `accept` can never record (a defect, or damage on the disk) must not hold up the others and must not
-be lost: it is set aside, sealed, under ``intake/held``, and reported. When it is the catalog that is damaged, nothing
+be lost: it is set aside, sealed, under ``intake/held``, reported, and tried again at every start. When it is the catalog that is damaged, nothing
 is set aside: all of them wait.
 """
 
@@ -71,6 +71,7 @@ class Reception:
             for start in range(0, len(replayed), _BATCH):
                 self._settle(replayed[start : start + _BATCH], patiently=False)
             self._log.recycle()
+            _accept_held(box)
         except BaseException:
             self._log.close()  # or it would stay locked, and this process could not try again
             raise
@@ -340,6 +341,21 @@ def _hold(box: Box, waiting: Awaiting) -> None:
     box.objects.path(object_id)  # a part gets its name too
     sealed = box.root.seal(records.encode(received), f"held:{object_id}".encode())
     _write_durably(box.objects, held / f"{object_id}.record", sealed)
+
+
+def _accept_held(box: Box) -> None:
+    """Try again what was set aside: after an update, or once the disk is mended, it may well be accepted."""
+    for path in sorted((box.intake_folder / HELD).glob("*.record")):
+        try:
+            record = box.root.unseal(path.read_bytes(), f"held:{path.stem}".encode())
+            accept(box, [Awaiting(records.decode(record))])
+        except (Transient, OperatorNeeded):
+            raise
+        except Exception as error:  # noqa: BLE001 - it stays where it is, and the health of the box says so
+            log.error("an instance is still set aside: %s", type(error).__name__)
+        else:
+            path.unlink(missing_ok=True)
+            log.info("an instance that was set aside is accepted")
 
 
 def _write_durably(objects: ObjectStore, path: Path, data: bytes) -> None:

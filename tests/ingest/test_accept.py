@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from appliance import audit
+from appliance import audit, health
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, instances, rules
 from appliance.dicom.header import read_header
@@ -301,6 +302,11 @@ def test_an_instance_that_can_never_be_recorded_is_set_aside_and_holds_up_nobody
         sweep.sweep(0.0)
         sweep.sweep(1e9)
         assert box.objects.path(held.stem).exists()  # type: ignore[arg-type]
+        assert [each.code for each in health.status(box, datetime.now(UTC)).problems].count("set-aside") == 1
+        Reception(box, "worker").close()  # the defect is mended, and the box starts again
+        assert [row.instance_number for row in recorded(box)] == ["0", "1", "2", "3"]
+        assert list((box.intake_folder / "held").iterdir()) == []
+        assert "set-aside" not in [each.code for each in health.status(box, datetime.now(UTC)).problems]
 
 
 def test_an_orphan_is_removed_only_after_two_sweeps_an_hour_apart(tmp_path: Path) -> None:
