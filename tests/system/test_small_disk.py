@@ -124,7 +124,7 @@ def fill_up_and_heal(folder: Path) -> str:
         )  # nobody asks any more: the writes themselves find no space
         for number in (2000, 2001):
             with pytest.raises(OutOfResources):
-                send(reception, Instance(number, pixel_bytes=(900_000, 2_500_000)[number % 2]))
+                send(reception, Instance(number, pixel_bytes=(1_300_000, 2_500_000)[number % 2]))
         send(
             reception, small := Instance(2002, pixel_bytes=40_000)
         )  # there is room in the log, set apart for it
