@@ -55,6 +55,7 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "user:login": "a person signed in",
         "user:login-fail": "a sign-in failed",
         "user:logout": "a person signed out",
+        "access:refuse": "a page or an act that a role does not include was refused",
         "audit:verify": "the audit was verified",
         "audit:export": "the audit was exported",
         "store:verify": "the sealed objects were verified",

@@ -26,6 +26,7 @@ from appliance.web.live import Watcher
 PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
 SEARCHED_SECONDS = 60
+REFUSED_SECONDS = 60
 _REMEMBERED = 4096
 
 
@@ -143,6 +144,7 @@ class Console:
     notices: Notices = field(default_factory=Notices)
     viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
+    refused: Recently = field(default_factory=lambda: Recently(REFUSED_SECONDS))
     visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def record(

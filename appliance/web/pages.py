@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flask import Response, g, make_response, render_template, request
 
 from appliance import __version__
+from appliance.identity.permissions import Permission
+from appliance.web.access import may, permissions
 from appliance.web.console import Notice, console
 from appliance.web.language import NAMES
+
+SECTIONS: Mapping[str, Permission] = {
+    "studies": Permission.VIEW_STUDIES,
+    "deliveries": Permission.VIEW_DELIVERIES,
+    "devices": Permission.VIEW_DEVICES,
+    "destinations": Permission.VIEW_DESTINATIONS,
+    "health": Permission.VIEW_HEALTH,
+    "help": Permission.USE_CONSOLE,
+}
+"""The sections of the console in the order of the navigation, and what opening each needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +36,14 @@ class LanguageLink:
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """The frame around every page."""
+    """The frame around every page. `sections` are those that whoever reads it may open, `may` all they may do."""
 
     language: str
     languages: tuple[LanguageLink, ...]
     person: str
     section: str
+    sections: tuple[str, ...]
+    may: frozenset[str]
     csrf: str
     script: str
     styles: tuple[str, ...]
@@ -57,6 +72,8 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -
         languages=tuple(LanguageLink(code, name, code == g.language) for code, name in NAMES.items()),
         person=session.person.name if session is not None else "",
         section=section,
+        sections=sections(),
+        may=permissions(),
         csrf=csrf_token(),
         script=console().assets.script,
         styles=console().assets.styles,
@@ -64,6 +81,11 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -
         notices=console().notices.take(session.id) if session is not None and not is_partial() else (),
     )
     return kind(shell=shell, title=title, **fields)
+
+
+def sections() -> tuple[str, ...]:
+    """The sections that whoever asks may open."""
+    return tuple(name for name, needed in SECTIONS.items() if may(needed))
 
 
 def show(template: str, page: Page, status: int = 200) -> Response:

@@ -1,6 +1,7 @@
 """What every request passes and every answer carries: host, session, CSRF; policy, cookies, caching.
 
-Everything needs a session unless its endpoint is in `OPEN`: a new view is closed until somebody says otherwise.
+Everything needs a session, and the permission that its view declares (`access.needs`), unless its endpoint is in `OPEN`:
+a new view is closed until somebody says otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from appliance.catalog.people import WebSession
 from appliance.errors import Transient
 from appliance.identity import find_session
 from appliance.identity.sessions import SEEN_EVERY
+from appliance.web import access
 from appliance.web.console import console, now
 from appliance.web.language import NAMES, Languages
 
@@ -67,6 +69,7 @@ def guard(app: Flask) -> None:
     app.before_request(_check_host)
     app.before_request(_check_session)
     app.before_request(_check_csrf)
+    app.before_request(_check_permission)
     app.after_request(_finish)
 
 
@@ -156,6 +159,12 @@ def _is_here(origin: str) -> bool:
         return urlsplit(origin).netloc == request.host
     except ValueError:  # brackets that hold no address
         return False
+
+
+def _check_permission() -> None:
+    """Whoever is signed in may ask for this. Last, so that only requests of the console's own pages are audited."""
+    if request.endpoint not in OPEN and request.endpoint is not None:
+        access.check()
 
 
 def csrf_token() -> str:

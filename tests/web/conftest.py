@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from appliance import identity
 from appliance.box import Box, open_box
+from appliance.catalog import people
 from appliance.config import Config
 from appliance.identity import Role
 from appliance.ingest import import_file
@@ -53,6 +54,21 @@ def csrf_of(html: str) -> str:
 def sign_in(client: FlaskClient, password: str = PASSWORD, login: str = LOGIN):
     page = client.get("/sign-in").get_data(as_text=True)
     return client.post("/sign-in", data={"csrf": csrf_of(page), "login": login, "password": password})
+
+
+def browser_of(app: Flask, role: str, login: str = "") -> FlaskClient:
+    """A browser in which somebody of that role is signed in; the account is made if there is none of that login."""
+    box: Box = app.extensions["console"].box
+    login = login or role.replace("_", "-")
+    moment = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        person = people.person(tx, login) or people.add(
+            tx, login=login, name=f"A {role}", role=role, password_hash="none", language="en", now=moment
+        )
+        cookie = identity.open_session(tx, person.id, address="127.0.0.1", agent="tests", now=moment)
+    browser = app.test_client()
+    browser.set_cookie("console_session", cookie)
+    return browser
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from appliance.replication.delivery import Event, State
 from appliance.web import problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
+from appliance.web.pages import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = Languages(web_ui() / "languages")
@@ -36,7 +37,7 @@ COMPUTED = (
     | {f"delivery.{act}_done" for act in ("retry", "pause", "resume", "cancel")}
     | {f"{kind}{part}" for kind in ("kind.s3", "kind.dicom", "kind.folder") for part in ("", "_text")}
     | {f"destinations.new_{kind}" for kind in ("s3", "dicom", "folder")}
-    | {f"nav.{name}" for name in ("studies", "deliveries", "devices", "destinations", "health", "help")}
+    | {f"nav.{name}" for name in SECTIONS}
     | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
     | {f"stage.{number}" for number in range(1, 5)}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}

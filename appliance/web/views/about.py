@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, g
 
 from appliance import health
+from appliance.identity.permissions import Permission
+from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.pages import Page, page_of, show
 
@@ -40,6 +42,7 @@ class HelpPage(Page):
 
 
 @blueprint.get("/health")
+@needs(Permission.VIEW_HEALTH)
 def status() -> Response:
     """The judgement of `appliance.health`, for people."""
     found = health.status(console().box, now())
@@ -69,6 +72,7 @@ def status() -> Response:
 
 
 @blueprint.get("/help")
+@needs(Permission.USE_CONSOLE)
 def help_page() -> Response:
     """The first help there is: the day-to-day use of the console."""
     page = page_of(HelpPage, title=g.words("help.title"), section="help", topic="console")

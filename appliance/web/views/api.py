@@ -8,14 +8,17 @@ from flask import Blueprint, Response, jsonify
 
 from appliance.catalog import deliveries, studies
 from appliance.errors import Refused
+from appliance.identity.permissions import Permission
 from appliance.replication.delivery import State
 from appliance.web import forms
+from appliance.web.access import needs
 from appliance.web.console import console
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
 
 @blueprint.get("/studies")
+@needs(Permission.VIEW_STUDIES)
 def list_studies() -> Response:
     """Studies, the latest first: `limit` (100, at most 1000) and `offset`. Searching by name is not for addresses."""
     limit = forms.whole(forms.asked("limit", "100"), low=1, high=1000, default=100)
@@ -45,6 +48,7 @@ def list_studies() -> Response:
 
 
 @blueprint.get("/deliveries")
+@needs(Permission.VIEW_DELIVERIES)
 def list_deliveries() -> Response:
     """Deliveries, the latest first: `state`, `destination`, `limit` (100, at most 1000)."""
     limit = forms.whole(forms.asked("limit", "100"), low=1, high=1000, default=100)

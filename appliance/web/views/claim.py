@@ -70,7 +70,7 @@ def redeem() -> Response:
         return _form(explained(g.words, refusal), name, login)
     match outcome:
         case identity.Owner():
-            return security.give_session(redirect("/studies", 303), cookie)
+            return security.give_session(redirect("/", 303), cookie)
         case identity.WrongCode(tries_left=0) | identity.ClaimClosed(owned=False):
             return _form(g.words("claim.used_up"), name, login)
         case identity.WrongCode(tries_left=left):

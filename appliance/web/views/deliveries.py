@@ -12,9 +12,11 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.catalog import Transaction, deliveries, destinations
 from appliance.catalog.deliveries import DeliveryRow
 from appliance.errors import Refused, Unknown
+from appliance.identity.permissions import Permission
 from appliance.model import DeliveryId, Uid
 from appliance.replication.delivery import TRANSITIONS, Event, State
 from appliance.web import forms
+from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
 from appliance.web.language import Words
 from appliance.web.pages import Page, is_partial, page_of, show
@@ -97,6 +99,7 @@ class DeliveryPage(Page):
 
 
 @blueprint.get("")
+@needs(Permission.VIEW_DELIVERIES)
 def listing() -> Response:
     """The latest deliveries, those of a state or a destination if asked."""
     word, name = forms.asked("state"), forms.asked("destination")
@@ -132,6 +135,7 @@ def listing() -> Response:
 
 
 @blueprint.get("/<int:delivery_id>")
+@needs(Permission.VIEW_DELIVERIES)
 def timeline(delivery_id: int) -> Response:
     """One delivery from the moment it arose."""
     with console().box.catalog.reading() as conn:
@@ -157,6 +161,7 @@ def timeline(delivery_id: int) -> Response:
 
 
 @blueprint.post("/<int:delivery_id>/<act>")
+@needs(Permission.ACT_ON_DELIVERIES)
 def decide(delivery_id: int, act: str) -> AnyResponse:
     """Retry, pause, resume or cancel."""
     if act not in ACTS:

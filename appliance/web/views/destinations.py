@@ -12,10 +12,12 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.catalog import deliveries, destinations, rules
 from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
+from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, ae_title
 from appliance.replication.delivery import OPEN_STATES
 from appliance.replication.destinations import build
 from appliance.web import forms
+from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
@@ -67,6 +69,7 @@ class NewDestinationPage(Page):
 
 
 @blueprint.get("")
+@needs(Permission.VIEW_DESTINATIONS)
 def listing() -> Response:
     """The destinations, how they do, and what they are owed."""
     with console().box.catalog.reading() as conn:
@@ -88,6 +91,7 @@ def listing() -> Response:
 
 
 @blueprint.get("/new/<kind>")
+@needs(Permission.MANAGE_DESTINATIONS)
 def form(kind: str) -> Response:
     """The form for one kind."""
     if kind not in KINDS:
@@ -97,6 +101,7 @@ def form(kind: str) -> Response:
 
 
 @blueprint.post("/new/<kind>")
+@needs(Permission.MANAGE_DESTINATIONS)
 def add(kind: str) -> AnyResponse:
     """Record a destination, and what goes there. The connection is tested right after."""
     if kind not in get_args(DestinationKind):
@@ -121,6 +126,7 @@ def add(kind: str) -> AnyResponse:
 
 
 @blueprint.post("/<int:destination_id>/test")
+@needs(Permission.ACT_ON_DELIVERIES)
 def test(destination_id: int) -> AnyResponse:
     """Try the connection now."""
     _try(_known(destination_id))
@@ -128,6 +134,7 @@ def test(destination_id: int) -> AnyResponse:
 
 
 @blueprint.post("/<int:destination_id>/pause")
+@needs(Permission.ACT_ON_DELIVERIES)
 def pause(destination_id: int) -> AnyResponse:
     """Send nothing there; what is owed waits."""
     settings = _known(destination_id)
@@ -138,6 +145,7 @@ def pause(destination_id: int) -> AnyResponse:
 
 
 @blueprint.post("/<int:destination_id>/resume")
+@needs(Permission.ACT_ON_DELIVERIES)
 def resume(destination_id: int) -> AnyResponse:
     """Send there again."""
     settings = _known(destination_id)
@@ -148,6 +156,7 @@ def resume(destination_id: int) -> AnyResponse:
 
 
 @blueprint.post("/<int:destination_id>/remove")
+@needs(Permission.MANAGE_DESTINATIONS)
 def remove(destination_id: int) -> AnyResponse:
     """Take it away; what was delivered there stays there."""
     settings = _known(destination_id)

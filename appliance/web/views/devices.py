@@ -12,8 +12,10 @@ from appliance.catalog import devices
 from appliance.dicom import scu
 from appliance.dicom.door import plain_address
 from appliance.errors import ApplianceError, Refused, Unknown
+from appliance.identity.permissions import Permission
 from appliance.model import Device, ae_title
 from appliance.web import forms
+from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
 from appliance.web.pages import Page, is_partial, page_of, show
 
@@ -65,12 +67,14 @@ class DevicesPage(Page):
 
 
 @blueprint.get("")
+@needs(Permission.VIEW_DEVICES)
 def listing() -> Response:
     """The page, or its lists alone."""
     return _page()
 
 
 @blueprint.post("/add")
+@needs(Permission.MANAGE_DEVICES)
 def add() -> AnyResponse:
     """Admit a machine by what its screen says."""
     typed = Typed(forms.text("ae_title"), forms.text("address"), forms.text("name"), forms.text("port"))
@@ -86,6 +90,7 @@ def add() -> AnyResponse:
 
 
 @blueprint.post("/admit")
+@needs(Permission.MANAGE_DEVICES)
 def admit() -> AnyResponse:
     """Admit a machine that was seen at the door."""
     title, address = ae_title(forms.text("ae_title")), _address(forms.text("address"))
@@ -97,6 +102,7 @@ def admit() -> AnyResponse:
 
 
 @blueprint.post("/<int:device_id>/remove")
+@needs(Permission.MANAGE_DEVICES)
 def remove(device_id: int) -> AnyResponse:
     """Let a machine send no more; what it sent stays."""
     device = _known(device_id)
@@ -108,6 +114,7 @@ def remove(device_id: int) -> AnyResponse:
 
 
 @blueprint.post("/<int:device_id>/echo")
+@needs(Permission.MANAGE_DEVICES)
 def echo(device_id: int) -> AnyResponse:
     """Ask a machine whether it answers."""
     device = _known(device_id)

@@ -9,7 +9,9 @@ from werkzeug.wrappers import Response
 
 from appliance import identity
 from appliance.catalog import people
+from appliance.identity.permissions import Permission
 from appliance.web import forms, security
+from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.pages import Page, page_of, show
 
@@ -28,7 +30,7 @@ class SignInPage(Page):
 def form() -> Response:
     """The form; a box without an owner is claimed first."""
     if g.session is not None:
-        return redirect("/studies", 303)
+        return redirect("/", 303)
     with console().box.catalog.reading() as conn:
         if not people.anybody(conn):
             return redirect("/claim", 303)
@@ -64,10 +66,11 @@ def sign_in() -> Response:
         case identity.Rejected():
             return _form(g.words("door.wrong"), login, 422)
         case _:
-            return security.give_session(redirect("/studies", 303), cookie)
+            return security.give_session(redirect("/", 303), cookie)
 
 
 @blueprint.post("/sign-out")
+@needs(Permission.USE_CONSOLE)
 def sign_out() -> Response:
     """End the session, here and in the catalog."""
     with console().box.catalog.transaction() as tx:

@@ -11,9 +11,11 @@ from appliance import __version__
 from appliance.catalog import instances
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, Unknown
+from appliance.identity.permissions import Permission
 from appliance.imaging import NotShown, View, Window
 from appliance.model import InstanceId
 from appliance.web import forms
+from appliance.web.access import needs
 from appliance.web.console import console
 
 blueprint = Blueprint("images", __name__, url_prefix="/instances")
@@ -28,6 +30,7 @@ a box that was set up anew the same number is another patient's image."""
 
 
 @blueprint.get("/<int:instance_id>/thumbnail")
+@needs(Permission.VIEW_STUDIES)
 def thumbnail(instance_id: int) -> Response:
     """The instance, small; of several frames the middle one."""
     row = known(instance_id)
@@ -36,6 +39,7 @@ def thumbnail(instance_id: int) -> Response:
 
 
 @blueprint.get("/<int:instance_id>/image")
+@needs(Permission.VIEW_STUDIES)
 def image(instance_id: int) -> Response:
     """The instance with what the person has set: frame, tone, brightness and contrast (percent), inverted."""
     row = known(instance_id)

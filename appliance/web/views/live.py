@@ -9,6 +9,8 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from appliance.errors import ApplianceError
 from appliance.identity import find_session
+from appliance.identity.permissions import Permission
+from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.security import SESSION_COOKIE
 
@@ -16,6 +18,7 @@ blueprint = Blueprint("live", __name__)
 
 
 @blueprint.get("/events")
+@needs(Permission.USE_CONSOLE)
 def stream() -> Response:
     """Server-Sent Events, until the browser goes or its session ends."""
     catalog = console().box.catalog
@@ -37,6 +40,7 @@ def stream() -> Response:
 
 
 @blueprint.get("/events/pulse")
+@needs(Permission.USE_CONSOLE)
 def pulse() -> Response:
     """The numbers whose change is a change of a list."""
     return jsonify(asdict(console().watcher.pulse()))

@@ -14,8 +14,10 @@ from appliance.catalog import Reading, overview, studies
 from appliance.catalog.overview import Tally
 from appliance.catalog.studies import StudyRow
 from appliance.errors import Unknown
+from appliance.identity.permissions import Permission
 from appliance.model import InstanceId, Takes
 from appliance.web import forms
+from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.language import Words
 from appliance.web.pages import Page, is_partial, page_of, show
@@ -80,6 +82,7 @@ class StudyPage(Page):
 
 
 @blueprint.route("", methods=["GET", "POST"])
+@needs(Permission.VIEW_STUDIES)
 def search() -> Response:
     """The studies that match. The search travels by POST: it may be a name, and addresses are kept in histories."""
     text = forms.text("text") if request.method == "POST" else ""
@@ -112,6 +115,7 @@ def search() -> Response:
 
 
 @blueprint.get("/<int:study_id>")
+@needs(Permission.VIEW_STUDIES)
 def study(study_id: int) -> AnyResponse:
     """One study; `instance` chooses the picture. Leaves an audit row."""
     chosen = forms.whole(forms.asked("instance"), low=0, high=1 << 60, default=0)
