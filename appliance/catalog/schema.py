@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from appliance.catalog.columns import JsonText, UtcText
 
-REVISION = "0001"
+REVISION = "0002"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 metadata = MetaData(
@@ -339,6 +339,29 @@ processes = Table(
     Column("started_utc", UtcText, nullable=False),
     Column("beat_utc", UtcText, nullable=False),
     Column("detail", JsonText, nullable=False),
+)
+
+# --- operator_settings.py --------------------------------------------------------------------------------------------
+
+operator_settings = Table(
+    "operator_settings",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JsonText, nullable=False),  # of a secret: sealed, in hexadecimal
+    Column("changed_utc", UtcText, nullable=False),
+)
+
+setting_changes = Table(
+    "setting_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_utc", UtcText, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key", Text, nullable=False, index=True),
+    Column("old", JsonText),  # NULL: the default, or a secret
+    Column("new", JsonText),
+    Column("undoes", ForeignKey("setting_changes.id")),
+    sqlite_autoincrement=True,
 )
 
 # --- people.py -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""Settings that the box keeps for itself: small JSON values by key. What an operator configures is `appliance.config`."""
+"""Settings that the box keeps for itself: small JSON values by key. What an operator chooses is in
+`appliance.catalog.operator_settings`."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ import pytest
 from appliance import audit  # noqa: F401 -- the package imports whole
 from appliance.imaging.darkroom import _REASONS
 from appliance.replication.delivery import Event, State
+from appliance.settings import SECTIONS as SETTING_SECTIONS
+from appliance.settings import SETTINGS
 from appliance.web import problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
@@ -40,6 +42,9 @@ COMPUTED = (
     | {f"nav.{name}" for name in SECTIONS}
     | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
     | {f"stage.{number}" for number in range(1, 5)}
+    | {f"settings.section.{section}" for section in SETTING_SECTIONS}
+    | {f"setting.{key}{part}" for key in SETTINGS for part in ("", ".about")}
+    | {f"setting.{key}.{word}" for key, each in SETTINGS.items() for word in getattr(each.kind, "words", ())}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
 OPEN_ENDED = ("modality.", "sex.", "side.", "process.")

@@ -1,0 +1,133 @@
+"""Every setting there is. A new one is a line here and its words in ``web-ui/languages`` (``setting.KEY``, and
+``setting.KEY.about`` for the line below it); page, command line, interface and export then have it too.
+
+`permission` is the word that whoever changes it must hold. `Careful.YES` marks what can shut people out or open the box:
+the console asks for the password again first.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from appliance.errors import Refused, Unknown
+from appliance.settings.kinds import (
+    Choice,
+    HoursOfDay,
+    Kind,
+    Networks,
+    Secret,
+    Span,
+    Text,
+    WholeNumber,
+    certificates,
+    email,
+    host,
+)
+
+PROVINCES = ("QC", "ON", "BC", "AB", "MB", "SK", "NS", "NB", "NL", "PE", "YT", "NT", "NU")
+
+
+class Careful(Enum):
+    """Whether changing a setting asks for the password again."""
+
+    NO = "no"
+    YES = "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: `key` is ``section.name``, `default` what holds until somebody chooses."""
+
+    key: str
+    kind: Kind
+    default: Any = ""
+    permission: str = "settings"
+    careful: Careful = Careful.NO
+
+    @property
+    def section(self) -> str:
+        """The part of the key before the dot: the heading on the page."""
+        return self.key.partition(".")[0]
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is never shown."""
+        return isinstance(self.kind, Secret)
+
+
+_ALL = (
+    Setting("clinic.name", Text()),
+    Setting("clinic.address", Text(500, lines=True)),
+    Setting("clinic.phone", Text(40)),
+    Setting("clinic.province", Choice(PROVINCES), "QC"),
+    Setting("clinic.privacy_officer_name", Text()),
+    Setting("clinic.privacy_officer_email", Text(254, shape=email)),
+    Setting("language.default", Choice(("en", "fr")), "en"),
+    Setting("sessions.idle_minutes", Span(1, 12 * 60, unit="minutes"), 30, careful=Careful.YES),
+    Setting("sessions.absolute_hours", Span(1, 7 * 24, unit="hours"), 12, careful=Careful.YES),
+    Setting("sessions.concurrent", WholeNumber(1, 50), 5),
+    Setting("access.allowed_addresses", Networks(), (), careful=Careful.YES),
+    Setting("mail.host", Text(253, shape=host)),
+    Setting("mail.port", WholeNumber(1, 65535), 587),
+    Setting("mail.security", Choice(("starttls", "tls", "none")), "starttls"),
+    Setting("mail.user", Text()),
+    Setting("mail.password", Secret()),
+    Setting("mail.from", Text(254, shape=email)),
+    Setting("notify.quiet_hours", HoursOfDay()),
+    Setting("syslog.host", Text(253, shape=host)),
+    Setting("syslog.port", WholeNumber(1, 65535), 6514),
+    Setting("syslog.ca", Text(64_000, lines=True, shape=certificates)),
+)
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType({each.key: each for each in _ALL})
+"""By key, in the order in which a page shows them."""
+
+SECTIONS: tuple[str, ...] = tuple(dict.fromkeys(each.section for each in _ALL))
+
+Together = Callable[[Mapping[str, Any]], Mapping[str, Refused]]
+
+
+def setting(key: str) -> Setting:
+    """The setting of that key. Raises `Unknown` with the nearest right one."""
+    try:
+        return SETTINGS[key]
+    except KeyError:
+        raise unknown_key(key, SETTINGS) from None
+
+
+def unknown_key(key: str, known: Iterable[str]) -> Unknown:
+    """The refusal of a key that does not exist."""
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else "list the settings to see their names"
+    return Unknown("there is no such setting", hint=hint)
+
+
+# --- what must hold between several ----------------------------------------------------------------------------------
+
+
+def _sessions(values: Mapping[str, Any]) -> Mapping[str, Refused]:
+    if values["sessions.idle_minutes"] > 60 * values["sessions.absolute_hours"]:
+        return {
+            "sessions.idle_minutes": Refused(
+                "a session would end before it could be idle that long",
+                hint="make it shorter than the whole session",
+            )
+        }
+    return {}
+
+
+def _mail(values: Mapping[str, Any]) -> Mapping[str, Refused]:
+    if values["mail.host"] and not values["mail.from"]:
+        return {
+            "mail.from": Refused("mail needs the address it comes from", hint="write it as name@clinic.ca")
+        }
+    return {}
+
+
+TOGETHER: tuple[Together, ...] = (_sessions, _mail)
+"""Each is given the values of all settings but the secrets, as they would be, and names what it refuses by key."""
