@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from appliance import anchor, health, identity
+from appliance import anchor, audit, certificates, health, identity
 from appliance.box import Box
 from appliance.catalog import deliveries, processes, settings
 from appliance.errors import ApplianceError
@@ -73,6 +73,19 @@ def check_audit(box: Box, now: datetime) -> None:
         anchor.write(box, now)
 
 
+def keep_certificates(box: Box, now: datetime) -> None:
+    """Renew the server certificate before its end, and for an address that the box has gained."""
+    with box.catalog.transaction() as tx:
+        renewed = certificates.renew(tx, box, certificates.own_addresses(), now)
+        if renewed is not None:
+            details = {"ends_utc": renewed.server_ends_utc.isoformat(), "addresses": list(renewed.addresses)}
+            entry = audit.Entry("certificate:renew", renewed.host_name, "jobs", details)
+            audit.append(tx, box.audit_key, [entry], now)
+    certificates.write_files(box)
+    if renewed is not None:
+        log.info("the certificate of %s was renewed", renewed.host_name)
+
+
 class ProblemLog:
     """Says in the log when a problem appears and when it is gone, once each; two destinations are two problems."""
 
@@ -110,6 +123,7 @@ def duties(box: Box) -> tuple[Job, ...]:
         Job("sessions", end_sessions, 300),
         Job("orphans", Orphans(box), 1800),
         Job("audit", check_audit, 3600),
+        Job("certificates", keep_certificates, 6 * 3600),
     )
 
 

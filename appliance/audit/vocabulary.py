@@ -46,6 +46,8 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "key:check": "the recovery key was checked",
         "key:rotate": "the root key was replaced",
         "setting:change": "a setting was changed",
+        "certificate:issue": "certificates were made for a host name",
+        "certificate:renew": "the server certificate was issued anew",
         "user:claim": "the box was claimed by its owner",
         "user:claim-fail": "a wrong claim code was tried",
         "user:add": "a person was given an account",
