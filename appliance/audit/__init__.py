@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from appliance.audit.chain import (
+    FORMAT,
     GENESIS,
     Finding,
     Flaw,
@@ -23,17 +25,22 @@ from appliance.audit.chain import (
     mended_chain,
     row_chain,
 )
-from appliance.audit.vocabulary import VOCABULARY
+from appliance.audit.vocabulary import VOCABULARY, Concerns, Kind, Outcome, Word
 from appliance.catalog import Reading, Transaction, audit_log
-from appliance.catalog.audit_log import AuditHead, AuditRow
+from appliance.catalog.audit_log import COLUMNS, AuditHead, AuditRow
 from appliance.catalog.columns import canonical_json, utc_text
 
 __all__ = [
     "VOCABULARY",
+    "ActorKind",
+    "Concerns",
     "Entry",
     "Finding",
     "Flaw",
+    "Kind",
+    "Outcome",
     "Witness",
+    "Word",
     "append",
     "export",
     "recent",
@@ -42,21 +49,68 @@ __all__ = [
 ]
 
 
+class ActorKind(StrEnum):
+    """Who acts."""
+
+    PERSON = "person"
+    DEVICE = "device"
+    PROCESS = "process"
+    VISITOR = "visitor"  # somebody at the console whom nobody knows
+
+
+_ACTORS = {
+    "dicom": ActorKind.DEVICE,
+    "courier": ActorKind.PROCESS,
+    "jobs": ActorKind.PROCESS,
+    "visitor": ActorKind.VISITOR,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One thing that `actor` (an AE title, a login, or a process of the box) did to `subject`.
 
-    `details` is JSON-able and holds no secret. Raises ValueError for an action outside `VOCABULARY`.
+    `details` is JSON-able and holds no secret and no name of a patient. `study` is the Study Instance UID of the one
+    study concerned, `address` where the actor was. Who says neither kind nor outcome gets those that the actor's text
+    and the word imply; an address or a study among the details is found there.
+    Raises ValueError for an action outside `VOCABULARY`.
     """
 
     action: str
     subject: str
     actor: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    study: str = ""
+    address: str = ""
+    actor_kind: ActorKind | None = None
+    outcome: Outcome | None = None
 
     def __post_init__(self) -> None:
         if self.action not in VOCABULARY:
             raise ValueError(f"{self.action} is not in the vocabulary of the audit")
+
+    def row(self, number: int, at_utc: str) -> AuditRow:
+        """The entry as row `number`, not chained yet."""
+        word = VOCABULARY[self.action]
+        return AuditRow(
+            id=number,
+            at_utc=at_utc,
+            actor=self.actor,
+            actor_kind=str(self.actor_kind or _ACTORS.get(self.actor.partition(":")[0], ActorKind.PERSON)),
+            address=self.address or _detail(self.details, "address"),
+            action=self.action,
+            subject=self.subject,
+            study=self.study or (_detail(self.details, "study") if word.concerns is Concerns.STUDY else ""),
+            outcome=str(self.outcome or word.outcome),
+            details=canonical_json(dict(self.details)) if self.details else "{}",
+            format=FORMAT,
+            chain=b"",
+        )
+
+
+def _detail(details: Mapping[str, Any], name: str) -> str:
+    value = details.get(name, "")
+    return value if isinstance(value, str) else ""
 
 
 def append(tx: Transaction, key: bytes, entries: Sequence[Entry], now: datetime) -> None:
@@ -79,10 +133,9 @@ def append(tx: Transaction, key: bytes, entries: Sequence[Entry], now: datetime)
     rows: list[AuditRow] = []
     for entry in entries:
         count += 1
-        details = canonical_json(dict(entry.details)) if entry.details else "{}"
-        unchained = AuditRow(count, at, entry.actor, entry.action, entry.subject, details, b"")
+        unchained = entry.row(count, at)
         chain = row_chain(key, chain, unchained) or b""
-        rows.append(AuditRow(count, at, entry.actor, entry.action, entry.subject, details, chain))
+        rows.append(replace(unchained, chain=chain))
     audit_log.add(tx, rows, AuditHead(count, chain, head_mac(key, count, chain)))
 
 
@@ -108,12 +161,5 @@ def recent(reading: Reading, *, limit: int = 100, before: int | None = None) -> 
 
 
 def _exported(row: AuditRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "at_utc": row.at_utc,
-        "actor": row.actor,
-        "action": row.action,
-        "subject": row.subject,
-        "details": row.details,
-        "chain": row.chain.hex() if isinstance(row.chain, bytes) else str(row.chain),
-    }
+    values = {name: getattr(row, name) for name in COLUMNS}
+    return values | {"chain": row.chain.hex() if isinstance(row.chain, bytes) else str(row.chain)}

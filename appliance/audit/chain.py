@@ -10,16 +10,21 @@ who verifies is the one who writes; what a box cannot prove of itself, a `Witnes
 Bytes under the HMAC; integers are big-endian, text is UTF-8 preceded by its length in 4 bytes:
 
     ====== ======================================== =================================================
-    row    ``row`` 00                               4 bytes
+    row    ``row`` 02                               4 bytes
            chain value of the row before            32 bytes, zeros before the first
            id                                       8 bytes
-           at_utc, actor, action, subject, details  text each, exactly as in the table
+           at_utc, actor, actor_kind, address,      text each, exactly as in the table
+           action, subject, study, outcome, details
     head   ``head`` 00                              5 bytes
            count                                    8 bytes
            chain value of the last row              32 bytes
     mend   ``mend`` 00                              5 bytes
            chain value found in the head            32 bytes, or none
     ====== ======================================== =================================================
+
+Every row says its format, so that the chain can grow new columns without being written anew. The table above is format
+2. Format 1 had ``row`` 00 and at_utc, actor, action, subject, details; its rows have no other text, and must not be
+given any. A row whose format is changed no longer fits its chain value, since the number is under the HMAC too.
 
 *mend* stands in for the row before when a row has to be written although the head does not hold: images must go on
 arriving, and the break must stay visible for ever.
@@ -29,9 +34,10 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Self
 
 from appliance.catalog.audit_log import AuditHead, AuditRow
@@ -82,15 +88,32 @@ class Witness:
         return witness
 
 
+_FORMATS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        1: ("at_utc", "actor", "action", "subject", "details"),
+        2: ("at_utc", "actor", "actor_kind", "address", "action", "subject", "study", "outcome", "details"),
+    }
+)
+_HEADERS = {1: b"row\0", 2: b"row\2"}
+_TEXTS = _FORMATS[2]
+FORMAT = 2
+"""What rows are written in."""
+
+
 def row_chain(key: bytes, before: bytes, row: AuditRow) -> bytes | None:
     """The chain value that `row` must carry after `before`; None if the row holds what is never written."""
-    parts = [b"row\0", before, struct.pack(">q", row.id)]
-    for text in (row.at_utc, row.actor, row.action, row.subject, row.details):
-        if type(text) is not str:
+    if type(row.format) is not int or row.format not in _FORMATS:
+        return None
+    covered = _FORMATS[row.format]
+    parts = [_HEADERS[row.format], before, struct.pack(">q", row.id)]
+    for name in _TEXTS:
+        text = getattr(row, name)
+        if type(text) is not str or (text and name not in covered):
             return None
-        encoded = text.encode("utf-8", "surrogatepass")
-        parts.append(len(encoded).to_bytes(4, "big"))
-        parts.append(encoded)
+        if name in covered:
+            encoded = text.encode("utf-8", "surrogatepass")
+            parts.append(len(encoded).to_bytes(4, "big"))
+            parts.append(encoded)
     return hmac.digest(key, b"".join(parts), "sha256")
 
 

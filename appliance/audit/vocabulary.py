@@ -1,4 +1,8 @@
-"""What can be audited: ``subject:action``, each with what it says. A word that is not here cannot be written.
+"""What can be audited: ``subject:action``, each with its kind, what it concerns, how it ends and what it says.
+
+A word that is not here cannot be written. The viewer, the reports, the count for the yearly review (O-22.1 s.103,
+r.2 s.6) and the DICOM audit messages are derived from what stands beside a word, so a new one needs nothing else but
+its sentence in the languages (``audit.said.SUBJECT.ACTION``).
 
 The subject of an entry is an identifier (a row id, a UID, an AE title, a login), never a patient's name.
 """
@@ -6,60 +10,124 @@ The subject of an entry is an identifier (a row id, a UID, an AE title, a login)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 
-VOCABULARY: Mapping[str, str] = MappingProxyType(
+
+class Kind(StrEnum):
+    """What sort of act a word is: the first three are those that R-22.1 s.103 wants logged."""
+
+    ACCESS = "access"  # somebody saw, listed or searched
+    USE = "use"  # data was made, received, changed or destroyed on this box
+    COMMUNICATION = "communication"  # data left this box, or was to
+    CHANGE = "change"  # settings, devices, destinations, people
+    SECURITY = "security"  # signing in and out, refusals, keys, damage
+    MACHINE = "machine"  # the box about itself
+
+
+class Concerns(StrEnum):
+    """What a word is about."""
+
+    STUDY = "study"  # one study: its entries carry its UID
+    STUDIES = "studies"  # several, or what isn't known to be one
+    NOTHING = "nothing"  # no patient
+
+
+class Outcome(StrEnum):
+    """How an act ended."""
+
+    DONE = "done"
+    REFUSED = "refused"  # it was not allowed
+    FAILED = "failed"  # it was allowed and did not succeed
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What one word of the vocabulary means; `says` is a sentence in the past, `outcome` how it ends by itself."""
+
+    kind: Kind
+    concerns: Concerns
+    says: str
+    outcome: Outcome = Outcome.DONE
+
+
+_ACCESS, _USE, _COMMUNICATION = Kind.ACCESS, Kind.USE, Kind.COMMUNICATION
+_CHANGE, _SECURITY, _MACHINE = Kind.CHANGE, Kind.SECURITY, Kind.MACHINE
+_STUDY, _STUDIES, _NOTHING = Concerns.STUDY, Concerns.STUDIES, Concerns.NOTHING
+_REFUSED, _FAILED = Outcome.REFUSED, Outcome.FAILED
+
+VOCABULARY: Mapping[str, Word] = MappingProxyType(
     {
-        "appliance:create": "this box was set up",
-        "appliance:start": "the appliance started",
-        "appliance:stop": "the appliance stopped",
-        "instance:receive": "an instance was received and sealed",
-        "instance:duplicate": "other bytes came under the identity of a recorded instance; both are kept",
-        "instance:patient_conflict": "an instance names another patient than its study does",
-        "instance:refuse": "an instance was refused",
-        "instance:corrupt": "a sealed object is not what was written",
-        "object:remove": "a sealed object that no instance refers to was removed",
-        "study:view": "a study was opened",
-        "study:export": "a study was exported",
-        "study:search": "studies were searched",
-        "study:import": "files were imported",
-        "delivery:confirm": "a delivery was confirmed by its destination",
-        "delivery:fail": "a destination refused a delivery",
-        "delivery:retry": "a delivery was sent on its way again",
-        "delivery:pause": "a delivery was paused",
-        "delivery:resume": "a paused delivery was resumed",
-        "delivery:cancel": "a delivery was cancelled",
-        "manifest:write": "the manifest of a study was written to a bucket",
-        "device:add": "a device was admitted",
-        "device:change": "a device was changed",
-        "device:remove": "a device was removed",
-        "door:knock": "an unknown caller was refused",
-        "destination:add": "a destination was added",
-        "destination:change": "a destination was changed",
-        "destination:remove": "a destination was removed",
-        "destination:pause": "a destination was paused",
-        "destination:resume": "a destination was resumed",
-        "destination:test": "a destination was tested",
-        "rule:add": "a rule was added",
-        "rule:remove": "a rule was removed",
-        "key:show": "the recovery key was shown",
-        "key:check": "the recovery key was checked",
-        "key:rotate": "the root key was replaced",
-        "setting:change": "a setting was changed",
-        "certificate:issue": "certificates were made for a host name",
-        "certificate:renew": "the server certificate was issued anew",
-        "user:claim": "the box was claimed by its owner",
-        "user:claim-fail": "a wrong claim code was tried",
-        "user:add": "a person was given an account",
-        "user:change": "an account was changed",
-        "user:reset": "the password of an account was reset",
-        "user:disable": "an account was closed",
-        "user:login": "a person signed in",
-        "user:login-fail": "a sign-in failed",
-        "user:logout": "a person signed out",
-        "access:refuse": "a page or an act that a role does not include was refused",
-        "audit:verify": "the audit was verified",
-        "audit:export": "the audit was exported",
-        "store:verify": "the sealed objects were verified",
+        "appliance:create": Word(_MACHINE, _NOTHING, "this box was set up"),
+        "appliance:start": Word(_MACHINE, _NOTHING, "the appliance started"),
+        "appliance:stop": Word(_MACHINE, _NOTHING, "the appliance stopped"),
+        "instance:receive": Word(_USE, _STUDY, "an instance was received and sealed"),
+        "instance:duplicate": Word(
+            _USE, _STUDY, "other bytes came under the identity of a recorded instance; both are kept"
+        ),
+        "instance:patient_conflict": Word(
+            _USE, _STUDY, "an instance names another patient than its study does"
+        ),
+        "instance:refuse": Word(_USE, _STUDIES, "an instance was refused", _REFUSED),
+        "instance:corrupt": Word(_SECURITY, _STUDIES, "a sealed object is not what was written", _FAILED),
+        "object:remove": Word(_USE, _NOTHING, "sealed objects that no instance refers to were removed"),
+        "study:view": Word(_ACCESS, _STUDY, "a study was opened"),
+        "study:glimpse": Word(_ACCESS, _STUDY, "a small picture of a study was seen"),
+        "study:list": Word(_ACCESS, _STUDIES, "a list of studies was seen"),
+        "study:search": Word(_ACCESS, _STUDIES, "studies were searched"),
+        "study:export": Word(_COMMUNICATION, _STUDY, "a study was exported"),
+        "study:import": Word(_USE, _STUDIES, "files were imported"),
+        "delivery:list": Word(_ACCESS, _STUDIES, "a list of deliveries was seen"),
+        "delivery:confirm": Word(_COMMUNICATION, _STUDY, "a delivery was confirmed by its destination"),
+        "delivery:fail": Word(_COMMUNICATION, _STUDY, "a destination refused a delivery", _FAILED),
+        "delivery:retry": Word(_COMMUNICATION, _STUDIES, "a delivery was sent on its way again"),
+        "delivery:pause": Word(_COMMUNICATION, _STUDIES, "a delivery was paused"),
+        "delivery:resume": Word(_COMMUNICATION, _STUDIES, "a paused delivery was resumed"),
+        "delivery:cancel": Word(_COMMUNICATION, _STUDIES, "a delivery was cancelled"),
+        "manifest:write": Word(_COMMUNICATION, _STUDY, "the manifest of a study was written to a bucket"),
+        "device:add": Word(_CHANGE, _NOTHING, "a device was admitted"),
+        "device:change": Word(_CHANGE, _NOTHING, "a device was changed"),
+        "device:remove": Word(_CHANGE, _NOTHING, "a device was removed"),
+        "device:echo": Word(_MACHINE, _NOTHING, "a device was called to see whether it answers"),
+        "door:knock": Word(_SECURITY, _NOTHING, "an unknown caller was refused", _REFUSED),
+        "destination:add": Word(_CHANGE, _NOTHING, "a destination was added"),
+        "destination:change": Word(_CHANGE, _NOTHING, "a destination was changed"),
+        "destination:remove": Word(_CHANGE, _NOTHING, "a destination was removed"),
+        "destination:pause": Word(_CHANGE, _NOTHING, "a destination was paused"),
+        "destination:resume": Word(_CHANGE, _NOTHING, "a destination was resumed"),
+        "destination:test": Word(_CHANGE, _NOTHING, "a destination was tested"),
+        "rule:add": Word(_CHANGE, _NOTHING, "a rule was added"),
+        "rule:remove": Word(_CHANGE, _NOTHING, "a rule was removed"),
+        "key:show": Word(_SECURITY, _NOTHING, "the recovery key was shown"),
+        "key:check": Word(_SECURITY, _NOTHING, "the recovery key was checked"),
+        "key:rotate": Word(_SECURITY, _NOTHING, "the recovery key was replaced"),
+        "setting:change": Word(_CHANGE, _NOTHING, "a setting was changed"),
+        "certificate:issue": Word(_CHANGE, _NOTHING, "certificates were made for a host name"),
+        "certificate:renew": Word(_CHANGE, _NOTHING, "the server certificate was issued anew"),
+        "access:refuse": Word(
+            _SECURITY, _NOTHING, "a page or an act that a role does not include was refused", _REFUSED
+        ),
+        "access:forge": Word(
+            _SECURITY, _NOTHING, "a request that no page of this box had made was refused", _REFUSED
+        ),
+        "user:claim": Word(_SECURITY, _NOTHING, "the box was claimed by its owner"),
+        "user:claim-fail": Word(_SECURITY, _NOTHING, "a wrong claim code was tried", _REFUSED),
+        "user:add": Word(_CHANGE, _NOTHING, "a person was given an account"),
+        "user:change": Word(_CHANGE, _NOTHING, "an account was changed"),
+        "user:reset": Word(_SECURITY, _NOTHING, "the password of an account was reset"),
+        "user:disable": Word(_CHANGE, _NOTHING, "an account was closed"),
+        "user:login": Word(_SECURITY, _NOTHING, "a person signed in"),
+        "user:login-fail": Word(_SECURITY, _NOTHING, "a sign-in failed", _REFUSED),
+        "user:logout": Word(_SECURITY, _NOTHING, "a person signed out"),
+        "user:expire": Word(_SECURITY, _NOTHING, "sessions that were over were ended"),
+        "audit:view": Word(_ACCESS, _STUDIES, "the audit was looked at"),
+        "audit:verify": Word(_SECURITY, _NOTHING, "the audit was verified"),
+        "audit:export": Word(_COMMUNICATION, _STUDIES, "the audit was exported"),
+        "audit:report": Word(_ACCESS, _STUDIES, "a report of the audit was made"),
+        "audit:anchor": Word(
+            _MACHINE, _NOTHING, "the state of the audit was written down away from this box"
+        ),
+        "store:verify": Word(_SECURITY, _NOTHING, "the sealed objects were verified"),
     }
 )

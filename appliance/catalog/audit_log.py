@@ -23,9 +23,14 @@ class AuditRow:
     id: int
     at_utc: Any
     actor: Any
+    actor_kind: Any
+    address: Any
     action: Any
     subject: Any
+    study: Any
+    outcome: Any
     details: Any
+    format: Any
     chain: Any
 
 
@@ -38,10 +43,10 @@ class AuditHead:
     mac: Any
 
 
-_COLUMNS = ("id", "at_utc", "actor", "action", "subject", "details", "chain")
-_ADD = compiled(insert(audit), *_COLUMNS)
-_ROWS = f"SELECT {', '.join(_COLUMNS)} FROM audit WHERE id > ? ORDER BY id LIMIT 1000"  # noqa: S608 - constants
-_NEWEST = f"SELECT {', '.join(_COLUMNS)} FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - constants
+COLUMNS = AuditRow.__slots__
+_ADD = compiled(insert(audit), *COLUMNS)
+_ROWS = f"SELECT {', '.join(COLUMNS)} FROM audit WHERE id > ? ORDER BY id LIMIT 1000"  # noqa: S608 - constants
+_NEWEST = f"SELECT {', '.join(COLUMNS)} FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608 - constants
 _LAST_ID = "SELECT coalesce(max(id), 0) FROM audit"
 _HEAD = "SELECT count, chain, mac FROM audit_head WHERE id = 1"
 _PUT_HEAD = """
@@ -66,7 +71,7 @@ def add(tx: Transaction, rows: Sequence[AuditRow], new_head: AuditHead) -> None:
     """Add `rows` and replace the head."""
     tx.exec_driver_sql(
         _ADD,
-        [(row.id, row.at_utc, row.actor, row.action, row.subject, row.details, row.chain) for row in rows],
+        [tuple(getattr(row, name) for name in COLUMNS) for row in rows],
     )
     tx.exec_driver_sql(_PUT_HEAD, (new_head.count, new_head.chain, new_head.mac))
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from appliance.catalog.columns import JsonText, UtcText
 
-REVISION = "0002"
+REVISION = "0003"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 metadata = MetaData(
@@ -306,11 +306,23 @@ audit = Table(
     Column("id", Integer, primary_key=True),  # 1, 2, 3, … without a gap
     Column("at_utc", UtcText, nullable=False),
     Column("actor", Text, nullable=False),
+    _text("actor_kind"),  # person, device, process, visitor
+    _text("address"),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
+    _text("study"),  # the Study Instance UID of the one study it concerns
+    _text("outcome"),  # done, refused, failed
     Column("details", JsonText, nullable=False),
+    Column("format", Integer, nullable=False, server_default="1"),  # of the chain: appliance.audit.chain
     Column("chain", LargeBinary, nullable=False),
 )
+# What the viewer filters by. An index holds the row id too, so each gives its rows the newest first.
+Index("ix_audit_at_utc", audit.c.at_utc)
+Index("ix_audit_actor", audit.c.actor)
+Index("ix_audit_action", audit.c.action)
+Index("ix_audit_address", audit.c.address, sqlite_where=text("address <> ''"))
+Index("ix_audit_study", audit.c.study, sqlite_where=text("study <> ''"))
+Index("ix_audit_outcome", audit.c.outcome, sqlite_where=text("outcome <> 'done'"))
 
 audit_head = Table(
     "audit_head",

@@ -12,7 +12,20 @@ from appliance.cli.session import opened_box, record
 from appliance.errors import Corrupt
 
 COLUMNS = {"row": "ROW", "flaw": "KIND", "words": "WHAT"}
-FIELDS = ("id", "at_utc", "actor", "action", "subject", "details", "chain")
+FIELDS = (
+    "id",
+    "at_utc",
+    "actor",
+    "actor_kind",
+    "address",
+    "action",
+    "subject",
+    "study",
+    "outcome",
+    "details",
+    "format",
+    "chain",
+)
 
 
 def add_to(verbs: Verbs) -> None:

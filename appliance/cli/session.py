@@ -20,6 +20,7 @@ from appliance.errors import OperatorNeeded, Refused
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from appliance.audit import Outcome
     from appliance.box import Box
     from appliance.catalog import Transaction
 
@@ -53,12 +54,28 @@ def actor() -> str:
 
 
 def record(
-    tx: Transaction, box: Box, action: str, subject: str, details: Mapping[str, object] | None = None
+    tx: Transaction,
+    box: Box,
+    action: str,
+    subject: str,
+    details: Mapping[str, object] | None = None,
+    *,
+    study: str = "",
+    outcome: Outcome | None = None,
 ) -> None:
     """Write into the audit, in the transaction of the act itself, what the person at the command line did."""
     from appliance import audit
 
-    audit.append(tx, box.audit_key, [audit.Entry(action, subject, actor(), dict(details or {}))], now())
+    entry = audit.Entry(
+        action,
+        subject,
+        actor(),
+        dict(details or {}),
+        study=study,
+        actor_kind=audit.ActorKind.PERSON,
+        outcome=outcome,
+    )
+    audit.append(tx, box.audit_key, [entry], now())
 
 
 def read_secret(prompt: str, *, file: Path | None = None, confirm: bool = False) -> str:

@@ -89,5 +89,5 @@ class Door:
                 devices.device_seen(tx, calling, address, now)
                 continue
             devices.seen_at_door(tx, calling, address, now)
-            entry = Entry("door:knock", f"device:{calling}", f"dicom:{calling}", {"address": address})
+            entry = Entry("door:knock", f"device:{calling}", f"dicom:{calling}", address=address)
             audit.append(tx, self._box.audit_key, [entry], now)

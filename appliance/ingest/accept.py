@@ -8,7 +8,7 @@ accepted again at the next start; accepting again what was recorded changes noth
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from appliance import audit
@@ -192,9 +192,15 @@ def _without_repeats(arrivals: Sequence[Awaiting]) -> Iterator[list[Awaiting]]:
 def _entries(received: Received, version: int, *, conflict: bool) -> Iterator[Entry]:
     subject = f"instance:{received.stored.object_id}"
     actor = f"{received.origin.intake}:{received.origin.name}"
-    details = {"address": received.origin.address, "study": received.header.study_instance_uid}
-    yield Entry("instance:receive", subject, actor, details)
+    entry = Entry(
+        "instance:receive",
+        subject,
+        actor,
+        study=received.header.study_instance_uid,
+        address=received.origin.address,
+    )
+    yield entry
     if version:
-        yield Entry("instance:duplicate", subject, actor, {**details, "version": version})
+        yield replace(entry, action="instance:duplicate", details={"version": version})
     if conflict:
-        yield Entry("instance:patient_conflict", subject, actor, details)
+        yield replace(entry, action="instance:patient_conflict")

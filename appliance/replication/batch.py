@@ -104,9 +104,10 @@ class Outcome:
     def record(self, tx: Transaction, destination: str, now: datetime, jitter: float) -> list[audit.Entry]:
         """Record it; the audit entries of it, none if the lease was lost to somebody who did it meanwhile."""
         claimed, details = self.claimed, {"to": destination, "instance": self.claimed.instance}
+        study = claimed.study_instance_uid
         if self.receipt is not None:
             if deliveries.confirm(tx, claimed.id, self.receipt, now):
-                return [audit.Entry("delivery:confirm", str(claimed.id), ACTOR, details)]
+                return [audit.Entry("delivery:confirm", str(claimed.id), ACTOR, details, study=study)]
             return []
         assert self.error is not None
         reason = str(self.error)
@@ -118,9 +119,13 @@ class Outcome:
             return []
         if not deliveries.fail(tx, claimed.id, claimed.attempts, reason=reason, now=now):
             return []
-        entries = [audit.Entry("delivery:fail", str(claimed.id), ACTOR, details | {"reason": reason})]
+        details = details | {"reason": reason}
+        entries = [audit.Entry("delivery:fail", str(claimed.id), ACTOR, details, study=study)]
         if isinstance(self.error, Corrupt):
-            entries.append(audit.Entry("instance:corrupt", str(claimed.instance), ACTOR, {"reason": reason}))
+            damage = audit.Entry(
+                "instance:corrupt", str(claimed.instance), ACTOR, {"reason": reason}, study=study
+            )
+            entries.append(damage)
         return entries
 
 

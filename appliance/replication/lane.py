@@ -212,6 +212,7 @@ class Lane:
                 str(due.study),
                 ACTOR,
                 {"to": self._settings.name, "instances": len(rows.instances)},
+                study=due.study_instance_uid,
             )
             audit.append(tx, self._box.audit_key, [entry], now)
 

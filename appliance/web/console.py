@@ -7,18 +7,18 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
-from flask import current_app
+from flask import current_app, has_request_context, request
 
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Transaction
-from appliance.errors import OperatorNeeded
+from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.imaging import Darkroom, View
 from appliance.web.language import Languages
 from appliance.web.live import Watcher
@@ -27,6 +27,8 @@ PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
 SEARCHED_SECONDS = 60
 REFUSED_SECONDS = 60
+VISITOR = "visitor"
+"""The actor of what somebody did who has not signed in."""
 _REMEMBERED = 4096
 
 
@@ -87,10 +89,15 @@ class Recently:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._noted: OrderedDict[object, float] = OrderedDict()
+        self._noted: OrderedDict[Hashable, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def first(self, what: object) -> bool:
+    def forget(self, what: Hashable) -> None:
+        """Let the next be the first again."""
+        with self._lock:
+            self._noted.pop(what, None)
+
+    def first(self, what: Hashable) -> bool:
         """True the first time in so many seconds."""
         now = time.monotonic()
         with self._lock:
@@ -154,9 +161,47 @@ class Console:
         subject: str,
         actor: str,
         details: Mapping[str, object] | None = None,
+        *,
+        study: str = "",
+        outcome: audit.Outcome | None = None,
     ) -> None:
-        """Write what `actor` did into the audit, in the transaction that does it."""
-        audit.append(tx, self.box.audit_key, [audit.Entry(action, subject, actor, details or {})], now())
+        """Write what `actor` did, from where the request comes, into the audit, in the transaction that does it."""
+        entry = audit.Entry(
+            action,
+            subject,
+            actor,
+            details or {},
+            study=study,
+            address=(request.remote_addr or "") if has_request_context() else "",
+            actor_kind=audit.ActorKind.VISITOR if actor == VISITOR else audit.ActorKind.PERSON,
+            outcome=outcome,
+        )
+        audit.append(tx, self.box.audit_key, [entry], now())
+
+    def record_once(
+        self,
+        lately: Recently,
+        what: Hashable,
+        action: str,
+        subject: str,
+        actor: str,
+        details: Mapping[str, object] | None = None,
+        *,
+        study: str = "",
+    ) -> None:
+        """`record` in a transaction of its own, unless `what` was recorded `lately`.
+
+        For what is done again and again: pictures, lists, refusals. If it cannot be written it has not been noted
+        either, and the error goes on to the visitor: what leaves no trace is not shown.
+        """
+        if not lately.first(what):
+            return
+        try:
+            with self.box.catalog.transaction() as tx:
+                self.record(tx, action, subject, actor, details, study=study)
+        except ApplianceError:
+            lately.forget(what)
+            raise
 
 
 def console() -> Console:

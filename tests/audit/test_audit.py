@@ -1,23 +1,26 @@
 """Any edit, removal, reordering or truncation of the audit is found, and so is a roll-back of everything."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance import audit
 from appliance.audit import Entry, Flaw, Witness
-from appliance.audit.chain import head_mac, row_chain
-from appliance.catalog import Catalog, Transaction
-from appliance.catalog.audit_log import AuditRow
+from appliance.audit.chain import findings, head_mac, row_chain
+from appliance.catalog import Catalog, Transaction, audit_log
+from appliance.catalog.audit_log import AuditHead, AuditRow
 from appliance.errors import Refused
 from tests.catalog.arrivals import NOW
 
 KEY = bytes(range(32))
 ROWS = 6
-COLUMNS = ("at_utc", "actor", "action", "subject", "details", "chain")
+COLUMNS = tuple(name for name in AuditRow.__slots__ if name != "id")
 
 
 @pytest.fixture
@@ -33,7 +36,12 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 def _entry(number: int) -> Entry:
     return Entry(
-        "instance:receive", f"instance:{number}", "CT1", {"study": f"1.2.{number}", "address": "10.0.0.7"}
+        "instance:receive",
+        f"instance:{number}",
+        "dicom:CT1",
+        {"intake": "a"},
+        study=f"1.2.{number}",
+        address="10.0.0.7",
     )
 
 
@@ -86,7 +94,11 @@ def test_another_key_finds_every_row_wrong(catalog: Catalog) -> None:
 def test_every_edit_of_every_field_is_found(catalog: Catalog, row: int, column: str) -> None:
     with catalog.reading() as reading:
         value = reading.exec_driver_sql(f"SELECT {column} FROM audit WHERE id = ?", (row,)).scalar_one()
-    edits: list[Any] = [value[:-1], value + value[-1:], value[:0], value[1:] + value[:1], 7]
+    edits: list[Any] = [1, 2, 3, 0, -1, 1 << 40, "x", b"2", 2.5, 7]
+    if isinstance(value, int):
+        assert column == "format"
+    else:
+        edits += [value[:-1], value + value[-1:], value[:0], value[1:] + value[:1]]
     if isinstance(value, bytes):
         edits += [
             bytes([value[0] ^ 1]) + value[1:],
@@ -94,7 +106,7 @@ def test_every_edit_of_every_field_is_found(catalog: Catalog, row: int, column: 
             value.hex(),
             bytes(32),
         ]
-    else:
+    elif isinstance(value, str):
         edits += [value.upper(), value.lower(), value + " ", value + "\0", value.encode()]
     for edit in edits:
         if edit != value:
@@ -169,9 +181,7 @@ def test_every_edit_of_the_head_is_found(catalog: Catalog, change: str) -> None:
 
 @pytest.mark.parametrize("after", range(ROWS + 1))
 def test_every_insertion_is_found(catalog: Catalog, after: int) -> None:
-    copy = (
-        "INSERT INTO audit SELECT ?, at_utc, actor, action, subject, details, chain FROM audit WHERE id = ?"
-    )
+    copy = f"INSERT INTO audit SELECT ?, {', '.join(COLUMNS)} FROM audit WHERE id = ?"
     assert _tampered(
         catalog,
         ("UPDATE audit SET id = -id WHERE id > ?", (after,)),
@@ -212,7 +222,7 @@ def test_a_roll_back_to_an_earlier_moment_is_found_by_its_witness(tmp_path: Path
         "UPDATE audit_head SET count = 4, chain = (SELECT chain FROM audit WHERE id = 4)",
         "UPDATE audit_head SET chain = 'x'",
         "UPDATE audit SET actor = 'X' WHERE id = 6",
-        "INSERT INTO audit SELECT 7, at_utc, actor, action, subject, details, chain FROM audit WHERE id = 6",
+        f"INSERT INTO audit SELECT 7, {', '.join(COLUMNS)} FROM audit WHERE id = 6",
     ],
 )
 def test_a_tampered_audit_goes_on_and_never_heals(catalog: Catalog, tampering: str) -> None:
@@ -247,11 +257,46 @@ def test_a_word_outside_the_vocabulary_cannot_be_written() -> None:
         Entry("instance:frobnicate", "x", "CT1")
 
 
-def test_the_vocabulary_says_what_each_word_means() -> None:
-    for action, words in audit.VOCABULARY.items():
+def test_every_word_has_a_kind_and_says_what_it_means() -> None:
+    for action, word in audit.VOCABULARY.items():
         subject, _, verb = action.partition(":")
         assert subject.isalpha() and verb.replace("-", "").replace("_", "").isalpha(), action
-        assert words
+        assert isinstance(word, audit.Word), action
+        assert isinstance(word.kind, audit.Kind), action
+        assert isinstance(word.concerns, audit.Concerns), action
+        assert isinstance(word.outcome, audit.Outcome), action
+        assert word.says[0].islower() and not word.says.endswith("."), action
+
+
+def test_what_fails_by_its_name_is_not_recorded_as_done() -> None:
+    for action, word in audit.VOCABULARY.items():
+        if action.endswith(("fail", "refuse", "knock", "forge", "corrupt")):
+            assert word.outcome is not audit.Outcome.DONE, action
+
+
+@pytest.mark.parametrize(
+    ("actor", "kind"),
+    [
+        ("dicom:CT1", "device"),
+        ("courier", "process"),
+        ("jobs", "process"),
+        ("visitor", "visitor"),
+        ("marie", "person"),
+        ("command line: marie", "person"),
+        ("import:command line: marie", "person"),
+    ],
+)
+def test_an_actor_who_says_no_kind_has_the_one_of_the_name(actor: str, kind: str) -> None:
+    assert Entry("study:view", "1", actor).row(1, "").actor_kind == kind
+    said = Entry("study:view", "1", actor, actor_kind=audit.ActorKind.PERSON)
+    assert said.row(1, "").actor_kind == "person"
+
+
+def test_the_study_and_the_address_are_columns_wherever_an_entry_says_them() -> None:
+    row = Entry("study:view", "1", "marie", {"study": "1.2.3", "address": "10.0.0.7"}).row(1, "")
+    assert (row.study, row.address, row.outcome) == ("1.2.3", "10.0.0.7", "done")
+    assert Entry("door:knock", "device:X", "dicom:X", {"study": "1.2.3"}).row(1, "").study == ""
+    assert Entry("study:view", "1", "marie", outcome=audit.Outcome.REFUSED).row(1, "").outcome == "refused"
 
 
 def test_a_long_audit_is_verified_in_pieces(catalog: Catalog) -> None:
@@ -266,7 +311,12 @@ def test_rows_are_exported_oldest_first_and_listed_newest_first(catalog: Catalog
     with catalog.reading() as reading:
         rows = list(audit.export(reading))
         assert [each["id"] for each in rows] == list(range(1, ROWS + 1))
-        assert rows[0]["details"] == '{"address":"10.0.0.7","study":"1.2.1"}'
+        assert rows[0]["details"] == '{"intake":"a"}'
+        assert (rows[0]["study"], rows[0]["address"], rows[0]["actor_kind"]) == (
+            "1.2.1",
+            "10.0.0.7",
+            "device",
+        )
         assert rows[0]["at_utc"] == "2026-11-22T01:49:00.123456Z"
         assert [each["id"] for each in audit.recent(reading, limit=2)] == [6, 5]
         assert [each["id"] for each in audit.recent(reading, limit=2, before=5)] == [4, 3]
@@ -281,12 +331,90 @@ def test_a_witness_survives_being_written_down(catalog: Catalog) -> None:
             Witness.parse(text)
 
 
+OLD = AuditRow(
+    id=1,
+    at_utc="2026-11-22T01:49:00.000000Z",
+    actor="CT1",
+    actor_kind="",
+    address="",
+    action="instance:receive",
+    subject="instance:é",
+    study="",
+    outcome="",
+    details='{"study":"1.2.3"}',
+    format=1,
+    chain=b"",
+)
+
+
 def test_the_bytes_under_the_chain_never_change() -> None:
     """Vectors kept for ever: an audit written today is verified in ten years."""
-    row = AuditRow(
-        1, "2026-11-22T01:49:00.000000Z", "CT1", "instance:receive", "instance:é", '{"study":"1.2.3"}', b""
-    )
-    chain = row_chain(KEY, bytes(32), row)
+    chain = row_chain(KEY, bytes(32), OLD)
     assert chain is not None
     assert chain.hex() == "f7ff8a4383b1835ad73fb3be1b9f61c2690d8915f58168aa5645e117749d119d"
     assert head_mac(KEY, 1, chain).hex() == "2146ea8003bbab8cb98b213f05e39f1a9eb5855a04aa805c0d1feed3f2396a2f"
+    now = replace(OLD, format=2, actor_kind="device", address="10.0.0.7", study="1.2.3", outcome="done")
+    chain = row_chain(KEY, bytes(32), now)
+    assert chain is not None
+    assert chain.hex() == "ab30ed87f8524bba1b0486b71b779761d82a7b658383c69deca910a9224ce64b"
+
+
+def _edited(row: AuditRow, column: str, text: str) -> AuditRow:
+    changes: dict[str, Any] = {column: text}
+    return replace(row, **changes)
+
+
+@pytest.mark.parametrize("column", ["actor_kind", "address", "study", "outcome"])
+def test_a_row_of_the_first_format_can_be_given_no_text_that_its_chain_does_not_cover(column: str) -> None:
+    assert row_chain(KEY, bytes(32), _edited(OLD, column, "x")) is None
+
+
+def test_rows_of_both_formats_are_one_chain(tmp_path: Path) -> None:
+    catalog = Catalog.open(tmp_path / "catalog.db", KEY)
+    chain = row_chain(KEY, bytes(32), OLD)
+    assert chain is not None
+    with catalog.transaction() as tx:
+        audit_log.add(tx, [replace(OLD, chain=chain)], AuditHead(1, chain, head_mac(KEY, 1, chain)))
+    with catalog.transaction() as tx:
+        audit.append(tx, KEY, [_entry(2)], NOW)
+        assert audit.verify(tx, KEY) == []
+    for column in COLUMNS:
+        for row in (1, 2):
+            assert _tampered(catalog, (f"UPDATE audit SET {column} = 'x' WHERE id = ?", (row,))), (
+                column,
+                row,
+            )
+    assert _tampered(catalog, ("UPDATE audit SET format = 3 - format", ()))
+    catalog.close()
+
+
+_TEXT = st.text(max_size=12)
+
+
+@given(
+    st.lists(
+        st.tuples(_TEXT, _TEXT, _TEXT, _TEXT, st.dictionaries(_TEXT, _TEXT, max_size=2)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.data(),
+)
+def test_any_change_of_any_text_breaks_the_chain(
+    said: list[tuple[str, str, str, str, dict[str, str]]], data: st.DataObject
+) -> None:
+    rows: list[AuditRow] = []
+    chain = bytes(32)
+    for number, (subject, actor, study, address, details) in enumerate(said, start=1):
+        row = Entry("study:view", subject, actor, details, study=study, address=address).row(number, "2026")
+        chain = row_chain(KEY, chain, row) or b""
+        rows.append(replace(row, chain=chain))
+    head = AuditHead(len(rows), chain, head_mac(KEY, len(rows), chain))
+    assert list(findings(KEY, rows, head, None)) == []
+    place = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.sampled_from([name for name in COLUMNS if name not in ("format", "chain")]))
+    other = data.draw(_TEXT.filter(lambda text: text != getattr(rows[place], column)))
+    edited = [*rows[:place], _edited(rows[place], column, other), *rows[place + 1 :]]
+    assert [each.row for each in findings(KEY, edited, head, None)] == [place + 1]
+    # Moving text over the border between two columns is a change too.
+    moved = replace(rows[place], subject=rows[place].subject + "a", study="a" + rows[place].study)
+    assert list(findings(KEY, [*rows[:place], moved, *rows[place + 1 :]], head, None))
