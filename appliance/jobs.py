@@ -139,6 +139,7 @@ class Upkeep:
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
     failing: set[str] = field(default_factory=set)
+    clock_set: dict[str, object] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,8 +170,11 @@ class Upkeep:
         if abs(moved) > CLOCK_JUMP_SECONDS:
             log.warning("the clock was set by %+.0f s: all jobs are planned anew", moved)
             self._offset = difference
+            self.clock_set = {"seconds": round(moved), "at_utc": self.wall().isoformat()}
             self._plan_anew()
-        detail = {"failing": sorted(self.failing), "runs": sum(self.runs.values())}
+        detail: dict[str, object] = {"failing": sorted(self.failing), "runs": sum(self.runs.values())}
+        if self.clock_set:
+            detail["clock_set"] = self.clock_set
         with self.box.catalog.transaction() as tx:
             processes.beat(tx, "jobs", os.getpid(), self.started_utc, self.wall(), detail)
 

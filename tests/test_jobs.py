@@ -111,6 +111,7 @@ def test_a_clock_that_is_set_leaves_no_job_waiting_for_the_old_hour(
     with box.catalog.reading() as conn:
         (row,) = processes.processes(conn)
     assert abs(row.beat_utc - clock()) < timedelta(minutes=1)
+    assert row.detail["clock_set"]["seconds"] == pytest.approx(jump.total_seconds(), abs=5)
 
 
 def test_a_clock_that_drifts_a_little_plans_nothing_anew(

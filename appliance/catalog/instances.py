@@ -221,6 +221,12 @@ def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:
         yield row[0], row[1], row[2]
 
 
+def latest_received(reading: Connection) -> datetime | None:
+    """The moment that the instance recorded last bears; one look at the end of the table."""
+    query = select(instances.c.received_utc).order_by(instances.c.id.desc()).limit(1)
+    return reading.execute(query).scalar()
+
+
 def _number(text: str) -> int:
     """An IS value to sort by; text that is none sorts last (PS3.5 6.2)."""
     try:

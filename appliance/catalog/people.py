@@ -230,6 +230,12 @@ def failures(conn: Reading, login: str, address: str, *, after: datetime, before
     return Failures(count(by_login, by_address), count(by_login), count(by_address))
 
 
+def failures_between(conn: Reading, *, after: datetime, before: datetime) -> int:
+    """How often signing in has failed between two moments, whoever tried from wherever."""
+    between = (sign_in_failures.c.at_utc > after) & (sign_in_failures.c.at_utc <= before)
+    return int(conn.execute(select(func.count()).select_from(sign_in_failures).where(between)).scalar_one())
+
+
 def forget_failures(tx: Transaction, login: str, address: str) -> None:
     """Forget the failures of this login from this address: it has signed in."""
     tx.execute(

@@ -45,7 +45,8 @@ def show_status(arguments: Arguments) -> int:
         finally:
             box.close()
     if arguments.json:
-        as_json(asdict(status))
+        problems = [asdict(each) | {"blocks": each.blocks} for each in status.problems]
+        as_json(asdict(status) | {"problems": problems})
     else:
         _print(status)
     return code

@@ -31,7 +31,10 @@ def ready() -> Response:
     answer = jsonify(
         {
             "ready": status.ready,
-            "problems": [{"code": problem.code, "blocks": problem.blocks} for problem in status.problems],
+            "problems": [
+                {"code": each.code, "severity": each.severity, "blocks": each.blocks}
+                for each in status.problems
+            ],
         }
     )
     answer.status_code = 200 if status.ready else 503

@@ -1,0 +1,49 @@
+"""Whether the box is ready, and what to do where it isn't: the one judgement behind ``appliance status``,
+``/health/ready``, ``/metrics``, the console's start page and its notices.
+
+::
+
+    gathering ──▶ Facts ──▶ checks/* (pure, one a file) ──▶ Problems ──▶ Status
+
+Everything is read, nothing written, and no judgement is remembered: what is mended disappears at the next question.
+A problem has a code for scripts, words and a fix for people, a severity, and where the console can help, an act.
+"""
+
+from appliance.health.checks import CHECKS, CODES
+from appliance.health.facts import Facts, Queue
+from appliance.health.gathering import (
+    AUDIT_CHECK,
+    BACKUP,
+    DRILL,
+    VERIFICATION,
+    gather,
+    keys_folder,
+    recovery_is_pending,
+)
+from appliance.health.judgement import Status, closed, judge, status, status_of
+from appliance.health.metrics import metrics_text
+from appliance.health.problem import Act, Problem, Severity, Verb
+
+__all__ = [
+    "AUDIT_CHECK",
+    "BACKUP",
+    "CHECKS",
+    "CODES",
+    "DRILL",
+    "VERIFICATION",
+    "Act",
+    "Facts",
+    "Problem",
+    "Queue",
+    "Severity",
+    "Status",
+    "Verb",
+    "closed",
+    "gather",
+    "judge",
+    "keys_folder",
+    "metrics_text",
+    "recovery_is_pending",
+    "status",
+    "status_of",
+]

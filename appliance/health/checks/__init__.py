@@ -1,0 +1,64 @@
+"""One check a file: a pure judgement over the facts, its codes beside it. The order here is that of equals on a page.
+
+A new check is a file with `CODES` and `check`, a line below, a section in the help, and its cases in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from appliance.health.checks import (
+    audit,
+    backup_age,
+    catalog,
+    certificates,
+    clock,
+    damage,
+    disk,
+    drill_age,
+    duplicates,
+    machine_seal,
+    patient_conflicts,
+    queue_age,
+    reachability,
+    recovery_key,
+    refused_deliveries,
+    services,
+    set_aside,
+    setting_up,
+    sign_ins,
+    silence,
+    upkeep,
+)
+from appliance.health.facts import Facts
+from appliance.health.problem import Problem
+
+Check = Callable[[Facts], Iterator[Problem]]
+
+_MODULES = (
+    catalog,
+    disk,
+    services,
+    set_aside,
+    patient_conflicts,
+    damage,
+    audit,
+    reachability,
+    refused_deliveries,
+    queue_age,
+    recovery_key,
+    machine_seal,
+    backup_age,
+    drill_age,
+    certificates,
+    sign_ins,
+    upkeep,
+    silence,
+    duplicates,
+    clock,
+    setting_up,
+)
+
+CHECKS: tuple[Check, ...] = tuple(module.check for module in _MODULES)
+CODES: tuple[str, ...] = tuple(code for module in _MODULES for code in module.CODES)
+"""Every code that a check can give."""

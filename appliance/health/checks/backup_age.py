@@ -1,0 +1,54 @@
+"""Backups: was one ever made, did the last attempt succeed, and how old is the last that did?
+
+An age can't be told from a moment that lies ahead: such a backup is reported, not believed (a clock that was set back
+would make the last backup fresh for years).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from appliance.health.facts import Facts, Outcome
+from appliance.health.problem import Problem, Severity
+
+CODES = ("no-backup", "backup-failed", "backup-late")
+OLD = timedelta(days=2)
+VERY_OLD = timedelta(days=7)
+AHEAD = timedelta(hours=1)
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """Late after two days, pressing after seven."""
+    last = facts.backup
+    if facts.catalog is not None:
+        return
+    if last is None:
+        yield Problem(
+            "no-backup",
+            "no backup of the index, the keys and the settings has ever been made",
+            "until backups are set up, the recovery key and a destination in the cloud are what saves the images",
+            Severity.SOON,
+        )
+        return
+    if last.outcome is Outcome.FAILED:
+        words = f"the last backup failed ({last.reason})" if last.reason else "the last backup failed"
+        yield Problem("backup-failed", words, "see that its place can be reached and has room", Severity.NOW)
+    made = last.succeeded_utc
+    if made is None:
+        return
+    age = facts.at_utc - made
+    if age < -AHEAD:
+        yield Problem(
+            "backup-late",
+            "the last backup bears a date that is still to come: its age is not known",
+            "check the clock of the box, then make a backup",
+            Severity.SOON,
+        )
+    elif age > OLD:
+        yield Problem(
+            "backup-late",
+            f"the last backup that succeeded is {age.days} days old",
+            "see that its place can be reached and has room",
+            Severity.NOW if age > VERY_OLD else Severity.SOON,
+        )

@@ -1,0 +1,44 @@
+"""The clock: does it follow a time server, was it set while the box ran, and does it lag behind what was recorded?
+
+Nothing on the box is deleted because of a clock; but hours in the audit and in reports are only as good as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from appliance.health.facts import Discipline, Facts
+from appliance.health.problem import Problem, Severity
+
+CODES = ("clock-behind", "clock-free", "clock-set")
+BEHIND = timedelta(minutes=10)
+REMEMBERED = timedelta(days=1)
+WORTH_SAYING_SECONDS = 60.0
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """Behind is surely wrong; free may be right; set is worth a look at the audit."""
+    clock = facts.clock
+    if clock.latest_record_utc is not None and clock.latest_record_utc - facts.at_utc > BEHIND:
+        yield Problem(
+            "clock-behind",
+            "the clock of the box is behind the images that it has received",
+            "set the clock, or let it follow a time server",
+            Severity.NOW,
+        )
+    if clock.discipline is Discipline.FREE:
+        yield Problem(
+            "clock-free",
+            "the clock of the box does not follow a time server",
+            "allow the box to reach a time server (NTP, UDP port 123)",
+            Severity.NOTE,
+        )
+    recent = clock.set_utc is not None and abs(facts.at_utc - clock.set_utc) <= REMEMBERED
+    if recent and abs(clock.set_seconds) >= WORTH_SAYING_SECONDS:
+        yield Problem(
+            "clock-set",
+            f"the clock of the box was set by {clock.set_seconds:+.0f} s while it ran",
+            "if nobody set it on purpose, have the battery of the clock and the time server checked",
+            Severity.NOTE,
+        )

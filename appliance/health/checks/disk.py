@@ -1,0 +1,29 @@
+"""Room on the data disk: is there any above the reserve, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from appliance.health.facts import Facts
+from appliance.health.problem import Problem, Severity
+
+CODES = ("disk-full", "disk-low")
+LOW_SPACE_RESERVES = 4
+"""Space is low when less than this many times the reserve is free."""
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """Full: images are refused. Low: they will be."""
+    disk = facts.disk
+    if disk is None:
+        return
+    if disk.refusal is not None:
+        fix = disk.refusal.hint or "make space"
+        yield Problem("disk-full", disk.refusal.message, fix, Severity.BLOCKS)
+    elif disk.free_bytes < LOW_SPACE_RESERVES * disk.reserve_bytes:
+        yield Problem(
+            "disk-low",
+            "the data disk is nearly full",
+            "make space, or add a disk, before it refuses images",
+            Severity.NOW,
+        )

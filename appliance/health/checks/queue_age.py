@@ -1,0 +1,30 @@
+"""How long the oldest delivery of each destination has waited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from appliance.health.facts import Facts
+from appliance.health.problem import Act, Problem, Severity, Verb
+
+CODES = ("delivery-late",)
+LATE = timedelta(hours=1)
+VERY_LATE = timedelta(days=3)
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """Late after an hour, pressing after three days; what a person has paused is not late."""
+    for queue in facts.queues:
+        if queue.oldest_utc is None or queue.is_paused:
+            continue
+        waited = facts.at_utc - queue.oldest_utc
+        if waited > LATE:
+            yield Problem(
+                "delivery-late",
+                f"the oldest delivery to {queue.destination} has waited {waited / timedelta(hours=1):.0f} h",
+                "check the connection; nothing is lost meanwhile",
+                Severity.NOW if waited > VERY_LATE else Severity.SOON,
+                subject=queue.destination,
+                act=Act(Verb.SEE_WAITING, queue.id),
+            )

@@ -1,0 +1,21 @@
+"""The recovery key: has anybody proved to have written it down?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from appliance.health.facts import Facts
+from appliance.health.problem import Problem, Severity
+
+CODES = ("recovery-key",)
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """Without it on paper, everything depends on this one machine."""
+    if not facts.keys.recovery_confirmed:
+        yield Problem(
+            "recovery-key",
+            "nobody has written down the recovery key yet: without it a lost machine is lost for good",
+            "run 'appliance key show-recovery', print it, then 'appliance key check-recovery'",
+            Severity.NOW,
+        )

@@ -1,0 +1,30 @@
+"""The processes: does each report, and what stands still where one doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from appliance.health.facts import Facts
+from appliance.health.problem import Problem, Severity
+
+CONSEQUENCES = {
+    "dicom": "images cannot be received",
+    "courier": "nothing is delivered",
+    "jobs": "upkeep stands still",
+}
+CODES = (*(f"{name}-stopped" for name in CONSEQUENCES), "dicom-weak")
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """All workers gone blocks; some of several don't."""
+    if facts.catalog is not None:
+        return  # heartbeats are in the catalog
+    for name, consequence in CONSEQUENCES.items():
+        mine = [fresh for each, fresh in facts.processes.items() if each.split("-")[0] == name]
+        fix = f"start it ('appliance run', or systemctl restart appliance-{name}) and look at its log"
+        if not any(mine):
+            words = f"the {name} process does not run: {consequence}"
+            yield Problem(f"{name}-stopped", words, fix, Severity.BLOCKS)
+        elif not all(mine):
+            words = f"only {sum(mine)} of {len(mine)} {name} workers run"
+            yield Problem(f"{name}-weak", words, fix, Severity.NOW)

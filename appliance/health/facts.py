@@ -1,0 +1,149 @@
+"""What is known of the box at one moment, gathered once and judged by every check. Pure: nothing here reads anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why something could not be found out: an error's message, and its hint if it has one."""
+
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The data disk. `refusal` is why nothing is taken in now, if nothing is. Sizes in bytes."""
+
+    total_bytes: int
+    free_bytes: int
+    reserve_bytes: int
+    refusal: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is owed to one destination; `waiting` counts all that is not yet delivered and not given up."""
+
+    destination: str
+    state: str
+    waiting: int
+    confirmed: int
+    failed: int
+    oldest_utc: datetime | None
+    id: int = 0
+    trouble: str = ""
+
+    @property
+    def is_paused(self) -> bool:
+        return self.state == "paused"
+
+
+class Outcome(StrEnum):
+    """How the latest attempt at a backup or a drill ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The latest attempt at a backup or a restore drill, and when one last succeeded.
+
+    Kept by whoever makes them under `BACKUP` and `DRILL` of `appliance.catalog.settings`, as the JSON object
+    ``{"at_utc": "…", "outcome": "succeeded" | "failed", "succeeded_utc": "…" | null, "reason": "plain words"}``.
+    """
+
+    at_utc: datetime
+    outcome: Outcome
+    succeeded_utc: datetime | None
+    reason: str = ""
+
+
+class Discipline(StrEnum):
+    """Whether the system clock follows a time server, as the kernel says."""
+
+    FOLLOWS = "follows"
+    FREE = "free"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clock of the box. `set_seconds` is by how much it was last seen to be set while running, at `set_utc`.
+
+    `latest_record_utc` is the moment that the newest instance bears.
+    """
+
+    discipline: Discipline = Discipline.UNKNOWN
+    set_seconds: float = 0.0
+    set_utc: datetime | None = None
+    latest_record_utc: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that the box shows to others, by the name of its file."""
+
+    name: str
+    expires_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A device that may send. `days` are those on which it sent, as dates in the clinic's time, in order."""
+
+    name: str
+    days: tuple[date, ...] = ()
+    last_seen_utc: datetime | None = None
+    id: int = 0
+    received_today: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies."""
+
+    studies: int = 0
+    instances: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    patient_conflicts: int = 0
+    damaged: int = 0
+    set_aside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of the box. `seal` is the kind of the machine seal, or why it can't be had."""
+
+    recovery_confirmed: bool
+    seal: str | Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer."""
+
+    at_utc: datetime
+    today: date
+    keys: Keys
+    disk: Disk | None = None
+    catalog: Trouble | None = None
+    contents: Contents | None = None
+    processes: Mapping[str, bool] = field(default_factory=dict)
+    failing_jobs: tuple[str, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    senders: tuple[Sender, ...] = ()
+    rules: int = 0
+    audit_findings: int = 0
+    backup: Attempt | None = None
+    drill: Attempt | None = None
+    clock: Clock = Clock()
+    certificates: tuple[Certificate, ...] = ()
+    sign_in_failures: int = 0

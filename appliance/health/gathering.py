@@ -1,0 +1,234 @@
+"""The facts, read once: disk, keys, clock, and the catalog in one reading transaction. Writes nothing.
+
+A heartbeat is fresh when it is near the present in either direction, because a clock that was set back must not turn
+every process into one that has just reported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from appliance import certificates
+from appliance.box import Box
+from appliance.catalog import (
+    Reading,
+    deliveries,
+    destinations,
+    devices,
+    instances,
+    people,
+    processes,
+    rules,
+    settings,
+    totals,
+)
+from appliance.catalog.processes import ProcessRow
+from appliance.errors import ApplianceError
+from appliance.health import kernel_clock
+from appliance.health.facts import (
+    Attempt,
+    Certificate,
+    Clock,
+    Contents,
+    Disk,
+    Facts,
+    Keys,
+    Outcome,
+    Queue,
+    Sender,
+    Trouble,
+)
+from appliance.ingest.reception import HELD
+from appliance.replication.delivery import OPEN_STATES, State
+from appliance.store import keys
+
+FRESH = timedelta(seconds=30)
+FAILURES_WITHIN = timedelta(hours=1)
+
+VERIFICATION = "verification"
+AUDIT_CHECK = "audit-check"
+BACKUP = "backup.last"
+DRILL = "drill.last"
+"""Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
+
+
+def gather(box: Box, now: datetime) -> Facts:
+    """What is known of `box` at `now`. Doesn't raise for what it looks at: that something fails is a fact."""
+    facts = Facts(
+        at_utc=now,
+        today=now.astimezone().date(),
+        keys=_keys(box),
+        disk=_disk(box),
+        contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
+    )
+    try:
+        with box.catalog.reading() as conn:
+            return _from_catalog(conn, facts, box.config.dicom.workers)
+    except ApplianceError as error:
+        return replace(facts, catalog=Trouble(error.message, error.hint))
+
+
+def recovery_is_pending(box: Box) -> bool:
+    """Whether nobody has yet proved to have written down the recovery key."""
+    return not keys.recovery_confirmed(keys_folder(box))
+
+
+def keys_folder(box: Box) -> Path:
+    """Where the wrapped root key is."""
+    return box.config.data.absolute() / "keys"
+
+
+# --- outside the catalog ---------------------------------------------------------------------------------------------
+
+
+def _keys(box: Box) -> Keys:
+    seal: str | Trouble
+    try:
+        seal = keys.machine_seal(keys_folder(box)).kind
+    except ApplianceError as error:
+        seal = Trouble(error.message, error.hint)
+    return Keys(recovery_confirmed=not recovery_is_pending(box), seal=seal)
+
+
+def _disk(box: Box) -> Disk | None:
+    try:
+        space = box.guard.space()
+    except OSError:
+        return None
+    disk = Disk(space.total_bytes, space.free_bytes, box.guard.reserve_bytes)
+    try:
+        box.guard.admit()
+    except ApplianceError as error:
+        return replace(disk, refusal=Trouble(error.message, error.hint))
+    return disk
+
+
+# --- from the catalog ------------------------------------------------------------------------------------------------
+
+
+def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
+    now = facts.at_utc
+    kept = totals.totals(conn)
+    rows = {row.name: row for row in processes.processes(conn)}
+    jobs = rows["jobs"].detail if "jobs" in rows else {}
+    held = facts.contents.set_aside if facts.contents else 0
+    return replace(
+        facts,
+        contents=Contents(
+            studies=kept.studies,
+            instances=kept.instances,
+            bytes=kept.bytes,
+            duplicates=kept.duplicates,
+            patient_conflicts=kept.patient_conflicts,
+            damaged=_figure(settings.get(conn, VERIFICATION, {}), "damaged"),
+            set_aside=held,
+        ),
+        processes=_beating(rows, dicom_workers, now),
+        failing_jobs=_names(jobs.get("failing")),
+        queues=tuple(_queues(conn)),
+        senders=tuple(_senders(conn)),
+        rules=len(rules.rules(conn)),
+        audit_findings=_figure(settings.get(conn, AUDIT_CHECK, {}), "findings"),
+        backup=_attempt(settings.get(conn, BACKUP)),
+        drill=_attempt(settings.get(conn, DRILL)),
+        clock=_clock(jobs, instances.latest_received(conn)),
+        certificates=tuple(_certificates(conn)),
+        sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
+    )
+
+
+def _beating(rows: Mapping[str, ProcessRow], dicom_workers: int, now: datetime) -> dict[str, bool]:
+    """Whether each process has reported lately; one that has left a row long ago and isn't expected is not listed."""
+    expected = [*(f"dicom-{number}" for number in range(dicom_workers)), "courier", "jobs"]
+    return {name: name in rows and _is_fresh(rows[name], now) for name in expected}
+
+
+def _is_fresh(row: ProcessRow, now: datetime) -> bool:
+    return abs(now - row.beat_utc) <= FRESH and _exists(row.pid)
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process has this id. One id space is assumed: a container runs the whole appliance or none of it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _queues(conn: Reading) -> Iterator[Queue]:
+    owed = totals.obligations(conn)
+    summaries = {each.destination_id: each for each in deliveries.waiting_summary(conn)}
+    for place in destinations.health(conn):
+        summary = summaries[place.id]
+        trouble = "" if place.paused or place.breaker.lets_send() else place.breaker.reason or "no answer"
+        yield Queue(
+            destination=place.name,
+            state="paused" if place.paused else f"not reached ({trouble})" if trouble else "on",
+            waiting=sum(summary.counts.get(each, 0) for each in OPEN_STATES),
+            confirmed=owed.get(place.id, 0) - sum(summary.counts.values()),
+            failed=summary.counts.get(State.FAILED, 0),
+            oldest_utc=summary.oldest_utc,
+            id=int(place.id),
+            trouble=trouble,
+        )
+
+
+def _senders(conn: Reading) -> Iterator[Sender]:
+    seen = devices.last_seen(conn)
+    for each in devices.devices(conn):
+        yield Sender(each.name or str(each.ae_title), last_seen_utc=seen.get(each.id), id=each.id)
+
+
+def _certificates(conn: Reading) -> Iterator[Certificate]:
+    found = certificates.installed(conn)
+    if found is not None:
+        yield Certificate(found.host_name, found.server_ends_utc)
+        yield Certificate("clinic CA", found.authority_ends_utc)
+
+
+def _clock(jobs: Mapping[str, Any], latest_record: datetime | None) -> Clock:
+    noted = jobs.get("clock_set")
+    seconds = noted.get("seconds") if isinstance(noted, Mapping) else None
+    return Clock(
+        discipline=kernel_clock.discipline(),
+        set_seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
+        set_utc=_moment(noted.get("at_utc")) if isinstance(noted, Mapping) else None,
+        latest_record_utc=latest_record,
+    )
+
+
+def _attempt(kept: object) -> Attempt | None:
+    """A record of `BACKUP` or `DRILL`; None when there is none, or none that can be read."""
+    if not isinstance(kept, Mapping):
+        return None
+    at = _moment(kept.get("at_utc"))
+    if at is None or kept.get("outcome") not in tuple(Outcome):
+        return None
+    outcome = Outcome(kept["outcome"])
+    succeeded = _moment(kept.get("succeeded_utc")) or (at if outcome is Outcome.SUCCEEDED else None)
+    return Attempt(at, outcome, succeeded, str(kept.get("reason") or ""))
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(str(each) for each in value) if isinstance(value, list) else ()
+
+
+def _figure(outcome: object, name: str) -> int:
+    value = outcome.get(name, 0) if isinstance(outcome, Mapping) else 0
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,288 @@
+"""Every check at its boundaries: what it says, how pressing it is, and where it says nothing.
+
+`CASES` is the table: one line a boundary. A code that no line expects fails the last test.
+"""
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.health import CHECKS, CODES, Problem, Severity, checks, judge
+from appliance.health.checks import silence
+from appliance.health.facts import (
+    Attempt,
+    Certificate,
+    Clock,
+    Contents,
+    Discipline,
+    Disk,
+    Facts,
+    Keys,
+    Outcome,
+    Queue,
+    Sender,
+    Trouble,
+)
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
+
+NOW = datetime(2026, 3, 2, 15, tzinfo=timezone(timedelta(hours=-5)))
+TODAY = date(2026, 3, 2)
+GB = 1_000_000_000
+DAY, HOUR, MINUTE, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+
+
+def attempt(age: timedelta, outcome: Outcome = Outcome.SUCCEEDED, reason: str = "") -> Attempt:
+    return Attempt(NOW - age, outcome, NOW - age if outcome is Outcome.SUCCEEDED else None, reason)
+
+
+def queue(**changes: object) -> Queue:
+    calm = Queue("cloud", "on", waiting=0, confirmed=12, failed=0, oldest_utc=None, id=7)
+    return replace(calm, **changes)  # type: ignore[arg-type]
+
+
+def days_ago(*numbers: int) -> tuple[date, ...]:
+    return tuple(sorted(TODAY - timedelta(days=number) for number in numbers))
+
+
+CALM = Facts(
+    at_utc=NOW,
+    today=TODAY,
+    keys=Keys(recovery_confirmed=True, seal="credential"),
+    disk=Disk(total_bytes=100 * GB, free_bytes=60 * GB, reserve_bytes=GB),
+    contents=Contents(studies=4, instances=40, bytes=GB),
+    processes={"dicom-0": True, "dicom-1": True, "courier": True, "jobs": True},
+    queues=(queue(),),
+    senders=(Sender("PANO1", days_ago(0, 1, 2, 3, 4, 5)),),
+    rules=1,
+    backup=attempt(HOUR),
+    drill=attempt(DAY),
+    clock=Clock(Discipline.FOLLOWS, latest_record_utc=NOW - MINUTE),
+)
+
+FULL = Trouble("the data disk is full up to its reserve", "make space")
+NOTHING: tuple[tuple[str, Severity], ...] = ()
+BLOCKS, ACT_NOW, SOON, NOTE = Severity
+DAILY = days_ago(*range(4, 30))
+WEEKLY = days_ago(8, 15, 22, 29, 36, 43)
+
+
+def disk(free_bytes: int, refusal: Trouble | None = None) -> Facts:
+    return replace(CALM, disk=Disk(100 * GB, free_bytes, GB, refusal))
+
+
+def kept(**changes: int) -> Facts:
+    return replace(CALM, contents=Contents(**changes))
+
+
+def queued(**changes: object) -> Facts:
+    return replace(CALM, queues=(queue(**changes),))
+
+
+def running(**changes: bool) -> Facts:
+    named = {name.replace("_", "-"): value for name, value in changes.items()}
+    return replace(CALM, processes={**CALM.processes, **named})
+
+
+def ends(left: timedelta) -> Facts:
+    return replace(CALM, certificates=(Certificate("console", NOW + left),))
+
+
+def clocked(**changes: object) -> Facts:
+    return replace(CALM, clock=replace(CALM.clock, **changes))  # type: ignore[arg-type]
+
+
+CASES = {
+    "all is well": (CALM, NOTHING),
+    "a catalog that fails is one problem, and hides none outside it": (
+        Facts(NOW, TODAY, Keys(False, "credential"), catalog=Trouble("the catalog is damaged")),
+        (("catalog", BLOCKS), ("recovery-key", ACT_NOW)),
+    ),
+    "a disk of which nothing is known": (replace(CALM, disk=None), NOTHING),
+    "a disk with four reserves": (disk(4 * GB), NOTHING),
+    "a disk with a byte less": (disk(4 * GB - 1), (("disk-low", ACT_NOW),)),
+    "a full disk is not also low": (disk(0, FULL), (("disk-full", BLOCKS),)),
+    "one image set aside": (kept(set_aside=1), (("set-aside", ACT_NOW),)),
+    "a duplicate": (kept(duplicates=1), (("duplicates", SOON),)),
+    "a study with two patients": (kept(patient_conflicts=1), (("patient-conflict", ACT_NOW),)),
+    "a damaged image": (kept(damaged=1), (("damaged", ACT_NOW),)),
+    "an altered audit": (replace(CALM, audit_findings=1), (("audit", ACT_NOW),)),
+    "nobody wrote the key down": (
+        replace(CALM, keys=Keys(False, "credential")),
+        (("recovery-key", ACT_NOW),),
+    ),
+    "a seal in a file": (replace(CALM, keys=Keys(True, "file")), (("machine-seal", SOON),)),
+    "no seal": (replace(CALM, keys=Keys(True, Trouble("gone"))), (("machine-seal", ACT_NOW),)),
+    "a worker of two": (running(dicom_0=False), (("dicom-weak", ACT_NOW),)),
+    "no worker": (running(dicom_0=False, dicom_1=False), (("dicom-stopped", BLOCKS),)),
+    "no courier": (running(courier=False), (("courier-stopped", BLOCKS),)),
+    "no upkeep": (running(jobs=False), (("jobs-stopped", BLOCKS),)),
+    "two jobs that fail": (
+        replace(CALM, failing_jobs=("audit", "orphans")),
+        (("job", ACT_NOW), ("job", ACT_NOW)),
+    ),
+    "a delivery of an hour": (queued(waiting=1, oldest_utc=NOW - HOUR), NOTHING),
+    "and a second": (queued(waiting=1, oldest_utc=NOW - HOUR - SECOND), (("delivery-late", SOON),)),
+    "of three days": (queued(waiting=1, oldest_utc=NOW - 3 * DAY), (("delivery-late", SOON),)),
+    "and another second": (
+        queued(waiting=1, oldest_utc=NOW - 3 * DAY - SECOND),
+        (("delivery-late", ACT_NOW),),
+    ),
+    "owed by a clock ahead of this": (queued(waiting=1, oldest_utc=NOW + 3650 * DAY), NOTHING),
+    "what is paused is not late": (
+        queued(state="paused", waiting=1, oldest_utc=NOW - 9 * DAY),
+        (("destination-paused", SOON),),
+    ),
+    "paused with nothing owed": (queued(state="paused"), NOTHING),
+    "not reached": (
+        queued(state="not reached (no route)", trouble="no route"),
+        (("destination-down", ACT_NOW),),
+    ),
+    "refused": (queued(failed=1), (("delivery-failed", ACT_NOW),)),
+    "never backed up, and no word on drills": (
+        replace(CALM, backup=None, drill=None),
+        (("no-backup", SOON),),
+    ),
+    "a backup of two days": (replace(CALM, backup=attempt(2 * DAY)), NOTHING),
+    "and a second more": (replace(CALM, backup=attempt(2 * DAY + SECOND)), (("backup-late", SOON),)),
+    "of seven days": (replace(CALM, backup=attempt(7 * DAY)), (("backup-late", SOON),)),
+    "a second more": (replace(CALM, backup=attempt(7 * DAY + SECOND)), (("backup-late", ACT_NOW),)),
+    "a backup by a clock an hour ahead": (replace(CALM, backup=attempt(-HOUR)), NOTHING),
+    "by one ten years ahead": (replace(CALM, backup=attempt(-3650 * DAY)), (("backup-late", SOON),)),
+    "a backup that failed, and none that succeeded": (
+        replace(CALM, backup=attempt(HOUR, Outcome.FAILED, "no room")),
+        (("backup-failed", ACT_NOW),),
+    ),
+    "failed without a word, the last good one old": (
+        replace(CALM, backup=Attempt(NOW - HOUR, Outcome.FAILED, NOW - 3 * DAY)),
+        (("backup-failed", ACT_NOW), ("backup-late", SOON)),
+    ),
+    "never drilled": (replace(CALM, drill=None), (("no-drill", SOON),)),
+    "a drill of eight days": (replace(CALM, drill=attempt(8 * DAY)), NOTHING),
+    "of a second more": (replace(CALM, drill=attempt(8 * DAY + SECOND)), (("drill-late", SOON),)),
+    "a drill still to come": (replace(CALM, drill=attempt(-2 * HOUR)), (("drill-late", SOON),)),
+    "a drill that failed": (
+        replace(CALM, drill=attempt(HOUR, Outcome.FAILED, "a checksum differs")),
+        (("drill-failed", ACT_NOW),),
+    ),
+    "a drill that failed without a word": (
+        replace(CALM, drill=attempt(HOUR, Outcome.FAILED)),
+        (("drill-failed", ACT_NOW),),
+    ),
+    "a certificate of 31 days": (ends(31 * DAY), NOTHING),
+    "of 30": (ends(30 * DAY), (("certificate-expiring", SOON),)),
+    "of a second more than 7": (ends(7 * DAY + SECOND), (("certificate-expiring", SOON),)),
+    "of 7": (ends(7 * DAY), (("certificate-expiring", ACT_NOW),)),
+    "of a second": (ends(SECOND), (("certificate-expiring", ACT_NOW),)),
+    "of none": (ends(timedelta(0)), (("certificate-expired", ACT_NOW),)),
+    "19 failed sign-ins": (replace(CALM, sign_in_failures=19), NOTHING),
+    "20": (replace(CALM, sign_in_failures=20), (("sign-in-failures", ACT_NOW),)),
+    "a clock that nothing disciplines": (clocked(discipline=Discipline.FREE), (("clock-free", NOTE),)),
+    "a kernel that can't be asked": (clocked(discipline=Discipline.UNKNOWN), NOTHING),
+    "ten minutes behind the last image": (clocked(latest_record_utc=NOW + 10 * MINUTE), NOTHING),
+    "a second more behind": (
+        clocked(latest_record_utc=NOW + 10 * MINUTE + SECOND),
+        (("clock-behind", ACT_NOW),),
+    ),
+    "set by 59 s": (clocked(set_seconds=59, set_utc=NOW), NOTHING),
+    "set back by an hour": (clocked(set_seconds=-3600, set_utc=NOW - HOUR), (("clock-set", NOTE),)),
+    "set the day before yesterday": (clocked(set_seconds=-3600, set_utc=NOW - 2 * DAY), NOTHING),
+    "set by a clock that then was far ahead": (
+        clocked(set_seconds=9e9, set_utc=NOW + 3650 * DAY),
+        NOTHING,
+    ),
+    "a daily machine alone, quiet for four days": (
+        replace(CALM, senders=(Sender("PANO1", DAILY),)),
+        (("device-silent", SOON),),
+    ),
+    "for two days": (
+        replace(CALM, senders=(Sender("PANO1", days_ago(*range(2, 30))),)),
+        NOTHING,
+    ),
+    "a weekly machine, quiet for eight days": (replace(CALM, senders=(Sender("CBCT", WEEKLY),)), NOTHING),
+    "a new machine that has sent four times": (
+        replace(CALM, senders=(Sender("PANO1", days_ago(20, 21, 22, 23)),)),
+        NOTHING,
+    ),
+    "one that never sent": (replace(CALM, senders=(Sender("PANO1"),)), NOTHING),
+    "a holiday silences all, and none is missed": (
+        replace(
+            CALM,
+            senders=(
+                Sender("PANO1", days_ago(*range(14, 40))),
+                Sender("IO2", days_ago(*range(14, 40))),
+            ),
+        ),
+        NOTHING,
+    ),
+    "one falls silent while the other works": (
+        replace(CALM, senders=(Sender("PANO1", DAILY), Sender("IO2", days_ago(*range(30))))),
+        (("device-silent", SOON),),
+    ),
+    "days of a clock that was ahead are not looked at": (
+        replace(CALM, senders=(Sender("PANO1", (*DAILY, TODAY + 3000 * DAY)),)),
+        (("device-silent", SOON),),
+    ),
+    "no machine, no rule": (
+        replace(CALM, senders=(), rules=0),
+        (("no-devices", SOON), ("no-rules", SOON)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), CASES.values(), ids=CASES)
+def test_what_the_checks_find(facts: Facts, expected: tuple[tuple[str, Severity], ...]) -> None:
+    assert tuple((each.code, each.severity) for each in judge(facts)) == expected
+
+
+def found() -> list[Problem]:
+    return [problem for facts, _ in CASES.values() for problem in judge(facts)]
+
+
+def test_every_code_has_a_case_and_every_problem_a_known_code() -> None:
+    assert {problem.code for problem in found()} == set(CODES)
+    assert len(set(CODES)) == len(CODES)
+
+
+def test_every_file_of_the_checks_is_asked() -> None:
+    files = {path.stem for path in Path(checks.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {check.__module__.rsplit(".", 1)[-1] for check in CHECKS} == files
+
+
+def test_every_problem_is_said_in_french_too() -> None:
+    french = Languages(web_ui() / "languages").words("fr")
+    for problem in found():
+        for text in (problem.words, problem.fix):
+            assert french.cause(text).lower() != text.lower(), text
+
+
+def test_the_most_pressing_comes_first() -> None:
+    facts = replace(
+        CALM,
+        rules=0,
+        keys=Keys(False, "file"),
+        clock=Clock(Discipline.FREE),
+        disk=disk(0, FULL).disk,
+    )
+    said = [problem.severity for problem in judge(facts)]
+    assert said == sorted(said, key=list(Severity).index)
+    assert set(said) == set(Severity)
+
+
+@given(st.sets(st.integers(0, 60), min_size=silence.FEWEST_DAYS), st.integers(0, 400))
+def test_a_longer_silence_is_never_less_remarkable(numbers: set[int], more: int) -> None:
+    sender = Sender("PANO1", days_ago(*numbers))
+    before = silence.quiet(sender, (sender,), TODAY)
+    after = silence.quiet(sender, (sender,), TODAY + timedelta(days=more))
+    assert before is None or (after is not None and after == before + more)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1))
+def test_a_rhythm_is_a_gap_that_nine_in_ten_keep(gaps: list[int]) -> None:
+    usual = silence.rhythm(gaps)
+    assert usual in gaps
+    assert sum(gap <= usual for gap in gaps) * 10 >= len(gaps) * 9

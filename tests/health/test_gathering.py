@@ -1,0 +1,112 @@
+"""What is known of the box: read from where it really is, and believed only as far as it can be."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance import certificates, health
+from appliance.box import Box, open_box
+from appliance.catalog import people, processes, settings
+from appliance.health import kernel_clock
+from appliance.health.facts import Discipline, Outcome
+from tests.boxes import config_in
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture
+def box(data_dir: Path) -> Iterator[Box]:
+    opened = open_box(config_in(data_dir))
+    yield opened
+    opened.close()
+
+
+def put(box: Box, key: str, value: object) -> None:
+    with box.catalog.transaction() as tx:
+        settings.put(tx, key, value, NOW)
+
+
+def test_a_backup_is_known_by_its_record(box: Box) -> None:
+    assert health.gather(box, NOW).backup is None
+    made = {"at_utc": NOW.isoformat(), "outcome": "succeeded", "reason": ""}
+    put(box, health.BACKUP, made)
+    found = health.gather(box, NOW).backup
+    assert found is not None
+    assert (found.outcome, found.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
+    before = NOW - timedelta(days=3)
+    put(
+        box, health.DRILL, {**made, "outcome": "failed", "succeeded_utc": before.isoformat(), "reason": "cut"}
+    )
+    drill = health.gather(box, NOW).drill
+    assert drill is not None
+    assert (drill.outcome, drill.succeeded_utc, drill.reason) == (Outcome.FAILED, before, "cut")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "yesterday",
+        [],
+        {},
+        {"at_utc": "yesterday", "outcome": "succeeded"},
+        {"at_utc": "2026-03-01T12:00:00", "outcome": "succeeded"},
+        {"at_utc": NOW.isoformat(), "outcome": "perhaps"},
+    ],
+)
+def test_a_record_that_cannot_be_read_is_no_backup(box: Box, kept: object) -> None:
+    put(box, health.BACKUP, kept)
+    assert "no-backup" in {each.code for each in health.status(box, NOW).problems}
+
+
+def test_the_certificates_that_were_issued_are_watched(box: Box) -> None:
+    assert health.gather(box, NOW).certificates == ()
+    with box.catalog.transaction() as tx:
+        made = certificates.install(tx, box, host_name="clinicbox", clinic="Clinique", addresses=(), now=NOW)
+    found = {each.name: each.expires_utc for each in health.gather(box, NOW).certificates}
+    assert found == {"clinicbox": made.server_ends_utc, "clinic CA": made.authority_ends_utc}
+    week_before = made.server_ends_utc - timedelta(days=7)
+    (problem,) = [
+        each for each in health.status(box, week_before).problems if each.code == "certificate-expiring"
+    ]
+    assert (problem.subject, problem.severity) == ("clinicbox", health.Severity.NOW)
+
+
+def test_failed_sign_ins_of_the_last_hour_are_counted_whoever_tried(box: Box) -> None:
+    with box.catalog.transaction() as tx:
+        for minutes in (-1, 0, 59, 60, 61):
+            people.add_failure(tx, f"user{minutes}", "10.0.0.9", NOW - timedelta(minutes=minutes))
+    assert health.gather(box, NOW).sign_in_failures == 2
+
+
+def test_a_clock_that_was_set_is_known_from_the_heartbeat(box: Box) -> None:
+    detail = {"clock_set": {"seconds": -7200, "at_utc": NOW.isoformat()}}
+    with box.catalog.transaction() as tx:
+        processes.beat(tx, "jobs", os.getpid(), NOW, NOW, detail)
+    clock = health.gather(box, NOW).clock
+    assert (clock.set_seconds, clock.set_utc) == (-7200.0, NOW)
+    assert "clock-set" in {each.code for each in health.status(box, NOW).problems}
+
+
+class Timex(ctypes.Structure):
+    """``struct timex`` as adjtimex(2) has it, its head."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 400),
+    )
+
+
+def test_the_kernel_is_asked_as_its_manual_says() -> None:
+    told = Timex()
+    answer = ctypes.CDLL(None).adjtimex(ctypes.byref(told))
+    expected = Discipline.FREE if told.status & 0x40 else Discipline.FOLLOWS
+    assert kernel_clock.discipline() is (expected if answer >= 0 else Discipline.UNKNOWN)
