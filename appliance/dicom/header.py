@@ -17,17 +17,24 @@ import zlib
 from typing import Final, NamedTuple
 
 from appliance.dicom.charset import decode, encodings
+from appliance.dicom.element import (
+    IMPLICIT,
+    ITEM,
+    ITEM_END,
+    MAX_DEPTH,
+    SEQUENCE_END,
+    SHORT,
+    UNDEFINED,
+    Encoding,
+    as_written,
+    long_length,
+)
 from appliance.errors import NotUnderstood
 from appliance.model import Header, Uid
-
-MAX_DEPTH: Final = 64
-"""Nested sequences of undefined length beyond this are an attack or a loop (Orthanc's 2026 advisories)."""
 
 MAX_INFLATED_BYTES: Final = 8 << 20
 """How much of a deflated data set is inflated, at most, to find the header."""
 
-IMPLICIT_VR_LITTLE_ENDIAN: Final = Uid("1.2.840.10008.1.2")
-EXPLICIT_VR_BIG_ENDIAN: Final = Uid("1.2.840.10008.1.2.2")
 DEFLATED: Final = frozenset(
     {
         Uid("1.2.840.10008.1.2.1.99"),  # Deflated Explicit VR Little Endian
@@ -36,20 +43,9 @@ DEFLATED: Final = frozenset(
     }
 )
 
-_UNDEFINED: Final = 0xFFFFFFFF
-_ITEM: Final = 0xFFFEE000
-_ITEM_END: Final = 0xFFFEE00D
-_SEQUENCE_END: Final = 0xFFFEE0DD
 _PIXELS: Final = 0x7FE00000
 _LAST: Final = 0x00280011  # Columns: nothing wanted lies beyond
 _MAX_TEXT_BYTES: Final = 1024  # of one value; the longest that is shown, a PN, may have 3 x 64 characters
-
-# PS3.5 7.1.2: these carry their length in 16 bits; the long ones, and VRs of the future, in 32
-_SHORT: Final = frozenset(
-    vr.encode()
-    for vr in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # noqa: SIM905 - a list of names
-)
-_LONG: Final = frozenset(vr.encode() for vr in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # noqa: SIM905
 
 _UIDS: Final = {
     0x00080016: "SOP Class UID",
@@ -102,30 +98,24 @@ class _RanOut(Exception):
     """The bytes end in the middle of an element."""
 
 
-class _Encoding(NamedTuple):
-    explicit: bool
-    element: struct.Struct  # tag, VR, 16-bit length; or tag, 32-bit length
-    item: struct.Struct  # tag, 32-bit length
-    length: struct.Struct
-    number: struct.Struct
+class Start(NamedTuple):
+    """A header, and the place where reading it stopped: `offset` bytes into the data set an element begins, in `encoding`.
 
+    `encoding` is None for a deflated data set, whose bytes are no elements.
+    """
 
-def _encoding(order: str, *, explicit: bool) -> _Encoding:
-    return _Encoding(
-        explicit,
-        struct.Struct(order + ("HH2sH" if explicit else "HHL")),
-        struct.Struct(order + "HHL"),
-        struct.Struct(order + "L"),
-        struct.Struct(order + "H"),
-    )
-
-
-_IMPLICIT: Final = _encoding("<", explicit=False)
-_EXPLICIT: Final = _encoding("<", explicit=True)
-_BIG_ENDIAN: Final = _encoding(">", explicit=True)
+    header: Header
+    offset: int
+    encoding: Encoding | None
 
 
 def read_header(head: bytes | memoryview, transfer_syntax_uid: Uid, *, complete: bool) -> Header | None:
+    """`read_start`, for those who want no more than the header."""
+    start = read_start(head, transfer_syntax_uid, complete=complete)
+    return None if start is None else start.header
+
+
+def read_start(head: bytes | memoryview, transfer_syntax_uid: Uid, *, complete: bool) -> Start | None:
     """The header of the data set that starts with `head`, encoded in `transfer_syntax_uid`; None if it needs more.
 
     `complete` says that `head` is the whole data set: then the answer is never None. Unknown transfer syntaxes are
@@ -141,16 +131,17 @@ def read_header(head: bytes | memoryview, transfer_syntax_uid: Uid, *, complete:
         if complete:
             raise NotUnderstood("the data set ends before its first element")
         return None
-    encoding = _as_written(data, transfer_syntax_uid)
+    encoding = as_written(data, transfer_syntax_uid)
     try:
-        found, done = _walk(data, encoding)
+        found, offset, done = _walk(data, encoding)
     except (_RanOut, struct.error):  # struct.error: a length field beyond the end
         if complete:
             raise NotUnderstood("the data set ends in the middle of an element") from None
         return None
     if not (done or complete):
         return None
-    return _header(found, transfer_syntax_uid, encoding)
+    header = _header(found, transfer_syntax_uid, encoding)
+    return Start(header, offset, None if transfer_syntax_uid in DEFLATED else encoding)
 
 
 def _inflate(head: bytes | memoryview) -> tuple[bytes, bool]:
@@ -162,18 +153,8 @@ def _inflate(head: bytes | memoryview) -> tuple[bytes, bool]:
         raise NotUnderstood("the data set is announced as deflated and cannot be inflated") from None
 
 
-def _as_written(data: bytes | memoryview, transfer_syntax_uid: Uid) -> _Encoding:
-    """The VR encoding that the first element is really in, whatever was negotiated."""
-    if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN:
-        return _BIG_ENDIAN
-    vr = bytes(data[4:6])
-    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:  # as a length, two letters would mean megabytes
-        return _EXPLICIT if vr in _SHORT or vr in _LONG else _IMPLICIT
-    return _EXPLICIT if vr.isalpha() and vr.isupper() else _IMPLICIT
-
-
-def _walk(data: bytes | memoryview, encoding: _Encoding) -> tuple[dict[int, bytes], bool]:
-    """The wanted values by tag, and whether all that can be found has been passed. Raises `_RanOut`."""
+def _walk(data: bytes | memoryview, encoding: Encoding) -> tuple[dict[int, bytes], int, bool]:
+    """The wanted values by tag, how far it got, and whether all that can be found has been passed. Raises `_RanOut`."""
     found: dict[int, bytes] = {}
     size = len(data)
     explicit, element_header = encoding.explicit, encoding.element.unpack_from
@@ -190,12 +171,12 @@ def _walk(data: bytes | memoryview, encoding: _Encoding) -> tuple[dict[int, byte
                 offset += 8
                 continue
             if tag >= _PIXELS or found.keys() >= _UIDS.keys():
-                return found, True
+                return found, offset, True
         offset += 8
-        if explicit and vr not in _SHORT:
-            offset, length = _long_length(data, offset, vr, length, encoding)
-        if length == _UNDEFINED:
-            offset = _skip_items(data, offset, _IMPLICIT if vr == b"UN" else encoding, MAX_DEPTH)
+        if explicit and vr not in SHORT:
+            offset, length = long_length(data, offset, vr, length, encoding)
+        if length == UNDEFINED:
+            offset = _skip_items(data, offset, IMPLICIT if vr == b"UN" else encoding, MAX_DEPTH)
             continue
         if tag in _WANTED:
             if offset + length > size:
@@ -204,26 +185,10 @@ def _walk(data: bytes | memoryview, encoding: _Encoding) -> tuple[dict[int, byte
         offset += length
     if offset != size:
         raise _RanOut
-    return found, False
+    return found, offset, False
 
 
-def _long_length(
-    data: bytes | memoryview, offset: int, vr: bytes, length: int, encoding: _Encoding
-) -> tuple[int, int]:
-    """Where the value starts and how long it is, for an element whose VR is not one of the short ones.
-
-    `offset` is that of the byte after the 8 already read, `length` their last two as a number.
-    """
-    if vr in _LONG or (vr.isalpha() and vr.isupper() and length == 0):  # a VR of the future (PS3.5 6.2)
-        return offset + 4, int(encoding.length.unpack_from(data, offset)[0])
-    if vr.isascii() and vr.decode("ascii").isprintable():
-        return offset, length
-    return offset, int(
-        encoding.length.unpack_from(data, offset - 4)[0]
-    )  # one element in implicit VR among explicit
-
-
-def _skip_items(data: bytes | memoryview, offset: int, encoding: _Encoding, depth: int) -> int:
+def _skip_items(data: bytes | memoryview, offset: int, encoding: Encoding, depth: int) -> int:
     """The offset after the sequence, or the fragments, of undefined length whose first item is at `offset`.
 
     Raises `NotUnderstood` for what is no item, and for nesting beyond `depth`; `_RanOut`.
@@ -235,37 +200,37 @@ def _skip_items(data: bytes | memoryview, offset: int, encoding: _Encoding, dept
         group, element, length = encoding.item.unpack_from(data, offset)
         tag = group << 16 | element
         offset += 8
-        if tag == _SEQUENCE_END:
+        if tag == SEQUENCE_END:
             return offset
-        if tag != _ITEM:
+        if tag != ITEM:
             raise NotUnderstood("a sequence holds something that is no item")
-        offset = _skip_item(data, offset, encoding, depth) if length == _UNDEFINED else offset + length
+        offset = _skip_item(data, offset, encoding, depth) if length == UNDEFINED else offset + length
     raise _RanOut
 
 
-def _skip_item(data: bytes | memoryview, offset: int, encoding: _Encoding, depth: int) -> int:
+def _skip_item(data: bytes | memoryview, offset: int, encoding: Encoding, depth: int) -> int:
     """The offset after the item of undefined length whose first element is at `offset`."""
     size = len(data)
     explicit, element_header, item_header = encoding.explicit, encoding.element, encoding.item
     while offset + 8 <= size:
         group, element, length = item_header.unpack_from(data, offset)
         tag = group << 16 | element
-        if tag == _ITEM_END:
+        if tag == ITEM_END:
             return offset + 8
         vr = b""
         if explicit and group != 0xFFFE:
             vr, length = element_header.unpack_from(data, offset)[2:]
         offset += 8
-        if vr and vr not in _SHORT:
-            offset, length = _long_length(data, offset, vr, length, encoding)
-        if length == _UNDEFINED:
-            offset = _skip_items(data, offset, _IMPLICIT if vr == b"UN" else encoding, depth - 1)
+        if vr and vr not in SHORT:
+            offset, length = long_length(data, offset, vr, length, encoding)
+        if length == UNDEFINED:
+            offset = _skip_items(data, offset, IMPLICIT if vr == b"UN" else encoding, depth - 1)
         else:
             offset += length
     raise _RanOut
 
 
-def _header(found: dict[int, bytes], transfer_syntax_uid: Uid, encoding: _Encoding) -> Header:
+def _header(found: dict[int, bytes], transfer_syntax_uid: Uid, encoding: Encoding) -> Header:
     codecs = encodings(found.get(_CHARACTER_SET, b""))
     texts = {name: decode(found[tag], codecs) for tag, name in _TEXTS.items() if tag in found}
     for tag, name in _CODES.items():
@@ -296,5 +261,5 @@ def _integer(value: bytes) -> int:
     return int(text) if text.isdigit() and len(text) < 10 else 0
 
 
-def _unsigned(value: bytes, encoding: _Encoding) -> int:
+def _unsigned(value: bytes, encoding: Encoding) -> int:
     return int(encoding.number.unpack_from(value)[0]) if len(value) >= 2 else 0

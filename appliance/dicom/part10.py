@@ -11,7 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from appliance.dicom.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, read_header
+from appliance.dicom.element import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from appliance.dicom.header import read_header
 from appliance.errors import NotUnderstood
 from appliance.model import Uid
 

@@ -13,7 +13,8 @@ import mmap
 import queue
 from dataclasses import dataclass
 
-from appliance.dicom.header import read_header
+from appliance.dicom.extent import Extent
+from appliance.dicom.header import read_start
 from appliance.dicom.part10 import file_head
 from appliance.errors import Mismatch, NotUnderstood
 from appliance.model import Header, ObjectId, Origin, Stored, Uid
@@ -97,6 +98,7 @@ class Sealing:
         self._sealed_filled = 0
         self._size_bytes = 0
         self._header: Header | None = None
+        self._extent = Extent(None)
         self._key: StudyKey | None = None
         self._sealer: envelope.Sealer | None = None
         self._writer: ObjectWriter | None = None
@@ -125,7 +127,14 @@ class Sealing:
 
         Raises `NotUnderstood` and `Mismatch` besides what `write` raises.
         """
-        header = self._read_header(complete=True)
+        header = self._header
+        if header is None:
+            header = self._read_header(complete=True)
+            assert header is not None
+        else:
+            self._extent.feed(self._plain[: self._filled])
+        if self._extent.missing():
+            raise NotUnderstood("the data set was cut short", hint="send it again from the original")
         announced = self.announced
         if header.sop_instance_uid != announced.sop_instance_uid:
             raise Mismatch("the data set's SOP Instance UID is not the one announced")
@@ -193,7 +202,9 @@ class Sealing:
 
     def _segment_full(self) -> None:
         """A segment is full and more is coming: seal it, or wait if its key is not known yet."""
-        if self._header is None and self._peek_header() is None:
+        if self._header is not None:
+            self._extent.feed(self._plain[: self._filled])
+        elif self._read_header(complete=False) is None:
             waiting = -(-self._filled // envelope.PLAINTEXT_BYTES)
             if waiting >= _HEADER_LIMIT_SEGMENTS:
                 raise NotUnderstood("no Study Instance UID in the first 64 MiB of the data set")
@@ -239,15 +250,12 @@ class Sealing:
             self._plain[:rest] = self._plain[length : self._filled]
         self._filled = rest
 
-    def _peek_header(self) -> Header | None:
-        if self._header is None:
-            data_set = self._plain[len(self._head) : self._filled]
-            self._header = read_header(data_set, self.announced.transfer_syntax_uid, complete=False)
-        return self._header
-
-    def _read_header(self, *, complete: bool) -> Header:
-        if self._header is None:
-            data_set = self._plain[len(self._head) : self._filled]
-            self._header = read_header(data_set, self.announced.transfer_syntax_uid, complete=complete)
-        assert self._header is not None
+    def _read_header(self, *, complete: bool) -> Header | None:
+        """The header, from the first bytes of the data set, once they suffice: then its extent is followed from there."""
+        data_set = self._plain[len(self._head) : self._filled]
+        start = read_start(data_set, self.announced.transfer_syntax_uid, complete=complete)
+        if start is not None:
+            self._header = start.header
+            self._extent = Extent(start.encoding)
+            self._extent.feed(data_set[start.offset :])
         return self._header

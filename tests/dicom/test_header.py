@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.dicom.charset import decode, encodings
-from appliance.dicom.header import MAX_DEPTH, MAX_INFLATED_BYTES, Missing, read_header
+from appliance.dicom.element import MAX_DEPTH
+from appliance.dicom.header import MAX_INFLATED_BYTES, Missing, read_header
 from appliance.errors import NotUnderstood
 from appliance.model import Header, Uid
 

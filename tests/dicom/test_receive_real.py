@@ -24,7 +24,7 @@ from appliance.errors import NotUnderstood
 
 from .appliances import ReceivingAppliance, receiving, sha256
 from .conftest import eventually
-from .corpus import paths, samples
+from .corpus import cut_short, paths, samples
 from .peers import BIG_ENDIAN, CT, DEFLATED, EXPLICIT, IMPLICIT, Aborted, Closed, p_data, pdv
 from .test_header import element, encoded
 
@@ -69,10 +69,32 @@ def test_every_readable_file_of_the_library_is_kept_byte_for_byte(appliance: Rec
         assert head.source_ae_title == "MODALITY"
 
 
+def test_a_data_set_cut_short_is_refused_and_leaves_nothing(appliance: ReceivingAppliance) -> None:
+    """Acknowledged, it would be deleted where it came from: half an image for a whole one."""
+    whole = ct("1.2.3.5", pixels=3_000_000)
+    with appliance.peer() as peer:
+        peer.associate([(1, CT, [EXPLICIT])])
+        for size in (len(whole) - 2, 2_500_000, 1 << 20, 300):
+            answer = peer.store(whole[:size], "1.2.3.5")
+            assert (answer.status, answer.comment) == (0xC000, "the data set was cut short"), size
+        assert peer.store(whole, "1.2.3.5").status == 0, (
+            "the association goes on, and the original is welcome"
+        )
+        peer.release()
+    for sample in cut_short():
+        with appliance.peer() as peer:
+            peer.associate([(1, sample.sop_class_uid, [sample.transfer_syntax_uid])])
+            assert peer.store(sample.data_set, sample.sop_instance_uid, sample.sop_class_uid).status == 0xC000
+            peer.release()
+    appliance.recorded(1)
+    objects = appliance.data / "objects"
+    assert len([each for each in objects.rglob("*") if each.is_file()]) == 1
+
+
 def test_files_that_name_no_instance_are_not_understood_and_leave_nothing(
     appliance: ReceivingAppliance,
 ) -> None:
-    readable = {sample.data_set for sample in samples()}
+    readable = {sample.data_set for sample in (*samples(), *cut_short())}
     refused = 0
     with appliance.peer() as peer:
         peer.associate([(1, CT, [EXPLICIT]), (3, CT, [IMPLICIT])])

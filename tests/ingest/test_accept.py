@@ -12,7 +12,7 @@ import pytest
 from appliance import audit, health
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, instances, rules
-from appliance.dicom.header import read_header
+from appliance.dicom.header import read_start
 from appliance.errors import Mismatch, NotUnderstood, OutOfResources
 from appliance.ingest import OrphanSweep, Reception, import_file, sealing
 from appliance.model import DestinationId, DestinationSettings, Intake, Origin, Rule
@@ -214,13 +214,13 @@ def test_a_study_uid_that_comes_late_still_chooses_the_key(tmp_path: Path) -> No
 def test_a_data_set_that_never_says_its_study_is_read_a_few_times_and_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, original = [0], read_header
+    reads, original = [0], read_start
 
     def counted(*arguments: object, **named: object) -> object:
         reads[0] += 1
         return original(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sealing, "read_header", counted)
+    monkeypatch.setattr(sealing, "read_start", counted)
     with box_in(tmp_path) as box:
         reception = Reception(box, "worker")
         arrival = reception.begin(
