@@ -103,6 +103,13 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "key:check": Word(_SECURITY, _NOTHING, "the recovery key was checked"),
         "key:rotate": Word(_SECURITY, _NOTHING, "the recovery key was replaced"),
         "setting:change": Word(_CHANGE, _NOTHING, "a setting was changed"),
+        "setup:step": Word(_CHANGE, _NOTHING, "a step of setting up was answered"),
+        "setup:later": Word(_CHANGE, _NOTHING, "a step of setting up was left for later"),
+        "setup:test": Word(_MACHINE, _STUDY, "the test study was sent and followed"),
+        "setup:see": Word(_ACCESS, _STUDY, "a person said to have seen the test image"),
+        "setup:hide": Word(_USE, _STUDY, "the test study was taken out of the lists, or put back"),
+        "setup:report": Word(_CHANGE, _NOTHING, "the report of setting up was made"),
+        "setup:finish": Word(_CHANGE, _NOTHING, "setting up was finished"),
         "certificate:issue": Word(_CHANGE, _NOTHING, "certificates were made for a host name"),
         "certificate:renew": Word(_CHANGE, _NOTHING, "the server certificate was issued anew"),
         "access:refuse": Word(

@@ -7,6 +7,7 @@ is erased. A secret is in the table in clear, inside the sealed catalog, and lea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from appliance.catalog.schema import destinations as table
 from appliance.catalog.schema import rules
 from appliance.errors import Refused, Unknown
 from appliance.model import DestinationId, DestinationSettings
-from appliance.replication.delivery import Breaker
+from appliance.replication.delivery import CLOSED, Breaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,14 @@ def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
     )
     assert done.inserted_primary_key is not None
     return DestinationId(done.inserted_primary_key[0])
+
+
+def change(tx: Transaction, name: str, options: Mapping[str, Any], secret: str | None = None) -> None:
+    """Give a destination other options, and another secret unless that is None; it is tried at once. Raises `Unknown`."""
+    found = _known(tx, name)
+    values: dict[str, Any] = {"options": dict(options)} | ({} if secret is None else {"secret": secret})
+    tx.execute(update(table).where(table.c.id == found.id).values(**values))
+    set_breaker(tx, found.id, CLOSED)
 
 
 def remove(tx: Transaction, name: str, now: datetime) -> int:

@@ -38,7 +38,7 @@ import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings, ObjectId, Takes
 from appliance.replication.destinations import options
 from appliance.replication.destinations.canada import AWS_REGIONS, canadian, is_aws
@@ -193,6 +193,15 @@ class S3Destination:
         found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key, **which))
         if not found or _digest_of_body(found) != hashlib.sha256(data).digest():
             raise Transient("the cloud storage did not keep what was sent to it")
+
+    def fetch(self, key: str) -> bytes:
+        """The whole of what lies at `key`, for small things. Raises `Unknown` if nothing does; else as `send`."""
+        client = self._client()
+        found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key))
+        if not found:
+            raise Unknown(f"the bucket {self.bucket} does not hold {key}", hint="let it be delivered again")
+        with in_our_terms("reading an object back"), closing(found["Body"]) as body:
+            return bytes(body.read())
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
         """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""
