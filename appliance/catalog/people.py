@@ -1,4 +1,6 @@
-"""Who may use the console: users, their sessions, and failed sign-ins. The only writer of those three tables.
+"""Who may use the console: users and the logins they once had, sessions, failed sign-ins. The only writer of those tables.
+
+Users are never deleted, and a login is never given to somebody else: the audit refers to both.
 
 Functions take the transaction (or the reading) first and moments as aware UTC datetimes; nobody commits here. A
 session is kept under the SHA-256 of its cookie, so that a copy of the catalog opens no session.
@@ -6,15 +8,18 @@ session is kept under the SHA-256 of its cookie, so that a copy of the catalog o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from appliance.catalog.database import Reading, Transaction
-from appliance.catalog.schema import sign_in_failures, users, web_sessions
+from appliance.catalog.schema import former_logins, sign_in_failures, users, web_sessions
 from appliance.errors import Refused, Unknown
+
+PersonState = Literal["invited", "active", "deactivated"]
 
 MOST_FAILURES = 5_000
 """Failed sign-ins kept; the oldest go first. More than an attacker needs to be stopped, less than he needs to harm."""
@@ -22,7 +27,10 @@ MOST_FAILURES = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user of the console. `login` is folded to lower case; `role` is a word of `appliance.identity.roles`."""
+    """A user of the console. `login` is folded to lower case; `role` is a word of `appliance.identity.roles`.
+
+    `password_set` is false until an invited person has chosen one.
+    """
 
     id: int
     login: str
@@ -32,6 +40,14 @@ class Person:
     language: str
     created_utc: datetime
     last_sign_in_utc: datetime | None
+    password_set: bool
+
+    @property
+    def state(self) -> PersonState:
+        """How the account stands."""
+        if not self.active:
+            return "deactivated"
+        return "active" if self.password_set else "invited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,7 @@ class WebSession:
 
 def people(conn: Reading) -> list[Person]:
     """Everybody, by login."""
-    return [_person(row) for row in conn.execute(select(users).order_by(users.c.login))]
+    return [_person(row) for row in conn.execute(_SELECT.order_by(users.c.login))]
 
 
 def anybody(conn: Reading) -> bool:
@@ -63,8 +79,20 @@ def anybody(conn: Reading) -> bool:
 
 def person(conn: Reading, login: str) -> Person | None:
     """The user of that login, active or not."""
-    row = conn.execute(select(users).where(users.c.login == login)).one_or_none()
+    row = conn.execute(_SELECT.where(users.c.login == login)).one_or_none()
     return None if row is None else _person(row)
+
+
+def person_by_id(conn: Reading, person_id: int) -> Person | None:
+    """The user of that row id, active or not."""
+    row = conn.execute(_SELECT.where(users.c.id == person_id)).one_or_none()
+    return None if row is None else _person(row)
+
+
+def able(conn: Reading, role: str) -> frozenset[int]:
+    """The users of a role who can sign in: active, with a password."""
+    query = select(users.c.id).where(users.c.role == role, users.c.active, users.c.password_hash != "")
+    return frozenset(conn.execute(query).scalars())
 
 
 def password_hash(conn: Reading, person_id: int) -> str:
@@ -78,9 +106,8 @@ def password_hash(conn: Reading, person_id: int) -> str:
 def add(
     tx: Transaction, *, login: str, name: str, role: str, password_hash: str, language: str, now: datetime
 ) -> Person:
-    """Record a new user. Raises `Refused` if the login is taken."""
-    if person(tx, login) is not None:
-        raise Refused("there is a user with that login already", hint="choose another login")
+    """Record a new user; without a `password_hash`, one who cannot sign in yet. Raises `Refused` if the login is taken."""
+    _check_free(tx, login, None)
     tx.execute(
         insert(users).values(
             login=login,
@@ -95,6 +122,32 @@ def add(
     added = person(tx, login)
     assert added is not None
     return added
+
+
+def change(
+    tx: Transaction, person_id: int, *, login: str, name: str, role: str, language: str, now: datetime
+) -> None:
+    """Replace what is recorded of a user. Raises `Refused` if the login is somebody else's, or once was."""
+    _check_free(tx, login, person_id)
+    before = tx.execute(select(users.c.login).where(users.c.id == person_id)).scalar_one()
+    if before != login:
+        tx.execute(delete(former_logins).where(former_logins.c.login.in_((before, login))))
+        tx.execute(insert(former_logins).values(login=before, user=person_id, until_utc=now))
+    tx.execute(
+        update(users)
+        .where(users.c.id == person_id)
+        .values(login=login, name=name, role=role, language=language, changed_utc=now)
+    )
+
+
+def _check_free(conn: Reading, login: str, person_id: int | None) -> None:
+    """Raises `Refused` unless `login` is new, or has been this very user's."""
+    holders = {
+        *conn.execute(select(users.c.id).where(users.c.login == login)).scalars(),
+        *conn.execute(select(former_logins.c.user).where(former_logins.c.login == login)).scalars(),
+    }
+    if holders - {person_id}:
+        raise Refused("there is, or was, a user with that login", hint="choose another login")
 
 
 def set_password(tx: Transaction, person_id: int, password_hash: str, now: datetime) -> None:
@@ -148,7 +201,7 @@ def session(conn: Reading, session_id: str) -> WebSession | None:
     query = (
         select(
             web_sessions,
-            *(users.c[name].label(f"user_{name}") for name in _PERSON_COLUMNS),
+            *(column.label(f"user_{name}") for name, column in _PERSON.items()),
         )
         .join(users, users.c.id == web_sessions.c.user)
         .where(web_sessions.c.id == session_id)
@@ -158,7 +211,7 @@ def session(conn: Reading, session_id: str) -> WebSession | None:
         return None
     return WebSession(
         id=row.id,
-        person=Person(**{name: getattr(row, f"user_{name}") for name in _PERSON_COLUMNS}),
+        person=Person(**{name: getattr(row, f"user_{name}") for name in _PERSON}),
         created_utc=row.created_utc,
         seen_utc=row.seen_utc,
         expires_utc=row.expires_utc,
@@ -166,6 +219,16 @@ def session(conn: Reading, session_id: str) -> WebSession | None:
         agent=row.agent,
         csrf=row.csrf,
     )
+
+
+def sessions_of(conn: Reading, person_id: int, *, seen_after: datetime, now: datetime) -> int:
+    """How many browsers a user is signed in with: used since `seen_after`, and not past their absolute end."""
+    query = select(func.count()).where(
+        web_sessions.c.user == person_id,
+        web_sessions.c.seen_utc > seen_after,
+        web_sessions.c.expires_utc > now,
+    )
+    return int(conn.execute(query).scalar_one())
 
 
 def see_session(tx: Transaction, session_id: str, now: datetime) -> None:
@@ -250,8 +313,15 @@ def forget_failures_of(tx: Transaction, login: str) -> None:
     tx.execute(delete(sign_in_failures).where(sign_in_failures.c.login == login[:200]))
 
 
-_PERSON_COLUMNS = ("id", "login", "name", "role", "active", "language", "created_utc", "last_sign_in_utc")
+_PERSON: Mapping[str, ColumnElement[Any]] = {
+    **{
+        name: users.c[name]
+        for name in ("id", "login", "name", "role", "active", "language", "created_utc", "last_sign_in_utc")
+    },
+    "password_set": users.c.password_hash != "",
+}
+_SELECT = select(*(column.label(name) for name, column in _PERSON.items()))
 
 
 def _person(row: Row[*tuple[Any, ...]]) -> Person:
-    return Person(**{name: getattr(row, name) for name in _PERSON_COLUMNS})
+    return Person(**{name: getattr(row, name) for name in _PERSON})

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from appliance.catalog.columns import JsonText, UtcText
 
-REVISION = "0003"
+REVISION = "0004"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 metadata = MetaData(
@@ -394,6 +394,14 @@ users = Table(
     sqlite_autoincrement=True,
 )
 
+former_logins = Table(
+    "former_logins",
+    metadata,
+    Column("login", Text, primary_key=True),  # nobody else's ever: the audit may name it
+    Column("user", ForeignKey("users.id"), nullable=False, index=True),
+    Column("until_utc", UtcText, nullable=False),
+)
+
 web_sessions = Table(
     "web_sessions",
     metadata,
@@ -414,4 +422,16 @@ sign_in_failures = Table(
     Column("login", Text, nullable=False, index=True),
     Column("address", Text, nullable=False, index=True),
     Column("at_utc", UtcText, nullable=False, index=True),
+)
+
+# --- account_links.py ------------------------------------------------------------------------------------------------
+
+account_links = Table(
+    "account_links",
+    metadata,
+    Column("id", Text, primary_key=True),  # SHA-256 of what the link holds
+    Column("user", ForeignKey("users.id"), nullable=False, unique=True),  # a new link replaces the one before
+    Column("made_by", Text, nullable=False),
+    Column("made_utc", UtcText, nullable=False),
+    Column("expires_utc", UtcText, nullable=False),
 )

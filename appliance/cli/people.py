@@ -1,7 +1,7 @@
 """``appliance user``: who may sign in at the console.
 
 The first account, the owner's, is made in the console with the claim code; this verb is for the ones after it, and
-for the day on which everybody has forgotten a password.
+for the day on which everybody has forgotten a password. Nobody is deleted: the audit refers to people.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING
 
 from appliance.cli.arguments import Arguments, Parser, Verbs, WrongCommand, add_json, nearest
 from appliance.cli.listing import as_json, as_table
-from appliance.cli.session import now, opened_box, read_secret, record
+from appliance.cli.session import actor, now, opened_box, read_secret, record
+from appliance.errors import Unknown
 
 if TYPE_CHECKING:
     from appliance import identity
+    from appliance.box import Box
+    from appliance.catalog import Reading
+    from appliance.catalog.people import Person
 
 COLUMNS = {
     "login": "LOGIN",
     "name": "NAME",
     "role": "ROLE",
-    "active": "ACTIVE",
+    "state": "STATE",
     "last_sign_in_utc": "LAST SIGN-IN",
 }
+
+
+ROLES = "owner, privacy_officer, practitioner, assistant, technician, referrer, student or vendor_support"
+"""Written out, because help must not load what the roles are kept with; a test compares them."""
 
 
 def add_to(verbs: Verbs) -> None:
@@ -31,34 +39,64 @@ def add_to(verbs: Verbs) -> None:
         "user",
         "the people who may sign in at the console",
         examples=[
-            'appliance user add marie --name "Marie Tremblay" --language fr',
-            "appliance user reset marie",
+            'appliance user invite marie --name "Marie Tremblay" --role practitioner --language fr',
+            "appliance user change marie --role owner",
+            "appliance user reset marie --link",
             "appliance user list",
         ],
     )
     own = Verbs(user)
     add_json(own.add("list", "show the people", act=list_people))
+    show = own.add("show", "show one person and what the role includes", act=show_person)
+    show.add_argument("login", metavar="LOGIN", help="whom")
+    add_json(show)
+    invite = own.add(
+        "invite",
+        "give a person an account, and print the link to choose a password",
+        act=invite_person,
+        about="The link works once, for seven days, and is printed only now: hand it over yourself.",
+    )
+    _add_account(invite)
     add = own.add(
         "add",
-        "give a person an account",
+        "give a person an account with a password",
         act=add_person,
         about="The password is asked for, or read from standard input.",
     )
-    add.add_argument("login", metavar="LOGIN", help="what the person types to sign in")
-    add.add_argument("--name", required=True, metavar="N", help="the name as colleagues know it")
-    add.add_argument("--role", default="owner", metavar="R", help="what the person may do (default owner)")
-    add.add_argument(
-        "--language", choices=("en", "fr"), default="en", help="the language of the console (default en)"
-    )
+    _add_account(add)
     _add_secret_file(add)
+    change = own.add("change", "change a login, a name, a role or a language", act=change_person)
+    change.add_argument("login", metavar="LOGIN", help="whose account")
+    change.add_argument("--new-login", metavar="L", help="what the person types to sign in from now on")
+    change.add_argument("--name", metavar="N", help="the name as colleagues know it")
+    change.add_argument("--role", metavar="R", help="what the person may do, from the next click on")
+    change.add_argument("--language", choices=("en", "fr"), help="the language of the console")
+    for verb, said, act in (
+        ("deactivate", "keep a person out, from now on", deactivate_person),
+        ("reactivate", "let a person in again", reactivate_person),
+        ("sign-out", "end all sessions of a person", sign_out_person),
+    ):
+        own.add(verb, said, act=act).add_argument("login", metavar="LOGIN", help="whom")
     reset = own.add(
         "reset",
         "give a person a new password, and end the sessions that are open",
         act=reset_person,
-        about="The password is asked for, or read from standard input.",
+        about="The password is asked for, or read from standard input; or the person chooses it by a link.",
     )
     reset.add_argument("login", metavar="LOGIN", help="whose password")
+    reset.add_argument(
+        "--link", action="store_true", help="print a link that works once, for a day, to choose it by"
+    )
     _add_secret_file(reset)
+
+
+def _add_account(parser: Parser) -> None:
+    parser.add_argument("login", metavar="LOGIN", help="what the person types to sign in")
+    parser.add_argument("--name", required=True, metavar="N", help="the name as colleagues know it")
+    parser.add_argument("--role", required=True, metavar="R", help=f"what the person may do: {ROLES}")
+    parser.add_argument(
+        "--language", choices=("en", "fr"), default="en", help="the language of the console (default en)"
+    )
 
 
 def _add_secret_file(parser: Parser) -> None:
@@ -80,6 +118,45 @@ def list_people(arguments: Arguments) -> int:
     return 0
 
 
+def show_person(arguments: Arguments) -> int:
+    """Print one person."""
+    from appliance.identity.permissions import permissions_of
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        person = _known(conn, arguments.login)
+    row = {key: getattr(person, key) for key in (*COLUMNS, "language", "created_utc")}
+    row["may"] = sorted(permissions_of(person.role))
+    if arguments.json:
+        as_json(row)
+    else:
+        shown = [
+            {"what": key, "is": " ".join(value) if key == "may" else value} for key, value in row.items()
+        ]
+        as_table({"what": "WHAT", "is": "IS"}, shown, empty="")
+    return 0
+
+
+def invite_person(arguments: Arguments) -> int:
+    """Add one person who has yet to choose a password."""
+    from appliance import identity
+
+    role, hour = _role(arguments.role), now()
+    with opened_box() as box, box.catalog.transaction() as tx:
+        link = identity.invite(
+            tx,
+            login=arguments.login,
+            name=arguments.name,
+            role=role,
+            language=arguments.language,
+            by=actor(),
+            now=hour,
+        )
+        record(tx, box, "user:invite", f"user:{link.person.login}", {"role": role.value})
+        address = link.address(_console_address(box))
+    print(address)
+    return 0
+
+
 def add_person(arguments: Arguments) -> int:
     """Add one person."""
     from appliance import identity
@@ -97,21 +174,107 @@ def add_person(arguments: Arguments) -> int:
             language=arguments.language,
             now=hour,
         )
-        record(tx, box, "user:add", f"user:{person.login}", {"role": arguments.role})
+        record(tx, box, "user:add", f"user:{person.login}", {"role": role.value})
     print(f"{person.login} may now sign in.")
     return 0
 
 
-def reset_person(arguments: Arguments) -> int:
-    """Replace one password."""
+def change_person(arguments: Arguments) -> int:
+    """Change what was given, and leave the rest."""
     from appliance import identity
 
+    role = None if arguments.role is None else _role(arguments.role)
+    with opened_box() as box, box.catalog.transaction() as tx:
+        person = _known(tx, arguments.login)
+        differs = identity.change_account(
+            tx,
+            person.id,
+            login=arguments.new_login or person.login,
+            name=arguments.name or person.name,
+            role=role or identity.Role(person.role),
+            language=arguments.language or person.language,
+            now=now(),
+        )
+        if differs:
+            record(tx, box, "user:change", f"user:{person.login}", differs)
+    for field, (before, after) in differs.items():
+        print(f"{field}: {before} → {after}")
+    if not differs:
+        print("nothing changed")
+    return 0
+
+
+def deactivate_person(arguments: Arguments) -> int:
+    """Keep one person out."""
+    from appliance import identity
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        person = identity.deactivate(tx, _known(tx, arguments.login).id, now())
+        record(tx, box, "user:deactivate", f"user:{person.login}")
+    print(f"{person.login} may no longer sign in; open sessions have ended.")
+    return 0
+
+
+def reactivate_person(arguments: Arguments) -> int:
+    """Let one person in again."""
+    from appliance import identity
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        person = identity.reactivate(tx, _known(tx, arguments.login).id, now())
+        record(tx, box, "user:reactivate", f"user:{person.login}")
+    print(f"{person.login} may sign in again.")
+    return 0
+
+
+def sign_out_person(arguments: Arguments) -> int:
+    """End the sessions of one person."""
+    from appliance.catalog import people
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        person = _known(tx, arguments.login)
+        ended = people.end_sessions_of(tx, person.id)
+        record(tx, box, "user:end-sessions", f"user:{person.login}", {"sessions": ended})
+    print(f"{ended} session{'' if ended == 1 else 's'} of {person.login} ended")
+    return 0
+
+
+def reset_person(arguments: Arguments) -> int:
+    """Replace one password, or let the person do it."""
+    from appliance import identity
+
+    if arguments.link:
+        with opened_box() as box, box.catalog.transaction() as tx:
+            link = identity.make_link(tx, _known(tx, arguments.login).id, by=actor(), now=now())
+            record(tx, box, "user:link", f"user:{link.person.login}")
+            address = link.address(_console_address(box))
+        print(address)
+        return 0
     password = read_secret("New password", file=arguments.secret_file, confirm=True)
     with opened_box() as box, box.catalog.transaction() as tx:
         person = identity.reset_password(tx, arguments.login, password, now())
         record(tx, box, "user:reset", f"user:{person.login}")
     print(f"{person.login} has a new password; open sessions have ended.")
     return 0
+
+
+def _known(conn: Reading, login: str) -> Person:
+    from appliance import identity
+    from appliance.catalog import people
+
+    found = people.person(conn, identity.normal_login(login))
+    if found is None:
+        raise Unknown("there is no user with that login", hint="appliance user list")
+    return found
+
+
+def _console_address(box: Box) -> str:
+    """Where a browser finds the console, as far as this machine knows."""
+    import ipaddress
+    import socket
+
+    web = box.config.web
+    here = ipaddress.ip_address(web.bind).is_loopback
+    return f"http://{'localhost' if here else socket.gethostname()}:{web.port}"
 
 
 def _role(text: str) -> identity.Role:

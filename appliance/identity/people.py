@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from appliance.catalog import people
+from appliance.catalog import account_links, people
 from appliance.catalog.database import Transaction
 from appliance.catalog.people import Person
 from appliance.errors import Refused, Unknown
@@ -26,14 +26,20 @@ def normal_login(text: str) -> str:
     return login
 
 
+def normal_name(text: str) -> str:
+    """`text` as a person's name: single spaces. Raises `Refused`."""
+    name = " ".join(text.split())
+    if not 1 <= len(name) <= 100 or not name.isprintable():
+        raise Refused("the name is missing or too long", hint="give the name as colleagues know it")
+    return name
+
+
 def add_user(
     tx: Transaction, *, login: str, name: str, role: Role, password: str, language: str, now: datetime
 ) -> Person:
     """Record a user. Raises `Refused` for a login, name or password that won't do."""
     login = normal_login(login)
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= 100:
-        raise Refused("the name is missing or too long", hint="give the name as colleagues know it")
+    name = normal_name(name)
     check_password(password, login=login)
     return people.add(
         tx,
@@ -55,4 +61,5 @@ def reset_password(tx: Transaction, login: str, password: str, now: datetime) ->
     people.set_password(tx, found.id, hash_password(password), now)
     people.end_sessions_of(tx, found.id)
     people.forget_failures_of(tx, found.login)
+    account_links.forget_of(tx, found.id)
     return found

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 
-from appliance.catalog import Reading, Transaction, people
+from appliance.catalog import Reading, Transaction, account_links, people
 from appliance.catalog.people import WebSession
 
 IDLE = timedelta(minutes=30)
@@ -51,7 +51,8 @@ def session_is_live(session: WebSession, now: datetime) -> bool:
 
 
 def end_expired(tx: Transaction, now: datetime) -> int:
-    """Forget the sessions past either limit. How many there were."""
+    """Forget the sessions past either limit, and the links whose time is over. How many sessions there were."""
+    account_links.forget_expired(tx, now)
     return people.end_expired_sessions(tx, seen_before=now - IDLE, now=now)
 
 

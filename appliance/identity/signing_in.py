@@ -57,7 +57,10 @@ def examine(
     if is_too_many(_failures(conn, login, address, now)):
         return TooMany(login)
     person = people.person(conn, login)
-    kept = nobodys_password() if person is None else people.password_hash(conn, person.id)
+    if person is None or not person.password_set:
+        kept = nobodys_password()
+    else:
+        kept = people.password_hash(conn, person.id)
     fits = verify_password(kept, password)
     if person is None or not fits or not person.active:
         return Rejected(login)

@@ -52,7 +52,7 @@ def check() -> None:
     if needed is not None and may(needed):
         return
     session, console_ = g.session, console()
-    if console_.refused.first((session.id, endpoint)):
-        with console_.box.catalog.transaction() as tx:
-            console_.record(tx, "access:refuse", endpoint, session.person.login, {"needs": needed or ""})
+    what = (session.id, endpoint)
+    details = {"needs": needed or ""}
+    console_.record_once(console_.refused, what, "access:refuse", endpoint, session.person.login, details)
     raise NotAuthorised("your role does not include this", hint="ask an owner of the box if you need it")

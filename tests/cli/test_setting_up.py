@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cli.people import ROLES
+from appliance.identity import Role
 from tests.cli.conftest import Outcome, Say
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -116,7 +118,16 @@ def test_a_missing_secret_is_refused(say: Say) -> None:
 
 
 def test_a_secret_that_is_no_text_is_refused_without_being_shown(say: Say) -> None:
-    done = say("user", "add", "marie", "--name", "Marie", typed="quatre lapins\udcff sur une horloge\n")
+    done = say(
+        "user",
+        "add",
+        "marie",
+        "--name",
+        "Marie",
+        "--role",
+        "owner",
+        typed="quatre lapins\udcff sur une horloge\n",
+    )
     assert done.code == 65
     assert "not text" in done.err
     assert "lapins" not in done.err
@@ -196,14 +207,69 @@ def test_a_destination_is_paused_resumed_tried_and_removed(say: Say, tmp_path: P
 
 def test_a_person_is_added_with_a_password_from_standard_input(say: Say) -> None:
     password = "grand cheval correct agrafe"
-    added = say("user", "add", "Marie", "--name", "Marie Tremblay", "--language", "fr", typed=password + "\n")
+    words = ("Marie", "--name", "Marie Tremblay", "--language", "fr", "--role", "owner")
+    added = say("user", "add", *words, typed=password + "\n")
     assert added.code == 0, added.err
     (row,) = say("user", "list", "--json").rows
-    assert (row["login"], row["name"], row["active"]) == ("marie", "Marie Tremblay", True)
+    assert (row["login"], row["name"], row["state"]) == ("marie", "Marie Tremblay", "active")
     assert password not in json.dumps(row) + say("audit", "export").out
     assert say("user", "reset", "marie", typed="une autre phrase de passe\n").code == 0
     assert say("user", "reset", "nobody", typed="une autre phrase de passe\n").code == 66
     assert say("user", "add", "luc", "--name", "Luc", "--role", "ownr", typed=password).code == 64
+    assert say("user", "add", "luc", "--name", "Luc", typed=password).code == 64
+
+
+def test_the_help_names_every_role() -> None:
+    assert set(ROLES.replace(" or ", ", ").split(", ")) == set(Role)
+
+
+def test_an_invitation_is_printed_once_and_is_in_no_record(say: Say) -> None:
+    invited = say("user", "invite", "luc", "--name", "Luc Roy", "--role", "assistant")
+    assert invited.code == 0, invited.err
+    address, token = invited.out.strip().split("#")
+    assert address == "http://localhost:8080/welcome"
+    assert len(token) == 43
+    shown = say("user", "show", "luc", "--json").rows
+    assert (shown["state"], shown["role"]) == ("invited", "assistant")
+    assert "studies:view" in shown["may"]
+    assert "studies:export" not in shown["may"]
+    again = say("user", "reset", "luc", "--link").out.strip()
+    assert again.startswith(address)
+    for secret in (token, again.split("#")[1]):
+        assert secret not in say("audit", "export").out
+    assert say("user", "invite", "luc", "--name", "Another", "--role", "assistant").code == 65
+    assert say("user", "invite", "eve", "--name", "Eve", "--role", "asistant").code == 64
+
+
+def test_an_account_is_changed_closed_and_opened_again(say: Say) -> None:
+    for login, role in (("marie", "owner"), ("luc", "assistant")):
+        words = (login, "--name", login.title(), "--role", role)
+        assert say("user", "add", *words, typed="quatre lapins sur une horloge\n").code == 0
+    changed = say("user", "change", "luc", "--role", "technician", "--new-login", "luc.roy")
+    assert changed.out == "login: luc → luc.roy\nrole: assistant → technician\n"
+    assert say("user", "change", "luc.roy").out == "nothing changed\n"
+    assert say("user", "deactivate", "luc.roy").code == 0
+    assert {row["login"]: row["state"] for row in say("user", "list", "--json").rows} == {
+        "luc.roy": "deactivated",
+        "marie": "active",
+    }
+    assert say("user", "reset", "luc.roy", "--link").code == 65
+    assert say("user", "reactivate", "luc.roy").code == 0
+    assert "0 sessions" in say("user", "sign-out", "luc.roy").out
+    assert say("user", "show", "luc").code == 66
+
+
+def test_the_last_owner_can_be_taken_away_by_nobody(say: Say) -> None:
+    words = ("marie", "--name", "Marie", "--role", "owner")
+    assert say("user", "add", *words, typed="quatre lapins sur une horloge\n").code == 0
+    assert say("user", "invite", "luc", "--name", "Luc", "--role", "owner").code == 0
+    for attempt in (("deactivate", "marie"), ("change", "marie", "--role", "student")):
+        refused = say("user", *attempt)
+        assert refused.code == 65
+        assert "last owner" in refused.err
+    audited = say("audit", "export").out
+    assert "user:deactivate" not in audited
+    assert "user:change" not in audited
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
