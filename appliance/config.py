@@ -139,6 +139,41 @@ def load_config(environ: Mapping[str, str]) -> Config:
     return config
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One key of the configuration, its value as text, and where that comes from: a variable, the file, or nothing."""
+
+    key: str
+    value: str
+    source: str
+
+
+def wishes(config: Config, environ: Mapping[str, str]) -> tuple[Wish, ...]:
+    """Every key of `config`, which `load_config` made of `environ`, with where its value comes from.
+
+    `source` is empty for a default. Nothing of the configuration is a secret.
+    """
+    path = environ.get("APPLIANCE_CONFIG")
+    written = _read(Path(path)) if path else {}
+    variables = {".".join(keys): variable for variable, keys in ENVIRONMENT.items()}
+    found: list[Wish] = []
+    for each in fields(config):
+        value = getattr(config, each.name)
+        section = written.get(each.name, {})
+        if not is_dataclass(value):
+            inside = [(each.name, value, each.name in written)]
+        else:
+            inside = [
+                (f"{each.name}.{own.name}", getattr(value, own.name), own.name in section)
+                for own in fields(value)
+            ]
+        for key, current, in_file in inside:
+            variable = variables.get(key, "")
+            source = variable if variable in environ else str(path) if in_file else ""
+            found.append(Wish(key, str(current), source))
+    return tuple(found)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))

@@ -103,6 +103,8 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "key:check": Word(_SECURITY, _NOTHING, "the recovery key was checked"),
         "key:rotate": Word(_SECURITY, _NOTHING, "the recovery key was replaced"),
         "setting:change": Word(_CHANGE, _NOTHING, "a setting was changed"),
+        "configuration:export": Word(_CHANGE, _NOTHING, "the configuration was exported"),
+        "configuration:import": Word(_CHANGE, _NOTHING, "a configuration was imported"),
         "setup:step": Word(_CHANGE, _NOTHING, "a step of setting up was answered"),
         "setup:later": Word(_CHANGE, _NOTHING, "a step of setting up was left for later"),
         "setup:test": Word(_MACHINE, _STUDY, "the test study was sent and followed"),

@@ -24,6 +24,7 @@ from appliance.cli import (
     people,
     processes,
     rules,
+    settings,
     state,
     studies,
     verification,
@@ -77,6 +78,7 @@ def parser() -> Appliance:
     destinations.add_to(verbs)
     rules.add_to(verbs)
     people.add_to(verbs)
+    settings.add_to(verbs)
     keys.add_to(verbs)
     verbs.group("Look after")
     verification.add_to(verbs)

@@ -6,6 +6,7 @@ account of the machine and stay in the shell's history.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,6 +47,16 @@ def add_to(verbs: Verbs) -> None:
         ("remove", "stop delivering there; what is owed to it is cancelled", remove_destination),
     ):
         own.add(name, summary, act=act).add_argument("name", metavar="NAME", help="the destination's name")
+    secret = own.add(
+        "secret",
+        "give a destination another secret access key",
+        act=give_secret,
+        about="Read from standard input, or from --secret-file. A destination that waited for it is resumed.",
+    )
+    secret.add_argument("name", metavar="NAME", help="the destination's name")
+    secret.add_argument(
+        "--secret-file", type=Path, metavar="F", help="a file with the secret, readable by you only"
+    )
 
 
 def _add_s3(kinds: Verbs) -> None:
@@ -222,6 +233,30 @@ def remove_destination(arguments: Arguments) -> int:
     """Remove it; what was delivered to it stays there."""
     _change(arguments.name, "remove")
     print(f"{safe(arguments.name)} is gone; what was delivered there stays there.")
+    return 0
+
+
+def give_secret(arguments: Arguments) -> int:
+    """Replace the secret of one destination."""
+    from appliance.catalog import destinations
+    from appliance.replication.destinations import build
+
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            settings = _known(conn, arguments.name)
+        if not settings.options.get("access_key_id"):
+            raise Refused(
+                "this destination has no access key, so it has no secret", hint="add it again with one"
+            )
+        settings = replace(settings, secret=read_secret("Secret access key", file=arguments.secret_file))
+        build(settings, box)
+        with box.catalog.transaction() as tx:
+            destinations.change(tx, settings.name, settings.options, settings.secret)
+            destinations.resume(tx, settings.name)
+            record(tx, box, "destination:change", settings.name, {"secret": "given"})
+    print(
+        f"{safe(settings.name)} has another secret; 'appliance destination test {safe(settings.name)}' tries it."
+    )
     return 0
 
 

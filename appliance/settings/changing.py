@@ -116,6 +116,11 @@ def change(
     )
 
 
+def check(reading: Reading, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` in their normal forms, without doing them. Raises as `change`."""
+    return {key: _effective(setting(key), value) for key, value in _checked(reading, changes).items()}
+
+
 def undo(tx: Transaction, audit_key: bytes, change_id: int, *, actor: str, now: datetime) -> Change:
     """Give a setting back the value that it had before one change.
 
@@ -139,7 +144,7 @@ def undo(tx: Transaction, audit_key: bytes, change_id: int, *, actor: str, now: 
     return done
 
 
-def _checked(tx: Transaction, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(reading: Reading, changes: Mapping[str, Any]) -> dict[str, Any]:
     """`changes` in their normal forms, None for what is as the default. Raises `NotAccepted` or `Unknown`."""
     refusals: dict[str, Refused] = {}
     checked: dict[str, Any] = {}
@@ -152,7 +157,7 @@ def _checked(tx: Transaction, changes: Mapping[str, Any]) -> dict[str, Any]:
             continue
         checked[key] = None if normal == _default(chosen) else normal
     if not refusals:
-        kept = {**operator_settings.all_values(tx), **checked}
+        kept = {**operator_settings.all_values(reading), **checked}
         values = {
             each.key: _effective(each, kept.get(each.key)) for each in SETTINGS.values() if not each.is_secret
         }

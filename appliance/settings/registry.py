@@ -46,7 +46,7 @@ class Setting:
     key: str
     kind: Kind
     default: Any = ""
-    permission: str = "settings"
+    permission: str = "settings:change"
     careful: Careful = Careful.NO
 
     @property
@@ -81,7 +81,7 @@ _ALL = (
     Setting("notify.quiet_hours", HoursOfDay()),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
-    Setting("syslog.ca", Text(64_000, lines=True, shape=certificates)),
+    Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),
 )
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({each.key: each for each in _ALL})

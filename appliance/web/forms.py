@@ -21,6 +21,14 @@ def text(name: str, default: str = "") -> str:
     return _short(request.form, name, default).strip()
 
 
+def long_text(name: str, most: int) -> str:
+    """A field of several lines, of `most` characters. Raises `Refused`."""
+    value = request.form.get(name, "")
+    if len(value) > most or "\0" in value:
+        raise Refused("a field holds more than it can", hint="shorten it and try again")
+    return value
+
+
 def secret(name: str) -> str:
     """A field of the form as typed."""
     return _short(request.form, name, "")

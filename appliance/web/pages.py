@@ -20,6 +20,7 @@ SECTIONS: Mapping[str, Permission] = {
     "devices": Permission.VIEW_DEVICES,
     "destinations": Permission.VIEW_DESTINATIONS,
     "health": Permission.VIEW_HEALTH,
+    "settings": Permission.VIEW_SETTINGS,
     "help": Permission.USE_CONSOLE,
 }
 """The sections of the console in the order of the navigation, and what opening each needs."""

@@ -43,6 +43,7 @@ COMPUTED = (
     | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
     | {f"stage.{number}" for number in range(1, 5)}
     | {f"settings.section.{section}" for section in SETTING_SECTIONS}
+    | {f"configuration.{kind}" for kind in ("setting", "device", "destination", "rule")}
     | {f"setting.{key}{part}" for key in SETTINGS for part in ("", ".about")}
     | {f"setting.{key}.{word}" for key, each in SETTINGS.items() for word in getattr(each.kind, "words", ())}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}

@@ -13,6 +13,7 @@ from appliance.web.views import (
     images,
     live,
     machine,
+    settings,
     start,
     studies,
 )
@@ -31,6 +32,7 @@ def mount(app: Flask) -> None:
         images,
         live,
         machine,
+        settings,
         start,
         studies,
     ):
