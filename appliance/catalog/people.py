@@ -162,6 +162,11 @@ def set_active(tx: Transaction, person_id: int, active: bool, now: datetime) -> 
     tx.execute(update(users).where(users.c.id == person_id).values(active=active, changed_utc=now))
 
 
+def set_language(tx: Transaction, person_id: int, language: str, now: datetime) -> None:
+    """Change the language that a user reads the console in."""
+    tx.execute(update(users).where(users.c.id == person_id).values(language=language, changed_utc=now))
+
+
 def signed_in(tx: Transaction, person_id: int, now: datetime) -> None:
     """Record when a user last signed in."""
     tx.execute(update(users).where(users.c.id == person_id).values(last_sign_in_utc=now))

@@ -70,7 +70,7 @@ def add_to(verbs: Verbs) -> None:
     change.add_argument("--new-login", metavar="L", help="what the person types to sign in from now on")
     change.add_argument("--name", metavar="N", help="the name as colleagues know it")
     change.add_argument("--role", metavar="R", help="what the person may do, from the next click on")
-    change.add_argument("--language", choices=("en", "fr"), help="the language of the console")
+    change.add_argument("--language", choices=("en", "fr", "es", "zh"), help="the language of the console")
     for verb, said, act in (
         ("deactivate", "keep a person out, from now on", deactivate_person),
         ("reactivate", "let a person in again", reactivate_person),
@@ -95,7 +95,10 @@ def _add_account(parser: Parser) -> None:
     parser.add_argument("--name", required=True, metavar="N", help="the name as colleagues know it")
     parser.add_argument("--role", required=True, metavar="R", help=f"what the person may do: {ROLES}")
     parser.add_argument(
-        "--language", choices=("en", "fr"), default="en", help="the language of the console (default en)"
+        "--language",
+        choices=("en", "fr", "es", "zh"),
+        default="en",
+        help="the language of the console (default en)",
     )
 
 

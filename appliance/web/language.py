@@ -1,10 +1,12 @@
-"""What the console says, in the language of whoever reads it: sentences, plurals, dates, sizes, names.
+"""What the console says, in the language of whoever reads it: sentences, names, and `Manner`'s numbers and dates.
 
 Chosen: one flat JSON file a language (``web-ui/languages``), keys by page, ``{name}`` for values, and an object of
-plural forms where a number decides; a test holds the files to each other and to every key that a template or a view
-uses. Rejected for now: gettext catalogues through Flask-Babel, whose English-as-key hides a changed sentence from its
-translation, and whose compile step would stand between an edit and the page. Plural rules and date shapes are the two
-of English and French; a language that needs more brings its `Manner`.
+plural forms (CLDR's categories) where a number decides; a test holds the files to each other and to every key that a
+template or a view uses. Rejected: gettext catalogues through Flask-Babel, whose English-as-key hides a changed
+sentence from its translation, and whose compile step would stand between an edit and the page.
+
+A sentence that a language lacks is said in English: the tests let no such gap through, and should one come about all
+the same, a clinic is better off with an English sentence than without its page.
 
 Messages of our own errors (`ApplianceError`) are English sentences; ``causes`` in a language's file translates those
 that a person at the console can meet, with ``{name}`` where a message carries a value.
@@ -14,51 +16,49 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 from appliance.errors import ApplianceError, OperatorNeeded
+from appliance.web.manner import MANNERS, Manner
 
 DEFAULT = "en"
-NAMES: Mapping[str, str] = {"en": "English", "fr": "Français"}
-
-_MONTHS: Mapping[str, tuple[str, ...]] = {
-    "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
-    "fr": (
-        "janv.", "févr.", "mars", "avr.", "mai", "juin", "juill.", "août", "sept.", "oct.", "nov.", "déc.",
-    ),
-}  # fmt: skip
-_UNITS: Mapping[str, tuple[str, ...]] = {
-    "en": ("bytes", "KB", "MB", "GB", "TB"),
-    "fr": ("octets", "Ko", "Mo", "Go", "To"),
-}
-_THIN = "\u202f"
-_HARD = "\u00a0"
+NAMES: Mapping[str, str] = {code: manner.name for code, manner in MANNERS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language: its sentences, and how it writes numbers and moments."""
+    """One language: its sentences, and its manner. `reserve` is said where there is no sentence."""
 
     language: str
     sentences: Mapping[str, Any]
     patterns: tuple[tuple[re.Pattern[str], str], ...] = ()
+    reserve: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, code: str, path: Path) -> Words:
+    def read(cls, code: str, path: Path, reserve: Mapping[str, Any] | None = None) -> Words:
         """The language in the file `path`."""
         sentences = json.loads(path.read_text("utf-8"))
         patterns = [(_pattern(cause), said) for cause, said in sentences["causes"].items() if "{" in cause]
-        return cls(code, sentences, tuple(patterns))
+        return cls(code, sentences, tuple(patterns), reserve or {})
+
+    @property
+    def manner(self) -> Manner:
+        """How this language writes numbers and dates."""
+        return MANNERS[self.language]
 
     def __call__(self, key: str, **values: object) -> str:
         """The sentence `key`, with `values` put in; `n` chooses the plural form. KeyError if there is none."""
-        sentence = self.sentences[key]
+        sentence = self.sentences.get(key)
+        if sentence is None:
+            sentence = self.reserve[key]
         if not isinstance(sentence, str):
-            sentence = sentence[self._plural(values["n"])]
+            count = values["n"]
+            form = self.manner.plural(count) if isinstance(count, (int, float)) else "other"
+            sentence = sentence.get(form) or sentence["other"]
         shown = {
             name: self.number(value) if isinstance(value, int) else value for name, value in values.items()
         }
@@ -66,11 +66,7 @@ class Words:
 
     def has(self, key: str) -> bool:
         """Whether there is a sentence `key`: for codes that come from elsewhere."""
-        return key in self.sentences
-
-    def _plural(self, count: object) -> str:
-        one = count in (0, 1) if self.language == "fr" else count == 1
-        return "one" if one else "other"
+        return key in self.sentences or key in self.reserve
 
     def cause(self, text: str) -> str:
         """A message or hint of an error in this language, or as it is."""
@@ -86,52 +82,44 @@ class Words:
 
     def number(self, value: int) -> str:
         """A whole number with its thousands parted."""
-        parted = f"{value:,}"
-        return parted.replace(",", _THIN) if self.language == "fr" else parted
+        return self.manner.number(value)
 
     def size(self, count: int) -> str:
         """A number of bytes in a unit that a person reads."""
-        units = _UNITS[self.language]
-        scaled, unit = float(count), 0
-        while scaled >= 1000 and unit < len(units) - 1:
-            scaled, unit = scaled / 1000, unit + 1
-        text = f"{scaled:.0f}" if unit == 0 or scaled >= 100 else f"{scaled:.1f}"
-        return f"{text.replace('.', ',') if self.language == 'fr' else text}{_HARD}{units[unit]}"
+        return self.manner.size(count)
 
     def decimal(self, value: float) -> str:
         """A number with what decimals it needs, six significant digits at most."""
-        text = f"{value:g}"
-        return text.replace(".", ",") if self.language == "fr" else text
+        return self.manner.decimal(value)
+
+    def several(self, parts: Sequence[str]) -> str:
+        """Things in a row: "a, b and c"."""
+        return self.manner.several(parts)
 
     def date(self, recorded: str) -> str:
         """A DICOM date (DA) as a date; what is no date stays as recorded."""
-        match = re.fullmatch(r"(\d{4})\.?(\d{2})\.?(\d{2})", recorded)
-        if not match or not 1 <= int(match[2]) <= 12:
+        match = re.fullmatch(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})", recorded)
+        try:
+            return self.manner.day(date(*(int(part) for part in match.groups()))) if match else recorded
+        except ValueError:
             return recorded
-        return self._day(int(match[1]), int(match[2]), int(match[3]))
 
     def time(self, recorded: str) -> str:
         """A DICOM time (TM) as hours and minutes; what is none stays as recorded."""
-        match = re.match(r"(\d{2}):?(\d{2})", recorded)
-        return self._clock(int(match[1]), int(match[2])) if match else recorded
+        match = re.match(r"([0-9]{2}):?([0-9]{2})", recorded)
+        try:
+            return self.manner.time(time(int(match[1]), int(match[2]))) if match else recorded
+        except ValueError:
+            return recorded
+
+    def day_and_time(self, recorded_date: str, recorded_time: str) -> str:
+        """A DICOM date and time as one moment; as much of it as there is."""
+        day, clock = self.date(recorded_date), self.time(recorded_time)
+        return self.manner.moment(day, clock) if day and clock else day or clock
 
     def moment(self, at: datetime | None) -> str:
         """A moment in the box's own time zone; nothing for None."""
-        if at is None:
-            return ""
-        here = at.astimezone()
-        return f"{self._day(here.year, here.month, here.day)}, {self._clock(here.hour, here.minute)}"
-
-    def _day(self, year: int, month: int, day: int) -> str:
-        name = _MONTHS[self.language][month - 1]
-        if self.language == "fr":
-            return f"{'1er' if day == 1 else day}{_HARD}{name}{_HARD}{year}"
-        return f"{name}{_HARD}{day}, {year}"
-
-    def _clock(self, hours: int, minutes: int) -> str:
-        return (
-            f"{hours}{_HARD}h{_HARD}{minutes:02d}" if self.language == "fr" else f"{hours:02d}:{minutes:02d}"
-        )
+        return "" if at is None else self.manner.moment_of(at.astimezone())
 
     def person(self, recorded: str) -> str:
         """A DICOM person name (PN) as family name, given names; the first component group that says anything."""
@@ -148,7 +136,12 @@ class Languages:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._words = {code: Words.read(code, folder / f"{code}.json") for code in NAMES}
+            english = Words.read(DEFAULT, folder / f"{DEFAULT}.json")
+            self._words = {
+                code: Words.read(code, folder / f"{code}.json", english.sentences)
+                for code in MANNERS
+                if code != DEFAULT
+            } | {DEFAULT: english}
         except OSError as error:
             raise OperatorNeeded(
                 "the texts of the console are missing", hint="install the appliance again, or run: make setup"
@@ -159,10 +152,16 @@ class Languages:
         return self._words.get(code) or self._words[DEFAULT]
 
     @staticmethod
-    def choose(*wishes: str | None, accepted: str = "") -> str:
-        """The first wish there is, else the best of an Accept-Language header, else the default."""
+    def offered(endpoint: str | None = None) -> tuple[Manner, ...]:
+        """The languages that the page of `endpoint` can be had in."""
+        return tuple(manner for manner in MANNERS.values() if manner.is_offered_at(endpoint))
+
+    @staticmethod
+    def choose(*wishes: str | None, accepted: str = "", endpoint: str | None = None) -> str:
+        """The first wish that is offered, else the best of an Accept-Language header, else the default."""
+        offered = {manner.code for manner in Languages.offered(endpoint)}
         for wish in wishes:
-            if wish is not None and wish in NAMES:
+            if wish is not None and wish in offered:
                 return wish
         ranked: list[tuple[float, int, str]] = []
         for place, item in enumerate(accepted.split(",")[:20]):
@@ -172,7 +171,7 @@ class Languages:
                 weight = float(quality) if quality else 1.0
             except ValueError:
                 continue
-            if code in NAMES and weight > 0:
+            if code in offered and weight > 0:
                 ranked.append((-weight, place, code))
         return min(ranked)[2] if ranked else DEFAULT
 

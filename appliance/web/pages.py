@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flask import Response, g, make_response, render_template, request
 
@@ -12,7 +12,7 @@ from appliance import __version__
 from appliance.identity.permissions import Permission
 from appliance.web.access import may, permissions
 from appliance.web.console import Notice, console
-from appliance.web.language import NAMES
+from appliance.web.language import Languages
 
 SECTIONS: Mapping[str, Permission] = {
     "studies": Permission.VIEW_STUDIES,
@@ -31,6 +31,7 @@ class LanguageLink:
     """A language the page could be in."""
 
     code: str
+    tag: str
     name: str
     current: bool
 
@@ -40,11 +41,14 @@ class Shell:
     """The frame around every page. `sections` are those that whoever reads it may open, `may` all they may do."""
 
     language: str
+    tag: str
+    direction: Literal["ltr", "rtl"]
     languages: tuple[LanguageLink, ...]
     person: str
     section: str
     sections: tuple[str, ...]
     may: frozenset[str]
+    path: str
     csrf: str
     script: str
     styles: tuple[str, ...]
@@ -70,11 +74,17 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -
     session = g.get("session")
     shell = Shell(
         language=g.language,
-        languages=tuple(LanguageLink(code, name, code == g.language) for code, name in NAMES.items()),
+        tag=g.words.manner.tag,
+        direction=g.words.manner.direction,
+        languages=tuple(
+            LanguageLink(each.code, each.tag, each.name, each.code == g.language)
+            for each in Languages.offered(request.endpoint)
+        ),
         person=session.person.name if session is not None else "",
         section=section,
         sections=sections(),
         may=permissions(),
+        path=request.path if request.method == "GET" else "/",
         csrf=csrf_token(),
         script=console().assets.script,
         styles=console().assets.styles,

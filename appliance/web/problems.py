@@ -38,6 +38,7 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
+from appliance.web import security
 from appliance.web.pages import Page, page_of, show
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def _answer(status: int, kind: str, cause: str, hint: str, reference: str) -> Re
         reason = cause or HTTPStatus(status).phrase.lower()
         answer = jsonify({"error": {"kind": kind, "message": reason, "hint": hint, "reference": reference}})
     else:
+        security.speak(g.session.person.language if g.session is not None else "", endpoint=None)
         words = g.words
         page = page_of(
             ProblemPage,

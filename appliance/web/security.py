@@ -39,6 +39,7 @@ OPEN = frozenset(
         "claim.redeem",
         "door.form",
         "door.sign_in",
+        "language.choose",
         "machine.live",
         "machine.ready",
         "machine.metrics",
@@ -76,10 +77,20 @@ def guard(app: Flask) -> None:
 def _choose_language() -> None:
     g.session = None
     g.visit = None
+    speak()
+
+
+def speak(person: str = "", *, endpoint: str | None = "") -> None:
+    """Answer in the language asked for, else the person's own, this browser's last, or its settings' best.
+
+    `endpoint`, unless it is that of the request, says whose page follows: not all languages are offered everywhere.
+    """
     g.language = Languages.choose(
         request.args.get("lang"),
+        person,
         request.cookies.get(LANGUAGE_COOKIE),
         accepted=request.headers.get("Accept-Language", ""),
+        endpoint=request.endpoint if endpoint == "" else endpoint,
     )
     g.words = console().languages.words(g.language)
 
@@ -110,6 +121,7 @@ def _check_session() -> WsgiResponse | None:
         with console().box.catalog.reading() as conn:
             g.session = find_session(conn, cookie, now())
     if g.session is not None:
+        speak(g.session.person.language)
         _see(g.session)
         return None
     if request.endpoint in OPEN or request.endpoint is None:  # None: there is no such page, and 404 says so
@@ -185,11 +197,17 @@ def _finish(answer: Response) -> Response:
     if g.get("visit") is not None:
         _set_cookie(answer, VISIT_COOKIE, g.visit)
     if request.args.get("lang") in NAMES:
-        _set_cookie(answer, LANGUAGE_COOKIE, request.args["lang"], max_age=365 * 86400)
+        keep_language(answer, request.args["lang"])
     return answer
 
 
-def _set_cookie(answer: Response, name: str, value: str, max_age: int | None = None) -> None:
+def keep_language(answer: WsgiResponse, code: str) -> WsgiResponse:
+    """Let the browser remember a language, for its pages before anybody has signed in."""
+    _set_cookie(answer, LANGUAGE_COOKIE, code, max_age=365 * 86400)
+    return answer
+
+
+def _set_cookie(answer: WsgiResponse, name: str, value: str, max_age: int | None = None) -> None:
     answer.set_cookie(
         name, value, max_age=max_age, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
     )

@@ -146,7 +146,7 @@ def _facts(row: InstanceRow, facts: Facts | None, words: Words) -> tuple[tuple[s
         recorded += [
             ("fact.side", words(f"side.{side}") if words.has(f"side.{side}") else side),
             ("fact.region", facts.region),
-            ("fact.teeth", ", ".join(facts.teeth)),
+            ("fact.teeth", words.several(facts.teeth)),
             ("fact.size", f"{facts.columns} × {facts.rows}"),
             ("fact.frames", str(facts.frames) if facts.frames > 1 else ""),
         ]

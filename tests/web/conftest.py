@@ -40,7 +40,7 @@ def add_owner(box: Box) -> None:
             name="Marie Tremblay",
             role=Role.OWNER,
             password=PASSWORD,
-            language="fr",
+            language="",  # as the browser asks
             now=datetime.now(UTC),
         )
 

@@ -1,12 +1,10 @@
-"""Two languages, complete and alike; every key that is used is there, and none is there for nothing."""
+"""Languages, complete and alike; every key that is used is there, and none is there for nothing."""
 
 import ast
 import json
 import re
-import string
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,9 +17,9 @@ from appliance.web import problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
+from tests.web.translations import LANGUAGES, full, lacking, values_in
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = Languages(web_ui() / "languages")
 FRENCH, ENGLISH = LANGUAGES.words("fr"), LANGUAGES.words("en")
 
 COMPUTED = (
@@ -48,6 +46,8 @@ COMPUTED = (
     | {f"setting.{key}.{word}" for key, each in SETTINGS.items() for word in getattr(each.kind, "words", ())}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
+BEHIND = ("es", "zh")
+"""Languages that are being caught up: what they lack is said in English, and listed by ``tests.web.translations``."""
 OPEN_ENDED = ("modality.", "sex.", "side.", "process.")
 """Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""
 
@@ -71,31 +71,23 @@ def used() -> set[str]:
     return {key for key in keys if "." in key or key == "product"}
 
 
-def fields(sentence: Any) -> set[str]:
-    texts = [sentence] if isinstance(sentence, str) else list(sentence.values())
-    return {name for text in texts for _, name, _, _ in string.Formatter().parse(text) if name}
+@pytest.mark.parametrize("code", [code for code in full() if code not in BEHIND])
+def test_a_language_has_every_sentence_with_its_values_and_plural_forms(code: str) -> None:
+    missing = used() - set(ENGLISH.sentences)
+    assert not missing, f"en: {sorted(missing)}"
+    assert not lacking(code), f"{code}: {lacking(code)}"
 
 
-def test_both_languages_have_every_key_that_is_used() -> None:
+def test_a_language_says_nothing_that_english_does_not() -> None:
     for code in NAMES:
-        missing = used() - set(LANGUAGES.words(code).sentences)
-        assert not missing, f"{code}: {sorted(missing)}"
+        if code not in BEHIND:
+            idle = set(LANGUAGES.words(code).sentences) - set(ENGLISH.sentences)
+            assert not idle, f"{code}: {sorted(idle)}"
 
 
 def test_no_sentence_is_there_for_nothing() -> None:
-    idle = {key for key in FRENCH.sentences if key != "causes" and not key.startswith(OPEN_ENDED)} - used()
+    idle = {key for key in ENGLISH.sentences if key != "causes" and not key.startswith(OPEN_ENDED)} - used()
     assert not idle, sorted(idle)
-
-
-def test_both_languages_say_the_same_things_with_the_same_values() -> None:
-    assert set(FRENCH.sentences) == set(ENGLISH.sentences)
-    for key in set(FRENCH.sentences) - {"causes"}:
-        french, english = FRENCH.sentences[key], ENGLISH.sentences[key]
-        assert type(french) is type(english), key
-        assert fields(french) | {"n"} == fields(english) | {"n"}, key
-        for sentence in (french, english):
-            for text in [sentence] if isinstance(sentence, str) else sentence.values():
-                assert text.strip(), key
 
 
 def test_plural_forms_are_those_of_the_language() -> None:
@@ -103,7 +95,7 @@ def test_plural_forms_are_those_of_the_language() -> None:
     assert ENGLISH("studies.images", n=1) == "1 image"
     assert FRENCH("studies.images", n=0) == "0 image"
     assert FRENCH("studies.images", n=2) == "2 images"
-    assert FRENCH("studies.images", n=12345) == "12\u202f345 images"
+    assert FRENCH("studies.images", n=12345) == "12\u00a0345 images"
 
 
 def test_dates_times_sizes_and_numbers_are_written_as_here() -> None:
@@ -114,6 +106,7 @@ def test_dates_times_sizes_and_numbers_are_written_as_here() -> None:
     assert FRENCH.size(1_600_000) == "1,6\u00a0Mo"
     assert ENGLISH.size(999) == "999\u00a0bytes"
     assert FRENCH.decimal(0.25) == "0,25"
+    assert FRENCH.day_and_time("20260301", "0915") == "1er\u00a0mars\u00a02026, 9\u00a0h\u00a015"
     assert "2026" in FRENCH.moment(datetime(2026, 3, 1, 12, tzinfo=UTC))
 
 
@@ -190,7 +183,7 @@ def test_a_cause_that_carries_a_value_keeps_it() -> None:
     )
     assert FRENCH.cause("something nobody has translated") == "Something nobody has translated"
     for cause, said in FRENCH.sentences["causes"].items():
-        assert fields(said) <= fields(cause), cause
+        assert values_in(said) <= values_in(cause), cause
 
 
 @pytest.mark.parametrize("code", ["en", "fr"])

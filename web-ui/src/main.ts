@@ -3,6 +3,7 @@ import "../styles/main.css";
 import htmx from "htmx.org";
 import { watchBanner } from "./banner.ts";
 import { followLive } from "./live.ts";
+import { tendMenus } from "./menus.ts";
 import { steerRows } from "./rows.ts";
 import { openViewers } from "./viewer.ts";
 
@@ -15,6 +16,7 @@ document.addEventListener("htmx:after:swap", () => openViewers(document));
 
 htmx.config.history = false;
 watchBanner();
+tendMenus();
 followLive();
 steerRows();
 openViewers(document);

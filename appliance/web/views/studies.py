@@ -169,7 +169,7 @@ def _line(
         patient=words.person(row.patient_name),
         patient_id=row.patient_id,
         birth_date=words.date(row.birth_date),
-        when=", ".join(part for part in (words.date(row.study_date), words.time(row.study_time)) if part),
+        when=words.day_and_time(row.study_date, row.study_time),
         modalities=row.modalities,
         description=row.description,
         images=words("studies.images", n=row.instances),
