@@ -146,7 +146,7 @@ class Visitor:
     calls: int
 
 
-DestinationKind = Literal["dicom", "s3", "folder"]
+DestinationKind = Literal["dicom", "s3", "folder", "vault"]
 Takes = Literal["ciphertext", "dicom"]
 
 

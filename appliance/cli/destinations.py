@@ -27,7 +27,8 @@ def add_to(verbs: Verbs) -> None:
     destination = verbs.add(
         "destination",
         "the places that images are delivered to",
-        about="Cloud storage (s3) gets sealed objects only; another DICOM system (dicom) and a folder get images.",
+        about="Cloud storage (s3) and a disk or share (vault) get sealed objects only; another DICOM system (dicom) and a "
+        "folder get images.",
         examples=[
             "appliance destination add s3 cloud --bucket my-clinic --region ca-central-1 --access-key-id AK… <key.txt",
             "appliance destination add dicom orthodontist --ae-title ORTHO --address 192.168.1.60 --port 104",
@@ -40,6 +41,7 @@ def add_to(verbs: Verbs) -> None:
     _add_s3(kinds)
     _add_dicom(kinds)
     _add_folder(kinds)
+    _add_vault(kinds)
     for name, summary, act in (
         ("test", "try the connection now, and say what is wrong", try_destination),
         ("pause", "deliver nothing there for now; what is owed waits", pause_destination),
@@ -117,6 +119,19 @@ def _add_folder(kinds: Verbs) -> None:
     folder.add_argument("--path", required=True, type=Path, metavar="P", help="the folder, which must exist")
 
 
+def _add_vault(kinds: Verbs) -> None:
+    vault = kinds.add(
+        "vault",
+        "a USB disk or a share: gets sealed objects that only this clinic's keys open",
+        act=add_vault,
+        about="Mount the disk or the share first. It is marked, so that the box knows when another disk, or none, is "
+        "in its place. With the recovery key, a blank box can be rebuilt from it.",
+        examples=["appliance destination add vault usb --path /media/backup"],
+    )
+    vault.add_argument("name", metavar="NAME", help="what to call it")
+    vault.add_argument("--path", required=True, type=Path, metavar="P", help="where it is mounted")
+
+
 def list_destinations(arguments: Arguments) -> int:
     """Print the destinations; secrets are not among the columns."""
     from appliance.catalog import destinations
@@ -168,10 +183,19 @@ def add_dicom(arguments: Arguments) -> int:
 
 def add_folder(arguments: Arguments) -> int:
     """Add a folder."""
-    path = str(arguments.path.expanduser().absolute())
-    if not is_text(path):
+    return _add(arguments, "folder", "dicom", {"path": _folder(arguments.path)})
+
+
+def add_vault(arguments: Arguments) -> int:
+    """Add a disk or a share."""
+    return _add(arguments, "vault", "ciphertext", {"path": _folder(arguments.path)})
+
+
+def _folder(path: Path) -> str:
+    text = str(path.expanduser().absolute())
+    if not is_text(text):
         raise Refused("the name of the folder is not text in UTF-8", hint="give the folder another name")
-    return _add(arguments, "folder", "dicom", {"path": path})
+    return text
 
 
 def _add(
@@ -182,7 +206,7 @@ def _add(
     secret: str = "",
 ) -> int:
     from appliance.catalog import destinations
-    from appliance.replication.destinations import build
+    from appliance.replication.destinations import build, prepare
 
     name = arguments.name.strip()
     if not name or not name.isprintable() or len(name) > 64:
@@ -190,9 +214,10 @@ def _add(
     settings = DestinationSettings(name=name, kind=kind, takes=takes, options=options, secret=secret)
     with opened_box() as box:
         build(settings, box)
+        settings = prepare(settings)
         with box.catalog.transaction() as tx:
             destinations.add(tx, settings)
-            record(tx, box, "destination:add", name, {"kind": kind, **options})
+            record(tx, box, "destination:add", name, {"kind": kind, **settings.options})
     print(
         f"{safe(name)} is added; 'appliance destination test {safe(name)}' tries it, 'appliance rule add' uses it."
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from appliance import audit
 from appliance.catalog import deliveries, destinations, manifests
@@ -21,7 +21,8 @@ from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
 from appliance.replication import manifest
 from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
-from appliance.replication.destinations import Destination
+from appliance.replication.destinations import Archive, Destination
+from appliance.replication.destinations.archive import RECOVERY_SLOT
 from appliance.store.keys import recovery_slot
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,6 @@ MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
 TIDY_SECONDS: Final = 3600.0
 STOP_SECONDS: Final = 60.0
-RECOVERY_KEY: Final = "keys/root.recovery"
-
-
-class Archive(Protocol):
-    """A destination from which a blank box can be rebuilt: it keeps manifests and the recovery slot too."""
-
-    def put_document(self, key: str, data: bytes) -> None: ...
 
 
 class Lane:
@@ -194,7 +188,7 @@ class Lane:
     def _keep_slot(self, archive: Archive) -> None:
         slot = recovery_slot(self._box.config.data.absolute() / "keys")
         if slot != self._slot_kept:
-            archive.put_document(RECOVERY_KEY, slot)
+            archive.put_document(RECOVERY_SLOT, slot)
             self._slot_kept = slot
 
     def _keep_manifest(self, archive: Archive, due: manifests.OutOfDate) -> None:

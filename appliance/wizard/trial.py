@@ -42,8 +42,8 @@ from appliance.model import AETitle, DestinationSettings, Device, KeyId, ObjectI
 from appliance.replication import manifest
 from appliance.replication.delivery import State
 from appliance.replication.destinations import build
-from appliance.replication.destinations.s3 import S3Destination, object_key
-from appliance.replication.lane import RECOVERY_KEY
+from appliance.replication.destinations.archive import RECOVERY_SLOT, object_key
+from appliance.replication.destinations.s3 import S3Destination
 from appliance.store import keys
 from appliance.store.objects import SealedReader
 from appliance.store.study_keys import wrapping_context
@@ -257,7 +257,7 @@ class _Trial:
         slot = keys.recovery_slot(health.keys_folder(self.box))
 
         def slot_is_there() -> bool | None:
-            return _fetched(bucket, RECOVERY_KEY) == slot or None
+            return _fetched(bucket, RECOVERY_SLOT) == slot or None
 
         _await(slot_is_there, DELIVER_SECONDS, "the bucket does not hold this box's recovery slot")
         name = manifest.key(self.box.root, self.made.study_instance_uid)
@@ -270,7 +270,7 @@ class _Trial:
         key_id, object_id = KeyId(of_key["id"]), ObjectId(of_image["object_id"])
         wrapped = base64.b64decode(of_key["wrapped"])
         key = self.box.root.unwrap(wrapped, wrapping_context(key_id, self.made.study_instance_uid))
-        came_back = _opened(bucket.fetch(object_key(object_id)), object_id, key)
+        came_back = _opened(bucket.document(object_key(object_id)), object_id, key)
         offset = read_part10(io.BytesIO(came_back)).dataset_offset
         if came_back[offset:] != self.made.data_set():
             raise Corrupt("what came back from the bucket is not what was sent", hint="call support")
@@ -320,7 +320,7 @@ def _await(look: Callable[[], T | None], seconds: float, otherwise: str) -> T:
 
 def _fetched(bucket: S3Destination, name: str) -> bytes | None:
     try:
-        return bucket.fetch(name)
+        return bucket.document(name)
     except Unknown:
         return None
 

@@ -303,3 +303,18 @@ def test_a_new_recovery_key_replaces_the_old_one(say: Say) -> None:
     assert new != old
     assert say("key", "check-recovery", typed=new).code == 0
     assert say("key", "check-recovery", typed=old).code == 65
+
+
+def test_a_vault_is_marked_when_it_is_added_and_missed_when_it_is_pulled_out(
+    say: Say, tmp_path: Path
+) -> None:
+    disk = tmp_path / "usb"
+    disk.mkdir()
+    assert say("destination", "add", "vault", "usb", "--path", disk).code == 0
+    assert (disk / ".clinicbox-vault").exists()
+    assert say("destination", "test", "usb").code == 0
+    disk.rename(tmp_path / "pulled out")
+    disk.mkdir()
+    tried = say("destination", "test", "usb")
+    assert (tried.code, "is not there" in tried.err) == (75, True)
+    assert say("destination", "add", "vault", "other", "--path", tmp_path / "nowhere").code == 75

@@ -61,12 +61,12 @@ class TestFolder(DestinationContract):
         assert place.held(parcels[0]) == whole
 
     def test_a_full_disk_is_tried_again(self, parcels: list[Parcel]) -> None:
-        from appliance.replication.destinations.folder import _translated
+        from appliance.replication.destinations.files import translated
 
         try:
             Path("/dev/full").write_bytes(b"x" * 100)
         except OSError as error:
-            assert isinstance(_translated(error, Path("/srv")), OutOfResources)
+            assert isinstance(translated(error, Path("/srv")), OutOfResources)
         else:
             pytest.fail("/dev/full took it")
 

@@ -15,9 +15,11 @@ import pytest
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.model import DestinationSettings, ObjectId
 from appliance.replication.destinations import Destination, Parcel
+from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.multipart import Uplink
-from appliance.replication.destinations.s3 import S3Destination, object_key
+from appliance.replication.destinations.s3 import S3Destination
 from tests.instances import Instance
+from tests.replication.archive_contract import ArchiveContract
 from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, line, settings
 from tests.replication.contract import DestinationContract, Place, RefusalContract
 from tests.replication.parcels import parcels_in
@@ -83,6 +85,22 @@ class TestS3(DestinationContract, RefusalContract):
             held=lambda parcel: the_cloud.get(bucket, object_key(parcel.object_id)),
             count=lambda: len(the_cloud.keys(bucket, "objects/")),
         )
+
+
+class TestS3AsArchive(ArchiveContract):
+    @pytest.fixture
+    def archive(self, the_cloud: Cloud, bucket: str) -> S3Destination:
+        return destination_at(the_cloud.url, bucket)
+
+    @pytest.fixture
+    def unreachable(self, bucket: str) -> S3Destination:
+        return destination_at(f"http://127.0.0.1:{free_port()}", bucket)
+
+    def test_more_than_a_page_of_documents_is_listed(self, archive: S3Destination, the_cloud: Cloud) -> None:
+        client = the_cloud.client()
+        for number in range(1003):
+            client.put_object(Bucket=archive.bucket, Key=f"manifests/{number:04}", Body=b"x")
+        assert len(list(archive.documents("manifests/"))) == 1003
 
 
 # --- Proof -----------------------------------------------------------------------------------------------------------

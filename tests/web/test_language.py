@@ -35,8 +35,13 @@ COMPUTED = (
     }
     | {f"delivery.{act}" for act in ("retry", "pause", "resume")}
     | {f"delivery.{act}_done" for act in ("retry", "pause", "resume", "cancel")}
-    | {f"{kind}{part}" for kind in ("kind.s3", "kind.dicom", "kind.folder") for part in ("", "_text")}
-    | {f"destinations.new_{kind}" for kind in ("s3", "dicom", "folder")}
+    | {
+        f"{kind}{part}"
+        for kind in ("kind.s3", "kind.vault", "kind.dicom", "kind.folder")
+        for part in ("", "_text")
+    }
+    | {f"destinations.path_hint_{kind}" for kind in ("vault", "folder")}
+    | {f"destinations.new_{kind}" for kind in ("s3", "vault", "dicom", "folder")}
     | {f"nav.{name}" for name in SECTIONS}
     | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
     | {f"stage.{number}" for number in range(1, 5)}

@@ -5,13 +5,17 @@ To add a kind: a file with its class, a line in `build`, a fixture in ``tests/re
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from appliance.model import DestinationSettings
+from appliance.replication.destinations.archive import Archive, Document
 from appliance.replication.destinations.dicom import DicomDestination
 from appliance.replication.destinations.folder import FolderDestination
 from appliance.replication.destinations.parcel import Destination, Parcel, Receipt, Sender, Session
 from appliance.replication.destinations.s3 import S3Destination
+from appliance.replication.destinations.vault import VaultDestination
 
-__all__ = ["Destination", "Parcel", "Receipt", "Sender", "Session", "build"]
+__all__ = ["Archive", "Destination", "Document", "Parcel", "Receipt", "Sender", "Session", "build", "prepare"]
 
 
 def build(settings: DestinationSettings, sender: Sender) -> Destination:
@@ -26,3 +30,16 @@ def build(settings: DestinationSettings, sender: Sender) -> Destination:
             return DicomDestination.from_settings(settings, calling=sender.config.ae_title)
         case "s3":
             return S3Destination.from_settings(settings)
+        case "vault":
+            return VaultDestination.from_settings(settings)
+
+
+def prepare(settings: DestinationSettings) -> DestinationSettings:
+    """`settings` as they are to be recorded, after what has to be done once at the place itself.
+
+    Raises as `build`, and `Transient` when the place cannot be reached.
+    """
+    if settings.kind != "vault":
+        return settings
+    mark = VaultDestination.prepare(VaultDestination.from_settings(settings).path)
+    return replace(settings, options={**settings.options, "mark": mark})

@@ -12,9 +12,7 @@ program needs no lock. What is left in ``.arriving`` by a crash is removed by th
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,15 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
+from appliance.errors import Transient
 from appliance.model import DestinationSettings, Takes
 from appliance.replication.destinations import options
+from appliance.replication.destinations.files import blocks, digest, digest_of, sync, translated, write
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session
 
-_BLOCK_BYTES = 1 << 20
 _ARRIVING = ".arriving"
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
-_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +39,7 @@ class FolderDestination:
     @classmethod
     def from_settings(cls, settings: DestinationSettings) -> FolderDestination:
         """Raises `OperatorNeeded` unless the option `path` is an absolute path and no file's."""
-        path = Path(options.text(settings, "path"))
-        if not path.is_absolute():
-            raise OperatorNeeded(
-                f"the folder {path} is not an absolute path", hint="give it from the root: /srv/…"
-            )
-        if os.path.isfile(path):
-            raise OperatorNeeded(f"{path} is a file, not a folder", hint="give the folder that it is in")
-        return cls(path)
+        return cls(options.folder(settings))
 
     def check(self) -> str:
         """Write, read back and remove a small file."""
@@ -58,10 +47,10 @@ class FolderDestination:
         try:
             self._arriving().mkdir(mode=0o700, exist_ok=True)
             probe = self._arriving() / f"check-{name}"
-            _write(probe, iter([name.encode()]))
+            write(probe, iter([name.encode()]))
             probe.unlink()
         except OSError as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         return f"The folder {self.path} can be written."
 
     @contextmanager
@@ -70,7 +59,7 @@ class FolderDestination:
         try:
             self._arriving().mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         yield self
 
     def send(self, parcel: Parcel) -> Receipt:
@@ -80,25 +69,25 @@ class FolderDestination:
         part = self._arriving() / f"{parcel.object_id}-{secrets.token_hex(4)}"
         try:
             if parcel.tried_before and final.exists():
-                found = _digest(final)
+                found = digest(final)
                 with parcel.open() as source:
-                    if _digest_of(_blocks(source)) == found:
-                        _sync(folder)
+                    if digest_of(blocks(source)) == found:
+                        sync(folder)
                         return self._receipt(final, found)
             folder.mkdir(exist_ok=True)
             try:
                 with parcel.open() as source:
-                    written = _write(part, _blocks(source))
-                if _digest(part) != written:
+                    written = write(part, blocks(source))
+                if digest(part) != written:
                     raise Transient("the folder did not keep what was written to it")
                 part.rename(final)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
-            _sync(folder)
-            _sync(self.path)
+            sync(folder)
+            sync(self.path)
         except OSError as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         return self._receipt(final, written)
 
     def _arriving(self) -> Path:
@@ -111,56 +100,3 @@ class FolderDestination:
             "bytes": final.stat().st_size,
             "sha256": sha256,
         }
-
-
-def _blocks(source: object) -> Iterator[bytes]:
-    read = source.read  # type: ignore[attr-defined]
-    while block := read(_BLOCK_BYTES):
-        yield block
-
-
-def _write(path: Path, blocks: Iterator[bytes]) -> str:
-    """Write a new file, durable on return; the SHA-256 of what was written."""
-    digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-    with os.fdopen(descriptor, "wb") as file:
-        for block in blocks:
-            file.write(block)
-            digest.update(block)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return _digest_of(_blocks(file))
-
-
-def _digest_of(blocks: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _translated(error: OSError, path: Path) -> ApplianceError:
-    words = (error.strerror or "input/output error").lower()
-    if error.errno in _NO_ROOM:
-        return OutOfResources(f"there is no room left in {path} ({words})")
-    if error.errno in _NOT_ALLOWED:
-        return OperatorNeeded(
-            f"the folder {path} cannot be written ({words})",
-            hint="give the appliance's user the right to write there",
-        )
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        return Transient(f"the folder {path} is not there", hint="is its disk or share connected?")
-    return Transient(f"the folder {path} failed ({words})")

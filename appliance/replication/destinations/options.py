@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from appliance.errors import OperatorNeeded
 from appliance.model import DestinationSettings
 
@@ -30,6 +32,18 @@ def flag(settings: DestinationSettings, name: str) -> bool:
     if not isinstance(value, bool):
         raise _wrong(settings, name)
     return value
+
+
+def folder(settings: DestinationSettings) -> Path:
+    """The option `path` as a folder. Raises `OperatorNeeded` unless it is an absolute path and no file's."""
+    path = Path(text(settings, "path"))
+    if not path.is_absolute():
+        raise OperatorNeeded(
+            f"the folder {path} is not an absolute path", hint="give it from the root: /srv/…"
+        )
+    if path.is_file():
+        raise OperatorNeeded(f"{path} is a file, not a folder", hint="give the folder that it is in")
+    return path
 
 
 def _wrong(settings: DestinationSettings, name: str) -> OperatorNeeded:

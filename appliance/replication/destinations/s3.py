@@ -1,13 +1,6 @@
 """Object storage in Canada: ciphertext exactly as it lies on this disk, and the proof that it arrived.
 
-Layout of a bucket (everything in it is sealed; names say nothing about anyone)::
-
-    objects/ab/<object id>.sealed       a sealed object, byte for byte the local file
-    manifests/<digest>.sealed           what a study consists of (appliance.replication.manifest)
-    keys/root.recovery                  the root key, wrapped by the recovery key
-    keys/connection-test                a constant text that the connection test writes and reads
-
-Each object carries the metadata ``sha256`` (of the ciphertext, hexadecimal) and, if sent in parts, ``part-bytes``.
+The layout is that of every archive (`archive`). Each object carries the metadata ``sha256`` (of the ciphertext, hexadecimal) and, if sent in parts, ``part-bytes``.
 
 What is proof. The SHA-256 travels with each request; a store that verifies it, as S3 does, records it and gives it out
 again. Whether a store verifies is found out, not believed: the first session sends a small object with a wrong SHA-256.
@@ -23,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,9 +30,17 @@ import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings, ObjectId, Takes
 from appliance.replication.destinations import options
+from appliance.replication.destinations.archive import (
+    BLOCK_BYTES,
+    CONNECTION_TEST,
+    CONNECTION_TEXT,
+    Document,
+    object_key,
+    verified_digest,
+)
 from appliance.replication.destinations.canada import AWS_REGIONS, canadian, is_aws
 from appliance.replication.destinations.multipart import (
     LEAST_PART_BYTES,
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
 READ_BACK_BYTES: Final = 8 << 20
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
-_BLOCK_BYTES: Final = 1 << 20
-_TEST_KEY: Final = "keys/connection-test"
-_TEST_TEXT: Final = b"The clinic's appliance can write here.\n"
 _OBSOLETE_SECONDS: Final = 24 * 3600
 _PROVIDERS_OVER_THE_NETWORK: Final = frozenset(
     {
@@ -74,11 +71,6 @@ _PROVIDERS_OVER_THE_NETWORK: Final = frozenset(
         "custom-process",
     }
 )
-
-
-def object_key(object_id: ObjectId) -> str:
-    """Where an object is in every bucket."""
-    return f"objects/{object_id[:2]}/{object_id}.sealed"
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,7 @@ class S3Destination:
         """Find the bucket, ask where it is, write a small text and read it back: all that a delivery needs."""
         client = self._client()
         self._refuse_elsewhere(client)
-        self.put_document(_TEST_KEY, _TEST_TEXT)
+        self.put_document(CONNECTION_TEST, CONNECTION_TEXT)
         return f"The bucket {self.bucket} ({self.region}) can be written and read."
 
     @contextmanager
@@ -138,7 +130,7 @@ class S3Destination:
         """Upload the ciphertext unless it is there already, and prove that what is there is what is here."""
         client = self._client()
         key = object_key(parcel.object_id)
-        sha256 = _verified_digest(parcel)
+        sha256 = verified_digest(parcel)
         if parcel.tried_before and (receipt := self._found(client, key, parcel, sha256)):
             if parcel.sealed_bytes > LEAST_PART_BYTES:
                 with suppress(Transient):  # it is there and proven; `abort_obsolete` comes round to this
@@ -194,14 +186,30 @@ class S3Destination:
         if not found or _digest_of_body(found) != hashlib.sha256(data).digest():
             raise Transient("the cloud storage did not keep what was sent to it")
 
-    def fetch(self, key: str) -> bytes:
-        """The whole of what lies at `key`, for small things. Raises `Unknown` if nothing does; else as `send`."""
+    def document(self, key: str) -> bytes:
+        """See `Archive`."""
+        return b"".join(self.blocks(key))
+
+    def documents(self, prefix: str) -> Iterator[Document]:
+        """See `Archive`; a thousand a request."""
+        token: dict[str, Any] = {}
+        while True:
+            with in_our_terms("listing the bucket"):
+                page = self._client().list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+            for each in page.get("Contents", ()):
+                yield Document(each["Key"], each["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """See `Archive`."""
         client = self._client()
         found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key))
         if not found:
-            raise Unknown(f"the bucket {self.bucket} does not hold {key}", hint="let it be delivered again")
+            raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
-            return bytes(body.read())
+            yield from body.iter_chunks(BLOCK_BYTES)
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
         """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""
@@ -266,8 +274,8 @@ class S3Destination:
             try:
                 client.put_object(
                     Bucket=self.bucket,
-                    Key=_TEST_KEY,
-                    Body=_TEST_TEXT,
+                    Key=CONNECTION_TEST,
+                    Body=CONNECTION_TEXT,
                     ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=wrong,
                 )
@@ -325,28 +333,8 @@ def _digest_of_body(answer: Mapping[str, Any]) -> bytes:
     """The SHA-256 of an object as it comes back."""
     digest = hashlib.sha256()
     with in_our_terms("reading an object back"), closing(answer["Body"]) as body:
-        for block in body.iter_chunks(_BLOCK_BYTES):
+        for block in body.iter_chunks(BLOCK_BYTES):
             digest.update(block)
-    return digest.digest()
-
-
-def _verified_digest(parcel: Parcel) -> bytes:
-    """The SHA-256 of the ciphertext, which has been opened from end to end. Raises `Corrupt`, `Transient`."""
-    digest = hashlib.sha256()
-    try:
-        with parcel.sealed_path.open("rb") as file:
-            length = os.fstat(file.fileno()).st_size
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-        with parcel.open() as opened:
-            while opened.read(_BLOCK_BYTES):
-                pass
-    except FileNotFoundError as error:
-        raise Corrupt("a sealed object is not on this disk") from error
-    except OSError as error:
-        raise Transient("a sealed object could not be read from this disk") from error
-    if length != parcel.sealed_bytes:
-        raise Corrupt("a sealed object is not as long as it was")
     return digest.digest()
 
 
@@ -363,7 +351,7 @@ def _part_digests(path: Path, total_bytes: int, part_bytes: int) -> list[bytes]:
         for part in parts_of(total_bytes, part_bytes):
             digest = hashlib.sha256()
             left = part.length
-            while left and (block := file.read(min(left, _BLOCK_BYTES))):
+            while left and (block := file.read(min(left, BLOCK_BYTES))):
                 digest.update(block)
                 left -= len(block)
             digests.append(digest.digest())

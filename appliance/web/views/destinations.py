@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, ae_title
 from appliance.replication.delivery import OPEN_STATES
-from appliance.replication.destinations import build
+from appliance.replication.destinations import build, prepare
 from appliance.web import forms
 from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
@@ -24,12 +24,18 @@ from appliance.web.pages import Page, is_partial, page_of, show
 
 blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
 
-KINDS: tuple[DestinationKind, ...] = ("s3", "dicom", "folder")
-TAKES: Mapping[DestinationKind, Takes] = {"s3": "ciphertext", "dicom": "dicom", "folder": "dicom"}
+KINDS: tuple[DestinationKind, ...] = ("s3", "vault", "dicom", "folder")
+TAKES: Mapping[DestinationKind, Takes] = {
+    "s3": "ciphertext",
+    "vault": "ciphertext",
+    "dicom": "dicom",
+    "folder": "dicom",
+}
 FIELDS: Mapping[DestinationKind, tuple[str, ...]] = {
     "s3": ("bucket", "region", "access_key_id", "endpoint_url"),
     "dicom": ("ae_title", "address", "port"),
     "folder": ("path",),
+    "vault": ("path",),
 }
 
 
@@ -112,6 +118,7 @@ def add(kind: str) -> AnyResponse:
     try:
         settings = _settings(chosen, typed, canadian, forms.secret("secret").strip())
         build(settings, console().box)
+        settings = prepare(settings)
         with console().box.catalog.transaction() as tx:
             settings = replace(settings, id=destinations.add(tx, settings))
             shown = {"kind": chosen, **settings.options}
@@ -219,6 +226,7 @@ def _line(
         "s3": f"{options.get('bucket', '')} · {options.get('endpoint_url') or options.get('region', '')}",
         "dicom": f"{options.get('ae_title', '')} · {options.get('address', '')}:{options.get('port', '')}",
         "folder": str(options.get("path", "")),
+        "vault": str(options.get("path", "")),
     }[settings.kind]
     own = [rule for rule in kept if rule.destination_id == settings.id]
     if any(rule.device is None and rule.modality is None for rule in own):

@@ -1,0 +1,78 @@
+"""What an archive is: a destination that holds the ciphertext, and enough beside it to rebuild a blank box.
+
+Layout of every archive, a bucket or a disk (everything in it is sealed; names say nothing about anyone)::
+
+    objects/ab/<object id>.sealed       a sealed object, byte for byte the local file
+    manifests/<digest>.sealed           what a study consists of (appliance.replication.manifest)
+    snapshots/<moment>-<random>/…       the catalog as of one moment (appliance.backup.snapshot)
+    keys/root.recovery                  the root key, wrapped by the recovery key
+    keys/connection-test                a constant text that the connection test writes and reads
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol, runtime_checkable
+
+from appliance.errors import Corrupt, Transient
+from appliance.model import ObjectId
+from appliance.replication.destinations.parcel import Parcel
+
+RECOVERY_SLOT: Final = "keys/root.recovery"
+CONNECTION_TEST: Final = "keys/connection-test"
+CONNECTION_TEXT: Final = b"The clinic's appliance can write here.\n"
+BLOCK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something that an archive holds, by its key, and when it was written there."""
+
+    key: str
+    written_utc: datetime
+
+
+@runtime_checkable
+class Archive(Protocol):
+    """The reading side, and documents beside the objects. Everything raises what `Session.send` raises."""
+
+    def put_document(self, key: str, data: bytes) -> None:
+        """Write a sealed document over what is there, and read it back."""
+
+    def document(self, key: str) -> bytes:
+        """A whole document. Raises `Unknown` if there is none."""
+
+    def documents(self, prefix: str) -> Iterator[Document]:
+        """Everything whose key begins with `prefix`, which ends with a slash, in order of key."""
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """A large one, piece by piece. Raises `Unknown` if there is none."""
+
+
+def object_key(object_id: ObjectId) -> str:
+    """Where an object is in every archive."""
+    return f"objects/{object_id[:2]}/{object_id}.sealed"
+
+
+def verified_digest(parcel: Parcel) -> bytes:
+    """The SHA-256 of the ciphertext, which has been opened from end to end. Raises `Corrupt`, `Transient`."""
+    digest = hashlib.sha256()
+    try:
+        with parcel.sealed_path.open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+        with parcel.open() as opened:
+            while opened.read(BLOCK_BYTES):
+                pass
+    except FileNotFoundError as error:
+        raise Corrupt("a sealed object is not on this disk") from error
+    except OSError as error:
+        raise Transient("a sealed object could not be read from this disk") from error
+    if length != parcel.sealed_bytes:
+        raise Corrupt("a sealed object is not as long as it was")
+    return digest.digest()

@@ -1,0 +1,73 @@
+"""Files on a disk that may be pulled out: written so that they are whole and there, and errors in our terms."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
+
+_BLOCK_BYTES = 1 << 20
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def blocks(source: object) -> Iterator[bytes]:
+    """What a binary file holds from where it stands, a megabyte at a time."""
+    read = source.read  # type: ignore[attr-defined]
+    while block := read(_BLOCK_BYTES):
+        yield block
+
+
+def write(path: Path, pieces: Iterator[bytes]) -> str:
+    """Write a new file, durable on return; the SHA-256 of what was written."""
+    written = hashlib.sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    with os.fdopen(descriptor, "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            written.update(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return written.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return digest_of(blocks(file))
+
+
+def digest_of(pieces: Iterator[bytes]) -> str:
+    """The SHA-256 of `pieces`, in hexadecimal."""
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
+
+
+def sync(folder: Path) -> None:
+    """The names in `folder` are on the disk when this returns."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def translated(error: OSError, path: Path) -> ApplianceError:
+    """`error` at the folder `path`, in our terms: a disk that is full, closed to us, not plugged in, or failing."""
+    words = (error.strerror or "input/output error").lower()
+    if error.errno in _NO_ROOM:
+        return OutOfResources(f"there is no room left in {path} ({words})")
+    if error.errno in _NOT_ALLOWED:
+        return OperatorNeeded(
+            f"the folder {path} cannot be written ({words})",
+            hint="give the appliance's user the right to write there",
+        )
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return Transient(f"the folder {path} is not there", hint="is its disk or share connected?")
+    return Transient(f"the folder {path} failed ({words})")
