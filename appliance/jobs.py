@@ -26,6 +26,7 @@ from appliance import anchor, audit, certificates, health, identity
 from appliance.box import Box
 from appliance.catalog import deliveries, processes, settings
 from appliance.errors import ApplianceError
+from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ def duties(box: Box) -> tuple[Job, ...]:
     return (
         Job("leases", return_expired_leases, 15),
         Job("health", ProblemLog(), 60, first_seconds=20),
+        Job("samples", Sampler(), 60, first_seconds=10),
         Job("sessions", end_sessions, 300),
         Job("orphans", Orphans(box), 1800),
         Job("audit", check_audit, 3600),

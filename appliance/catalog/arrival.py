@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import bindparam, func, insert, select, update
 
+from appliance.catalog import counters
 from appliance.catalog.columns import canonical_json
 from appliance.catalog.database import Transaction
 from appliance.catalog.folding import fold
@@ -167,15 +168,11 @@ _ADD_SERIES = compiled(
     "manufacturer_model_name",
     "station_name",
 )
-_NEXT_CHANGE = """
-    INSERT INTO counters (name, value) VALUES ('study_change', 1)
-    ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value
-"""
 
 
 def next_change(tx: Transaction) -> int:
     """The number of the next change of any study: higher than all before it, those of removed studies included."""
-    return int(tx.exec_driver_sql(_NEXT_CHANGE).scalar_one())
+    return counters.add(tx, counters.STUDY_CHANGE)
 
 
 def next_ids(tx: Transaction) -> dict[str, int]:
@@ -247,6 +244,15 @@ class Arrivals:
         ):
             if rows:
                 self._tx.exec_driver_sql(statement, rows)
+        touched = self._studies.values()
+        for name, more in (
+            (counters.STUDIES, len(self._new_studies)),
+            (counters.INSTANCES, sum(each.instances for each in touched)),
+            (counters.BYTES, sum(each.bytes for each in touched)),
+            (counters.DUPLICATES, sum(each.duplicates for each in touched)),
+        ):
+            if more:
+                counters.add(self._tx, name, more)
 
     def _counted(self, study: _Study) -> tuple[str | int, ...]:
         return (

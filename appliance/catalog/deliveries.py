@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, literal_column, or_, select, update
 
+from appliance.catalog import counters
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.delivery_lists import (
@@ -225,7 +226,7 @@ def is_owed(conn: Reading, destination_id: DestinationId, object_id: ObjectId) -
 
 def confirm(tx: Transaction, delivery_id: DeliveryId, receipt: Mapping[str, Any], now: datetime) -> bool:
     """Record the proof. False if it was confirmed before: the first receipt stays."""
-    done = tx.execute(
+    destination = tx.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery_id, deliveries.c.state.in_(states_before(Event.CONFIRM)))
         .values(
@@ -236,10 +237,13 @@ def confirm(tx: Transaction, delivery_id: DeliveryId, receipt: Mapping[str, Any]
             lease_until_utc=None,
             changed_utc=now,
         )
-    )
-    if done.rowcount:
-        _write_events(tx, [(delivery_id, State.CONFIRMED, "")], Event.CONFIRM, now)
-    return bool(done.rowcount)
+        .returning(deliveries.c.destination)
+    ).scalar_one_or_none()
+    if destination is None:
+        return False
+    _write_events(tx, [(delivery_id, State.CONFIRMED, "")], Event.CONFIRM, now)
+    counters.add(tx, f"{counters.CONFIRMED}{destination}")
+    return True
 
 
 def postpone(

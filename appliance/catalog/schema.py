@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from appliance.catalog.columns import JsonText, UtcText
 
-REVISION = "0004"
+REVISION = "0005"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 metadata = MetaData(
@@ -107,6 +107,9 @@ Index(
     studies.c.search_folded,
 )
 
+# Only those that a person must look at: to count them costs what they are, not what is kept.
+Index("ix_studies_conflict", studies.c.id, sqlite_where=text("patient_conflict = 1"))
+
 series = Table(
     "series",
     metadata,
@@ -152,6 +155,8 @@ instances = Table(
     UniqueConstraint("series", "sop_instance_uid", "version"),
     sqlite_autoincrement=True,
 )
+
+# --- counters.py -----------------------------------------------------------------------------------------------------
 
 counters = Table(
     "counters",
@@ -373,6 +378,32 @@ setting_changes = Table(
     Column("old", JsonText),  # NULL: the default, or a secret
     Column("new", JsonText),
     Column("undoes", ForeignKey("setting_changes.id")),
+    sqlite_autoincrement=True,
+)
+
+# --- samples.py ------------------------------------------------------------------------------------------------------
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("id", Integer, primary_key=True),  # the order in which they were written, whatever the clock said
+    Column("grain", Text, nullable=False),
+    Column("at_utc", UtcText, nullable=False),
+    Column("figures", JsonText, nullable=False),
+    UniqueConstraint("grain", "at_utc"),
+    sqlite_autoincrement=True,
+)
+Index("ix_samples_grain_id", samples.c.grain, samples.c.id)
+
+sender_days = Table(
+    "sender_days",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("ae_title", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("day", Text, nullable=False),  # in the box's own time zone, YYYY-MM-DD
+    _count("instances"),
+    UniqueConstraint("ae_title", "address", "day"),
     sqlite_autoincrement=True,
 )
 

@@ -1,14 +1,12 @@
-"""How much there is: the figures of status, metrics and dashboard."""
+"""How much there is: the figures of status, metrics and dashboard, from running counts, however much is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
-
+from appliance.catalog import counters
 from appliance.catalog.database import Reading
-from appliance.catalog.schema import deliveries, studies
 from appliance.model import DestinationId
 
 
@@ -23,21 +21,26 @@ class Totals:
     patient_conflicts: int
 
 
+# Literal, as the partial index has it; it holds those studies only.
+_CONFLICTS = "SELECT count(*) FROM studies WHERE patient_conflict = 1"
+
+
 def totals(conn: Reading) -> Totals:
-    """The figures now. Reads every study's row, none of the instances'."""
-    row = conn.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(studies.c.instances), 0),
-            func.coalesce(func.sum(studies.c.bytes), 0),
-            func.coalesce(func.sum(studies.c.duplicates), 0),
-            func.coalesce(func.sum(studies.c.patient_conflict), 0),
-        ).select_from(studies)
-    ).one()
-    return Totals(*(int(each) for each in row))
+    """The figures now."""
+    kept = counters.counters(conn)
+    return Totals(
+        studies=kept.get(counters.STUDIES, 0),
+        instances=kept.get(counters.INSTANCES, 0),
+        bytes=kept.get(counters.BYTES, 0),
+        duplicates=kept.get(counters.DUPLICATES, 0),
+        patient_conflicts=int(conn.exec_driver_sql(_CONFLICTS).scalar_one()),
+    )
 
 
-def obligations(conn: Reading) -> Mapping[DestinationId, int]:
-    """How many deliveries, of whatever state, each destination was ever owed."""
-    counted = conn.execute(select(deliveries.c.destination, func.count()).group_by(deliveries.c.destination))
-    return {DestinationId(row[0]): row[1] for row in counted}
+def confirmed(conn: Reading) -> Mapping[DestinationId, int]:
+    """How many deliveries each destination has confirmed; those with none may be absent."""
+    return {
+        DestinationId(int(name.removeprefix(counters.CONFIRMED))): value
+        for name, value in counters.counters(conn).items()
+        if name.startswith(counters.CONFIRMED)
+    }

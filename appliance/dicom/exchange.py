@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from time import perf_counter
 from typing import Final, Protocol
 
 from appliance.dicom import status
@@ -33,6 +34,7 @@ from appliance.dicom.message import (
 )
 from appliance.dicom.negotiation import VERIFICATION, Answer
 from appliance.errors import ApplianceError, NotUnderstood
+from appliance.latency import Histogram
 from appliance.model import Origin, Uid
 
 log = logging.getLogger(__name__)
@@ -87,12 +89,22 @@ class Tally:
     associations: int = 0
     turned_away: int = 0
     open_now: int = 0
+    receive: Histogram = field(default_factory=Histogram)
+    store: Histogram = field(default_factory=Histogram)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def stored(self, size_bytes: int) -> None:
+    def stored(self, size_bytes: int, receive_seconds: float, store_seconds: float) -> None:
+        """Count one instance: its size, the time from its command on, and how much of that made it durable."""
         with self._lock:
             self.received += 1
             self.received_bytes += size_bytes
+            self.receive.observe(receive_seconds)
+            self.store.observe(store_seconds)
+
+    def latencies(self) -> dict[str, object]:
+        """How long things took since the start, by stage, as JSON."""
+        with self._lock:
+            return {"receive": self.receive.as_detail(), "store": self.store.as_detail()}
 
     def failed(self) -> None:
         with self._lock:
@@ -149,6 +161,7 @@ class Exchange:
         self._arrival: Arriving | None = None
         self._outcome: ApplianceError | int = status.SUCCESS
         self._size_bytes = 0
+        self._began = 0.0
         self._take: Callable[[memoryview], None] = self._pass_over
 
     @property
@@ -216,6 +229,7 @@ class Exchange:
         elif not (command.has_data_set and command.sop_class_uid and command.sop_instance_uid):
             self._outcome = NotUnderstood("the C-STORE names no instance, or brings none")
         else:
+            self._began = perf_counter()
             try:
                 self._arrival = self._receiving.begin(
                     self._origin,
@@ -247,10 +261,12 @@ class Exchange:
 
     def _finish(self) -> None:
         if self._arrival is not None:
+            complete = perf_counter()
             try:
                 self._arrival.finish()
                 self._arrival = None
-                self._tally.stored(self._size_bytes)
+                durable = perf_counter()
+                self._tally.stored(self._size_bytes, durable - self._began, durable - complete)
             except ApplianceError as error:
                 self._outcome = error
                 self.abandon()

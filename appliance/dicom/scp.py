@@ -37,6 +37,7 @@ from appliance.dicom.exchange import Tally
 from appliance.dicom.listener import make_server
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
 from appliance.ingest import Arrival, Reception
+from appliance.latency import LATENCY
 from appliance.model import Origin, Uid
 
 log = logging.getLogger(__name__)
@@ -285,7 +286,7 @@ def _look_after(
             return
 
 
-def _detail(tally: Tally) -> dict[str, int]:
+def _detail(tally: Tally) -> dict[str, object]:
     return {
         "received": tally.received,
         "refused": tally.refused,
@@ -293,6 +294,7 @@ def _detail(tally: Tally) -> dict[str, int]:
         "associations": tally.associations,
         "turned_away": tally.turned_away,
         "open": tally.open_now,
+        LATENCY: tally.latencies(),
     }
 
 

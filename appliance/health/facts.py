@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from appliance.health.forecast import Forecast, Outlook
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -147,3 +149,4 @@ class Facts:
     clock: Clock = Clock()
     certificates: tuple[Certificate, ...] = ()
     sign_in_failures: int = 0
+    forecast: Forecast = field(default_factory=lambda: Forecast(Outlook.UNKNOWN))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from appliance.catalog import (
     people,
     processes,
     rules,
+    samples,
     settings,
     totals,
 )
@@ -43,6 +44,8 @@ from appliance.health.facts import (
     Sender,
     Trouble,
 )
+from appliance.health.forecast import Forecast, Outlook, forecast
+from appliance.health.sampling import free_by_day
 from appliance.ingest.reception import HELD
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
@@ -131,13 +134,14 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         processes=_beating(rows, dicom_workers, now),
         failing_jobs=_names(jobs.get("failing")),
         queues=tuple(_queues(conn)),
-        senders=tuple(_senders(conn)),
+        senders=tuple(_senders(conn, facts.today)),
         rules=len(rules.rules(conn)),
         audit_findings=_figure(settings.get(conn, AUDIT_CHECK, {}), "findings"),
         backup=_attempt(settings.get(conn, BACKUP)),
         drill=_attempt(settings.get(conn, DRILL)),
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),
+        forecast=_forecast(conn, facts),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
 
@@ -164,7 +168,7 @@ def _exists(pid: int) -> bool:
 
 
 def _queues(conn: Reading) -> Iterator[Queue]:
-    owed = totals.obligations(conn)
+    confirmed = totals.confirmed(conn)
     summaries = {each.destination_id: each for each in deliveries.waiting_summary(conn)}
     for place in destinations.health(conn):
         summary = summaries[place.id]
@@ -173,7 +177,7 @@ def _queues(conn: Reading) -> Iterator[Queue]:
             destination=place.name,
             state="paused" if place.paused else f"not reached ({trouble})" if trouble else "on",
             waiting=sum(summary.counts.get(each, 0) for each in OPEN_STATES),
-            confirmed=owed.get(place.id, 0) - sum(summary.counts.values()),
+            confirmed=confirmed.get(place.id, 0),
             failed=summary.counts.get(State.FAILED, 0),
             oldest_utc=summary.oldest_utc,
             id=int(place.id),
@@ -181,10 +185,30 @@ def _queues(conn: Reading) -> Iterator[Queue]:
         )
 
 
-def _senders(conn: Reading) -> Iterator[Sender]:
+def _senders(conn: Reading, today: date) -> Iterator[Sender]:
+    """The devices with their days: as counted up to the last minute, and what has come since."""
+    counted = samples.days_of_senders(conn)
+    since = samples.arrived(conn, samples.cursor(conn), samples.end(conn), None).by_sender
     seen = devices.last_seen(conn)
     for each in devices.devices(conn):
-        yield Sender(each.name or str(each.ae_title), last_seen_utc=seen.get(each.id), id=each.id)
+        mine = dict(counted.get((each.ae_title, each.address), {}))
+        for (name, address, day), count in since.items():
+            if (name, address) == (each.ae_title, each.address):
+                mine[day] = mine.get(day, 0) + count
+        yield Sender(
+            each.name or str(each.ae_title),
+            days=tuple(sorted(mine)),
+            last_seen_utc=seen.get(each.id),
+            id=each.id,
+            received_today=mine.get(today, 0),
+        )
+
+
+def _forecast(conn: Reading, facts: Facts) -> Forecast:
+    if facts.disk is None:
+        return Forecast(Outlook.UNKNOWN)
+    days = free_by_day(conn)
+    return forecast(days, facts.today, facts.disk.free_bytes, facts.disk.reserve_bytes)
 
 
 def _certificates(conn: Reading) -> Iterator[Certificate]:

@@ -27,6 +27,7 @@ from appliance.health.facts import (
     Sender,
     Trouble,
 )
+from appliance.health.forecast import Forecast, Outlook
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
 
@@ -79,6 +80,10 @@ def kept(**changes: int) -> Facts:
     return replace(CALM, contents=Contents(**changes))
 
 
+def lasts(days: int) -> Facts:
+    return replace(CALM, forecast=Forecast(Outlook.FILLING, days, GB))
+
+
 def queued(**changes: object) -> Facts:
     return replace(CALM, queues=(queue(**changes),))
 
@@ -106,6 +111,14 @@ CASES = {
     "a disk with four reserves": (disk(4 * GB), NOTHING),
     "a disk with a byte less": (disk(4 * GB - 1), (("disk-low", ACT_NOW),)),
     "a full disk is not also low": (disk(0, FULL), (("disk-full", BLOCKS),)),
+    "a disk that lasts 31 days": (lasts(31), NOTHING),
+    "30 days": (lasts(30), (("disk-filling", SOON),)),
+    "8 days": (lasts(8), (("disk-filling", SOON),)),
+    "7 days": (lasts(7), (("disk-filling", ACT_NOW),)),
+    "a low disk says so once": (
+        replace(lasts(1), disk=Disk(100 * GB, 2 * GB, GB)),
+        (("disk-low", ACT_NOW),),
+    ),
     "one image set aside": (kept(set_aside=1), (("set-aside", ACT_NOW),)),
     "a duplicate": (kept(duplicates=1), (("duplicates", SOON),)),
     "a study with two patients": (kept(patient_conflicts=1), (("patient-conflict", ACT_NOW),)),

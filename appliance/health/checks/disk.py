@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from appliance.health.facts import Facts
+from appliance.health.forecast import Outlook
 from appliance.health.problem import Problem, Severity
 
-CODES = ("disk-full", "disk-low")
+CODES = ("disk-full", "disk-low", "disk-filling")
 LOW_SPACE_RESERVES = 4
 """Space is low when less than this many times the reserve is free."""
+SOON_DAYS = 30
+VERY_SOON_DAYS = 7
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """Full: images are refused. Low: they will be."""
+    """Full: images are refused. Low: they will be. Filling: at the pace of the last weeks, they will be before long."""
     disk = facts.disk
     if disk is None:
         return
@@ -26,4 +29,11 @@ def check(facts: Facts) -> Iterator[Problem]:
             "the data disk is nearly full",
             "make space, or add a disk, before it refuses images",
             Severity.NOW,
+        )
+    elif facts.forecast.outlook is Outlook.FILLING and facts.forecast.days_left <= SOON_DAYS:
+        yield Problem(
+            "disk-filling",
+            f"days until the data disk is full, as it fills now: {facts.forecast.days_left}",
+            "make space, or add a disk, before it refuses images",
+            Severity.NOW if facts.forecast.days_left <= VERY_SOON_DAYS else Severity.SOON,
         )
