@@ -21,7 +21,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -29,33 +28,15 @@ from sqlalchemy import (
     text,
 )
 
+from appliance.catalog import notice_tables  # noqa: F401 - the tables there belong to these
 from appliance.catalog.columns import JsonText, UtcText
+from appliance.catalog.metadata import count as _count
+from appliance.catalog.metadata import flag as _flag
+from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
+from appliance.catalog.metadata import text as _text
 
-REVISION = "0005"
+REVISION = "0006"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False, server_default="")
-
-
-def _count(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default="0")
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, server_default=text("0"))
-
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
 # Row ids show in addresses of the console, so they are never used twice (AUTOINCREMENT).

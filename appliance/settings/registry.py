@@ -78,6 +78,7 @@ _ALL = (
     Setting("mail.user", Text()),
     Setting("mail.password", Secret()),
     Setting("mail.from", Text(254, shape=email)),
+    Setting("mail.ca", Text(64_000, lines=True, shape=certificates)),
     Setting("notify.quiet_hours", HoursOfDay()),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),

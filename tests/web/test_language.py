@@ -10,6 +10,9 @@ import pytest
 
 from appliance import audit  # noqa: F401 -- the package imports whole
 from appliance.imaging.darkroom import _REASONS
+from appliance.notify.kinds import RULES, Severity
+from appliance.notify.mail import LETTERS
+from appliance.notify.telling import LETTER_OF
 from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.settings import SETTINGS
@@ -49,6 +52,11 @@ COMPUTED = (
     | {f"configuration.{kind}" for kind in ("setting", "device", "destination", "rule")}
     | {f"setting.{key}{part}" for key in SETTINGS for part in ("", ".about")}
     | {f"setting.{key}.{word}" for key, each in SETTINGS.items() for word in getattr(each.kind, "words", ())}
+    | {f"notice.{kind}" for kind in RULES}
+    | {f"severity.{severity}" for severity in Severity}
+    | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test")}
+    | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}
+    | {"mail.footer"}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
 BEHIND = ("es", "zh")

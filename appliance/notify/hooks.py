@@ -1,0 +1,185 @@
+"""Webhooks: adding them, and what is posted to each, in the form that its receiver reads.
+
+===========  =======================================================================================================
+format       body
+===========  =======================================================================================================
+``json``     ``{"id", "event", "at", "clinic", "notice": {"id", "kind", "severity", "topic", "title", "subject"}}``
+``slack``    ``{"text"}``, which Slack, Mattermost and Rocket.Chat read
+``teams``    a message with an adaptive card, which a workflow of Teams reads
+``sms``      ``{"to", "text"}``, at most 160 characters, for a gateway that sends text messages
+===========  =======================================================================================================
+
+``event`` is ``raised``, ``again``, ``over``, ``escalated`` or ``test``; ``id`` is the delivery's, the same at every
+attempt. All forms are signed (`appliance.notify.signing`). A form is data and a function, so another one is a line.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from appliance import settings
+from appliance.catalog import Transaction, outbox, webhooks
+from appliance.catalog.columns import utc_text
+from appliance.catalog.webhooks import Webhook
+from appliance.errors import Refused
+from appliance.notify import posting, signing
+from appliance.notify.kinds import RANK, Channel, Severity
+from appliance.notify.texts import sentence, title
+
+KEPT = timedelta(days=1)
+"""How long a message to a webhook is tried: yesterday's alarm in a chat helps nobody. The letter is still on its way."""
+
+SMS_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What there is to say of a notice; nothing here names a patient."""
+
+    event: str
+    notice: int
+    kind: str
+    severity: Severity
+    topic: str
+    subject: str
+
+
+def _json(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": delivery,
+        "event": news.event,
+        "at": utc_text(now),
+        "clinic": clinic,
+        "notice": {
+            "id": news.notice,
+            "kind": news.kind,
+            "severity": str(news.severity),
+            "topic": news.topic,
+            "title": title(_language(hook), news.kind),
+            "subject": news.subject,
+        },
+    }
+
+
+def _slack(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
+    del delivery, now
+    escaped = _line(news, hook, clinic).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {"text": escaped}
+
+
+def _teams(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
+    del delivery, now
+    card = {
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": [{"type": "TextBlock", "text": _line(news, hook, clinic), "wrap": True, "weight": "Bolder"}],
+    }
+    content_type = "application/vnd.microsoft.card.adaptive"
+    return {"type": "message", "attachments": [{"contentType": content_type, "content": card}]}
+
+
+def _sms(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
+    del delivery, now
+    return {"to": hook.options.get("to", ""), "text": _line(news, hook, clinic)[:SMS_CHARACTERS]}
+
+
+FORMATS: Mapping[str, Callable[[News, Webhook, str, str, datetime], dict[str, Any]]] = MappingProxyType(
+    {"json": _json, "slack": _slack, "teams": _teams, "sms": _sms}
+)
+
+
+def add(
+    tx: Transaction,
+    *,
+    name: str,
+    url: str,
+    now: datetime,
+    format: str = "json",  # noqa: A002 - the word of the form, the command line and the table
+    language: str = "en",
+    least: str = Severity.WARNING,
+    to: str = "",
+    ca: str = "",
+    on_lan: bool = False,
+) -> Webhook:
+    """Record a webhook with a new secret, which is in the answer and never shown again. Raises `Refused`."""
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise Refused("that is not a name for a webhook", hint="use up to 64 letters, digits or dashes")
+    if format not in FORMATS or least not in tuple(Severity):
+        raise Refused("those are not choices that there are", hint="use the choices that the page offers")
+    posting.place_of(url, on_lan=on_lan)
+    if format == "sms" and not _is_number(to):
+        raise Refused("a text message needs a telephone number", hint="write it as +15145550123")
+    options = {"language": language, "least": str(least)}
+    options |= {key: value for key, value in (("to", to), ("ca", ca)) if value}
+    webhooks.add(tx, Webhook(name, url, format, options, on_lan, signing.new_secret()), now)
+    return webhooks.by_name(tx, name)
+
+
+def remove(tx: Transaction, name: str, now: datetime) -> int:
+    """Take a webhook away; how many messages to it were cancelled. Raises `Unknown`."""
+    hook = webhooks.remove(tx, name)
+    return outbox.cancel(tx, Channel.WEBHOOK, str(hook.id), now)
+
+
+def enqueue(
+    tx: Transaction, hook: Webhook, news: News, now: datetime, *, not_before: datetime | None = None
+) -> int:
+    """Put what there is to say into the outbox for `hook`; the message's id."""
+    delivery = secrets.token_hex(16)
+    clinic = settings.get(tx, "clinic.name")
+    body = FORMATS[hook.format](news, hook, clinic, delivery, now)
+    return outbox.add(
+        tx,
+        channel=Channel.WEBHOOK,
+        address=str(hook.id),
+        message_id=delivery,
+        subject=f"{news.event} {news.kind}",
+        content={"body": json.dumps(body, ensure_ascii=False, separators=(",", ":"))},
+        urgency=RANK[news.severity],
+        not_before=not_before or now,
+        expires_utc=max(now, not_before or now) + KEPT,
+        now=now,
+        notice=news.notice or None,
+    )
+
+
+def wants(hook: Webhook, severity: Severity) -> bool:
+    """Whether `hook` hears of notices of that severity."""
+    return RANK[severity] >= RANK[Severity(hook.options.get("least", Severity.WARNING))]
+
+
+def send(hook: Webhook, message: outbox.Message, now: datetime) -> int:
+    """One attempt; the status of the answer. Raises what `posting.post` raises."""
+    body = str((message.content or {})["body"]).encode()
+    return posting.post(hook, body, signing.headers(hook.secret, message.message_id, body, now))
+
+
+def try_out(hook: Webhook, clinic: str, now: datetime) -> int:
+    """Post a test now, past the outbox. Raises what `posting.post` raises."""
+    delivery = secrets.token_hex(16)
+    news = News("test", 0, "test", Severity.INFORMATION, "machine", "")
+    body = json.dumps(FORMATS[hook.format](news, hook, clinic, delivery, now), ensure_ascii=False).encode()
+    return posting.post(hook, body, signing.headers(hook.secret, delivery, body, now))
+
+
+def _line(news: News, hook: Webhook, clinic: str) -> str:
+    """One line for people."""
+    language = _language(hook)
+    said = title(language, news.kind, news.subject)
+    event = sentence(language, f"event_of_notice.{news.event}")
+    return f"{clinic or sentence(language, 'product')}: {event}: {said}"
+
+
+def _language(hook: Webhook) -> str:
+    return hook.options.get("language", "en")
+
+
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("+")
+    return digits.isascii() and digits.isdecimal() and 7 <= len(digits) <= 15

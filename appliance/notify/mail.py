@@ -1,0 +1,154 @@
+"""Letters: written in the language of their reader, as text and simple HTML, and put into the outbox.
+
+A letter is written when it is put into the outbox and kept as written, so that every attempt sends the same bytes under
+the same Message-ID (RFC 5322 3.6.4): after a crash between the server's "250" and our note of it, a receiver can tell the
+second copy. That much, SMTP cannot exclude (RFC 5321 4.2.5).
+
+Chose Jinja with autoescape for the HTML; a name with a "<" in it must stay a name. Pictures, scripts and addresses of
+other sites are not in it: nothing tells a stranger that a letter was opened.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from appliance import settings
+from appliance.catalog import Reading, Transaction, outbox
+from appliance.errors import Refused
+from appliance.notify.kinds import Channel
+from appliance.notify.preferences import is_mail_address
+from appliance.notify.texts import sentence
+
+LETTERS = (
+    "notice",
+    "again",
+    "over",
+    "escalation",
+    "digest",
+    "test",
+    "invitation",
+    "password-reset",
+    "break-glass",
+)
+"""The letters there are; each has ``mail.LETTER.subject``, ``.text`` and ``.action`` in the languages."""
+
+KEPT_DAYS = 5
+"""How long a letter is tried (RFC 5321 4.5.4.1 asks for four to five days at least), unless its sender says less."""
+
+_SUBJECT_CHARACTERS = 200
+_BREAKS = re.compile(r"[^\S\u00a0\u202f]+")  # all white space but the hard spaces of French
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What the templates see."""
+
+    language: str
+    title: str
+    lines: tuple[str, ...]
+    action: str
+    link: str
+    footer: str
+
+
+def enqueue(
+    tx: Transaction,
+    *,
+    to: str,
+    letter: str,
+    language: str,
+    now: datetime,
+    values: Mapping[str, str] | None = None,
+    lines: Sequence[str] = (),
+    link: str = "",
+    urgency: int = 1,
+    not_before: datetime | None = None,
+    expires_utc: datetime | None = None,
+    notice: int | None = None,
+) -> int:
+    """Write `letter` to the address `to` and put it into the outbox of this transaction; the message's id.
+
+    `values` are put into its sentences, `lines` follow them, `link` becomes its button. Give `expires_utc` where the
+    link has an end. No value may name a patient. Raises `Refused` for an address that can't be written to.
+    """
+    if not is_mail_address(to):
+        raise Refused("that is not an e-mail address", hint="write it as name@example.ca")
+    if letter not in LETTERS:
+        raise ValueError(f"{letter} is no letter")
+    clinic = settings.get(tx, "clinic.name")
+    values = {"clinic": clinic or sentence(language, "product"), **(values or {})}
+    written = Letter(
+        language=language,
+        title=_one_line(sentence(language, f"mail.{letter}.subject", **values)),
+        lines=(sentence(language, f"mail.{letter}.text", **values), *lines),
+        action=sentence(language, f"mail.{letter}.action"),
+        link=link,
+        footer=sentence(language, "mail.footer", **values),
+    )
+    content = {
+        "text": _templates().get_template("letter.txt").render(letter=written),
+        "html": _templates().get_template("letter.html").render(letter=written),
+        "language": language,
+    }
+    return outbox.add(
+        tx,
+        channel=Channel.MAIL,
+        address=to,
+        message_id=f"<{secrets.token_hex(16)}@{_domain(tx)}>",
+        subject=written.title,
+        content=content,
+        urgency=urgency,
+        not_before=not_before or now,
+        expires_utc=expires_utc or now + timedelta(days=KEPT_DAYS),
+        now=now,
+        notice=notice,
+    )
+
+
+def as_bytes(message: outbox.Message, sender: str, sender_name: str) -> bytes:
+    """The letter as it goes over the wire: the same bytes at every attempt."""
+    content: Mapping[str, Any] = message.content or {}
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = Address(display_name=_one_line(sender_name), addr_spec=sender)
+    mail["To"] = Address(addr_spec=message.address)
+    mail["Subject"] = message.subject
+    mail["Date"] = message.created_utc
+    mail["Message-ID"] = message.message_id
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5: no holiday answers to this box
+    mail["Content-Language"] = str(content.get("language", "en"))
+    mail.set_content(str(content["text"]), cte="quoted-printable")
+    mail.add_alternative(str(content["html"]), subtype="html", cte="quoted-printable")
+    mail.set_boundary("=_" + message.message_id.strip("<>").partition("@")[0])
+    return mail.as_bytes()
+
+
+def _domain(conn: Reading) -> str:
+    """The right side of a Message-ID: the sender's domain, so that it is ours alone."""
+    return str(settings.get(conn, "mail.from")).rpartition("@")[2] or "appliance.invalid"
+
+
+def _one_line(text: str) -> str:
+    return _BREAKS.sub(" ", text).strip()[:_SUBJECT_CHARACTERS]
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=lambda name: bool(name and name.endswith(".html")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
