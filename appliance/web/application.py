@@ -14,8 +14,10 @@ from appliance.box import Box
 from appliance.imaging import Darkroom
 from appliance.web import problems, security, views
 from appliance.web.console import Assets, Console, web_ui
+from appliance.web.help import Book
 from appliance.web.language import Languages
 from appliance.web.live import Watcher
+from appliance.web.manner import MANNERS
 
 BUILD = Path(__file__).with_name("static") / "build"
 MOST_FORM_BYTES = 64 * 1024
@@ -42,11 +44,15 @@ def create_app(box: Box) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=86_400,
     )
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_loader = FileSystemLoader([web_ui() / "templates", web_ui() / "help"])
+    app.jinja_loader = FileSystemLoader(web_ui() / "templates")
     app.jinja_env.autoescape = True
     app.extensions["console"] = Console(
         box=box,
         languages=Languages(web_ui() / "languages"),
+        help={
+            folder.name: Book.read(folder, MANNERS[folder.name].tag)
+            for folder in (web_ui() / "help").iterdir()
+        },
         assets=Assets.read(BUILD),
         darkroom=Darkroom(max(2, min(4, os.cpu_count() or 2))),
         watcher=Watcher(box.catalog),

@@ -20,7 +20,8 @@ from appliance.box import Box
 from appliance.catalog import Transaction
 from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.imaging import Darkroom, View
-from appliance.web.language import Languages
+from appliance.web.help import Book
+from appliance.web.language import DEFAULT, Languages
 from appliance.web.live import Watcher
 
 PICTURES_BYTES = 64 << 20
@@ -144,6 +145,7 @@ class Console:
 
     box: Box
     languages: Languages
+    help: Mapping[str, Book]
     assets: Assets
     darkroom: Darkroom
     watcher: Watcher
@@ -153,6 +155,10 @@ class Console:
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
     refused: Recently = field(default_factory=lambda: Recently(REFUSED_SECONDS))
     visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def help_in(self, language: str) -> Book:
+        """The help in that language, or the default's."""
+        return self.help.get(language) or self.help[DEFAULT]
 
     def record(
         self,

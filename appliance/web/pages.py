@@ -12,6 +12,7 @@ from appliance import __version__
 from appliance.identity.permissions import Permission
 from appliance.web.access import may, permissions
 from appliance.web.console import Notice, console
+from appliance.web.help import place_of
 from appliance.web.language import Languages
 
 SECTIONS: Mapping[str, Permission] = {
@@ -49,6 +50,7 @@ class Shell:
     sections: tuple[str, ...]
     may: frozenset[str]
     path: str
+    help: str
     csrf: str
     script: str
     styles: tuple[str, ...]
@@ -84,6 +86,7 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -
         section=section,
         sections=sections(),
         may=permissions(),
+        help=place_of(request.endpoint),
         path=request.path if request.method == "GET" else "/",
         csrf=csrf_token(),
         script=console().assets.script,

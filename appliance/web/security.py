@@ -39,6 +39,8 @@ OPEN = frozenset(
         "claim.redeem",
         "door.form",
         "door.sign_in",
+        "help.contents",
+        "help.topic",
         "language.choose",
         "machine.live",
         "machine.ready",

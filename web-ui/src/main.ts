@@ -2,6 +2,7 @@
 import "../styles/main.css";
 import htmx from "htmx.org";
 import { watchBanner } from "./banner.ts";
+import { offerHelp } from "./help.ts";
 import { followLive } from "./live.ts";
 import { tendMenus } from "./menus.ts";
 import { steerRows } from "./rows.ts";
@@ -17,6 +18,7 @@ document.addEventListener("htmx:after:swap", () => openViewers(document));
 htmx.config.history = false;
 watchBanner();
 tendMenus();
+offerHelp();
 followLive();
 steerRows();
 openViewers(document);

@@ -1,4 +1,4 @@
-"""How the box is: problems first, each with its fix; then the figures, and help."""
+"""How the box is: problems first, each with its fix; then the figures."""
 
 from __future__ import annotations
 
@@ -34,13 +34,6 @@ class HealthPage(Page):
     processes: tuple[tuple[str, bool], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HelpPage(Page):
-    """Help in the language of the page: the template of that language holds the text."""
-
-    topic: str
-
-
 @blueprint.get("/health")
 @needs(Permission.VIEW_HEALTH)
 def status() -> Response:
@@ -69,11 +62,3 @@ def status() -> Response:
         ),
     )
     return show("health.html", page)
-
-
-@blueprint.get("/help")
-@needs(Permission.USE_CONSOLE)
-def help_page() -> Response:
-    """The first help there is: the day-to-day use of the console."""
-    page = page_of(HelpPage, title=g.words("help.title"), section="help", topic="console")
-    return show("help.html", page)
