@@ -135,6 +135,21 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "user:login": Word(_SECURITY, _NOTHING, "a person signed in"),
         "user:login-fail": Word(_SECURITY, _NOTHING, "a sign-in failed", _REFUSED),
         "user:logout": Word(_SECURITY, _NOTHING, "a person signed out"),
+        "user:second-factor-fail": Word(
+            _SECURITY, _NOTHING, "the password was right, and the second factor was not", _REFUSED
+        ),
+        "user:second-factor-add": Word(_SECURITY, _NOTHING, "an account was given a second factor"),
+        "user:second-factor-remove": Word(_SECURITY, _NOTHING, "a second factor was taken from an account"),
+        "user:recovery-codes": Word(_SECURITY, _NOTHING, "an account was given new recovery codes"),
+        "user:recovery-code-use": Word(_SECURITY, _NOTHING, "a person signed in with a recovery code"),
+        "user:passkey-block": Word(
+            _SECURITY, _NOTHING, "a passkey whose counter went back was blocked: there is a copy", _REFUSED
+        ),
+        "user:confirm": Word(_SECURITY, _NOTHING, "a person at a session proved again who it is"),
+        "user:confirm-fail": Word(
+            _SECURITY, _NOTHING, "a person at a session failed to prove who it is", _REFUSED
+        ),
+        "session:end": Word(_SECURITY, _NOTHING, "a session was ended, by a person or for a newer one"),
         "user:expire": Word(_SECURITY, _NOTHING, "sessions that were over were ended"),
         "audit:view": Word(_ACCESS, _STUDIES, "the audit was looked at"),
         "audit:verify": Word(_SECURITY, _NOTHING, "the audit was verified"),

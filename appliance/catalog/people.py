@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, update
 
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import former_logins, sign_in_failures, users, web_sessions
@@ -23,6 +23,9 @@ PersonState = Literal["invited", "active", "deactivated"]
 
 MOST_FAILURES = 5_000
 """Failed sign-ins kept; the oldest go first. More than an attacker needs to be stopped, less than he needs to harm."""
+
+PASSWORD, FACTOR = "password", "factor"
+"""The kinds of failed proofs: the first thing that is asked, and the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,11 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class WebSession:
-    """A signed-in browser. `id` is the digest of its cookie, `csrf` what its forms must carry."""
+    """A signed-in browser. `id` is the digest of its cookie, `csrf` what its forms must carry.
+
+    `proof` is how its person got in (a word of `appliance.identity.stages`), `confirmed_utc` when that person last
+    proved who it is.
+    """
 
     id: str
     person: Person
@@ -62,6 +69,8 @@ class WebSession:
     address: str
     agent: str
     csrf: str
+    proof: str
+    confirmed_utc: datetime
 
 
 # --- users -----------------------------------------------------------------------------------------------------------
@@ -183,10 +192,11 @@ def add_session(
     csrf: str,
     address: str,
     agent: str,
+    proof: str,
     now: datetime,
     expires_utc: datetime,
 ) -> None:
-    """Record a signed-in browser."""
+    """Record a signed-in browser, whose person has just proved who it is."""
     tx.execute(
         insert(web_sessions).values(
             id=session_id,
@@ -197,23 +207,30 @@ def add_session(
             address=address,
             agent=agent[:200],
             csrf=csrf,
+            proof=proof,
+            confirmed_utc=now,
         )
     )
 
 
 def session(conn: Reading, session_id: str) -> WebSession | None:
     """The session of that digest, whoever's and however old it is."""
-    query = (
-        select(
-            web_sessions,
-            *(column.label(f"user_{name}") for name, column in _PERSON.items()),
-        )
-        .join(users, users.c.id == web_sessions.c.user)
-        .where(web_sessions.c.id == session_id)
-    )
-    row = conn.execute(query).one_or_none()
-    if row is None:
-        return None
+    row = conn.execute(_sessions().where(web_sessions.c.id == session_id)).one_or_none()
+    return None if row is None else _session(row)
+
+
+def sessions_of(conn: Reading, person_id: int) -> list[WebSession]:
+    """The sessions of a user, the latest used first, however old they are."""
+    query = _sessions().where(web_sessions.c.user == person_id).order_by(web_sessions.c.seen_utc.desc())
+    return [_session(row) for row in conn.execute(query)]
+
+
+def _sessions() -> Select[Any]:
+    of_person = (column.label(f"user_{name}") for name, column in _PERSON.items())
+    return select(web_sessions, *of_person).join(users, users.c.id == web_sessions.c.user)
+
+
+def _session(row: Row[*tuple[Any, ...]]) -> WebSession:
     return WebSession(
         id=row.id,
         person=Person(**{name: getattr(row, f"user_{name}") for name in _PERSON}),
@@ -223,17 +240,18 @@ def session(conn: Reading, session_id: str) -> WebSession | None:
         address=row.address,
         agent=row.agent,
         csrf=row.csrf,
+        proof=row.proof,
+        confirmed_utc=row.confirmed_utc,
     )
 
 
-def sessions_of(conn: Reading, person_id: int, *, seen_after: datetime, now: datetime) -> int:
-    """How many browsers a user is signed in with: used since `seen_after`, and not past their absolute end."""
-    query = select(func.count()).where(
-        web_sessions.c.user == person_id,
-        web_sessions.c.seen_utc > seen_after,
-        web_sessions.c.expires_utc > now,
+def renew_session(tx: Transaction, session_id: str, new_id: str, now: datetime) -> None:
+    """Give a session another name: its person has just proved who it is, and the old cookie opens nothing any more."""
+    tx.execute(
+        update(web_sessions)
+        .where(web_sessions.c.id == session_id)
+        .values(id=new_id, seen_utc=now, confirmed_utc=now)
     )
-    return int(conn.execute(query).scalar_one())
 
 
 def see_session(tx: Transaction, session_id: str, now: datetime) -> None:
@@ -251,11 +269,21 @@ def end_sessions_of(tx: Transaction, person_id: int) -> int:
     return tx.execute(delete(web_sessions).where(web_sessions.c.user == person_id)).rowcount
 
 
-def end_expired_sessions(tx: Transaction, *, seen_before: datetime, now: datetime) -> int:
-    """Forget sessions unused since `seen_before` or past their absolute end. How many there were."""
+def end_other_sessions(tx: Transaction, person_id: int, keep: str) -> int:
+    """Forget the sessions of a user but the one of id `keep`. How many there were."""
+    done = tx.execute(delete(web_sessions).where(web_sessions.c.user == person_id, web_sessions.c.id != keep))
+    return done.rowcount
+
+
+def end_expired_sessions(
+    tx: Transaction, *, seen_before: datetime, created_before: datetime, now: datetime
+) -> int:
+    """Forget sessions unused since `seen_before`, begun by `created_before`, or past their end. How many there were."""
     done = tx.execute(
         delete(web_sessions).where(
-            (web_sessions.c.expires_utc <= now) | (web_sessions.c.seen_utc <= seen_before)
+            (web_sessions.c.expires_utc <= now)
+            | (web_sessions.c.seen_utc <= seen_before)
+            | (web_sessions.c.created_utc <= created_before)
         )
     )
     return done.rowcount
@@ -273,9 +301,11 @@ class Failures:
     address: int
 
 
-def add_failure(tx: Transaction, login: str, address: str, now: datetime) -> None:
-    """Record a failed sign-in. Keeps at most `MOST_FAILURES`."""
-    done = tx.execute(insert(sign_in_failures).values(login=login[:200], address=address, at_utc=now))
+def add_failure(tx: Transaction, login: str, address: str, now: datetime, *, kind: str = PASSWORD) -> None:
+    """Record a failed proof, a `PASSWORD` or a `FACTOR`. Keeps at most `MOST_FAILURES`."""
+    done = tx.execute(
+        insert(sign_in_failures).values(login=login[:200], address=address, kind=kind, at_utc=now)
+    )
     assert done.inserted_primary_key is not None
     tx.execute(
         delete(sign_in_failures).where(sign_in_failures.c.id <= done.inserted_primary_key[0] - MOST_FAILURES)
@@ -284,18 +314,30 @@ def add_failure(tx: Transaction, login: str, address: str, now: datetime) -> Non
 
 def failures(conn: Reading, login: str, address: str, *, after: datetime, before: datetime) -> Failures:
     """How often signing in has failed between two moments."""
-    recent = (sign_in_failures.c.at_utc > after) & (sign_in_failures.c.at_utc < before)
-    by_login = sign_in_failures.c.login == login[:200]
-    by_address = sign_in_failures.c.address == address
 
-    def count(*which: Any) -> int:
-        return int(
-            conn.execute(
-                select(func.count()).select_from(sign_in_failures).where(recent, *which)
-            ).scalar_one()
-        )
+    def count(**which: str) -> int:
+        chosen = _failures((after, before), **which).subquery()
+        return int(conn.execute(select(func.count()).select_from(chosen)).scalar_one())
 
-    return Failures(count(by_login, by_address), count(by_login), count(by_address))
+    return Failures(count(login=login, address=address), count(login=login), count(address=address))
+
+
+def nth_failure(conn: Reading, nth: int, between: tuple[datetime, datetime], **which: str) -> datetime | None:
+    """The moment of the `nth` failure back from the latest, by `login`, `address` or `kind`; None if they are fewer."""
+    query = _failures(between, **which).order_by(sign_in_failures.c.at_utc.desc()).offset(nth - 1).limit(1)
+    row = conn.execute(query).first()
+    return None if row is None else row[0]
+
+
+def _failures(between: tuple[datetime, datetime], **which: str) -> Select[Any]:
+    after, before = between
+    columns = {"login": 200, "address": 200, "kind": 20}
+    query = select(sign_in_failures.c.at_utc).where(
+        sign_in_failures.c.at_utc > after, sign_in_failures.c.at_utc < before
+    )
+    for name, value in which.items():
+        query = query.where(sign_in_failures.c[name] == value[: columns[name]])
+    return query
 
 
 def failures_between(conn: Reading, *, after: datetime, before: datetime) -> int:

@@ -28,14 +28,14 @@ from sqlalchemy import (
     text,
 )
 
-from appliance.catalog import notice_tables  # noqa: F401 - the tables there belong to these
+from appliance.catalog import access_tables, notice_tables  # noqa: F401 - the tables there belong to these
 from appliance.catalog.columns import JsonText, UtcText
 from appliance.catalog.metadata import count as _count
 from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0006"
+REVISION = "0007"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
@@ -425,6 +425,8 @@ web_sessions = Table(
     _text("address"),
     _text("agent"),
     _text("csrf"),
+    _text("proof"),  # how its person got in: a word of `appliance.identity.stages`
+    Column("confirmed_utc", UtcText, nullable=False),  # when that person last proved who it is
 )
 
 sign_in_failures = Table(
@@ -433,6 +435,7 @@ sign_in_failures = Table(
     Column("id", Integer, primary_key=True),
     Column("login", Text, nullable=False, index=True),
     Column("address", Text, nullable=False, index=True),
+    _text("kind"),
     Column("at_utc", UtcText, nullable=False, index=True),
 )
 

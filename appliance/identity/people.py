@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from appliance.catalog import account_links, people
+from appliance.catalog import account_links, half_open, people
 from appliance.catalog.database import Transaction
 from appliance.catalog.people import Person
 from appliance.errors import Refused, Unknown
@@ -60,6 +60,7 @@ def reset_password(tx: Transaction, login: str, password: str, now: datetime) ->
     check_password(password, login=found.login)
     people.set_password(tx, found.id, hash_password(password), now)
     people.end_sessions_of(tx, found.id)
+    half_open.remove_of(tx, found.id)
     people.forget_failures_of(tx, found.login)
     account_links.forget_of(tx, found.id)
     return found

@@ -3,25 +3,26 @@
 Many may be examined side by side before the first of them is rejected, so accepting looks at the limits and at the
 kept password once more, under the catalog's write lock: a guess in a crowd counts like a guess in a queue.
 
-Limits over a quarter of an hour: five failures of one login from one address, so that a colleague across the room is
-not locked out by a stranger's guesses; twenty of one login from anywhere; forty from one address. They live in the
-catalog, so a restart forgives nobody.
+What comes after a right password is decided by `appliance.identity.stages`: a session, or a half-open sign-in that
+owes its second factor. Failures are forgotten only by a whole sign-in, so a known password earns nobody more guesses
+at the codes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from appliance.catalog import Reading, Transaction, people
-from appliance.catalog.people import Failures, Person
+from appliance.catalog import Reading, Transaction, half_open, people
+from appliance.catalog.people import Person
 from appliance.errors import Refused
+from appliance.identity.half_open import HalfOpen, begin
+from appliance.identity.limits import wait_until
 from appliance.identity.passwords import nobodys_password, verify_password
 from appliance.identity.people import normal_login
+from appliance.identity.policy import standing_of
 from appliance.identity.sessions import open_session
-
-WINDOW = timedelta(minutes=15)
-HERE, LOGIN, ADDRESS = 5, 20, 40
+from appliance.identity.stages import Proof, Stage, step
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,18 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class TooMany:
-    """Too many failures: nothing was examined."""
+    """Too many failures: nothing was examined. It may be tried again at `until`."""
 
     login: str
+    until: datetime = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The password was right; `stage` says what is due. `cookie` is that of the half-open sign-in."""
+
+    stage: Stage
+    cookie: str = field(repr=False)
 
 
 def examine(
@@ -54,8 +64,8 @@ def examine(
         login = normal_login(login)
     except Refused:
         login = login.strip().lower()[:80]
-    if is_too_many(_failures(conn, login, address, now)):
-        return TooMany(login)
+    if (until := wait_until(conn, login, address, now)) is not None:
+        return TooMany(login, until)
     person = people.person(conn, login)
     if person is None or not person.password_set:
         kept = nobodys_password()
@@ -67,34 +77,53 @@ def examine(
     return Accepted(person, kept)
 
 
-def _failures(conn: Reading, login: str, address: str, now: datetime) -> Failures:
-    """Those near the present in either direction: what a clock that has been set back left in a far future is not."""
-    return people.failures(conn, login, address, after=now - WINDOW, before=now + WINDOW)
-
-
-def is_too_many(failures: Failures) -> bool:
-    """The limits, as one expression."""
-    return failures.here >= HERE or failures.login >= LOGIN or failures.address >= ADDRESS
-
-
 def accept(
     tx: Transaction, accepted: Accepted, *, address: str, agent: str, now: datetime
-) -> str | Rejected | TooMany:
-    """Begin the session of an accepted person; the returned text is its cookie.
+) -> str | Due | Rejected | TooMany:
+    """Begin the session of an accepted person; the returned text is its cookie. `Due` when more is asked for.
 
-    `TooMany` or `Rejected` when that has ceased to hold since it was examined.
+    `TooMany` or `Rejected` when what was examined has ceased to hold since.
     """
     login = accepted.person.login
-    if is_too_many(_failures(tx, login, address, now)):
-        return TooMany(login)
+    if (until := wait_until(tx, login, address, now)) is not None:
+        return TooMany(login, until)
     person = people.person(tx, login)
     if person is None or not person.active or people.password_hash(tx, person.id) != accepted.kept:
         return Rejected(login)
-    people.forget_failures(tx, login, address)
+    stage = step(Stage.OUTSIDE, Proof.PASSWORD, standing_of(tx, person))
+    if stage is not Stage.SIGNED_IN:
+        return Due(stage, begin(tx, person, stage, kept=accepted.kept, agent=agent, now=now))
+    return enter(tx, person, Proof.PASSWORD, address=address, agent=agent, now=now)
+
+
+def finish(
+    tx: Transaction, sign_in: HalfOpen, proof: Proof, *, address: str, agent: str, now: datetime
+) -> str:
+    """Turn a half-open sign-in into a session, `proof` having been shown; the returned text is its cookie.
+
+    Raises `NotAuthorised` when `proof` is not what was due.
+    """
+    step(sign_in.stage, proof, standing_of(tx, sign_in.person))
+    half_open.remove(tx, sign_in.id)
+    return enter(tx, sign_in.person, proof, address=address, agent=agent, now=now)
+
+
+def enter(tx: Transaction, person: Person, proof: Proof, *, address: str, agent: str, now: datetime) -> str:
+    """Begin a session of `person`, who has proved everything that was asked; the returned text is its cookie."""
+    people.forget_failures(tx, person.login, address)
     people.signed_in(tx, person.id, now)
-    return open_session(tx, person.id, address=address, agent=agent, now=now)
+    return open_session(tx, person.id, proof=proof, address=address, agent=agent, now=now)
 
 
 def reject(tx: Transaction, login: str, *, address: str, now: datetime) -> None:
-    """Count a failure."""
+    """Count a password that was wrong."""
     people.add_failure(tx, login, address, now)
+
+
+def reject_factor(
+    tx: Transaction, login: str, *, address: str, now: datetime, half_open_id: str = ""
+) -> None:
+    """Count a second factor that was wrong, and a try of the half-open sign-in that it was shown to."""
+    people.add_failure(tx, login, address, now, kind=people.FACTOR)
+    if half_open_id:
+        half_open.count_try(tx, half_open_id)

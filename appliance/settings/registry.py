@@ -23,6 +23,7 @@ from appliance.settings.kinds import (
     Secret,
     Span,
     Text,
+    Texts,
     WholeNumber,
     certificates,
     email,
@@ -60,6 +61,18 @@ class Setting:
         return isinstance(self.kind, Secret)
 
 
+ROLES = (
+    "owner", "privacy_officer", "practitioner", "assistant", "technician", "referrer", "student", "vendor_support",
+)  # fmt: skip
+"""The words of `appliance.identity.roles`, which stands above; a test holds the two together."""
+
+
+def _role(text: str) -> str:
+    if text not in ROLES:
+        raise Refused("an entry of this list is not a role", hint=f"use some of {', '.join(ROLES)}")
+    return text
+
+
 _ALL = (
     Setting("clinic.name", Text()),
     Setting("clinic.address", Text(500, lines=True)),
@@ -72,6 +85,12 @@ _ALL = (
     Setting("sessions.absolute_hours", Span(1, 7 * 24, unit="hours"), 12, careful=Careful.YES),
     Setting("sessions.concurrent", WholeNumber(1, 50), 5),
     Setting("access.allowed_addresses", Networks(), (), careful=Careful.YES),
+    Setting(
+        "access.second_factor_roles",
+        Texts(40, shape=_role),
+        ("owner", "privacy_officer", "vendor_support"),
+        careful=Careful.YES,
+    ),
     Setting("mail.host", Text(253, shape=host)),
     Setting("mail.port", WholeNumber(1, 65535), 587),
     Setting("mail.security", Choice(("starttls", "tls", "none")), "starttls"),

@@ -5,10 +5,12 @@ A view that declares nothing and isn't open is refused to everybody: forgetting 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from flask import current_app, g, request
+from werkzeug.wrappers import Response
 
 from appliance.errors import NotAuthorised
 from appliance.identity.permissions import Permission, permissions_of
@@ -16,7 +18,10 @@ from appliance.web.console import console
 
 V = TypeVar("V", bound=Callable[..., object])
 
+P = ParamSpec("P")
+
 _DECLARED = "needed_permission"
+_ASKS = "asks_who_it_is"
 
 
 def needs(permission: Permission) -> Callable[[V], V]:
@@ -33,6 +38,27 @@ def needed_by(view: Callable[..., object]) -> Permission | None:
     """What `view` declares; None if it declares nothing."""
     found = getattr(view, _DECLARED, None)
     return found if isinstance(found, Permission) else None
+
+
+def reauthenticated(view: Callable[P, Response]) -> Callable[P, Response]:
+    """Let only somebody reach the view who has proved within five minutes who it is; ask whoever has not, then go on.
+
+    Goes below ``@needs(…)``. What was sent is not lost meanwhile: see `appliance.web.reauthentication`.
+    """
+
+    @functools.wraps(view)
+    def asking(*arguments: P.args, **named: P.kwargs) -> Response:
+        from appliance.web.reauthentication import ask_first  # its pages look here for what may be done
+
+        return ask_first(lambda: view(*arguments, **named))
+
+    setattr(asking, _ASKS, True)
+    return asking
+
+
+def is_reauthenticated(view: Callable[..., object]) -> bool:
+    """Whether `view` asks again who it is."""
+    return bool(getattr(view, _ASKS, False))
 
 
 def permissions() -> frozenset[Permission]:

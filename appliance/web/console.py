@@ -20,9 +20,11 @@ from appliance.box import Box
 from appliance.catalog import Transaction
 from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.imaging import Darkroom, View
+from appliance.web.held import HeldForms
 from appliance.web.help import Book
 from appliance.web.language import DEFAULT, Languages
 from appliance.web.live import Watcher
+from appliance.web.once import ShownOnce
 
 PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
@@ -151,6 +153,8 @@ class Console:
     watcher: Watcher
     pictures: Pictures = field(default_factory=Pictures)
     notices: Notices = field(default_factory=Notices)
+    once: ShownOnce = field(default_factory=ShownOnce)
+    held: HeldForms = field(default_factory=HeldForms)
     viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
     refused: Recently = field(default_factory=lambda: Recently(REFUSED_SECONDS))

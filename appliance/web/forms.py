@@ -14,6 +14,7 @@ from appliance.web.console import Notice, console
 from appliance.web.language import explained
 
 MOST_CHARACTERS = 500
+MOST_DOCUMENT_CHARACTERS = 16_384
 
 
 def text(name: str, default: str = "") -> str:
@@ -34,14 +35,19 @@ def secret(name: str) -> str:
     return _short(request.form, name, "")
 
 
+def document(name: str) -> str:
+    """A field that a script of ours has filled with JSON. Raises `Refused` when it is absurdly long."""
+    return _short(request.form, name, "", most=MOST_DOCUMENT_CHARACTERS)
+
+
 def asked(name: str, default: str = "") -> str:
     """A parameter of the address, outer spaces removed."""
     return _short(request.args, name, default).strip()
 
 
-def _short(source: MultiDict[str, str], name: str, default: str) -> str:
+def _short(source: MultiDict[str, str], name: str, default: str, *, most: int = MOST_CHARACTERS) -> str:
     value = source.get(name, default)
-    if len(value) > MOST_CHARACTERS or "\0" in value:
+    if len(value) > most or "\0" in value:
         raise Refused("a field holds more than it can", hint="shorten it and try again")
     return value
 

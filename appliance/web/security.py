@@ -28,6 +28,7 @@ from appliance.web.language import NAMES, Languages
 
 SESSION_COOKIE = "console_session"
 VISIT_COOKIE = "console_visit"
+SIGN_IN_COOKIE = "console_sign_in"
 LANGUAGE_COOKIE = "console_language"
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"
@@ -42,13 +43,28 @@ OPEN = frozenset(
         "help.contents",
         "help.topic",
         "language.choose",
+        "door.passkey",
+        "door.passkey_question",
+        "second_factor.form",
+        "second_factor.code",
+        "second_factor.recovery_code",
+        "second_factor.passkey",
+        "second_factor.passkey_question",
+        "enrolment.choice",
+        "enrolment.begin_code",
+        "enrolment.code",
+        "enrolment.code_picture",
+        "enrolment.confirm_code",
+        "enrolment.passkey",
+        "enrolment.passkey_question",
         "machine.live",
         "machine.ready",
         "machine.metrics",
         "start.home",
     }
 )
-"""Endpoints that need no session. The machine's own endpoints have their own conditions."""
+"""Endpoints that need no session. The machine's own endpoints have their own conditions, and those of the second
+factor and of the enrolment need a sign-in that has come half way."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -198,6 +214,8 @@ def _finish(answer: Response) -> Response:
         answer.headers["Cache-Control"] = "no-store"
     if g.get("visit") is not None:
         _set_cookie(answer, VISIT_COOKIE, g.visit)
+    if g.get("new_cookie") is not None:
+        _keep(answer, SESSION_COOKIE, g.new_cookie)
     if request.args.get("lang") in NAMES:
         keep_language(answer, request.args["lang"])
     return answer
@@ -216,17 +234,41 @@ def _set_cookie(answer: WsgiResponse, name: str, value: str, max_age: int | None
 
 
 def give_session(answer: WsgiResponse, cookie: str) -> WsgiResponse:
-    """Let the browser keep its session, until it closes."""
-    answer.set_cookie(
-        SESSION_COOKIE, cookie, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
-    )
+    """Let the browser keep its session, until it closes; what it held while signing in is over."""
+    _keep(answer, SESSION_COOKIE, cookie)
+    if SIGN_IN_COOKIE in request.cookies:
+        _forget(answer, SIGN_IN_COOKIE)
     return answer
+
+
+def give_new_cookie(cookie: str) -> None:
+    """Let the browser keep another cookie for its session, whatever this request is answered with."""
+    g.new_cookie = cookie
 
 
 def take_session(answer: WsgiResponse) -> WsgiResponse:
     """Let the browser forget its session."""
-    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    _forget(answer, SESSION_COOKIE)
     return answer
+
+
+def give_sign_in(answer: WsgiResponse, cookie: str) -> WsgiResponse:
+    """Let the browser keep a sign-in that has come half way: good for the next step, and for nothing else."""
+    _keep(answer, SIGN_IN_COOKIE, cookie)
+    return answer
+
+
+def _keep(answer: WsgiResponse, name: str, value: str) -> None:
+    answer.set_cookie(name, value, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+
+
+def _forget(answer: WsgiResponse, name: str) -> None:
+    answer.delete_cookie(name, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+
+
+def visitor() -> str:
+    """The name of this browser before anybody has signed in: the digest of its visit cookie."""
+    return sha256(b"visitor " + csrf_token().encode()).hexdigest()
 
 
 def address() -> str:

@@ -24,7 +24,7 @@ def person(box: Box) -> people.Person:
             tx,
             login="Marie@Clinique.ca",
             name="Marie",
-            role=Role.OWNER,
+            role=Role.PRACTITIONER,
             password=PASSWORD,
             language="fr",
             now=NOW,
@@ -89,7 +89,7 @@ def test_the_sixth_try_here_is_not_even_examined_but_a_colleague_elsewhere_enter
     box: Box, person: people.Person
 ) -> None:
     fail(box, person.login, times=5)
-    assert examine(box, person.login, PASSWORD) == TooMany(person.login)
+    assert examine(box, person.login, PASSWORD) == TooMany(person.login, NOW)
     assert examine(box, person.login, PASSWORD, "192.168.1.11") == Accepted(person)
     assert examine(box, person.login, PASSWORD, at=NOW + timedelta(minutes=16)) == Accepted(person)
 
@@ -218,7 +218,7 @@ def test_guesses_side_by_side_count_like_guesses_in_a_row(box: Box, person: peop
         box, person.login, PASSWORD
     )  # the right guess, examined before the wrong ones were counted
     fail(box, person.login, times=5)
-    assert accept(box, verdict) == TooMany(person.login)
+    assert accept(box, verdict) == TooMany(person.login, NOW)
 
 
 def test_a_password_changed_while_it_was_examined_no_longer_opens(box: Box, person: people.Person) -> None:

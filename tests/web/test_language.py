@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import audit  # noqa: F401 -- the package imports whole
+from appliance.identity import Proof
 from appliance.imaging.darkroom import _REASONS
 from appliance.notify.kinds import RULES, Severity
 from appliance.notify.mail import LETTERS
@@ -57,6 +58,7 @@ COMPUTED = (
     | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test")}
     | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}
     | {"mail.footer"}
+    | {f"proof.{proof}" for proof in Proof}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
 BEHIND = ("es", "zh")

@@ -5,6 +5,8 @@ import { watchBanner } from "./banner.ts";
 import { offerHelp } from "./help.ts";
 import { followLive } from "./live.ts";
 import { tendMenus } from "./menus.ts";
+import { offerPasskeys } from "./passkeys.ts";
+import { offerPrinting } from "./print.ts";
 import { steerRows } from "./rows.ts";
 import { openViewers } from "./viewer.ts";
 
@@ -22,6 +24,8 @@ offerHelp();
 followLive();
 steerRows();
 openViewers(document);
+offerPasskeys();
+offerPrinting();
 
 interface HtmxContext {
   sourceEvent?: Event;

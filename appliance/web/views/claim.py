@@ -60,7 +60,12 @@ def redeem() -> Response:
             if isinstance(outcome, identity.Owner):
                 person = outcome.person
                 cookie = identity.open_session(
-                    tx, person.id, address=address, agent=security.agent(), now=moment
+                    tx,
+                    person.id,
+                    address=address,
+                    agent=security.agent(),
+                    now=moment,
+                    proof=identity.Proof.CLAIM,
                 )
                 console().record(tx, "user:claim", person.login, person.login, {"address": address})
             elif isinstance(outcome, identity.WrongCode):

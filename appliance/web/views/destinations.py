@@ -17,7 +17,7 @@ from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, a
 from appliance.replication.delivery import OPEN_STATES
 from appliance.replication.destinations import build, prepare
 from appliance.web import forms
-from appliance.web.access import needs
+from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
@@ -108,6 +108,7 @@ def form(kind: str) -> Response:
 
 @blueprint.post("/new/<kind>")
 @needs(Permission.MANAGE_DESTINATIONS)
+@reauthenticated
 def add(kind: str) -> AnyResponse:
     """Record a destination, and what goes there. The connection is tested right after."""
     if kind not in get_args(DestinationKind):
@@ -164,6 +165,7 @@ def resume(destination_id: int) -> AnyResponse:
 
 @blueprint.post("/<int:destination_id>/remove")
 @needs(Permission.MANAGE_DESTINATIONS)
+@reauthenticated
 def remove(destination_id: int) -> AnyResponse:
     """Take it away; what was delivered there stays there."""
     settings = _known(destination_id)

@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import Device, ae_title
 from appliance.web import forms
-from appliance.web.access import needs
+from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.pages import Page, is_partial, page_of, show
 
@@ -103,6 +103,7 @@ def admit() -> AnyResponse:
 
 @blueprint.post("/<int:device_id>/remove")
 @needs(Permission.MANAGE_DEVICES)
+@reauthenticated
 def remove(device_id: int) -> AnyResponse:
     """Let a machine send no more; what it sent stays."""
     device = _known(device_id)
