@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from appliance import audit
+from appliance.audit import Entry
 from appliance.catalog import Catalog
 from appliance.config import Config
 from appliance.errors import OperatorNeeded
@@ -46,6 +50,11 @@ class Box:
     def open_object(self, object_id: ObjectId, key_id: KeyId) -> SealedReader:
         """The Part 10 file inside a recorded object, decrypted as it is read."""
         return self.objects.open(object_id, self.study_keys.key(key_id))
+
+    def record(self, entries: Sequence[Entry], now: datetime) -> None:
+        """Write into the audit, in a transaction of its own, what no other change carries."""
+        with self.catalog.transaction() as tx:
+            audit.append(tx, self.audit_key, entries, now)
 
     def close(self) -> None:
         self.catalog.close()

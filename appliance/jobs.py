@@ -23,6 +23,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from appliance import anchor, audit, certificates, health, identity
+from appliance.audit import Entry, Outcome
 from appliance.box import Box
 from appliance.catalog import deliveries, processes, settings
 from appliance.errors import ApplianceError
@@ -35,6 +36,9 @@ BEAT_SECONDS = 5.0
 CLOCK_JUMP_SECONDS = 10.0
 MISFIRE_GRACE_SECONDS: int | None = None
 """A job that is late runs, however late it is."""
+
+ACTOR = "jobs"
+"""Who acts, in the audit."""
 
 Act = Callable[[Box, datetime], None]
 
@@ -60,7 +64,9 @@ def return_expired_leases(box: Box, now: datetime) -> None:
 def end_sessions(box: Box, now: datetime) -> None:
     """Forget sessions that are over."""
     with box.catalog.transaction() as tx:
-        identity.end_expired(tx, now)
+        if ended := identity.end_expired(tx, now):
+            entry = Entry("user:expire", "sessions", ACTOR, {"sessions": ended})
+            audit.append(tx, box.audit_key, [entry], now)
 
 
 def check_audit(box: Box, now: datetime) -> None:
@@ -68,6 +74,14 @@ def check_audit(box: Box, now: datetime) -> None:
     findings = anchor.verify(box)
     with box.catalog.transaction() as tx:
         settings.put(tx, health.AUDIT_CHECK, {"at_utc": now.isoformat(), "findings": len(findings)}, now)
+        entry = Entry(
+            "audit:verify",
+            "audit",
+            ACTOR,
+            {"findings": len(findings)},
+            outcome=Outcome.FAILED if findings else Outcome.DONE,
+        )
+        audit.append(tx, box.audit_key, [entry], now)
     if findings:
         log.error("the audit log has been altered: %d findings; see 'appliance audit verify'", len(findings))
     else:
@@ -111,8 +125,8 @@ class Orphans:
 
     def __call__(self, box: Box, now: datetime) -> None:
         """Look once more. The hour doesn't matter: grace is counted by the monotonic clock."""
-        del box, now
         if removed := self._sweep.sweep(time.monotonic()):
+            box.record([Entry("object:remove", "objects", ACTOR, {"objects": removed})], now)
             log.info("%d objects that nothing refers to were removed", removed)
 
 

@@ -60,6 +60,7 @@ class ActorKind(StrEnum):
 
 _ACTORS = {
     "dicom": ActorKind.DEVICE,
+    "appliance": ActorKind.PROCESS,
     "courier": ActorKind.PROCESS,
     "jobs": ActorKind.PROCESS,
     "visitor": ActorKind.VISITOR,

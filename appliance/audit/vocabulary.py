@@ -59,7 +59,6 @@ _REFUSED, _FAILED = Outcome.REFUSED, Outcome.FAILED
 
 VOCABULARY: Mapping[str, Word] = MappingProxyType(
     {
-        "appliance:create": Word(_MACHINE, _NOTHING, "this box was set up"),
         "appliance:start": Word(_MACHINE, _NOTHING, "the appliance started"),
         "appliance:stop": Word(_MACHINE, _NOTHING, "the appliance stopped"),
         "instance:receive": Word(_USE, _STUDY, "an instance was received and sealed"),
@@ -81,10 +80,10 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "delivery:list": Word(_ACCESS, _STUDIES, "a list of deliveries was seen"),
         "delivery:confirm": Word(_COMMUNICATION, _STUDY, "a delivery was confirmed by its destination"),
         "delivery:fail": Word(_COMMUNICATION, _STUDY, "a destination refused a delivery", _FAILED),
-        "delivery:retry": Word(_COMMUNICATION, _STUDIES, "a delivery was sent on its way again"),
-        "delivery:pause": Word(_COMMUNICATION, _STUDIES, "a delivery was paused"),
-        "delivery:resume": Word(_COMMUNICATION, _STUDIES, "a paused delivery was resumed"),
-        "delivery:cancel": Word(_COMMUNICATION, _STUDIES, "a delivery was cancelled"),
+        "delivery:retry": Word(_COMMUNICATION, _STUDY, "a delivery was sent on its way again"),
+        "delivery:pause": Word(_COMMUNICATION, _STUDY, "a delivery was paused"),
+        "delivery:resume": Word(_COMMUNICATION, _STUDY, "a paused delivery was resumed"),
+        "delivery:cancel": Word(_COMMUNICATION, _STUDY, "a delivery was cancelled"),
         "manifest:write": Word(_COMMUNICATION, _STUDY, "the manifest of a study was written to a bucket"),
         "device:add": Word(_CHANGE, _NOTHING, "a device was admitted"),
         "device:change": Word(_CHANGE, _NOTHING, "a device was changed"),

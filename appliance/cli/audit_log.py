@@ -72,7 +72,8 @@ def verify_audit(arguments: Arguments) -> int:
             findings = audit.verify(conn, box.audit_key, kept)
             witness = audit.witness(conn)
         with box.catalog.transaction() as tx:
-            record(tx, box, "audit:verify", "audit", {"findings": len(findings)})
+            outcome = audit.Outcome.FAILED if findings else audit.Outcome.DONE
+            record(tx, box, "audit:verify", "audit", {"findings": len(findings)}, outcome=outcome)
     rows = [{"row": each.row, "flaw": str(each.flaw), "words": each.words} for each in findings]
     if arguments.json:
         as_json(rows)

@@ -13,6 +13,7 @@ from appliance.model import DeliveryId, Uid
 from appliance.replication.delivery import State
 
 if TYPE_CHECKING:
+    from appliance.box import Box
     from appliance.catalog.deliveries import DeliveryRow
 
 COLUMNS = {
@@ -103,6 +104,7 @@ def list_deliveries(arguments: Arguments) -> int:
             study=Uid(arguments.study) if arguments.study else None,
             limit=arguments.limit,
         )
+        _seen(box, "deliveries", len(rows))
     if arguments.json:
         as_json([_row(row) for row in rows])
     else:
@@ -120,6 +122,7 @@ def show_delivery(arguments: Arguments) -> int:
 
     with opened_box() as box, box.catalog.reading() as conn:
         row = deliveries.delivery(conn, DeliveryId(arguments.delivery))
+        _seen(box, f"delivery:{row.id}", 1)
         steps = deliveries.events(conn, row.id)
     timeline = [
         {"at_utc": step.at_utc, "event": step.event, "state": step.state.value, "note": step.note}
@@ -178,9 +181,16 @@ def _decide(arguments: Arguments, what: str) -> int:
             ]
         for each in chosen:
             change(tx, each, hour)
-            record(tx, box, f"delivery:{what}", f"delivery:{each}")
+            study = deliveries.delivery(tx, each).study_instance_uid
+            record(tx, box, f"delivery:{what}", f"delivery:{each}", study=study)
     print(f"{len(chosen)} deliveries: {what}.")
     return 0
+
+
+def _seen(box: Box, subject: str, rows: int) -> None:
+    """A delivery names a study, so who looked at deliveries is in the audit too."""
+    with box.catalog.transaction() as tx:
+        record(tx, box, "delivery:list", subject, {"rows": rows})
 
 
 def _row(row: DeliveryRow) -> dict[str, object]:

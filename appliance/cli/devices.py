@@ -147,6 +147,8 @@ def echo_device(arguments: Arguments) -> int:
                 f"the port of {device.ae_title} is not known",
                 hint="give it with --port, as shown in the machine's DICOM settings",
             )
+        with box.catalog.transaction() as tx:
+            record(tx, box, "device:echo", f"{device.ae_title}@{device.address}")
         seconds = scu.echo(
             device.address, where, called=device.ae_title, calling=AETitle(box.config.ae_title)
         )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from appliance.cli.arguments import Arguments, Parser, Verbs
 from appliance.cli.supervisor import Child, Supervisor, die_with, verb
 from appliance.config import Config, load_config
-from appliance.errors import OperatorNeeded
+from appliance.errors import ApplianceError, OperatorNeeded
 
 if TYPE_CHECKING:
     from appliance.box import Box
@@ -92,7 +92,7 @@ def run_courier(arguments: Arguments) -> int:
     """The process that meets obligations."""
     from appliance.replication import courier
 
-    with _process(arguments) as (box, stop):
+    with _process(arguments, "courier") as (box, stop):
         courier.run(box, stop)
     return 0
 
@@ -101,7 +101,7 @@ def run_jobs(arguments: Arguments) -> int:
     """The process that looks after the box."""
     from appliance import jobs
 
-    with _process(arguments) as (box, stop):
+    with _process(arguments, "jobs") as (box, stop):
         jobs.run(box, stop)
     return 0
 
@@ -110,7 +110,7 @@ def run_web(arguments: Arguments) -> int:
     """The process that shows the console."""
     from appliance import web
 
-    with _process(arguments) as (box, stop):
+    with _process(arguments, "web") as (box, stop):
         web.serve(box, stop)
     return 0
 
@@ -127,7 +127,7 @@ def _as_process(arguments: Arguments) -> Config:
 
 
 @contextmanager
-def _process(arguments: Arguments) -> Iterator[tuple[Box, threading.Event]]:
+def _process(arguments: Arguments, name: str) -> Iterator[tuple[Box, threading.Event]]:
     """The box and the event that SIGTERM and SIGINT set, for a process that runs until then."""
     from appliance.box import open_box
 
@@ -137,9 +137,21 @@ def _process(arguments: Arguments) -> Iterator[tuple[Box, threading.Event]]:
         signal.signal(number, lambda *_: stop.set())
     box = open_box(config)
     try:
+        _say(box, "appliance:start", name)
         yield box, stop
+        _say(box, "appliance:stop", name)
     finally:
         box.close()
+
+
+def _say(box: Box, action: str, process: str) -> None:
+    """Let the audit tell when a process ran; one that cannot write at this moment must run all the same."""
+    from appliance.audit import Entry
+
+    try:
+        box.record([Entry(action, process, f"appliance:{process}")], datetime.now(UTC))
+    except ApplianceError as error:
+        logging.getLogger(__name__).warning("%s of %s is not in the audit: %s", action, process, error)
 
 
 def _prepare_folder(data: Path) -> None:

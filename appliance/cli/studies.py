@@ -37,6 +37,8 @@ COLUMNS = {
     "size": "SIZE",
 }
 PIECE_BYTES = 1 << 20
+MOST_NAMED = 1000
+"""Studies of a list that its audit row names; a longer list is everything."""
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
@@ -77,8 +79,13 @@ def list_studies(arguments: Arguments) -> int:
     """Print the studies that match."""
     from appliance.catalog import studies
 
-    with opened_box() as box, box.catalog.reading() as conn:
-        found = studies.find(conn, " ".join(arguments.words), limit=arguments.limit or 2**31, offset=0)
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            found = studies.find(conn, " ".join(arguments.words), limit=arguments.limit or 2**31, offset=0)
+        with box.catalog.transaction() as tx:
+            word = "study:search" if arguments.words else "study:list"
+            shown_ids = [study.id for study in found[:MOST_NAMED]]
+            record(tx, box, word, "command line", {"rows": len(found), "studies": shown_ids})
     if arguments.json:
         as_json([_row(study) for study in found])
     else:
@@ -104,7 +111,9 @@ def export_study(arguments: Arguments) -> int:
         for name, row in files:
             write_file(box, row, arguments.to / name)
         with box.catalog.transaction() as tx:
-            record(tx, box, "study:export", study.study_instance_uid, {"instances": len(files)})
+            uid = study.study_instance_uid
+            details = {"instances": len(files), "to": str(arguments.to)}
+            record(tx, box, "study:export", f"study:{study.id}", details, study=uid)
     print(f"{len(files)} images written to {arguments.to}. They are in clear there.")
     return 0
 

@@ -35,6 +35,7 @@ def add_to(verbs: Verbs) -> None:
 
 def verify(arguments: Arguments) -> int:
     """Check the objects and print what is wrong with them."""
+    from appliance import audit
     from appliance.catalog import instances
 
     findings: list[dict[str, str]] = []
@@ -51,6 +52,10 @@ def verify(arguments: Arguments) -> int:
                 print(f"\r{checked} of {len(recorded)}", end="", file=sys.stderr, flush=True)
         if arguments.all:
             _keep_outcome(box, checked, len(findings))
+        with box.catalog.transaction() as tx:
+            outcome = audit.Outcome.FAILED if findings else audit.Outcome.DONE
+            details = {"checked": checked, "damaged": len(findings), "every_byte": arguments.all}
+            record(tx, box, "store:verify", "objects", details, outcome=outcome)
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
     how = "read in full" if arguments.all else "opened"
@@ -78,7 +83,6 @@ def _keep_outcome(box: Box, checked: int, damaged: int) -> None:
     with box.catalog.transaction() as tx:
         outcome = {"at_utc": hour.isoformat(), "checked": checked, "damaged": damaged}
         settings.put(tx, VERIFICATION, outcome, hour)
-        record(tx, box, "store:verify", "objects", {"checked": checked, "damaged": damaged})
 
 
 def _finding(

@@ -81,6 +81,9 @@ class Admitting(Protocol):
     def admits(self, calling: AETitle, address: str) -> bool:
         """Whether this caller is known; may raise `Transient`."""
 
+    def note_refusal(self, calling: AETitle, address: str, code: int) -> None:
+        """An admitted caller was answered with the status `code`."""
+
 
 def _never() -> bool:
     return False
@@ -252,6 +255,7 @@ class ReceivingAssociation(Association):
             self._stream.send,
             peer_max_pdu_bytes=self.requestor.maximum_length or 0,
             tally=desk.tally,
+            note_refusal=lambda code: desk.door.note_refusal(calling, self._peer_address, code),
         )
 
     def _admitted(self, request: bytearray) -> AETitle:

@@ -49,6 +49,8 @@ class Door:
         self._known: dict[_Caller, tuple[float, bool]] = {}
         self._noted: dict[tuple[_Caller, bool], float] = {}
         self._notes: list[tuple[_Caller, bool]] = []
+        self._refusals: dict[tuple[_Caller, int], float] = {}
+        self._unwritten: list[tuple[_Caller, int]] = []
 
     def admits(self, calling: AETitle, address: str) -> bool:
         """Whether `calling` at `address` is an admitted device. Raises `Transient` if the catalog is busy."""
@@ -76,14 +78,26 @@ class Door:
                 self._noted[caller, known] = now
                 self._notes.append((caller, known))
 
+    def note_refusal(self, calling: AETitle, address: str, code: int) -> None:
+        """Remember for `write_notes` that a device was answered with `code`: the first of that kind in a minute."""
+        now, key = self._monotonic(), ((calling, plain_address(address)), code)
+        with self._lock:
+            if now - self._refusals.get(key, -WRITTEN_EVERY_SECONDS) < WRITTEN_EVERY_SECONDS:
+                return
+            if len(self._refusals) >= _MOST_REMEMBERED:
+                self._refusals.clear()
+            self._refusals[key] = now
+            self._unwritten.append(key)
+
     def has_notes(self) -> bool:
         """Whether there is anything for `write_notes` to write."""
-        return bool(self._notes)
+        return bool(self._notes or self._unwritten)
 
     def write_notes(self, tx: Transaction, now: datetime) -> None:
         """Write who called since the last time."""
         with self._lock:
             notes, self._notes = self._notes, []
+            refusals, self._unwritten = self._unwritten, []
         for (calling, address), known in notes:
             if known:
                 devices.device_seen(tx, calling, address, now)
@@ -91,3 +105,14 @@ class Door:
             devices.seen_at_door(tx, calling, address, now)
             entry = Entry("door:knock", f"device:{calling}", f"dicom:{calling}", address=address)
             audit.append(tx, self._box.audit_key, [entry], now)
+        entries = [
+            Entry(
+                "instance:refuse",
+                f"device:{calling}",
+                f"dicom:{calling}",
+                {"status": f"0x{code:04X}"},
+                address=address,
+            )
+            for (calling, address), code in refusals
+        ]
+        audit.append(tx, self._box.audit_key, entries, now)

@@ -146,14 +146,19 @@ class Exchange:
         *,
         peer_max_pdu_bytes: int,
         tally: Tally,
+        note_refusal: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`contexts` are the accepted ones by id; `send` writes whole PDUs; `peer_max_pdu_bytes` 0 means no limit."""
+        """`contexts` are the accepted ones by id; `send` writes whole PDUs; `peer_max_pdu_bytes` 0 means no limit.
+
+        `note_refusal` is told the status of each request that was not done.
+        """
         self._contexts = contexts
         self._receiving = receiving
         self._origin = origin
         self._send = send
         self._peer_max_pdu_bytes = peer_max_pdu_bytes
         self._tally = tally
+        self._note_refusal = note_refusal
         self._stage = _Stage.IDLE
         self._context_id = 0
         self._encoded_command = bytearray()
@@ -291,6 +296,7 @@ class Exchange:
             encoded = response(request, code)
         if code != status.SUCCESS:
             self._tally.failed()
+            self._note_refusal(code)
             log.warning(
                 "refused: operation=0x%04X status=0x%04X device=%s address=%s reason=%s",
                 request.field,

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
+from appliance.audit import Entry
 from appliance.box import Box, open_box
 from appliance.catalog import processes
 from appliance.config import Config
@@ -248,6 +249,7 @@ def _work(config: Config, listening: socket.socket, loads: Loads, number: int) -
         accepting = threading.Thread(target=server.serve_forever, name="accepting", daemon=True)
         accepting.start()
         loads.set(number, 0, ready=True)
+        _say(box, "appliance:start", name)
         _look_after(box, name, door, tally, intake, stopping)
         server.shutdown_accepting()
         deadline = time.monotonic() + DRAIN_SECONDS
@@ -255,9 +257,18 @@ def _work(config: Config, listening: socket.socket, loads: Loads, number: int) -
             time.sleep(0.02)
         server.server_close()
         intake.close()
+        _say(box, "appliance:stop", name)
     finally:
         box.close()
     return 0
+
+
+def _say(box: Box, action: str, name: str) -> None:
+    """Let the audit tell when a worker ran; one that cannot write at this moment must run all the same."""
+    try:
+        box.record([Entry(action, name, f"appliance:{name}")], datetime.now(UTC))
+    except ApplianceError as error:
+        log.warning("%s of %s is not in the audit: %s", action, name, error)
 
 
 def _look_after(

@@ -33,6 +33,7 @@ REFUSED_SECONDS = 60
 VISITOR = "visitor"
 """The actor of what somebody did who has not signed in."""
 _REMEMBERED = 4096
+_GLIMPSES = 65536
 
 
 def web_ui() -> Path:
@@ -90,8 +91,9 @@ class Pictures:
 class Recently:
     """Whether something was noted within some seconds; bounded, and by the monotonic clock."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, most: int = _REMEMBERED) -> None:
         self._seconds = seconds
+        self._most = most
         self._noted: OrderedDict[Hashable, float] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -109,7 +111,7 @@ class Recently:
                 return False
             self._noted[what] = now
             self._noted.move_to_end(what)
-            while len(self._noted) > _REMEMBERED:
+            while len(self._noted) > self._most:
                 self._noted.popitem(last=False)
             return True
 
@@ -156,6 +158,7 @@ class Console:
     once: ShownOnce = field(default_factory=ShownOnce)
     held: HeldForms = field(default_factory=HeldForms)
     viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))
+    glimpsed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS, _GLIMPSES))
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
     refused: Recently = field(default_factory=lambda: Recently(REFUSED_SECONDS))
     visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)

@@ -23,7 +23,7 @@ from appliance.errors import Transient
 from appliance.identity import find_session
 from appliance.identity.sessions import SEEN_EVERY
 from appliance.web import access
-from appliance.web.console import console, now
+from appliance.web.console import VISITOR, console, now
 from appliance.web.language import NAMES, Languages
 
 SESSION_COOKIE = "console_session"
@@ -175,13 +175,21 @@ def _check_csrf() -> None:
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
     origin = request.headers.get("Origin")
-    if origin is not None and not _is_here(origin):
-        raise Forbidden
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+    elsewhere = request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")
+    if elsewhere or (origin is not None and not _is_here(origin)):
+        _record_forgery()
         raise Forbidden
     sent = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD, "")
     if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
         raise BadRequest("csrf")
+
+
+def _record_forgery() -> None:
+    """Another site had this browser send a request. Once a minute for each address, whoever sends."""
+    console_ = console()
+    actor = g.session.person.login if g.session is not None else VISITOR
+    what = ("forged", address())
+    console_.record_once(console_.refused, what, "access:forge", request.endpoint or "", actor)
 
 
 def _is_here(origin: str) -> bool:

@@ -105,12 +105,16 @@ class FakeDoor:
     def __init__(self) -> None:
         self.busy = False
         self.calls: list[tuple[AETitle, str]] = []
+        self.refusals: list[tuple[AETitle, str, int]] = []
 
     def admits(self, calling: AETitle, address: str) -> bool:
         if self.busy:
             raise Transient("the catalog is busy")
         self.calls.append((calling, address))
         return calling != "STRANGER"
+
+    def note_refusal(self, calling: AETitle, address: str, code: int) -> None:
+        self.refusals.append((calling, address, code))
 
 
 @dataclass

@@ -223,6 +223,30 @@ def test_title_and_address_both_count(tmp_path: Path) -> None:
         assert not door.admits(AETitle("CT2"), "10.0.0.5")
 
 
+def test_a_refused_request_is_in_the_audit_once_a_minute_for_each_reason(tmp_path: Path) -> None:
+    clock = Clock()
+    with box_in(tmp_path) as box:
+        door = Door(box, clock)
+        for code in (0xA700, 0xA700, 0xC000):
+            door.note_refusal(AETitle("CT1"), "::ffff:10.0.0.5", code)
+        assert door.has_notes()
+        with box.catalog.transaction() as tx:
+            door.write_notes(tx, datetime.now(UTC))
+        assert not door.has_notes()
+        clock.seconds += 61
+        door.note_refusal(AETitle("CT1"), "10.0.0.5", 0xA700)
+        with box.catalog.transaction() as tx:
+            door.write_notes(tx, datetime.now(UTC))
+        with box.catalog.reading() as reading:
+            rows = [row for row in audit_log.rows(reading) if row.action == "instance:refuse"]
+        assert [row.details for row in rows] == [
+            f'{{"status":"0x{code}"}}' for code in ("A700", "C000", "A700")
+        ]
+        assert {(row.actor, row.actor_kind, row.address, row.outcome) for row in rows} == {
+            ("dicom:CT1", "device", "10.0.0.5", "refused")
+        }
+
+
 def test_a_caller_is_noted_once_a_minute(tmp_path: Path) -> None:
     clock = Clock()
     with box_in(tmp_path) as box:

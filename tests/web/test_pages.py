@@ -91,7 +91,7 @@ def test_opening_a_study_leaves_an_audit_row_without_a_name(box: Box, signed_in:
     text_of(signed_in, "/studies/1")
     with box.catalog.reading() as conn:
         row = audit.recent(conn, limit=1)[0]
-    assert (row["action"], row["subject"], row["actor"]) == ("study:view", "1", "mtremblay")
+    assert (row["action"], row["subject"], row["actor"]) == ("study:view", "study:1", "mtremblay")
 
 
 def test_a_picture_asked_for_by_address_alone_is_audited_once(

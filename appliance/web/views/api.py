@@ -26,7 +26,8 @@ def list_studies() -> Response:
     with console().box.catalog.reading() as conn:
         rows = studies.find(conn, limit=limit, offset=offset)
     with console().box.catalog.transaction() as tx:
-        console().record(tx, "study:search", "api", forms.actor(), {"rows": len(rows)})
+        shown = {"rows": len(rows), "studies": [row.id for row in rows]}
+        console().record(tx, "study:list", "api", forms.actor(), shown)
     return jsonify(
         [
             {
@@ -62,6 +63,8 @@ def list_deliveries() -> Response:
             destination=forms.asked("destination") or None,
             limit=limit,
         )
+    with console().box.catalog.transaction() as tx:
+        console().record(tx, "delivery:list", "api", forms.actor(), {"rows": len(rows)})
     return jsonify(
         [
             {

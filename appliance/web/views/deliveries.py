@@ -170,7 +170,9 @@ def decide(delivery_id: int, act: str) -> AnyResponse:
     try:
         with console().box.catalog.transaction() as tx:
             perform(tx, DeliveryId(delivery_id), now())
-            console().record(tx, f"delivery:{act}", f"delivery:{delivery_id}", forms.actor())
+            study = deliveries.delivery(tx, DeliveryId(delivery_id)).study_instance_uid
+            subject = f"delivery:{delivery_id}"
+            console().record(tx, f"delivery:{act}", subject, forms.actor(), study=study)
     except Unknown:
         raise
     except Refused as refusal:

@@ -122,6 +122,8 @@ def echo(device_id: int) -> AnyResponse:
     if device.port is None:
         raise Refused("this machine's port is not known", hint="add it again with its port")
     own = console().box.config.ae_title
+    with console().box.catalog.transaction() as tx:
+        console().record(tx, "device:echo", f"{device.ae_title}@{device.address}", forms.actor())
     try:
         seconds = scu.echo(device.address, device.port, device.ae_title, own)
     except ApplianceError as error:

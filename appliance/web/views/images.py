@@ -14,7 +14,7 @@ from appliance.errors import Corrupt, Unknown
 from appliance.identity.permissions import Permission
 from appliance.imaging import NotShown, View, Window
 from appliance.model import InstanceId
-from appliance.web import forms
+from appliance.web import forms, sightings
 from appliance.web.access import needs
 from appliance.web.console import console
 
@@ -34,6 +34,7 @@ a box that was set up anew the same number is another patient's image."""
 def thumbnail(instance_id: int) -> Response:
     """The instance, small; of several frames the middle one."""
     row = known(instance_id)
+    sightings.glimpsed(row.study_id, row.study_instance_uid, instance=instance_id)
     frame = row.number_of_frames // 2 if row.number_of_frames > 1 else 0
     return _picture(row, View(frame=frame, longest=THUMBNAIL_PIXELS))
 
@@ -66,10 +67,7 @@ def image(instance_id: int) -> Response:
         inverted=forms.asked("inverted") == "1",
         longest=LARGEST_PIXELS,
     )
-    console_ = console()
-    if console_.viewed.first((forms.session().id, row.study_id)):
-        with console_.box.catalog.transaction() as tx:
-            console_.record(tx, "study:view", str(row.study_id), forms.actor(), {"instance": instance_id})
+    sightings.opened(row.study_id, row.study_instance_uid, instance=instance_id)
     return _picture(row, view)
 
 

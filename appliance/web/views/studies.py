@@ -16,7 +16,7 @@ from appliance.catalog.studies import StudyRow
 from appliance.errors import Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import InstanceId, Takes
-from appliance.web import forms
+from appliance.web import forms, sightings
 from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.language import Words
@@ -95,9 +95,7 @@ def search() -> Response:
     with console().box.catalog.reading() as conn:
         rows = studies.find(conn, text, modality=modality, date_from=since, limit=limit + 1)
         lines = study_lines(conn, rows[:limit], g.words)
-    if text and console().searched.first(forms.session().id):
-        with console().box.catalog.transaction() as tx:
-            console().record(tx, "study:search", "console", forms.actor(), {"rows": len(lines)})
+    sightings.listed((line.id for line in lines), searched=bool(text or modality or since))
     page = page_of(
         StudiesPage,
         title=g.words("studies.title"),
@@ -126,9 +124,7 @@ def study(study_id: int) -> AnyResponse:
             raise Unknown("there is no such study", hint="go back to the studies")
         line = study_lines(conn, [row], g.words)[0]
         strips = filmstrip(conn, row.study_instance_uid, g.words)
-    if console_.viewed.first((forms.session().id, study_id)) or not is_partial():
-        with console_.box.catalog.transaction() as tx:  # short: images that arrive wait for it
-            console_.record(tx, "study:view", str(study_id), forms.actor())
+    sightings.opened(study_id, row.study_instance_uid, anew=not is_partial())
     shown = [frame for strip in strips for frame in strip.frames]
     if chosen and not any(frame.id == chosen for frame in shown):
         return redirect(f"/studies/{study_id}", 303)

@@ -1,0 +1,73 @@
+"""What somebody sees of patients, in the audit: folded, so that looking around leaves a row and not a thousand.
+
+=================  ==================================================  ================================================
+word               when                                                written once per session and
+=================  ==================================================  ================================================
+``study:view``     a study's page, or an image at full size            page; for images and parts of the page: study, 30 min
+``study:list``     a list; its row ids are among the details           30 min, as long as it shows no other study
+``study:search``   the same, after somebody typed or chose something   minute, as long as it shows no other study
+``study:glimpse``  a small picture that no list has led to             study, 30 min
+=================  ==================================================  ================================================
+
+Chose to fold by session and study, because who saw whose images is what a patient asks (P-39.1 s.27), and not how
+often a browser fetched them. What cannot be recorded is not shown: the error of the catalog goes on to the visitor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from appliance.errors import ApplianceError
+from appliance.web import forms
+from appliance.web.console import console
+
+
+def opened(
+    study_id: int, study_instance_uid: str, *, instance: int | None = None, anew: bool = False
+) -> None:
+    """A study was opened, or its image `instance`. `anew`: a person asked for the whole page once more."""
+    console_, session = console(), forms.session().id
+    console_.glimpsed.first((session, study_id))  # the strips of thumbnails are part of what was opened
+    if anew:
+        console_.viewed.forget((session, study_id))
+    console_.record_once(
+        console_.viewed,
+        (session, study_id),
+        "study:view",
+        f"study:{study_id}",
+        forms.actor(),
+        None if instance is None else {"instance": instance},
+        study=study_instance_uid,
+    )
+
+
+def glimpsed(study_id: int, study_instance_uid: str, *, instance: int) -> None:
+    """A small picture of a study was asked for."""
+    console_ = console()
+    console_.record_once(
+        console_.glimpsed,
+        (forms.session().id, study_id),
+        "study:glimpse",
+        f"study:{study_id}",
+        forms.actor(),
+        {"instance": instance},
+        study=study_instance_uid,
+    )
+
+
+def listed(study_ids: Iterable[int], *, searched: bool, where: str = "console") -> None:
+    """A list of studies was shown, found by a search or not."""
+    console_, session, shown = console(), forms.session().id, tuple(study_ids)
+    fresh = [each for each in shown if console_.glimpsed.first((session, each))]
+    asked = console_.searched.first(session) if searched else console_.viewed.first((session, where))
+    if not fresh and not asked:
+        return
+    try:
+        with console_.box.catalog.transaction() as tx:
+            word = "study:search" if searched else "study:list"
+            console_.record(tx, word, where, forms.actor(), {"rows": len(shown), "studies": fresh})
+    except ApplianceError:
+        for each in fresh:
+            console_.glimpsed.forget((session, each))
+        (console_.searched if searched else console_.viewed).forget(session if searched else (session, where))
+        raise

@@ -1,0 +1,182 @@
+"""Every route of the console and what calling it must leave in the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tests.audit.walk import Act, Nothing, Step, World, echoing
+from tests.web.conftest import csrf_of
+
+FORM = "a form without anything in it that is recorded"
+CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
+FIGURES = "numbers and names of destinations, nothing of a patient"
+
+
+def _study(world: World) -> int:
+    from appliance.catalog import studies
+
+    with world.box.catalog.reading() as conn:
+        return studies.find(conn, limit=1)[0].id
+
+
+def _picture(world: World, what: str) -> Any:
+    browser = world.browser()  # a session that has seen nothing yet
+    return browser.get(f"/instances/1/{what}")
+
+
+def _sign_in(world: World, password: str) -> Any:
+    client = world.app.test_client()
+    page = client.get("/sign-in").get_data(as_text=True)
+    return client.post(
+        "/sign-in", data={"csrf": csrf_of(page), "login": f"nobody{world.next()}", "password": password}
+    )
+
+
+def _destination(world: World, act: str) -> Any:
+    return world.post(f"/destinations/{world.destination()[0]}/{act}")
+
+
+def _echo(world: World) -> Any:
+    with echoing() as port:
+        title = f"ECHO{world.next()}"
+        world.say("device", "add", "--ae-title", title, "--address", "127.0.0.1", "--port", port)
+        from appliance.catalog import devices
+
+        with world.box.catalog.reading() as conn:
+            number = next(each.id for each in devices.devices(conn) if each.ae_title == title)
+        return world.post(f"/devices/{number}/echo")
+
+
+def _admit(world: World) -> Any:
+    from datetime import UTC, datetime
+
+    from appliance.catalog import devices
+    from appliance.model import ae_title
+
+    title = f"DOOR{world.next()}"
+    with world.box.catalog.transaction() as tx:
+        devices.seen_at_door(tx, ae_title(title), "127.0.0.9", datetime.now(UTC))
+    return world.post("/devices/admit", ae_title=title, address="127.0.0.9", name="")
+
+
+def _settings(world: World) -> dict[str, object]:
+    """The form of the clinic's settings, as a browser would send it back, with another name."""
+    from appliance import settings
+
+    with world.box.catalog.reading() as conn:
+        fields = {
+            key: each.kind.write(settings.get(conn, key))
+            for key, each in settings.SETTINGS.items()
+            if each.section == "clinic"
+        }
+        return {**fields, "clinic.name": f"Clinique {world.next()}", "revision": settings.revision(conn)}
+
+
+def _undo(world: World) -> Any:
+    from appliance import settings
+
+    world.post("/settings/clinic", **_settings(world))
+    with world.box.catalog.reading() as conn:
+        latest = settings.history(conn, limit=1)[0].id
+    return world.post(f"/settings/history/{latest}/undo")
+
+
+def _configuration(world: World) -> str:
+    text: str = world.say("setting", "export")
+    return text.replace("Clinique", "Cabinet")
+
+
+ROUTES: Mapping[str, Step] = {
+    "GET /": Nothing("leads to the page that is next", lambda w: w.get("/")),
+    "GET /static/<path:filename>": Nothing("the console's own files, the same on every box"),
+    # --- images
+    "GET /studies": Act(["study:list"], lambda w: w.browser().get("/studies")),
+    "POST /studies": Act(["study:search"], lambda w: w.post("/studies", w.browser(), text="a")),
+    "GET /studies/<int:study_id>": Act(["study:view"], lambda w: w.get(f"/studies/{_study(w)}")),
+    "GET /instances/<int:instance_id>/image": Act(["study:view"], lambda w: _picture(w, "image")),
+    "GET /instances/<int:instance_id>/thumbnail": Act(["study:glimpse"], lambda w: _picture(w, "thumbnail")),
+    "GET /api/v1/studies": Act(["study:list"], lambda w: w.get("/api/v1/studies")),
+    "GET /api/v1/deliveries": Act(["delivery:list"], lambda w: w.get("/api/v1/deliveries")),
+    # --- deliveries
+    "GET /deliveries": Nothing(
+        "states and numbers of deliveries, no patient and no study", lambda w: w.get("/deliveries")
+    ),
+    "GET /deliveries/<int:delivery_id>": Nothing(
+        "one delivery's steps and its receipt, no patient", lambda w: w.get(f"/deliveries/{w.delivery()}")
+    ),
+    "POST /deliveries/<int:delivery_id>/<act>": Act(
+        ["delivery:pause"], lambda w: w.post(f"/deliveries/{w.delivery()}/pause")
+    ),
+    # --- what is configured
+    "GET /devices": Nothing(CONFIGURED, lambda w: w.get("/devices")),
+    "POST /devices/add": Act(
+        ["device:add"],
+        lambda w: w.post("/devices/add", ae_title=f"NEW{w.next()}", address="127.0.0.3", name="", port=""),
+    ),
+    "POST /devices/admit": Act(["device:add"], _admit),
+    "POST /devices/<int:device_id>/echo": Act(["device:echo"], _echo),
+    "POST /devices/<int:device_id>/remove": Act(
+        ["device:remove"], lambda w: w.post(f"/devices/{w.device()[0]}/remove")
+    ),
+    "GET /destinations": Nothing(CONFIGURED, lambda w: w.get("/destinations")),
+    "GET /destinations/new/<kind>": Nothing(FORM, lambda w: w.get("/destinations/new/folder")),
+    "POST /destinations/new/<kind>": Act(
+        ["destination:add"],
+        lambda w: w.post(
+            "/destinations/new/folder",
+            name=f"new{w.next()}",
+            path=str(w.folder),
+            takes="dicom",
+            everything="",
+        ),
+    ),
+    **{
+        f"POST /destinations/<int:destination_id>/{act}": Act(
+            [f"destination:{act}"], partial(_destination, act=act)
+        )
+        for act in ("pause", "resume", "remove", "test")
+    },
+    "GET /settings": Nothing(CONFIGURED, lambda w: w.get("/settings")),
+    "GET /settings/<section>": Nothing(CONFIGURED, lambda w: w.get("/settings/clinic")),
+    "POST /settings/<section>": Act(["setting:change"], lambda w: w.post("/settings/clinic", **_settings(w))),
+    "GET /settings/history": Nothing(CONFIGURED, lambda w: w.get("/settings/history")),
+    "POST /settings/history/<int:change_id>/undo": Act(["setting:change"], _undo),
+    "GET /settings/machine": Nothing(CONFIGURED, lambda w: w.get("/settings/machine")),
+    "GET /settings/configuration": Nothing(CONFIGURED, lambda w: w.get("/settings/configuration")),
+    "GET /settings/configuration/export": Act(
+        ["configuration:export"], lambda w: w.get("/settings/configuration/export")
+    ),
+    "POST /settings/configuration/preview": Nothing(
+        "says what an import would change, and changes nothing",
+        lambda w: w.post("/settings/configuration/preview", document=_configuration(w)),
+    ),
+    "POST /settings/configuration/import": Act(
+        ["setting:change"],
+        lambda w: w.post("/settings/configuration/import", document=_changed_configuration(w)),
+    ),
+    # --- people
+    "GET /claim": Nothing(FORM, lambda w: w.app.test_client().get("/claim")),
+    "POST /claim": Nothing(
+        "the box has an owner, so there is nothing to claim; tests/web/test_pages.py claims one"
+    ),
+    "GET /sign-in": Nothing(FORM, lambda w: w.app.test_client().get("/sign-in")),
+    "POST /sign-in": Act(["user:login-fail"], lambda w: _sign_in(w, "wrong wrong wrong")),
+    "POST /sign-out": Act(["user:logout"], lambda w: w.post("/sign-out", w.browser())),
+    # --- the box itself
+    "GET /events": Nothing("counts of what has changed, until the browser goes"),
+    "GET /events/pulse": Nothing(FIGURES, lambda w: w.get("/events/pulse")),
+    "GET /health": Nothing(FIGURES, lambda w: w.get("/health")),
+    "GET /health/live": Nothing(FIGURES, lambda w: w.get("/health/live")),
+    "GET /health/ready": Nothing(FIGURES, lambda w: w.get("/health/ready")),
+    "GET /metrics": Nothing(FIGURES, lambda w: w.get("/metrics")),
+    "GET /help": Nothing("texts that are the same on every box", lambda w: w.get("/help")),
+}
+
+
+def _changed_configuration(world: World) -> str:
+    world.post("/settings/clinic", **_settings(world))
+    document = _configuration(world)
+    world.post("/settings/clinic", **_settings(world))
+    return document

@@ -1,0 +1,167 @@
+"""Every verb of the command line, every job, and what each must leave in the audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tests.audit.walk import Act, Nothing, Step, World, echoing
+from tests.web.conftest import PASSWORD
+
+CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
+PROCESS = "a process that runs until it is told to stop; tests/system starts them, and the walk reads its code's row"
+
+
+def _delivery(world: World, act: str) -> Any:
+    number = world.delivery()
+    if act == "resume":
+        world.say("deliveries", "pause", number)
+    if act == "retry":
+        world.say("deliveries", "cancel", number)
+    return world.say("deliveries", act, number)
+
+
+def _destination(world: World, act: str) -> Any:
+    return world.say("destination", act, world.destination()[1])
+
+
+def _echo(world: World) -> Any:
+    with echoing() as port:
+        _, title = world.device()
+        return world.say("device", "echo", title, "--port", port)
+
+
+def _rule(world: World) -> int:
+    _, name = world.destination()
+    world.say("rule", "add", "--to", name)
+    return int(json.loads(world.say("rule", "list", "--json"))[-1]["id"])
+
+
+def _secret(world: World) -> Any:
+    name = f"cloud{world.next()}"
+    _s3(world, name)
+    return world.say("destination", "secret", name, typed="another\n")
+
+
+def _s3(world: World, name: str) -> Any:
+    options = ("--bucket", "b", "--region", "ca-central-1", "--access-key-id", "AK")
+    return world.say("destination", "add", "s3", name, *options, typed="secret\n")
+
+
+def _person(world: World, act: str, *words: object, typed: str = "") -> Any:
+    login = world.person()
+    if act == "reactivate":
+        world.say("user", "deactivate", login)
+    return world.say("user", act, login, *words, typed=typed)
+
+
+def _undo(world: World) -> Any:
+    world.say("setting", "set", "clinic.phone", str(world.next()))
+    return world.say("setting", "undo", json.loads(world.say("setting", "history", "--json"))[0]["id"])
+
+
+def _bring(world: World) -> Any:
+    world.say("setting", "set", "clinic.phone", str(world.next()))
+    file = world.folder / f"configuration{world.next()}"
+    file.write_text(world.say("setting", "export"), "utf-8")
+    world.say("setting", "set", "clinic.phone", str(world.next()))
+    return world.say("setting", "import", file, "--apply")
+
+
+def _export(world: World) -> Any:
+    rows = json.loads(world.say("studies", "--json"))
+    return world.say("export", rows[0]["study_instance_uid"], "--to", world.folder / f"out{world.next()}")
+
+
+def _check_key(world: World) -> Any:
+    from appliance.health import keys_folder
+    from appliance.store import keys
+
+    key = keys.show_recovery(keys_folder(world.box), world.box.root)
+    return world.say("key", "check-recovery", typed=f"{key}\n")
+
+
+VERBS: Mapping[str, Step] = {
+    "status": Nothing("numbers, nothing of a patient", lambda w: w.say("status")),
+    "studies": Act(["study:list"], lambda w: w.say("studies")),
+    "export": Act(["study:export"], _export),
+    "import": Act(["study:import", "instance:receive"], lambda w: w.say("import", w.films[0].parent)),
+    "deliveries": Act(["delivery:list"], lambda w: w.say("deliveries")),
+    "deliveries list": Act(["delivery:list"], lambda w: w.say("deliveries", "list")),
+    "deliveries show": Act(["delivery:list"], lambda w: w.say("deliveries", "show", w.delivery())),
+    **{
+        f"deliveries {act}": Act([f"delivery:{act}"], partial(_delivery, act=act))
+        for act in ("retry", "pause", "resume", "cancel")
+    },
+    "device list": Nothing(CONFIGURED, lambda w: w.say("device", "list")),
+    "device add": Act(["device:add"], lambda w: w.device()[1]),
+    "device remove": Act(["device:remove"], lambda w: w.say("device", "remove", w.device()[1])),
+    "device echo": Act(["device:echo"], _echo),
+    "destination list": Nothing(CONFIGURED, lambda w: w.say("destination", "list")),
+    "destination add s3": Act(["destination:add"], lambda w: _s3(w, f"cloud{w.next()}")),
+    "destination add dicom": Act(
+        ["destination:add"],
+        lambda w: w.say(
+            *("destination", "add", "dicom", f"pacs{w.next()}"),
+            *("--address", "127.0.0.1", "--port", "104", "--ae-title", "PACS"),
+        ),
+    ),
+    "destination add folder": Act(["destination:add"], lambda w: w.destination()[1]),
+    **{
+        f"destination {act}": Act([f"destination:{act}"], partial(_destination, act=act))
+        for act in ("test", "pause", "resume", "remove")
+    },
+    "destination secret": Act(["destination:change"], _secret),
+    "rule list": Nothing(CONFIGURED, lambda w: w.say("rule", "list")),
+    "rule add": Act(["rule:add"], lambda w: str(_rule(w))),
+    "rule remove": Act(["rule:remove"], lambda w: w.say("rule", "remove", _rule(w))),
+    "user list": Nothing("who has an account; no patient", lambda w: w.say("user", "list")),
+    "user show": Nothing("one account; no patient", lambda w: _person(w, "show")),
+    "user invite": Act(
+        ["user:invite"],
+        lambda w: w.say("user", "invite", f"guest{w.next()}", "--name", "G", "--role", "assistant"),
+    ),
+    "user add": Act(["user:add"], lambda w: w.person()),
+    "user change": Act(["user:change"], lambda w: _person(w, "change", "--name", "Q")),
+    "user deactivate": Act(["user:deactivate"], lambda w: _person(w, "deactivate")),
+    "user reactivate": Act(["user:reactivate"], lambda w: _person(w, "reactivate")),
+    "user sign-out": Act(["user:end-sessions"], lambda w: _person(w, "sign-out")),
+    "user reset": Act(["user:reset"], lambda w: _person(w, "reset", typed=f"{PASSWORD}\n")),
+    "setting list": Nothing(CONFIGURED, lambda w: w.say("setting", "list")),
+    "setting get": Nothing(CONFIGURED, lambda w: w.say("setting", "get", "clinic.name")),
+    "setting set": Act(["setting:change"], lambda w: w.say("setting", "set", "clinic.phone", str(w.next()))),
+    "setting reset": Act(
+        ["setting:change"],
+        lambda w: [w.say("setting", "set", "clinic.phone", "1"), w.say("setting", "reset", "clinic.phone")][
+            1
+        ],
+    ),
+    "setting history": Nothing(CONFIGURED, lambda w: w.say("setting", "history")),
+    "setting undo": Act(["setting:change"], _undo),
+    "setting export": Act(["configuration:export"], lambda w: w.say("setting", "export")),
+    "setting import": Act(["setting:change"], _bring),
+    "key show-recovery": Act(["key:show"], lambda w: w.say("key", "show-recovery") and None),
+    "key rotate": Act(["key:rotate"], lambda w: w.say("key", "rotate") and None),
+    "key check-recovery": Act(["key:check"], _check_key),
+    "verify": Act(["store:verify"], lambda w: w.say("verify")),
+    "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
+    "audit export": Act(["audit:export"], lambda w: w.say("audit", "export") and None),
+    "run": Nothing("starts the four processes, each of which has a row of its own"),
+    "dicom": Nothing(PROCESS),
+    "courier": Nothing(PROCESS),
+    "jobs": Nothing(PROCESS),
+    "web": Nothing(PROCESS),
+}
+"""In this order, since a recovery key that was checked is not shown again."""
+
+JOBS: Mapping[str, tuple[str, ...] | str] = {
+    "leases": "deliveries return to the queue from which a courier had taken them: nothing is sent or shown",
+    "health": "reads figures and writes to the log, without a patient",
+    "sessions": ("user:expire",),
+    "orphans": ("object:remove",),
+    "audit": ("audit:verify",),
+    "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
+}
+"""For each job its words, or why it needs none."""
