@@ -157,6 +157,7 @@ ROUTES: Mapping[str, Step] = {
         lambda w: w.post("/settings/configuration/import", document=_changed_configuration(w)),
     ),
     # --- people
+    "POST /language": Act(["user:change"], lambda w: w.post("/language", lang="fr", back="/help")),
     "GET /claim": Nothing(FORM, lambda w: w.app.test_client().get("/claim")),
     "POST /claim": Nothing(
         "the box has an owner, so there is nothing to claim; tests/web/test_pages.py claims one"

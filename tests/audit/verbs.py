@@ -33,6 +33,12 @@ def _echo(world: World) -> Any:
         return world.say("device", "echo", title, "--port", port)
 
 
+def _vault(world: World) -> Any:
+    name = f"disk{world.next()}"
+    (world.folder / name).mkdir()
+    return world.say("destination", "add", "vault", name, "--path", world.folder / name)
+
+
 def _rule(world: World) -> int:
     _, name = world.destination()
     world.say("rule", "add", "--to", name)
@@ -108,6 +114,7 @@ VERBS: Mapping[str, Step] = {
             *("--address", "127.0.0.1", "--port", "104", "--ae-title", "PACS"),
         ),
     ),
+    "destination add vault": Act(["destination:add"], _vault),
     "destination add folder": Act(["destination:add"], lambda w: w.destination()[1]),
     **{
         f"destination {act}": Act([f"destination:{act}"], partial(_destination, act=act))
@@ -159,6 +166,7 @@ VERBS: Mapping[str, Step] = {
 JOBS: Mapping[str, tuple[str, ...] | str] = {
     "leases": "deliveries return to the queue from which a courier had taken them: nothing is sent or shown",
     "health": "reads figures and writes to the log, without a patient",
+    "samples": "keeps numbers of the box over time, without a patient",
     "sessions": ("user:expire",),
     "orphans": ("object:remove",),
     "audit": ("audit:verify",),
