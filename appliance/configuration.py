@@ -51,11 +51,17 @@ _DEVICE = ("ae_title", "address", "name", "port")
 _DESTINATION = ("name", "kind", "options", "paused")
 _RULE = ("destination", "device", "modality", "priority")
 
-TAKES: Mapping[DestinationKind, Takes] = {"s3": "ciphertext", "dicom": "dicom", "folder": "dicom"}
+TAKES: Mapping[DestinationKind, Takes] = {
+    "s3": "ciphertext",
+    "dicom": "dicom",
+    "folder": "dicom",
+    "vault": "ciphertext",
+}
 OPTIONS: Mapping[DestinationKind, Mapping[str, type]] = {
     "s3": {"bucket": str, "region": str, "access_key_id": str, "endpoint_url": str, "canadian": bool},
     "dicom": {"ae_title": str, "address": str, "port": int},
     "folder": {"path": str},
+    "vault": {"path": str, "mark": str},
 }
 """What may be said of each kind of destination."""
 
@@ -338,7 +344,7 @@ def destination_of(name: Any, kind: Any, options: Any, secret: str = "") -> Dest
     ):
         raise Refused("that is not a name for a destination", hint="use up to 64 letters, digits or dashes")
     if kind not in get_args(DestinationKind):
-        raise Refused("there is no such kind of destination", hint="use one of s3, dicom, folder")
+        raise Refused("there is no such kind of destination", hint="use one of s3, dicom, folder, vault")
     chosen = cast(DestinationKind, kind)
     if not isinstance(options, Mapping):
         raise _wrong("destinations")

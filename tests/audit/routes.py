@@ -172,6 +172,7 @@ ROUTES: Mapping[str, Step] = {
     "GET /health/live": Nothing(FIGURES, lambda w: w.get("/health/live")),
     "GET /health/ready": Nothing(FIGURES, lambda w: w.get("/health/ready")),
     "GET /metrics": Nothing(FIGURES, lambda w: w.get("/metrics")),
+    "GET /help/<name>": Nothing("texts that are the same on every box", lambda w: w.get("/help/console")),
     "GET /help": Nothing("texts that are the same on every box", lambda w: w.get("/help")),
 }
 
