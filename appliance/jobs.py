@@ -18,17 +18,19 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from appliance import anchor, audit, certificates, health, identity
+from appliance import alarm, anchor, audit, certificates, health, identity
 from appliance.audit import Entry, Outcome
 from appliance.box import Box
 from appliance.catalog import deliveries, processes, settings
 from appliance.errors import ApplianceError
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
+from appliance.notify import sending
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +47,16 @@ Act = Callable[[Box, datetime], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One duty: its name in log and heartbeat, what it does, how often, and how long after the start at first."""
+    """One duty: its name in log and heartbeat, what it does, how often, and how long after the start at first.
+
+    Those of one `lane` wait for each other; the alarm has one of its own, because no long sweep may hold it up.
+    """
 
     name: str
     act: Act
     every_seconds: int
     first_seconds: int = 0
+    lane: Literal["default", "alarm"] = "default"
 
 
 def return_expired_leases(box: Box, now: datetime) -> None:
@@ -130,9 +136,13 @@ class Orphans:
             log.info("%d objects that nothing refers to were removed", removed)
 
 
-def duties(box: Box) -> tuple[Job, ...]:
-    """Everything that runs, and how often."""
+def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]:
+    """Everything that runs, and how often. `wake` is called when there is something to send."""
     return (
+        Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
+        Job("messages", sending.look_after, 60),
+        Job("digests", alarm.Digests(wake), 900, first_seconds=60),
+        Job("old-notices", alarm.forget_old, 86_400, first_seconds=600),
         Job("leases", return_expired_leases, 15),
         Job("health", ProblemLog(), 60, first_seconds=20),
         Job("samples", Sampler(), 60, first_seconds=10),
@@ -164,11 +174,13 @@ class Upkeep:
         self._offset = self._difference()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(2)},
+            executors={"default": ThreadPoolExecutor(2), "alarm": ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
         )
         for job in self.jobs:
-            self._scheduler.add_job(self._do, "interval", [job], id=job.name, seconds=job.every_seconds)
+            self._scheduler.add_job(
+                self._do, "interval", [job], id=job.name, seconds=job.every_seconds, executor=job.lane
+            )
 
     def start(self) -> None:
         """Start, with a first run of every job now or as soon as it says."""
@@ -226,7 +238,9 @@ class Upkeep:
 def run(box: Box, stop: threading.Event) -> None:
     """Look after `box` until `stop` is set."""
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
-    upkeep = Upkeep(box)
+    messenger = sending.Messenger(box)
+    upkeep = Upkeep(box, duties(box, messenger.wake))
+    messenger.start()
     upkeep.start()
     try:
         while True:
@@ -238,3 +252,4 @@ def run(box: Box, stop: threading.Event) -> None:
                 return
     finally:
         upkeep.stop()
+        messenger.stop()

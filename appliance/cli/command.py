@@ -21,6 +21,7 @@ from appliance.cli import (
     devices,
     importing,
     keys,
+    notices,
     people,
     processes,
     rules,
@@ -28,6 +29,7 @@ from appliance.cli import (
     state,
     studies,
     verification,
+    webhooks,
 )
 from appliance.cli.arguments import Parser, Verbs
 from appliance.errors import ApplianceError
@@ -80,7 +82,9 @@ def parser() -> Appliance:
     people.add_to(verbs)
     settings.add_to(verbs)
     keys.add_to(verbs)
+    webhooks.add_to(verbs)
     verbs.group("Look after")
+    notices.add_to(verbs)
     verification.add_to(verbs)
     audit_log.add_to(verbs)
     verbs.group("Processes")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.headerregistry import Address
@@ -25,11 +25,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance import settings
-from appliance.catalog import Reading, Transaction, outbox
+from appliance.catalog import Catalog, Reading, Transaction, outbox
 from appliance.errors import Refused
+from appliance.notify import smtp
 from appliance.notify.kinds import Channel
 from appliance.notify.preferences import is_mail_address
 from appliance.notify.texts import sentence
+from appliance.store.keys import RootKey
 
 LETTERS = (
     "notice",
@@ -83,31 +85,13 @@ def enqueue(
     `values` are put into its sentences, `lines` follow them, `link` becomes its button. Give `expires_utc` where the
     link has an end. No value may name a patient. Raises `Refused` for an address that can't be written to.
     """
-    if not is_mail_address(to):
-        raise Refused("that is not an e-mail address", hint="write it as name@example.ca")
-    if letter not in LETTERS:
-        raise ValueError(f"{letter} is no letter")
-    clinic = settings.get(tx, "clinic.name")
-    values = {"clinic": clinic or sentence(language, "product"), **(values or {})}
-    written = Letter(
-        language=language,
-        title=_one_line(sentence(language, f"mail.{letter}.subject", **values)),
-        lines=(sentence(language, f"mail.{letter}.text", **values), *lines),
-        action=sentence(language, f"mail.{letter}.action"),
-        link=link,
-        footer=sentence(language, "mail.footer", **values),
-    )
-    content = {
-        "text": _templates().get_template("letter.txt").render(letter=written),
-        "html": _templates().get_template("letter.html").render(letter=written),
-        "language": language,
-    }
+    subject, content = _written(tx, to, letter, language, values or {}, lines, link)
     return outbox.add(
         tx,
         channel=Channel.MAIL,
         address=to,
-        message_id=f"<{secrets.token_hex(16)}@{_domain(tx)}>",
-        subject=written.title,
+        message_id=_new_id(tx),
+        subject=subject,
         content=content,
         urgency=urgency,
         not_before=not_before or now,
@@ -117,26 +101,99 @@ def enqueue(
     )
 
 
-def as_bytes(message: outbox.Message, sender: str, sender_name: str) -> bytes:
+def try_out(
+    catalog: Catalog,
+    root: RootKey,
+    to: str,
+    language: str,
+    now: datetime,
+    reached: Callable[[smtp.Step], None] = lambda _: None,
+) -> str:
+    """Hand a test letter to the mail server now, past the outbox; the server's words of acceptance.
+
+    Raises `Transient`, `Refused` or `OperatorNeeded`, which say what is wrong. Letters that wait go at once if it works.
+    """
+    with catalog.reading() as conn:
+        server = smtp.mail_server(conn, root)
+        if server is None:
+            raise smtp.no_server()
+        subject, content = _written(conn, to, "test", language, {}, (), "")
+        letter = _bytes(server, to, subject, _new_id(conn), now, content)
+    answer = smtp.hand_over(server, to, letter, reached=reached)
+    with catalog.transaction() as tx:
+        outbox.wake(tx, Channel.MAIL, None, now)
+    return answer
+
+
+def as_bytes(message: outbox.Message, server: smtp.MailServer) -> bytes:
     """The letter as it goes over the wire: the same bytes at every attempt."""
-    content: Mapping[str, Any] = message.content or {}
+    return _bytes(
+        server,
+        message.address,
+        message.subject,
+        message.message_id,
+        message.created_utc,
+        message.content or {},
+    )
+
+
+def _written(
+    conn: Reading,
+    to: str,
+    letter: str,
+    language: str,
+    values: Mapping[str, str],
+    lines: Sequence[str],
+    link: str,
+) -> tuple[str, dict[str, str]]:
+    """The subject of a letter, and what it says."""
+    if not is_mail_address(to):
+        raise Refused("that is not an e-mail address", hint="write it as name@example.ca")
+    if letter not in LETTERS:
+        raise ValueError(f"{letter} is no letter")
+    clinic = settings.get(conn, "clinic.name")
+    said = {"clinic": clinic or sentence(language, "product"), **values}
+    written = Letter(
+        language=language,
+        title=_one_line(sentence(language, f"mail.{letter}.subject", **said)),
+        lines=(sentence(language, f"mail.{letter}.text", **said), *lines),
+        action=sentence(language, f"mail.{letter}.action"),
+        link=link,
+        footer=sentence(language, "mail.footer", **said),
+    )
+    return written.title, {
+        "text": _templates().get_template("letter.txt").render(letter=written),
+        "html": _templates().get_template("letter.html").render(letter=written),
+        "language": language,
+    }
+
+
+def _bytes(
+    server: smtp.MailServer,
+    to: str,
+    subject: str,
+    message_id: str,
+    written_utc: datetime,
+    content: Mapping[str, Any],
+) -> bytes:
     mail = EmailMessage(policy=SMTP)
-    mail["From"] = Address(display_name=_one_line(sender_name), addr_spec=sender)
-    mail["To"] = Address(addr_spec=message.address)
-    mail["Subject"] = message.subject
-    mail["Date"] = message.created_utc
-    mail["Message-ID"] = message.message_id
+    mail["From"] = Address(display_name=_one_line(server.sender_name), addr_spec=server.sender)
+    mail["To"] = Address(addr_spec=to)
+    mail["Subject"] = subject
+    mail["Date"] = written_utc
+    mail["Message-ID"] = message_id
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 5: no holiday answers to this box
     mail["Content-Language"] = str(content.get("language", "en"))
     mail.set_content(str(content["text"]), cte="quoted-printable")
     mail.add_alternative(str(content["html"]), subtype="html", cte="quoted-printable")
-    mail.set_boundary("=_" + message.message_id.strip("<>").partition("@")[0])
+    mail.set_boundary("=_" + message_id.strip("<>").partition("@")[0])
     return mail.as_bytes()
 
 
-def _domain(conn: Reading) -> str:
-    """The right side of a Message-ID: the sender's domain, so that it is ours alone."""
-    return str(settings.get(conn, "mail.from")).rpartition("@")[2] or "appliance.invalid"
+def _new_id(conn: Reading) -> str:
+    """A Message-ID whose right side is the sender's domain, so that it is ours alone."""
+    domain = str(settings.get(conn, "mail.from")).rpartition("@")[2] or "appliance.invalid"
+    return f"<{secrets.token_hex(16)}@{domain}>"
 
 
 def _one_line(text: str) -> str:

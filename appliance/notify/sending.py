@@ -134,11 +134,8 @@ class Messenger:
             with self.box.catalog.reading() as conn:
                 server = smtp.mail_server(conn, self.box.root)
             if server is None:
-                raise OperatorNeeded(
-                    "no mail server is set", hint="give its name and user in the settings, under mail"
-                )
-            letter = mail.as_bytes(message, server.sender, server.sender_name)
-            receipt = smtp.hand_over(server, message.address, letter)
+                raise smtp.no_server()
+            receipt = smtp.hand_over(server, message.address, mail.as_bytes(message, server))
         except Refused as error:
             refusal = error.message
             self._record(lambda tx, now: self._refused(tx, message, refusal, now))

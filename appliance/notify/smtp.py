@@ -67,6 +67,11 @@ def mail_server(conn: Reading, root: RootKey) -> MailServer | None:
     )
 
 
+def no_server() -> OperatorNeeded:
+    """What is wrong when the settings name no server."""
+    return OperatorNeeded("no mail server is set", hint="give its name and user in the settings, under mail")
+
+
 def hand_over(
     server: MailServer, to: str, letter: bytes, *, reached: Callable[[Step], None] = lambda _: None
 ) -> str:

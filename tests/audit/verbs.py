@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from tests.audit.walk import Act, Nothing, Step, World, echoing
+from tests.notify.receiver import receiver
 from tests.web.conftest import PASSWORD
 
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
@@ -81,6 +82,13 @@ def _export(world: World) -> Any:
     return world.say("export", rows[0]["study_instance_uid"], "--to", world.folder / f"out{world.next()}")
 
 
+def _webhook(world: World, act: str = "") -> Any:
+    name = f"hook{world.next()}"
+    with receiver() as found:
+        added = world.say("webhook", "add", name, "--on-lan", typed=f"{found.url()}\n")
+        return world.say("webhook", act, name) if act else added
+
+
 def _check_key(world: World) -> Any:
     from appliance.health import keys_folder
     from appliance.store import keys
@@ -152,6 +160,15 @@ VERBS: Mapping[str, Step] = {
     "key show-recovery": Act(["key:show"], lambda w: w.say("key", "show-recovery") and None),
     "key rotate": Act(["key:rotate"], lambda w: w.say("key", "rotate") and None),
     "key check-recovery": Act(["key:check"], _check_key),
+    "notify list": Nothing(
+        "what people were told, which names no patient", lambda w: w.say("notify", "list")
+    ),
+    "notify messages": Nothing("to whom messages went", lambda w: w.say("notify", "messages")),
+    "notify test": Act(["notice:test"], lambda w: w.say("notify", "test")),
+    "webhook list": Nothing(CONFIGURED, lambda w: w.say("webhook", "list")),
+    "webhook add": Act(["webhook:add"], _webhook),
+    "webhook remove": Act(["webhook:remove"], lambda w: _webhook(w, "remove")),
+    "webhook test": Act(["webhook:test"], lambda w: _webhook(w, "test")),
     "verify": Act(["store:verify"], lambda w: w.say("verify")),
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
     "audit export": Act(["audit:export"], lambda w: w.say("audit", "export") and None),
@@ -164,6 +181,10 @@ VERBS: Mapping[str, Step] = {
 """In this order, since a recovery key that was checked is not shown again."""
 
 JOBS: Mapping[str, tuple[str, ...] | str] = {
+    "alarm": "tells people what is wrong with the box: the notice itself is the record, and names no patient",
+    "messages": "gives back and ends messages; what has not arrived becomes a notice",
+    "digests": "writes letters of notices that were told before",
+    "old-notices": "forgets notices that were over more than a year ago",
     "leases": "deliveries return to the queue from which a courier had taken them: nothing is sent or shown",
     "health": "reads figures and writes to the log, without a patient",
     "samples": "keeps numbers of the box over time, without a patient",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 
@@ -10,14 +11,16 @@ import pytest
 from appliance import notify
 from appliance.box import Box
 from appliance.catalog import outbox
-from appliance.errors import Refused
+from appliance.errors import OperatorNeeded, Refused
 from appliance.notify import mail
 from appliance.notify.kinds import Channel
 from appliance.notify.mail import LETTERS
 from appliance.notify.sending import Messenger, Surroundings
+from appliance.notify.smtp import MailServer, Step
 from tests.notify.conftest import NOW, SENDER
 from tests.notify.mail_room import MailRoom
 
+SERVER = MailServer("localhost", 25, "none", SENDER, "Clinique du Parc")
 LINK = "https://box.clinique.example/invitation#k=Zm9v"
 
 
@@ -45,7 +48,7 @@ def kept(box: Box, number: int) -> outbox.Message:
 def test_every_letter_is_written_whole_in_both_languages(box: Box, letter: str, language: str) -> None:
     values = {"title": "Titre <b>", "severity": "critical", "count": "3"}
     number = enqueue(box, letter=letter, language=language, values=values, lines=["une ligne"])
-    raw = mail.as_bytes(kept(box, number), SENDER, "Clinique du Parc")
+    raw = mail.as_bytes(kept(box, number), SERVER)
     parsed = message_from_bytes(raw, policy=policy.default)
     text, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
     assert text is not None
@@ -63,7 +66,9 @@ def test_every_letter_is_written_whole_in_both_languages(box: Box, letter: str, 
 def test_what_others_give_stays_text(box: Box) -> None:
     nasty = 'Clinique "A&B" <script>alert(1)</script>\r\nBcc: all@example.ca'
     number = enqueue(box, values={"clinic": nasty}, lines=[nasty])
-    parsed = message_from_bytes(mail.as_bytes(kept(box, number), SENDER, nasty), policy=policy.default)
+    parsed = message_from_bytes(
+        mail.as_bytes(kept(box, number), replace(SERVER, sender_name=nasty)), policy=policy.default
+    )
     html = parsed.get_body(("html",))
     assert html is not None
     assert "<script>" not in html.get_content()
@@ -73,8 +78,8 @@ def test_what_others_give_stays_text(box: Box) -> None:
 
 def test_two_attempts_send_the_same_bytes(box: Box) -> None:
     message = kept(box, enqueue(box))
-    assert mail.as_bytes(message, SENDER, "") == mail.as_bytes(message, SENDER, "")
-    assert mail.as_bytes(message, SENDER, "").count(message.message_id.encode()) == 1
+    assert mail.as_bytes(message, SERVER) == mail.as_bytes(message, SERVER)
+    assert mail.as_bytes(message, SERVER).count(message.message_id.encode()) == 1
 
 
 def test_a_letter_to_no_address_is_refused(box: Box) -> None:
@@ -106,3 +111,22 @@ def test_a_letter_with_an_end_is_not_sent_after_it(box: Box, room: MailRoom) -> 
     assert kept(box, number).state == "EXPIRED"
     assert kept(box, number).content is None
     assert not Messenger(box, Surroundings(now=lambda: NOW + timedelta(hours=2))).send_next(Channel.MAIL)
+
+
+def test_a_letter_can_be_tried_at_once_step_by_step_and_what_waits_goes_too(box: Box, room: MailRoom) -> None:
+    number = enqueue(box)
+    with box.catalog.transaction() as tx:
+        message = outbox.claim(tx, Channel.MAIL, NOW, 300)
+        assert message is not None
+        outbox.postpone(tx, number, "away", NOW + timedelta(hours=1), NOW)
+    steps: list[Step] = []
+    answer = mail.try_out(box.catalog, box.root, "luc@clinique.example", "fr", NOW, steps.append)
+    assert answer == "taken"
+    assert steps == [Step.CONNECTED, Step.TAKEN]
+    assert room.letters[0]["Subject"] == "Essai du boîtier d’imagerie"
+    assert kept(box, number).next_attempt_utc == NOW
+
+
+def test_trying_without_a_server_says_where_to_set_one(box: Box) -> None:
+    with pytest.raises(OperatorNeeded, match="no mail server"):
+        mail.try_out(box.catalog, box.root, "luc@clinique.example", "fr", NOW)
