@@ -73,6 +73,7 @@ class Header:
     body_part_examined: str = ""
     laterality: str = ""
     image_laterality: str = ""
+    burned_in_annotation: str = ""
     instance_number: str = ""
     manufacturer: str = ""
     manufacturer_model_name: str = ""

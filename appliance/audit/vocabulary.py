@@ -76,6 +76,8 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "study:list": Word(_ACCESS, _STUDIES, "a list of studies was seen"),
         "study:search": Word(_ACCESS, _STUDIES, "studies were searched"),
         "study:export": Word(_COMMUNICATION, _STUDY, "a study was exported"),
+        "study:grant": Word(_CHANGE, _STUDY, "a study was granted to a person"),
+        "study:revoke": Word(_CHANGE, _STUDY, "the grant of a study was taken back"),
         "study:import": Word(_USE, _STUDIES, "files were imported"),
         "delivery:list": Word(_ACCESS, _STUDIES, "a list of deliveries was seen"),
         "delivery:confirm": Word(_COMMUNICATION, _STUDY, "a delivery was confirmed by its destination"),

@@ -1,5 +1,5 @@
-"""The tables of second factors, and of what is half open: a part of `appliance.catalog.schema`, which says what holds
-for all."""
+"""The tables of second factors, links and grants, and of what is half open: a part of `appliance.catalog.schema`, which
+says what holds for all."""
 
 from __future__ import annotations
 
@@ -71,4 +71,33 @@ challenges = Table(
     Column("challenge", LargeBinary, nullable=False),
     Column("expires_utc", UtcText, nullable=False, index=True),
     PrimaryKeyConstraint("holder", "purpose"),
+)
+
+# --- account_links.py ------------------------------------------------------------------------------------------------
+
+account_links = Table(
+    "account_links",
+    metadata,
+    Column("id", Text, primary_key=True),  # SHA-256 of what the link holds
+    Column("user", ForeignKey("users.id"), nullable=False, unique=True),  # a new link replaces the one before
+    Column("made_by", Text, nullable=False),
+    Column("made_utc", UtcText, nullable=False),
+    Column("expires_utc", UtcText, nullable=False),
+)
+
+# --- grants.py -------------------------------------------------------------------------------------------------------
+
+study_grants = Table(
+    "study_grants",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study", ForeignKey("studies.id"), nullable=False, index=True),
+    Column("user", ForeignKey("users.id"), nullable=False, index=True),
+    Column("by", Text, nullable=False),
+    text_column("reason"),
+    Column("made_utc", UtcText, nullable=False),
+    Column("expires_utc", UtcText, nullable=False),
+    Column("revoked_utc", UtcText),
+    text_column("revoked_by"),
+    sqlite_autoincrement=True,
 )

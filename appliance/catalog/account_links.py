@@ -7,8 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
+from appliance.catalog.access_tables import account_links
 from appliance.catalog.database import Reading, Transaction
-from appliance.catalog.schema import account_links
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class InstanceRow:
     columns: int
     number_of_frames: int
     image_laterality: str
+    burned_in_annotation: str
     object_id: ObjectId
     key_id: KeyId
     size_bytes: int
@@ -83,6 +84,7 @@ _INSTANCE_COLUMNS = (
     "columns",
     "number_of_frames",
     "image_laterality",
+    "burned_in_annotation",
     "object_id",
     "key_id",
     "size_bytes",
@@ -137,6 +139,7 @@ def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[
                 header.columns,
                 header.number_of_frames,
                 header.image_laterality,
+                header.burned_in_annotation,
                 stored.object_id,
                 stored.key_id,
                 stored.size_bytes,
@@ -253,6 +256,7 @@ def _select() -> Select[Any]:
         instances.c.columns,
         instances.c.number_of_frames,
         instances.c.image_laterality,
+        instances.c.burned_in_annotation,
         instances.c.object_id,
         instances.c.key_id,
         instances.c.size_bytes,

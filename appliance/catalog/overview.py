@@ -87,12 +87,12 @@ def pulse(conn: Reading) -> Pulse:
     ).all()
     return Pulse(
         studies=int(studies),
-        deliveries=_mark(events, owed),
-        devices=_mark(tuple(known), tuple(visits)),
-        destinations=_mark(*(tuple(row) for row in places)),
+        deliveries=mark(events, owed),
+        devices=mark(tuple(known), tuple(visits)),
+        destinations=mark(*(tuple(row) for row in places)),
     )
 
 
-def _mark(*values: object) -> int:
+def mark(*values: object) -> int:
     """A number that JavaScript can hold and that differs, in practice, when `values` do."""
     return hash(values) & ((1 << 48) - 1)

@@ -35,7 +35,7 @@ from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0007"
+REVISION = "0008"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
@@ -122,6 +122,7 @@ instances = Table(
     _count("columns"),
     _count("number_of_frames"),
     _text("image_laterality"),
+    _text("burned_in_annotation"),  # YES, NO, or not said
     Column("object_id", Text, nullable=False, unique=True),
     Column("key_id", ForeignKey("study_keys.id"), nullable=False),
     Column("size_bytes", Integer, nullable=False),
@@ -437,16 +438,4 @@ sign_in_failures = Table(
     Column("address", Text, nullable=False, index=True),
     _text("kind"),
     Column("at_utc", UtcText, nullable=False, index=True),
-)
-
-# --- account_links.py ------------------------------------------------------------------------------------------------
-
-account_links = Table(
-    "account_links",
-    metadata,
-    Column("id", Text, primary_key=True),  # SHA-256 of what the link holds
-    Column("user", ForeignKey("users.id"), nullable=False, unique=True),  # a new link replaces the one before
-    Column("made_by", Text, nullable=False),
-    Column("made_utc", UtcText, nullable=False),
-    Column("expires_utc", UtcText, nullable=False),
 )

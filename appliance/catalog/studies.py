@@ -79,11 +79,13 @@ def find(
     date_to: str = "",
     limit: int = 100,
     offset: int = 0,
+    among: Select[int] | None = None,
 ) -> list[StudyRow]:
     """Studies that match, the latest first; by study date, then time, then arrival.
 
     Every word of `text` must occur in the patient's name or ID, the accession number or the description, without
-    regard to case and accents. `modality` must be among those of the study; dates are DA, both ends included.
+    regard to case and accents. `modality` must be among those of the study; dates are DA, both ends included;
+    `among`, if given, yields the row ids to look at.
     Raises `Refused` for a text of more than `LONGEST_SEARCH` characters.
     """
     if len(text) > LONGEST_SEARCH:  # SQLite takes no expression of a thousand words
@@ -101,6 +103,8 @@ def find(
         chosen = chosen.where(studies.c.study_date >= date_from)
     if date_to:
         chosen = chosen.where(studies.c.study_date <= date_to)
+    if among is not None:
+        chosen = chosen.where(studies.c.id.in_(among))
     chosen = chosen.order_by(*latest_first).limit(limit).offset(offset)
     return _rows(reading, _select().where(studies.c.id.in_(chosen)).order_by(*latest_first))
 

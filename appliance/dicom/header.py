@@ -44,7 +44,7 @@ DEFLATED: Final = frozenset(
 )
 
 _PIXELS: Final = 0x7FE00000
-_LAST: Final = 0x00280011  # Columns: nothing wanted lies beyond
+_LAST: Final = 0x00280301  # Burned In Annotation: nothing wanted lies beyond
 _MAX_TEXT_BYTES: Final = 1024  # of one value; the longest that is shown, a PN, may have 3 x 64 characters
 
 _UIDS: Final = {
@@ -77,10 +77,12 @@ _CODES: Final = {  # one value of the default repertoire; the first where there 
     0x00180015: "body_part_examined",
     0x00200060: "laterality",
     0x00200062: "image_laterality",
+    0x00280301: "burned_in_annotation",
 }
 _NUMBER_OF_FRAMES: Final = 0x00280008
 _ROWS: Final = 0x00280010
-_WANTED: Final = frozenset({*_UIDS, *_TEXTS, *_CODES, _CHARACTER_SET, _NUMBER_OF_FRAMES, _ROWS, _LAST})
+_COLUMNS: Final = 0x00280011
+_WANTED: Final = frozenset({*_UIDS, *_TEXTS, *_CODES, _CHARACTER_SET, _NUMBER_OF_FRAMES, _ROWS, _COLUMNS})
 _UID_SHAPE: Final = re.compile(
     rb"[!-\[\]-~]{1,64}"
 )  # any visible character but backslash: devices bend PS3.5 9.1
@@ -244,7 +246,7 @@ def _header(found: dict[int, bytes], transfer_syntax_uid: Uid, encoding: Encodin
         transfer_syntax_uid=transfer_syntax_uid,
         number_of_frames=_integer(found.get(_NUMBER_OF_FRAMES, b"")),
         rows=_unsigned(found.get(_ROWS, b""), encoding),
-        columns=_unsigned(found.get(_LAST, b""), encoding),
+        columns=_unsigned(found.get(_COLUMNS, b""), encoding),
         **texts,
     )
 

@@ -12,6 +12,7 @@ from appliance.identity.accounts import (
     reactivate,
 )
 from appliance.identity.claim import ClaimClosed, Owner, WrongCode, claim_code, redeem
+from appliance.identity.granting import grant_study, needs_grants, who_needs_grants
 from appliance.identity.links import MadeLink, invite, link_holder, make_link, redeem_link
 from appliance.identity.passwords import check_password, hash_password
 from appliance.identity.people import add_user, normal_login, reset_password
@@ -66,12 +67,14 @@ __all__ = [
     "examine",
     "find_session",
     "finish",
+    "grant_study",
     "hash_password",
     "invite",
     "known_person",
     "link_holder",
     "live_sessions",
     "make_link",
+    "needs_grants",
     "normal_login",
     "open_session",
     "reactivate",
@@ -82,4 +85,5 @@ __all__ = [
     "renew",
     "reset_password",
     "session_limits",
+    "who_needs_grants",
 ]

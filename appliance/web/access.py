@@ -12,13 +12,16 @@ from typing import ParamSpec, TypeVar
 from flask import current_app, g, request
 from werkzeug.wrappers import Response
 
-from appliance.errors import NotAuthorised
+from appliance.catalog.sight import Sight
+from appliance.errors import NotAuthorised, Unknown
 from appliance.identity.permissions import Permission, permissions_of
-from appliance.web.console import console
+from appliance.web.console import console, now
 
 V = TypeVar("V", bound=Callable[..., object])
 
 P = ParamSpec("P")
+NOBODY = 0
+"""No user's row id: nothing is granted to it."""
 
 _DECLARED = "needed_permission"
 _ASKS = "asks_who_it_is"
@@ -69,6 +72,35 @@ def permissions() -> frozenset[Permission]:
 def may(permission: Permission) -> bool:
     """Whether whoever asks may do that."""
     return permission in permissions()
+
+
+def sight() -> Sight:
+    """How far whoever asks may see: what every query for studies is asked with."""
+    granted = permissions()
+    sees = Permission.VIEW_STUDIES in granted
+    return Sight(
+        person_id=g.session.person.id if sees else NOBODY,
+        at=now(),
+        all_studies=sees and Permission.ALL_STUDIES in granted,
+        veil=None if Permission.IDENTIFY_PATIENTS in granted else console().veil,
+    )
+
+
+def not_there(kind: str, number: int) -> Unknown:
+    """The answer for a study or an image that whoever asks may not see: the same as for one that never was.
+
+    If it was asked by somebody who doesn't see all studies, the audit says so.
+    """
+    if not may(Permission.ALL_STUDIES):
+        session, console_ = g.session, console()
+        console_.record_once(
+            console_.refused,
+            (session.id, kind, number),
+            "access:refuse",
+            f"{kind}:{number}",
+            session.person.login,
+        )
+    return Unknown(f"there is no such {kind}", hint="go back to the studies")
 
 
 def check() -> None:

@@ -11,6 +11,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from werkzeug.routing import IntegerConverter
 
 from appliance.box import Box
+from appliance.catalog.veil import Veil
 from appliance.imaging import Darkroom
 from appliance.web import problems, security, views
 from appliance.web.console import Assets, Console, web_ui
@@ -56,6 +57,7 @@ def create_app(box: Box) -> Flask:
         assets=Assets.read(BUILD),
         darkroom=Darkroom(max(2, min(4, os.cpu_count() or 2))),
         watcher=Watcher(box.catalog),
+        veil=Veil(box.root.derive("study pseudonyms")),
         visit_key=box.root.derive("web visit"),
     )
     app.url_map.converters["int"] = RowNumber

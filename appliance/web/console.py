@@ -18,6 +18,7 @@ from flask import current_app, has_request_context, request
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Transaction
+from appliance.catalog.veil import Veil
 from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.imaging import Darkroom, View
 from appliance.web.held import HeldForms
@@ -161,6 +162,7 @@ class Console:
     glimpsed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS, _GLIMPSES))
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
     refused: Recently = field(default_factory=lambda: Recently(REFUSED_SECONDS))
+    veil: Veil = field(default_factory=lambda: Veil(secrets.token_bytes(32)))
     visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def help_in(self, language: str) -> Book:

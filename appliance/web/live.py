@@ -40,8 +40,12 @@ class Watcher:
         with self._catalog.reading() as conn:
             return pulse(conn)
 
-    def follow(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Stream:
+    def follow(
+        self, gone: Callable[[], bool], signed_out: Callable[[], bool], seen: Callable[[Pulse], Pulse]
+    ) -> Stream:
         """The stream of one browser, until it is gone, its session has ended, or the console stops.
+
+        `seen` is asked at every change what of it this browser may know.
 
         Raises `Transient` at once when there are too many.
         """
@@ -50,22 +54,26 @@ class Watcher:
                 raise Transient("too many open pages follow the box live", hint="it is tried again by itself")
             self._followers += 1
             self._start()
-        return Stream(self._stream(gone, signed_out), self._leave)
+        return Stream(self._stream(gone, signed_out, seen), self._leave)
 
     def _leave(self) -> None:
         with self._changed:
             self._followers -= 1
 
-    def _stream(self, gone: Callable[[], bool], signed_out: Callable[[], bool]) -> Generator[str, None, None]:
+    def _stream(
+        self, gone: Callable[[], bool], signed_out: Callable[[], bool], seen: Callable[[Pulse], Pulse]
+    ) -> Generator[str, None, None]:
         with self._changed:
-            before, turn = self._pulse or self.pulse(), self._turn
+            latest, turn = self._pulse or self.pulse(), self._turn
+        before = seen(latest)
         yield "retry: 2000\n\n"
         spoken = asked = time.monotonic()
         while not self._stop.is_set() and not gone():
             with self._changed:
                 if self._turn == turn:
                     self._changed.wait(1.0)
-                after, turn = self._pulse or before, self._turn
+                looked, latest, turn = latest, self._pulse or latest, self._turn
+            after = before if latest == looked else seen(latest)
             topics = changed_topics(before, after)
             before = after
             moment = time.monotonic()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from appliance.catalog import Reading, instances
-from appliance.catalog.instances import InstanceRow
+from appliance.catalog import Reading, sight
+from appliance.catalog.sight import InstanceRow
 from appliance.errors import Corrupt, Unknown
 from appliance.imaging import Facts, NotShown
 from appliance.model import InstanceId, Uid
+from appliance.web import access
 from appliance.web.console import console
 from appliance.web.language import Words
 
@@ -63,10 +64,10 @@ class ViewerPart:
     alternative: str
 
 
-def filmstrip(conn: Reading, study_instance_uid: Uid, words: Words) -> tuple[Strip, ...]:
-    """The series of a study with their instances, in order."""
+def filmstrip(conn: Reading, study_id: int, words: Words) -> tuple[Strip, ...]:
+    """The series of a study with their instances, in order, as far as whoever asks may see them."""
     strips: list[tuple[Uid, str, list[Frame]]] = []
-    for row in instances.instances_of_study(conn, study_instance_uid):
+    for row in sight.instances_of(conn, access.sight(), study_id):
         if not strips or strips[-1][0] != row.series_instance_uid:
             said = (words.modality(row.modality), row.series_description)
             title = " · ".join(dict.fromkeys(part for part in said if part))
@@ -94,14 +95,16 @@ def _mark(row: InstanceRow, words: Words) -> str:
 def viewer_of(instance_id: InstanceId, words: Words) -> ViewerPart:
     """The viewer with that instance. Raises `Unknown`."""
     with console().box.catalog.reading() as conn:
-        row = instances.instance(conn, instance_id)
+        row = sight.instance(conn, access.sight(), instance_id)
     if row is None:
-        raise Unknown("there is no such image", hint="go back to the studies")
+        raise access.not_there("image", instance_id)
     try:
         with console().box.open_object(row.object_id, row.key_id) as reader:
             facts = console().darkroom.describe(reader, row.size_bytes)
     except (NotShown, Corrupt, Unknown):
         facts = None  # the picture says why
+    if facts is not None and not access.sight().identified:
+        facts = _without_words(facts)
     return ViewerPart(
         instance=row.id,
         study=row.study_id,
@@ -112,6 +115,12 @@ def viewer_of(instance_id: InstanceId, words: Words) -> ViewerPart:
         facts=_facts(row, facts, words),
         alternative=words("viewer.picture_of", modality=words.modality(row.modality)),
     )
+
+
+def _without_words(facts: Facts) -> Facts:
+    """`facts` without what people and machines typed."""
+    windows = tuple(replace(window, explanation="") for window in facts.windows)
+    return replace(facts, windows=windows, region="", teeth=())
 
 
 def _presets(row: InstanceRow, facts: Facts | None, words: Words) -> tuple[Preset, ...]:
@@ -153,9 +162,9 @@ def _facts(row: InstanceRow, facts: Facts | None, words: Words) -> tuple[tuple[s
         if facts.spacing_mm is not None:
             across, down = words.decimal(facts.spacing_mm[1]), words.decimal(facts.spacing_mm[0])
             recorded.append(("fact.spacing", f"{across} × {down} mm"))
+    if access.sight().identified:
+        recorded += [("fact.from", row.origin_name), ("fact.received", words.moment(row.received_utc))]
     recorded += [
-        ("fact.from", row.origin_name),
-        ("fact.received", words.moment(row.received_utc)),
         ("fact.bytes", words.size(row.size_bytes)),
     ]
     return tuple((words(key), value) for key, value in recorded if value)

@@ -26,6 +26,28 @@ def _picture(world: World, what: str) -> Any:
     return browser.get(f"/instances/1/{what}")
 
 
+def _grant(world: World) -> Any:
+    login = f"referrer{world.next()}"
+    world.say("user", "invite", login, "--name", "R", "--role", "referrer")
+    from appliance.catalog import people
+
+    with world.box.catalog.reading() as conn:
+        person = people.person(conn, login)
+    assert person is not None
+    return world.post(
+        f"/studies/{_study(world)}/grants", person=person.id, term="week", reason="second opinion"
+    )
+
+
+def _revoke(world: World) -> Any:
+    from appliance.catalog import grants
+
+    _grant(world)
+    with world.box.catalog.reading() as conn:
+        latest = grants.of_study(conn, _study(world))[0].id
+    return world.post(f"/grants/{latest}/revoke")
+
+
 def _sign_in(world: World, password: str) -> Any:
     client = world.app.test_client()
     page = client.get("/sign-in").get_data(as_text=True)
@@ -95,6 +117,8 @@ ROUTES: Mapping[str, Step] = {
     "GET /studies": Act(["study:list"], lambda w: w.browser().get("/studies")),
     "POST /studies": Act(["study:search"], lambda w: w.post("/studies", w.browser(), text="a")),
     "GET /studies/<int:study_id>": Act(["study:view"], lambda w: w.get(f"/studies/{_study(w)}")),
+    "POST /studies/<int:study_id>/grants": Act(["study:grant"], _grant),
+    "POST /grants/<int:grant_id>/revoke": Act(["study:revoke"], _revoke),
     "GET /instances/<int:instance_id>/image": Act(["study:view"], lambda w: _picture(w, "image")),
     "GET /instances/<int:instance_id>/thumbnail": Act(["study:glimpse"], lambda w: _picture(w, "thumbnail")),
     "GET /api/v1/studies": Act(["study:list"], lambda w: w.get("/api/v1/studies")),

@@ -33,6 +33,7 @@ def test_every_fact_comes_back_as_it_was_received(catalog: Catalog) -> None:
         series_description="Série 2",
         laterality="L",
         image_laterality="R",
+        burned_in_annotation="NO",
         number_of_frames=3,
         size_bytes=4321,
     )
@@ -57,6 +58,7 @@ def test_every_fact_comes_back_as_it_was_received(catalog: Catalog) -> None:
         columns=256,
         number_of_frames=3,
         image_laterality="R",
+        burned_in_annotation="NO",
         object_id=stored.object_id,
         key_id=stored.key_id,
         size_bytes=4321,

@@ -1,5 +1,7 @@
 """The revisions build what the schema declares, and the schema is what the code believes."""
 
+import re
+
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
@@ -7,13 +9,16 @@ from sqlalchemy import Connection, create_engine
 from appliance.catalog import Catalog, migrations
 from appliance.catalog.schema import REVISION, metadata
 
+_BETWEEN_PARTS = re.compile(r",\s*(?![^(]*\))|\n\)?")
+"""A comma that no parenthesis of its own closes after, or the end of a line; a column that was added shares one."""
+
 
 def _statements(connection: Connection) -> dict[str, list[str]]:
-    """Every table and index by name, with the lines that made it; the order of constraints says nothing."""
+    """Every table and index by name, with the parts that made it; their order and the space around them say nothing."""
     rows = connection.exec_driver_sql(
         "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
     )
-    return {name: sorted(line.strip(" \t,") for line in sql.splitlines()) for name, sql in rows}
+    return {name: sorted(part.strip() for part in _BETWEEN_PARTS.split(sql)) for name, sql in rows}
 
 
 def test_revisions_build_exactly_the_declared_tables(catalog: Catalog) -> None:

@@ -91,6 +91,7 @@ KEYWORDS = {
     "body_part_examined": "BodyPartExamined",
     "laterality": "Laterality",
     "image_laterality": "ImageLaterality",
+    "burned_in_annotation": "BurnedInAnnotation",
     "instance_number": "InstanceNumber",
     "manufacturer": "Manufacturer",
     "manufacturer_model_name": "ManufacturerModelName",

@@ -18,8 +18,8 @@ COLUMNS = {
 }
 ROWS = {
     "console:use":         "opdatrsv",
-    "studies:view":        "opdat---",
-    "patients:identify":   "opdat---",
+    "studies:view":        "opdatrs-",
+    "patients:identify":   "opdatr--",
     "studies:all":         "opdat---",
     "studies:grant":       "opd-----",
     "studies:break-glass": "o-------",

@@ -72,7 +72,8 @@ def test_no_page_offers_an_act_that_would_be_refused(app: Flask, role: Role) -> 
         html = browser.get(f"/{name}").get_data(as_text=True)
         for action in re.findall(r'<form[^>]*method="post"[^>]*action="([^"]+)"', html):
             endpoint, _ = adapter.match(action, method="POST")
-            assert needed_by(app.view_functions[endpoint]) in permissions_of(role), action
+            wanted = needed_by(app.view_functions[endpoint])
+            assert endpoint in OPEN or wanted in permissions_of(role), action
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_refusal_is_said_in_plain_words_and_audited_once(
 ) -> None:
     browser = browser_of(app, Role.VENDOR_SUPPORT, f"support-{language}")
     for _ in range(3):
-        answer = browser.get("/studies/1", headers={"Accept-Language": language})
+        answer = browser.get(f"/studies/1?lang={language}")
         assert answer.status_code == 403
         assert said in answer.get_data(as_text=True)
     with box.catalog.reading() as conn:

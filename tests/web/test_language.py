@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import audit  # noqa: F401 -- the package imports whole
-from appliance.identity import Proof
+from appliance.identity import Proof, Role
 from appliance.imaging.darkroom import _REASONS
 from appliance.notify.kinds import RULES, Severity
 from appliance.notify.mail import LETTERS
@@ -21,6 +21,7 @@ from appliance.web import problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
+from appliance.web.sharing import TERMS
 from tests.web.translations import LANGUAGES, full, lacking, values_in
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,8 @@ COMPUTED = (
     | {f"destinations.path_hint_{kind}" for kind in ("vault", "folder")}
     | {f"destinations.new_{kind}" for kind in ("s3", "vault", "dicom", "folder")}
     | {f"nav.{name}" for name in SECTIONS}
+    | {f"role.{role}" for role in Role}
+    | {f"grant.term.{term}" for term in TERMS}
     | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
     | {f"stage.{number}" for number in range(1, 5)}
     | {f"settings.section.{section}" for section in SETTING_SECTIONS}

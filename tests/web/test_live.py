@@ -18,6 +18,11 @@ from tests.web.conftest import fill
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+def everything(pulse: Pulse) -> Pulse:
+    """What somebody may know who sees every study."""
+    return pulse
+
+
 @pytest.fixture
 def watcher(box: Box):
     watching = Watcher(box.catalog)
@@ -32,7 +37,7 @@ def test_topics_are_the_lists_that_differ() -> None:
 
 
 def test_an_arrival_and_a_knock_are_told(box: Box, watcher: Watcher) -> None:
-    stream = watcher.follow(lambda: False, lambda: False)
+    stream = watcher.follow(lambda: False, lambda: False, everything)
     assert next(stream).startswith("retry:")
     with box.catalog.transaction() as tx:
         devices.seen_at_door(tx, ae_title("KNOCK"), "10.9.8.7", NOW)
@@ -46,20 +51,20 @@ def test_a_stream_ends_when_its_browser_is_gone_and_gives_its_place_back(
 ) -> None:
     monkeypatch.setattr(live, "MOST_STREAMS", 1)
     gone = False
-    first = watcher.follow(lambda: gone, lambda: False)
+    first = watcher.follow(lambda: gone, lambda: False, everything)
     next(first)
     with pytest.raises(Transient):
-        watcher.follow(lambda: False, lambda: False)
+        watcher.follow(lambda: False, lambda: False, everything)
     gone = True
     assert list(first) == []
-    second = watcher.follow(lambda: True, lambda: False)
+    second = watcher.follow(lambda: True, lambda: False, everything)
     assert len(list(second)) == 1
 
 
 def test_a_stream_ends_with_its_session(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "COMMENT_SECONDS", 1.0)
     signed_out = [False, True]
-    stream = watcher.follow(lambda: False, lambda: signed_out.pop(0))
+    stream = watcher.follow(lambda: False, lambda: signed_out.pop(0), everything)
     assert [line for line in stream if line.startswith(":")] == [": still here\n\n"]
 
 
@@ -70,12 +75,12 @@ def test_a_stream_ends_with_its_session_on_a_busy_morning_too(
     numbers = itertools.count()
     monkeypatch.setattr(watcher, "pulse", lambda: Pulse(next(numbers), 0, 0, 0))
     signed_out = [False, False, True]
-    stream = watcher.follow(lambda: False, lambda: signed_out.pop(0))
+    stream = watcher.follow(lambda: False, lambda: signed_out.pop(0), everything)
     assert [line for line in stream if line.startswith("data")] == ["data: studies\n\n"] * 2
 
 
 def test_closing_ends_every_stream(watcher: Watcher) -> None:
-    stream = watcher.follow(lambda: False, lambda: False)
+    stream = watcher.follow(lambda: False, lambda: False, everything)
     next(stream)
     watcher.close()
     assert list(stream) == []
@@ -85,9 +90,9 @@ def test_a_stream_that_was_never_read_gives_its_place_back(
     watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "MOST_STREAMS", 1)
-    watcher.follow(lambda: False, lambda: False).close()
-    stream = watcher.follow(lambda: False, lambda: False)
+    watcher.follow(lambda: False, lambda: False, everything).close()
+    stream = watcher.follow(lambda: False, lambda: False, everything)
     next(stream)
     stream.close()
     stream.close()
-    watcher.follow(lambda: False, lambda: False).close()
+    watcher.follow(lambda: False, lambda: False, everything).close()

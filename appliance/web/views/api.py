@@ -6,11 +6,11 @@ from datetime import datetime
 
 from flask import Blueprint, Response, jsonify
 
-from appliance.catalog import deliveries, studies
+from appliance.catalog import deliveries, sight
 from appliance.errors import Refused
 from appliance.identity.permissions import Permission
 from appliance.replication.delivery import State
-from appliance.web import forms
+from appliance.web import access, forms
 from appliance.web.access import needs
 from appliance.web.console import console
 
@@ -24,7 +24,7 @@ def list_studies() -> Response:
     limit = forms.whole(forms.asked("limit", "100"), low=1, high=1000, default=100)
     offset = forms.whole(forms.asked("offset", "0"), low=0, high=10_000_000, default=0)
     with console().box.catalog.reading() as conn:
-        rows = studies.find(conn, limit=limit, offset=offset)
+        rows = sight.find(conn, access.sight(), limit=limit, offset=offset)
     with console().box.catalog.transaction() as tx:
         shown = {"rows": len(rows), "studies": [row.id for row in rows]}
         console().record(tx, "study:list", "api", forms.actor(), shown)
@@ -65,14 +65,16 @@ def list_deliveries() -> Response:
         )
     with console().box.catalog.transaction() as tx:
         console().record(tx, "delivery:list", "api", forms.actor(), {"rows": len(rows)})
+    sees = access.sight()
+    named = sees.all_studies and sees.identified
     return jsonify(
         [
             {
                 "id": row.id,
                 "destination": row.destination,
                 "state": row.state,
-                "study_instance_uid": row.study_instance_uid,
-                "sop_instance_uid": row.sop_instance_uid,
+                "study_instance_uid": row.study_instance_uid if named else "",
+                "sop_instance_uid": row.sop_instance_uid if named else "",
                 "attempts": row.attempts,
                 "next_attempt_utc": _iso(row.next_attempt_utc),
                 "receipt": None if row.receipt is None else dict(row.receipt),

@@ -8,13 +8,13 @@ from flask import Blueprint, Response, current_app, g, render_template, request
 from werkzeug.exceptions import BadRequest
 
 from appliance import __version__
-from appliance.catalog import instances
-from appliance.catalog.instances import InstanceRow
+from appliance.catalog import sight
+from appliance.catalog.sight import InstanceRow
 from appliance.errors import Corrupt, Unknown
 from appliance.identity.permissions import Permission
 from appliance.imaging import NotShown, View, Window
 from appliance.model import InstanceId
-from appliance.web import forms, sightings
+from appliance.web import access, forms, sightings
 from appliance.web.access import needs
 from appliance.web.console import console
 
@@ -79,11 +79,11 @@ def _frame(text: str) -> int:
 
 
 def known(instance_id: int) -> InstanceRow:
-    """The instance of that number. Raises `Unknown`."""
+    """The instance of that number, if whoever asks may see it. Raises `Unknown`."""
     with console().box.catalog.reading() as conn:
-        row = instances.instance(conn, InstanceId(instance_id))
+        row = sight.instance(conn, access.sight(), InstanceId(instance_id))
     if row is None:
-        raise Unknown("there is no such image", hint="go back to the studies")
+        raise access.not_there("image", instance_id)
     return row
 
 

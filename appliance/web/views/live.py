@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from appliance.catalog import sight
+from appliance.catalog.sight import Pulse
 from appliance.errors import ApplianceError
 from appliance.identity import find_session
 from appliance.identity.permissions import Permission
+from appliance.web import access, forms
 from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.security import SESSION_COOKIE
@@ -24,16 +27,27 @@ def stream() -> Response:
     catalog = console().box.catalog
     cookie = request.cookies.get(SESSION_COOKIE, "")
 
+    role, sees = forms.session().person.role, access.sight()
+
     def signed_out() -> bool:
+        """So is somebody whose role has changed: the browser comes back, and is told what the new one may know."""
         try:
             with catalog.reading() as conn:
-                return find_session(conn, cookie, now()) is None
+                session = find_session(conn, cookie, now())
         except ApplianceError:
             return True
+        return session is None or session.person.role != role
+
+    def seen(latest: Pulse) -> Pulse:
+        if sees.all_studies:
+            return latest
+        with catalog.reading() as conn:
+            return sight.pulse(conn, replace(sees, at=now()))
 
     gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
     answer = current_app.response_class(
-        console().watcher.follow(gone, signed_out), content_type="text/event-stream; charset=utf-8"
+        console().watcher.follow(gone, signed_out, seen),
+        content_type="text/event-stream; charset=utf-8",
     )
     answer.headers["X-Accel-Buffering"] = "no"
     return answer
@@ -43,4 +57,5 @@ def stream() -> Response:
 @needs(Permission.USE_CONSOLE)
 def pulse() -> Response:
     """The numbers whose change is a change of a list."""
-    return jsonify(asdict(console().watcher.pulse()))
+    with console().box.catalog.reading() as conn:
+        return jsonify(asdict(sight.pulse(conn, access.sight())))

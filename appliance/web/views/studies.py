@@ -10,17 +10,16 @@ from typing import Literal
 from flask import Blueprint, Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance.catalog import Reading, overview, studies
-from appliance.catalog.overview import Tally
-from appliance.catalog.studies import StudyRow
-from appliance.errors import Unknown
+from appliance.catalog import Reading, sight
+from appliance.catalog.sight import StudyRow, Tally
 from appliance.identity.permissions import Permission
 from appliance.model import InstanceId, Takes
-from appliance.web import forms, sightings
-from appliance.web.access import needs
+from appliance.web import access, forms, sightings
+from appliance.web.access import may, needs
 from appliance.web.console import console, now
 from appliance.web.language import Words
 from appliance.web.pages import Page, is_partial, page_of, show
+from appliance.web.sharing import Sharing, sharing_of
 from appliance.web.viewer import ViewerPart, filmstrip, viewer_of
 
 blueprint = Blueprint("studies", __name__, url_prefix="/studies")
@@ -69,7 +68,10 @@ class StudiesPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class StudyPage(Page):
-    """One study: who and what, its series as strips of thumbnails, and the instance in the viewer."""
+    """One study: who and what, its series as strips of thumbnails, and the instance in the viewer.
+
+    `hidden` counts the images that whoever looks may not see; `sharing` is there for those who may grant.
+    """
 
     line: StudyLine
     sex: str
@@ -79,6 +81,8 @@ class StudyPage(Page):
     size: str
     strips: tuple[object, ...]
     viewer: ViewerPart | None
+    hidden: int
+    sharing: Sharing | None
 
 
 @blueprint.route("", methods=["GET", "POST"])
@@ -93,7 +97,7 @@ def search() -> Response:
     days = PERIODS.get(period)
     since = "" if days is None else (now().astimezone() - timedelta(days=days)).strftime("%Y%m%d")
     with console().box.catalog.reading() as conn:
-        rows = studies.find(conn, text, modality=modality, date_from=since, limit=limit + 1)
+        rows = sight.find(conn, access.sight(), text, modality=modality, date_from=since, limit=limit + 1)
         lines = study_lines(conn, rows[:limit], g.words)
     sightings.listed((line.id for line in lines), searched=bool(text or modality or since))
     page = page_of(
@@ -119,11 +123,14 @@ def study(study_id: int) -> AnyResponse:
     chosen = forms.whole(forms.asked("instance"), low=0, high=1 << 60, default=0)
     console_ = console()
     with console_.box.catalog.reading() as conn:
-        row = studies.study_by_id(conn, study_id)
+        sees = access.sight()
+        row = sight.study(conn, sees, study_id)
         if row is None:
-            raise Unknown("there is no such study", hint="go back to the studies")
+            raise access.not_there("study", study_id)
         line = study_lines(conn, [row], g.words)[0]
-        strips = filmstrip(conn, row.study_instance_uid, g.words)
+        strips = filmstrip(conn, study_id, g.words)
+        hidden = sight.hidden(conn, sees, study_id)
+        sharing = sharing_of(conn, study_id, sees.at, g.words) if may(Permission.GRANT_STUDIES) else None
     sightings.opened(study_id, row.study_instance_uid, anew=not is_partial())
     shown = [frame for strip in strips for frame in strip.frames]
     if chosen and not any(frame.id == chosen for frame in shown):
@@ -140,10 +147,12 @@ def study(study_id: int) -> AnyResponse:
         referring_physician=g.words.person(row.referring_physician_name)
         if row.referring_physician_name
         else "",
-        received=g.words.moment(row.last_received_utc),
+        received=g.words.moment(row.last_received_utc) if sees.identified else "",
         size=g.words.size(row.bytes),
         strips=strips,
         viewer=viewer,
+        hidden=hidden,
+        sharing=sharing,
     )
     return show("parts/viewer.html" if is_partial() else "study.html", page)
 
@@ -151,18 +160,27 @@ def study(study_id: int) -> AnyResponse:
 def study_lines(conn: Reading, rows: list[StudyRow], words: Words) -> tuple[StudyLine, ...]:
     """`rows` as the list shows them."""
     ids = [row.id for row in rows]
-    pictures, tallies = overview.thumbnails(conn, ids), overview.tallies(conn, ids)
-    return tuple(_line(row, pictures.get(row.id), tallies.get(row.id, {}), words) for row in rows)
+    sees = access.sight()
+    pictures, tallies = sight.thumbnails(conn, sees, ids), sight.tallies(conn, sees, ids)
+    return tuple(
+        _line(row, pictures.get(row.id), tallies.get(row.id, {}), words, named=sees.identified)
+        for row in rows
+    )
 
 
 def _line(
-    row: StudyRow, thumbnail: InstanceId | None, tallies: Mapping[Takes, Tally], words: Words
+    row: StudyRow,
+    thumbnail: InstanceId | None,
+    tallies: Mapping[Takes, Tally],
+    words: Words,
+    *,
+    named: bool,
 ) -> StudyLine:
     delivered, replicated = tallies.get("dicom", Tally()), tallies.get("ciphertext", Tally())
     key, count, tone = stage_words(delivered, replicated)
     return StudyLine(
         id=row.id,
-        patient=words.person(row.patient_name),
+        patient=words.person(row.patient_name) if named else words("study.case", name=row.patient_name),
         patient_id=row.patient_id,
         birth_date=words.date(row.birth_date),
         when=words.day_and_time(row.study_date, row.study_time),
