@@ -25,6 +25,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from appliance import alarm, anchor, audit, certificates, health, identity
 from appliance.audit import Entry, Outcome
+from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import deliveries, processes, settings
 from appliance.errors import ApplianceError
@@ -50,6 +51,7 @@ class Job:
     """One duty: its name in log and heartbeat, what it does, how often, and how long after the start at first.
 
     Those of one `lane` wait for each other; the alarm has one of its own, because no long sweep may hold it up.
+    `interrupt` asks it to come to an end when the process stops.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Job:
     every_seconds: int
     first_seconds: int = 0
     lane: Literal["default", "alarm"] = "default"
+    interrupt: Callable[[], None] = lambda: None
 
 
 def return_expired_leases(box: Box, now: datetime) -> None:
@@ -138,6 +141,7 @@ class Orphans:
 
 def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]:
     """Everything that runs, and how often. `wake` is called when there is something to send."""
+    backups = Schedule()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", sending.look_after, 60),
@@ -149,6 +153,8 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("sessions", end_sessions, 300),
         Job("orphans", Orphans(box), 1800),
         Job("audit", check_audit, 3600),
+        Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
+        Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )
 
@@ -189,6 +195,8 @@ class Upkeep:
 
     def stop(self) -> None:
         """Stop; a job that runs is finished first."""
+        for job in self.jobs:
+            job.interrupt()
         self._scheduler.shutdown(wait=True)
 
     def beat(self) -> None:

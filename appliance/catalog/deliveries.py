@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, literal_column, or_, select, update
 
 from appliance.catalog import counters
-from appliance.catalog.columns import utc_text
+from appliance.catalog.columns import canonical_json, utc_text
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.delivery_lists import (
     DeliveryEvent,
@@ -27,6 +27,7 @@ from appliance.catalog.delivery_lists import (
     QueueSummary,
     delivery,
     events,
+    holders,
     list_deliveries,
     waiting_summary,
 )
@@ -55,6 +56,8 @@ __all__ = [
     "delivery",
     "events",
     "fail",
+    "hold",
+    "holders",
     "is_owed",
     "list_deliveries",
     "owe",
@@ -122,6 +125,26 @@ def owe_many(
     ]
     if rows:
         tx.exec_driver_sql(_OWE, rows)
+
+
+def hold(
+    tx: Transaction,
+    destination_id: DestinationId,
+    instance_id: InstanceId,
+    receipt: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Record that a destination holds an instance, as an archive that was read back has shown; what was owed is met."""
+    text = utc_text(now)
+    changed = tx.exec_driver_sql(
+        "INSERT INTO deliveries (destination, instance, state, priority, attempts, reason, receipt, created_utc,"
+        " changed_utc) VALUES (?, ?, 'CONFIRMED', 0, 0, '', ?, ?, ?) ON CONFLICT (destination, instance) DO UPDATE SET"
+        " state = 'CONFIRMED', reason = '', receipt = excluded.receipt, next_attempt_utc = NULL,"
+        " lease_until_utc = NULL, changed_utc = excluded.changed_utc WHERE state <> 'CONFIRMED' RETURNING id",
+        (destination_id, instance_id, canonical_json(dict(receipt)), text, text),
+    ).first()
+    if changed is not None:
+        counters.add(tx, f"{counters.CONFIRMED}{destination_id}")
 
 
 def with_work(conn: Reading, now: datetime) -> frozenset[DestinationId]:

@@ -13,7 +13,7 @@ from appliance.catalog.columns import utc_moment
 from appliance.catalog.database import Reading
 from appliance.catalog.schema import deliveries, delivery_events, destinations, instances, series, studies
 from appliance.errors import Unknown
-from appliance.model import DeliveryId, DestinationId, Uid
+from appliance.model import DeliveryId, DestinationId, ObjectId, Uid
 from appliance.replication.delivery import OPEN_STATES, State
 
 
@@ -157,3 +157,13 @@ def waiting_summary(conn: Reading) -> list[QueueSummary]:
         )
         for row in rows
     ]
+
+
+def holders(conn: Reading, object_id: ObjectId) -> list[DestinationId]:
+    """Where an object is known to be, the latest receipt first."""
+    rows = conn.exec_driver_sql(
+        "SELECT d.destination FROM deliveries AS d JOIN instances AS i ON i.id = d.instance"
+        " WHERE i.object_id = ? AND d.state = 'CONFIRMED' ORDER BY d.changed_utc DESC",
+        (object_id,),
+    )
+    return [DestinationId(row[0]) for row in rows]

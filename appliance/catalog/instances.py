@@ -224,6 +224,19 @@ def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:
         yield row[0], row[1], row[2]
 
 
+def objects_after(
+    reading: Connection, instance_id: InstanceId, limit: int
+) -> list[tuple[InstanceId, ObjectId, KeyId, int]]:
+    """The next `limit` instances by row: id, object, its key, and its sealed size in bytes."""
+    query = (
+        select(instances.c.id, instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes)
+        .where(instances.c.id > instance_id)
+        .order_by(instances.c.id)
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in reading.execute(query)]
+
+
 def latest_received(reading: Connection) -> datetime | None:
     """The moment that the instance recorded last bears; one look at the end of the table."""
     query = select(instances.c.received_utc).order_by(instances.c.id.desc()).limit(1)

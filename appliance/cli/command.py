@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from appliance import __version__
 from appliance.cli import (
     audit_log,
+    backups,
     deliveries,
     destinations,
     devices,
@@ -85,6 +86,7 @@ def parser() -> Appliance:
     webhooks.add_to(verbs)
     verbs.group("Look after")
     notices.add_to(verbs)
+    backups.add_to(verbs)
     verification.add_to(verbs)
     audit_log.add_to(verbs)
     verbs.group("Processes")

@@ -143,10 +143,15 @@ def chosen_study(conn: Reading, text: str) -> StudyRow:
 
 def write_file(box: Box, row: InstanceRow, path: Path) -> None:
     """Write the Part 10 file of an instance to `path`, whole or not at all, never over an existing file."""
+    from appliance.replication import recall
+
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with box.open_object(row.object_id, row.key_id) as source, part.open("xb") as target:
+        with (
+            recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes) as source,
+            part.open("xb") as target,
+        ):
             shutil.copyfileobj(source, target, PIECE_BYTES)
             target.flush()
             os.fsync(target.fileno())

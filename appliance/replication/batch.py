@@ -21,6 +21,7 @@ from appliance.catalog import Transaction, deliveries, destinations, manifests
 from appliance.catalog.deliveries import Claimed
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.model import DeliveryId, DestinationSettings
+from appliance.replication import recall
 from appliance.replication.delivery import CLOSED, back_off
 from appliance.replication.destinations import Destination, Parcel, Receipt, Session, build
 
@@ -192,6 +193,8 @@ class Batch:
         return None
 
     def _sent(self, session: Session, claimed: Claimed) -> Outcome:
+        if (absent := self._absent(claimed)) is not None:
+            return Outcome(claimed, error=absent)
         try:
             return Outcome(claimed, receipt=session.send(self._parcel(claimed)))
         except (Refused, Corrupt) as error:
@@ -201,6 +204,18 @@ class Batch:
         except Exception as error:  # noqa: BLE001 - a defect met with one object must not hold up the others
             # Only the kind: the text of a foreign error may hold patient data.
             return Outcome(claimed, error=Transient(f"unexpected {type(error).__name__}"))
+
+    def _absent(self, claimed: Claimed) -> Transient | None:
+        """Recall the object if it is not on this box; why it can't be now, which is no fault of the destination's."""
+        if recall.is_here(self._box, claimed.object_id):
+            return None
+        try:
+            recall.recall(self._box, claimed.object_id, claimed.key_id, claimed.sealed_bytes)
+        except (Transient, OperatorNeeded) as error:
+            return Transient(f"the image is in an archive only: {error.message}")
+        except ApplianceError:
+            return None  # nobody has it: sending finds that out, and says so
+        return None
 
     def _is_time(self) -> bool:
         waited = (self._around.now() - self._oldest).total_seconds()

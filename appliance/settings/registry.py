@@ -99,6 +99,8 @@ _ALL = (
     Setting("mail.from", Text(254, shape=email)),
     Setting("mail.ca", Text(64_000, lines=True, shape=certificates)),
     Setting("notify.quiet_hours", HoursOfDay()),
+    Setting("backup.every_hours", Span(1, 7 * 24, unit="hours"), 24),
+    Setting("backup.keep_days", Span(7, 3650, unit="days"), 35, careful=Careful.YES),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
     Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),

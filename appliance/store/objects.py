@@ -65,14 +65,17 @@ class ObjectStore:
                     raise disk_error(error, "naming an object") from error
         return final
 
-    def create(self, object_id: ObjectId, who: str) -> ObjectWriter:
-        """Begin an object that `who` receives; `OutOfResources` or `Transient` if the disk will not have it."""
+    def create(self, object_id: ObjectId, who: str, *, past_cache: bool = True) -> ObjectWriter:
+        """Begin an object that `who` receives; `OutOfResources` or `Transient` if the disk will not have it.
+
+        `past_cache`: whole segments will come in page-aligned buffers, and may go past the page cache.
+        """
         path = self.parts / who / object_id
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 self.disk.sync_directory(self.parts)
-            return ObjectWriter(self, object_id, path, self.disk.create(path))
+            return ObjectWriter(self, object_id, path, self.disk.create(path), past_cache=past_cache)
         except OSError as error:
             raise disk_error(error, "beginning an object") from error
 
@@ -162,13 +165,15 @@ class ObjectStore:
 class ObjectWriter:
     """One object being written. `secure` or `keep`, then `close`; or `abandon`, which may be called again."""
 
-    def __init__(self, store: ObjectStore, object_id: ObjectId, part: Path, descriptor: int) -> None:
+    def __init__(
+        self, store: ObjectStore, object_id: ObjectId, part: Path, descriptor: int, *, past_cache: bool
+    ) -> None:
         self.object_id = object_id
         self._store = store
         self._part = part
         self._descriptor = descriptor
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._direct = store.disk.set_direct(descriptor, True)
+        self._direct = past_cache and store.disk.set_direct(descriptor, True)
 
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Append ciphertext.

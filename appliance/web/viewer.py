@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from appliance.catalog import Reading, sight
 from appliance.catalog.sight import InstanceRow
-from appliance.errors import Corrupt, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown
 from appliance.imaging import Facts, NotShown
 from appliance.model import InstanceId, Uid
+from appliance.replication import recall
 from appliance.web import access
 from appliance.web.console import console
 from appliance.web.language import Words
@@ -99,9 +100,9 @@ def viewer_of(instance_id: InstanceId, words: Words) -> ViewerPart:
     if row is None:
         raise access.not_there("image", instance_id)
     try:
-        with console().box.open_object(row.object_id, row.key_id) as reader:
+        with recall.open_object(console().box, row.object_id, row.key_id, row.sealed_bytes) as reader:
             facts = console().darkroom.describe(reader, row.size_bytes)
-    except (NotShown, Corrupt, Unknown):
+    except (NotShown, Corrupt, Unknown, Transient, OperatorNeeded):
         facts = None  # the picture says why
     if facts is not None and not access.sight().identified:
         facts = _without_words(facts)

@@ -40,6 +40,13 @@ def _vault(world: World) -> Any:
     return world.say("destination", "add", "vault", name, "--path", world.folder / name)
 
 
+def _back_up(world: World) -> Any:
+    name = f"archive{world.next()}"
+    (world.folder / name).mkdir()
+    world.say("destination", "add", "vault", name, "--path", world.folder / name)
+    return world.say("backup", "now", "--to", name)
+
+
 def _rule(world: World) -> int:
     _, name = world.destination()
     world.say("rule", "add", "--to", name)
@@ -169,6 +176,12 @@ VERBS: Mapping[str, Step] = {
     "webhook add": Act(["webhook:add"], _webhook),
     "webhook remove": Act(["webhook:remove"], lambda w: _webhook(w, "remove")),
     "webhook test": Act(["webhook:test"], lambda w: _webhook(w, "test")),
+    "backup now": Act(["backup:make"], _back_up),
+    "backup list": Nothing("numbers of backups, nothing of a patient", lambda w: w.say("backup", "list")),
+    "restore s3": Nothing("its row is in the box that comes of it: tests/cli/test_backups.py finds it there"),
+    "restore folder": Nothing(
+        "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"
+    ),
     "verify": Act(["store:verify"], lambda w: w.say("verify")),
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
     "audit export": Act(["audit:export"], lambda w: w.say("audit", "export") and None),
@@ -191,6 +204,8 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "sessions": ("user:expire",),
     "orphans": ("object:remove",),
     "audit": ("audit:verify",),
+    "backup": "tests/backup lets backups be made and fail, and finds their rows",
+    "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }
 """For each job its words, or why it needs none."""

@@ -30,7 +30,7 @@ FRENCH, ENGLISH = LANGUAGES.words("fr"), LANGUAGES.words("en")
 COMPUTED = (
     {f"state.{state}" for state in State}
     | {f"event.{event}" for event in (*Event, "owe")}
-    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing")}
+    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away")}
     | {
         f"problem.{kind}.{part}"
         for kind in {kind for _, _, kind in problems.TABLE}

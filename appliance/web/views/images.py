@@ -10,10 +10,11 @@ from werkzeug.exceptions import BadRequest
 from appliance import __version__
 from appliance.catalog import sight
 from appliance.catalog.sight import InstanceRow
-from appliance.errors import Corrupt, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown
 from appliance.identity.permissions import Permission
 from appliance.imaging import NotShown, View, Window
 from appliance.model import InstanceId
+from appliance.replication import recall
 from appliance.web import access, forms, sightings
 from appliance.web.access import needs
 from appliance.web.console import console
@@ -95,7 +96,7 @@ def _picture(row: InstanceRow, view: View) -> Response:
     picture = pictures.get(row.id, view)
     if picture is None:
         try:
-            with console().box.open_object(row.object_id, row.key_id) as reader:
+            with recall.open_object(console().box, row.object_id, row.key_id, row.sealed_bytes) as reader:
                 picture = console().darkroom.render(reader, row.size_bytes, view)
         except NotShown as refusal:
             return _words_instead(refusal.reason)
@@ -105,6 +106,8 @@ def _picture(row: InstanceRow, view: View) -> Response:
         except Unknown:
             current_app.logger.error("the object of instance %d is missing", row.id)
             return _words_instead("missing")
+        except (Transient, OperatorNeeded):
+            return _words_instead("away")
         pictures.keep(row.id, view, picture)
     return _kept_by_browser(current_app.response_class(picture, content_type="image/jpeg"), tag)
 

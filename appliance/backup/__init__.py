@@ -1,0 +1,11 @@
+"""Backups: the catalog, the keys and the settings as of one moment, laid in every archive beside the sealed objects.
+
+- `snapshot` is the format: what lies in the archive, and what of it proves that it is whole.
+- `making` copies the catalog while the box works, and sends the copy.
+- `rotation` says which snapshots have had their time (a disk is rotated by the box, a bucket by its own rules).
+- `restoring` makes a blank box into the one that an archive remembers: the newest snapshot, then what came after it.
+- `rebuilding` reads study manifests back into the catalog: after a snapshot, or in its stead.
+- `recall` brings a sealed object back from an archive, when somebody wants it or in the background.
+
+The images themselves are not in a snapshot: their ciphertext is in the archive already, each with its receipt.
+"""

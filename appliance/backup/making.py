@@ -1,0 +1,243 @@
+"""Making a snapshot: the catalog is copied while the box works, and the copy laid in an archive piece by piece.
+
+The copy lies in ``backups/`` of the data folder for as long as it is sent, encrypted as the catalog is; what a crash leaves of
+it is removed by the next attempt. One attempt at a time, by a lock. The index goes last: an attempt that is cut leaves pieces
+that no index speaks of, which the rotation clears away. Every piece is read back by the archive itself.
+
+A clock that was set back makes a snapshot that sorts before others, no more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from appliance import __version__, audit
+from appliance.backup import rotation, snapshot
+from appliance.backup.snapshot import Contents, Index, Piece
+from appliance.box import Box
+from appliance.catalog import Reading, Transaction, copying, destinations, settings, totals
+from appliance.catalog.schema import REVISION
+from appliance.errors import ApplianceError, OperatorNeeded, Transient
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations.vault import VaultDestination
+from appliance.store.disk import disk_error
+from appliance.store.keys import recovery_slot
+
+log = logging.getLogger(__name__)
+
+LAST: Final = "backup.last"
+"""Where the outcome of the latest attempts is kept, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
+
+Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't.
+"""
+
+ABANDONED: Final = timedelta(days=1)
+
+Tell = Callable[[int, int], None]
+"""Told how many bytes of how many are in the archive."""
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+def archives(reading: Reading) -> list[DestinationSettings]:
+    """The destinations that a backup can be laid in: those that hold the ciphertext."""
+    return [each for each in destinations.destinations(reading) if each.takes == "ciphertext"]
+
+
+def archive_at(box: Box, settings_: DestinationSettings) -> Archive:
+    """The archive that a destination is. Raises `OperatorNeeded` if it is none, and what `build` raises."""
+    built = build(settings_, box)
+    if not isinstance(built, Archive):
+        raise OperatorNeeded(
+            f"{settings_.name} holds images, not sealed copies: a backup cannot go there",
+            hint="name a destination of the kind s3 or vault",
+        )
+    return built
+
+
+def back_up(
+    box: Box,
+    to: DestinationSettings,
+    now: datetime,
+    *,
+    actor: str,
+    keep: timedelta,
+    keep_going: Callable[[], bool] = lambda: True,
+    tell: Tell = _silent,
+) -> Index:
+    """Make a snapshot in the archive `to`, rotate those on a disk, and record how it went, for `health` and the audit.
+
+    Raises what the archive raises, `OutOfResources` without room for the copy, `Transient` when `keep_going` says no or
+    another attempt is under way.
+    """
+    try:
+        archive = archive_at(box, to)
+        index = make(box, archive, now, keep_going=keep_going, tell=tell)
+        removed = _rotate(archive, now, keep)
+    except ApplianceError as error:
+        with box.catalog.transaction() as tx:
+            _record(tx, box, to.name, now, actor, failure=error)
+        raise
+    with box.catalog.transaction() as tx:
+        _record(tx, box, to.name, now, actor, made=index, removed=removed)
+    return index
+
+
+def is_due(reading: Reading, name: str, now: datetime, every: timedelta) -> bool:
+    """Whether the archive `name` is due for a backup: never had one, its last is `every` old, or of a moment to come."""
+    told = settings.get(reading, _of(name), {}).get("succeeded_utc")
+    if told is None:
+        return True
+    age = now - datetime.fromisoformat(told)
+    return age >= every or age < -every
+
+
+def _of(name: str) -> str:
+    """Where the outcome of the latest attempt in one archive is kept."""
+    return f"{LAST}.{name}"
+
+
+def make(
+    box: Box,
+    archive: Archive,
+    now: datetime,
+    *,
+    keep_going: Callable[[], bool] = lambda: True,
+    tell: Tell = _silent,
+) -> Index:
+    """Lay a snapshot of `box` as of now in `archive`; raises as `back_up`, and records nothing."""
+
+    def go_on() -> None:
+        if not keep_going():
+            raise Transient("the backup was interrupted", hint="it is made again later")
+
+    name = snapshot.new_name(now, secrets.token_hex(4))
+    slot = recovery_slot(box.config.data.absolute() / "keys")
+    with _place_for_copy(box) as path:
+        contents, witness = copying.copy(box.catalog, path, box.root.derive("catalog"), _look, go_on)
+        total, done = path.stat().st_size, 0
+        pieces: list[Piece] = []
+        with path.open("rb") as copy:
+            while data := copy.read(snapshot.PIECE_BYTES):
+                go_on()
+                archive.put_document(snapshot.piece_key(name, len(pieces)), data)
+                pieces.append(Piece(len(data), hashlib.sha256(data).hexdigest()))
+                done += len(data)
+                tell(done, total)
+    archive.put_document(snapshot.slot_key(name), slot)
+    index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
+    archive.put_document(
+        snapshot.index_key(name), box.root.seal(snapshot.encode(index), snapshot.context(name))
+    )
+    return index
+
+
+def _look(reading: Reading) -> tuple[Contents, str]:
+    kept = totals.totals(reading)
+    return Contents(kept.studies, kept.instances, kept.bytes), str(audit.witness(reading))
+
+
+@contextmanager
+def _place_for_copy(box: Box) -> Iterator[Path]:
+    """A name for the copy, with room for it; nobody else makes one meanwhile, and nothing is left of it."""
+    data = box.config.data.absolute()
+    folder = data / "backups"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(error, "making room for a backup") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Transient("a backup is being made already", hint="wait until it is done") from error
+        for left in folder.glob("catalog-*"):
+            left.unlink(missing_ok=True)
+        sizes = [
+            (data / name).stat().st_size
+            for name in ("catalog.db", "catalog.db-wal")
+            if (data / name).exists()
+        ]
+        box.guard.admit(sum(sizes))
+        path = folder / f"catalog-{secrets.token_hex(4)}.db"
+        try:
+            yield path
+        finally:
+            for left in folder.glob(f"{path.name}*"):
+                left.unlink(missing_ok=True)
+    except OSError as error:
+        raise disk_error(error, "copying the catalog") from error
+    finally:
+        os.close(lock)
+
+
+def _rotate(archive: Archive, now: datetime, keep: timedelta) -> int:
+    """Remove from a disk the snapshots past `keep`, and what cut attempts left; how many documents.
+
+    A bucket is not touched: the box has no right to remove anything there, so that whoever takes the box over has none.
+    Its own life-cycle rule does it.
+    """
+    if not isinstance(archive, VaultDestination):
+        return 0
+    documents = list(archive.documents(snapshot.PREFIX))
+    finished = snapshot.names_in([each.key for each in documents])
+    gone = set(rotation.obsolete(finished, now, keep))
+    removed = 0
+    for each in sorted(documents, key=lambda each: not each.key.endswith("/index")):  # the index first
+        name = each.key.removeprefix(snapshot.PREFIX).partition("/")[0]
+        moment = snapshot.moment_of(name)
+        cut = name not in finished and moment is not None and now - moment > ABANDONED
+        if name in gone or cut:
+            archive.remove(each.key)
+            removed += 1
+    return removed
+
+
+def _record(
+    tx: Transaction,
+    box: Box,
+    to: str,
+    now: datetime,
+    actor: str,
+    *,
+    made: Index | None = None,
+    removed: int = 0,
+    failure: ApplianceError | None = None,
+) -> None:
+    earlier = settings.get(tx, _of(to), {}).get("succeeded_utc")
+    reason = f"{to}: {failure.message}" if failure else ""
+    latest = {
+        "at_utc": now.isoformat(),
+        "outcome": "failed" if failure else "succeeded",
+        "succeeded_utc": earlier if failure else now.isoformat(),
+        "reason": reason,
+    }
+    settings.put(tx, _of(to), latest, now)
+    of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
+    worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
+    succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
+    settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)
+    if made is not None:
+        details = {
+            "name": made.name,
+            "bytes": made.size_bytes,
+            "instances": made.contents.instances,
+            "removed": removed,
+        }
+        entry = audit.Entry("backup:make", to, actor, details)
+    else:
+        entry = audit.Entry("backup:fail", to, actor, {"reason": reason})
+    audit.append(tx, box.audit_key, [entry], now)

@@ -1,0 +1,177 @@
+"""From study manifests back into the catalog: what came after the newest snapshot, or everything when there is none.
+
+A manifest (`appliance.replication.manifest`) says of each instance that an archive holds all that the catalog would. What is not
+known yet by its object id is recorded as if it arrived now, by the same function; its receipt is the archive itself. What
+a manifest says of a person is what the images say: the catalog's own rules about contradictions apply again.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import Transaction, deliveries, instances
+from appliance.catalog.columns import utc_moment
+from appliance.errors import Corrupt, Unknown
+from appliance.model import (
+    DestinationSettings,
+    Header,
+    InstanceId,
+    Intake,
+    KeyId,
+    ObjectId,
+    Origin,
+    Received,
+    Stored,
+    Uid,
+)
+from appliance.replication import manifest
+from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import object_key
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = "manifests/"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How many manifests were read, how many instances were new by them, how many manifests were damaged."""
+
+    manifests: int = 0
+    instances: int = 0
+    damaged: int = 0
+
+
+def rebuild(
+    box: Box,
+    archive: Archive,
+    place: DestinationSettings,
+    *,
+    since: datetime | None,
+    tell: Callable[[int], None],
+    actor: str,
+) -> Rebuilt:
+    """Record what the manifests of `archive` say and the catalog does not know; those written before `since` are passed over.
+
+    May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
+    """
+    read = new = damaged = 0
+    for document in archive.documents(PREFIX):
+        if since is not None and document.written_utc < since:
+            continue
+        try:
+            told = manifest.unseal(box.root, document.key, archive.document(document.key))
+            with box.catalog.transaction() as tx:
+                new += _record(tx, box, place, told, actor)
+        except (Corrupt, Unknown):
+            damaged += 1
+            log.error("a study manifest is damaged: its images stay in the archive")
+        read += 1
+        tell(read)
+    return Rebuilt(read, new, damaged)
+
+
+def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[str, Any], actor: str) -> int:
+    """Record the unknown instances of one manifest; how many."""
+    now = datetime.now(UTC)
+    held: list[tuple[InstanceId, ObjectId]] = []
+    new = 0
+    for received, version in _instances(told):
+        kept = instances.versions(tx, received.header)
+        ours = next((each for each in kept if each.object_id == received.stored.object_id), None)
+        if ours is not None:
+            held.append((ours.id, ours.object_id))
+            continue
+        taken = {each.version for each in kept}
+        row = instances.record(tx, received, version=version if version not in taken else max(taken) + 1)
+        held.append((row.instance_id, received.stored.object_id))
+        new += 1
+        entry = audit.Entry(
+            "instance:recover",
+            f"instance:{received.stored.object_id}",
+            actor,
+            {"from": place.name},
+            study=received.header.study_instance_uid,
+        )
+        audit.append(tx, box.audit_key, [entry], now)
+    for instance_id, object_id in held:
+        proof = {
+            "at_utc": now.isoformat(timespec="seconds"),
+            "key": object_key(object_id),
+            "proof": "manifest",
+        }
+        deliveries.hold(tx, place.id, instance_id, proof, now)
+    return new
+
+
+def _instances(told: dict[str, Any]) -> Iterator[tuple[Received, int]]:
+    """Each instance of a manifest as it was received, with its version. Raises `Corrupt`."""
+    try:
+        people = {row["id"]: row for row in told["patients"]}
+        all_studies = {row["id"]: row for row in told["studies"]}
+        all_series = {row["id"]: row for row in told["series"]}
+        wrapped = {row["id"]: base64.b64decode(row["wrapped"]) for row in told["study_keys"]}
+        # Those that name the study's own patient first: it is they who say who that is.
+        rows = sorted(told["instances"], key=lambda row: (row["other_patient"] is not None, row["id"]))
+        for row in rows:
+            of_series = all_series[row["series"]]
+            of_study = all_studies[of_series["study"]]
+            person = people[row["other_patient"] or of_study["patient"]]
+            yield _received(row, of_series, of_study, person, wrapped[row["key_id"]]), int(row["version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Corrupt("a study manifest lacks what it should hold") from error
+
+
+def _received(
+    row: dict[str, Any],
+    of_series: dict[str, Any],
+    of_study: dict[str, Any],
+    person: dict[str, Any],
+    key: bytes,
+) -> Received:
+    header = Header(
+        sop_class_uid=Uid(row["sop_class_uid"]),
+        sop_instance_uid=Uid(row["sop_instance_uid"]),
+        study_instance_uid=Uid(of_study["study_instance_uid"]),
+        series_instance_uid=Uid(of_series["series_instance_uid"]),
+        transfer_syntax_uid=Uid(row["transfer_syntax_uid"]),
+        patient_id=person["patient_id"],
+        issuer_of_patient_id=person["issuer"],
+        patient_name=person["name"],
+        patient_birth_date=person["birth_date"],
+        patient_sex=person["sex"],
+        study_date=of_study["study_date"],
+        study_time=of_study["study_time"],
+        accession_number=of_study["accession_number"],
+        study_description=of_study["description"],
+        referring_physician_name=of_study["referring_physician_name"],
+        modality=of_series["modality"],
+        series_number=of_series["series_number"],
+        series_description=of_series["description"],
+        body_part_examined=of_series["body_part_examined"],
+        laterality=of_series["laterality"],
+        image_laterality=row["image_laterality"],
+        instance_number=row["instance_number"],
+        manufacturer=of_series["manufacturer"],
+        manufacturer_model_name=of_series["manufacturer_model_name"],
+        station_name=of_series["station_name"],
+        number_of_frames=int(row["number_of_frames"]),
+        rows=int(row["rows"]),
+        columns=int(row["columns"]),
+    )
+    stored = Stored(
+        ObjectId(row["object_id"]),
+        KeyId(row["key_id"]),
+        key,
+        int(row["size_bytes"]),
+        int(row["sealed_bytes"]),
+    )
+    origin = Origin(Intake(row["intake"]), row["origin_name"], row["origin_address"])
+    return Received(header, origin, stored, utc_moment(row["received_utc"]))

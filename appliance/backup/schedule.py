@@ -1,0 +1,53 @@
+"""When backups are made, and images brought home: the duties that the jobs process runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import datetime, timedelta
+
+from appliance import settings
+from appliance.backup import making, restoring
+from appliance.box import Box
+from appliance.errors import ApplianceError
+
+log = logging.getLogger(__name__)
+
+
+class Schedule:
+    """A backup into every archive that is on, when the last that succeeded is old enough; and images brought home.
+
+    Judged against what is recorded, not against when this process began: a restart makes no backup, and misses none.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def interrupt(self) -> None:
+        """Come to an end soon: what is left is done at another time."""
+        self._stopping.set()
+
+    def make(self, box: Box, now: datetime) -> None:
+        """Make what is due. One archive that fails keeps no other from its backup; the first failure is told."""
+        with box.catalog.reading() as conn:
+            places = [each for each in making.archives(conn) if not each.paused]
+            every = timedelta(hours=int(settings.get(conn, "backup.every_hours")))
+            keep = timedelta(days=int(settings.get(conn, "backup.keep_days")))
+            due = [each for each in places if making.is_due(conn, each.name, now, every)]
+        failure: ApplianceError | None = None
+        for place in due:
+            try:
+                made = making.back_up(
+                    box, place, now, actor="jobs", keep=keep, keep_going=lambda: not self._stopping.is_set()
+                )
+            except ApplianceError as error:
+                failure = failure or error
+            else:
+                log.info("backup %s is in %s: bytes=%d", made.name, place.name, made.size_bytes)
+        if failure is not None:
+            raise failure
+
+    def bring_home(self, box: Box, now: datetime) -> None:
+        """After a restore, bring back the next images."""
+        if came := restoring.bringing_home(box, now, keep_going=lambda: not self._stopping.is_set()):
+            log.info("images brought back from the archive: count=%d", came)

@@ -1,0 +1,154 @@
+"""A snapshot in an archive: which documents it consists of, and how one tells that it is whole. Pure.
+
+Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 random hexadecimal digits>``::
+
+    000000, 000001, …   the copied catalog, 8 MiB each but the last: SQLCipher pages under RootKey.derive("catalog")
+    root.recovery       the root key under the recovery key, as of that moment: the paper of that day opens this snapshot
+    index               written last: a snapshot without it was never finished
+
+The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``format``, ``made_utc``, ``software`` (version),
+``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
+``audit`` (the witness of the audit's chain, so that a snapshot also anchors it).
+
+Chose whole copies over differences because two copies of a SQLCipher file share no bytes (`appliance.catalog.copying`), and
+because what changes by day is mostly objects, which are never sent twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from appliance.errors import Corrupt
+
+FORMAT: Final = 1
+PIECE_BYTES: Final = 8 << 20
+PREFIX: Final = "snapshots/"
+_NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of the copied catalog: its length in bytes and the SHA-256 of the ciphertext, in hexadecimal."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a snapshot remembers, in numbers: for a person, and for a drill to compare."""
+
+    studies: int
+    instances: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """All there is to know of one snapshot."""
+
+    name: str
+    made_utc: datetime
+    software: str
+    revision: str
+    pieces: tuple[Piece, ...]
+    contents: Contents
+    audit: str
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(each.size_bytes for each in self.pieces)
+
+
+def new_name(now: datetime, chance: str) -> str:
+    """A name: names sort by moment. `chance` is 8 random hexadecimal digits."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{chance}"
+
+
+def moment_of(name: str) -> datetime | None:
+    """When the snapshot of that name was made; None for what is no name of a snapshot."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        return datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def piece_key(name: str, number: int) -> str:
+    """Where piece `number` is in every archive."""
+    return f"{PREFIX}{name}/{number:06d}"
+
+
+def index_key(name: str) -> str:
+    """Where the index is in every archive."""
+    return f"{PREFIX}{name}/index"
+
+
+def slot_key(name: str) -> str:
+    """Where the wrapped root key of that moment is in every archive."""
+    return f"{PREFIX}{name}/root.recovery"
+
+
+def context(name: str) -> bytes:
+    """What an index is sealed for: it opens under no other name."""
+    return f"snapshot:{name}".encode()
+
+
+def encode(index: Index) -> bytes:
+    """The JSON of an index, to be sealed."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "made_utc": index.made_utc.isoformat(),
+            "software": index.software,
+            "revision": index.revision,
+            "pieces": [[each.size_bytes, each.sha256] for each in index.pieces],
+            "contents": {
+                "studies": index.contents.studies,
+                "instances": index.contents.instances,
+                "bytes": index.contents.bytes,
+            },
+            "audit": index.audit,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def decode(name: str, text: bytes) -> Index:
+    """The inverse of `encode`. Raises `Corrupt` for what is no index of format 1."""
+    try:
+        told: dict[str, Any] = json.loads(text)
+        if told["format"] != FORMAT:
+            raise Corrupt(
+                "a backup is of a format that this software does not know", hint="update the appliance"
+            )
+        return Index(
+            name=name,
+            made_utc=datetime.fromisoformat(told["made_utc"]),
+            software=str(told["software"]),
+            revision=str(told["revision"]),
+            pieces=tuple(Piece(int(size), str(digest)) for size, digest in told["pieces"]),
+            contents=Contents(
+                **{each: int(told["contents"][each]) for each in ("studies", "instances", "bytes")}
+            ),
+            audit=str(told["audit"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt("the index of a backup is not what was written", hint="use another backup") from error
+
+
+def names_in(keys: Sequence[str]) -> list[str]:
+    """The finished snapshots among the keys of an archive, the newest first."""
+    found = {
+        key.removeprefix(PREFIX).removesuffix("/index")
+        for key in keys
+        if key.startswith(PREFIX) and key.endswith("/index")
+    }
+    return sorted((each for each in found if moment_of(each) is not None), reverse=True)

@@ -1,0 +1,214 @@
+"""``appliance backup`` and ``appliance restore``: snapshots in the archives, and a blank box made from one."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appliance.cli.arguments import Arguments, Verbs, add_json
+from appliance.cli.listing import as_json, as_table, safe
+from appliance.cli.session import actor, now, opened_box, read_secret
+from appliance.errors import ApplianceError, OperatorNeeded, Unknown
+from appliance.model import DestinationSettings
+
+if TYPE_CHECKING:
+    from appliance.box import Box
+
+COLUMNS = {"archive": "ARCHIVE", "name": "NAME", "made": "MADE", "instances": "IMAGES", "bytes": "BYTES"}
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add both verbs."""
+    backup = verbs.add(
+        "backup",
+        "snapshots of the index, the keys and the settings",
+        about="Backups are laid in every archive: cloud storage (s3) and disks or shares (vault). They are made by "
+        "themselves, every day unless set otherwise. The images are there already: their copies leave as they arrive.",
+        examples=["appliance backup now --to cloud", "appliance backup list"],
+    )
+    own = Verbs(backup)
+    make = own.add("now", "make a backup now", act=back_up)
+    make.add_argument("--to", metavar="NAME", help="one archive only (default: every one)")
+    listing = own.add("list", "show the backups that the archives hold, the newest first", act=list_backups)
+    listing.add_argument("--of", metavar="NAME", help="of one archive only")
+    add_json(listing)
+    restore = verbs.add(
+        "restore",
+        "make this blank box the one that an archive remembers",
+        about="Needs an empty data folder, the recovery key on paper, and any one archive. The index comes first and the "
+        "box can go into service; images come when they are wanted, and by and by. A restore that was cut goes on.",
+        examples=[
+            "appliance restore s3 --bucket my-clinic --region ca-central-1 --access-key-id AK… \\",
+            "    --recovery-key-file paper.txt <secret.txt",
+            "appliance restore folder --path /media/backup --recovery-key-file paper.txt",
+        ],
+    )
+    _add_sources(Verbs(restore))
+
+
+def _add_sources(sources: Verbs) -> None:
+    s3 = sources.add(
+        "s3", "from cloud storage; the secret access key is read from standard input", act=restore_s3
+    )
+    s3.add_argument("--bucket", required=True, metavar="B", help="the bucket")
+    s3.add_argument("--region", required=True, metavar="R", help="its region, such as ca-central-1")
+    s3.add_argument("--endpoint-url", metavar="U", help="another provider's address")
+    s3.add_argument(
+        "--canadian", action="store_true", help="I declare that this address keeps objects in Canada"
+    )
+    s3.add_argument("--access-key-id", metavar="K", help="the access key's id; its secret is then read")
+    s3.add_argument("--secret-file", type=Path, metavar="F", help="a file with the secret access key")
+    folder = sources.add("folder", "from a disk or a share that is mounted", act=restore_folder)
+    folder.add_argument("--path", required=True, type=Path, metavar="P", help="where it is mounted")
+    for source in (s3, folder):
+        source.add_argument(
+            "--recovery-key-file",
+            type=Path,
+            metavar="F",
+            help="a file with the recovery key, readable by you only (default: it is asked for)",
+        )
+
+
+def back_up(arguments: Arguments) -> int:
+    """Make a backup in one archive, or in each; the first failure is the exit code, once all were tried."""
+    from appliance.backup import making
+
+    failure: ApplianceError | None = None
+    with opened_box() as box:
+        with box.catalog.reading() as reading:
+            keep = _keep(box)
+            places = _chosen(making.archives(reading), arguments.to)
+        for place in places:
+            try:
+                made = making.back_up(box, place, now(), actor=actor(), keep=keep, tell=_progress(place.name))
+            except ApplianceError as error:
+                print(f"{safe(place.name)}: {error}", file=sys.stderr)
+                failure = failure or error
+            else:
+                print(
+                    f"{safe(place.name)}: {made.name}, {made.contents.instances} images, {made.size_bytes} bytes"
+                )
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def list_backups(arguments: Arguments) -> int:
+    """Show what the archives hold."""
+    from appliance.backup import making, snapshot
+
+    rows: list[dict[str, Any]] = []
+    with opened_box() as box:
+        with box.catalog.reading() as reading:
+            places = _chosen(making.archives(reading), arguments.of)
+        for place in places:
+            archive = making.archive_at(box, place)
+            for name in snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)]):
+                sealed = archive.document(snapshot.index_key(name))
+                index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
+                rows.append(
+                    {
+                        "archive": place.name,
+                        "name": name,
+                        "made_utc": index.made_utc.isoformat(),
+                        "software": index.software,
+                        "studies": index.contents.studies,
+                        "instances": index.contents.instances,
+                        "bytes": index.size_bytes,
+                    }
+                )
+    rows.sort(key=lambda row: row["name"], reverse=True)
+    if arguments.json:
+        as_json(rows)
+    else:
+        shown = [row | {"made": f"{row['made_utc'][:16].replace('T', ' ')} UTC"} for row in rows]
+        as_table(COLUMNS, shown, empty="There is no backup yet: 'appliance backup now' makes one.")
+    return 0
+
+
+def restore_s3(arguments: Arguments) -> int:
+    """Restore from a bucket."""
+    options: dict[str, str | int | bool] = {"bucket": arguments.bucket, "region": arguments.region}
+    if arguments.endpoint_url:
+        options["endpoint_url"] = arguments.endpoint_url
+    if arguments.canadian:
+        options["canadian"] = True
+    secret = ""
+    if arguments.access_key_id:
+        options["access_key_id"] = arguments.access_key_id
+        secret = read_secret("Secret access key", file=arguments.secret_file)
+    return _restore(arguments, DestinationSettings("cloud", "s3", "ciphertext", options, secret))
+
+
+def restore_folder(arguments: Arguments) -> int:
+    """Restore from a disk."""
+    from appliance.replication.destinations import prepare
+
+    path = str(arguments.path.expanduser().absolute())
+    return _restore(arguments, prepare(DestinationSettings("disk", "vault", "ciphertext", {"path": path})))
+
+
+def _restore(arguments: Arguments, place: DestinationSettings) -> int:
+    import os
+
+    from appliance.backup import restoring
+    from appliance.config import load_config
+    from appliance.replication.destinations import Archive, build
+    from appliance.store.recovery import RecoveryKey
+
+    class Sender:
+        config = load_config(os.environ)
+
+    key = RecoveryKey.parse(read_secret("Recovery key", file=arguments.recovery_key_file))
+    archive = build(place, Sender())
+    assert isinstance(archive, Archive)
+    restored = restoring.restore(Sender.config, archive, place, key, tell=_told, actor=actor())
+    print(file=sys.stderr)
+    by = f"the backup {restored.snapshot.name}" if restored.snapshot else "the studies' manifests alone"
+    print(f"Restored by {by}: {restored.studies} studies, {restored.instances} images.")
+    if restored.damaged_snapshots:
+        print(f"{restored.damaged_snapshots} newer backups were damaged and passed over.")
+    if restored.rebuilt.damaged:
+        print(
+            f"{restored.rebuilt.damaged} manifests were damaged: call support before anything is removed there."
+        )
+    print("Start the appliance: it is in service at once. Images come when they are wanted, and by and by.")
+    print("Then print a new recovery key if the paper has been seen: appliance key rotate")
+    return 0
+
+
+def _told(part: str, done: int, total: int) -> None:
+    words = {"catalog": "the index", "manifests": "what came after"}[part]
+    share = f"{100 * done // total} %" if total else str(done)
+    print(f"\r{words}: {share}   ", end="", file=sys.stderr, flush=True)
+
+
+def _progress(name: str) -> Any:
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{safe(name)}: {100 * done // max(total, 1)} %", end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _keep(box: Box) -> timedelta:
+    from appliance import settings
+
+    with box.catalog.reading() as reading:
+        return timedelta(days=int(settings.get(reading, "backup.keep_days")))
+
+
+def _chosen(known: list[DestinationSettings], name: str | None) -> list[DestinationSettings]:
+    """The archives to work on. Raises `Unknown`, or `OperatorNeeded` if there is none at all."""
+    if not known:
+        raise OperatorNeeded(
+            "there is no archive to lay a backup in",
+            hint="add one: 'appliance destination add s3 …' or 'appliance destination add vault …'",
+        )
+    chosen = [each for each in known if name in (None, each.name)]
+    if not chosen:
+        raise Unknown(f"there is no archive {name}", hint=f"one of: {', '.join(each.name for each in known)}")
+    return chosen

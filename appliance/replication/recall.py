@@ -1,0 +1,87 @@
+"""Bringing a sealed object back from an archive: what a restored box does for every image, on demand or by and by.
+
+The ciphertext is fetched from whichever archive has a receipt for it, opened from end to end, and only then gets its name: what
+is not what was written never becomes an object of this box. Two who recall the same object at once both may; the second
+name is the first one's again, over the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Final
+
+from appliance.box import Box
+from appliance.catalog import deliveries, destinations
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.model import DestinationSettings, KeyId, ObjectId
+from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations.archive import object_key
+from appliance.store.objects import SealedReader
+
+log = logging.getLogger(__name__)
+
+_NOWHERE: Final = "the image is neither on this box nor in any archive that it knows of"
+
+
+def open_object(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> SealedReader:
+    """`Box.open_object`, recalling the object first if it is not here. Raises as that and as `recall`."""
+    try:
+        return box.open_object(object_id, key_id)
+    except Unknown:
+        recall(box, object_id, key_id, sealed_bytes)
+        return box.open_object(object_id, key_id)
+
+
+def is_here(box: Box, object_id: ObjectId) -> bool:
+    """Whether the ciphertext is on this box."""
+    return box.objects.path(object_id).exists()
+
+
+def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> None:
+    """Fetch an object that is not here; when this returns it is, and was opened from end to end.
+
+    Raises `Unknown` if no archive has a receipt for it, `Corrupt` if none has it whole, `Transient` or `OperatorNeeded` if
+    an archive that has it can't be reached, `OutOfResources` when there is no room for it.
+    """
+    with box.catalog.reading() as reading:
+        holders = deliveries.holders(reading, object_id)
+        known = {each.id: each for each in destinations.destinations(reading)}
+    box.guard.admit(sealed_bytes)
+    trouble: ApplianceError | None = None
+    for place in (known[each] for each in holders if each in known):
+        if place.takes != "ciphertext":
+            continue
+        try:
+            _fetch(box, place, object_id, key_id, sealed_bytes)
+        except (Transient, OperatorNeeded) as error:
+            trouble = error
+        except (Unknown, Corrupt, Refused) as error:
+            log.warning("%s does not have an object whole that it has a receipt for: %s", place.name, error)
+            trouble = trouble or Corrupt("no archive has the image whole", hint="call support")
+        else:
+            return
+    raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
+
+
+def _fetch(
+    box: Box, place: DestinationSettings, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
+) -> None:
+    archive = build(place, box)
+    assert isinstance(archive, Archive)
+    key = box.study_keys.key(key_id)
+    writer = box.objects.create(object_id, f"recall-{secrets.token_hex(4)}", past_cache=False)
+    try:
+        written = 0
+        for block in archive.blocks(object_key(object_id)):
+            writer.write([block])
+            written += len(block)
+        if written != sealed_bytes:
+            raise Corrupt("a sealed object came back from an archive with another length")
+        with writer.open_part(key) as reader:
+            reader.verify()
+        writer.keep()
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()

@@ -1,0 +1,409 @@
+"""A blank box, the paper and one archive: everything is there again, whatever was cut, damaged or mistyped on the way."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import audit
+from appliance.backup import restoring, snapshot
+from appliance.backup.restoring import Restored
+from appliance.box import Box
+from appliance.catalog import deliveries, destinations, settings
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
+from appliance.model import DestinationSettings
+from appliance.replication import recall
+from appliance.replication.destinations import Archive, build
+from appliance.store import keys
+from appliance.store.recovery import RecoveryKey
+from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
+from tests.boxes import box_in, config_in, recorded
+from tests.instances import Instance
+
+
+def archive_of(place: DestinationSettings) -> Archive:
+    built = build(place, None)  # type: ignore[arg-type]
+    assert isinstance(built, Archive)
+    return built
+
+
+def restore(
+    data: Path, place: DestinationSettings, paper: RecoveryKey, archive: Archive | None = None
+) -> Restored:
+    return restoring.restore(
+        config_in(data), archive or archive_of(place), place, paper, tell=lambda *_: None, actor="tests"
+    )
+
+
+def bring_home(box: Box, most: int = 4) -> None:
+    for _ in range(100):
+        restoring.bringing_home(box, datetime.now(UTC), keep_going=lambda: True, most=most)
+        with box.catalog.reading() as conn:
+            if settings.get(conn, restoring.LAST)["home"]:
+                return
+    raise AssertionError("the images do not come home")
+
+
+def test_a_blank_box_and_the_paper_are_the_box_again(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    made = clinic.back_up()
+    before = contents(clinic.box)
+    restored = restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert restored.snapshot == made
+    assert (restored.studies, restored.instances, restored.damaged_snapshots) == (4, 11, 0)
+    with box_in(tmp_path / "after") as box:
+        rows = recorded(box)
+        assert not any(recall.is_here(box, row.object_id) for row in rows), "metadata first"
+        with recall.open_object(box, rows[0].object_id, rows[0].key_id, rows[0].sealed_bytes) as reader:
+            assert reader.read(132)[128:] == b"DICM"
+        bring_home(box)
+        assert contents(box) == before == as_sent(*IMAGES)
+        with box.catalog.reading() as conn:
+            assert audit.verify(conn, box.audit_key, None) == []
+            actions = [row["action"] for row in audit.export(conn)]
+        assert actions.count("instance:receive") == 11
+        assert actions[-1] == "backup:restore"
+    assert not (tmp_path / "after" / "restoring").exists()
+
+
+def test_what_came_after_the_snapshot_comes_by_its_manifests(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:5])
+    clinic.deliver()
+    clinic.back_up()
+    clinic.receive(*IMAGES[5:])
+    clinic.deliver()
+    restored = restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert (restored.instances, restored.rebuilt.instances) == (11, 6)
+    with box_in(tmp_path / "after") as box:
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES)
+        with box.catalog.reading() as conn:
+            rows = deliveries.list_deliveries(conn, limit=100)
+        assert {row.state for row in rows} == {"CONFIRMED"}
+        assert len(rows) == 11
+
+
+def test_without_any_snapshot_the_manifests_alone_are_enough(clinic: Clinic, tmp_path: Path) -> None:
+    twice = Instance(3, study=1, pixel_bytes=3_000, variant=1)
+    clinic.receive(*IMAGES, twice)
+    clinic.deliver()
+    restored = restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert restored.snapshot is None
+    assert (restored.studies, restored.instances) == (4, 12)
+    with box_in(tmp_path / "after") as box, box.catalog.reading() as conn:
+        (place,) = destinations.destinations(conn)
+        assert (place.kind, place.options) == (clinic.place.kind, clinic.place.options)
+        bring_home(box)
+        rows = recorded(box)
+        assert sorted(row.version for row in rows) == [0] * 11 + [1]
+        before = {
+            (row.object_id, row.sop_instance_uid, row.version, row.received_utc)
+            for row in recorded(clinic.box)
+        }
+        assert {
+            (row.object_id, row.sop_instance_uid, row.version, row.received_utc) for row in rows
+        } == before
+
+
+def test_a_second_restore_finds_nothing_new(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with pytest.raises(Refused, match="not blank"):
+        restore(tmp_path / "after", clinic.place, clinic.paper)
+    with pytest.raises(Refused, match="not blank"):
+        restore(tmp_path / "before", clinic.place, clinic.paper)
+
+
+# --- cut -------------------------------------------------------------------------------------------------------------
+
+
+class Cut(Exception):
+    """The power failed."""
+
+
+class Failing:
+    """An archive whose box dies at the n-th call."""
+
+    def __init__(self, archive: Archive, calls: int) -> None:
+        self._archive = archive
+        self._left = calls
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Cut
+
+    def put_document(self, key: str, data: bytes) -> None:
+        self._count()
+        self._archive.put_document(key, data)
+
+    def document(self, key: str) -> bytes:
+        self._count()
+        return self._archive.document(key)
+
+    def documents(self, prefix: str) -> Any:
+        self._count()
+        yield from self._archive.documents(prefix)
+
+    def blocks(self, key: str) -> Any:
+        self._count()
+        yield from self._archive.blocks(key)
+
+
+def test_a_restore_cut_at_any_call_goes_on_to_the_end(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "PIECE_BYTES", 64 << 10)
+    clinic.receive(*IMAGES[:8])
+    clinic.deliver()
+    clinic.back_up()
+    clinic.receive(*IMAGES[8:])
+    clinic.deliver()
+    archive, data = archive_of(clinic.place), tmp_path / "after"
+    for calls in range(200):
+        try:
+            restored = restore(data, clinic.place, clinic.paper, Failing(archive, calls))
+        except Cut:
+            continue
+        break
+    else:
+        raise AssertionError("it never came to an end")
+    assert calls > 5, "it was cut at hardly any step"
+    assert restored.instances == 11
+    with box_in(data) as box:
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES)
+
+
+STEPS: list[tuple[str, str]] = [
+    ("appliance.backup.restoring.os.replace", "before the catalog has its name"),
+    ("appliance.backup.restoring.restore_keys", "between the catalog and the keys"),
+    ("appliance.backup.restoring.open_box", "after the keys"),
+    ("appliance.backup.rebuilding.rebuild", "before what came after"),
+    ("appliance.backup.restoring._finish", "before the end is written down"),
+]
+
+
+@pytest.mark.parametrize(("step", "when"), STEPS)
+def test_a_restore_cut_while_the_box_is_put_in_place_goes_on(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    clinic.back_up()
+
+    def cut(*arguments: object, **named: object) -> None:
+        raise Cut(when)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(step, cut)
+        with pytest.raises(Cut):
+            restore(tmp_path / "after", clinic.place, clinic.paper)
+    restored = restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert restored.instances == 3
+    with box_in(tmp_path / "after") as box:
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES[:3])
+
+
+def test_no_new_box_can_begin_between_the_catalog_and_the_keys(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.back_up()
+
+    def cut(*arguments: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patched:
+        patched.setattr("appliance.backup.restoring.restore_keys", cut)
+        with pytest.raises(Cut):
+            restore(tmp_path / "after", clinic.place, clinic.paper)
+    with pytest.raises(OperatorNeeded, match="keys are gone"), box_in(tmp_path / "after"):
+        pass
+
+
+def test_an_attempt_that_was_cut_is_not_finished_from_another_box_s_archive(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.backup.conftest import clinic_in
+
+    clinic.back_up()
+    (tmp_path / "other usb").mkdir()
+    elsewhere = DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "other usb")})
+    with clinic_in(tmp_path / "other box", elsewhere) as other:
+        other.back_up()
+
+        def cut(*arguments: object) -> None:
+            raise Cut
+
+        with monkeypatch.context() as patched:
+            patched.setattr("appliance.backup.restoring.restore_keys", cut)
+            with pytest.raises(Cut):
+                restore(tmp_path / "after", clinic.place, clinic.paper)
+        with pytest.raises(Refused, match="another archive"):
+            restore(tmp_path / "after", other.place, other.paper)
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).snapshot
+
+
+# --- wrong -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_mistyped_key_is_told_from_another_box_s(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.back_up()
+    printed = str(clinic.paper)
+    mistyped = printed[:7] + ("2" if printed[7] != "2" else "3") + printed[8:]
+    with pytest.raises(Refused, match="group 2 of the recovery key is mistyped"):
+        RecoveryKey.parse(mistyped)
+    with pytest.raises(Refused, match="not this box's"):
+        restore(tmp_path / "after", clinic.place, RecoveryKey.generate())
+    assert not (tmp_path / "after" / "keys").exists()
+
+
+def test_a_snapshot_of_newer_software_is_refused_with_its_version(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("appliance.backup.making.REVISION", "9999")
+        patched.setattr("appliance.backup.making.__version__", "7.1.0")
+        clinic.back_up()
+    with pytest.raises(OperatorNeeded, match=r"newer software \(7\.1\.0\)") as refusal:
+        restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert "7.1.0" in refusal.value.hint
+    assert not (tmp_path / "after" / "keys").exists()
+
+
+@pytest.mark.parametrize("which", ["index", "000000"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_a_damaged_snapshot_is_said_and_the_one_before_it_is_taken(
+    clinic: Clinic, tmp_path: Path, which: str, how: str
+) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    older = clinic.back_up(datetime.now(UTC) - timedelta(hours=2))
+    newer = clinic.back_up()
+    path = tmp_path / "usb" / "snapshots" / newer.name / which
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.unlink() if how == "gone" else path.write_bytes(data if how == "flipped" else data[:-7])
+    restored = restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert restored.snapshot == older
+    assert restored.damaged_snapshots == (0 if (which, how) == ("index", "gone") else 1)
+    with box_in(tmp_path / "after") as box:
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES)
+
+
+def test_a_damaged_manifest_or_object_holds_up_nothing_else(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    (first, *_) = sorted((tmp_path / "usb" / "manifests").iterdir())
+    first.write_bytes(first.read_bytes()[:-1])
+    restored = restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert restored.rebuilt.damaged == 1
+    assert restored.studies == 3
+    with box_in(tmp_path / "after") as box:
+        (row, *rest) = recorded(box)
+        copy = tmp_path / "usb" / "objects" / row.object_id[:2] / f"{row.object_id}.sealed"
+        copy.write_bytes(copy.read_bytes()[:-1])
+        with pytest.raises(Corrupt):
+            recall.recall(box, row.object_id, row.key_id, row.sealed_bytes)
+        bring_home(box)
+        assert not recall.is_here(box, row.object_id), "what is not whole never becomes an object"
+        assert all(recall.is_here(box, each.object_id) for each in rest)
+        with box.catalog.reading() as conn:
+            assert settings.get(conn, restoring.LAST)["missing"] == 1
+        assert box.objects.abandoned_parts() == []
+
+
+def test_an_empty_place_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "usb").mkdir()
+    place = DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")})
+    with pytest.raises(OperatorNeeded, match="holds nothing of a box"):
+        restore(tmp_path / "after", place, RecoveryKey.generate())
+
+
+def test_old_backups_open_after_any_number_of_rotations(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    clinic.back_up(datetime.now(UTC) - timedelta(days=3))
+    papers = [clinic.paper]
+    folder = tmp_path / "before" / "keys"
+    keys.check_recovery(folder, clinic.box.root, str(clinic.paper))
+    for days in (2, 1, 0):
+        paper = keys.rotate(folder, clinic.box.root)
+        keys.check_recovery(folder, clinic.box.root, str(paper))
+        papers.append(paper)
+        clinic.back_up(datetime.now(UTC) - timedelta(days=days))
+    (tmp_path / "usb" / "keys" / "root.recovery").unlink()
+    for number, paper in enumerate(papers):
+        assert restore(tmp_path / f"after-{number}", clinic.place, paper).instances == 2
+
+
+# --- recalled --------------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_out_of_reach_is_tried_again_and_nothing_is_lost(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    usb = tmp_path / "usb"
+    usb.rename(tmp_path / "pulled out")
+    with box_in(tmp_path / "after") as box:
+        row = recorded(box)[0]
+        with pytest.raises(Transient):
+            recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
+        assert restoring.bringing_home(box, datetime.now(UTC), keep_going=lambda: True) == 0
+        (tmp_path / "pulled out").rename(usb)
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES[:3])
+
+
+def test_a_delivery_of_an_image_that_is_not_here_recalls_it_first(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from appliance.catalog import rules
+    from appliance.model import Rule
+    from appliance.replication import courier
+    from tests.backup.conftest import eventually
+
+    folder = tmp_path / "hand-over"
+    folder.mkdir()
+    with clinic.box.catalog.transaction() as tx:
+        place = DestinationSettings("there", "folder", "dicom", {"path": str(folder)})
+        rules.add_rule(tx, Rule(destinations.add(tx, place), "there", "dicom"))
+        destinations.pause(tx, "there")
+    clinic.receive(*IMAGES[:3])
+
+    def at_the_vault() -> bool:
+        with clinic.box.catalog.reading() as conn:
+            rows = deliveries.list_deliveries(conn, destination="usb", limit=10)
+        return {row.state for row in rows} == {"CONFIRMED"}
+
+    stop = threading.Event()
+    working = threading.Thread(target=courier.run, args=(clinic.box, stop))
+    working.start()
+    eventually(at_the_vault)
+    stop.set()
+    working.join()
+    clinic.back_up()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        with box.catalog.transaction() as tx:
+            destinations.resume(tx, "there")
+        stop = threading.Event()
+        working = threading.Thread(target=courier.run, args=(box, stop))
+        working.start()
+        try:
+            eventually(lambda: len(list(folder.rglob("*.dcm"))) == 3)
+        finally:
+            stop.set()
+            working.join()
+        with box.catalog.reading() as conn:
+            assert {row.state for row in deliveries.list_deliveries(conn, limit=20)} == {"CONFIRMED"}

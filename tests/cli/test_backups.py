@@ -1,0 +1,73 @@
+"""`backup` and `restore`, as an administrator types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.cli import main
+from tests.cli.conftest import Say
+
+
+@pytest.fixture
+def disk(say: Say, tmp_path: Path) -> Path:
+    """A USB disk that is an archive, and the paper written down."""
+    (tmp_path / "usb").mkdir()
+    assert say("destination", "add", "vault", "usb", "--path", tmp_path / "usb").code == 0
+    return tmp_path / "usb"
+
+
+def paper_in(say: Say, tmp_path: Path) -> Path:
+    paper = tmp_path / "paper.txt"
+    paper.write_text(say("key", "show-recovery").out, "ascii")
+    paper.chmod(0o600)
+    return paper
+
+
+def test_a_backup_is_made_listed_audited_and_restored(
+    say: Say, disk: Path, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert say("import", *films).code == 0
+    made = say("backup", "now", "--to", "usb")
+    assert made.code == 0, made.err
+    assert f"{len(films)} images" in made.out
+    (row,) = say("backup", "list", "--json").rows
+    assert (row["archive"], row["instances"]) == ("usb", len(films))
+    assert row["name"] in say("backup", "list", "--of", "usb").out
+    assert "backup:make" in [each["action"] for each in say("audit", "export").rows]
+    paper = paper_in(say, tmp_path)
+    before = say("studies", "--json").rows
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+    restored = main(["restore", "folder", "--path", str(disk), "--recovery-key-file", str(paper)])
+    assert restored == 0
+    after = say("studies", "--json").rows
+    assert [each["study_instance_uid"] for each in after] == [each["study_instance_uid"] for each in before]
+    assert [row["action"] for row in say("audit", "export").rows].count("backup:restore") == 1
+    again = say("restore", "folder", "--path", disk, "--recovery-key-file", paper)
+    assert (again.code, "not blank" in again.err) == (65, True)
+
+
+def test_bad_input_gets_one_line(
+    say: Say, disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert say("backup", "now", "--to", "nowhere").code == 66
+    paper = paper_in(say, tmp_path)
+    say("backup", "now")
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+    mistyped = say("restore", "folder", "--path", disk, typed="AAAAA-BBBBB\n")
+    assert mistyped.code == 65
+    assert "characters" in mistyped.err
+    paper.chmod(0o644)
+    read_by_all = say("restore", "folder", "--path", disk, "--recovery-key-file", paper)
+    assert (read_by_all.code, "chmod 600" in read_by_all.err) == (78, True)
+    assert say("restore", "folder", "--path", tmp_path / "nowhere", typed="x").code == 75
+    assert say("restore", "s3", "--bucket", "b", "--region", "us-east-1", typed="x").code == 65
+    for outcome in (mistyped, read_by_all):
+        assert len(outcome.err.splitlines()) == 1
+
+
+def test_without_an_archive_it_is_said_what_to_do(say: Say) -> None:
+    outcome = say("backup", "now")
+    assert outcome.code == 78
+    assert "destination add" in outcome.err
