@@ -159,6 +159,12 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "user:confirm-fail": Word(
             _SECURITY, _NOTHING, "a person at a session failed to prove who it is", _REFUSED
         ),
+        "access:address": Word(
+            _SECURITY, _NOTHING, "the console was asked for from an address that may not open it", _REFUSED
+        ),
+        "token:add": Word(_SECURITY, _NOTHING, "a token was made for a machine"),
+        "token:remove": Word(_SECURITY, _NOTHING, "a token was taken back"),
+        "token:fail": Word(_SECURITY, _NOTHING, "a token that is not good was shown", _REFUSED),
         "session:end": Word(_SECURITY, _NOTHING, "a session was ended, by a person or for a newer one"),
         "user:expire": Word(_SECURITY, _NOTHING, "sessions that were over were ended"),
         "audit:view": Word(_ACCESS, _STUDIES, "the audit was looked at"),

@@ -101,3 +101,22 @@ study_grants = Table(
     text_column("revoked_by"),
     sqlite_autoincrement=True,
 )
+
+# --- api_tokens.py ---------------------------------------------------------------------------------------------------
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the token
+    Column("user", ForeignKey("users.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("scopes", JsonText, nullable=False),  # words of `appliance.identity.permissions`
+    Column("created_utc", UtcText, nullable=False),
+    Column("expires_utc", UtcText, nullable=False),
+    Column("last_used_utc", UtcText),
+    text_column("last_address"),
+    Column("revoked_utc", UtcText),
+    text_column("revoked_by"),
+    sqlite_autoincrement=True,
+)

@@ -29,6 +29,7 @@ from appliance.cli import (
     settings,
     state,
     studies,
+    tokens,
     verification,
     webhooks,
 )
@@ -81,6 +82,7 @@ def parser() -> Appliance:
     destinations.add_to(verbs)
     rules.add_to(verbs)
     people.add_to(verbs)
+    tokens.add_to(verbs)
     settings.add_to(verbs)
     keys.add_to(verbs)
     webhooks.add_to(verbs)

@@ -28,6 +28,14 @@ COLUMNS = {
     "last_sign_in_utc": "LAST SIGN-IN",
 }
 
+SESSION_COLUMNS = {
+    "browser": "BROWSER",
+    "system": "SYSTEM",
+    "address": "ADDRESS",
+    "created_utc": "SIGNED IN",
+    "seen_utc": "LAST USED",
+    "proof": "WITH",
+}
 
 ROLES = "owner, privacy_officer, practitioner, assistant, technician, referrer, student or vendor_support"
 """Written out, because help must not load what the roles are kept with; a test compares them."""
@@ -75,8 +83,16 @@ def add_to(verbs: Verbs) -> None:
         ("deactivate", "keep a person out, from now on", deactivate_person),
         ("reactivate", "let a person in again", reactivate_person),
         ("sign-out", "end all sessions of a person", sign_out_person),
+        (
+            "remove-second-factor",
+            "let a person who has lost it sign in with the password, and set another one up",
+            remove_second_factor,
+        ),
     ):
         own.add(verb, said, act=act).add_argument("login", metavar="LOGIN", help="whom")
+    sessions = own.add("sessions", "show where a person is signed in", act=list_sessions)
+    sessions.add_argument("login", metavar="LOGIN", help="whose sessions")
+    add_json(sessions)
     reset = own.add(
         "reset",
         "give a person a new password, and end the sessions that are open",
@@ -126,7 +142,7 @@ def show_person(arguments: Arguments) -> int:
     from appliance.identity.permissions import permissions_of
 
     with opened_box() as box, box.catalog.reading() as conn:
-        person = _known(conn, arguments.login)
+        person = known_person(conn, arguments.login)
     row = {key: getattr(person, key) for key in (*COLUMNS, "language", "created_utc")}
     row["may"] = sorted(permissions_of(person.role))
     if arguments.json:
@@ -188,7 +204,7 @@ def change_person(arguments: Arguments) -> int:
 
     role = None if arguments.role is None else _role(arguments.role)
     with opened_box() as box, box.catalog.transaction() as tx:
-        person = _known(tx, arguments.login)
+        person = known_person(tx, arguments.login)
         differs = identity.change_account(
             tx,
             person.id,
@@ -212,7 +228,7 @@ def deactivate_person(arguments: Arguments) -> int:
     from appliance import identity
 
     with opened_box() as box, box.catalog.transaction() as tx:
-        person = identity.deactivate(tx, _known(tx, arguments.login).id, now())
+        person = identity.deactivate(tx, known_person(tx, arguments.login).id, now())
         record(tx, box, "user:deactivate", f"user:{person.login}")
     print(f"{person.login} may no longer sign in; open sessions have ended.")
     return 0
@@ -223,7 +239,7 @@ def reactivate_person(arguments: Arguments) -> int:
     from appliance import identity
 
     with opened_box() as box, box.catalog.transaction() as tx:
-        person = identity.reactivate(tx, _known(tx, arguments.login).id, now())
+        person = identity.reactivate(tx, known_person(tx, arguments.login).id, now())
         record(tx, box, "user:reactivate", f"user:{person.login}")
     print(f"{person.login} may sign in again.")
     return 0
@@ -234,10 +250,55 @@ def sign_out_person(arguments: Arguments) -> int:
     from appliance.catalog import people
 
     with opened_box() as box, box.catalog.transaction() as tx:
-        person = _known(tx, arguments.login)
+        person = known_person(tx, arguments.login)
         ended = people.end_sessions_of(tx, person.id)
         record(tx, box, "user:end-sessions", f"user:{person.login}", {"sessions": ended})
     print(f"{ended} session{'' if ended == 1 else 's'} of {person.login} ended")
+    return 0
+
+
+def list_sessions(arguments: Arguments) -> int:
+    """Print where one person is signed in; nothing that opens a session."""
+    from appliance import identity
+    from appliance.identity import browsers
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        live = identity.live_sessions(conn, known_person(conn, arguments.login).id, now())
+    rows = [
+        {
+            "browser": browsers.named(each.agent).browser,
+            "system": browsers.named(each.agent).system,
+            "address": each.address,
+            "created_utc": each.created_utc,
+            "seen_utc": each.seen_utc,
+            "proof": each.proof,
+        }
+        for each in live
+    ]
+    if arguments.json:
+        as_json(rows)
+    else:
+        as_table(SESSION_COLUMNS, rows, empty=f"{arguments.login} is signed in nowhere.")
+    return 0
+
+
+def remove_second_factor(arguments: Arguments) -> int:
+    """Take codes, passkeys and recovery codes of one person, and end the sessions."""
+    from appliance.catalog import half_open, people, second_factors
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        person = known_person(tx, arguments.login)
+        codes = second_factors.remove_one_time_secret(tx, person.id)
+        passkeys = second_factors.remove_passkeys(tx, person.id)
+        second_factors.remove_recovery_codes(tx, person.id)
+        people.end_sessions_of(tx, person.id)
+        half_open.remove_of(tx, person.id)
+        details = {"codes": codes, "passkeys": passkeys}
+        record(tx, box, "user:second-factor-remove", f"user:{person.login}", details)
+    if codes or passkeys:
+        print(f"{person.login} has no second factor any more; open sessions have ended.")
+    else:
+        print(f"{person.login} had no second factor; open sessions have ended.")
     return 0
 
 
@@ -247,7 +308,7 @@ def reset_person(arguments: Arguments) -> int:
 
     if arguments.link:
         with opened_box() as box, box.catalog.transaction() as tx:
-            link = identity.make_link(tx, _known(tx, arguments.login).id, by=actor(), now=now())
+            link = identity.make_link(tx, known_person(tx, arguments.login).id, by=actor(), now=now())
             record(tx, box, "user:link", f"user:{link.person.login}")
             address = link.address(_console_address(box))
         print(address)
@@ -260,7 +321,8 @@ def reset_person(arguments: Arguments) -> int:
     return 0
 
 
-def _known(conn: Reading, login: str) -> Person:
+def known_person(conn: Reading, login: str) -> Person:
+    """The person of that login. Raises `Unknown`."""
     from appliance import identity
     from appliance.catalog import people
 

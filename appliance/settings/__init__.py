@@ -41,11 +41,12 @@ from appliance.settings.kinds import (
     Texts,
     WholeNumber,
 )
-from appliance.settings.registry import SECTIONS, SETTINGS, Setting, setting
+from appliance.settings.registry import SECTIONS, SETTINGS, Careful, Setting, setting
 
 __all__ = [
     "SECTIONS",
     "SETTINGS",
+    "Careful",
     "Change",
     "Choice",
     "Decimal",

@@ -12,9 +12,11 @@ from typing import ParamSpec, TypeVar
 from flask import current_app, g, request
 from werkzeug.wrappers import Response
 
+from appliance.catalog.people import Person
 from appliance.catalog.sight import Sight
 from appliance.errors import NotAuthorised, Unknown
 from appliance.identity.permissions import Permission, permissions_of
+from appliance.identity.tokens import Bearer
 from appliance.web.console import console, now
 
 V = TypeVar("V", bound=Callable[..., object])
@@ -66,7 +68,18 @@ def is_reauthenticated(view: Callable[..., object]) -> bool:
 
 def permissions() -> frozenset[Permission]:
     """What whoever asks may do: at this moment, so a change of role holds from the next request on."""
+    if g.get("bearer") is not None:
+        bearer: Bearer = g.bearer
+        return bearer.permissions
     return permissions_of(g.session.person.role) if g.get("session") is not None else frozenset()
+
+
+def person() -> Person:
+    """Whoever asks, in a session or by a token. Only where one of them is."""
+    asks = g.bearer if g.get("bearer") is not None else g.session
+    found = asks.person
+    assert isinstance(found, Person)
+    return found
 
 
 def may(permission: Permission) -> bool:
@@ -79,7 +92,7 @@ def sight() -> Sight:
     granted = permissions()
     sees = Permission.VIEW_STUDIES in granted
     return Sight(
-        person_id=g.session.person.id if sees else NOBODY,
+        person_id=person().id if sees else NOBODY,
         at=now(),
         all_studies=sees and Permission.ALL_STUDIES in granted,
         veil=None if Permission.IDENTIFY_PATIENTS in granted else console().veil,
@@ -92,13 +105,13 @@ def not_there(kind: str, number: int) -> Unknown:
     If it was asked by somebody who doesn't see all studies, the audit says so.
     """
     if not may(Permission.ALL_STUDIES):
-        session, console_ = g.session, console()
+        asks, console_ = person(), console()
         console_.record_once(
             console_.refused,
-            (session.id, kind, number),
+            (asks.id, g.bearer is None, kind, number),
             "access:refuse",
             f"{kind}:{number}",
-            session.person.login,
+            asks.login,
         )
     return Unknown(f"there is no such {kind}", hint="go back to the studies")
 
@@ -109,8 +122,10 @@ def check() -> None:
     needed = needed_by(current_app.view_functions[endpoint])
     if needed is not None and may(needed):
         return
-    session, console_ = g.session, console()
-    what = (session.id, endpoint)
+    asks, console_ = person(), console()
+    what = (asks.id, g.bearer is None, endpoint)
     details = {"needs": needed or ""}
-    console_.record_once(console_.refused, what, "access:refuse", endpoint, session.person.login, details)
+    console_.record_once(console_.refused, what, "access:refuse", endpoint, asks.login, details)
+    if g.bearer is not None:
+        raise NotAuthorised("this token may not do that", hint="make one with the scope that is needed")
     raise NotAuthorised("your role does not include this", hint="ask an owner of the box if you need it")

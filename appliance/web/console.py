@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
-from flask import current_app, has_request_context, request
+from flask import current_app, g, has_request_context, request
 
 from appliance import audit
 from appliance.box import Box
@@ -185,7 +185,7 @@ class Console:
             action,
             subject,
             actor,
-            details or {},
+            {**(details or {}), **_by_token()},
             study=study,
             address=(request.remote_addr or "") if has_request_context() else "",
             actor_kind=audit.ActorKind.VISITOR if actor == VISITOR else audit.ActorKind.PERSON,
@@ -217,6 +217,12 @@ class Console:
         except ApplianceError:
             lately.forget(what)
             raise
+
+
+def _by_token() -> dict[str, object]:
+    """Which token asks, if one does: the audit names its person, and says by which of that person's tokens."""
+    bearer = g.get("bearer") if has_request_context() else None
+    return {} if bearer is None else {"token": bearer.token.id}
 
 
 def console() -> Console:

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 
 from appliance.catalog.people import WebSession
 from appliance.errors import ApplianceError, Refused
+from appliance.web import access
 from appliance.web.console import Notice, console
 from appliance.web.language import explained
 
@@ -86,8 +87,8 @@ def session() -> WebSession:
 
 
 def actor() -> str:
-    """Who acts, as the audit names them."""
-    return session().person.login
+    """Who acts, as the audit names them: a person, also when a token of that person asks."""
+    return access.person().login
 
 
 def say(notice: Notice) -> None:

@@ -53,7 +53,7 @@ TABLE: tuple[tuple[type[ApplianceError], int, str], ...] = (
     (OperatorNeeded, 503, "operator"),
 )
 _BY_STATUS = {400: "stale", 401: "sign_in", 403: "forbidden", 404: "missing", 405: "missing", 413: "too_large",
-              421: "host", 422: "refused", 503: "later"}  # fmt: skip
+              421: "host", 422: "refused", 429: "later", 503: "later"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,11 @@ def _of_http(error: HTTPException) -> Response:
     if error.response is not None and isinstance(error.response, Response):
         return error.response
     status = error.code or 500
-    return _answer(status, _BY_STATUS.get(status, "unexpected"), "", "", _reference())
+    answer = _answer(status, _BY_STATUS.get(status, "unexpected"), "", "", _reference())
+    for name, value in error.get_headers():
+        if name in ("WWW-Authenticate", "Retry-After"):
+            answer.headers[name] = value
+    return answer
 
 
 def _unexpected(error: Exception) -> Response:

@@ -48,7 +48,12 @@ class ConfirmPage(Page):
 
 
 def ask_first(view: Callable[[], Response]) -> Response:
-    """Go on to `view` if whoever asks has proved lately who it is, or does so with this request; else ask."""
+    """Go on to `view` if whoever asks has proved lately who it is, or does so with this request; else ask.
+
+    A token proves itself with every request.
+    """
+    if g.bearer is not None:
+        return view()
     session, moment, ticket = forms.session(), now(), request.form.get(HELD_FIELD, "")
     if not ticket:
         if is_confirmed(session, moment):

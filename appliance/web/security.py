@@ -22,7 +22,7 @@ from appliance.catalog.people import WebSession
 from appliance.errors import Transient
 from appliance.identity import find_session
 from appliance.identity.sessions import SEEN_EVERY
-from appliance.web import access
+from appliance.web import access, address_list, bearer
 from appliance.web.console import VISITOR, console, now
 from appliance.web.language import NAMES, Languages
 
@@ -86,6 +86,7 @@ def guard(app: Flask) -> None:
     """Put the checks before every view of `app`, and the headers behind."""
     app.before_request(_choose_language)
     app.before_request(_check_host)
+    app.before_request(_check_address)
     app.before_request(_check_session)
     app.before_request(_check_csrf)
     app.before_request(_check_permission)
@@ -94,6 +95,7 @@ def guard(app: Flask) -> None:
 
 def _choose_language() -> None:
     g.session = None
+    g.bearer = None
     g.visit = None
     speak()
 
@@ -133,7 +135,15 @@ def is_our_name(name: str) -> bool:
     return True
 
 
+def _check_address() -> None:
+    if request.endpoint != "static":  # which says nothing about a box
+        address_list.check()
+
+
 def _check_session() -> WsgiResponse | None:
+    if bearer.is_borne():
+        bearer.admit()
+        return None
     cookie = request.cookies.get(SESSION_COOKIE, "")
     if cookie and request.endpoint != "static":
         with console().box.catalog.reading() as conn:
@@ -172,7 +182,7 @@ def _see(session: WebSession) -> None:
 
 
 def _check_csrf() -> None:
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    if request.method in ("GET", "HEAD", "OPTIONS") or g.bearer is not None:
         return
     origin = request.headers.get("Origin")
     elsewhere = request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from tests.audit.access_routes import ACCESS_ROUTES
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.web.conftest import csrf_of
 
@@ -189,6 +190,7 @@ ROUTES: Mapping[str, Step] = {
     "GET /sign-in": Nothing(FORM, lambda w: w.app.test_client().get("/sign-in")),
     "POST /sign-in": Act(["user:login-fail"], lambda w: _sign_in(w, "wrong wrong wrong")),
     "POST /sign-out": Act(["user:logout"], lambda w: w.post("/sign-out", w.browser())),
+    **ACCESS_ROUTES,
     # --- the box itself
     "GET /events": Nothing("counts of what has changed, until the browser goes"),
     "GET /events/pulse": Nothing(FIGURES, lambda w: w.get("/events/pulse")),

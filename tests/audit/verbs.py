@@ -24,6 +24,11 @@ def _delivery(world: World, act: str) -> Any:
     return world.say("deliveries", act, number)
 
 
+def _token(world: World, *words: str) -> Any:
+    login = world.person()
+    return world.say("token", "add", login, "--name", "night", "--scope", "health:view", *words)
+
+
 def _destination(world: World, act: str) -> Any:
     return world.say("destination", act, world.destination()[1])
 
@@ -150,6 +155,15 @@ VERBS: Mapping[str, Step] = {
     "user deactivate": Act(["user:deactivate"], lambda w: _person(w, "deactivate")),
     "user reactivate": Act(["user:reactivate"], lambda w: _person(w, "reactivate")),
     "user sign-out": Act(["user:end-sessions"], lambda w: _person(w, "sign-out")),
+    "user sessions": Nothing("devices and addresses; no patient", lambda w: _person(w, "sessions")),
+    "user remove-second-factor": Act(
+        ["user:second-factor-remove"], lambda w: _person(w, "remove-second-factor")
+    ),
+    "token list": Nothing("names and scopes of tokens, no patient", lambda w: w.say("token", "list")),
+    "token add": Act(["token:add"], _token),
+    "token remove": Act(
+        ["token:remove"], lambda w: w.say("token", "remove", json.loads(_token(w, "--json"))["id"])
+    ),
     "user reset": Act(["user:reset"], lambda w: _person(w, "reset", typed=f"{PASSWORD}\n")),
     "setting list": Nothing(CONFIGURED, lambda w: w.say("setting", "list")),
     "setting get": Nothing(CONFIGURED, lambda w: w.say("setting", "get", "clinic.name")),

@@ -39,6 +39,7 @@ class World:
 
     def __post_init__(self) -> None:
         fill(self.box)
+        self.say("setting", "set", "sessions.concurrent", "50")
         self.films = synthetic.write(synthetic.dental_set(2, scale=0.1), self.folder / "films")
         self.owner = self.browser()
 

@@ -10,6 +10,7 @@ import pytest
 
 from appliance import audit  # noqa: F401 -- the package imports whole
 from appliance.identity import Proof, Role
+from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
 from appliance.notify.kinds import RULES, Severity
 from appliance.notify.mail import LETTERS
@@ -62,6 +63,8 @@ COMPUTED = (
     | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}
     | {"mail.footer"}
     | {f"proof.{proof}" for proof in Proof}
+    | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
+    | {f"tokens.state_{state}" for state in ("over", "removed")}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
 BEHIND = ("es", "zh")

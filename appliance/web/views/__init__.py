@@ -22,6 +22,7 @@ from appliance.web.views import (
     settings,
     start,
     studies,
+    tokens,
 )
 
 
@@ -47,5 +48,6 @@ def mount(app: Flask) -> None:
         second_factor,
         start,
         studies,
+        tokens,
     ):
         app.register_blueprint(module.blueprint)

@@ -10,6 +10,8 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import Forbidden
 
 from appliance import health
+from appliance.identity.permissions import Permission
+from appliance.web.access import may
 from appliance.web.console import console, now
 
 blueprint = Blueprint("machine", __name__)
@@ -43,8 +45,8 @@ def ready() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Prometheus text, for this machine itself or for the bearer of the token."""
-    if not (_is_this_machine() or _bears_token()):
+    """Prometheus text, for this machine itself, or the bearer of the file's token or of a person's."""
+    if not (_is_this_machine() or _bears_token() or may(Permission.VIEW_HEALTH)):
         raise Forbidden
     text = health.metrics_text(console().box, now())
     return current_app.response_class(text, content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -14,12 +14,14 @@ from appliance import config, configuration, settings
 from appliance.catalog import Reading
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.settings import Change, NotAccepted, Setting
+from appliance.settings import Careful, Change, NotAccepted, Setting
 from appliance.web import forms
-from appliance.web.access import may, needs
+from appliance.web.access import may, needs, reauthenticated
+from appliance.web.address_list import keep_a_way_in
 from appliance.web.console import Notice, console, now
 from appliance.web.language import explained
 from appliance.web.pages import Page, page_of, show
+from appliance.web.reauthentication import ask_first
 
 blueprint = Blueprint("settings", __name__, url_prefix="/settings")
 
@@ -129,8 +131,17 @@ def form(section: str) -> Response:
 @blueprint.post("/<section>")
 @needs(Permission.CHANGE_SETTINGS)
 def save(section: str) -> AnyResponse:
-    """Change what differs, all or nothing; what is wrong is said beside its field."""
+    """Change what differs, all or nothing; what is wrong is said beside its field.
+
+    A section that can shut people out, or open the box, asks first who it is.
+    """
     chosen = _known(section)
+    if any(each.careful is Careful.YES for each in chosen):
+        return ask_first(lambda: _save(section, chosen))
+    return _save(section, chosen)
+
+
+def _save(section: str, chosen: tuple[Setting, ...]) -> AnyResponse:
     typed = {each.key: forms.long_text(each.key, MOST_TYPED) for each in chosen}
     seen = forms.whole(forms.text("revision"), low=0, high=_LAST_OF_ALL, default=0)
     changes, refusals = _read(chosen, typed)
@@ -146,6 +157,7 @@ def save(section: str) -> AnyResponse:
             done = settings.change(
                 tx, console().box.audit_key, changes, actor=forms.actor(), now=now(), root=console().box.root
             )
+            keep_a_way_in(tx)
     except NotAccepted as refusal:
         elsewhere = [each for key, each in refusal.refusals.items() if key not in typed]
         return _form(
@@ -277,11 +289,13 @@ def history() -> Response:
 
 @blueprint.post("/history/<int:change_id>/undo")
 @needs(Permission.CHANGE_SETTINGS)
+@reauthenticated
 def undo(change_id: int) -> AnyResponse:
     """Take a change back."""
     try:
         with console().box.catalog.transaction() as tx:
             settings.undo(tx, console().box.audit_key, change_id, actor=forms.actor(), now=now())
+            keep_a_way_in(tx)
     except Unknown:
         raise
     except Refused as refusal:
@@ -362,12 +376,14 @@ def preview() -> Response:
 
 @blueprint.post("/configuration/import")
 @needs(Permission.CHANGE_SETTINGS)
+@reauthenticated
 def bring() -> AnyResponse:
     """Do what the preview said, all or nothing."""
     try:
         document = configuration.read(forms.long_text("document", 2 * configuration.MOST_CHARACTERS))
         with console().box.catalog.transaction() as tx:
             plan = configuration.apply(tx, console().box, document, actor=forms.actor(), now=now())
+            keep_a_way_in(tx)
     except ApplianceError as error:
         return _configuration(error=_said(error), status=422)
     forms.say(Notice("good", g.words("settings.imported", n=len(plan.differences))))

@@ -1,0 +1,100 @@
+"""Tokens for machines: made by a person, with some of that person's permissions, until a day.
+
+256 random bits behind a prefix by which a secret scanner knows them; only the digest is kept. What a token may do is
+what it was given *and* what its maker may still do: a person who leaves takes all tokens along, and a role that
+shrinks shrinks them too. Rejected: tokens that are nobody's (nobody would miss them when they leak), tokens without an
+end, and refresh tokens (a machine that can keep a secret for a day can keep it for a year).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from appliance.catalog import Reading, Transaction, api_tokens, people
+from appliance.catalog.api_tokens import ApiToken
+from appliance.catalog.people import Person
+from appliance.errors import Refused, Unknown
+from appliance.identity.permissions import Permission, permissions_of
+
+PREFIX = "clinicbox_"
+MOST_TOKENS = 20
+LONGEST_DAYS = 366
+MOST_NAME_CHARACTERS = 60
+CLOCK_TOLERANCE = timedelta(minutes=5)
+_RANDOM_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who asks by a token, and what it may do now."""
+
+    token: ApiToken
+    person: Person
+    permissions: frozenset[Permission]
+
+
+def make(
+    tx: Transaction, person: Person, *, name: str, scopes: Iterable[str], days: int, now: datetime
+) -> tuple[str, ApiToken]:
+    """A new token of `person`: the text, which is kept nowhere, and what is kept. Raises `Refused`."""
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= MOST_NAME_CHARACTERS or not name.isprintable():
+        raise Refused("a token needs a name", hint="name the program that will use it")
+    if not 1 <= days <= LONGEST_DAYS:
+        raise Refused("a token lasts from a day to a year", hint="choose from 1 to 366 days")
+    wanted = sorted(set(scopes))
+    if not wanted:
+        raise Refused("a token needs something that it may do", hint="choose as little as its program needs")
+    if not set(wanted) <= {each.value for each in permissions_of(person.role)}:
+        raise Refused("a token may do no more than whoever makes it", hint="choose from your own permissions")
+    if sum(is_good(each, now) for each in api_tokens.tokens(tx, person.id)) >= MOST_TOKENS:
+        raise Refused("you have as many tokens as you can", hint="take back those that are no longer used")
+    text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    made = api_tokens.add(
+        tx,
+        person.id,
+        digest=digest(text),
+        name=name,
+        scopes=wanted,
+        now=now,
+        expires_utc=now + timedelta(days=days),
+    )
+    return text, made
+
+
+def find(conn: Reading, text: str, now: datetime) -> Bearer | None:
+    """Whose good token `text` is."""
+    found = api_tokens.find(conn, digest(text))
+    if found is None or not is_good(found, now):
+        return None
+    person = people.person_by_id(conn, found.person_id)
+    if person is None or not person.active:
+        return None
+    return Bearer(found, person, permissions_of(person.role) & _permissions(found.scopes))
+
+
+def revoke(tx: Transaction, token_id: int, *, by: str, now: datetime) -> ApiToken:
+    """Take a token back: it opens nothing from the next request on. Raises `Unknown`."""
+    found = api_tokens.token(tx, token_id)
+    if found is None or not api_tokens.revoke(tx, token_id, by, now):
+        raise Unknown("there is no such token", hint="list the tokens again")
+    return found
+
+
+def is_good(token: ApiToken, now: datetime) -> bool:
+    """Whether a token still opens something. One made in the future was made by a clock that has been set back."""
+    return token.revoked_utc is None and token.created_utc - CLOCK_TOLERANCE <= now < token.expires_utc
+
+
+def digest(text: str) -> str:
+    """The name under which a token is kept: SHA-256 of 256 random bits needs no salt."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _permissions(scopes: Iterable[str]) -> frozenset[Permission]:
+    known = {each.value: each for each in Permission}
+    return frozenset(known[each] for each in scopes if each in known)
