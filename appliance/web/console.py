@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, cast
 
@@ -45,19 +46,32 @@ def web_ui() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The addresses of what Vite has built."""
+    """The addresses of what Vite has built; `files` is what a browser may keep, and `version` says which build it is."""
 
     script: str
     styles: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    version: str = ""
+    service_worker: str = ""
 
     @classmethod
     def read(cls, build: Path) -> Assets:
         """Read the manifest in `build`. Raises `OperatorNeeded` if nothing is built."""
         try:
             entry = json.loads((build / "manifest.json").read_text("utf-8"))["src/main.ts"]
+            worker = (build / "service-worker.js").read_text("utf-8")
         except (OSError, ValueError, KeyError) as error:
             raise OperatorNeeded("the web assets are not built", hint="run: make setup") from error
-        return cls(f"/static/{entry['file']}", tuple(f"/static/{name}" for name in entry.get("css", ())))
+        files = sorted(path for path in build.rglob("*") if path.is_file())
+        digest = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+        kept = [path for path in files if path.name not in ("manifest.json", "service-worker.js")]
+        return cls(
+            script=f"/static/{entry['file']}",
+            styles=tuple(f"/static/{name}" for name in entry.get("css", ())),
+            files=tuple(f"/static/{path.relative_to(build).as_posix()}" for path in kept),
+            version=digest,
+            service_worker=worker,
+        )
 
 
 class Pictures:

@@ -28,11 +28,15 @@ PLACES: Mapping[str, str] = {
     "destinations": "destinations",
     "devices": "devices",
     "door": "door",
+    "enrolment": "door#second-factor",
     "help": "screen",
+    "me": "door#second-factor",
+    "second_factor": "door#second-factor",
     "settings": "settings",
     "start": "console",
     "studies": "console#find",
     "studies.study": "console#viewer",
+    "tokens": "settings",
 }
 """Which help a page leads to: by endpoint, or by its blueprint."""
 

@@ -13,7 +13,7 @@ from appliance.identity.permissions import Permission
 from appliance.web.access import may, permissions
 from appliance.web.console import Notice, console
 from appliance.web.help import place_of
-from appliance.web.language import Languages
+from appliance.web.language import DEFAULT, Languages
 
 SECTIONS: Mapping[str, Permission] = {
     "studies": Permission.VIEW_STUDIES,
@@ -43,6 +43,7 @@ class Shell:
 
     language: str
     tag: str
+    manifest: str
     direction: Literal["ltr", "rtl"]
     languages: tuple[LanguageLink, ...]
     person: str
@@ -77,6 +78,7 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -
     shell = Shell(
         language=g.language,
         tag=g.words.manner.tag,
+        manifest=g.language if g.words.manner.is_offered_at(None) else DEFAULT,
         direction=g.words.manner.direction,
         languages=tuple(
             LanguageLink(each.code, each.tag, each.name, each.code == g.language)

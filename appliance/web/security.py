@@ -60,6 +60,9 @@ OPEN = frozenset(
         "machine.live",
         "machine.ready",
         "machine.metrics",
+        "shell.manifest",
+        "shell.offline",
+        "shell.service_worker",
         "start.home",
     }
 )
@@ -68,7 +71,7 @@ factor and of the enrolment need a sign-in that has come half way."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -265,7 +268,8 @@ def give_new_cookie(cookie: str) -> None:
 
 
 def take_session(answer: WsgiResponse) -> WsgiResponse:
-    """Let the browser forget its session."""
+    """Let the browser forget its session, and what it kept of the console: pictures in its cache before all."""
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
     _forget(answer, SESSION_COOKIE)
     return answer
 

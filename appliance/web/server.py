@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
@@ -50,7 +51,7 @@ def serve(box: Box, stop: threading.Event) -> None:
     threading.Thread(target=console.darkroom.warm, name="warm", daemon=True).start()
     beats = threading.Thread(target=_beat, args=(box, stop), name="beat", daemon=True)
     beats.start()
-    listening = threading.Thread(target=server.run, name="listen", daemon=True)
+    listening = threading.Thread(target=_listen, args=(server.run, stop), name="listen", daemon=True)
     listening.start()
     log.info("the console is at http://%s:%d", config.bind, config.port)
     stop.wait()
@@ -59,6 +60,15 @@ def serve(box: Box, stop: threading.Event) -> None:
     listening.join(5)
     beats.join(BEAT_SECONDS)
     console.darkroom.close()
+
+
+def _listen(run: Callable[[], None], stop: threading.Event) -> None:
+    """Answer until the sockets are closed, which may happen while they are being waited for."""
+    try:
+        run()
+    except OSError:
+        if not stop.is_set():
+            raise
 
 
 def _listening(config: WebConfig) -> socket.socket:

@@ -12,6 +12,7 @@ from tests.web.conftest import csrf_of
 
 FORM = "a form without anything in it that is recorded"
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
+SAME = "texts that are the same on every box"
 FIGURES = "numbers and names of destinations, nothing of a patient"
 
 
@@ -198,8 +199,11 @@ ROUTES: Mapping[str, Step] = {
     "GET /health/live": Nothing(FIGURES, lambda w: w.get("/health/live")),
     "GET /health/ready": Nothing(FIGURES, lambda w: w.get("/health/ready")),
     "GET /metrics": Nothing(FIGURES, lambda w: w.get("/metrics")),
-    "GET /help/<name>": Nothing("texts that are the same on every box", lambda w: w.get("/help/console")),
-    "GET /help": Nothing("texts that are the same on every box", lambda w: w.get("/help")),
+    "GET /help/<name>": Nothing(SAME, lambda w: w.get("/help/console")),
+    "GET /manifest/<code>.webmanifest": Nothing(SAME, lambda w: w.get("/manifest/en.webmanifest")),
+    "GET /offline/<code>": Nothing(SAME, lambda w: w.get("/offline/fr")),
+    "GET /service-worker.js": Nothing(SAME, lambda w: w.get("/service-worker.js")),
+    "GET /help": Nothing(SAME, lambda w: w.get("/help")),
 }
 
 

@@ -67,7 +67,7 @@ def browser_of(app: Flask, role: str, login: str = "") -> FlaskClient:
     moment = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         person = people.person(tx, login) or people.add(
-            tx, login=login, name=f"A {role}", role=role, password_hash="none", language="en", now=moment
+            tx, login=login, name=f"A {role}", role=role, password_hash="none", language="", now=moment
         )
         cookie = identity.open_session(tx, person.id, address="127.0.0.1", agent="tests", now=moment)
     browser = app.test_client()

@@ -56,6 +56,7 @@ def test_the_navigation_leads_only_where_one_may_go(app: Flask, role: Role) -> N
     page = browser.get("/help").get_data(as_text=True)
     side = page[page.index('class="side"') : page.index("<main")]
     shown = re.findall(r'href="/(\w+)"', side)
+    shown = list(dict.fromkeys(shown))  # on a phone, those that do not fit are under a button, too
     assert shown == [name for name, needed in SECTIONS.items() if needed in permissions_of(role)]
     assert browser.get("/").headers["Location"] == f"/{shown[0]}"
     for name in shown:

@@ -65,6 +65,7 @@ COMPUTED = (
     | {f"proof.{proof}" for proof in Proof}
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
     | {f"tokens.state_{state}" for state in ("over", "removed")}
+    | {f"offline.check_{number}" for number in range(1, 4)}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
 BEHIND = ("es", "zh")

@@ -8,6 +8,7 @@ import { tendMenus } from "./menus.ts";
 import { offerPasskeys } from "./passkeys.ts";
 import { offerPrinting } from "./print.ts";
 import { steerRows } from "./rows.ts";
+import { keepShell, searchHere, waitForTheBox } from "./shell.ts";
 import { openViewers } from "./viewer.ts";
 
 document.addEventListener("htmx:config:request", (event) => {
@@ -21,6 +22,9 @@ htmx.config.history = false;
 watchBanner();
 tendMenus();
 offerHelp();
+keepShell();
+waitForTheBox();
+searchHere();
 followLive();
 steerRows();
 openViewers(document);
