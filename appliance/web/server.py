@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
-from collections.abc import Callable
+import time
 from datetime import UTC, datetime
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from waitress.server import create_server
 
@@ -20,6 +22,8 @@ from appliance.web.application import create_app
 from appliance.web.console import Console
 
 BEAT_SECONDS = 5.0
+DRAIN_SECONDS = 5.0
+MOST_REQUEST_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +42,10 @@ def serve(box: Box, stop: threading.Event) -> None:
         threads=config.threads,
         channel_request_lookahead=5,  # without it a closed stream is never noticed
         ident=None,
-        max_request_body_size=1 << 20,
+        max_request_body_size=MOST_REQUEST_BYTES,
+        # Beyond these sizes waitress moves bodies into temporary files: pictures of patients, in clear, on the disk.
+        inbuf_overflow=2 * MOST_REQUEST_BYTES,
+        outbuf_overflow=sys.maxsize,
         connection_limit=500,
         channel_timeout=60,
         # TLS is terminated on this machine: only what comes from there may say who the browser is.
@@ -51,24 +58,50 @@ def serve(box: Box, stop: threading.Event) -> None:
     threading.Thread(target=console.darkroom.warm, name="warm", daemon=True).start()
     beats = threading.Thread(target=_beat, args=(box, stop), name="beat", daemon=True)
     beats.start()
-    listening = threading.Thread(target=_listen, args=(server.run, stop), name="listen", daemon=True)
+    listening = threading.Thread(target=_listen, args=(server, stop), name="listen", daemon=True)
     listening.start()
     log.info("the console is at http://%s:%d", config.bind, config.port)
     stop.wait()
     console.watcher.close()
-    server.close()
-    listening.join(5)
+    _end(server, listening)
     beats.join(BEAT_SECONDS)
     console.darkroom.close()
 
 
-def _listen(run: Callable[[], None], stop: threading.Event) -> None:
-    """Answer until the sockets are closed, which may happen while they are being waited for."""
-    try:
-        run()
-    except OSError:
-        if not stop.is_set():
-            raise
+def _listen(server: Any, stop: threading.Event) -> None:
+    """Serve until `stop`, then until what is being answered is answered, for `DRAIN_SECONDS` at most."""
+    step = partial(server.asyncore.loop, map=server._map, use_poll=True, count=1)
+    while not stop.is_set():
+        step(timeout=1.0)
+    server.accepting = False
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while _is_busy(server) and time.monotonic() < deadline:
+        step(timeout=0.05)
+
+
+def _is_busy(server: Any) -> bool:
+    threads = server.task_dispatcher
+    return bool(
+        threads.queue
+        or threads.active_count
+        or any(each.total_outbufs_len for each in list(server.active_channels.values()))
+    )
+
+
+def _end(server: Any, listening: threading.Thread) -> None:
+    """Close the connections once no thread uses them any more.
+
+    Waitress closes the pipe by which its threads wake its loop while they still may: a thread that is late writes a byte
+    to whatever file has got that number since, and in this process that may be the catalog. So the loop ends first, then
+    the threads, then the connections; if a thread hangs, they stay open for the moment that this process still lives.
+    """
+    server.pull_trigger()
+    listening.join(DRAIN_SECONDS + 2)
+    server.task_dispatcher.shutdown(timeout=DRAIN_SECONDS)
+    if listening.is_alive() or server.task_dispatcher.threads:
+        log.warning("a request did not come to an end in time")
+        return
+    server.asyncore.close_all(server._map, ignore_all=True)
 
 
 def _listening(config: WebConfig) -> socket.socket:

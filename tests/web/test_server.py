@@ -1,12 +1,14 @@
 """The console as a process: where it listens, whom it believes, how it stops."""
 
 import http.client
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
 from appliance import identity, web
 from appliance.box import Box, open_box
@@ -127,3 +129,76 @@ def test_the_application_needs_no_request_to_be_made(box: Box) -> None:
     assert len(list(app.url_map.iter_rules())) > 20
     app.extensions["console"].darkroom.close()
     assert identity.claim_code(box) is not None
+
+
+def test_a_stop_lets_what_is_being_answered_finish_and_closes_nothing_under_a_thread(
+    box: Box, eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that wakes the loop through a closed pipe writes into whatever file has its number since."""
+    begun, go_on, stop = threading.Event(), threading.Event(), threading.Event()
+    made = create_app
+
+    def slow(opened: Box):
+        app = made(opened)
+
+        def answer(environ, start_response):
+            begun.set()
+            go_on.wait(30)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"x" * 3_000_000]
+
+        app.wsgi_app = answer  # type: ignore[method-assign]
+        return app
+
+    monkeypatch.setattr("appliance.web.server.create_app", slow)
+    complaints: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", complaints.append)
+    serving = threading.Thread(target=web.serve, args=(box, stop), daemon=True)
+    serving.start()
+    got: list[int] = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", box.config.web.port, timeout=30)
+        connection.request("GET", "/")
+        got.append(len(connection.getresponse().read()))
+        connection.close()
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", box.config.web.port)) == 0
+
+    eventually(listens)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(30)
+    stop.set()
+    go_on.set()
+    asking.join(30)
+    serving.join(30)
+    assert not serving.is_alive()
+    assert got == [3_000_000]
+    assert complaints == []
+    assert not [each for each in threading.enumerate() if each.name.startswith("waitress")]
+
+
+def test_no_body_is_moved_into_a_temporary_file(served, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waitress does that with what is large, and a picture of a patient would lie on the disk in clear."""
+    import waitress.buffers
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("a temporary file was made")
+
+    monkeypatch.setattr(waitress.buffers.TempfileBasedBuffer, "newfile", refuse)
+    complaints: list[object] = []
+    monkeypatch.setattr(logging.getLogger("waitress"), "handle", complaints.append)
+    page = "x" * 700_000
+    connection = served()
+    connection.request(
+        "POST", "/sign-in", f"csrf={page}", {"Content-Type": "application/x-www-form-urlencoded"}
+    )
+    assert connection.getresponse().status in (400, 413)
+    monkeypatch.setattr(
+        Flask, "wsgi_app", lambda self, environ, start: [(start("200 OK", []) and b"") or b"y" * 9_000_000]
+    )
+    assert len(get(served(), "/").read()) == 9_000_000
+    assert complaints == []
