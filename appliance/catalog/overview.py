@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
+from appliance.catalog import notices
 from appliance.catalog.database import Reading
 from appliance.catalog.schema import counters, deliveries, destinations, devices, door, instances, series
 from appliance.model import InstanceId, Takes
@@ -40,6 +41,7 @@ class Pulse:
     deliveries: int
     devices: int
     destinations: int
+    notices: int
 
 
 def thumbnails(conn: Reading, study_ids: Sequence[int]) -> dict[int, InstanceId]:
@@ -90,6 +92,7 @@ def pulse(conn: Reading) -> Pulse:
         deliveries=mark(events, owed),
         devices=mark(tuple(known), tuple(visits)),
         destinations=mark(*(tuple(row) for row in places)),
+        notices=notices.change(conn),
     )
 
 

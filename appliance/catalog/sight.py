@@ -17,7 +17,7 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, Select, func, select
 
-from appliance.catalog import grants, instances, overview, studies
+from appliance.catalog import grants, instances, notices, overview, studies
 from appliance.catalog.database import Reading
 from appliance.catalog.folding import folded_words
 from appliance.catalog.instances import InstanceRow
@@ -162,7 +162,11 @@ def pulse(conn: Reading, sight: Sight) -> Pulse:
         return overview.pulse(conn)
     query = select(func.count(), func.sum(studies_table.c.change)).where(_where(sight))
     return Pulse(
-        studies=overview.mark(tuple(conn.execute(query).one())), deliveries=0, devices=0, destinations=0
+        studies=overview.mark(tuple(conn.execute(query).one())),
+        deliveries=0,
+        devices=0,
+        destinations=0,
+        notices=overview.mark(notices.unread(conn, sight.person_id)),
     )
 
 

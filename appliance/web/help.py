@@ -17,11 +17,22 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-ORDER = ("console", "door", "deliveries", "devices", "destinations", "health", "settings", "screen")
+ORDER = (
+    "console",
+    "door",
+    "deliveries",
+    "devices",
+    "destinations",
+    "health",
+    "notices",
+    "settings",
+    "screen",
+)
 """Topics in the order of the contents; others follow by name."""
 
 PLACES: Mapping[str, str] = {
     "about": "health",
+    "alerts": "notices#alerts",
     "claim": "door#claim",
     "claim.form": "door#claim",
     "deliveries": "deliveries",
@@ -32,6 +43,7 @@ PLACES: Mapping[str, str] = {
     "help": "screen",
     "me": "door#second-factor",
     "second_factor": "door#second-factor",
+    "notices": "notices",
     "settings": "settings",
     "start": "console",
     "studies": "console#find",

@@ -11,6 +11,7 @@ from flask import Response, g, make_response, render_template, request
 from appliance import __version__
 from appliance.identity.permissions import Permission
 from appliance.web.access import may, permissions
+from appliance.web.bell import SILENT, Bell, bell_of
 from appliance.web.console import Notice, console
 from appliance.web.help import place_of
 from appliance.web.language import DEFAULT, Languages
@@ -57,6 +58,7 @@ class Shell:
     styles: tuple[str, ...]
     version: str
     notices: tuple[Notice, ...]
+    bell: Bell
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Page:
 P = TypeVar("P", bound=Page)
 
 
-def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -> P:
-    """A page of `kind` in the frame of this request."""
+def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool = False, **fields: Any) -> P:
+    """A page of `kind` in the frame of this request; a part of a page has a bell only with `bell_too`."""
     from appliance.web.security import csrf_token
 
     session = g.get("session")
@@ -95,6 +97,9 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", **fields: Any) -
         styles=console().assets.styles,
         version=__version__,
         notices=console().notices.take(session.id) if session is not None and not is_partial() else (),
+        bell=bell_of(session.person, g.words)
+        if session is not None and (bell_too or not is_partial())
+        else SILENT,
     )
     return kind(shell=shell, title=title, **fields)
 

@@ -8,11 +8,14 @@ from typing import Any
 
 from tests.audit.access_routes import ACCESS_ROUTES
 from tests.audit.walk import Act, Nothing, Step, World, echoing
+from tests.notify.receiver import receiver
 from tests.web.conftest import csrf_of
 
 FORM = "a form without anything in it that is recorded"
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
 SAME = "texts that are the same on every box"
+TOLD = "what whoever asks was told, which names no patient"
+READ = "that a notice was read changes nothing for anybody else"
 FIGURES = "numbers and names of destinations, nothing of a patient"
 
 
@@ -83,6 +86,28 @@ def _admit(world: World) -> Any:
     with world.box.catalog.transaction() as tx:
         devices.seen_at_door(tx, ae_title(title), "127.0.0.9", datetime.now(UTC))
     return world.post("/devices/admit", ae_title=title, address="127.0.0.9", name="")
+
+
+def _notice(world: World) -> int:
+    from datetime import UTC, datetime
+
+    from appliance import notify
+
+    with world.box.catalog.transaction() as tx:
+        number = notify.tell(tx, "disk-full", now=datetime.now(UTC))
+    assert number is not None
+    return number
+
+
+def _hook(world: World, act: str) -> Any:
+    from appliance.catalog import webhooks
+
+    name = f"hook{world.next()}"
+    with receiver() as found:
+        world.say("webhook", "add", name, "--on-lan", typed=f"{found.url()}\n")
+        with world.box.catalog.reading() as conn:
+            number = webhooks.by_name(conn, name).id
+        return world.post(f"/notices/channels/webhooks/{number}/{act}")
 
 
 def _settings(world: World) -> dict[str, object]:
@@ -204,6 +229,44 @@ ROUTES: Mapping[str, Step] = {
     "GET /offline/<code>": Nothing(SAME, lambda w: w.get("/offline/fr")),
     "GET /service-worker.js": Nothing(SAME, lambda w: w.get("/service-worker.js")),
     "GET /help": Nothing(SAME, lambda w: w.get("/help")),
+    # --- notices
+    "GET /notices": Nothing(TOLD, lambda w: w.get("/notices")),
+    "GET /notices/bell": Nothing(TOLD, lambda w: w.get("/notices/bell")),
+    "GET /notices/panel": Nothing(TOLD, lambda w: w.get("/notices/panel")),
+    "POST /notices/read": Nothing(READ, lambda w: w.post("/notices/read")),
+    "POST /notices/<int:notice_id>/read": Nothing(READ, lambda w: w.post(f"/notices/{_notice(w)}/read")),
+    "POST /notices/<int:notice_id>/acknowledge": Act(
+        ["notice:acknowledge"], lambda w: w.post(f"/notices/{_notice(w)}/acknowledge")
+    ),
+    "GET /notices/preferences": Nothing(
+        "one's own choices, nothing of a patient", lambda w: w.get("/notices/preferences")
+    ),
+    "POST /notices/preferences": Act(
+        ["notice:prefer"], lambda w: w.post("/notices/preferences", **{"storage.bell": "1"})
+    ),
+    "GET /notices/alerts": Nothing(CONFIGURED, lambda w: w.get("/notices/alerts")),
+    "POST /notices/alerts/<kind>": Act(
+        ["alert:change"], lambda w: w.post("/notices/alerts/disk-low", reset="1")
+    ),
+    "POST /notices/escalation": Act(["escalation:change"], lambda w: w.post("/notices/escalation")),
+    "GET /notices/channels": Nothing(CONFIGURED, lambda w: w.get("/notices/channels")),
+    "POST /notices/channels/mail-test": Act(
+        ["mail:test"], lambda w: w.post("/notices/channels/mail-test", to="luc@example.ca")
+    ),
+    "POST /notices/channels/webhooks": Act(
+        ["webhook:add"],
+        lambda w: w.post(
+            "/notices/channels/webhooks",
+            name=f"chat{w.next()}",
+            url="https://hooks.example.ca/x",
+            format="json",
+            least="warning",
+        ),
+    ),
+    "POST /notices/channels/webhooks/<int:hook_id>/test": Act(["webhook:test"], lambda w: _hook(w, "test")),
+    "POST /notices/channels/webhooks/<int:hook_id>/remove": Act(
+        ["webhook:remove"], lambda w: _hook(w, "remove")
+    ),
 }
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from appliance import audit  # noqa: F401 -- the package imports whole
+from appliance.catalog.outbox import MessageState
 from appliance.identity import Proof, Role
 from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
-from appliance.notify.kinds import RULES, Severity
+from appliance.notify.hooks import FORMATS
+from appliance.notify.kinds import RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
+from appliance.notify.smtp import Step
 from appliance.notify.telling import LETTER_OF
 from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
@@ -23,6 +26,7 @@ from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
+from appliance.web.views.notices import STATES as NOTICE_STATES
 from tests.web.translations import LANGUAGES, full, lacking, values_in
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +66,13 @@ COMPUTED = (
     | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test")}
     | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}
     | {"mail.footer"}
+    | {f"notices.state_{state}" for state in NOTICE_STATES}
+    | {f"notices.{name}" for name in ("arrived", "waiting", "failed")}
+    | {f"topic.{topic}" for topic in Topic}
+    | {f"channel.{channel}" for channel in Channel}
+    | {f"message.{state}" for state in MessageState}
+    | {f"hook_format.{form}" for form in FORMATS}
+    | {f"mail_step.{step}" for step in Step}
     | {f"proof.{proof}" for proof in Proof}
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
     | {f"tokens.state_{state}" for state in ("over", "removed")}

@@ -31,7 +31,7 @@ def watcher(box: Box):
 
 
 def test_topics_are_the_lists_that_differ() -> None:
-    pulse = Pulse(1, 2, 3, 4)
+    pulse = Pulse(1, 2, 3, 4, 5)
     assert changed_topics(pulse, pulse) == ()
     assert changed_topics(pulse, replace(pulse, studies=9, devices=9)) == ("studies", "devices")
 
@@ -73,7 +73,7 @@ def test_a_stream_ends_with_its_session_on_a_busy_morning_too(
 ) -> None:
     monkeypatch.setattr(live, "COMMENT_SECONDS", 0.0)
     numbers = itertools.count()
-    monkeypatch.setattr(watcher, "pulse", lambda: Pulse(next(numbers), 0, 0, 0))
+    monkeypatch.setattr(watcher, "pulse", lambda: Pulse(next(numbers), 0, 0, 0, 0))
     signed_out = [False, False, True]
     stream = watcher.follow(lambda: False, lambda: signed_out.pop(0), everything)
     assert [line for line in stream if line.startswith("data")] == ["data: studies\n\n"] * 2

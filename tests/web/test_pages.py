@@ -29,6 +29,10 @@ PAGES = (
     "/destinations/new/dicom",
     "/destinations/new/folder",
     "/health",
+    "/notices",
+    "/notices/preferences",
+    "/notices/alerts",
+    "/notices/channels",
     "/help",
 )
 

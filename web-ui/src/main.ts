@@ -2,6 +2,7 @@
 import "../styles/main.css";
 import htmx from "htmx.org";
 import { watchBanner } from "./banner.ts";
+import { tendBell } from "./bell.ts";
 import { offerHelp } from "./help.ts";
 import { followLive } from "./live.ts";
 import { tendMenus } from "./menus.ts";
@@ -21,6 +22,7 @@ document.addEventListener("htmx:after:swap", () => openViewers(document));
 htmx.config.history = false;
 watchBanner();
 tendMenus();
+tendBell();
 offerHelp();
 keepShell();
 waitForTheBox();

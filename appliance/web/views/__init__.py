@@ -4,6 +4,7 @@ from flask import Flask
 
 from appliance.web.views import (
     about,
+    alerts,
     api,
     claim,
     deliveries,
@@ -18,6 +19,7 @@ from appliance.web.views import (
     live,
     machine,
     me,
+    notices,
     second_factor,
     settings,
     shell,
@@ -31,6 +33,7 @@ def mount(app: Flask) -> None:
     """Register every blueprint with `app`."""
     for module in (
         about,
+        alerts,
         api,
         claim,
         deliveries,
@@ -44,6 +47,7 @@ def mount(app: Flask) -> None:
         language,
         live,
         machine,
+        notices,
         settings,
         me,
         second_factor,

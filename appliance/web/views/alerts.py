@@ -1,0 +1,409 @@
+"""What the clinic decides of alerts: their rules, who hears next of what is critical, the mail server, the webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance import settings
+from appliance.catalog import alerts, outbox, people, webhooks
+from appliance.errors import ApplianceError, Refused, Unknown
+from appliance.identity.permissions import Permission
+from appliance.identity.roles import Role
+from appliance.notify import escalation, hooks, judging, mail, smtp
+from appliance.notify.escalation import Step
+from appliance.notify.kinds import RULES, AlertRule, Channel, Severity, changed, rule_for
+from appliance.web import forms
+from appliance.web.access import needs
+from appliance.web.console import Notice, console, now
+from appliance.web.language import explained
+from appliance.web.pages import Page, is_partial, page_of, show
+
+blueprint = Blueprint("alerts", __name__, url_prefix="/notices")
+
+STEPS = 3
+MESSAGES = 30
+LISTENING = tuple(role for role in Role if role not in (Role.STUDENT, Role.REFERRER))
+"""Roles that can hear of the box; a referrer or a student has nothing to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLine:
+    """A rule as its form shows it."""
+
+    kind: str
+    title: str
+    topic: str
+    severity: str
+    severity_words: str
+    tone: str
+    enabled: bool
+    delay_minutes: str
+    repeat_hours: str
+    roles: tuple[str, ...]
+    persons: str
+    channels: tuple[str, ...]
+    is_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """A step of the escalation; `minutes` is empty for one that isn't there."""
+
+    minutes: str
+    roles: tuple[str, ...]
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsPage(Page):
+    """All rules, and the escalation."""
+
+    rules: tuple[RuleLine, ...]
+    steps: tuple[StepLine, ...]
+    roles: tuple[str, ...]
+    severities: tuple[str, ...]
+    channels: tuple[str, ...]
+    error: str
+    tab: str = "alerts"
+
+
+@dataclass(frozen=True, slots=True)
+class HookLine:
+    """A webhook; neither its address nor its secret."""
+
+    id: int
+    name: str
+    host: str
+    format_words: str
+    least_words: str
+    trouble: str
+    last_success: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLine:
+    """A message that left or is to leave the box."""
+
+    at: str
+    channel: str
+    to: str
+    subject: str
+    state_words: str
+    tone: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of a test letter, step by step; `cause` is empty when it arrived."""
+
+    to: str
+    steps: tuple[tuple[str, bool], ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelsPage(Page):
+    """The mail server, the webhooks, the messages."""
+
+    mail_host: str
+    mail_from: str
+    mail_to: str
+    trial: Trial | None
+    hooks: tuple[HookLine, ...]
+    formats: tuple[str, ...]
+    severities: tuple[str, ...]
+    messages: tuple[MessageLine, ...]
+    secret: str
+    error: str
+    tab: str = "channels"
+
+
+# --- rules and escalation --------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/alerts")
+@needs(Permission.VIEW_SETTINGS)
+def rules() -> Response:
+    """All rules, by topic."""
+    return _rules()
+
+
+@blueprint.post("/alerts/<kind>")
+@needs(Permission.CHANGE_SETTINGS)
+def change_rule(kind: str) -> AnyResponse:
+    """Change one rule, or let it follow the delivered one again."""
+    if kind not in RULES:
+        raise Unknown("there is no such alert", hint="go back to the alerts")
+    moment = now()
+    delivered = RULES[kind]
+    changes: dict[str, Any] = {}
+    if forms.text("reset") != "1":
+        asked: dict[str, Any] = {
+            "enabled": forms.text("enabled") == "1",
+            "severity": forms.text("severity"),
+            "delay_seconds": _seconds(forms.text("delay_minutes"), 60, delivered.delay_seconds),
+            "repeat_seconds": _seconds(forms.text("repeat_hours"), 3600, delivered.repeat_seconds),
+            "roles": [str(role) for role in LISTENING if forms.text(f"role.{role}") == "1"],
+            "persons": _logins(forms.text("persons")),
+            "channels": [str(each) for each in Channel if forms.text(f"channel.{each}") == "1"],
+        }
+        try:
+            rule = changed(delivered, asked, roles=[*LISTENING, *delivered.roles])
+        except Refused as refusal:
+            return _rules(explained(g.words, refusal), 422)
+        changes = {
+            name: value for name, value in asked.items() if getattr(rule, name) != getattr(delivered, name)
+        }
+    with console().box.catalog.transaction() as tx:
+        alerts.change_rule(tx, kind, changes, moment)
+        console().record(tx, "alert:change", kind, forms.actor(), changes)
+    forms.say(Notice("good", g.words("alerts.kept")))
+    return forms.back_to("/notices/alerts")
+
+
+@blueprint.post("/escalation")
+@needs(Permission.CHANGE_SETTINGS)
+def change_escalation() -> AnyResponse:
+    """Change who hears next of what nobody has acknowledged."""
+    moment = now()
+    typed = []
+    for number in range(STEPS):
+        minutes = forms.text(f"{number}.minutes")
+        if minutes:
+            typed.append(
+                {
+                    "after_seconds": forms.whole(minutes, low=0, high=10**6, default=0) * 60,
+                    "roles": [str(role) for role in LISTENING if forms.text(f"{number}.role.{role}") == "1"],
+                    "channels": [
+                        str(each) for each in Channel if forms.text(f"{number}.channel.{each}") == "1"
+                    ],
+                }
+            )
+    try:
+        steps = escalation.parse(typed, roles=LISTENING)
+    except Refused as refusal:
+        return _rules(explained(g.words, refusal), 422)
+    with console().box.catalog.transaction() as tx:
+        judging.change_chain(tx, steps, moment)
+        details = {"steps": escalation.as_value(steps)}
+        console().record(tx, "escalation:change", judging.ESCALATION, forms.actor(), details)
+    forms.say(Notice("good", g.words("alerts.escalation_kept")))
+    return forms.back_to("/notices/alerts")
+
+
+def _rules(error: str = "", status: int = 200) -> Response:
+    with console().box.catalog.reading() as conn:
+        changes, chain = alerts.changes(conn), judging.chain(conn)
+    page = page_of(
+        AlertsPage,
+        title=g.words("notices.title"),
+        rules=tuple(
+            _rule_line(rule_for(kind, changes.get(kind)), kind in changes) for kind in RULES if kind != "test"
+        ),
+        steps=_step_lines(chain),
+        roles=LISTENING,
+        severities=tuple(Severity),
+        channels=tuple(Channel),
+        error=error,
+    )
+    return show("notice-alerts.html", page, status)
+
+
+def _rule_line(rule: AlertRule, is_changed: bool) -> RuleLine:
+    tone = {Severity.CRITICAL: "bad", Severity.WARNING: "wait"}.get(rule.severity, "")
+    return RuleLine(
+        kind=rule.kind,
+        title=g.words(f"notice.{rule.kind}"),
+        topic=rule.topic,
+        severity=rule.severity,
+        severity_words=g.words(f"severity.{rule.severity}"),
+        tone=tone,
+        enabled=rule.enabled,
+        delay_minutes=f"{rule.delay_seconds / 60:g}",
+        repeat_hours=f"{rule.repeat_seconds / 3600:g}",
+        roles=rule.roles,
+        persons=", ".join(rule.persons),
+        channels=tuple(rule.channels),
+        is_changed=is_changed,
+    )
+
+
+def _step_lines(chain: Sequence[Step]) -> tuple[StepLine, ...]:
+    lines = [
+        StepLine(f"{step.after_seconds // 60}", step.roles, tuple(step.channels)) for step in chain[:STEPS]
+    ]
+    empty = StepLine("", (), tuple(Channel))
+    return tuple(lines + [empty] * (STEPS - len(lines)))
+
+
+def _seconds(typed: str, unit: int, default: int) -> int:
+    number = forms.decimal(typed.replace(",", "."), low=0, high=10**6)
+    return default if number is None else round(number * unit)
+
+
+def _logins(typed: str) -> list[str]:
+    logins = [each.strip().lower() for each in typed.split(",") if each.strip()]
+    with console().box.catalog.reading() as conn:
+        known = {each.login for each in people.people(conn)}
+    if unknown := [each for each in logins if each not in known]:
+        raise Unknown("there is no user with that login", hint=f"check: {', '.join(unknown)[:80]}")
+    return logins
+
+
+# --- channels --------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/channels")
+@needs(Permission.VIEW_SETTINGS)
+def channels() -> Response:
+    """How messages leave the box, and which did."""
+    return _channels()
+
+
+@blueprint.post("/channels/mail-test")
+@needs(Permission.CHANGE_SETTINGS)
+def try_mail() -> AnyResponse:
+    """Hand a test letter to the mail server now, and show how far it came."""
+    to, moment, words = forms.text("to"), now(), g.words
+    box, reached = console().box, list[smtp.Step]()
+    with box.catalog.transaction() as tx:
+        console().record(tx, "mail:test", to[:200], forms.actor())
+        security = str(settings.get(tx, "mail.security"))
+        has_user = bool(settings.get(tx, "mail.user"))
+    cause = ""
+    try:
+        mail.try_out(box.catalog, box.root, to, words.language, moment, reached.append)
+    except ApplianceError as error:
+        cause = explained(words, error)
+    expected = [
+        step
+        for step in smtp.Step
+        if (step is not smtp.Step.ENCRYPTED or security != "none")
+        and (step is not smtp.Step.SIGNED_IN or has_user)
+    ]
+    steps = tuple((words(f"mail_step.{step}"), step in reached) for step in expected)
+    return _channels(trial=Trial(to, steps, cause))
+
+
+@blueprint.post("/channels/webhooks")
+@needs(Permission.CHANGE_SETTINGS)
+def add_hook() -> AnyResponse:
+    """Add a webhook, and show its secret: this once."""
+    moment = now()
+    try:
+        with console().box.catalog.transaction() as tx:
+            hook = hooks.add(
+                tx,
+                name=forms.text("name"),
+                url=forms.text("url"),
+                now=moment,
+                format=forms.text("format"),
+                language=g.language,
+                least=forms.text("least"),
+                to=forms.text("to"),
+                on_lan=forms.text("on_lan") == "1",
+            )
+            details = {"format": hook.format, "on_lan": hook.on_lan}
+            console().record(tx, "webhook:add", hook.name, forms.actor(), details)
+    except Refused as refusal:
+        return _channels(error=explained(g.words, refusal), status=422)
+    return _channels(secret=hook.secret)
+
+
+@blueprint.post("/channels/webhooks/<int:hook_id>/test")
+@needs(Permission.CHANGE_SETTINGS)
+def try_hook(hook_id: int) -> AnyResponse:
+    """Post a test now."""
+    hook, moment = _hook(hook_id), now()
+    with console().box.catalog.transaction() as tx:
+        clinic = str(settings.get(tx, "clinic.name"))
+        console().record(tx, "webhook:test", hook.name, forms.actor())
+    try:
+        status = hooks.try_out(hook, clinic, moment)
+    except ApplianceError as error:
+        forms.say(Notice("bad", g.words("channels.hook_failed", name=hook.name), explained(g.words, error)))
+    else:
+        with console().box.catalog.transaction() as tx:
+            webhooks.succeeded(tx, hook.id, moment)
+            outbox.wake(tx, Channel.WEBHOOK, str(hook.id), moment)
+        forms.say(Notice("good", g.words("channels.hook_answered", name=hook.name, status=str(status))))
+    return forms.back_to("/notices/channels")
+
+
+@blueprint.post("/channels/webhooks/<int:hook_id>/remove")
+@needs(Permission.CHANGE_SETTINGS)
+def remove_hook(hook_id: int) -> AnyResponse:
+    """Post there no more."""
+    hook, moment = _hook(hook_id), now()
+    with console().box.catalog.transaction() as tx:
+        cancelled = hooks.remove(tx, hook.name, moment)
+        console().record(tx, "webhook:remove", hook.name, forms.actor(), {"cancelled": cancelled})
+    forms.say(Notice("good", g.words("channels.hook_removed", name=hook.name)))
+    return forms.back_to("/notices/channels")
+
+
+def _hook(hook_id: int) -> webhooks.Webhook:
+    with console().box.catalog.reading() as conn:
+        found = webhooks.webhook(conn, hook_id)
+    if found is None:
+        raise Unknown("there is no such webhook", hint="go back to the channels")
+    return found
+
+
+def _channels(
+    *, trial: Trial | None = None, secret: str = "", error: str = "", status: int = 200
+) -> Response:
+    person, words = forms.session().person, g.words
+    with console().box.catalog.reading() as conn:
+        known = webhooks.webhooks(conn)
+        sent = outbox.messages(conn, limit=MESSAGES)
+        host, sender = settings.get(conn, "mail.host"), settings.get(conn, "mail.from")
+    names = {str(each.id): each.name for each in known}
+    page = page_of(
+        ChannelsPage,
+        title=words("notices.title"),
+        mail_host=host,
+        mail_from=sender,
+        mail_to=trial.to if trial else person.login if "@" in person.login else "",
+        trial=trial,
+        hooks=tuple(_hook_line(each) for each in known),
+        formats=tuple(hooks.FORMATS),
+        severities=tuple(reversed(Severity)),
+        messages=tuple(_message_line(each, names) for each in sent),
+        secret=secret,
+        error=error,
+    )
+    return show("parts/mail-trial.html" if trial and is_partial() else "notice-channels.html", page, status)
+
+
+def _hook_line(hook: webhooks.Webhook) -> HookLine:
+    return HookLine(
+        id=hook.id,
+        name=hook.name,
+        host=urlsplit(hook.url).hostname or "",
+        format_words=g.words(f"hook_format.{hook.format}"),
+        least_words=g.words(f"severity.{hook.options.get('least', Severity.WARNING)}"),
+        trouble=g.words.cause(hook.breaker.reason) if hook.breaker.reason else "",
+        last_success=g.words.moment(hook.last_success_utc),
+    )
+
+
+def _message_line(message: outbox.Message, names: dict[str, str]) -> MessageLine:
+    tone = {"SENT": "good", "WAITING": "wait", "SENDING": "wait"}.get(message.state, "bad")
+    is_mail = message.channel == Channel.MAIL
+    return MessageLine(
+        at=g.words.moment(message.created_utc),
+        channel=g.words(f"channel.{message.channel}"),
+        to=message.address if is_mail else names.get(message.address, ""),
+        subject=message.subject if is_mail else "",
+        state_words=g.words(f"message.{message.state}"),
+        tone=tone if message.state != "CANCELLED" else "",
+        reason=g.words.cause(message.reason) if message.reason and message.state != "SENT" else "",
+    )
