@@ -81,8 +81,10 @@ def end_sessions(box: Box, now: datetime) -> None:
 def check_audit(box: Box, now: datetime) -> None:
     """Verify the chain of the audit against the anchor written last, then write a new one; keep the outcome."""
     findings = anchor.verify(box)
+    with box.catalog.reading() as reading:
+        rows = audit.witness(reading).count
     with box.catalog.transaction() as tx:
-        settings.put(tx, health.AUDIT_CHECK, {"at_utc": now.isoformat(), "findings": len(findings)}, now)
+        settings.put(tx, health.AUDIT_CHECK, _outcome(now, rows, len(findings)), now)
         entry = Entry(
             "audit:verify",
             "audit",
@@ -108,6 +110,10 @@ def keep_certificates(box: Box, now: datetime) -> None:
     certificates.write_files(box)
     if renewed is not None:
         log.info("the certificate of %s was renewed", renewed.host_name)
+
+
+def _outcome(now: datetime, rows: int, findings: int) -> dict[str, object]:
+    return {"at_utc": now.isoformat(), "rows": rows, "findings": findings}
 
 
 class ProblemLog:

@@ -25,9 +25,10 @@ from appliance.audit.chain import (
     mended_chain,
     row_chain,
 )
+from appliance.audit.exports import exported
 from appliance.audit.vocabulary import VOCABULARY, Concerns, Kind, Outcome, Word
 from appliance.catalog import Reading, Transaction, audit_log
-from appliance.catalog.audit_log import COLUMNS, AuditHead, AuditRow
+from appliance.catalog.audit_log import AuditHead, AuditRow
 from appliance.catalog.columns import canonical_json, utc_text
 
 __all__ = [
@@ -153,14 +154,9 @@ def witness(reading: Reading) -> Witness:
 
 def export(reading: Reading) -> Iterator[dict[str, Any]]:
     """Every row, the oldest first, as JSON-able values; `details` is the canonical text, `chain` in hexadecimal."""
-    return (_exported(row) for row in audit_log.rows(reading))
+    return (exported(row) for row in audit_log.rows(reading))
 
 
 def recent(reading: Reading, *, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
     """The newest `limit` rows, the newest first, as `export` gives them; for the next page pass the last id."""
-    return [_exported(row) for row in audit_log.newest(reading, limit=limit, before=before)]
-
-
-def _exported(row: AuditRow) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in COLUMNS}
-    return values | {"chain": row.chain.hex() if isinstance(row.chain, bytes) else str(row.chain)}
+    return [exported(row) for row in audit_log.newest(reading, limit=limit, before=before)]

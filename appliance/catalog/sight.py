@@ -39,6 +39,8 @@ __all__ = [
     "hidden",
     "instance",
     "instances_of",
+    "numbers",
+    "of_same_patient",
     "pulse",
     "study",
     "tallies",
@@ -108,6 +110,27 @@ def study(conn: Reading, sight: Sight, study_id: int) -> StudyRow | None:
     """One study, if it may be seen."""
     row = studies.study_by_id(conn, study_id) if _reaches(conn, sight, study_id) else None
     return None if row is None else _veiled(conn, sight, [row])[0]
+
+
+def of_same_patient(conn: Reading, sight: Sight, study_id: int) -> list[StudyRow]:
+    """All studies of the patient of one study; none for who may not see that study, or not whose it is."""
+    if not sight.identified or not _reaches(conn, sight, study_id):
+        return []
+    rows = studies.of_same_patient(conn, study_id)
+    reached = set(_reached_among(conn, sight, [row.id for row in rows]))
+    return [row for row in rows if row.id in reached]
+
+
+def numbers(conn: Reading, sight: Sight, study_instance_uids: Sequence[str]) -> dict[str, int]:
+    """The row ids of the studies with these UIDs, as far as they are here and may be seen."""
+    if not sight.identified:
+        return {}
+    query = select(studies_table.c.study_instance_uid, studies_table.c.id).where(
+        studies_table.c.study_instance_uid.in_(study_instance_uids)
+    )
+    found = {str(uid): int(number) for uid, number in conn.execute(query)}
+    reached = set(_reached_among(conn, sight, list(found.values())))
+    return {uid: number for uid, number in found.items() if number in reached}
 
 
 def instances_of(conn: Reading, sight: Sight, study_id: int) -> list[InstanceRow]:

@@ -121,6 +121,12 @@ def study_by_id(reading: Connection, study_id: int) -> StudyRow | None:
     return found[0] if found else None
 
 
+def of_same_patient(reading: Connection, study_id: int) -> list[StudyRow]:
+    """All studies of the patient of one study, the latest first."""
+    whose = select(studies.c.patient).where(studies.c.id == study_id).scalar_subquery()
+    return _rows(reading, _select().where(studies.c.patient == whose).order_by(studies.c.id.desc()))
+
+
 def series_of_study(reading: Connection, study_instance_uid: Uid) -> list[SeriesRow]:
     """The series of a study in the order they came."""
     query = (

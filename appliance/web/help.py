@@ -28,11 +28,15 @@ ORDER = (
     "settings",
     "screen",
 )
+ORDER = ("console", "door", "deliveries", "devices", "destinations", "health", "audit", "settings", "screen")
 """Topics in the order of the contents; others follow by name."""
 
 PLACES: Mapping[str, str] = {
     "about": "health",
     "alerts": "notices#alerts",
+    "audit": "audit",
+    "audit.choose": "audit#reports",
+    "audit.report": "audit#reports",
     "claim": "door#claim",
     "claim.form": "door#claim",
     "deliveries": "deliveries",

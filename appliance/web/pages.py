@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, Permission] = {
     "devices": Permission.VIEW_DEVICES,
     "destinations": Permission.VIEW_DESTINATIONS,
     "health": Permission.VIEW_HEALTH,
+    "audit": Permission.READ_AUDIT,
     "settings": Permission.VIEW_SETTINGS,
     "help": Permission.USE_CONSOLE,
 }

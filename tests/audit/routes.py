@@ -150,6 +150,14 @@ ROUTES: Mapping[str, Step] = {
     "GET /instances/<int:instance_id>/thumbnail": Act(["study:glimpse"], lambda w: _picture(w, "thumbnail")),
     "GET /api/v1/studies": Act(["study:list"], lambda w: w.get("/api/v1/studies")),
     "GET /api/v1/deliveries": Act(["delivery:list"], lambda w: w.get("/api/v1/deliveries")),
+    # --- the audit
+    "GET /audit": Act(["audit:view"], lambda w: w.get("/audit")),
+    "POST /audit": Act(["audit:view"], lambda w: w.post("/audit", patient="helene")),
+    "POST /audit/export/<kind>": Act(["audit:export"], lambda w: w.post("/audit/export/csv") and None),
+    "GET /audit/reports": Nothing(FORM, lambda w: w.get("/audit/reports")),
+    "POST /audit/reports": Act(
+        ["audit:report"], lambda w: w.post("/audit/reports", about="year", year="2026")
+    ),
     # --- deliveries
     "GET /deliveries": Nothing(
         "states and numbers of deliveries, no patient and no study", lambda w: w.get("/deliveries")

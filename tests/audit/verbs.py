@@ -198,6 +198,7 @@ VERBS: Mapping[str, Step] = {
     ),
     "verify": Act(["store:verify"], lambda w: w.say("verify")),
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
+    "audit report": Act(["audit:report"], lambda w: w.say("audit", "report")),
     "audit export": Act(["audit:export"], lambda w: w.say("audit", "export") and None),
     "run": Nothing("starts the four processes, each of which has a row of its own"),
     "dicom": Nothing(PROCESS),

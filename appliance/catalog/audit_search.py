@@ -1,0 +1,187 @@
+"""Looking things up in the audit: rows by who, what, where, which study, how it ended and when, and counts of them.
+
+Chose pages by the last row id that was shown, because rows are only ever added at the end: the next page is found as
+fast as the first, and nothing moves between two of them. Each word and each study that is asked for is walked in its
+own index, the newest first, and the walks are merged; a period becomes a range of row ids first. A million rows answer
+in milliseconds; only a search for something that is rare within something frequent looks at more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+from typing import Any
+
+from sqlalchemy import Connection
+
+from appliance.catalog.audit_log import COLUMNS, AuditRow
+from appliance.catalog.columns import utc_text
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM audit"  # noqa: S608 - constants
+_PIECE = 1000
+_MOST_WALKS = 400
+"""Words times studies walked one by one; beyond, the studies are walked and the words looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for; an empty field takes everything. `studies` None is any, () is none at all."""
+
+    actor: str = ""
+    actions: tuple[str, ...] = ()
+    studies: tuple[str, ...] | None = None
+    address: str = ""
+    outcome: str = ""
+    since_utc: datetime | None = None
+    until_utc: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many rows have these in common."""
+
+    action: str
+    outcome: str
+    actor: str
+    actor_kind: str
+    count: int
+
+
+def find(reading: Connection, wanted: Wanted, *, limit: int, before: int | None = None) -> list[AuditRow]:
+    """The newest `limit` rows that are wanted, the newest first; those with an id below `before` when it is given."""
+    bounds = _bounds(reading, wanted, before)
+    if bounds is None:
+        return []
+    ids: set[int] = set()
+    for condition, values in _walks(wanted):
+        query = f"SELECT id FROM audit WHERE id BETWEEN ? AND ?{condition} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        ids.update(row[0] for row in reading.exec_driver_sql(query, (*bounds, *values, limit)))
+    return _rows(reading, sorted(ids, reverse=True)[:limit])
+
+
+def oldest_first(reading: Connection, wanted: Wanted) -> Iterator[AuditRow]:
+    """Every row that is wanted, the oldest first; a thousand in memory at a time."""
+    bounds = _bounds(reading, wanted, None)
+    if bounds is None:
+        return
+    low, high = bounds
+    walks = list(_walks(wanted))
+    while True:
+        ids: set[int] = set()
+        for condition, values in walks:
+            query = f"SELECT id FROM audit WHERE id BETWEEN ? AND ?{condition} ORDER BY id LIMIT ?"  # noqa: S608
+            ids.update(row[0] for row in reading.exec_driver_sql(query, (low, high, *values, _PIECE)))
+        piece = sorted(ids)[:_PIECE]
+        if not piece:
+            return
+        yield from reversed(_rows(reading, piece[::-1]))
+        low = piece[-1] + 1
+
+
+def tallies(reading: Connection, wanted: Wanted) -> list[Tally]:
+    """How many rows are wanted, by word, outcome and actor."""
+    condition, values = _condition(wanted)
+    query = (
+        "SELECT action, outcome, actor, actor_kind, count(*) FROM audit WHERE 1"  # noqa: S608 - constants
+        f"{condition} GROUP BY action, outcome, actor, actor_kind ORDER BY action, outcome, actor"
+    )
+    return [Tally(*row) for row in reading.exec_driver_sql(query, values)]
+
+
+def recipients(reading: Connection, wanted: Wanted) -> list[tuple[str, str, int]]:
+    """To whom what was sent: the word, what its details name as ``to``, and how often."""
+    condition, values = _condition(wanted)
+    query = (
+        "SELECT action, coalesce(json_extract(details, '$.to'), ''), count(*) FROM audit WHERE 1"  # noqa: S608
+        f"{condition} GROUP BY 1, 2 ORDER BY 3 DESC"
+    )
+    return [
+        (str(action), str(to), int(count)) for action, to, count in reading.exec_driver_sql(query, values)
+    ]
+
+
+def actors(reading: Connection) -> list[str]:
+    """Everybody who ever acted, found by jumping through the index from one to the next."""
+    found: list[str] = []
+    last: str | None = ""
+    while True:
+        query = "SELECT min(actor) FROM audit WHERE actor > ?"
+        last = reading.exec_driver_sql(query, (last,)).scalar_one()
+        if last is None or len(found) > 2000:
+            return found
+        found.append(str(last))
+
+
+def _bounds(reading: Connection, wanted: Wanted, before: int | None) -> tuple[int, int] | None:
+    """The range of row ids in which everything wanted is; None if nothing is."""
+    low, high = 0, (1 << 62) if before is None else before - 1
+    if wanted.since_utc is not None or wanted.until_utc is not None:
+        condition, values = _period(wanted)
+        query = f"SELECT min(id), max(id) FROM audit WHERE 1{condition}"  # noqa: S608 - constants
+        first, last = reading.exec_driver_sql(query, values).one()
+        if first is None:
+            return None
+        low, high = first, min(high, last)
+    return (low, high) if low <= high else None
+
+
+def _walks(wanted: Wanted) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """One condition for each index to walk."""
+    studies: Sequence[str | None] = (None,) if wanted.studies is None else wanted.studies
+    actions: Sequence[str | None] = wanted.actions or (None,)
+    if len(studies) * len(actions) > _MOST_WALKS:
+        for study in studies:
+            yield _condition(wanted, study=study, actions=wanted.actions)
+        return
+    for study, action in product(studies, actions):
+        yield _condition(wanted, study=study, actions=() if action is None else (action,))
+
+
+def _condition(
+    wanted: Wanted, *, study: str | None = None, actions: tuple[str, ...] | None = None
+) -> tuple[str, tuple[Any, ...]]:
+    """What follows WHERE, with its values; `study` and `actions` stand for those of `wanted`."""
+    condition, values = _period(wanted)
+    words = wanted.actions if actions is None else actions
+    studies = (study,) if study is not None else wanted.studies if actions is None else None
+    if studies is not None:
+        condition += f" AND study <> '' AND study IN ({_places(studies)})"
+        values += tuple(studies)
+    if words:
+        condition += f" AND action IN ({_places(words)})"
+        values += tuple(words)
+    if wanted.actor:
+        condition += " AND actor = ?"
+        values += (wanted.actor,)
+    if wanted.address:
+        condition += " AND address <> '' AND address = ?"
+        values += (wanted.address,)
+    if wanted.outcome:
+        condition += " AND outcome = ?" + (" AND outcome <> 'done'" if wanted.outcome != "done" else "")
+        values += (wanted.outcome,)
+    return condition, values
+
+
+def _period(wanted: Wanted) -> tuple[str, tuple[Any, ...]]:
+    condition, values = "", ()
+    for operator, moment in ((">=", wanted.since_utc), ("<", wanted.until_utc)):
+        if moment is not None:
+            condition += f" AND at_utc {operator} ?"
+            values += (utc_text(moment),)  # type: ignore[assignment]  # grows
+    return condition, values
+
+
+def _places(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _rows(reading: Connection, ids: Sequence[int]) -> list[AuditRow]:
+    """The rows of these ids, the newest first."""
+    found: list[AuditRow] = []
+    for start in range(0, len(ids), 500):
+        piece = tuple(ids[start : start + 500])
+        query = f"{_SELECT} WHERE id IN ({_places(piece)}) ORDER BY id DESC"
+        found += [AuditRow(*row) for row in reading.exec_driver_sql(query, piece)]
+    return found
