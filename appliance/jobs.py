@@ -160,6 +160,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("orphans", Orphans(box), 1800),
         Job("audit", check_audit, 3600),
         Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
+        Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )

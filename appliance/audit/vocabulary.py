@@ -176,6 +176,7 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         ),
         "backup:make": Word(_COMMUNICATION, _NOTHING, "a backup was laid in an archive"),
         "backup:fail": Word(_MACHINE, _NOTHING, "a backup could not be made", _FAILED),
+        "backup:drill": Word(_MACHINE, _NOTHING, "a backup was tried out"),
         "backup:restore": Word(_USE, _STUDIES, "a blank box was restored from an archive"),
         "instance:recover": Word(_USE, _STUDY, "an instance was recorded again from a manifest"),
         "store:verify": Word(_SECURITY, _NOTHING, "the sealed objects were verified"),

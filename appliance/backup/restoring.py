@@ -189,7 +189,7 @@ def _fetched(
                     hint=f"install version {index.software} or a newer one, and restore again",
                 )
             if not placed:
-                _fetch(data, archive, root, index, tell)
+                fetch(data / "restoring", archive, root, index, tell)
         except (Corrupt, Unknown) as error:
             damaged += 1
             log.error("the snapshot %s is not whole: %s", name, error.message)
@@ -200,9 +200,11 @@ def _fetched(
     return None, damaged
 
 
-def _fetch(data: Path, archive: Archive, root: RootKey, index: Index, tell: Tell) -> None:
-    """The catalog of one snapshot, whole, as ``restoring/<name>.db``; goes on with what is there of it already."""
-    folder = data / "restoring"
+def fetch(folder: Path, archive: Archive, root: RootKey, index: Index, tell: Tell) -> Path:
+    """The catalog of one snapshot, whole, as ``<name>.db`` in `folder`; goes on with what is there of it already.
+
+    Nothing else stays in `folder`. Raises `Corrupt` if it is not whole, and what archive and disk raise.
+    """
     path = folder / f"{index.name}.db"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -227,6 +229,7 @@ def _fetch(data: Path, archive: Archive, root: RootKey, index: Index, tell: Tell
     except OSError as error:
         raise disk_error(error, "fetching a backup") from error
     copying.verify(path, root.derive("catalog"))
+    return path
 
 
 # --- the data folder -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import threading
 from datetime import datetime, timedelta
 
 from appliance import settings
-from appliance.backup import making, restoring
+from appliance.backup import drill, making, restoring
 from appliance.box import Box
 from appliance.errors import ApplianceError
 
@@ -46,6 +46,16 @@ class Schedule:
                 log.info("backup %s is in %s: bytes=%d", made.name, place.name, made.size_bytes)
         if failure is not None:
             raise failure
+
+    def drill(self, box: Box, now: datetime) -> None:
+        """Once a week, try out the newest backup of every archive that is on."""
+        with box.catalog.reading() as conn:
+            places = [each for each in making.archives(conn) if not each.paused]
+            if not places or not drill.is_due(conn, now):
+                return
+        for place in places:
+            found = drill.drill(box, place, now, actor="jobs", keep_going=lambda: not self._stopping.is_set())
+            log.info("restore drill of %s: %s", place.name, "passed" if found.passed else "failed")
 
     def bring_home(self, box: Box, now: datetime) -> None:
         """After a restore, bring back the next images."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, func, insert, select
 
 from appliance.catalog import study_keys
 from appliance.catalog.arrival import Arrivals, next_ids
@@ -222,6 +222,11 @@ def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:
     )
     for row in reading.execute(query, execution_options={"yield_per": 1000}):
         yield row[0], row[1], row[2]
+
+
+def last_id(reading: Connection) -> int:
+    """The row of the instance recorded last; 0 when there is none."""
+    return int(reading.execute(select(func.max(instances.c.id))).scalar() or 0)
 
 
 def objects_after(

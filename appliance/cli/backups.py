@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import actor, now, opened_box, read_secret
-from appliance.errors import ApplianceError, OperatorNeeded, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Unknown
 from appliance.model import DestinationSettings
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ def add_to(verbs: Verbs) -> None:
     listing = own.add("list", "show the backups that the archives hold, the newest first", act=list_backups)
     listing.add_argument("--of", metavar="NAME", help="of one archive only")
     add_json(listing)
+    tried = own.add(
+        "drill",
+        "try out the newest backup: fetch it, open it, count it, and bring back a sample of its images",
+        act=drill_backups,
+        about="Nothing on this box is touched. The box does it by itself once a week; what was found is kept.",
+    )
+    tried.add_argument("--of", metavar="NAME", help="of one archive only")
+    add_json(tried)
     restore = verbs.add(
         "restore",
         "make this blank box the one that an archive remembers",
@@ -125,6 +133,25 @@ def list_backups(arguments: Arguments) -> int:
     else:
         shown = [row | {"made": f"{row['made_utc'][:16].replace('T', ' ')} UTC"} for row in rows]
         as_table(COLUMNS, shown, empty="There is no backup yet: 'appliance backup now' makes one.")
+    return 0
+
+
+def drill_backups(arguments: Arguments) -> int:
+    """Try out backups. Raises `Corrupt` when one is not as it should be."""
+    from dataclasses import asdict
+
+    from appliance.backup import drill, making
+
+    with opened_box() as box:
+        with box.catalog.reading() as reading:
+            places = _chosen(making.archives(reading), arguments.of)
+        found = [drill.drill(box, place, now(), actor=actor()) for place in places]
+    if arguments.json:
+        as_json([asdict(each) | {"passed": each.passed} for each in found])
+    else:
+        print("\n\n".join(str(each) for each in found))
+    if not all(each.passed for each in found):
+        raise Corrupt("a backup is not as it should be", hint="make a new backup, and try that one out")
     return 0
 
 

@@ -192,6 +192,7 @@ VERBS: Mapping[str, Step] = {
     "webhook test": Act(["webhook:test"], lambda w: _webhook(w, "test")),
     "backup now": Act(["backup:make"], _back_up),
     "backup list": Nothing("numbers of backups, nothing of a patient", lambda w: w.say("backup", "list")),
+    "backup drill": Act(["backup:drill"], lambda w: [_back_up(w), w.say("backup", "drill")][1]),
     "restore s3": Nothing("its row is in the box that comes of it: tests/cli/test_backups.py finds it there"),
     "restore folder": Nothing(
         "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"
@@ -220,6 +221,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "orphans": ("object:remove",),
     "audit": ("audit:verify",),
     "backup": "tests/backup lets backups be made and fail, and finds their rows",
+    "drill": "tests/backup/test_drill.py lets drills pass and fail, and finds their rows",
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }

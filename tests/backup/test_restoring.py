@@ -23,6 +23,8 @@ from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
 from tests.boxes import box_in, config_in, recorded
 from tests.instances import Instance
 
+pytestmark = pytest.mark.slow
+
 
 def archive_of(place: DestinationSettings) -> Archive:
     built = build(place, None)  # type: ignore[arg-type]

@@ -1,0 +1,295 @@
+"""The restore drill: a backup that nobody has ever restored is a hope.
+
+Once a week, and whenever somebody asks, the newest snapshot of each archive is fetched into a scratch folder as a restore
+would, checked page by page, opened, counted, and a sample of its images is brought back from the archive and opened to the last
+byte with the keys that *the snapshot* holds. Where the box still has the object, the ciphertext is compared too. What was
+found is a `Certificate` in plain words, kept with those before it.
+
+What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
+undamaged, and `key check-recovery` tries the paper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from appliance import audit
+from appliance.backup import restoring, snapshot
+from appliance.backup.making import archive_at
+from appliance.backup.snapshot import Index
+from appliance.box import Box
+from appliance.catalog import (
+    Catalog,
+    Reading,
+    Transaction,
+    deliveries,
+    instances,
+    settings,
+    study_keys,
+    totals,
+)
+from appliance.errors import ApplianceError, Corrupt, Transient, Unknown
+from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
+from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import object_key
+from appliance.store import envelope
+from appliance.store.disk import disk_error
+from appliance.store.recovery import SECRET_BYTES
+from appliance.store.root_key import open_slots
+from appliance.store.study_keys import wrapping_context
+
+log = logging.getLogger(__name__)
+
+LAST: Final = "drill.last"
+"""The outcome of the latest drill, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s."""
+
+CERTIFICATES: Final = "drill.certificates"
+KEPT: Final = 60
+SAMPLE: Final = 20
+EVERY: Final = timedelta(days=7)
+_LATEST: Final = 5
+"""So many of the sample are the images that came last: they are what a fire tonight would take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a drill found. `findings` is empty when everything was as it should be; sizes in bytes, times in seconds."""
+
+    at_utc: str
+    archive: str
+    snapshot: str
+    made_utc: str
+    studies: int
+    instances: int
+    sampled: int
+    sampled_bytes: int
+    catalog_seconds: float
+    sample_seconds: float
+    findings: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings
+
+    def __str__(self) -> str:
+        """In plain words, one line each."""
+        lines = [
+            f"Restore drill of {self.at_utc[:16].replace('T', ' ')} UTC, archive {self.archive}",
+            f"The backup {self.snapshot} was fetched and opened in {self.catalog_seconds:.1f} s.",
+            f"It remembers {self.studies} studies and {self.instances} images.",
+            f"{self.sampled} images were brought back and opened to the last byte in {self.sample_seconds:.1f} s.",
+        ]
+        lines += [f"NOT AS IT SHOULD BE: {each}." for each in self.findings]
+        return "\n".join([*lines, "Passed." if self.passed else "Failed."])
+
+
+def drill(
+    box: Box,
+    place: DestinationSettings,
+    now: datetime,
+    *,
+    actor: str,
+    keep_going: Callable[[], bool] = lambda: True,
+    dice: random.Random | None = None,
+) -> Certificate:
+    """Restore the newest backup of `place` into a scratch folder, and record what came of it.
+
+    Raises `Unknown` when there is no backup yet, and what archive and disk raise; that is recorded as a failure too. What
+    is found wrong with the backup itself is in the certificate.
+    """
+    try:
+        found = _drill(box, place, now, keep_going, dice or random.Random())
+    except ApplianceError as error:
+        with box.catalog.transaction() as tx:
+            _record(tx, box, place.name, now, actor, failure=error)
+        raise
+    with box.catalog.transaction() as tx:
+        _record(tx, box, place.name, now, actor, found=found)
+    return found
+
+
+def is_due(reading: Reading, now: datetime) -> bool:
+    """Whether a drill is due: none has succeeded for a week, or the last bears a moment to come."""
+    told = settings.get(reading, LAST, {}).get("succeeded_utc")
+    if told is None:
+        return True
+    age = now - datetime.fromisoformat(told)
+    return age >= EVERY or age < -EVERY
+
+
+def certificates(reading: Reading) -> list[Certificate]:
+    """Those kept, the newest first."""
+    return [_decode(each) for each in settings.get(reading, CERTIFICATES, [])]
+
+
+def _drill(
+    box: Box, place: DestinationSettings, now: datetime, keep_going: Callable[[], bool], dice: random.Random
+) -> Certificate:
+    archive = archive_at(box, place)
+    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    if not names:
+        raise Unknown("there is no backup to try out", hint="make one: appliance backup now")
+    findings: list[str] = []
+    began = time.monotonic()
+    sealed = archive.document(snapshot.index_key(names[0]))
+    index = snapshot.decode(names[0], box.root.unseal(sealed, snapshot.context(names[0])))
+    try:
+        open_slots(archive.document(snapshot.slot_key(index.name)), b"R", bytes(SECRET_BYTES))
+    except (Corrupt, Unknown):
+        findings.append("the wrapped root key beside the backup is damaged: the paper would not open it")
+    box.guard.admit(index.size_bytes)
+    scratch = box.config.data.absolute() / "backups" / f"drill-{secrets.token_hex(4)}"
+    try:
+        scratch.mkdir(mode=0o700, parents=True)
+        path = restoring.fetch(scratch, archive, box.root, index, lambda *_: _go_on(keep_going))
+        catalog = Catalog.open(path, box.root.derive("catalog"))
+        try:
+            with catalog.reading() as reading:
+                findings += _counted(reading, index)
+                chosen = _chosen(reading, place, dice)
+                fetched = time.monotonic()
+                sampled_bytes = 0
+                for object_id, key_id, sealed_bytes in chosen:
+                    _go_on(keep_going)
+                    findings += _opened(box, archive, reading, object_id, key_id, sealed_bytes)
+                    sampled_bytes += sealed_bytes
+        finally:
+            catalog.close()
+    except OSError as error:
+        raise disk_error(error, "trying out a backup") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Certificate(
+        at_utc=now.isoformat(),
+        archive=place.name,
+        snapshot=index.name,
+        made_utc=index.made_utc.isoformat(),
+        studies=index.contents.studies,
+        instances=index.contents.instances,
+        sampled=len(chosen),
+        sampled_bytes=sampled_bytes,
+        catalog_seconds=round(fetched - began, 3),
+        sample_seconds=round(time.monotonic() - fetched, 3),
+        findings=tuple(findings),
+    )
+
+
+def _go_on(keep_going: Callable[[], bool]) -> None:
+    if not keep_going():
+        raise Transient("the restore drill was interrupted", hint="it is made again later")
+
+
+def _counted(reading: Reading, index: Index) -> Sequence[str]:
+    kept = totals.totals(reading)
+    found = snapshot.Contents(kept.studies, kept.instances, kept.bytes)
+    if found != index.contents:
+        return [f"the backup counts {found.instances} images where {index.contents.instances} were written"]
+    return []
+
+
+def _chosen(
+    reading: Reading, place: DestinationSettings, dice: random.Random
+) -> list[tuple[ObjectId, KeyId, int]]:
+    """Which images to bring back: the latest few, and others by chance, of those that the archive has receipts for."""
+    last = instances.last_id(reading)
+    drawn = {last - each for each in range(_LATEST)}
+    drawn |= {dice.randint(1, last) for _ in range(4 * SAMPLE)} if last else set()
+    chosen: dict[ObjectId, tuple[ObjectId, KeyId, int]] = {}
+    for number in sorted(drawn, reverse=True):
+        for _, object_id, key_id, sealed_bytes in instances.objects_after(reading, InstanceId(number - 1), 1):
+            if place.id in deliveries.holders(reading, object_id):
+                chosen[object_id] = (object_id, key_id, sealed_bytes)
+        if len(chosen) >= SAMPLE:
+            break
+    return list(chosen.values())
+
+
+def _opened(
+    box: Box, archive: Archive, reading: Reading, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
+) -> Sequence[str]:
+    """What is wrong with one image of the sample."""
+    digest = hashlib.sha256()
+    try:
+        recorded = study_keys.wrapped(reading, key_id)
+        if recorded is None:
+            return ["the backup lacks the key of an image"]
+        study_instance_uid, wrapped = recorded
+        key = box.root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
+        opener: envelope.Opener | None = None
+        done = 0
+        count = envelope.segment_count(sealed_bytes)
+        for number, segment in enumerate(_segments(archive, object_id, digest)):
+            if opener is None:
+                opener = envelope.Opener(key, object_id.encode("ascii"), segment[: envelope.HEADER_BYTES])
+                segment = segment[envelope.HEADER_BYTES :]
+            opener.open_segment(number, segment, last=number == count - 1)
+            done = number + 1
+        if opener is None or done != count:
+            return ["an image in the archive is shorter than it was"]
+    except (Corrupt, Unknown) as error:
+        return [f"an image in the archive is not what was written ({error.message})"]
+    return _like_here(box, object_id, digest.hexdigest())
+
+
+def _segments(archive: Archive, object_id: ObjectId, digest: Any) -> Any:
+    """The segments of an object as it lies in the archive, the header with the first; `digest` sees every byte."""
+    rest = b""
+    for block in archive.blocks(object_key(object_id)):
+        digest.update(block)
+        rest += block
+        while len(rest) > envelope.SEGMENT_BYTES:
+            yield rest[: envelope.SEGMENT_BYTES]
+            rest = rest[envelope.SEGMENT_BYTES :]
+    if rest:
+        yield rest
+
+
+def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:
+    path: Path = box.objects.path(object_id)
+    try:
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return []  # it lives in the archive only
+    return [] if same else ["an image on this box is not the one in the archive: verify the store"]
+
+
+def _record(
+    tx: Transaction,
+    box: Box,
+    name: str,
+    now: datetime,
+    actor: str,
+    *,
+    found: Certificate | None = None,
+    failure: ApplianceError | None = None,
+) -> None:
+    before = settings.get(tx, LAST, {})
+    passed = found is not None and found.passed
+    reason = failure.message if failure else "; ".join(found.findings) if found else ""
+    told = {
+        "at_utc": now.isoformat(),
+        "outcome": "succeeded" if passed else "failed",
+        "succeeded_utc": now.isoformat() if passed else before.get("succeeded_utc"),
+        "reason": reason,
+    }
+    settings.put(tx, LAST, told, now)
+    if found is not None:
+        kept = settings.get(tx, CERTIFICATES, [])
+        settings.put(tx, CERTIFICATES, [asdict(found), *kept][:KEPT], now)
+    details = {"passed": passed, "reason": reason, "snapshot": found.snapshot if found else ""}
+    audit.append(tx, box.audit_key, [audit.Entry("backup:drill", name, actor, details)], now)
+
+
+def _decode(told: dict[str, Any]) -> Certificate:
+    return Certificate(**{**told, "findings": tuple(told["findings"])})

@@ -1,0 +1,136 @@
+"""A drill finds what a restore would find, touches nothing, and is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance import audit
+from appliance.backup import drill
+from appliance.backup.schedule import Schedule
+from appliance.catalog import settings
+from appliance.errors import Corrupt, Transient, Unknown
+from appliance.health.facts import Outcome
+from appliance.health.gathering import DRILL, _attempt
+from tests.backup.conftest import IMAGES, Clinic
+from tests.boxes import recorded
+
+NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+def backed_up(clinic: Clinic) -> Clinic:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    clinic.back_up()
+    return clinic
+
+
+def tried(clinic: Clinic, now: datetime = NOW) -> drill.Certificate:
+    return drill.drill(clinic.box, clinic.place, now, actor="tests", dice=random.Random(1))
+
+
+def test_a_good_backup_passes_and_leaves_a_certificate_in_plain_words(
+    backed_up: Clinic, tmp_path: Path
+) -> None:
+    found = tried(backed_up)
+    assert found.passed
+    assert (found.studies, found.instances, found.sampled) == (4, 11, 11)
+    assert found.sampled_bytes > 2_400_000
+    said = str(found)
+    assert "11 images were brought back and opened to the last byte" in said
+    assert said.endswith("Passed.")
+    with backed_up.box.catalog.reading() as conn:
+        assert drill.certificates(conn) == [found]
+        told = _attempt(settings.get(conn, DRILL))
+        assert [row["action"] for row in audit.export(conn)][-1] == "backup:drill"
+    assert told is not None
+    assert (told.outcome, told.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
+    assert not list((tmp_path / "before" / "backups").glob("drill-*")), "nothing is left of it"
+
+
+def _object(clinic: Clinic, usb: Path) -> Path:
+    row = next(row for row in recorded(clinic.box) if row.size_bytes > 2_000_000)
+    return usb / "objects" / row.object_id[:2] / f"{row.object_id}.sealed"
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+
+
+def _newest(clinic: Clinic, usb: Path, name: str) -> Path:
+    return max((usb / "snapshots").iterdir()) / name
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (lambda clinic, usb: _flip(_object(clinic, usb)), "not what was written"),
+        (lambda clinic, usb: _object(clinic, usb).unlink(), "not what was written"),
+        (
+            lambda clinic, usb: _object(clinic, usb).write_bytes(
+                _object(clinic, usb).read_bytes()[: 1 << 20]
+            ),
+            "shorter than it was",
+        ),
+        (lambda clinic, usb: _flip(_newest(clinic, usb, "root.recovery")), "the paper would not open it"),
+        (lambda clinic, usb: _newest(clinic, usb, "root.recovery").unlink(), "the paper would not open it"),
+    ],
+    ids=["flipped", "gone", "cut", "damaged slot", "no slot"],
+)
+def test_what_a_restore_would_find_is_found(
+    backed_up: Clinic, tmp_path: Path, damage: Callable[[Clinic, Path], None], finding: str
+) -> None:
+    assert tried(backed_up, NOW - timedelta(days=7)).passed
+    damage(backed_up, tmp_path / "usb")
+    found = tried(backed_up)
+    assert not found.passed
+    assert any(finding in each for each in found.findings), found.findings
+    assert str(found).endswith("Failed.")
+    with backed_up.box.catalog.reading() as conn:
+        told = _attempt(settings.get(conn, DRILL))
+    assert told is not None
+    assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW - timedelta(days=7))
+
+
+def test_a_local_object_that_differs_from_its_replica_is_found(backed_up: Clinic) -> None:
+    row = next(row for row in recorded(backed_up.box) if row.size_bytes > 2_000_000)
+    _flip(backed_up.box.objects.path(row.object_id))
+    assert any("not the one in the archive" in each for each in tried(backed_up).findings)
+
+
+def test_a_damaged_catalog_piece_is_corrupt_and_recorded(backed_up: Clinic, tmp_path: Path) -> None:
+    _flip(_newest(backed_up, tmp_path / "usb", "000000"))
+    with pytest.raises(Corrupt):
+        tried(backed_up)
+    with backed_up.box.catalog.reading() as conn:
+        told = _attempt(settings.get(conn, DRILL))
+    assert told is not None
+    assert told.outcome is Outcome.FAILED
+    assert not list((tmp_path / "before" / "backups").glob("drill-*"))
+
+
+def test_without_a_backup_there_is_nothing_to_try(clinic: Clinic) -> None:
+    with pytest.raises(Unknown, match="no backup"):
+        tried(clinic)
+
+
+def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> None:
+    for hours in range(0, 15 * 24, 8):
+        Schedule().drill(backed_up.box, NOW + timedelta(hours=hours))
+    with backed_up.box.catalog.reading() as conn:
+        moments = [datetime.fromisoformat(each.at_utc) for each in drill.certificates(conn)]
+    assert moments == [NOW + timedelta(days=days) for days in (14, 7, 0)]
+
+
+def test_a_drill_comes_to_an_end_when_the_process_does(backed_up: Clinic) -> None:
+    schedule = Schedule()
+    schedule.interrupt()
+    with pytest.raises(Transient, match="interrupted"):
+        schedule.drill(backed_up.box, NOW)
