@@ -133,11 +133,12 @@ class Recently:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to show on the next page of a session, once; texts are ready to show."""
+    """A message to show on the next page of a session, once; texts are ready to show. `link` is there to be copied."""
 
     tone: Literal["good", "wait", "bad"]
     title: str
     text: str = ""
+    link: str = field(default="", repr=False)
 
 
 class Notices:

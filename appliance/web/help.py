@@ -23,12 +23,13 @@ ORDER = (
     "deliveries",
     "devices",
     "destinations",
+    "users",
     "health",
     "notices",
+    "audit",
     "settings",
     "screen",
 )
-ORDER = ("console", "door", "deliveries", "devices", "destinations", "health", "audit", "settings", "screen")
 """Topics in the order of the contents; others follow by name."""
 
 PLACES: Mapping[str, str] = {
@@ -53,6 +54,9 @@ PLACES: Mapping[str, str] = {
     "studies": "console#find",
     "studies.study": "console#viewer",
     "tokens": "settings",
+    "users": "users",
+    "roles": "users#roles",
+    "welcome": "users#link",
 }
 """Which help a page leads to: by endpoint, or by its blueprint."""
 

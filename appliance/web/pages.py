@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, Permission] = {
     "deliveries": Permission.VIEW_DELIVERIES,
     "devices": Permission.VIEW_DEVICES,
     "destinations": Permission.VIEW_DESTINATIONS,
+    "users": Permission.VIEW_USERS,
     "health": Permission.VIEW_HEALTH,
     "audit": Permission.READ_AUDIT,
     "settings": Permission.VIEW_SETTINGS,

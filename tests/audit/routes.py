@@ -53,6 +53,27 @@ def _revoke(world: World) -> Any:
     return world.post(f"/grants/{latest}/revoke")
 
 
+def _person(world: World) -> int:
+    from appliance.catalog import people
+
+    login = world.person()
+    with world.box.catalog.reading() as conn:
+        person = people.person(conn, login)
+    assert person is not None
+    return person.id
+
+
+def _link(world: World) -> str:
+    return world.say("user", "reset", world.person(), "--link").strip().split("#")[1]
+
+
+def _welcome(world: World, path: str, code: str) -> Any:
+    client = world.app.test_client()
+    token = csrf_of(client.get("/welcome").get_data(as_text=True))
+    password = "cinq renards sous la lampe"
+    return client.post(path, data={"csrf": token, "code": code, "password": password, "again": password})
+
+
 def _sign_in(world: World, password: str) -> Any:
     client = world.app.test_client()
     page = client.get("/sign-in").get_data(as_text=True)
@@ -216,6 +237,37 @@ ROUTES: Mapping[str, Step] = {
         lambda w: w.post("/settings/configuration/import", document=_changed_configuration(w)),
     ),
     # --- people
+    "GET /users": Nothing("who has an account; no patient", lambda w: w.get("/users")),
+    "GET /roles": Nothing("the table of roles, the same on every box", lambda w: w.get("/roles")),
+    "GET /users/invite": Nothing(FORM, lambda w: w.get("/users/invite")),
+    "POST /users/invite": Act(
+        ["user:invite"],
+        lambda w: w.post(
+            "/users/invite", login=f"guest{w.next()}", name="G", role="assistant", language="en"
+        ),
+    ),
+    "GET /users/<int:user_id>": Nothing(
+        "one account and the numbers of studies granted; no patient", lambda w: w.get(f"/users/{_person(w)}")
+    ),
+    "POST /users/<int:user_id>": Act(
+        ["user:change"],
+        lambda w: w.post(
+            f"/users/{_person(w)}", login=f"guest{w.next()}", name="G", role="assistant", language="en"
+        ),
+    ),
+    "POST /users/<int:user_id>/deactivate": Act(
+        ["user:deactivate"], lambda w: w.post(f"/users/{_person(w)}/deactivate")
+    ),
+    "POST /users/<int:user_id>/reactivate": Act(
+        ["user:reactivate"], lambda w: w.post(f"/users/{_person(w)}/reactivate")
+    ),
+    "POST /users/<int:user_id>/end-sessions": Act(
+        ["user:end-sessions"], lambda w: w.post(f"/users/{_person(w)}/end-sessions")
+    ),
+    "POST /users/<int:user_id>/link": Act(["user:link"], lambda w: w.post(f"/users/{_person(w)}/link")),
+    "GET /welcome": Nothing(FORM, lambda w: w.app.test_client().get("/welcome")),
+    "POST /welcome": Act(["user:link-fail"], lambda w: _welcome(w, "/welcome", "none")),
+    "POST /welcome/password": Act(["user:password"], lambda w: _welcome(w, "/welcome/password", _link(w))),
     "POST /language": Act(["user:change"], lambda w: w.post("/language", lang="fr", back="/help")),
     "GET /claim": Nothing(FORM, lambda w: w.app.test_client().get("/claim")),
     "POST /claim": Nothing(

@@ -5,11 +5,13 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from appliance import audit
 from appliance.catalog.outbox import MessageState
+from appliance.catalog.people import PersonState
 from appliance.identity import Proof, Role
 from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
@@ -53,7 +55,9 @@ COMPUTED = (
     | {f"destinations.path_hint_{kind}" for kind in ("vault", "folder")}
     | {f"destinations.new_{kind}" for kind in ("s3", "vault", "dicom", "folder")}
     | {f"nav.{name}" for name in SECTIONS}
-    | {f"role.{role}" for role in Role}
+    | {f"role.{role}{part}" for role in Role for part in ("", ".about")}
+    | {f"permission.{each}" for each in Permission}
+    | {f"user.state.{state}" for state in get_args(PersonState)}
     | {f"grant.term.{term}" for term in TERMS}
     | {f"period.{name}" for name in ("all", "today", "week", "month", "year")}
     | {f"stage.{number}" for number in range(1, 5)}

@@ -3,6 +3,7 @@ import "../styles/main.css";
 import htmx from "htmx.org";
 import { watchBanner } from "./banner.ts";
 import { tendBell } from "./bell.ts";
+import { offerCopying } from "./copy.ts";
 import { offerHelp } from "./help.ts";
 import { followLive } from "./live.ts";
 import { tendMenus } from "./menus.ts";
@@ -11,6 +12,7 @@ import { offerPrinting } from "./print.ts";
 import { steerRows } from "./rows.ts";
 import { keepShell, searchHere, waitForTheBox } from "./shell.ts";
 import { openViewers } from "./viewer.ts";
+import { openLink } from "./welcome.ts";
 
 document.addEventListener("htmx:config:request", (event) => {
   // A list that refreshes by itself is no sign of a person: it must not keep a session alive.
@@ -32,6 +34,8 @@ steerRows();
 openViewers(document);
 offerPasskeys();
 offerPrinting();
+offerCopying();
+openLink();
 
 interface HtmxContext {
   sourceEvent?: Event;
