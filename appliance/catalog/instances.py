@@ -244,8 +244,8 @@ def objects_after(
 
 def latest_received(reading: Connection) -> datetime | None:
     """The moment that the instance recorded last bears; one look at the end of the table."""
-    query = select(instances.c.received_utc).order_by(instances.c.id.desc()).limit(1)
-    return reading.execute(query).scalar()
+    last = select(func.max(instances.c.id)).scalar_subquery()
+    return reading.execute(select(instances.c.received_utc).where(instances.c.id == last)).scalar()
 
 
 def _number(text: str) -> int:

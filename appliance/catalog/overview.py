@@ -42,6 +42,7 @@ class Pulse:
     devices: int
     destinations: int
     notices: int
+    health: int = 0  # not from here: of whoever judges the box
 
 
 def thumbnails(conn: Reading, study_ids: Sequence[int]) -> dict[int, InstanceId]:

@@ -30,7 +30,10 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What is owed to one destination; `waiting` counts all that is not yet delivered and not given up."""
+    """What is owed to one destination; `waiting` counts all that is not yet delivered and not given up.
+
+    `takes` is "ciphertext" where it keeps sealed copies, so that what waits is how far behind the replica is.
+    """
 
     destination: str
     state: str
@@ -40,6 +43,7 @@ class Queue:
     oldest_utc: datetime | None
     id: int = 0
     trouble: str = ""
+    takes: str = ""
 
     @property
     def is_paused(self) -> bool:
@@ -130,7 +134,10 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer."""
+    """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
+
+    `received_today` counts what came by every way, not only from `senders`.
+    """
 
     at_utc: datetime
     today: date
@@ -142,6 +149,7 @@ class Facts:
     failing_jobs: tuple[str, ...] = ()
     queues: tuple[Queue, ...] = ()
     senders: tuple[Sender, ...] = ()
+    received_today: int = 0
     rules: int = 0
     audit_findings: int = 0
     backup: Attempt | None = None

@@ -117,6 +117,7 @@ def _disk(box: Box) -> Disk | None:
 def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
     now = facts.at_utc
     kept = totals.totals(conn)
+    days = _days(conn)
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
     held = facts.contents.set_aside if facts.contents else 0
@@ -134,7 +135,8 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         processes=_beating(rows, dicom_workers, now),
         failing_jobs=_names(jobs.get("failing")),
         queues=tuple(_queues(conn)),
-        senders=tuple(_senders(conn, facts.today)),
+        senders=tuple(_senders(conn, days, facts.today)),
+        received_today=sum(each.get(facts.today, 0) for each in days.values()),
         rules=len(rules.rules(conn)),
         audit_findings=_figure(settings.get(conn, AUDIT_CHECK, {}), "findings"),
         backup=_attempt(settings.get(conn, BACKUP)),
@@ -169,6 +171,7 @@ def _exists(pid: int) -> bool:
 
 def _queues(conn: Reading) -> Iterator[Queue]:
     confirmed = totals.confirmed(conn)
+    takes = {each.id: str(each.takes) for each in destinations.destinations(conn)}
     summaries = {each.destination_id: each for each in deliveries.waiting_summary(conn)}
     for place in destinations.health(conn):
         summary = summaries[place.id]
@@ -182,19 +185,26 @@ def _queues(conn: Reading) -> Iterator[Queue]:
             oldest_utc=summary.oldest_utc,
             id=int(place.id),
             trouble=trouble,
+            takes=takes.get(place.id, ""),
         )
 
 
-def _senders(conn: Reading, today: date) -> Iterator[Sender]:
-    """The devices with their days: as counted up to the last minute, and what has come since."""
+def _days(conn: Reading) -> dict[tuple[str, str], dict[date, int]]:
+    """How much each sender sent on its last days: as counted up to the last minute, and what has come since."""
     counted = samples.days_of_senders(conn)
     since = samples.arrived(conn, samples.cursor(conn), samples.end(conn), None).by_sender
+    for (name, address, day), count in since.items():
+        mine = counted.setdefault((name, address), {})
+        mine[day] = mine.get(day, 0) + count
+    return counted
+
+
+def _senders(
+    conn: Reading, days: Mapping[tuple[str, str], Mapping[date, int]], today: date
+) -> Iterator[Sender]:
     seen = devices.last_seen(conn)
     for each in devices.devices(conn):
-        mine = dict(counted.get((each.ae_title, each.address), {}))
-        for (name, address, day), count in since.items():
-            if (name, address) == (each.ae_title, each.address):
-                mine[day] = mine.get(day, 0) + count
+        mine = days.get((each.ae_title, each.address), {})
         yield Sender(
             each.name or str(each.ae_title),
             days=tuple(sorted(mine)),

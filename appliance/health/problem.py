@@ -53,7 +53,7 @@ class Problem:
     fix: str
     severity: Severity = Severity.SOON
     subject: str = ""
-    act: Act | None = None
+    acts: tuple[Act, ...] = ()
 
     @property
     def blocks(self) -> bool:

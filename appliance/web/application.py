@@ -13,12 +13,13 @@ from werkzeug.routing import IntegerConverter
 from appliance.box import Box
 from appliance.catalog.veil import Veil
 from appliance.imaging import Darkroom
-from appliance.web import problems, security, views
+from appliance.web import problems, security, timings, views
 from appliance.web.console import Assets, Console, web_ui
 from appliance.web.help import Book
 from appliance.web.language import Languages
 from appliance.web.live import Watcher
 from appliance.web.manner import MANNERS
+from appliance.web.views.dashboard import judgement_mark
 
 BUILD = Path(__file__).with_name("static") / "build"
 MOST_FORM_BYTES = 64 * 1024
@@ -47,7 +48,9 @@ def create_app(box: Box) -> Flask:
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_loader = FileSystemLoader(web_ui() / "templates")
     app.jinja_env.autoescape = True
+    measured = timings.Timings()
     app.extensions["console"] = Console(
+        timings=measured,
         box=box,
         languages=Languages(web_ui() / "languages"),
         help={
@@ -56,11 +59,12 @@ def create_app(box: Box) -> Flask:
         },
         assets=Assets.read(BUILD),
         darkroom=Darkroom(max(2, min(4, os.cpu_count() or 2))),
-        watcher=Watcher(box.catalog),
+        watcher=Watcher(box.catalog, lambda: judgement_mark(box)),
         veil=Veil(box.root.derive("study pseudonyms")),
         visit_key=box.root.derive("web visit"),
     )
     app.url_map.converters["int"] = RowNumber
+    timings.mount(app, measured)
     security.guard(app)
     problems.mount(app)
     views.mount(app)

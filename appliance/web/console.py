@@ -27,6 +27,8 @@ from appliance.web.help import Book
 from appliance.web.language import DEFAULT, Languages
 from appliance.web.live import Watcher
 from appliance.web.once import ShownOnce
+from appliance.web.series import Series
+from appliance.web.timings import Timings
 
 PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
@@ -178,6 +180,8 @@ class Console:
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))
     refused: Recently = field(default_factory=lambda: Recently(REFUSED_SECONDS))
     veil: Veil = field(default_factory=lambda: Veil(secrets.token_bytes(32)))
+    timings: Timings = field(default_factory=Timings)
+    series: Series = field(default_factory=Series)
     visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def help_in(self, language: str) -> Book:

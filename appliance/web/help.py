@@ -27,19 +27,20 @@ ORDER = (
     "health",
     "notices",
     "audit",
+    "problems",
     "settings",
     "screen",
 )
 """Topics in the order of the contents; others follow by name."""
 
 PLACES: Mapping[str, str] = {
-    "about": "health",
     "alerts": "notices#alerts",
     "audit": "audit",
     "audit.choose": "audit#reports",
     "audit.report": "audit#reports",
     "claim": "door#claim",
     "claim.form": "door#claim",
+    "dashboard": "health",
     "deliveries": "deliveries",
     "destinations": "destinations",
     "devices": "devices",
@@ -49,6 +50,7 @@ PLACES: Mapping[str, str] = {
     "me": "door#second-factor",
     "second_factor": "door#second-factor",
     "notices": "notices",
+    "performance": "health#performance",
     "settings": "settings",
     "start": "console",
     "studies": "console#find",

@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from appliance.catalog import Catalog
 from appliance.catalog.overview import Pulse, pulse
 from appliance.errors import ApplianceError, Transient
 
 LOOK_SECONDS = 0.25
+JUDGE_SECONDS = 2.0
 COMMENT_SECONDS = 15.0
 MOST_STREAMS = 32
 """Of 64 threads: half are always left for pages and pictures."""
@@ -26,8 +27,12 @@ MOST_STREAMS = 32
 class Watcher:
     """Looks at the catalog a few times a second while anybody follows."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, judged: Callable[[], int] | None = None) -> None:
+        """`judged` gives a number that differs when the judgement of the box has changed; asked now and then only."""
         self._catalog = catalog
+        self._judged = judged
+        self._judgement = 0
+        self._judged_at = float("-inf")
         self._changed = threading.Condition()
         self._pulse: Pulse | None = None
         self._turn = 0
@@ -37,8 +42,17 @@ class Watcher:
 
     def pulse(self) -> Pulse:
         """The numbers of this moment."""
+        judgement = self.judgement()
         with self._catalog.reading() as conn:
-            return pulse(conn)
+            return replace(pulse(conn), health=judgement)
+
+    def judgement(self) -> int:
+        """The number of the judgement, at most `JUDGE_SECONDS` old."""
+        moment = time.monotonic()
+        if self._judged is not None and moment - self._judged_at >= JUDGE_SECONDS:
+            self._judged_at = moment
+            self._judgement = self._judged()
+        return self._judgement
 
     def follow(
         self, gone: Callable[[], bool], signed_out: Callable[[], bool], seen: Callable[[Pulse], Pulse]

@@ -13,13 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal
 
 from babel import Locale
-from babel.dates import format_date, format_time, get_datetime_format
+from babel.dates import format_date, format_skeleton, format_time, format_timedelta, get_datetime_format
 from babel.lists import format_list
 from babel.numbers import format_decimal
 from babel.units import format_unit
@@ -101,6 +101,14 @@ class Manner:
     def time(self, value: time) -> str:
         """Hours and minutes."""
         return _held(format_time(value, self.clock, locale=self.locale))
+
+    def short_day(self, value: date) -> str:
+        """A day and its month, for an axis."""
+        return _held(str(format_skeleton("MMMd", value, locale=self.locale)))
+
+    def span(self, seconds: float) -> str:
+        """A length of time, in its largest unit: for pages that refresh by themselves, where it doesn't grow false."""
+        return _held(str(format_timedelta(timedelta(seconds=seconds), locale=self.locale)))
 
     def moment(self, day: str, clock: str) -> str:
         """A written day and a written time, as one."""

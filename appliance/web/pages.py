@@ -17,12 +17,12 @@ from appliance.web.help import place_of
 from appliance.web.language import DEFAULT, Languages
 
 SECTIONS: Mapping[str, Permission] = {
+    "health": Permission.VIEW_HEALTH,
     "studies": Permission.VIEW_STUDIES,
     "deliveries": Permission.VIEW_DELIVERIES,
     "devices": Permission.VIEW_DEVICES,
     "destinations": Permission.VIEW_DESTINATIONS,
     "users": Permission.VIEW_USERS,
-    "health": Permission.VIEW_HEALTH,
     "audit": Permission.READ_AUDIT,
     "settings": Permission.VIEW_SETTINGS,
     "help": Permission.USE_CONSOLE,

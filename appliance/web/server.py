@@ -18,6 +18,7 @@ from appliance.box import Box
 from appliance.catalog import processes
 from appliance.config import WebConfig
 from appliance.errors import ApplianceError, OperatorNeeded
+from appliance.latency import LATENCY
 from appliance.web.application import create_app
 from appliance.web.console import Console
 
@@ -48,6 +49,7 @@ def serve(box: Box, stop: threading.Event) -> None:
         outbuf_overflow=sys.maxsize,
         connection_limit=500,
         channel_timeout=60,
+        asyncore_use_poll=True,  # select fails on a socket that closes meanwhile, as at every stop
         # TLS is terminated on this machine: only what comes from there may say who the browser is.
         trusted_proxy="127.0.0.1",
         trusted_proxy_count=1,
@@ -56,7 +58,7 @@ def serve(box: Box, stop: threading.Event) -> None:
     )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a busy moment is no warning
     threading.Thread(target=console.darkroom.warm, name="warm", daemon=True).start()
-    beats = threading.Thread(target=_beat, args=(box, stop), name="beat", daemon=True)
+    beats = threading.Thread(target=_beat, args=(box, console, stop), name="beat", daemon=True)
     beats.start()
     listening = threading.Thread(target=_listen, args=(server, stop), name="listen", daemon=True)
     listening.start()
@@ -115,13 +117,14 @@ def _listening(config: WebConfig) -> socket.socket:
         ) from error
 
 
-def _beat(box: Box, stop: threading.Event) -> None:
+def _beat(box: Box, console: Console, stop: threading.Event) -> None:
     """Show signs of life in the catalog."""
     started = datetime.now(UTC)
     while True:
         try:
             with box.catalog.transaction() as tx:
-                processes.beat(tx, "web", os.getpid(), started, datetime.now(UTC))
+                detail = {LATENCY: console.timings.as_detail()}
+                processes.beat(tx, "web", os.getpid(), started, datetime.now(UTC), detail)
         except ApplianceError as error:
             log.warning("no sign of life could be recorded: %s", error)
         if stop.wait(BEAT_SECONDS):

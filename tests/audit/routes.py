@@ -86,6 +86,23 @@ def _destination(world: World, act: str) -> Any:
     return world.post(f"/destinations/{world.destination()[0]}/{act}")
 
 
+def _retry_refused(world: World) -> Any:
+    """Everything again that a destination has refused, which is one delivery here."""
+    from datetime import UTC, datetime
+
+    from appliance.catalog import deliveries, destinations
+    from appliance.model import DeliveryId
+
+    waiting, moment = world.delivery(), datetime.now(UTC)
+    with world.box.catalog.transaction() as tx:
+        name = deliveries.delivery(tx, DeliveryId(waiting)).destination
+        place = destinations.destination(tx, name)
+        assert place is not None
+        (claimed,) = deliveries.claim(tx, place.id, now=moment, lease_seconds=60, limit=1)
+        deliveries.fail(tx, claimed.id, claimed.attempts, reason="will not have it", now=moment)
+    return world.post(f"/destinations/{place.id}/retry")
+
+
 def _echo(world: World) -> Any:
     with echoing() as port:
         title = f"ECHO{world.next()}"
@@ -218,6 +235,7 @@ ROUTES: Mapping[str, Step] = {
         )
         for act in ("pause", "resume", "remove", "test")
     },
+    "POST /destinations/<int:destination_id>/retry": Act(["delivery:retry"], _retry_refused),
     "GET /settings": Nothing(CONFIGURED, lambda w: w.get("/settings")),
     "GET /settings/<section>": Nothing(CONFIGURED, lambda w: w.get("/settings/clinic")),
     "POST /settings/<section>": Act(["setting:change"], lambda w: w.post("/settings/clinic", **_settings(w))),
@@ -281,6 +299,7 @@ ROUTES: Mapping[str, Step] = {
     "GET /events": Nothing("counts of what has changed, until the browser goes"),
     "GET /events/pulse": Nothing(FIGURES, lambda w: w.get("/events/pulse")),
     "GET /health": Nothing(FIGURES, lambda w: w.get("/health")),
+    "GET /performance": Nothing(FIGURES, lambda w: w.get("/performance")),
     "GET /health/live": Nothing(FIGURES, lambda w: w.get("/health/live")),
     "GET /health/ready": Nothing(FIGURES, lambda w: w.get("/health/ready")),
     "GET /metrics": Nothing(FIGURES, lambda w: w.get("/metrics")),

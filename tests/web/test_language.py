@@ -12,9 +12,12 @@ import pytest
 from appliance import audit
 from appliance.catalog.outbox import MessageState
 from appliance.catalog.people import PersonState
+from appliance.health import Severity as Urgency
+from appliance.health import Verb
 from appliance.identity import Proof, Role
 from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
+from appliance.latency import STAGES
 from appliance.notify.hooks import FORMATS
 from appliance.notify.kinds import RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
@@ -28,6 +31,7 @@ from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
+from appliance.web.views import performance
 from appliance.web.views.notices import STATES as NOTICE_STATES
 from tests.web.translations import LANGUAGES, full, lacking, values_in
 
@@ -85,6 +89,10 @@ COMPUTED = (
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
     | {f"tokens.state_{state}" for state in ("over", "removed")}
     | {f"offline.check_{number}" for number in range(1, 4)}
+    | {f"urgency.{each}" for each in Urgency}
+    | {f"act.{verb}" for verb in Verb}
+    | {f"performance.{stage}{part}" for stage in STAGES for part in ("", "_about")}
+    | {f"performance.{period}" for period in performance.PERIODS}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
 )
 BEHIND = ("es", "zh")

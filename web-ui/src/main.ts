@@ -22,6 +22,7 @@ document.addEventListener("htmx:config:request", (event) => {
 document.addEventListener("htmx:after:swap", () => openViewers(document));
 
 htmx.config.history = false;
+htmx.config.morphIgnore = [...htmx.config.morphIgnore, "open"]; // what a person has opened stays open when a part refreshes
 watchBanner();
 tendMenus();
 tendBell();

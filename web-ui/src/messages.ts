@@ -1,8 +1,8 @@
 // What the box says over its stream: which lists have changed, never what is in them.
 
-export type Topic = "studies" | "deliveries" | "devices" | "destinations" | "notices";
+export type Topic = "studies" | "deliveries" | "devices" | "destinations" | "notices" | "health";
 
-export const TOPICS: readonly Topic[] = ["studies", "deliveries", "devices", "destinations", "notices"];
+export const TOPICS: readonly Topic[] = ["studies", "deliveries", "devices", "destinations", "notices", "health"];
 
 export type Message = { kind: "changed"; topic: Topic } | { kind: "lost" } | { kind: "found" };
 

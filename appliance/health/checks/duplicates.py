@@ -18,5 +18,5 @@ def check(facts: Facts) -> Iterator[Problem]:
             f"{facts.contents.duplicates} images came twice with different content; both are kept",
             "look at the studies marked in the console and decide which is right",
             Severity.SOON,
-            act=Act(Verb.SEE_STUDIES),
+            acts=(Act(Verb.SEE_STUDIES),),
         )

@@ -18,5 +18,5 @@ def check(facts: Facts) -> Iterator[Problem]:
             f"{facts.contents.patient_conflicts} studies hold images that name another patient",
             "look at the studies marked in the console before anyone relies on them",
             Severity.NOW,
-            act=Act(Verb.SEE_STUDIES),
+            acts=(Act(Verb.SEE_STUDIES),),
         )

@@ -26,5 +26,5 @@ def check(facts: Facts) -> Iterator[Problem]:
                 "check the connection; nothing is lost meanwhile",
                 Severity.NOW if waited > VERY_LATE else Severity.SOON,
                 subject=queue.destination,
-                act=Act(Verb.SEE_WAITING, queue.id),
+                acts=(Act(Verb.SEE_WAITING, queue.id),),
             )

@@ -21,7 +21,7 @@ def check(facts: Facts) -> Iterator[Problem]:
                 f"nothing is lost, they go by themselves once it answers; 'appliance destination test {name}' tries it",
                 Severity.NOW,
                 subject=name,
-                act=Act(Verb.TEST, queue.id),
+                acts=(Act(Verb.TEST, queue.id),),
             )
         if queue.is_paused and queue.waiting:
             yield Problem(
@@ -30,5 +30,5 @@ def check(facts: Facts) -> Iterator[Problem]:
                 f"'appliance destination resume {name}' when it may go on",
                 Severity.SOON,
                 subject=name,
-                act=Act(Verb.RESUME, queue.id),
+                acts=(Act(Verb.RESUME, queue.id),),
             )

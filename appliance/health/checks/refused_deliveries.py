@@ -21,5 +21,5 @@ def check(facts: Facts) -> Iterator[Problem]:
                 f"see why with 'appliance deliveries list --destination {name} --state FAILED', then retry or cancel",
                 Severity.NOW,
                 subject=name,
-                act=Act(Verb.SEE_REFUSED, queue.id),
+                acts=(Act(Verb.SEE_REFUSED, queue.id), Act(Verb.RETRY, queue.id)),
             )

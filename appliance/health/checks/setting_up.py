@@ -20,7 +20,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             "no machine may send yet",
             "admit one: 'appliance device add --help'",
             Severity.SOON,
-            act=Act(Verb.SEE_DEVICES),
+            acts=(Act(Verb.SEE_DEVICES),),
         )
     if not facts.rules:
         yield Problem(
@@ -28,5 +28,5 @@ def check(facts: Facts) -> Iterator[Problem]:
             "nothing is copied anywhere yet",
             "add a destination and a rule for it",
             Severity.SOON,
-            act=Act(Verb.SEE_DESTINATIONS),
+            acts=(Act(Verb.SEE_DESTINATIONS),),
         )

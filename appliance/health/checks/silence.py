@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import pairwise
+from statistics import median_low
 
 from appliance.health.facts import Facts, Sender
 from appliance.health.problem import Act, Problem, Severity, Verb
@@ -33,7 +34,7 @@ def check(facts: Facts) -> Iterator[Problem]:
                 "see that it is switched on and connected, and send a test image",
                 Severity.SOON,
                 subject=sender.name,
-                act=Act(Verb.SEE_DEVICES),
+                acts=(Act(Verb.SEE_DEVICES),),
             )
 
 
@@ -54,8 +55,8 @@ def quiet(sender: Sender, all_of_them: Sequence[Sender], today: date) -> int | N
     else:
         gaps = [(after - before).days for before, after in pairwise(days)]
         silence = (today - days[-1]).days
-    usual = rhythm(gaps)
-    return (today - days[-1]).days if silence > max(SHORTEST, 2 * usual) else None
+    long = rhythm(gaps)
+    return (today - days[-1]).days if silence > max(SHORTEST, 2 * long) else None
 
 
 def rhythm(gaps: Sequence[int]) -> int:
@@ -63,3 +64,8 @@ def rhythm(gaps: Sequence[int]) -> int:
     if not gaps:
         return 1
     return sorted(gaps)[max(0, -(-len(gaps) * 9 // 10) - 1)]
+
+
+def usual(gaps: Sequence[int]) -> int:
+    """The gap, in days, between two days of sending as a person would tell it: the middle one; 1 for none."""
+    return median_low(gaps) if gaps else 1

@@ -3,11 +3,11 @@
 from flask import Flask
 
 from appliance.web.views import (
-    about,
     alerts,
     api,
     audit,
     claim,
+    dashboard,
     deliveries,
     destinations,
     devices,
@@ -21,6 +21,7 @@ from appliance.web.views import (
     machine,
     me,
     notices,
+    performance,
     roles,
     second_factor,
     settings,
@@ -36,11 +37,11 @@ from appliance.web.views import (
 def mount(app: Flask) -> None:
     """Register every blueprint with `app`."""
     for module in (
-        about,
         alerts,
         api,
         audit,
         claim,
+        dashboard,
         deliveries,
         destinations,
         devices,
@@ -52,6 +53,7 @@ def mount(app: Flask) -> None:
         language,
         live,
         machine,
+        performance,
         me,
         notices,
         roles,

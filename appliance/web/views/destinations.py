@@ -14,7 +14,7 @@ from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, ae_title
-from appliance.replication.delivery import OPEN_STATES
+from appliance.replication.delivery import OPEN_STATES, State
 from appliance.replication.destinations import build, prepare
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
@@ -23,6 +23,8 @@ from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
 
 blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
+
+RETRIED_AT_ONCE = 500
 
 KINDS: tuple[DestinationKind, ...] = ("s3", "vault", "dicom", "folder")
 TAKES: Mapping[DestinationKind, Takes] = {
@@ -160,6 +162,24 @@ def resume(destination_id: int) -> AnyResponse:
     with console().box.catalog.transaction() as tx:
         destinations.resume(tx, settings.name)
         console().record(tx, "destination:resume", settings.name, forms.actor())
+    return forms.back_to("/destinations")
+
+
+@blueprint.post("/<int:destination_id>/retry")
+@needs(Permission.ACT_ON_DELIVERIES)
+def retry(destination_id: int) -> AnyResponse:
+    """Try again what it has refused, each with its row in the audit; as many at a time as are quickly done."""
+    settings, moment = _known(destination_id), now()
+    with console().box.catalog.transaction() as tx:
+        refused = deliveries.list_deliveries(
+            tx, state=State.FAILED, destination=settings.name, limit=RETRIED_AT_ONCE
+        )
+        for each in refused:
+            deliveries.retry(tx, each.id, moment)
+            console().record(
+                tx, "delivery:retry", f"delivery:{each.id}", forms.actor(), study=each.study_instance_uid
+            )
+    forms.say(Notice("good", g.words("destinations.retried", n=len(refused))))
     return forms.back_to("/destinations")
 
 

@@ -96,7 +96,10 @@ def _picture(row: InstanceRow, view: View) -> Response:
     picture = pictures.get(row.id, view)
     if picture is None:
         try:
-            with recall.open_object(console().box, row.object_id, row.key_id, row.sealed_bytes) as reader:
+            with (
+                console().timings.measured("render"),
+                recall.open_object(console().box, row.object_id, row.key_id, row.sealed_bytes) as reader,
+            ):
                 picture = console().darkroom.render(reader, row.size_bytes, view)
         except NotShown as refusal:
             return _words_instead(refusal.reason)

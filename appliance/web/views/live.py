@@ -28,6 +28,7 @@ def stream() -> Response:
     cookie = request.cookies.get(SESSION_COOKIE, "")
 
     role, sees = forms.session().person.role, access.sight()
+    follows_health = access.may(Permission.VIEW_HEALTH)
 
     def signed_out() -> bool:
         """So is somebody whose role has changed: the browser comes back, and is told what the new one may know."""
@@ -39,10 +40,11 @@ def stream() -> Response:
         return session is None or session.person.role != role
 
     def seen(latest: Pulse) -> Pulse:
+        health = latest.health if follows_health else 0
         if sees.all_studies:
-            return latest
+            return replace(latest, health=health)
         with catalog.reading() as conn:
-            return sight.pulse(conn, replace(sees, at=now()))
+            return replace(sight.pulse(conn, replace(sees, at=now())), health=health)
 
     gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
     answer = current_app.response_class(
@@ -57,5 +59,6 @@ def stream() -> Response:
 @needs(Permission.USE_CONSOLE)
 def pulse() -> Response:
     """The numbers whose change is a change of a list."""
+    health = console().watcher.judgement() if access.may(Permission.VIEW_HEALTH) else 0
     with console().box.catalog.reading() as conn:
-        return jsonify(asdict(sight.pulse(conn, access.sight())))
+        return jsonify(asdict(replace(sight.pulse(conn, access.sight()), health=health)))

@@ -96,7 +96,7 @@ def search() -> Response:
     modality = modality if modality in MODALITIES else ""
     days = PERIODS.get(period)
     since = "" if days is None else (now().astimezone() - timedelta(days=days)).strftime("%Y%m%d")
-    with console().box.catalog.reading() as conn:
+    with console().timings.measured("query"), console().box.catalog.reading() as conn:
         rows = sight.find(conn, access.sight(), text, modality=modality, date_from=since, limit=limit + 1)
         lines = study_lines(conn, rows[:limit], g.words)
     sightings.listed((line.id for line in lines), searched=bool(text or modality or since))
