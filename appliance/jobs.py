@@ -23,7 +23,7 @@ from typing import Literal
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from appliance import alarm, anchor, audit, certificates, health, identity
+from appliance import alarm, anchor, audit, certificates, health, identity, witnesses
 from appliance.audit import Entry, Outcome
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
@@ -159,6 +159,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("sessions", end_sessions, 300),
         Job("orphans", Orphans(box), 1800),
         Job("audit", check_audit, 3600),
+        Job("anchors", witnesses.write, witnesses.EVERY_SECONDS, first_seconds=60),
         Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
         Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),

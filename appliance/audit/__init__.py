@@ -45,6 +45,7 @@ __all__ = [
     "append",
     "export",
     "recent",
+    "row",
     "verify",
     "witness",
 ]
@@ -155,6 +156,12 @@ def witness(reading: Reading) -> Witness:
 def export(reading: Reading) -> Iterator[dict[str, Any]]:
     """Every row, the oldest first, as JSON-able values; `details` is the canonical text, `chain` in hexadecimal."""
     return (exported(row) for row in audit_log.rows(reading))
+
+
+def row(reading: Reading, number: int) -> AuditRow | None:
+    """One row by its number."""
+    found = audit_log.newest(reading, limit=1, before=number + 1)
+    return found[0] if found and found[0].id == number else None
 
 
 def recent(reading: Reading, *, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:

@@ -133,6 +133,16 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """The audit's newest anchor in one bucket. `offline` when the last attempt found no line to it."""
+
+    destination: str
+    at_utc: datetime | None
+    rolled_back: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
@@ -152,6 +162,7 @@ class Facts:
     received_today: int = 0
     rules: int = 0
     audit_findings: int = 0
+    anchors: tuple[Anchor, ...] = ()
     backup: Attempt | None = None
     drill: Attempt | None = None
     clock: Clock = Clock()

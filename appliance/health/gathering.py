@@ -32,6 +32,7 @@ from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
 from appliance.health import kernel_clock
 from appliance.health.facts import (
+    Anchor,
     Attempt,
     Certificate,
     Clock,
@@ -55,6 +56,7 @@ FAILURES_WITHIN = timedelta(hours=1)
 
 VERIFICATION = "verification"
 AUDIT_CHECK = "audit-check"
+AUDIT_ANCHORS = "audit-anchors"
 BACKUP = "backup.last"
 DRILL = "drill.last"
 """Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
@@ -139,6 +141,7 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         received_today=sum(each.get(facts.today, 0) for each in days.values()),
         rules=len(rules.rules(conn)),
         audit_findings=_figure(settings.get(conn, AUDIT_CHECK, {}), "findings"),
+        anchors=tuple(_anchors(settings.get(conn, AUDIT_ANCHORS, {}))),
         backup=_attempt(settings.get(conn, BACKUP)),
         drill=_attempt(settings.get(conn, DRILL)),
         clock=_clock(jobs, instances.latest_received(conn)),
@@ -146,6 +149,17 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         forecast=_forecast(conn, facts),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
+
+
+def _anchors(kept: object) -> Iterator[Anchor]:
+    """What `appliance.witnesses` has kept of each bucket."""
+    for name, each in kept.items() if isinstance(kept, dict) else ():
+        yield Anchor(
+            destination=name,
+            at_utc=datetime.fromisoformat(each["at_utc"]) if each.get("at_utc") else None,
+            rolled_back=bool(each.get("rolled_back")),
+            offline=bool(each.get("offline")),
+        )
 
 
 def _beating(rows: Mapping[str, ProcessRow], dicom_workers: int, now: datetime) -> dict[str, bool]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from appliance.health import CHECKS, CODES, Problem, Severity, checks, judge
 from appliance.health.checks import silence
 from appliance.health.facts import (
+    Anchor,
     Attempt,
     Certificate,
     Clock,
@@ -123,6 +124,23 @@ CASES = {
     "a duplicate": (kept(duplicates=1), (("duplicates", SOON),)),
     "a study with two patients": (kept(patient_conflicts=1), (("patient-conflict", ACT_NOW),)),
     "a damaged image": (kept(damaged=1), (("damaged", ACT_NOW),)),
+    "an audit that a bucket knows better": (
+        replace(CALM, anchors=(Anchor("cloud", NOW, rolled_back=True),)),
+        (("audit-rolled-back", ACT_NOW),),
+    ),
+    "an anchor of an hour": (replace(CALM, anchors=(Anchor("cloud", NOW - timedelta(hours=1)),)), NOTHING),
+    "an anchor of more than an hour": (
+        replace(CALM, anchors=(Anchor("cloud", NOW - timedelta(hours=1, seconds=1)),)),
+        (("anchor-late", Severity.SOON),),
+    ),
+    "an anchor that could never be written": (
+        replace(CALM, anchors=(Anchor("cloud", None),)),
+        (("anchor-late", Severity.SOON),),
+    ),
+    "an old anchor while there is no line": (
+        replace(CALM, anchors=(Anchor("cloud", NOW - timedelta(days=1), offline=True),)),
+        NOTHING,
+    ),
     "an altered audit": (replace(CALM, audit_findings=1), (("audit", ACT_NOW),)),
     "nobody wrote the key down": (
         replace(CALM, keys=Keys(False, "credential")),

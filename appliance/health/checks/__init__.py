@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from appliance.health.checks import (
+    anchors,
     audit,
     backup_age,
     catalog,
@@ -43,6 +44,7 @@ _MODULES = (
     patient_conflicts,
     damage,
     audit,
+    anchors,
     reachability,
     refused_deliveries,
     queue_age,

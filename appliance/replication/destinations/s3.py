@@ -186,6 +186,31 @@ class S3Destination:
         if not found or _digest_of_body(found) != hashlib.sha256(data).digest():
             raise Transient("the cloud storage did not keep what was sent to it")
 
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write a small sealed document under a name that isn't taken. Raises as `send`, `Refused` if it is."""
+        with in_our_terms("writing to the bucket"):
+            self._client().put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=data,
+                IfNoneMatch="*",
+                ContentType="application/octet-stream",
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+            )
+
+    def newest(self, prefix: str, after: str) -> str:
+        """The last of the names that begin with `prefix`, of those after `after`; empty if there is none."""
+        last = ""
+        where: dict[str, Any] = {"StartAfter": after} if after else {}
+        while True:
+            with in_our_terms("listing the bucket"):
+                page = self._client().list_objects_v2(Bucket=self.bucket, Prefix=prefix, **where)
+            last = max([last, *(each["Key"] for each in page.get("Contents", ()))])
+            if not page.get("IsTruncated"):
+                return last
+            where = {"ContinuationToken": page["NextContinuationToken"]}
+
     def document(self, key: str) -> bytes:
         """See `Archive`."""
         return b"".join(self.blocks(key))

@@ -1,0 +1,174 @@
+"""What an administrator of the whole machine could undo in silence, the bucket remembers: the audit cannot go back."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance import anchor, audit, health, witnesses
+from appliance.audit import Entry
+from appliance.box import Box, open_box
+from appliance.catalog import destinations
+from appliance.config import Config
+from appliance.errors import Refused
+from appliance.replication.destinations.s3 import S3Destination
+from tests.replication.cloud import Cloud, cloud, line, settings
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def the_cloud() -> Iterator[Cloud]:
+    with cloud() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(the_cloud: Cloud) -> str:
+    return the_cloud.new_bucket()
+
+
+def _open(folder: Path, url: str = "", bucket: str = "") -> Box:
+    box = open_box(Config(data=folder))
+    if url:
+        with box.catalog.transaction() as tx:
+            destinations.add(tx, settings(url, bucket))
+    return box
+
+
+@pytest.fixture
+def box(tmp_path: Path, the_cloud: Cloud, bucket: str) -> Iterator[Box]:
+    opened = _open(tmp_path / "box", the_cloud.url, bucket)
+    _act(opened, 5)
+    yield opened
+    opened.close()
+
+
+def _act(box: Box, times: int) -> None:
+    box.record([Entry("study:view", f"study:{number}", "marie") for number in range(times)], NOW)
+
+
+def _codes(box: Box, now: datetime) -> set[str]:
+    return {problem.code for problem in health.status(box, now).problems}
+
+
+def _kept(box: Box) -> witnesses.Anchored:
+    with box.catalog.reading() as conn:
+        return witnesses.kept(conn)["cloud"]
+
+
+def test_each_anchor_has_a_name_of_its_own_and_says_nothing_in_clear(
+    box: Box, the_cloud: Cloud, bucket: str
+) -> None:
+    for hour in range(3):
+        witnesses.write(box, NOW + hour * HOUR)
+        _act(box, 2)
+    keys = the_cloud.keys(bucket, "anchors/")
+    assert len(keys) == 3 and keys == sorted(keys)
+    for key in keys:
+        content = the_cloud.get(bucket, key)
+        assert b"witness" not in content
+        assert anchor.unsealed(box, content)[1].count > 0
+    with box.catalog.reading() as conn:
+        rows = [row for row in audit.export(conn) if row["action"] == "audit:anchor"]
+        assert audit.verify(conn, box.audit_key) == []
+    assert [row["outcome"] for row in rows] == ["done"] * 3
+
+
+def test_a_name_that_exists_is_never_written_over(the_cloud: Cloud, bucket: str) -> None:
+    shelf = S3Destination.from_settings(settings(the_cloud.url, bucket))
+    shelf.put_new("anchors/a", b"first")
+    with pytest.raises(Refused):
+        shelf.put_new("anchors/a", b"second")
+    assert the_cloud.get(bucket, "anchors/a") == b"first"
+
+
+def test_the_whole_box_put_back_to_last_week_is_found(
+    tmp_path: Path, box: Box, the_cloud: Cloud, bucket: str
+) -> None:
+    witnesses.write(box, NOW)
+    box.close()
+    shutil.copytree(tmp_path / "box", tmp_path / "last week")
+    later = open_box(Config(data=tmp_path / "box"))
+    _act(later, 10)
+    witnesses.write(later, NOW + HOUR)
+    later.close()
+    back = open_box(Config(data=tmp_path / "last week"))  # keys, catalog and local anchor: all of last week
+    try:
+        assert anchor.verify(back) == []  # by itself it cannot know
+        witnesses.write(back, NOW + 2 * HOUR)
+        assert _kept(back).rolled_back
+        assert "audit-rolled-back" in _codes(back, NOW + 2 * HOUR)
+        assert len(the_cloud.keys(bucket, "anchors/")) == 2  # nothing is written over the proof
+        _act(back, 50)  # nor does it heal when other rows have grown in their place
+        witnesses.write(back, NOW + 3 * HOUR)
+        assert _kept(back).rolled_back
+        with back.catalog.reading() as conn:
+            newest = audit.recent(conn, limit=1)[0]
+        assert (newest["action"], newest["outcome"]) == ("audit:anchor", "failed")
+    finally:
+        back.close()
+
+
+def test_a_restore_that_the_log_itself_tells_is_no_roll_back(tmp_path: Path, box: Box) -> None:
+    witnesses.write(box, NOW)
+    box.close()
+    shutil.copytree(tmp_path / "box", tmp_path / "backup")
+    later = open_box(Config(data=tmp_path / "box"))
+    _act(later, 10)
+    witnesses.write(later, NOW + HOUR)
+    later.close()
+    back = open_box(Config(data=tmp_path / "backup"))
+    try:
+        back.record([Entry("backup:restore", "box", "command line: root")], NOW + 2 * HOUR)
+        witnesses.write(back, NOW + 3 * HOUR)
+        assert not _kept(back).rolled_back
+        witnesses.write(back, NOW + 4 * HOUR)
+        assert not _kept(back).rolled_back
+    finally:
+        back.close()
+
+
+def test_an_anchor_that_is_not_ours_is_a_finding(box: Box, the_cloud: Cloud, bucket: str) -> None:
+    witnesses.write(box, NOW)
+    the_cloud.client().put_object(
+        Bucket=bucket, Key="anchors/29991231T000000.000000Z-000000000009.sealed", Body=b"x" * 200
+    )
+    witnesses.write(box, NOW + HOUR)
+    assert _kept(box).rolled_back
+
+
+def test_an_anchor_is_late_after_an_hour_but_not_while_there_is_no_line(
+    tmp_path: Path, the_cloud: Cloud, bucket: str
+) -> None:
+    with line(the_cloud.port) as the_line:
+        box = _open(tmp_path / "far", the_line.url, bucket)
+        try:
+            _act(box, 1)
+            witnesses.write(box, NOW)
+            assert "anchor-late" not in _codes(box, NOW + HOUR)
+            assert "anchor-late" in _codes(box, NOW + HOUR + timedelta(seconds=1))
+            the_line.down = True
+            witnesses.write(box, NOW + 2 * HOUR)
+            assert _kept(box).offline
+            assert "anchor-late" not in _codes(box, NOW + 2 * HOUR)
+            the_line.down = False
+            witnesses.write(box, NOW + 3 * HOUR)
+            assert _kept(box).at_utc == NOW + 3 * HOUR
+            assert not {"anchor-late", "audit-rolled-back"} & _codes(box, NOW + 3 * HOUR)
+        finally:
+            box.close()
+
+
+def test_a_box_without_a_cloud_has_nothing_to_anchor_to(tmp_path: Path) -> None:
+    box = _open(tmp_path / "alone")
+    try:
+        witnesses.write(box, NOW)
+        with box.catalog.reading() as conn:
+            assert witnesses.kept(conn) == {}
+        assert not {"anchor-late", "audit-rolled-back"} & _codes(box, NOW + 9 * HOUR)
+    finally:
+        box.close()
