@@ -159,6 +159,11 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "user:confirm-fail": Word(
             _SECURITY, _NOTHING, "a person at a session failed to prove who it is", _REFUSED
         ),
+        "access:break-glass": Word(_ACCESS, _STUDY, "a closed study was opened in an emergency"),
+        "access:break-glass-fail": Word(
+            _SECURITY, _NOTHING, "emergency access was asked for, and nothing had that number", _REFUSED
+        ),
+        "access:review": Word(_SECURITY, _STUDY, "an emergency access was looked into"),
         "access:address": Word(
             _SECURITY, _NOTHING, "the console was asked for from an address that may not open it", _REFUSED
         ),

@@ -120,3 +120,16 @@ api_tokens = Table(
     text_column("revoked_by"),
     sqlite_autoincrement=True,
 )
+
+# --- emergencies.py --------------------------------------------------------------------------------------------------
+
+emergencies = Table(
+    "emergencies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("grant", ForeignKey("study_grants.id"), nullable=False, unique=True),
+    Column("reviewed_utc", UtcText),
+    text_column("reviewed_by"),
+    text_column("finding"),
+    sqlite_autoincrement=True,
+)

@@ -225,6 +225,11 @@ def sessions_of(conn: Reading, person_id: int) -> list[WebSession]:
     return [_session(row) for row in conn.execute(query)]
 
 
+def session_ids(conn: Reading) -> frozenset[str]:
+    """The ids of all sessions there are: what is missing the next time has ended."""
+    return frozenset(conn.execute(select(web_sessions.c.id)).scalars())
+
+
 def _sessions() -> Select[Any]:
     of_person = (column.label(f"user_{name}") for name, column in _PERSON.items())
     return select(web_sessions, *of_person).join(users, users.c.id == web_sessions.c.user)

@@ -126,7 +126,9 @@ TABLE: Mapping[Role, frozenset[Permission]] = MappingProxyType(
             }
         ),
         # Sees the studies of a patient in common, once they are granted.
-        Role.REFERRER: frozenset({_P.USE_CONSOLE, _P.VIEW_STUDIES, _P.IDENTIFY_PATIENTS}),
+        Role.REFERRER: frozenset(
+            {_P.USE_CONSOLE, _P.VIEW_STUDIES, _P.IDENTIFY_PATIENTS, _P.BREAK_GLASS}
+        ),
         # Learns from the studies that were chosen, never from whose they are.
         Role.STUDENT: frozenset({_P.USE_CONSOLE, _P.VIEW_STUDIES}),
         # Mends the box; not one patient, and nothing that would show one.

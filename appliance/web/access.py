@@ -82,6 +82,11 @@ def person() -> Person:
     return found
 
 
+def visit() -> str:
+    """What all requests of one session, or by one token, have in common: for what is noted once for each."""
+    return f"token {g.bearer.token.id}" if g.bearer is not None else str(g.session.id)
+
+
 def may(permission: Permission) -> bool:
     """Whether whoever asks may do that."""
     return permission in permissions()
@@ -108,7 +113,7 @@ def not_there(kind: str, number: int) -> Unknown:
         asks, console_ = person(), console()
         console_.record_once(
             console_.refused,
-            (asks.id, g.bearer is None, kind, number),
+            (visit(), kind, number),
             "access:refuse",
             f"{kind}:{number}",
             asks.login,
@@ -123,7 +128,7 @@ def check() -> None:
     if needed is not None and may(needed):
         return
     asks, console_ = person(), console()
-    what = (asks.id, g.bearer is None, endpoint)
+    what = (visit(), endpoint)
     details = {"needs": needed or ""}
     console_.record_once(console_.refused, what, "access:refuse", endpoint, asks.login, details)
     if g.bearer is not None:

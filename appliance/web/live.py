@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, replace
 
-from appliance.catalog import Catalog
+from appliance.catalog import Catalog, people
 from appliance.catalog.overview import Pulse, pulse
 from appliance.errors import ApplianceError, Transient
 
@@ -36,6 +36,8 @@ class Watcher:
         self._changed = threading.Condition()
         self._pulse: Pulse | None = None
         self._turn = 0
+        self._sessions: frozenset[str] = frozenset()
+        self._departures = 0
         self._followers = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -78,20 +80,24 @@ class Watcher:
         self, gone: Callable[[], bool], signed_out: Callable[[], bool], seen: Callable[[Pulse], Pulse]
     ) -> Generator[str, None, None]:
         with self._changed:
-            latest, turn = self._pulse or self.pulse(), self._turn
+            latest, turn, departures = self._pulse or self.pulse(), self._turn, self._departures
         before = seen(latest)
         yield "retry: 2000\n\n"
-        spoken = asked = time.monotonic()
+        spoken = time.monotonic()
+        asked = spoken - COMMENT_SECONDS  # at once: its session may have ended before anybody looked
         while not self._stop.is_set() and not gone():
             with self._changed:
-                if self._turn == turn:
+                if self._turn == turn and self._departures == departures:
                     self._changed.wait(1.0)
                 looked, latest, turn = latest, self._pulse or latest, self._turn
+                left, departures = self._departures != departures, self._departures
             after = before if latest == looked else seen(latest)
             topics = changed_topics(before, after)
             before = after
             moment = time.monotonic()
-            if moment - asked >= COMMENT_SECONDS:  # on a busy morning too, when there is no quiet to ask in
+            if (
+                left or moment - asked >= COMMENT_SECONDS
+            ):  # on a busy morning too, when there is no quiet to ask in
                 asked = moment
                 if signed_out():
                     return
@@ -115,6 +121,8 @@ class Watcher:
                     continue
             try:
                 seen = self.pulse()
+                with self._catalog.reading() as conn:
+                    sessions = people.session_ids(conn)
             except ApplianceError:
                 continue  # the catalog is busy or away; health says so, the next look may see
             with self._changed:
@@ -122,6 +130,10 @@ class Watcher:
                     self._pulse = seen
                     self._turn += 1
                     self._changed.notify_all()
+                if self._sessions - sessions:  # somebody's has ended: each stream asks whether it is its own
+                    self._departures += 1
+                    self._changed.notify_all()
+                self._sessions = sessions
 
     def close(self) -> None:
         """End every stream."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from flask import Response, g, make_response, render_template, request
 
-from appliance import __version__
+from appliance import __version__, identity
 from appliance.identity.permissions import Permission
 from appliance.web.access import may, permissions
 from appliance.web.bell import SILENT, Bell, bell_of
-from appliance.web.console import Notice, console
+from appliance.web.console import Notice, console, now
 from appliance.web.help import place_of
 from appliance.web.language import DEFAULT, Languages
 
@@ -50,6 +50,7 @@ class Shell:
     direction: Literal["ltr", "rtl"]
     languages: tuple[LanguageLink, ...]
     person: str
+    session_left_seconds: int
     section: str
     sections: tuple[str, ...]
     may: frozenset[str]
@@ -89,6 +90,7 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool =
             for each in Languages.offered(request.endpoint)
         ),
         person=session.person.name if session is not None else "",
+        session_left_seconds=session_left_seconds() if session is not None else 0,
         section=section,
         sections=sections(),
         may=permissions(),
@@ -104,6 +106,12 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool =
         else SILENT,
     )
     return kind(shell=shell, title=title, **fields)
+
+
+def session_left_seconds() -> int:
+    """How long the session of this request lasts from now on, if it is not used again."""
+    used = replace(g.session, seen_utc=now()) if "X-Refresh" not in request.headers else g.session
+    return max(0, int((identity.ends_utc(used, g.limits) - now()).total_seconds()))
 
 
 def sections() -> tuple[str, ...]:

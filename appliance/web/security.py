@@ -17,10 +17,10 @@ from flask import Flask, Response, g, redirect, request
 from werkzeug.exceptions import BadRequest, Forbidden, MisdirectedRequest, Unauthorized
 from werkzeug.wrappers import Response as WsgiResponse
 
+from appliance import identity
 from appliance.catalog import people
 from appliance.catalog.people import WebSession
 from appliance.errors import Transient
-from appliance.identity import find_session
 from appliance.identity.sessions import SEEN_EVERY
 from appliance.web import access, address_list, bearer
 from appliance.web.console import VISITOR, console, now
@@ -153,7 +153,8 @@ def _check_session() -> WsgiResponse | None:
     cookie = request.cookies.get(SESSION_COOKIE, "")
     if cookie and request.endpoint != "static":
         with console().box.catalog.reading() as conn:
-            g.session = find_session(conn, cookie, now())
+            g.limits = identity.session_limits(conn)
+            g.session = identity.find_within(conn, cookie, g.limits, now())
     if g.session is not None:
         speak(g.session.person.language)
         _see(g.session)
@@ -169,7 +170,10 @@ def turn_away() -> WsgiResponse:
         answer = Response(status=401)
         answer.headers["HX-Redirect"] = "/sign-in"
         return answer
-    if request.path.startswith(("/api/", "/events", "/instances/")) or request.method not in ("GET", "HEAD"):
+    if request.path.startswith(("/api/", "/events", "/instances/", "/me/session")) or request.method not in (
+        "GET",
+        "HEAD",
+    ):
         raise Unauthorized
     return redirect("/sign-in", 303)
 

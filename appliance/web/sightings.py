@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 from appliance.catalog import sight
 from appliance.errors import ApplianceError
-from appliance.web import forms
+from appliance.web import access, forms
 from appliance.web.console import console
 
 
@@ -29,7 +29,7 @@ def opened(
     study_id: int, study_instance_uid: str, *, instance: int | None = None, anew: bool = False
 ) -> None:
     """A study was opened, or its image `instance`. `anew`: a person asked for the whole page once more."""
-    console_, session = console(), forms.session().id
+    console_, session = console(), access.visit()
     console_.glimpsed.first((session, study_id))  # the strips of thumbnails are part of what was opened
     if anew:
         console_.viewed.forget((session, study_id))
@@ -49,7 +49,7 @@ def glimpsed(study_id: int, study_instance_uid: str, *, instance: int) -> None:
     console_ = console()
     console_.record_once(
         console_.glimpsed,
-        (forms.session().id, study_id),
+        (access.visit(), study_id),
         "study:glimpse",
         f"study:{study_id}",
         forms.actor(),
@@ -60,7 +60,7 @@ def glimpsed(study_id: int, study_instance_uid: str, *, instance: int) -> None:
 
 def listed(study_ids: Iterable[int], *, searched: bool, where: str = "console") -> None:
     """A list of studies was shown, found by a search or not."""
-    console_, session, shown = console(), forms.session().id, tuple(study_ids)
+    console_, session, shown = console(), access.visit(), tuple(study_ids)
     fresh = [each for each in shown if console_.glimpsed.first((session, each))]
     asked = console_.searched.first(session) if searched else console_.viewed.first((session, where))
     if not fresh and not asked:

@@ -125,6 +125,26 @@ def _wrong_confirmation(world: World) -> Any:
     return client.post("/me/second-factor/add", data=form)
 
 
+def _emergency(world: World) -> tuple[Any, Any]:
+    """Somebody who is shown studies one by one opens one; that browser, and the answer."""
+    from appliance.catalog import studies
+
+    with world.box.catalog.reading() as conn:
+        number = studies.find(conn, limit=1)[0].patient_id
+    browser = _newcomer(world, Role.REFERRER)
+    reason = "no answer from the clinic, cannot wait"
+    return browser, send(browser, "/emergency", "/emergency", number=number, reason=reason)
+
+
+def _review(world: World) -> Any:
+    from appliance.catalog import emergencies
+
+    _emergency(world)
+    with world.box.catalog.reading() as conn:
+        latest = emergencies.latest(conn)[0].id
+    return world.post(f"/emergency/reviews/{latest}", finding="confirmed")
+
+
 ACCESS_ROUTES: Mapping[str, Step] = {
     "POST /sign-in/passkey": Act(["user:login-fail"], _passkey_of_nobody),
     "POST /sign-in/passkey/question": Nothing(ASKED),
@@ -143,6 +163,12 @@ ACCESS_ROUTES: Mapping[str, Step] = {
     "POST /enrol/code/confirm": Act(["user:second-factor-add", "user:recovery-codes"], _confirm_code),
     "POST /enrol/passkey": Nothing(DEVICE),
     "POST /enrol/passkey/question": Nothing(ASKED),
+    "GET /emergency": Nothing(FORM, lambda w: w.get("/emergency")),
+    "POST /emergency": Act(["access:break-glass"], lambda w: _emergency(w)[1]),
+    "GET /emergency/reviews": Nothing(
+        "who opened which study number and why; no patient", lambda w: w.get("/emergency/reviews")
+    ),
+    "POST /emergency/reviews/<int:emergency_id>": Act(["access:review"], _review),
     "GET /me": Nothing("one's own account", lambda w: w.get("/me")),
     "POST /me/confirm": Nothing("goes on to a page that asked who it is, and has a row by `user:confirm`"),
     "POST /me/confirm/question": Nothing(ASKED),
@@ -154,6 +180,10 @@ ACCESS_ROUTES: Mapping[str, Step] = {
     "POST /me/recovery-codes": Act(["user:recovery-codes"], _draw),
     "GET /me/recovery-codes": Nothing(
         "one's own codes, which were drawn with a row", lambda w: w.get("/me/recovery-codes")
+    ),
+    "GET /me/session": Nothing("how long one's own session lasts", lambda w: w.get("/me/session")),
+    "POST /me/session/stay": Nothing(
+        "the use of a session, as any page is one", lambda w: w.post("/me/session/stay")
     ),
     "POST /me/sessions/end": Act(["session:end"], _end_session),
     "POST /me/sessions/end-others": Act(

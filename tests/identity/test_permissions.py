@@ -22,7 +22,7 @@ ROWS = {
     "patients:identify":   "opdatr--",
     "studies:all":         "opdat---",
     "studies:grant":       "opd-----",
-    "studies:break-glass": "o-------",
+    "studies:break-glass": "o----r--",
     "studies:export":      "opd-----",
     "studies:upload":      "o-dat---",
     "deliveries:view":     "opdat--v",

@@ -63,7 +63,7 @@ def test_a_stream_ends_when_its_browser_is_gone_and_gives_its_place_back(
 
 def test_a_stream_ends_with_its_session(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "COMMENT_SECONDS", 1.0)
-    signed_out = [False, True]
+    signed_out = [False, False, True]
     stream = watcher.follow(lambda: False, lambda: signed_out.pop(0), everything)
     assert [line for line in stream if line.startswith(":")] == [": still here\n\n"]
 

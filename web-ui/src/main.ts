@@ -9,6 +9,7 @@ import { followLive } from "./live.ts";
 import { tendMenus } from "./menus.ts";
 import { offerPasskeys } from "./passkeys.ts";
 import { offerPrinting } from "./print.ts";
+import { watchSession } from "./session-end.ts";
 import { steerRows } from "./rows.ts";
 import { keepShell, searchHere, waitForTheBox } from "./shell.ts";
 import { openViewers } from "./viewer.ts";
@@ -37,6 +38,7 @@ offerPasskeys();
 offerPrinting();
 offerCopying();
 openLink();
+watchSession();
 
 interface HtmxContext {
   sourceEvent?: Event;

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flask import Blueprint, Response, g, redirect
+from flask import Blueprint, Response, g, jsonify, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import identity
-from appliance.catalog import people, second_factors
+from appliance.catalog import emergencies, people, second_factors
 from appliance.catalog.people import WebSession
 from appliance.errors import Refused, Unknown
 from appliance.identity import passkeys, policy, recovery_codes
 from appliance.identity.passkeys import Purpose
 from appliance.identity.permissions import Permission
 from appliance.web import forms, reauthentication
-from appliance.web.access import needs, reauthenticated
+from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.entrance import device_words
 from appliance.web.language import explained
@@ -66,6 +66,7 @@ class AccountPage(Page):
     recovery_left: int
     recovery_few: bool
     sessions: tuple[SessionLine, ...]
+    emergencies: int
     error: str
 
 
@@ -188,6 +189,36 @@ def recovery_sheet() -> AnyResponse:
 # --- sessions and password -------------------------------------------------------------------------------------------
 
 
+@blueprint.get("/session")
+@needs(Permission.USE_CONSOLE)
+def session_state() -> Response:
+    """How long this session lasts, for the page that warns before its end. Asking is no use of it.
+
+    Whoever has signed in anew in another window gets the token that the forms of the first one need from now on.
+    """
+    session, moment, limits = forms.session(), now(), g.limits
+    ends, last = identity.ends_utc(session, limits), identity.last_end_utc(session, limits)
+    return jsonify(
+        {
+            "login": session.person.login,
+            "left_seconds": max(0, int((ends - moment).total_seconds())),
+            "can_stay": last - moment > limits.idle or last > ends,
+            "csrf": session.csrf,
+        }
+    )
+
+
+@blueprint.post("/session/stay")
+@needs(Permission.USE_CONSOLE)
+def stay() -> Response:
+    """Somebody is there: the session goes on, to its absolute end at most."""
+    session, moment = forms.session(), now()
+    with console().box.catalog.transaction() as tx:
+        people.see_session(tx, session.id, moment)
+    g.session = replace(session, seen_utc=moment)
+    return session_state()
+
+
 @blueprint.post("/sessions/end")
 @needs(Permission.USE_CONSOLE)
 def end_session() -> AnyResponse:
@@ -259,6 +290,7 @@ def _page(error: str, status: int) -> Response:
             recovery_left=left,
             recovery_few=protected and left <= recovery_codes.FEW,
             sessions=tuple(session_line(each, session.id) for each in live),
+            emergencies=emergencies.waiting(conn) if may(Permission.RECORD_INCIDENTS) else 0,
             error=error,
         )
     return show("me.html", page, status)
