@@ -31,6 +31,7 @@ from appliance.catalog import deliveries, processes, settings
 from appliance.errors import ApplianceError
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
+from appliance.lifecycle import scrub
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -145,9 +146,25 @@ class Orphans:
             log.info("%d objects that nothing refers to were removed", removed)
 
 
+class Reading:
+    """Reading everything again, slice by slice, until the process stops."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def interrupt(self) -> None:
+        """Come to an end soon."""
+        self._stopping.set()
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """The next slice."""
+        scrub.scrub(box, now, keep_going=lambda: not self._stopping.is_set())
+
+
 def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]:
     """Everything that runs, and how often. `wake` is called when there is something to send."""
     backups = Schedule()
+    reading = Reading()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", sending.look_after, 60),
@@ -162,6 +179,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("anchors", witnesses.write, witnesses.EVERY_SECONDS, first_seconds=60),
         Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
         Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
+        Job("scrub", reading, scrub.EVERY_SECONDS, first_seconds=300, interrupt=reading.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )

@@ -184,6 +184,8 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "backup:drill": Word(_MACHINE, _NOTHING, "a backup was tried out"),
         "backup:restore": Word(_USE, _STUDIES, "a blank box was restored from an archive"),
         "instance:recover": Word(_USE, _STUDY, "an instance was recorded again from a manifest"),
+        "instance:mend": Word(_USE, _STUDY, "a damaged object was mended from an archive"),
+        "store:scrub": Word(_SECURITY, _NOTHING, "everything stored was read again"),
         "store:verify": Word(_SECURITY, _NOTHING, "the sealed objects were verified"),
     }
 )

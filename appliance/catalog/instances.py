@@ -224,6 +224,16 @@ def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:
         yield row[0], row[1], row[2]
 
 
+def study_of(reading: Connection, object_id: ObjectId) -> str:
+    """The Study Instance UID of an object; empty if no instance has it."""
+    row = reading.exec_driver_sql(
+        "SELECT s.study_instance_uid FROM instances AS i JOIN series AS e ON e.id = i.series"
+        " JOIN studies AS s ON s.id = e.study WHERE i.object_id = ?",
+        (object_id,),
+    ).first()
+    return "" if row is None else str(row[0])
+
+
 def last_id(reading: Connection) -> int:
     """The row of the instance recorded last; 0 when there is none."""
     return int(reading.execute(select(func.max(instances.c.id))).scalar() or 0)

@@ -95,6 +95,33 @@ def written(tx: Transaction, destination_id: DestinationId, manifest: OutOfDate,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A manifest that is up to date in an archive, as far as is known."""
+
+    destination: DestinationId
+    study: int
+    study_instance_uid: Uid
+
+
+def written_after(conn: Reading, study: int, limit: int) -> list[Written]:
+    """The manifests, up to date, of the next `limit` studies by row id, in every archive."""
+    next_ones = (
+        select(manifests.c.study)
+        .where(manifests.c.study > study, manifests.c.dirty_utc.is_(None))
+        .distinct()
+        .order_by(manifests.c.study)
+        .limit(limit)
+    )
+    rows = conn.execute(
+        select(manifests.c.destination, manifests.c.study, studies.c.study_instance_uid)
+        .join(studies, studies.c.id == manifests.c.study)
+        .where(manifests.c.study.in_(next_ones), manifests.c.dirty_utc.is_(None))
+        .order_by(manifests.c.study, manifests.c.destination)
+    )
+    return [Written(row.destination, row.study, row.study_instance_uid) for row in rows]
+
+
 def rows_of(conn: Reading, destination_id: DestinationId, study: int) -> StudyRows:
     """The rows of the instances of `study` (row id) that are confirmed at a destination."""
     found = _rows(

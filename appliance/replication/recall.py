@@ -12,7 +12,7 @@ import secrets
 from typing import Final
 
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations
+from appliance.catalog import Reading, deliveries, destinations
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
@@ -38,6 +38,13 @@ def is_here(box: Box, object_id: ObjectId) -> bool:
     return box.objects.path(object_id).exists()
 
 
+def holders(reading: Reading, object_id: ObjectId) -> list[DestinationSettings]:
+    """The archives that have a receipt for an object, the latest first."""
+    known = {each.id: each for each in destinations.destinations(reading)}
+    found = (known[each] for each in deliveries.holders(reading, object_id) if each in known)
+    return [each for each in found if each.takes == "ciphertext"]
+
+
 def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> None:
     """Fetch an object that is not here; when this returns it is, and was opened from end to end.
 
@@ -45,13 +52,10 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     an archive that has it can't be reached, `OutOfResources` when there is no room for it.
     """
     with box.catalog.reading() as reading:
-        holders = deliveries.holders(reading, object_id)
-        known = {each.id: each for each in destinations.destinations(reading)}
+        places = holders(reading, object_id)
     box.guard.admit(sealed_bytes)
     trouble: ApplianceError | None = None
-    for place in (known[each] for each in holders if each in known):
-        if place.takes != "ciphertext":
-            continue
+    for place in places:
         try:
             _fetch(box, place, object_id, key_id, sealed_bytes)
         except (Transient, OperatorNeeded) as error:

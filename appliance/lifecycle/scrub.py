@@ -1,0 +1,231 @@
+"""Everything that is kept is read again within thirty days, because a disk that rots says nothing until somebody asks.
+
+In slices of a few objects, all day, so that reception never feels it; a pass goes on where it was after a restart:
+
+- each sealed object is opened from its first byte to its last. One that is not what was written is fetched from an archive
+  that has it whole, and takes the damaged one's place by one rename; where none has, it stays (no part of it that is damaged
+  can be shown or sent, since it does not open) and is reported;
+- each study manifest in each archive is read and unsealed; one that is damaged or gone is marked to be written again;
+- at the end of a pass the catalog is copied, which reads every page of it, and the copy is checked.
+
+An object that is in an archive only (a box restored lately) is no damage: it is verified when it is recalled. A clock that is
+set makes no pass late or early: passes follow one another, and what counts is how far this one is.
+
+Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import Reading, copying, destinations, instances, manifests, settings, totals
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.model import InstanceId, KeyId, ObjectId
+from appliance.replication import manifest, recall
+from appliance.replication.destinations import Archive, build
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS: Final = 600
+PASS_DAYS: Final = 10
+"""What a pass takes on a box that is always on: so one that is on for twelve hours on working days still makes thirty."""
+
+LEAST: Final = 20
+STANDING: Final = "scrub.pass"
+FINISHED: Final = "scrub.finished"
+VERIFICATION: Final = "verification"
+"""Where `health` looks for what was found damaged, in `appliance.catalog.settings`."""
+
+MOST_LOST: Final = 1000
+ACTOR: Final = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How far a pass is: cursors are row ids; `lost` are the objects that nobody has whole (at most `MOST_LOST`)."""
+
+    begun_utc: str
+    cursor: int = 0
+    manifest_cursor: int = 0
+    checked: int = 0
+    repaired: int = 0
+    manifests: int = 0
+    rewritten: int = 0
+    lost: tuple[str, ...] = ()
+
+
+def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: True, most: int = 0) -> Pass:
+    """Read the next slice; how far the pass is then. Records what it finds, in the audit and for `health`.
+
+    Raises what the catalog raises. An archive that can't be reached is no finding: what it holds is asked next time.
+    """
+    with box.catalog.reading() as reading:
+        standing = _standing(reading, now)
+        total = totals.totals(reading).instances
+        most = most or slice_of(total)
+        rows = instances.objects_after(reading, InstanceId(standing.cursor), most)
+    for instance_id, object_id, key_id, sealed_bytes in rows:
+        if not keep_going():
+            return _keep(box, standing, now)
+        standing = _object(box, standing, object_id, key_id, sealed_bytes, now)
+        standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
+    standing, more = _manifests(box, standing, now, keep_going, most)
+    standing = _keep(box, standing, now)
+    if len(rows) < most and not more and keep_going():
+        _finish(box, standing, now)
+    return standing
+
+
+def slice_of(total: int) -> int:
+    """How many of `total` objects a slice has, so that a pass takes `PASS_DAYS`."""
+    return max(LEAST, math.ceil(total * EVERY_SECONDS / (PASS_DAYS * 86_400)))
+
+
+def _standing(reading: Reading, now: datetime) -> Pass:
+    told = settings.get(reading, STANDING)
+    if not isinstance(told, dict):
+        return Pass(begun_utc=now.isoformat())
+    return Pass(**{**told, "lost": tuple(told["lost"])})
+
+
+def _object(
+    box: Box, standing: Pass, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, now: datetime
+) -> Pass:
+    """Verify one object, and mend it if it is damaged."""
+    try:
+        wrong = _wrong(box, object_id, key_id, sealed_bytes)
+    except Transient as error:
+        log.warning("an object could not be read, and is tried in the next pass: %s", error.message)
+        return standing
+    if not wrong:
+        return standing
+    subject = f"instance:{object_id}"
+    try:
+        recall.recall(box, object_id, key_id, sealed_bytes)
+    except (Unknown, Corrupt, Transient, OperatorNeeded, Refused) as error:
+        log.error("a stored image is damaged and could not be mended: %s", error.message)
+        _record(box, "instance:corrupt", subject, now, {"reason": wrong})
+        lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
+        return replace(standing, lost=lost)
+    log.warning("a stored image was damaged and is mended from an archive")
+    _record(box, "instance:mend", subject, now, {"reason": wrong})
+    return replace(standing, repaired=standing.repaired + 1)
+
+
+def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> str:
+    """What is wrong with an object, in words; empty when nothing is. Raises `Transient` when that can't be told now."""
+    try:
+        with box.open_object(object_id, key_id) as reader:
+            if box.objects.path(object_id).stat().st_size != sealed_bytes:
+                return "its length is not the recorded one"
+            reader.verify()
+    except Unknown:
+        with box.catalog.reading() as reading:
+            return "" if recall.holders(reading, object_id) else "it is not on this box"
+    except Corrupt as error:
+        return error.message
+    return ""
+
+
+def _manifests(
+    box: Box, standing: Pass, now: datetime, keep_going: Callable[[], bool], most: int
+) -> tuple[Pass, bool]:
+    """Read the manifests of the next studies in every archive; whether there are more."""
+    with box.catalog.reading() as reading:
+        rows = manifests.written_after(reading, standing.manifest_cursor, most)
+        places = {each.id: each for each in destinations.destinations(reading) if not each.paused}
+    archives: dict[int, Archive | None] = {}
+    for row in rows:
+        if not keep_going():
+            return standing, True
+        if row.destination in places and row.destination not in archives:
+            built = build(places[row.destination], box)
+            archives[row.destination] = built if isinstance(built, Archive) else None
+        archive = archives.get(row.destination)
+        if archive is None:
+            continue
+        key = manifest.key(box.root, row.study_instance_uid)
+        try:
+            manifest.unseal(box.root, key, archive.document(key))
+        except (Corrupt, Unknown):
+            log.warning("a study manifest is damaged or gone: it is written again")
+            with box.catalog.transaction() as tx:
+                manifests.mark(tx, row.destination, [row.study], now)
+            standing = replace(standing, rewritten=standing.rewritten + 1)
+        except (Transient, OperatorNeeded, Refused) as error:
+            archives[row.destination] = None  # for this slice
+            log.info("an archive can't be asked for its manifests now: %s", error.message)
+        standing = replace(standing, manifests=standing.manifests + 1)
+    cursor = max((row.study for row in rows), default=standing.manifest_cursor)
+    return replace(standing, manifest_cursor=cursor), bool(rows)
+
+
+def _keep(box: Box, standing: Pass, now: datetime) -> Pass:
+    with box.catalog.transaction() as tx:
+        settings.put(tx, STANDING, asdict(standing), now)
+        if standing.lost:
+            _tell_health(tx, standing, now)
+    return standing
+
+
+def _finish(box: Box, standing: Pass, now: datetime) -> None:
+    """The end of a pass: the catalog's own pages, what to tell, and the next pass begins."""
+    finding = _catalog(box)
+    done = {**asdict(standing), "finished_utc": now.isoformat(), "catalog": finding}
+    with box.catalog.transaction() as tx:
+        settings.put(tx, FINISHED, done, now)
+        settings.put(tx, STANDING, asdict(Pass(begun_utc=now.isoformat())), now)
+        _tell_health(tx, standing, now)
+        details = {
+            "checked": standing.checked,
+            "repaired": standing.repaired,
+            "damaged": len(standing.lost),
+            "manifests": standing.manifests,
+            "rewritten": standing.rewritten,
+            "catalog": finding,
+        }
+        wrong = bool(standing.lost or finding)
+        outcome = audit.Outcome.FAILED if wrong else audit.Outcome.DONE
+        entry = audit.Entry("store:scrub", "objects", ACTOR, details, outcome=outcome)
+        audit.append(tx, box.audit_key, [entry], now)
+    log.info("everything was read again: objects=%d mended=%d", standing.checked, standing.repaired)
+
+
+def _tell_health(tx: Any, standing: Pass, now: datetime) -> None:
+    told = {"at_utc": now.isoformat(), "checked": standing.checked, "damaged": len(standing.lost)}
+    settings.put(tx, VERIFICATION, told, now)
+
+
+def _catalog(box: Box) -> str:
+    """What is wrong with the catalog's pages, in words; empty when nothing is."""
+    folder = box.config.data.absolute() / "backups"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"scrub-{secrets.token_hex(4)}.db"
+    key = box.root.derive("catalog")
+    try:
+        copying.copy(box.catalog, path, key, lambda _: None, lambda: None)
+        copying.verify(path, key)
+    except Corrupt as error:
+        log.error("the catalog is damaged: %s", error.message)
+        return error.message
+    except ApplianceError as error:
+        log.warning("the catalog could not be checked: %s", error.message)
+    finally:
+        for left in folder.glob(f"{path.name}*"):
+            left.unlink(missing_ok=True)
+    return ""
+
+
+def _record(box: Box, action: str, subject: str, now: datetime, details: dict[str, Any]) -> None:
+    object_id = ObjectId(subject.partition(":")[2])
+    with box.catalog.transaction() as tx:
+        study = instances.study_of(tx, object_id)
+        audit.append(tx, box.audit_key, [audit.Entry(action, subject, ACTOR, details, study=study)], now)

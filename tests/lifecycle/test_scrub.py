@@ -1,0 +1,160 @@
+"""Whatever rots is found and mended: objects, manifests, the pages of the catalog; and a pass is never lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance import audit
+from appliance.catalog import settings
+from appliance.health.gathering import VERIFICATION
+from appliance.lifecycle import scrub
+from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic, contents, disk  # noqa: F401 - fixtures
+from tests.boxes import recorded
+
+NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def kept(clinic: Clinic) -> Clinic:  # noqa: F811
+    """A box whose images are in the archive too."""
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    return clinic
+
+
+def objects(clinic: Clinic) -> list[Path]:  # noqa: F811
+    return [clinic.box.objects.path(row.object_id) for row in recorded(clinic.box)]
+
+
+def flip(path: Path, dice: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+
+
+def finished(clinic: Clinic, slices: int = 50) -> dict[str, object]:  # noqa: F811
+    """Scrub until a pass ends; what it found."""
+    with clinic.box.catalog.reading() as conn:
+        before = settings.get(conn, scrub.FINISHED)
+    for number in range(slices):
+        scrub.scrub(clinic.box, NOW + timedelta(minutes=number), most=4)
+        with clinic.box.catalog.reading() as conn:
+            found = settings.get(conn, scrub.FINISHED)
+        if found != before:
+            assert isinstance(found, dict)
+            return found
+    raise AssertionError("the pass does not end")
+
+
+def actions(clinic: Clinic) -> list[str]:  # noqa: F811
+    with clinic.box.catalog.reading() as conn:
+        return [row["action"] for row in audit.export(conn)]
+
+
+def test_where_nothing_is_wrong_nothing_is_touched(kept: Clinic) -> None:
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in objects(kept)}
+    found = finished(kept)
+    assert (found["checked"], found["repaired"], found["lost"], found["catalog"]) == (11, 0, [], "")
+    assert found["manifests"] == 4
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in objects(kept)} == before
+    assert actions(kept)[-1] == "store:scrub"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    ],
+    ids=["gone", "empty", "cut", "longer"],
+)
+def test_a_damaged_object_is_mended_from_the_archive(kept: Clinic, damage: Callable[[Path], None]) -> None:
+    path = objects(kept)[0]
+    whole = path.read_bytes()
+    damage(path)
+    found = finished(kept)
+    if path.exists():
+        assert path.read_bytes() == whole
+        assert found["repaired"] == 1
+    else:
+        assert found["repaired"] == 0, "what is in an archive only is no damage: it is recalled when wanted"
+    assert found["lost"] == []
+    assert contents_after_recall(kept) == as_sent(*IMAGES)
+
+
+def contents_after_recall(clinic: Clinic) -> dict[str, bytes]:  # noqa: F811
+    from appliance.replication import recall
+
+    for row in recorded(clinic.box):
+        recall.open_object(clinic.box, row.object_id, row.key_id, row.sealed_bytes).close()
+    return contents(clinic.box)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_flipped_bit_is_found_and_mended(kept: Clinic, tmp_path: Path, seed: int) -> None:
+    """The short form of R7: flips in objects and manifests, and none of them stays."""
+    dice = random.Random(seed)
+    hurt = dice.sample(objects(kept), 6)
+    for path in hurt:
+        flip(path, dice)
+    manifests = sorted((tmp_path / "usb" / "manifests").iterdir())
+    for path in dice.sample(manifests, 2):
+        flip(path, dice)
+    found = finished(kept)
+    assert (found["repaired"], found["lost"], found["rewritten"]) == (6, [], 2)
+    assert contents(kept.box) == as_sent(*IMAGES)
+    assert actions(kept).count("instance:mend") == 6
+    kept.deliver()  # the courier writes the manifests again
+    again = finished(kept)
+    assert (again["repaired"], again["rewritten"]) == (0, 0)
+
+
+def test_what_nobody_has_whole_is_reported_and_stays(kept: Clinic, tmp_path: Path) -> None:
+    path = objects(kept)[0]
+    copy = tmp_path / "usb" / "objects" / path.parent.name / path.name
+    dice = random.Random(7)
+    flip(path, dice)
+    flip(copy, dice)
+    hurt = path.read_bytes()
+    found = finished(kept)
+    assert found["lost"] == [path.stem]
+    assert path.read_bytes() == hurt, "nothing is thrown away"
+    with kept.box.catalog.reading() as conn:
+        assert settings.get(conn, VERIFICATION)["damaged"] == 1
+    assert "instance:corrupt" in actions(kept)
+    assert scrub.VERIFICATION == VERIFICATION
+
+
+def test_a_pass_goes_on_where_it_was_whatever_the_clock_says(kept: Clinic) -> None:
+    seen = [
+        scrub.scrub(kept.box, moment, most=4).cursor
+        for moment in (NOW, NOW - timedelta(days=3650), NOW + timedelta(days=3650))
+    ]
+    assert seen == sorted(set(seen))
+
+
+def test_a_slice_stops_when_the_process_does(kept: Clinic) -> None:
+    left = iter([True, True, False])
+    assert scrub.scrub(kept.box, NOW, keep_going=lambda: next(left, False)).checked == 2
+    assert finished(kept)["checked"] == 11
+
+
+def test_an_archive_that_is_away_is_no_finding(kept: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "usb").rename(tmp_path / "away")
+    found = finished(kept)
+    assert (found["rewritten"], found["lost"]) == (0, [])
+
+
+def test_a_month_of_working_days_is_enough_for_a_pass_however_many_images_there_are() -> None:
+    slices = 30 * 5 / 7 * 12 * 3600 / scrub.EVERY_SECONDS  # on for twelve hours on working days
+    for total in (1, 1_000, 1_000_000, 50_000_000):
+        assert scrub.slice_of(total) * slices >= total
