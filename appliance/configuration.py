@@ -164,7 +164,7 @@ def read(text: str) -> dict[str, Any]:
 
 
 def plan(reading: Reading, box: Box, document: Mapping[str, Any]) -> Plan:
-    """What `apply` would do with a document that `read` gave. Raises `Refused` or `OperatorNeeded`."""
+    """What `apply` would do with a document that `read` gave. Raises `Refused`."""
     wanted = _understood(box, document)
     _check_rules(reading, wanted)
     differences: list[Difference] = []
@@ -206,7 +206,7 @@ def plan(reading: Reading, box: Box, document: Mapping[str, Any]) -> Plan:
 def apply(tx: Transaction, box: Box, document: Mapping[str, Any], *, actor: str, now: datetime) -> Plan:
     """Make the configuration what a document says, all of it or nothing. Gives what was changed.
 
-    Raises `Refused` or `OperatorNeeded`, and then the transaction must not be kept.
+    Raises `Refused`, and then the transaction must not be kept.
     """
     planned = plan(tx, box, document)
     wanted = _understood(box, document)
@@ -330,7 +330,10 @@ def _destination(record: Mapping[str, Any], box: Box) -> DestinationSettings:
     found = destination_of(record.get("name"), record.get("kind"), record.get("options"))
     if not isinstance(record.get("paused", False), bool):
         raise _wrong("destinations")
-    build(replace(found, secret="later") if found.options.get("access_key_id") else found, box)
+    try:
+        build(replace(found, secret="later") if found.options.get("access_key_id") else found, box)
+    except OperatorNeeded as error:  # of what is kept; this is still a document
+        raise Refused(error.message, hint=error.hint) from error
     return replace(found, paused=bool(record.get("paused", False)))
 
 
@@ -410,7 +413,7 @@ def _only_keys(record: Mapping[str, Any], known: Iterable[str]) -> None:
             raise Refused("the configuration holds a word that means nothing", hint=hint)
 
 
-def _wrong(name: str) -> OperatorNeeded | Refused:
+def _wrong(name: str) -> Refused:
     return Refused(f"the configuration is wrong at {name}", hint="export one again to see the form")
 
 

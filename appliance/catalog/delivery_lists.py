@@ -85,8 +85,12 @@ def list_deliveries(
     destination: str | None = None,
     study: Uid | None = None,
     limit: int | None = None,
+    before: DeliveryId | None = None,
 ) -> list[DeliveryRow]:
-    """Deliveries, the latest first, that match what is given (`destination` is a name, `study` its instance UID)."""
+    """Deliveries, the latest first, that match what is given (`destination` is a name, `study` its instance UID).
+
+    `before` is the last delivery of the page before.
+    """
     query = _ROWS.order_by(deliveries.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(deliveries.c.state == state)
@@ -96,6 +100,8 @@ def list_deliveries(
         query = query.where(destinations.c.name == destination)
     if study is not None:
         query = query.where(studies.c.study_instance_uid == study)
+    if before is not None:
+        query = query.where(deliveries.c.id < before)
     return [_delivery(row) for row in conn.execute(query)]
 
 

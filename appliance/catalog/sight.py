@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from itertools import dropwhile, islice
 
 from sqlalchemy import ColumnElement, Select, func, select
 
@@ -79,8 +79,12 @@ def find(
     date_to: str = "",
     limit: int = 100,
     offset: int = 0,
+    after: int | None = None,
 ) -> list[StudyRow]:
-    """`studies.find` among what may be seen. Behind a veil a text finds pseudonyms only, and dates count by the year."""
+    """`studies.find` among what may be seen. Behind a veil a text finds pseudonyms only, and dates count by the year.
+
+    `after` is the row id of the last study of the page before.
+    """
     if sight.identified:
         return studies.find(
             conn,
@@ -91,6 +95,7 @@ def find(
             limit=limit,
             offset=offset,
             among=_reached(sight),
+            after=None if after is None else studies.study_by_id(conn, after),
         )
     words = folded_words(text)
 
@@ -103,7 +108,10 @@ def find(
             and (not date_to or row.study_date <= date_to[:4])
         )
 
-    return list(islice(filter(matches, _veiled_all(conn, sight)), offset, offset + limit))
+    rows = _veiled_all(conn, sight)
+    if after is not None:
+        rows = islice(dropwhile(lambda row: row.id != after, rows), 1, None)
+    return list(islice(filter(matches, rows), offset, offset + limit))
 
 
 def study(conn: Reading, sight: Sight, study_id: int) -> StudyRow | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, literal, select, tuple_, update
 
 from appliance.catalog.arrival import next_change
 from appliance.catalog.database import Transaction
@@ -80,12 +80,13 @@ def find(
     limit: int = 100,
     offset: int = 0,
     among: Select[int] | None = None,
+    after: StudyRow | None = None,
 ) -> list[StudyRow]:
     """Studies that match, the latest first; by study date, then time, then arrival.
 
     Every word of `text` must occur in the patient's name or ID, the accession number or the description, without
     regard to case and accents. `modality` must be among those of the study; dates are DA, both ends included;
-    `among`, if given, yields the row ids to look at.
+    `among`, if given, yields the row ids to look at; `after` is the last study of the page before.
     Raises `Refused` for a text of more than `LONGEST_SEARCH` characters.
     """
     if len(text) > LONGEST_SEARCH:  # SQLite takes no expression of a thousand words
@@ -105,6 +106,9 @@ def find(
         chosen = chosen.where(studies.c.study_date <= date_to)
     if among is not None:
         chosen = chosen.where(studies.c.id.in_(among))
+    if after is not None:
+        place = tuple_(studies.c.study_date, studies.c.study_time, studies.c.id)
+        chosen = chosen.where(place < (after.study_date, after.study_time, after.id))
     chosen = chosen.order_by(*latest_first).limit(limit).offset(offset)
     return _rows(reading, _select().where(studies.c.id.in_(chosen)).order_by(*latest_first))
 

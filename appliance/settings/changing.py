@@ -11,7 +11,7 @@ from appliance import audit
 from appliance.catalog import Reading, Transaction, operator_settings
 from appliance.catalog.operator_settings import ChangeRow
 from appliance.errors import Refused, Unknown
-from appliance.settings.registry import SETTINGS, TOGETHER, Setting, setting
+from appliance.settings.registry import SETTINGS, TOGETHER, Careful, Setting, setting
 from appliance.store.keys import RootKey
 
 
@@ -75,6 +75,12 @@ def secret(reading: Reading, root: RootKey, key: str) -> str:
 def is_set(reading: Reading, key: str) -> bool:
     """Whether somebody has chosen a value, or given the secret."""
     return operator_settings.get(reading, setting(key).key) is not None
+
+
+def is_careful(reading: Reading, change_id: int) -> bool:
+    """Whether a change is of a setting that asks who it is; one that there is not is no such change."""
+    row = operator_settings.change(reading, change_id)
+    return row is not None and row.key in SETTINGS and SETTINGS[row.key].careful is Careful.YES
 
 
 def revision(reading: Reading) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from flask import Flask
 from jinja2 import FileSystemLoader, StrictUndefined
@@ -13,7 +12,7 @@ from werkzeug.routing import IntegerConverter
 from appliance.box import Box
 from appliance.catalog.veil import Veil
 from appliance.imaging import Darkroom
-from appliance.web import problems, security, timings, views
+from appliance.web import api, problems, security, timings, views
 from appliance.web.console import Assets, Console, web_ui
 from appliance.web.help import Book
 from appliance.web.language import Languages
@@ -27,10 +26,12 @@ MOST_FORM_FIELDS = 64
 
 
 class RowNumber(IntegerConverter):
-    """A number in an address that a row can have: beyond what the catalog can hold, there is no such page."""
+    """A number in an address that a row can have: beyond what the catalog can hold, there is no such page.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **({"max": 2**63 - 1} | options))
+    By its digits, and not by a greatest number: of that, Werkzeug would say 405 where another method is known.
+    """
+
+    regex = r"\d{1,18}"
 
 
 def create_app(box: Box) -> Flask:
@@ -68,4 +69,5 @@ def create_app(box: Box) -> Flask:
     security.guard(app)
     problems.mount(app)
     views.mount(app)
+    api.mount(app)
     return app

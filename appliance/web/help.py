@@ -30,6 +30,7 @@ ORDER = (
     "problems",
     "settings",
     "screen",
+    "api",
 )
 """Topics in the order of the contents; others follow by name."""
 
@@ -51,6 +52,7 @@ PLACES: Mapping[str, str] = {
     "second_factor": "door#second-factor",
     "notices": "notices",
     "performance": "health#performance",
+    "reference": "api",
     "settings": "settings",
     "start": "console",
     "studies": "console#find",

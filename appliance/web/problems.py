@@ -1,10 +1,11 @@
-"""Errors as HTTP: one table, one page with cause, action and reference number; JSON under ``/api``.
+"""Errors as HTTP: one table, one page with cause, action and reference number; under ``/api`` a problem document.
 
 ========================  ======  =========================================
 error                     status  sentence (``problem.*`` of the languages)
 ========================  ======  =========================================
 `NotAuthorised`           403     forbidden
 `Unknown`                 404     missing
+`Malformed`               400     malformed (only under ``/api``)
 `Refused`                 422     refused
 `OutOfResources`          507     full
 `Transient`               503     later
@@ -23,10 +24,9 @@ import logging
 import secrets
 import traceback
 from dataclasses import dataclass
-from http import HTTPStatus
 
-from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from appliance.errors import (
     ApplianceError,
@@ -38,7 +38,11 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
+from appliance.settings import NotAccepted
 from appliance.web import security
+from appliance.web.api import problem
+from appliance.web.api.operation import Unconfirmed
+from appliance.web.api.shape import Fault, Malformed
 from appliance.web.pages import Page, page_of, show
 
 log = logging.getLogger(__name__)
@@ -54,6 +58,17 @@ TABLE: tuple[tuple[type[ApplianceError], int, str], ...] = (
 )
 _BY_STATUS = {400: "stale", 401: "sign_in", 403: "forbidden", 404: "missing", 405: "missing", 413: "too_large",
               421: "host", 422: "refused", 429: "later", 503: "later"}  # fmt: skip
+
+
+_CODES = {
+    405: "method",
+    409: "conflict",
+    412: "changed",
+    415: "media_type",
+    428: "unconditional",
+    429: "too_many",
+}
+"""Statuses that programs tell apart, though pages do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,10 @@ def mount(app: Flask) -> None:
 
 def status_of(error: ApplianceError) -> tuple[int, str]:
     """The HTTP status and the kind of `error`."""
+    if isinstance(error, Malformed):  # only of what programs send: no page shows it
+        return 400, "malformed"
+    if isinstance(error, Unconfirmed):
+        return 403, "confirm"
     for kind, status, word in TABLE:
         if isinstance(error, kind):
             return status, word
@@ -87,7 +106,18 @@ def _ours(error: ApplianceError) -> Response:
     reference = _reference()
     level = logging.ERROR if status >= 500 else logging.INFO
     log.log(level, "%s at %s: %s [%s]", type(error).__name__, request.endpoint, error, reference)
-    return _answer(status, kind, error.message, error.hint, reference)
+    return _answer(status, kind, error.message, error.hint, reference, _faults(error))
+
+
+def _faults(error: ApplianceError) -> tuple[Fault, ...]:
+    """Each thing that is wrong, where an error names several."""
+    match error:
+        case Malformed():
+            return error.faults
+        case NotAccepted():
+            return tuple(Fault(f"/{key}", each.message, each.hint) for key, each in error.refusals.items())
+        case _:
+            return ()
 
 
 def _of_http(error: HTTPException) -> Response:
@@ -98,6 +128,8 @@ def _of_http(error: HTTPException) -> Response:
     for name, value in error.get_headers():
         if name in ("WWW-Authenticate", "Retry-After"):
             answer.headers[name] = value
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return answer
 
 
@@ -113,10 +145,14 @@ def _reference() -> str:
     return secrets.token_hex(4).upper()
 
 
-def _answer(status: int, kind: str, cause: str, hint: str, reference: str) -> Response:
+def _answer(
+    status: int, kind: str, cause: str, hint: str, reference: str, faults: tuple[Fault, ...] = ()
+) -> Response:
     if request.path.startswith("/api/"):
-        reason = cause or HTTPStatus(status).phrase.lower()
-        answer = jsonify({"error": {"kind": kind, "message": reason, "hint": hint, "reference": reference}})
+        code = _CODES.get(status, kind)
+        answer = problem.answer(status, code, cause=cause, remedy=hint, reference=reference, faults=faults)
+        if status == 401:
+            answer.headers["WWW-Authenticate"] = "Bearer"  # `bearer` says more, where a token was wrong
     else:
         security.speak(g.session.person.language if g.session is not None else "", endpoint=None)
         words = g.words

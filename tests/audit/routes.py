@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from tests.audit.access_routes import ACCESS_ROUTES
+from tests.audit.interface import INTERFACE
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
 from tests.web.conftest import csrf_of
@@ -186,8 +187,7 @@ ROUTES: Mapping[str, Step] = {
     "POST /grants/<int:grant_id>/revoke": Act(["study:revoke"], _revoke),
     "GET /instances/<int:instance_id>/image": Act(["study:view"], lambda w: _picture(w, "image")),
     "GET /instances/<int:instance_id>/thumbnail": Act(["study:glimpse"], lambda w: _picture(w, "thumbnail")),
-    "GET /api/v1/studies": Act(["study:list"], lambda w: w.get("/api/v1/studies")),
-    "GET /api/v1/deliveries": Act(["delivery:list"], lambda w: w.get("/api/v1/deliveries")),
+    **INTERFACE,
     # --- the audit
     "GET /audit": Act(["audit:view"], lambda w: w.get("/audit")),
     "POST /audit": Act(["audit:view"], lambda w: w.post("/audit", patient="helene")),

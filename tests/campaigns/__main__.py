@@ -22,6 +22,11 @@ def main() -> None:
         "--minutes", type=float, default=60.0, help="of outage; the other weathers take a third each"
     )
     away.add_argument("--seed", type=int, default=1)
+    asked = campaigns.add_parser(
+        "interface", help="everything about /api/v1 that its document allows to ask (R19)"
+    )
+    asked.add_argument("--examples", type=int, default=1_000, help="invented requests for each operation")
+    asked.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(
         prefix="campaign-", dir="var" if Path("var").is_dir() else None
@@ -35,6 +40,8 @@ def main() -> None:
                 seed=arguments.seed,
                 report=print,
             )
+        elif arguments.campaign == "interface":
+            outcome = interface(Path(folder).absolute(), arguments.examples, arguments.seed)
         else:
             outcome = outage.run(
                 Path(folder).absolute() / "box",
@@ -47,6 +54,17 @@ def main() -> None:
                 report=print,
             )
     print(outcome)
+
+
+def interface(folder: Path, examples: int, seed: int) -> str:
+    """Ask everything of a running console; what the asker says, and an exit of its own where something is wrong."""
+    from tests.web.api.serving import ask_everything, served
+
+    with served(folder / "box") as there:
+        asked = ask_everything(there, examples=examples, seed=seed)
+    if asked.returncode:
+        raise SystemExit(asked.stdout + asked.stderr)
+    return asked.stdout
 
 
 def _free_port() -> int:

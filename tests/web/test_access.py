@@ -102,7 +102,7 @@ def test_a_refusal_is_said_in_plain_words_and_audited_once(
 def test_a_refusal_of_the_interface_for_machines_is_json(app: Flask) -> None:
     answer = browser_of(app, Role.STUDENT).get("/api/v1/deliveries")
     assert answer.status_code == 403
-    assert answer.get_json()["error"]["kind"] == "forbidden"
+    assert answer.get_json()["code"] == "forbidden"
 
 
 def test_a_role_that_is_no_role_opens_nothing(app: Flask) -> None:

@@ -202,6 +202,8 @@ def test_our_own_errors_at_the_console_are_translated() -> None:
         *(ROOT / "appliance" / "web").rglob("*.py"),
         *(ROOT / "appliance" / "identity").rglob("*.py"),
     ]:
+        if module.parent.name == "api":
+            continue  # the interface for programs speaks English
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             if not (
                 isinstance(node, ast.Call)

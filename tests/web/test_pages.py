@@ -307,16 +307,6 @@ def test_a_delivery_shows_its_timeline_and_obeys(box: Box, signed_in: FlaskClien
     assert "Delivered" in html
 
 
-def test_the_api_lists_what_the_command_line_lists(signed_in: FlaskClient) -> None:
-    rows = json.loads(signed_in.get("/api/v1/studies").data)
-    assert {row["patient_name"] for row in rows} >= {"Côté-Lévesque^Hélène"}
-    assert signed_in.get("/api/v1/deliveries?state=CONFIRMED").status_code == 200
-    refused = signed_in.get("/api/v1/deliveries?state=nonsense")
-    assert refused.status_code == 422
-    assert json.loads(refused.data)["error"]["reference"]
-    assert json.loads(signed_in.get("/api/v1/nothing").data)["error"]["kind"] == "missing"
-
-
 def test_health_is_answered_without_patient_data(client: FlaskClient) -> None:
     assert json.loads(client.get("/health/live").data) == {"live": True}
     ready = client.get("/health/ready")

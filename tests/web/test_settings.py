@@ -16,7 +16,7 @@ from appliance import audit, settings
 from appliance.box import Box
 from appliance.identity.permissions import Permission
 from appliance.settings import SECTIONS, SETTINGS
-from tests.web.conftest import browser_of, csrf_of, sign_in
+from tests.web.conftest import browser_of, csrf_of
 
 SECRET = "a-secret-that-nobody-may-see"
 
@@ -24,9 +24,7 @@ SECRET = "a-secret-that-nobody-may-see"
 @pytest.fixture
 def owner(app: Flask, box: Box) -> Iterator[FlaskClient]:
     """A browser whose owner has signed in; settings are as new afterwards."""
-    browser = app.test_client()
-    sign_in(browser)
-    yield browser
+    yield browser_of(app, "owner")
     with box.catalog.transaction() as tx:
         settings.change(tx, box.audit_key, dict.fromkeys(SETTINGS), actor="tests", now=datetime.now(UTC))
 

@@ -209,7 +209,7 @@ def test_a_referrer_learns_nothing_of_a_study_that_was_not_granted(app: Flask, b
             assert browser.get(f"/studies/{granted.id}?instance={image.id}").status_code == 303
     for image in images_of(box, granted):
         assert browser.get(f"/instances/{image.id}/thumbnail").status_code == 200
-    assert [row["id"] for row in browser.get("/api/v1/studies").get_json()] == [granted.id]
+    assert [row["id"] for row in browser.get("/api/v1/studies").get_json()["items"]] == [granted.id]
 
 
 def test_what_is_not_granted_cannot_be_told_from_what_is_not_there(app: Flask, box: Box) -> None:
@@ -301,7 +301,7 @@ def test_a_pseudonym_is_the_same_each_time_and_differs_between_studies_of_one_pa
         with box.catalog.reading() as conn:
             for row in studies.find(conn, limit=1000):
                 grant(box, row.id, login)
-        listed = browser.get("/api/v1/studies").get_json()
+        listed = browser.get("/api/v1/studies").get_json()["items"]
         names.append({row["id"]: row["patient_name"] for row in listed})
         assert all(
             re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}", row["patient_name"])
@@ -323,7 +323,7 @@ def test_a_student_finds_a_case_by_its_pseudonym_only(app: Flask, box: Box) -> N
         return part.get_data(as_text=True).count('class="study-name"')
 
     everything = found()
-    name = browser.get("/api/v1/studies").get_json()[0]["patient_name"]
+    name = browser.get("/api/v1/studies").get_json()["items"][0]["patient_name"]
     assert found(text=name) == found(text=name.replace("-", " ").lower()) == 1
     assert everything > 3
     for words in (*(words_of(each) for each in PATIENTS), tuple(TYPED.values())):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from appliance.errors import OperatorNeeded
@@ -41,7 +42,7 @@ def folder(settings: DestinationSettings) -> Path:
         raise OperatorNeeded(
             f"the folder {path} is not an absolute path", hint="give it from the root: /srv/…"
         )
-    if path.is_file():
+    if os.path.isfile(path):  # which is False for a name that no file can have, where Path.is_file raises
         raise OperatorNeeded(f"{path} is a file, not a folder", hint="give the folder that it is in")
     return path
 

@@ -4,7 +4,6 @@ from flask import Flask
 
 from appliance.web.views import (
     alerts,
-    api,
     audit,
     claim,
     dashboard,
@@ -39,7 +38,6 @@ def mount(app: Flask) -> None:
     """Register every blueprint with `app`."""
     for module in (
         alerts,
-        api,
         audit,
         claim,
         dashboard,

@@ -1,0 +1,178 @@
+"""Every operation of ``/api/v1`` and what calling it must leave in the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tests.audit.walk import Act, Nothing, Step, World, echoing
+
+CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
+
+
+def call(world: World, method: str, path: str, body: Any = None) -> Any:
+    """Call an operation as the owner's browser."""
+    csrf = world.owner.get("/api/v1/me").get_json()["csrf"]
+    return world.owner.open(
+        f"/api/v1{path}", method=method, json=body, headers={"X-CSRF-Token": csrf, "If-Match": "*"}
+    )
+
+
+def _study(world: World, below: str = "") -> Any:
+    first = call(world, "GET", "/studies?limit=1").get_json()["items"][0]["id"]
+    return call(world, "GET", f"/studies/{first}{below}")
+
+
+def _delivery(world: World, method: str = "GET", below: str = "") -> Any:
+    return call(world, method, f"/deliveries/{world.delivery()}{below}")
+
+
+def _retry(world: World) -> Any:
+    number = world.delivery()
+    call(world, "POST", f"/deliveries/{number}/cancel")
+    return call(world, "POST", f"/deliveries/{number}/retry")
+
+
+def _resume(world: World) -> Any:
+    number = world.delivery()
+    call(world, "POST", f"/deliveries/{number}/pause")
+    return call(world, "POST", f"/deliveries/{number}/resume")
+
+
+def _destination(world: World, method: str = "GET", below: str = "", body: Any = None) -> Any:
+    return call(world, method, f"/destinations/{world.destination()[0]}{below}", body)
+
+
+def _add(world: World, kind: str, **options: object) -> Any:
+    return call(world, "POST", f"/destinations/{kind}", {"name": f"by-api-{world.next()}", **options})
+
+
+def _add_vault(world: World) -> Any:
+    folder = world.folder / f"vault{world.next()}"
+    folder.mkdir()
+    return _add(world, "vault", path=str(folder))
+
+
+def _rule(world: World, method: str) -> Any:
+    made = call(world, "POST", "/rules", {"destination": world.destination()[1], "modality": "PX"}).get_json()
+    return call(world, method, f"/rules/{made['id']}")
+
+
+def _device(world: World, method: str = "GET", body: Any = None) -> Any:
+    return call(world, method, f"/devices/{world.device()[0]}", body)
+
+
+def _echo(world: World) -> Any:
+    with echoing() as port:
+        made = call(
+            world,
+            "POST",
+            "/devices",
+            {"ae_title": f"API{world.next()}", "address": "127.0.0.1", "port": port},
+        ).get_json()
+        return call(world, "POST", f"/devices/{made['id']}/echo")
+
+
+def _setting(world: World) -> Any:
+    return call(world, "PATCH", "/settings", {"clinic.name": f"Clinique {world.next()}"})
+
+
+def _undo(world: World) -> Any:
+    _setting(world)
+    latest = call(world, "GET", "/settings/history?limit=1").get_json()["items"][0]["id"]
+    return call(world, "POST", f"/settings/history/{latest}/undo")
+
+
+def _document(world: World) -> Any:
+    return call(world, "GET", "/configuration").get_json()
+
+
+_READ: Mapping[str, str] = {
+    "/destinations": CONFIGURED,
+    "/rules": CONFIGURED,
+    "/devices": CONFIGURED,
+    "/door": CONFIGURED,
+    "/settings": CONFIGURED,
+    "/settings/history": CONFIGURED,
+    "/health": "figures and problems, nothing of a patient",
+    "/me": "one's own account",
+    "/openapi.json": "the same on every box of a version",
+}
+
+INTERFACE: Mapping[str, Step] = {
+    **{
+        f"GET /api/v1{path}": Nothing(why, partial(call, method="GET", path=path))
+        for path, why in _READ.items()
+    },
+    "GET /help/api/reference": Nothing(
+        "the same on every box of a version", lambda w: w.get("/help/api/reference")
+    ),
+    "GET /api/v1/studies": Act(["study:list"], lambda w: call(w, "GET", "/studies")),
+    "POST /api/v1/studies/search": Act(
+        ["study:search"], lambda w: call(w, "POST", "/studies/search", {"text": "a"})
+    ),
+    "GET /api/v1/studies/<int:study_id>": Act(["study:view"], _study),
+    "GET /api/v1/studies/<int:study_id>/series": Act(["study:view"], partial(_study, below="/series")),
+    "GET /api/v1/studies/<int:study_id>/instances": Act(["study:view"], partial(_study, below="/instances")),
+    "GET /api/v1/deliveries": Act(["delivery:list"], lambda w: call(w, "GET", "/deliveries")),
+    "GET /api/v1/deliveries/<int:delivery_id>": Act(["delivery:list"], _delivery),
+    "GET /api/v1/deliveries/<int:delivery_id>/events": Nothing(
+        "one delivery's steps, no patient and no study", partial(_delivery, below="/events")
+    ),
+    "POST /api/v1/deliveries/<int:delivery_id>/retry": Act(["delivery:retry"], _retry),
+    "POST /api/v1/deliveries/<int:delivery_id>/resume": Act(["delivery:resume"], _resume),
+    **{
+        f"POST /api/v1/deliveries/<int:delivery_id>/{act}": Act(
+            [f"delivery:{act}"], partial(_delivery, method="POST", below=f"/{act}")
+        )
+        for act in ("pause", "cancel")
+    },
+    "POST /api/v1/destinations/s3": Act(
+        ["destination:add"], partial(_add, kind="s3", bucket="clinic", region="ca-central-1")
+    ),
+    "POST /api/v1/destinations/dicom": Act(
+        ["destination:add"], partial(_add, kind="dicom", ae_title="ORTHO", address="127.0.0.1", port=104)
+    ),
+    "POST /api/v1/destinations/folder": Act(["destination:add"], partial(_add, kind="folder", path="/srv/x")),
+    "POST /api/v1/destinations/vault": Act(["destination:add"], _add_vault),
+    "GET /api/v1/destinations/<int:destination_id>": Nothing(CONFIGURED, _destination),
+    "PATCH /api/v1/destinations/<int:destination_id>": Act(
+        ["destination:change"], partial(_destination, method="PATCH", body={"options": {"path": "/srv/y"}})
+    ),
+    "DELETE /api/v1/destinations/<int:destination_id>": Act(
+        ["destination:remove"], partial(_destination, method="DELETE")
+    ),
+    **{
+        f"POST /api/v1/destinations/<int:destination_id>/{act}": Act(
+            [f"destination:{act}"], partial(_destination, method="POST", below=f"/{act}")
+        )
+        for act in ("pause", "resume", "test")
+    },
+    "GET /api/v1/rules/<int:rule_id>": Nothing(CONFIGURED, partial(_rule, method="GET")),
+    "POST /api/v1/rules": Act(
+        ["rule:add"], lambda w: call(w, "POST", "/rules", {"destination": w.destination()[1]})
+    ),
+    "DELETE /api/v1/rules/<int:rule_id>": Act(["rule:remove"], partial(_rule, method="DELETE")),
+    "GET /api/v1/devices/<int:device_id>": Nothing(CONFIGURED, _device),
+    "POST /api/v1/devices": Act(
+        ["device:add"],
+        lambda w: call(w, "POST", "/devices", {"ae_title": f"API{w.next()}", "address": "127.0.0.4"}),
+    ),
+    "PUT /api/v1/devices/<int:device_id>": Act(
+        ["device:change"], partial(_device, method="PUT", body={"name": "Room 2"})
+    ),
+    "DELETE /api/v1/devices/<int:device_id>": Act(["device:remove"], partial(_device, method="DELETE")),
+    "POST /api/v1/devices/<int:device_id>/echo": Act(["device:echo"], _echo),
+    "PATCH /api/v1/settings": Act(["setting:change"], _setting),
+    "POST /api/v1/settings/history/<int:change_id>/undo": Act(["setting:change"], _undo),
+    "GET /api/v1/configuration": Act(["configuration:export"], lambda w: call(w, "GET", "/configuration")),
+    "POST /api/v1/configuration/preview": Nothing(
+        "says what an import would change, and changes nothing",
+        lambda w: call(w, "POST", "/configuration/preview", _document(w)),
+    ),
+    "POST /api/v1/configuration/import": Act(
+        ["configuration:import"], lambda w: call(w, "POST", "/configuration/import", _document(w))
+    ),
+    "GET /api/v1/audit": Act(["audit:view"], lambda w: call(w, "GET", "/audit")),
+}
