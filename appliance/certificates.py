@@ -240,6 +240,12 @@ def installed(reading: Reading) -> Installed | None:
     return None if kept is None else _installed(kept)
 
 
+def host_names(reading: Reading) -> tuple[str, ...]:
+    """The names that the certificates are good for; cheap enough to ask at each request."""
+    kept = settings.get(reading, _SETTING)
+    return () if kept is None else names_of(kept["host_name"])
+
+
 def install(
     tx: Transaction, box: Box, *, host_name: str, clinic: str, addresses: Sequence[str], now: datetime
 ) -> Installed:

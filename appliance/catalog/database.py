@@ -151,6 +151,11 @@ class Question:
                 self._connection = None
 
 
+def cipher_version(reading: Reading) -> str:
+    """The version of what seals the catalog."""
+    return str(reading.exec_driver_sql("PRAGMA cipher_version").scalar_one())
+
+
 def _engine(path: Path, key: bytes) -> Engine:
     engine = create_engine(
         "sqlite://",

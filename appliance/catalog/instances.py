@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Select, func, insert, select
 from appliance.catalog import study_keys
 from appliance.catalog.arrival import Arrivals, next_ids
 from appliance.catalog.columns import utc_text
-from appliance.catalog.database import Catalog, Transaction
+from appliance.catalog.database import Catalog, Reading, Transaction
 from appliance.catalog.schema import instances, series, studies
 from appliance.catalog.statement import compiled
 from appliance.model import Header, InstanceId, Intake, KeyId, ObjectId, Received, Uid
@@ -213,6 +213,23 @@ def instances_of_study(reading: Connection, study_instance_uid: Uid) -> list[Ins
         )
 
     return sorted(found, key=place)
+
+
+def latest_from(reading: Reading, name: str, address: str, *, among: int = 2000) -> InstanceRow | None:
+    """The newest instance that a machine has sent, if it is among the newest `among` of all."""
+    newest = reading.execute(select(instances.c.id).order_by(instances.c.id.desc()).limit(1)).scalar() or 0
+    found = _rows(
+        reading,
+        _select()
+        .where(
+            instances.c.id > newest - among,
+            instances.c.origin_name == name,
+            instances.c.origin_address == address,
+        )
+        .order_by(instances.c.id.desc())
+        .limit(1),
+    )
+    return found[0] if found else None
 
 
 def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:

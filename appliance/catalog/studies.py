@@ -17,12 +17,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, literal, select, tuple_, update
 
+from appliance.catalog import settings
 from appliance.catalog.arrival import next_change
 from appliance.catalog.database import Transaction
 from appliance.catalog.folding import folded_words
 from appliance.catalog.schema import counters, patients, series, studies
 from appliance.errors import Refused
 from appliance.model import Uid
+
+_HIDDEN = "hidden-studies"
 
 LONGEST_SEARCH = 256
 """Characters of a search: more than any name, and fewer words than SQLite takes."""
@@ -98,6 +101,8 @@ def find(
     chosen = select(studies.c.id).where(
         *(studies.c.search_folded.like(f"%{word}%") for word in dict.fromkeys(folded_words(text)))
     )
+    if left_out := hidden(reading):
+        chosen = chosen.where(studies.c.id.not_in(left_out))
     if modality:
         chosen = chosen.where(_holds_modality(modality))
     if date_from:
@@ -131,6 +136,12 @@ def of_same_patient(reading: Connection, study_id: int) -> list[StudyRow]:
     return _rows(reading, _select().where(studies.c.patient == whose).order_by(studies.c.id.desc()))
 
 
+def first_received(reading: Connection) -> datetime | None:
+    """When the first study that is kept began to arrive; None if nothing is kept."""
+    row = reading.execute(select(studies.c.first_received_utc).order_by(studies.c.id).limit(1)).first()
+    return None if row is None else row[0]
+
+
 def series_of_study(reading: Connection, study_instance_uid: Uid) -> list[SeriesRow]:
     """The series of a study in the order they came."""
     query = (
@@ -152,6 +163,18 @@ def latest_change(reading: Connection) -> int:
     """The number of the latest change of any study; cheap enough to ask several times a second."""
     row = reading.execute(select(counters.c.value).where(counters.c.name == "study_change")).first()
     return 0 if row is None else int(row[0])
+
+
+def hidden(reading: Connection) -> frozenset[int]:
+    """The row ids of studies that `find` leaves out: the test study, once nobody wants to see it any more."""
+    return frozenset(settings.get(reading, _HIDDEN, []))
+
+
+def set_hidden(tx: Transaction, study_id: int, *, hidden: bool, now: datetime) -> None:
+    """Leave a study out of what `find` gives, or not any more. It can still be opened by its address."""
+    kept = set(settings.get(tx, _HIDDEN, []))
+    settings.put(tx, _HIDDEN, sorted(kept | {study_id} if hidden else kept - {study_id}), now)
+    touch(tx, [study_id])
 
 
 def touch(tx: Transaction, study_ids: Iterable[int]) -> None:

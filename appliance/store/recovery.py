@@ -127,7 +127,7 @@ class RecoveryKey:
 def _named(groups: list[int]) -> str:
     if len(groups) == 1:
         return f"group {groups[0]}"
-    return f"groups {', '.join(map(str, groups[:-1]))} and {groups[-1]}"
+    return f"groups {', '.join(map(str, groups))}"
 
 
 def _verb(groups: list[int]) -> str:

@@ -29,6 +29,7 @@ from appliance.web.live import Watcher
 from appliance.web.once import ShownOnce
 from appliance.web.series import Series
 from appliance.web.timings import Timings
+from appliance.wizard.checks import Remembered
 
 PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
@@ -182,6 +183,7 @@ class Console:
     veil: Veil = field(default_factory=lambda: Veil(secrets.token_bytes(32)))
     timings: Timings = field(default_factory=Timings)
     series: Series = field(default_factory=Series)
+    checks: Remembered = field(default_factory=Remembered)
     visit_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def help_in(self, language: str) -> Book:

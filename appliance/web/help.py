@@ -31,6 +31,8 @@ ORDER = (
     "settings",
     "screen",
     "api",
+    "setup",
+    "trust",
 )
 """Topics in the order of the contents; others follow by name."""
 
@@ -54,6 +56,14 @@ PLACES: Mapping[str, str] = {
     "performance": "health#performance",
     "reference": "api",
     "settings": "settings",
+    "setup": "setup",
+    "setup.machines_page": "setup#machines",
+    "setup.network": "trust",
+    "setup.recovery": "setup#key",
+    "setup.restore": "setup#restore",
+    "setup.storage": "setup#cloud",
+    "setup.trial_page": "setup#trial",
+    "setup.users": "setup#colleagues",
     "start": "console",
     "studies": "console#find",
     "studies.study": "console#viewer",
@@ -61,6 +71,7 @@ PLACES: Mapping[str, str] = {
     "users": "users",
     "roles": "users#roles",
     "welcome": "users#link",
+    "trust": "trust",
 }
 """Which help a page leads to: by endpoint, or by its blueprint."""
 

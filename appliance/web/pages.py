@@ -15,6 +15,7 @@ from appliance.web.bell import SILENT, Bell, bell_of
 from appliance.web.console import Notice, console, now
 from appliance.web.help import place_of
 from appliance.web.language import DEFAULT, Languages
+from appliance.wizard import progress
 
 SECTIONS: Mapping[str, Permission] = {
     "health": Permission.VIEW_HEALTH,
@@ -62,6 +63,8 @@ class Shell:
     version: str
     notices: tuple[Notice, ...]
     bell: Bell
+    unfinished: bool
+    """Whether setting up waits to be finished by whoever reads this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool =
         bell=bell_of(session.person, g.words)
         if session is not None and (bell_too or not is_partial())
         else SILENT,
+        unfinished=_is_unfinished(),
     )
     return kind(shell=shell, title=title, **fields)
 
@@ -117,6 +121,13 @@ def session_left_seconds() -> int:
 def sections() -> tuple[str, ...]:
     """The sections that whoever asks may open."""
     return tuple(name for name, needed in SECTIONS.items() if may(needed))
+
+
+def _is_unfinished() -> bool:
+    if is_partial() or not may(Permission.CHANGE_SETTINGS):
+        return False
+    with console().box.catalog.reading() as conn:
+        return progress.read(conn).finished is None
 
 
 def show(template: str, page: Page, status: int = 200) -> Response:

@@ -17,7 +17,7 @@ from flask import Flask, Response, g, redirect, request
 from werkzeug.exceptions import BadRequest, Forbidden, MisdirectedRequest, Unauthorized
 from werkzeug.wrappers import Response as WsgiResponse
 
-from appliance import identity
+from appliance import certificates, identity
 from appliance.catalog import people
 from appliance.catalog.people import WebSession
 from appliance.errors import Transient
@@ -67,7 +67,13 @@ OPEN = frozenset(
         "shell.manifest",
         "shell.offline",
         "shell.service_worker",
+        "setup.home",
+        "setup.language",
+        "setup.restore",
+        "setup.welcome",
         "start.home",
+        "trust.certificate",
+        "trust.page",
     }
 )
 """Endpoints that need no session. The machine's own endpoints have their own conditions, and those of the second
@@ -125,8 +131,11 @@ def speak(person: str = "", *, endpoint: str | None = "") -> None:
 def _check_host() -> None:
     """A page of another site that has its name point here (DNS rebinding) must not reach the console by that name."""
     name = urlsplit(f"//{request.host}").hostname or ""
-    if not is_our_name(name):
-        raise MisdirectedRequest
+    if is_our_name(name):
+        return
+    with console().box.catalog.reading() as conn:
+        if name.rstrip(".").lower() not in certificates.host_names(conn):
+            raise MisdirectedRequest
 
 
 def is_our_name(name: str) -> bool:

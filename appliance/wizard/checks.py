@@ -16,11 +16,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal
 
 import psutil
@@ -41,15 +42,49 @@ REMEMBERED_SECONDS: Final = 15.0
 
 Tone = Literal["good", "wait", "bad"]
 
+SUBJECTS: Final = ("disk", "memory", "ports", "clock", "tpm", "internet")
+
+CODES: Final[Mapping[str, Tone]] = MappingProxyType(
+    {
+        "disk-good": "good",
+        "disk-small": "wait",
+        "disk-full": "bad",
+        "disk-unknown": "bad",
+        "memory-good": "good",
+        "memory-small": "wait",
+        "ports-good": "good",
+        "ports-closed": "bad",
+        "clock-good": "good",
+        "clock-wrong": "bad",
+        "clock-past": "bad",
+        "clock-alone": "wait",
+        "tpm-good": "good",
+        "tpm-unused": "wait",
+        "tpm-none": "wait",
+        "tpm-no-seal": "bad",
+        "internet-up": "good",
+        "internet-down": "wait",
+    }
+)
+"""Everything that a check can find, and how bad that is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: `subject` is what was looked at, `code` what was found there; sizes in bytes, times in seconds."""
+    """One check: `code`, of `CODES`, is what was found; sizes in bytes, times in seconds."""
 
-    subject: str
     code: str
-    tone: Tone
     values: dict[str, str | int] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """What was looked at."""
+        return self.code.partition("-")[0]
+
+    @property
+    def tone(self) -> Tone:
+        """How bad it is."""
+        return CODES[self.code]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +108,7 @@ def look(box: Box, around: Surroundings | None = None) -> tuple[Finding, ...]:
         _dicom_port(box),
         _clock(around, hour),
         _seal(box, around),
-        Finding("internet", "internet-up", "good")
-        if hour is not None
-        else Finding("internet", "internet-down", "wait", {"host": around.way_out[0]}),
+        Finding("internet-up") if hour is not None else Finding("internet-down", {"host": around.way_out[0]}),
     )
 
 
@@ -102,21 +135,19 @@ def _disk(box: Box) -> Finding:
     try:
         free = box.guard.space().free_bytes
     except OSError:
-        return Finding("disk", "disk-unknown", "bad")
+        return Finding("disk-unknown")
     usable = max(0, free - box.guard.reserve_bytes)
     if usable == 0:
-        return Finding("disk", "disk-full", "bad", {"free": free})
+        return Finding("disk-full", {"free": free})
     if usable < LEAST_FREE_BYTES:
-        return Finding("disk", "disk-small", "wait", {"free": free})
-    return Finding("disk", "disk-good", "good", {"free": free})
+        return Finding("disk-small", {"free": free})
+    return Finding("disk-good", {"free": free})
 
 
 def _memory(around: Surroundings) -> Finding:
     total = around.memory_bytes()
     fits = total >= LEAST_MEMORY_BYTES
-    return Finding(
-        "memory", "memory-good" if fits else "memory-small", "good" if fits else "wait", {"size": total}
-    )
+    return Finding("memory-good" if fits else "memory-small", {"size": total})
 
 
 def _dicom_port(box: Box) -> Finding:
@@ -124,9 +155,9 @@ def _dicom_port(box: Box) -> Finding:
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.bind, config.bind)
     try:
         with socket.create_connection((address, config.port), timeout=2):
-            return Finding("ports", "ports-good", "good", {"port": str(config.port)})
+            return Finding("ports-good", {"port": str(config.port)})
     except OSError:
-        return Finding("ports", "ports-closed", "bad", {"port": str(config.port)})
+        return Finding("ports-closed", {"port": str(config.port)})
 
 
 def _clock(around: Surroundings, outside: datetime | None) -> Finding:
@@ -134,23 +165,23 @@ def _clock(around: Surroundings, outside: datetime | None) -> Finding:
     if outside is not None:
         skew = round(abs((now - outside).total_seconds()))
         if skew > MOST_SKEW_SECONDS:
-            return Finding("clock", "clock-wrong", "bad", {"seconds": skew})
-        return Finding("clock", "clock-good", "good")
+            return Finding("clock-wrong", {"seconds": skew})
+        return Finding("clock-good")
     if now < OLDEST_CLOCK:
-        return Finding("clock", "clock-past", "bad")
+        return Finding("clock-past")
     if around.time_is_synchronised.exists():
-        return Finding("clock", "clock-good", "good")
-    return Finding("clock", "clock-alone", "wait")
+        return Finding("clock-good")
+    return Finding("clock-alone")
 
 
 def _seal(box: Box, around: Surroundings) -> Finding:
     try:
         kind = keys.machine_seal(keys_folder(box), os.environ).kind
     except ApplianceError:
-        return Finding("tpm", "tpm-no-seal", "bad")
+        return Finding("tpm-no-seal")
     if kind == "credential":
-        return Finding("tpm", "tpm-good", "good")
-    return Finding("tpm", "tpm-unused" if around.tpm.exists() else "tpm-none", "wait")
+        return Finding("tpm-good")
+    return Finding("tpm-unused" if around.tpm.exists() else "tpm-none")
 
 
 def _hour_outside(around: Surroundings) -> datetime | None:

@@ -18,6 +18,8 @@ from appliance import certificates, health
 from appliance import settings as operator
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, devices, people, rules, settings
+from appliance.identity import policy
+from appliance.identity.roles import Role
 from appliance.store import keys
 from appliance.wizard import runs, trial
 from appliance.wizard.steps import Plan, Step, plan
@@ -101,6 +103,11 @@ def evidence(box: Box, reading: Reading) -> frozenset[Step]:
         done.add(Step.CLINIC)
     if certificates.installed(reading) is not None:
         done.add(Step.NETWORK)
+    if any(
+        each.role == Role.OWNER and policy.has_second_factor(reading, each.id)
+        for each in people.people(reading)
+    ):
+        done.add(Step.ACCOUNT)
     if keys.recovery_confirmed(health.keys_folder(box)):
         done.add(Step.RECOVERY)
     fed = {each.destination_id for each in rules.rules(reading)}

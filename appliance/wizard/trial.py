@@ -32,7 +32,17 @@ from PIL import Image
 
 from appliance import audit, health
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, deliveries, destinations, devices, instances, settings
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    deliveries,
+    destinations,
+    devices,
+    instances,
+    settings,
+    studies,
+)
+from appliance.catalog.delivery_lists import DeliveryRow
 from appliance.catalog.instances import InstanceRow
 from appliance.dicom.association_request import Peer, Proposal
 from appliance.dicom.part10 import read_part10
@@ -53,7 +63,7 @@ from appliance.wizard.sample import Sample
 
 RUN: Final = "trial"
 PARTS: Final = ("send", "receive", "see", "replicate", "restore")
-CALLING: Final = AETitle("CLINICBOX-TEST")
+CALLING: Final = AETitle("SETUPWIZARD")
 """As whom the test study is sent: admitted from this machine alone, while it is being sent."""
 
 RECEIVE_SECONDS: Final = 60.0
@@ -111,6 +121,31 @@ def instance_of(reading: Reading, made: Sample) -> InstanceRow | None:
     """The recorded instance of a test study."""
     rows = instances.instances_of_study(reading, made.study_instance_uid)
     return next((row for row in rows if row.sop_instance_uid == made.sop_instance_uid), None)
+
+
+def is_hidden(reading: Reading, row: InstanceRow) -> bool:
+    """Whether the test study is left out of the lists."""
+    return row.study_id in studies.hidden(reading)
+
+
+def set_hidden(tx: Transaction, *, hidden: bool, now: datetime) -> Sample:
+    """Take the test study out of the lists, or put it back; its objects and its proof stay. Raises `Refused`."""
+    made = kept(tx)
+    row = None if made is None else instance_of(tx, made)
+    if made is None or row is None:
+        raise Refused("there is no test image to see yet", hint="start the test first")
+    studies.set_hidden(tx, row.study_id, hidden=hidden, now=now)
+    return made
+
+
+def picture_by(box: Box, render: Callable[[SealedReader, int], bytes]) -> Picture:
+    """Pictures by `render`, which is given an open object and its size."""
+
+    def picture(row: InstanceRow) -> bytes:
+        with box.open_object(row.object_id, row.key_id) as reader:
+            return render(reader, row.size_bytes)
+
+    return picture
 
 
 # --- the test --------------------------------------------------------------------------------------------------------
@@ -200,7 +235,7 @@ class _Trial:
                 hint="let everything go to the cloud copy, then start over with a new test image",
             )
 
-        self._wake({row.destination for row in owed if row.state is not State.CONFIRMED})
+        self._wake(owed)
 
         def confirmed() -> int | None:
             with self.box.catalog.reading() as conn:
@@ -243,12 +278,23 @@ class _Trial:
 
     # --- the work behind them ----------------------------------------------------------------------------------------
 
-    def _wake(self, names: set[str]) -> None:
+    def _wake(self, owed: list[DeliveryRow]) -> None:
         """Let the courier try these at once: somebody who presses *Try again* does not mean "in ten minutes"."""
+        moment = datetime.now(UTC)
+        resting = [row for row in owed if row.state in (State.WAITING, State.FAILED)]
         with self.box.catalog.transaction() as tx:
             for each in destinations.health(tx):
-                if each.name in names and each.breaker.reason and not each.paused:
+                if (
+                    each.breaker.reason
+                    and not each.paused
+                    and each.name in {row.destination for row in resting}
+                ):
                     destinations.resume(tx, each.name)
+            for row in resting:
+                deliveries.retry(tx, row.id, moment)
+                study = self.made.study_instance_uid
+                entry = audit.Entry("delivery:retry", str(row.id), self.actor, study=study)
+                audit.append(tx, self.box.audit_key, [entry], moment)
 
     def _bring_back(self, place: DestinationSettings) -> None:
         bucket = build(place, self.box)

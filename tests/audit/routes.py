@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.audit.access_routes import ACCESS_ROUTES
 from tests.audit.interface import INTERFACE
+from tests.audit.setup_routes import SETUP_ROUTES
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
 from tests.web.conftest import csrf_of
@@ -346,6 +347,7 @@ ROUTES: Mapping[str, Step] = {
     "POST /notices/channels/webhooks/<int:hook_id>/remove": Act(
         ["webhook:remove"], lambda w: _hook(w, "remove")
     ),
+    **SETUP_ROUTES,
 }
 
 

@@ -74,7 +74,7 @@ def test_exchanged_groups_are_both_named(key: RecoveryKey, one: int, other: int)
     if one == other:
         return
     groups[one], groups[other] = groups[other], groups[one]
-    with pytest.raises(Refused, match=f"^groups {min(one, other) + 1} and {max(one, other) + 1} of"):
+    with pytest.raises(Refused, match=f"^groups {min(one, other) + 1}, {max(one, other) + 1} of"):
         RecoveryKey.parse("-".join(groups))
 
 

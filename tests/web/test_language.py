@@ -26,6 +26,7 @@ from appliance.notify.telling import LETTER_OF
 from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.settings import SETTINGS
+from appliance.settings.registry import PROVINCES
 from appliance.web import problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
@@ -33,6 +34,10 @@ from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
 from appliance.web.views import performance
 from appliance.web.views.notices import STATES as NOTICE_STATES
+from appliance.wizard import checks, cloud, forecast, machines, restoring, trial
+from appliance.wizard.runs import PartState
+from appliance.wizard.steps import State as StepState
+from appliance.wizard.steps import Step as SetupStep
 from tests.web.translations import LANGUAGES, full, lacking, values_in
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +90,25 @@ COMPUTED = (
     | {f"audit.outcome.{outcome}" for outcome in audit.Outcome}
     | {f"audit.actor.{kind}" for kind in audit.ActorKind}
     | {f"audit.report.{about}" for about in ("patient", "person", "year")}
+    | {f"setup.{step}.{part}" for step in SetupStep for part in ("title", "why")}
+    | {f"setup.state.{state}" for state in StepState}
+    | {f"setup.role.{role}" for role in Role}
+    | {f"part.{part}" for part in (*trial.PARTS, *cloud.PARTS)}
+    | {f"part.state.{state}" for state in PartState}
+    | {f"left_out.{reason}" for reason in ("no_destination", "no_bucket")}
+    | {f"check.{code}" for code in checks.SUBJECTS}
+    | {
+        f"check.{code}{part}"
+        for code, tone in checks.CODES.items()
+        for part in ("", ".fix")[: 1 + (tone != "good")]
+    }
+    | {f"preset.{preset}{part}" for preset in machines.PRESETS for part in ("", ".about")}
+    | {f"preset.field.{field}" for fields in machines.PRESETS.values() for field in fields}
+    | {f"province.{code}" for code in PROVINCES}
+    | {f"storage.{kind}" for kind in forecast.BYTES}
+    | {f"storage.basis.{basis}" for basis in forecast.Basis}
+    | {f"restore.{source.name}" for source in restoring.SOURCES}
+    | {f"report.seal.{kind}" for kind in ("credential", "file")}
     | {f"proof.{proof}" for proof in Proof}
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
     | {f"tokens.state_{state}" for state in ("over", "removed")}

@@ -12,6 +12,7 @@ import { offerPrinting } from "./print.ts";
 import { watchSession } from "./session-end.ts";
 import { steerRows } from "./rows.ts";
 import { keepShell, searchHere, waitForTheBox } from "./shell.ts";
+import { foldSteps } from "./steps.ts";
 import { openViewers } from "./viewer.ts";
 import { openLink } from "./welcome.ts";
 
@@ -33,6 +34,7 @@ waitForTheBox();
 searchHere();
 followLive();
 steerRows();
+foldSteps();
 openViewers(document);
 offerPasskeys();
 offerPrinting();

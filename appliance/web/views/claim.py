@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Blueprint, g, redirect
 from werkzeug.wrappers import Response
 
-from appliance import identity
+from appliance import identity, settings
 from appliance.catalog import people
 from appliance.errors import Refused
 from appliance.web import forms, security
 from appliance.web.console import console, now
 from appliance.web.language import explained
-from appliance.web.pages import Page, page_of, show
+from appliance.web.pages import show
+from appliance.web.views.setup.frame import SetupPage, setup_page
+from appliance.wizard.steps import Step
 
 blueprint = Blueprint("claim", __name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimPage(Page):
+class ClaimPage(SetupPage):
     """The form of the claim, with what was typed but the secrets, and what was wrong with it."""
 
-    error: str
     name: str
     login: str
 
@@ -67,6 +69,9 @@ def redeem() -> Response:
                     now=moment,
                     proof=identity.Proof.CLAIM,
                 )
+                with suppress(Refused):  # a language that the box cannot speak by itself yet
+                    change = {"language.default": g.language}
+                    settings.change(tx, console().box.audit_key, change, actor=person.login, now=moment)
                 console().record(tx, "user:claim", person.login, person.login, {"address": address})
             elif isinstance(outcome, identity.WrongCode):
                 details = {"address": address, "tries_left": outcome.tries_left}
@@ -75,7 +80,7 @@ def redeem() -> Response:
         return _form(explained(g.words, refusal), name, login)
     match outcome:
         case identity.Owner():
-            return security.give_session(redirect("/", 303), cookie)
+            return security.give_session(redirect("/setup", 303), cookie)
         case identity.WrongCode(tries_left=0) | identity.ClaimClosed(owned=False):
             return _form(g.words("claim.used_up"), name, login)
         case identity.WrongCode(tries_left=left):
@@ -85,5 +90,5 @@ def redeem() -> Response:
 
 
 def _form(error: str, name: str = "", login: str = "") -> Response:
-    page = page_of(ClaimPage, title=g.words("claim.title"), error=error, name=name, login=login)
-    return show("claim.html", page, 422 if error else 200)
+    page = setup_page(ClaimPage, Step.CLAIM, error=error, name=name, login=login)
+    return show("setup/claim.html", page, 422 if error else 200)

@@ -80,7 +80,7 @@ def add() -> AnyResponse:
     typed = Typed(forms.text("ae_title"), forms.text("address"), forms.text("name"), forms.text("port"))
     try:
         device = Device(
-            ae_title(typed.ae_title), _address(typed.address), _name(typed.name), forms.port(typed.port)
+            ae_title(typed.ae_title), ip_address(typed.address), _name(typed.name), forms.port(typed.port)
         )
         _admit(device)
     except Refused as refusal:
@@ -93,7 +93,7 @@ def add() -> AnyResponse:
 @needs(Permission.MANAGE_DEVICES)
 def admit() -> AnyResponse:
     """Admit a machine that was seen at the door."""
-    title, address = ae_title(forms.text("ae_title")), _address(forms.text("address"))
+    title, address = ae_title(forms.text("ae_title")), ip_address(forms.text("address"))
     with console().box.catalog.reading() as conn:
         if not any((each.ae_title, each.address) == (title, address) for each in devices.visitors(conn)):
             raise Unknown("this machine is no longer at the door", hint="let it send again, then admit it")
@@ -184,7 +184,7 @@ def _known(device_id: int) -> Device:
     raise Unknown("there is no such device", hint="go back to the devices")
 
 
-def _address(text: str) -> str:
+def ip_address(text: str) -> str:
     try:
         ipaddress.ip_address(text)
     except ValueError as error:

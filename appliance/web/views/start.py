@@ -25,11 +25,11 @@ LOOKS_AFTER_THE_BOX = frozenset({Role.OWNER, Role.PRIVACY_OFFICER, Role.TECHNICI
 
 @blueprint.get("/")
 def home() -> Response | AnyResponse:
-    """The dashboard, or the way to the studies; for who has not signed in, to the claim of a new box or the door."""
+    """The dashboard, or the way to the studies; for who has not signed in, to setting up a new box or the door."""
     if g.session is not None:
         if g.session.person.role in LOOKS_AFTER_THE_BOX and may(Permission.VIEW_HEALTH):
             return dashboard()
         return redirect(f"/{next((each for each in sections() if each != 'health'), 'help')}", 303)
     with console().box.catalog.reading() as conn:
         claimed = people.anybody(conn)
-    return redirect("/sign-in" if claimed else "/claim", 303)
+    return redirect("/sign-in" if claimed else "/setup", 303)

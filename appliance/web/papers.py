@@ -1,0 +1,76 @@
+"""What is printed: PDF out of templates like the pages', in memory from the first byte to the last.
+
+Chose WeasyPrint over drawing with coordinates, because a sheet that is HTML is translated, checked and changed like a
+page. It fetches nothing: whatever a template refers to is refused, so no address in a paper can reach out. No file is
+written: the recovery key passes through here.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import segno
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
+
+LOGGERS = ("weasyprint", "fontTools")
+"""Libraries whose messages quote what they draw."""
+
+
+@functools.cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(web_ui() / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def recovery_sheet(languages: Languages, language: str, key: str, *, clinic: str, made: datetime) -> bytes:
+    """The recovery key in large type and as a QR code, with what to do with it in `language` and the other one first to
+    hand: whoever opens the drawer in ten years may read either."""
+    other = "en" if language == "fr" else "fr"
+    qr = io.BytesIO()
+    segno.make(key, error="m", micro=False).save(qr, kind="svg", scale=5, border=2, xmldecl=False)
+    texts = [(languages.words(code), code) for code in (language, other)]
+    return _printed(
+        "papers/recovery.html",
+        {
+            "groups": key.split("-"),
+            "qr": Markup(qr.getvalue().decode()),  # drawn here, from symbols and nothing else
+            "clinic": clinic,
+            "made": texts[0][0].moment(made),
+            "texts": texts,
+            "language": language,
+        },
+    )
+
+
+def setup_report(languages: Languages, language: str, report: Any) -> bytes:
+    """The report of setting up, in `language`."""
+    words = languages.words(language)
+    return _printed("papers/report.html", {"report": report, "t": words, "language": language})
+
+
+def _printed(template: str, values: Mapping[str, Any]) -> bytes:
+    import weasyprint  # takes a second, and most processes never print
+
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    html = _templates().get_template(template).render(**values)
+    pdf: bytes = weasyprint.HTML(string=html, url_fetcher=_refused).write_pdf(pdf_variant="pdf/ua-1")
+    return pdf
+
+
+def _refused(*_: Any, **__: Any) -> Any:
+    raise ValueError("a paper refers to nothing outside itself")

@@ -1,0 +1,85 @@
+"""The clinic, and the person in charge of the protection of personal information (P-39.1 s.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Response, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance import settings
+from appliance.errors import Refused
+from appliance.identity.permissions import Permission
+from appliance.settings.registry import PROVINCES
+from appliance.web import forms
+from appliance.web.access import needs
+from appliance.web.console import console, now
+from appliance.web.pages import show
+from appliance.web.views.setup.frame import (
+    SetupPage,
+    accepted,
+    blueprint,
+    in_turn,
+    keep_typed,
+    required,
+    said,
+    setup_page,
+    typed_before,
+)
+from appliance.wizard.steps import Step
+
+FIELDS = ("name", "address", "phone", "province", "privacy_officer_name", "privacy_officer_email")
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicPage(SetupPage):
+    """The form; `provinces` are pairs of code and name."""
+
+    typed: Mapping[str, str]
+    provinces: tuple[tuple[str, str], ...]
+
+
+@blueprint.get("/clinic")
+@needs(Permission.CHANGE_SETTINGS)
+@in_turn(Step.CLINIC)
+def clinic() -> Response:
+    """The form, with what is kept or was typed."""
+    return _form({**_kept(), **typed_before(Step.CLINIC)})
+
+
+@blueprint.post("/clinic")
+@needs(Permission.CHANGE_SETTINGS)
+@in_turn(Step.CLINIC)
+def name_clinic() -> AnyResponse:
+    """Keep the answers as settings."""
+    typed = keep_typed(Step.CLINIC, *FIELDS)
+    try:
+        required(typed, "name", "privacy_officer_name", "privacy_officer_email")
+        with console().box.catalog.transaction() as tx:
+            settings.change(
+                tx,
+                console().box.audit_key,
+                {f"clinic.{name}": typed[name] for name in FIELDS},
+                actor=forms.actor(),
+                now=now(),
+            )
+    except Refused as refusal:
+        return _form(typed, said(refusal))
+    return accepted(Step.CLINIC)
+
+
+def _kept() -> dict[str, str]:
+    with console().box.catalog.reading() as conn:
+        return {name: settings.get(conn, f"clinic.{name}") for name in FIELDS}
+
+
+def _form(typed: Mapping[str, str], error: str = "") -> Response:
+    page = setup_page(
+        ClinicPage,
+        Step.CLINIC,
+        error=error,
+        typed=typed,
+        provinces=tuple((code, g.words(f"province.{code}")) for code in PROVINCES),
+    )
+    return show("setup/clinic.html", page, 422 if error else 200)

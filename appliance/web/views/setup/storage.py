@@ -1,0 +1,149 @@
+"""How long the disk lasts, and where the copy goes that survives a fire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Response, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance.errors import ApplianceError
+from appliance.identity.permissions import Permission
+from appliance.web import forms
+from appliance.web.access import needs, reauthenticated
+from appliance.web.console import console, now
+from appliance.web.pages import is_partial, show
+from appliance.web.views.setup.frame import (
+    PartLine,
+    SetupPage,
+    accepted,
+    blueprint,
+    in_background,
+    in_turn,
+    keep_typed,
+    part_lines,
+    said,
+    setup_page,
+    typed_before,
+)
+from appliance.wizard import cloud, expectation, runs
+from appliance.wizard.forecast import BYTES, MOST_A_DAY, forecast
+from appliance.wizard.steps import Step
+
+FIELDS = ("bucket", "region", "access_key_id", "endpoint_url", "canadian")
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPart:
+    """The disk in words; `used_percent` is for the gauge."""
+
+    used_percent: int
+    free: str
+    days: str
+    a_day: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoragePage(SetupPage):
+    """The forecast, the form of the cloud copy, and its test."""
+
+    disk: DiskPart
+    expected: tuple[tuple[str, str, str], ...]
+    typed: Mapping[str, str]
+    has_secret: str
+    parts: tuple[PartLine, ...]
+    running: str
+    tested: str
+
+
+@blueprint.get("/storage")
+@needs(Permission.MANAGE_DESTINATIONS)
+@in_turn(Step.STORAGE)
+def storage() -> Response:
+    """The page, or the test alone while it runs."""
+    return _form()
+
+
+@blueprint.post("/storage/expected")
+@needs(Permission.MANAGE_DESTINATIONS)
+@in_turn(Step.STORAGE)
+def expect() -> AnyResponse:
+    """How many images the clinic expects on a working day."""
+    counts = {kind: forms.whole(forms.text(kind), low=0, high=MOST_A_DAY, default=0) for kind in BYTES}
+    with console().box.catalog.transaction() as tx:
+        expectation.keep(tx, counts, now())
+        console().record(tx, "setup:step", "expected images", forms.actor(), dict(counts))
+    return forms.back_to("/setup/storage")
+
+
+@blueprint.post("/storage/cloud")
+@needs(Permission.MANAGE_DESTINATIONS)
+@in_turn(Step.STORAGE)
+@reauthenticated
+def try_cloud() -> AnyResponse:
+    """Keep where the copy goes, and try it; *Try again* sends the same form with the secret left empty."""
+    typed = keep_typed(Step.STORAGE, *FIELDS)
+    box, actor = console().box, forms.actor()
+    try:
+        options = cloud.options_of(
+            bucket=typed["bucket"],
+            region=typed["region"],
+            access_key_id=typed["access_key_id"],
+            endpoint_url=typed["endpoint_url"],
+            canadian=typed["canadian"] == "1",
+        )
+        with box.catalog.transaction() as tx:
+            cloud.keep(tx, box, options, forms.secret("secret").strip(), actor, now())
+    except ApplianceError as error:
+        return _form(said(error))
+    accepted(Step.STORAGE, {"bucket": typed["bucket"], "region": typed["region"]})
+    in_background("setup-cloud", lambda: cloud.run(box, actor))
+    return forms.back_to("/setup/storage#test")
+
+
+def _form(error: str = "") -> Response:
+    box = console().box
+    with box.catalog.reading() as conn:
+        place = cloud.found(conn)
+        run = runs.latest(box, conn, cloud.RUN)
+        expected = expectation.expected(conn)
+        kept_bytes, first = expectation.arrived(conn)
+    if place is not None and run is not None and run.subject != cloud.subject_of(place):
+        run = None
+    space = box.guard.space()
+    usable = max(0, space.free_bytes - box.guard.reserve_bytes)
+    ahead = forecast(
+        usable_bytes=usable, kept_bytes=kept_bytes, first_received_utc=first, expected=expected, now=now()
+    )
+    words = g.words
+    options = {name: str(value) for name, value in place.options.items()} if place is not None else {}
+    if options.get("canadian"):
+        options["canadian"] = "1"
+    page = setup_page(
+        StoragePage,
+        Step.STORAGE,
+        error=error,
+        disk=DiskPart(
+            used_percent=100 - round(100 * space.free_bytes / max(1, space.total_bytes)),
+            free=words.size(usable),
+            days=words("storage.days", n=ahead.days),
+            a_day=words.size(ahead.bytes_a_day),
+            basis=words(f"storage.basis.{ahead.basis}"),
+        ),
+        expected=tuple((kind, words(f"storage.{kind}"), str(expected[kind])) for kind in BYTES),
+        typed={
+            **dict.fromkeys(FIELDS, ""),
+            "region": "ca-central-1",
+            **options,
+            **typed_before(Step.STORAGE),
+        },
+        has_secret="yes" if place is not None and place.secret else "no",
+        parts=part_lines(run, cloud.PARTS),
+        running="yes" if run is not None and run.is_running else "no",
+        tested="no" if run is None else "passed" if run.passed else "failed" if run.failed else "no",
+    )
+    return show(
+        "setup/parts/cloud-test.html" if is_partial() else "setup/storage.html", page, 422 if error else 200
+    )
