@@ -173,10 +173,11 @@ def mail_room(
             loop=loop,
         )
 
-    server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0, ssl=tls))
-    room.port = server.sockets[0].getsockname()[1]
     serving = threading.Thread(target=loop.run_forever, name="mail room", daemon=True)
     serving.start()
+    opening = loop.create_server(factory, "127.0.0.1", 0, ssl=tls)
+    server = asyncio.run_coroutine_threadsafe(opening, loop).result(30)
+    room.port = server.sockets[0].getsockname()[1]
     try:
         yield room
     finally:

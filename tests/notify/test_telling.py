@@ -7,8 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
-
 from appliance import audit, notify, settings
 from appliance.box import Box
 from appliance.catalog import alerts, notice_preferences, notices, outbox, people
@@ -22,7 +20,7 @@ from tests.notify.conftest import NOW
 from tests.synthetic import HELENE, MARKERS
 from tests.system.clear_text import words_in
 
-FULL = Condition("disk-full", "the data disk is full", "make space")
+FULL = Condition("disk-full", "the data disk is nearly full", "make space")
 DOWN = Condition("destination-down", "cloud is not reached (no route); 3 deliveries wait", "wait", "cloud")
 NIGHT = datetime.fromisoformat("2026-03-03T04:30:00+00:00")
 
@@ -182,9 +180,7 @@ def test_nobody_acknowledges_and_the_next_ones_hear_until_somebody_does(box: Box
     assert sum(bells(box).values()) == 0, "it rings for nobody any more"
 
 
-def test_break_glass_is_told_because_the_audit_says_so(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = {"access:break-glass": audit.VOCABULARY["access:refuse"], **audit.VOCABULARY}
-    monkeypatch.setattr("appliance.audit.VOCABULARY", words)
+def test_break_glass_is_told_because_the_audit_says_so(box: Box) -> None:
     judging.apply(box.catalog, [], NOW)
     with box.catalog.transaction() as tx:
         audit.append(tx, box.audit_key, [audit.Entry("access:break-glass", "study:7", "ana")], NOW)

@@ -13,10 +13,13 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from werkzeug.routing import Rule
 
+from appliance import notify
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, devices, rules
+from appliance.catalog import deliveries, destinations, devices, rules, webhooks
 from appliance.model import DestinationId, DestinationSettings, Device, InstanceId, Owed, ae_title
 from appliance.model import Rule as RoutingRule
+from appliance.notify import hooks
+from appliance.replication.delivery import Breaker
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.web.help import ORDER
 
@@ -34,6 +37,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "name": tuple(ORDER),
     "section": tuple(SETTING_SECTIONS),
     "study_id": ("1", "2", "3"),
+    "user_id": ("1",),
 }
 """What stands in for the places of an address; those that lead to no page are left out by the walk."""
 
@@ -64,6 +68,13 @@ def furnish(box: Box, folder: str) -> None:
             deliveries.owe(tx, InstanceId(number), [Owed(place, 0)], NOW)
         for number, state in ((2, "FAILED"), (3, "PAUSED"), (4, "CONFIRMED")):
             tx.execute(sql("UPDATE deliveries SET state = :s WHERE id = :i"), {"s": state, "i": number})
+        for kind in ("disk-full", "destination-down", "unknown-device", "message-failed"):
+            notify.tell(
+                tx, kind, subject="cloud", words="the data disk is nearly full", fix="make space", now=NOW
+            )
+        hook = hooks.add(tx, name="chat", url="https://hooks.example.ca/x", format="slack", now=NOW)
+        webhooks.set_breaker(tx, hook.id, Breaker(2, NOW, "hooks.example.ca does not answer"))
+        notify.mail.enqueue(tx, to="luc@example.ca", letter="test", language="fr", now=NOW)
 
 
 def pages(

@@ -31,7 +31,7 @@ function ring(bell: HTMLElement): void {
   if (!face) return;
   const newest = Number(face.dataset["newest"]);
   const before = localStorage.getItem(RUNG);
-  if (newest > Number(before)) localStorage.setItem(RUNG, String(newest));
+  if (before === null || newest > Number(before)) localStorage.setItem(RUNG, String(newest));
   if (!isNews(before, newest)) return;
   const words = face.dataset["said"] ?? "";
   if (said) said.textContent = words;

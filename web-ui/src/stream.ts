@@ -18,7 +18,10 @@ export function follow(tell: (message: Message) => void): void {
 
   const listen = (): void => {
     const source = new EventSource("/events");
-    source.onopen = found;
+    source.onopen = () => {
+      found();
+      tell({ kind: "changed", topic: "notices" }); // what was told between the making of the page and now
+    };
     source.onmessage = (event: MessageEvent<string>) => {
       found();
       for (const word of event.data.split(" ")) if (isTopic(word)) tell({ kind: "changed", topic: word });
@@ -26,6 +29,7 @@ export function follow(tell: (message: Message) => void): void {
     source.onerror = () => {
       if (source.readyState !== EventSource.CLOSED) return lost(); // it reconnects by itself
       source.close(); // refused: too many streams, or signed out
+      tell({ kind: "changed", topic: "notices" });
       poll(Date.now() + RETRY_MS);
     };
   };

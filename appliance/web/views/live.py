@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from appliance.catalog import sight
 from appliance.catalog.sight import Pulse
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Transient
 from appliance.identity import find_session
 from appliance.identity.permissions import Permission
 from appliance.web import access, forms
@@ -47,10 +47,13 @@ def stream() -> Response:
             return replace(sight.pulse(conn, replace(sees, at=now())), health=health)
 
     gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
-    answer = current_app.response_class(
-        console().watcher.follow(gone, signed_out, seen),
-        content_type="text/event-stream; charset=utf-8",
-    )
+    try:
+        lines = console().watcher.follow(gone, signed_out, seen)
+    except (
+        Transient
+    ):  # many pages are open, which is no error: this one asks for the pulse instead, and comes again
+        return Response(status=503, headers={"Retry-After": "30"})
+    answer = current_app.response_class(lines, content_type="text/event-stream; charset=utf-8")
     answer.headers["X-Accel-Buffering"] = "no"
     return answer
 

@@ -140,16 +140,18 @@ def listing() -> Response:
 
 @blueprint.get("/bell")
 @needs(Permission.USE_CONSOLE)
-def bell() -> Response:
-    """The face of the bell alone."""
+def bell() -> AnyResponse:
+    """The face of the bell alone: a part of a page, which is no page by itself."""
+    if not is_partial():
+        return forms.back_to("/notices")
     return show("parts/bell-face.html", page_of(Page, title="", bell_too=True))
 
 
 @blueprint.get("/panel")
 @needs(Permission.USE_CONSOLE)
-def panel() -> Response:
+def panel() -> AnyResponse:
     """What the bell opens: the newest that are unread, or wait to be acknowledged."""
-    return _panel()
+    return _panel() if is_partial() else forms.back_to("/notices")
 
 
 # --- acting ----------------------------------------------------------------------------------------------------------
