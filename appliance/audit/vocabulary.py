@@ -74,6 +74,7 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "study:view": Word(_ACCESS, _STUDY, "a study was opened"),
         "study:glimpse": Word(_ACCESS, _STUDY, "a small picture of a study was seen"),
         "study:list": Word(_ACCESS, _STUDIES, "a list of studies was seen"),
+        "study:hide": Word(_CHANGE, _STUDY, "a sample study was taken from view"),
         "study:search": Word(_ACCESS, _STUDIES, "studies were searched"),
         "study:export": Word(_COMMUNICATION, _STUDY, "a study was exported"),
         "study:grant": Word(_CHANGE, _STUDY, "a study was granted to a person"),

@@ -72,6 +72,7 @@ PLACES: Mapping[str, str] = {
     "roles": "users#roles",
     "welcome": "users#link",
     "trust": "trust",
+    "trying": "screen#tour",
 }
 """Which help a page leads to: by endpoint, or by its blueprint."""
 

@@ -21,6 +21,11 @@ READ = "that a notice was read changes nothing for anybody else"
 FIGURES = "numbers and names of destinations, nothing of a patient"
 
 
+def _hide_sample(world: World) -> Any:
+    world.post("/sample/load")
+    return world.post("/sample/hide")
+
+
 def _study(world: World) -> int:
     from appliance.catalog import studies
 
@@ -305,6 +310,9 @@ ROUTES: Mapping[str, Step] = {
     "GET /health/ready": Nothing(FIGURES, lambda w: w.get("/health/ready")),
     "GET /metrics": Nothing(FIGURES, lambda w: w.get("/metrics")),
     "GET /help/<name>": Nothing(SAME, lambda w: w.get("/help/console")),
+    "POST /tour": Nothing("whether a person wants the tour", lambda w: w.post("/tour")),
+    "POST /sample/load": Act(["study:import"], lambda w: w.post("/sample/load")),
+    "POST /sample/hide": Act(["study:hide"], _hide_sample),
     "GET /manifest/<code>.webmanifest": Nothing(SAME, lambda w: w.get("/manifest/en.webmanifest")),
     "GET /offline/<code>": Nothing(SAME, lambda w: w.get("/offline/fr")),
     "GET /service-worker.js": Nothing(SAME, lambda w: w.get("/service-worker.js")),

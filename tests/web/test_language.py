@@ -32,6 +32,7 @@ from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
+from appliance.web.trying import TOUR
 from appliance.web.views import performance
 from appliance.web.views.notices import STATES as NOTICE_STATES
 from appliance.wizard import checks, cloud, forecast, machines, restoring, trial
@@ -112,6 +113,7 @@ COMPUTED = (
     | {f"proof.{proof}" for proof in Proof}
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
     | {f"tokens.state_{state}" for state in ("over", "removed")}
+    | {f"tour.{name}{part}" for name, _ in TOUR for part in ("", "_text")}
     | {f"offline.check_{number}" for number in range(1, 4)}
     | {f"urgency.{each}" for each in Urgency}
     | {f"act.{verb}" for verb in Verb}

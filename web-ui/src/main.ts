@@ -13,6 +13,7 @@ import { watchSession } from "./session-end.ts";
 import { steerRows } from "./rows.ts";
 import { keepShell, searchHere, waitForTheBox } from "./shell.ts";
 import { foldSteps } from "./steps.ts";
+import { guide } from "./tour.ts";
 import { openViewers } from "./viewer.ts";
 import { openLink } from "./welcome.ts";
 
@@ -32,6 +33,7 @@ offerHelp();
 keepShell();
 waitForTheBox();
 searchHere();
+guide();
 followLive();
 steerRows();
 foldSteps();

@@ -31,6 +31,7 @@ from appliance.web.views import (
     studies,
     tokens,
     trust,
+    trying,
     users,
     welcome,
 )
@@ -65,6 +66,7 @@ def mount(app: Flask) -> None:
         shell,
         start,
         studies,
+        trying,
         tokens,
         trust,
         users,

@@ -14,7 +14,7 @@ from appliance.catalog import Reading, sight
 from appliance.catalog.sight import StudyRow, Tally
 from appliance.identity.permissions import Permission
 from appliance.model import InstanceId, Takes
-from appliance.web import access, forms, sightings
+from appliance.web import access, forms, sightings, trying
 from appliance.web.access import may, needs
 from appliance.web.console import console, now
 from appliance.web.language import Words
@@ -50,6 +50,7 @@ class StudyLine:
     stage_tone: str
     duplicates: int
     patient_conflict: bool
+    sample: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class StudiesPage(Page):
     lines: tuple[StudyLine, ...]
     limit: int
     more: int
+    new: bool
+    tour: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,10 @@ def search() -> Response:
     days = PERIODS.get(period)
     since = "" if days is None else (now().astimezone() - timedelta(days=days)).strftime("%Y%m%d")
     with console().timings.measured("query"), console().box.catalog.reading() as conn:
-        rows = sight.find(conn, access.sight(), text, modality=modality, date_from=since, limit=limit + 1)
+        most = limit + 1 + len(trying.hidden(conn))
+        found = sight.find(conn, access.sight(), text, modality=modality, date_from=since, limit=most)
+        rows = trying.in_view(conn, found)
+        new = trying.is_new(conn, forms.session().person.id)
         lines = study_lines(conn, rows[:limit], g.words)
     sightings.listed((line.id for line in lines), searched=bool(text or modality or since))
     page = page_of(
@@ -112,6 +118,8 @@ def search() -> Response:
         lines=lines,
         limit=limit,
         more=limit + ROWS if len(rows) > limit and limit < MOST_ROWS else 0,
+        new=new,
+        tour=trying.TOUR,
     )
     return show("parts/study-rows.html" if is_partial() else "studies.html", page)
 
@@ -161,9 +169,17 @@ def study_lines(conn: Reading, rows: list[StudyRow], words: Words) -> tuple[Stud
     """`rows` as the list shows them."""
     ids = [row.id for row in rows]
     sees = access.sight()
+    samples = trying.samples(conn)
     pictures, tallies = sight.thumbnails(conn, sees, ids), sight.tallies(conn, sees, ids)
     return tuple(
-        _line(row, pictures.get(row.id), tallies.get(row.id, {}), words, named=sees.identified)
+        _line(
+            row,
+            pictures.get(row.id),
+            tallies.get(row.id, {}),
+            words,
+            named=sees.identified,
+            sample=row.study_instance_uid in samples,
+        )
         for row in rows
     )
 
@@ -175,6 +191,7 @@ def _line(
     words: Words,
     *,
     named: bool,
+    sample: bool,
 ) -> StudyLine:
     delivered, replicated = tallies.get("dicom", Tally()), tallies.get("ciphertext", Tally())
     key, count, tone = stage_words(delivered, replicated)
@@ -193,6 +210,7 @@ def _line(
         stage_tone=tone,
         duplicates=row.duplicates,
         patient_conflict=row.patient_conflict,
+        sample=sample,
     )
 
 
