@@ -23,7 +23,7 @@ from typing import Literal
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from appliance import alarm, anchor, audit, certificates, health, identity, witnesses
+from appliance import alarm, anchor, audit, audit_feed, certificates, health, identity, witnesses
 from appliance.audit import Entry, Outcome
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
@@ -59,7 +59,7 @@ class Job:
     act: Act
     every_seconds: int
     first_seconds: int = 0
-    lane: Literal["default", "alarm"] = "default"
+    lane: Literal["default", "alarm", "audit-feed"] = "default"
     interrupt: Callable[[], None] = lambda: None
 
 
@@ -181,6 +181,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
         Job("scrub", reading, scrub.EVERY_SECONDS, first_seconds=300, interrupt=reading.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
+        Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("certificates", keep_certificates, 6 * 3600),
     )
 
@@ -206,7 +207,11 @@ class Upkeep:
         self._offset = self._difference()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(2), "alarm": ThreadPoolExecutor(1)},
+            executors={
+                "default": ThreadPoolExecutor(2),
+                "alarm": ThreadPoolExecutor(1),
+                "audit-feed": ThreadPoolExecutor(1),
+            },
             job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
         )
         for job in self.jobs:

@@ -85,6 +85,12 @@ def rows(reading: Connection) -> Iterator[AuditRow]:
         after = found[-1][0]
 
 
+def after(reading: Connection, number: int, *, limit: int) -> list[AuditRow]:
+    """The `limit` rows that follow row `number`, by id."""
+    query = f"SELECT {', '.join(COLUMNS)} FROM audit WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants
+    return [AuditRow(*row) for row in reading.exec_driver_sql(query, (number, limit))]
+
+
 def newest(reading: Connection, *, limit: int, before: int | None = None) -> list[AuditRow]:
     """The latest `limit` rows, the newest first; those with an id below `before` when it is given."""
     bound = _ALL_IDS if before is None else before

@@ -163,6 +163,7 @@ class Facts:
     rules: int = 0
     audit_findings: int = 0
     anchors: tuple[Anchor, ...] = ()
+    audit_feed_behind_utc: datetime | None = None
     backup: Attempt | None = None
     drill: Attempt | None = None
     clock: Clock = Clock()

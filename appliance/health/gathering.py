@@ -57,6 +57,7 @@ FAILURES_WITHIN = timedelta(hours=1)
 VERIFICATION = "verification"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
+AUDIT_FEED = "syslog-state"
 BACKUP = "backup.last"
 DRILL = "drill.last"
 """Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
@@ -141,6 +142,7 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         received_today=sum(each.get(facts.today, 0) for each in days.values()),
         rules=len(rules.rules(conn)),
         audit_findings=_figure(settings.get(conn, AUDIT_CHECK, {}), "findings"),
+        audit_feed_behind_utc=_behind(settings.get(conn, AUDIT_FEED, {})),
         anchors=tuple(_anchors(settings.get(conn, AUDIT_ANCHORS, {}))),
         backup=_attempt(settings.get(conn, BACKUP)),
         drill=_attempt(settings.get(conn, DRILL)),
@@ -149,6 +151,12 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         forecast=_forecast(conn, facts),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
+
+
+def _behind(kept: object) -> datetime | None:
+    """Since when audit messages wait, as `appliance.audit_feed` has kept it."""
+    since = kept.get("behind_since") if isinstance(kept, dict) else None
+    return datetime.fromisoformat(since) if isinstance(since, str) and since else None
 
 
 def _anchors(kept: object) -> Iterator[Anchor]:

@@ -17,6 +17,7 @@ from typing import Any
 from appliance.errors import Refused, Unknown
 from appliance.settings.kinds import (
     Choice,
+    Flag,
     HoursOfDay,
     Kind,
     Networks,
@@ -104,6 +105,9 @@ _ALL = (
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
     Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),
+    Setting("syslog.certificate", Text(20_000, lines=True, shape=certificates)),
+    Setting("syslog.key", Secret(5000)),
+    Setting("syslog.identified", Flag(), default=False, careful=Careful.YES),
 )
 
 SETTINGS: Mapping[str, Setting] = MappingProxyType({each.key: each for each in _ALL})

@@ -220,6 +220,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "sessions": ("user:expire",),
     "orphans": ("object:remove",),
     "audit": ("audit:verify",),
+    "audit-feed": "sends the audit itself; tests/test_audit_feed.py",
     "anchors": "there is no bucket on the box that is walked; tests/test_witnesses.py finds the row of each anchor",
     "backup": "tests/backup lets backups be made and fail, and finds their rows",
     "drill": "tests/backup/test_drill.py lets drills pass and fail, and finds their rows",

@@ -141,6 +141,14 @@ CASES = {
         replace(CALM, anchors=(Anchor("cloud", NOW - timedelta(days=1), offline=True),)),
         NOTHING,
     ),
+    "audit messages that have waited": (
+        replace(CALM, audit_feed_behind_utc=NOW - timedelta(hours=1, seconds=1)),
+        (("syslog-late", Severity.SOON),),
+    ),
+    "audit messages that wait for an hour": (
+        replace(CALM, audit_feed_behind_utc=NOW - timedelta(hours=1)),
+        NOTHING,
+    ),
     "an altered audit": (replace(CALM, audit_findings=1), (("audit", ACT_NOW),)),
     "nobody wrote the key down": (
         replace(CALM, keys=Keys(False, "credential")),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from appliance.health.checks import (
     anchors,
     audit,
+    audit_feed,
     backup_age,
     catalog,
     certificates,
@@ -54,6 +55,7 @@ _MODULES = (
     drill_age,
     certificates,
     sign_ins,
+    audit_feed,
     upkeep,
     silence,
     duplicates,
