@@ -87,6 +87,7 @@ class UserPage(Page):
     typed: Typed
     error: str
     active: bool
+    invited: bool
     link: str
     sessions: int
     grants: tuple[GrantLine, ...]
@@ -321,6 +322,7 @@ def _page(user_id: int, typed: Typed | None = None, error: str = "", status: int
         typed=typed or Typed(person.login, person.name, person.role, person.language),
         error=error,
         active=person.active,
+        invited=person.state == "invited",
         link=g.words.moment(unused.expires_utc) if unused is not None and moment < unused.expires_utc else "",
         sessions=sessions,
         grants=granted,
