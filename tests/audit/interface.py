@@ -19,6 +19,35 @@ def call(world: World, method: str, path: str, body: Any = None) -> Any:
     )
 
 
+def _person(world: World, role: str = "assistant") -> int:
+    """A new account's row id."""
+    from appliance.catalog import people
+
+    login = f"by-api-{world.next()}"
+    world.say("user", "invite", login, "--name", "P", "--role", role)
+    with world.box.catalog.reading() as conn:
+        person = people.person(conn, login)
+    assert person is not None
+    return person.id
+
+
+def _on_person(world: World, act: str) -> Any:
+    return call(world, "POST", f"/users/{_person(world)}/{act}")
+
+
+def _account(world: World) -> dict[str, object]:
+    return {"login": f"by-api-{world.next()}", "name": "P", "role": "assistant", "language": "en"}
+
+
+def _grant(world: World) -> Any:
+    from appliance.catalog import studies
+
+    with world.box.catalog.reading() as conn:
+        study = studies.find(conn, limit=1)[0].id
+    body = {"user": _person(world, "referrer"), "days": 7, "reason": "second opinion"}
+    return call(world, "POST", f"/studies/{study}/grants", body)
+
+
 def _study(world: World, below: str = "") -> Any:
     first = call(world, "GET", "/studies?limit=1").get_json()["items"][0]["id"]
     return call(world, "GET", f"/studies/{first}{below}")
@@ -115,6 +144,26 @@ INTERFACE: Mapping[str, Step] = {
     "GET /api/v1/studies/<int:study_id>": Act(["study:view"], _study),
     "GET /api/v1/studies/<int:study_id>/series": Act(["study:view"], partial(_study, below="/series")),
     "GET /api/v1/studies/<int:study_id>/instances": Act(["study:view"], partial(_study, below="/instances")),
+    "GET /api/v1/users": Nothing("who has an account; no patient", lambda w: call(w, "GET", "/users")),
+    "GET /api/v1/users/<int:user_id>": Nothing(
+        "one account; no patient", lambda w: call(w, "GET", f"/users/{_person(w)}")
+    ),
+    "POST /api/v1/users": Act(["user:invite"], lambda w: call(w, "POST", "/users", _account(w))),
+    "PUT /api/v1/users/<int:user_id>": Act(
+        ["user:change"], lambda w: call(w, "PUT", f"/users/{_person(w)}", _account(w))
+    ),
+    **{
+        f"POST /api/v1/users/<int:user_id>/{act}": Act([f"user:{act}"], partial(_on_person, act=act))
+        for act in ("deactivate", "reactivate", "link")
+    },
+    "GET /api/v1/users/<int:user_id>/grants": Nothing(
+        "numbers of studies granted to a person, no patient",
+        lambda w: call(w, "GET", f"/users/{_person(w)}/grants"),
+    ),
+    "POST /api/v1/studies/<int:study_id>/grants": Act(["study:grant"], _grant),
+    "DELETE /api/v1/grants/<int:grant_id>": Act(
+        ["study:revoke"], lambda w: call(w, "DELETE", f"/grants/{_grant(w).get_json()['id']}")
+    ),
     "GET /api/v1/deliveries": Act(["delivery:list"], lambda w: call(w, "GET", "/deliveries")),
     "GET /api/v1/deliveries/<int:delivery_id>": Act(["delivery:list"], _delivery),
     "GET /api/v1/deliveries/<int:delivery_id>/events": Nothing(

@@ -28,9 +28,10 @@ from appliance.web.api import (
     rules,
     settings,
     studies,
+    users,
 )
 
-RESOURCES = (studies, deliveries, destinations, rules, devices, settings, configuration, box)
+RESOURCES = (studies, deliveries, destinations, rules, devices, settings, configuration, users, box)
 """One module a resource, in the order of the document."""
 
 
