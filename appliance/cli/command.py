@@ -26,6 +26,7 @@ from appliance.cli import (
     people,
     processes,
     rules,
+    setting_up,
     settings,
     state,
     studies,
@@ -78,6 +79,7 @@ def parser() -> Appliance:
     importing.add_to(verbs)
     deliveries.add_to(verbs)
     verbs.group("Set up")
+    setting_up.add_to(verbs)
     devices.add_to(verbs)
     destinations.add_to(verbs)
     rules.add_to(verbs)

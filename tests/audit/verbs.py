@@ -109,7 +109,17 @@ def _check_key(world: World) -> Any:
     return world.say("key", "check-recovery", typed=f"{key}\n")
 
 
+def _set_up(world: World) -> Any:
+    answers = world.folder / f"answers{world.next()}.toml"
+    answers.write_text(
+        f'[clinic]\nname = "Clinique {world.next()}"\nprivacy_officer_name = "M"\n'
+        'privacy_officer_email = "m@clinique.example"\n'
+    )
+    return world.say("setup", answers)
+
+
 VERBS: Mapping[str, Step] = {
+    "setup": Act(["setting:change", "setup:step"], _set_up),
     "status": Nothing("numbers, nothing of a patient", lambda w: w.say("status")),
     "studies": Act(["study:list"], lambda w: w.say("studies")),
     "export": Act(["study:export"], _export),
