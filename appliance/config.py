@@ -5,6 +5,7 @@ The TOML file named by ``APPLIANCE_CONFIG`` is read first; the environment varia
     data = "/var/lib/appliance"  # APPLIANCE_DATA
     ae_title = "CLINICBOX"  # APPLIANCE_AE_TITLE
     log_level = "INFO"  # APPLIANCE_LOG_LEVEL
+    log_format = "text"  # APPLIANCE_LOG_FORMAT
 
     [dicom]
     port = 11112  # APPLIANCE_DICOM_PORT
@@ -80,6 +81,7 @@ class Config:
     data: Path = Path("var")
     ae_title: AETitle = AETitle("CLINICBOX")
     log_level: str = "INFO"
+    log_format: str = "text"
     dicom: DicomConfig = field(default_factory=DicomConfig)
     web: WebConfig = field(default_factory=WebConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
@@ -91,6 +93,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "APPLIANCE_DATA": ("data",),
         "APPLIANCE_AE_TITLE": ("ae_title",),
         "APPLIANCE_LOG_LEVEL": ("log_level",),
+        "APPLIANCE_LOG_FORMAT": ("log_format",),
         "APPLIANCE_DICOM_BIND": ("dicom", "bind"),
         "APPLIANCE_DICOM_PORT": ("dicom", "port"),
         "APPLIANCE_DICOM_TLS_PORT": ("dicom", "tls_port"),
@@ -112,6 +115,7 @@ _LEAST = {
     "workers_per_destination": 1,
     "lease_seconds": 10,
 }
+_LOG_FORMATS = ("text", "json")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -241,6 +245,10 @@ def _value(hint: object, key: str, value: object, where: str) -> Any:
         if str(value).upper() not in _LOG_LEVELS:
             raise OperatorNeeded(f"{where} is {value!r}", hint="use one of " + ", ".join(_LOG_LEVELS))
         return str(value).upper()
+    if key == "log_format":
+        if value not in _LOG_FORMATS:
+            raise OperatorNeeded(f"{where} is {value!r}", hint="use one of " + ", ".join(_LOG_FORMATS))
+        return str(value)
     if hint is int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise OperatorNeeded(f"{where} is {value!r}", hint="give a whole number")

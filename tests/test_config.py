@@ -90,3 +90,11 @@ def test_every_variable_sets_a_field_that_exists() -> None:
         owner: object = Config()
         for key in keys:
             owner = getattr(owner, key)
+
+
+def test_logs_are_text_or_json_and_nothing_else() -> None:
+    assert load_config({}).log_format == "text"
+    assert load_config({"APPLIANCE_LOG_FORMAT": "json"}).log_format == "json"
+    with pytest.raises(OperatorNeeded) as raised:
+        load_config({"APPLIANCE_LOG_FORMAT": "xml"})
+    assert "text, json" in raised.value.hint

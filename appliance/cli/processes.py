@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance import logs
 from appliance.cli.arguments import Arguments, Parser, Verbs
 from appliance.cli.supervisor import Child, Supervisor, die_with, verb
 from appliance.config import Config, load_config
@@ -85,7 +86,7 @@ def run_dicom(arguments: Arguments) -> int:
     """The process that speaks DICOM."""
     from appliance.dicom import scp
 
-    return scp.serve(_as_process(arguments))
+    return scp.serve(_as_process(arguments, "dicom"))
 
 
 def run_courier(arguments: Arguments) -> int:
@@ -115,14 +116,12 @@ def run_web(arguments: Arguments) -> int:
     return 0
 
 
-def _as_process(arguments: Arguments) -> Config:
+def _as_process(arguments: Arguments, name: str) -> Config:
     """Become one process of the appliance: tied to its parent, logging to standard error."""
     if arguments.child_of:
         die_with(arguments.child_of)
     config = load_config(os.environ)
-    logging.basicConfig(
-        level=config.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.configure(name, config.log_level, config.log_format)
     return config
 
 
@@ -131,7 +130,7 @@ def _process(arguments: Arguments, name: str) -> Iterator[tuple[Box, threading.E
     """The box and the event that SIGTERM and SIGINT set, for a process that runs until then."""
     from appliance.box import open_box
 
-    config = _as_process(arguments)
+    config = _as_process(arguments, name)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -257,6 +256,9 @@ def _announce(box: Box) -> None:
 
 
 def _show(name: str, line: str) -> None:
+    if line.startswith("{"):  # an event as JSON, which says itself whose it is
+        print(line, flush=True)
+        return
     label = f"{name:<8}"
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         label = f"\033[{_COLOURS.get(name, 37)}m{label}\033[0m"

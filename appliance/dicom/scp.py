@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
+from appliance import logs
 from appliance.audit import Entry
 from appliance.box import Box, open_box
 from appliance.catalog import processes
@@ -228,6 +229,7 @@ def _work(config: Config, listening: socket.socket, loads: Loads, number: int) -
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     sys.setswitchinterval(_SWITCH_SECONDS)
     name = f"dicom-{number}"
+    logs.configure(name, config.log_level, config.log_format)
     box = open_box(config)
     try:
         if number == 0:

@@ -11,6 +11,7 @@ from werkzeug.routing import IntegerConverter
 
 from appliance.box import Box
 from appliance.catalog.veil import Veil
+from appliance.health.deep import Examiner
 from appliance.imaging import Darkroom
 from appliance.web import api, problems, security, timings, views
 from appliance.web.console import Assets, Console, web_ui
@@ -52,6 +53,7 @@ def create_app(box: Box) -> Flask:
     measured = timings.Timings()
     app.extensions["console"] = Console(
         timings=measured,
+        examiner=Examiner(box),
         box=box,
         languages=Languages(web_ui() / "languages"),
         help={

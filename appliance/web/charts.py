@@ -12,7 +12,7 @@ from math import floor, log10
 from typing import Literal
 
 WIDTH, HEIGHT = 400.0, 170.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 8.0, 12.0, 26.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 22.0, 12.0, 26.0
 MOST_LABELS = 6
 
 Kind = Literal["bars", "line"]

@@ -21,6 +21,7 @@ from appliance.box import Box
 from appliance.catalog import Transaction
 from appliance.catalog.veil import Veil
 from appliance.errors import ApplianceError, OperatorNeeded
+from appliance.health.deep import Examiner
 from appliance.imaging import Darkroom, View
 from appliance.web.held import HeldForms
 from appliance.web.help import Book
@@ -172,6 +173,7 @@ class Console:
     assets: Assets
     darkroom: Darkroom
     watcher: Watcher
+    examiner: Examiner
     pictures: Pictures = field(default_factory=Pictures)
     notices: Notices = field(default_factory=Notices)
     once: ShownOnce = field(default_factory=ShownOnce)

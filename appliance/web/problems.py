@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import traceback
 from dataclasses import dataclass
 
 from flask import Flask, Response, g, request
@@ -38,6 +37,7 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
+from appliance.logs import places
 from appliance.settings import NotAccepted
 from appliance.web import security
 from appliance.web.api import problem
@@ -105,7 +105,8 @@ def _ours(error: ApplianceError) -> Response:
     status, kind = status_of(error)
     reference = _reference()
     level = logging.ERROR if status >= 500 else logging.INFO
-    log.log(level, "%s at %s: %s [%s]", type(error).__name__, request.endpoint, error, reference)
+    told = (type(error).__name__, request.endpoint, error)
+    log.log(level, "%s at %s: %s", *told, extra={"reference": reference})
     return _answer(status, kind, error.message, error.hint, reference, _faults(error))
 
 
@@ -135,9 +136,9 @@ def _of_http(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     reference = _reference()
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
-    places = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames))
-    log.error("%s at %s in %s [%s]", type(error).__name__, request.endpoint, places, reference)
+    where = " < ".join(places(error))
+    told = (type(error).__name__, request.endpoint, where)
+    log.error("%s at %s in %s", *told, extra={"reference": reference})
     return _answer(500, "unexpected", "", "", reference)
 
 

@@ -61,6 +61,7 @@ OPEN = frozenset(
         "enrolment.confirm_code",
         "enrolment.passkey",
         "enrolment.passkey_question",
+        "machine.deep",
         "machine.live",
         "machine.ready",
         "machine.metrics",

@@ -306,6 +306,7 @@ ROUTES: Mapping[str, Step] = {
     "GET /events/pulse": Nothing(FIGURES, lambda w: w.get("/events/pulse")),
     "GET /health": Nothing(FIGURES, lambda w: w.get("/health")),
     "GET /performance": Nothing(FIGURES, lambda w: w.get("/performance")),
+    "GET /health/deep": Nothing(FIGURES, lambda w: w.get("/health/deep")),
     "GET /health/live": Nothing(FIGURES, lambda w: w.get("/health/live")),
     "GET /health/ready": Nothing(FIGURES, lambda w: w.get("/health/ready")),
     "GET /metrics": Nothing(FIGURES, lambda w: w.get("/metrics")),

@@ -15,9 +15,11 @@ from appliance.catalog import deliveries, destinations, devices, processes, rule
 from appliance.config import Config, StoreConfig
 from appliance.errors import OperatorNeeded
 from appliance.ingest import import_file
+from appliance.latency import BOUNDS_SECONDS, LATENCY, Histogram
 from appliance.model import AETitle, DestinationSettings, Device, Intake, Origin, Rule
 from appliance.replication.delivery import Breaker
 from appliance.store import keys
+from appliance.web.console import web_ui
 from tests import synthetic
 
 NOW = datetime.now(UTC)
@@ -230,6 +232,48 @@ def test_metrics_are_prometheus_text_with_the_figures(owed: Box) -> None:
     assert found["appliance_process_up", (("process", "courier"),)] == 1
     assert found["appliance_process_reported", (("count", "confirmed"), ("process", "courier"))] == 41
     assert found["appliance_problem", (("code", "recovery-key"),)] == 1
+
+
+def test_latencies_are_a_histogram_over_all_processes(box: Box) -> None:
+    for name, seconds in (("dicom-0", 0.01), ("dicom-1", 3.0)):
+        measured = Histogram()
+        measured.observe(seconds)
+        beat(box, name, detail={LATENCY: {"receive": measured.as_detail()}})
+    family = next(
+        each
+        for each in text_string_to_metric_families(health.metrics_text(box, NOW))
+        if each.name == "appliance_latency_seconds"
+    )
+    assert family.type == "histogram"
+    buckets = {
+        float(each.labels["le"]): each.value for each in family.samples if each.name.endswith("_bucket")
+    }
+    assert len(buckets) == len(BOUNDS_SECONDS) + 1
+    assert buckets[float("inf")] == 2
+    assert sum(1 for bound, count in buckets.items() if count == 1) > 10
+    assert {each.name: each.value for each in family.samples if each.name.endswith(("_sum", "_count"))} == {
+        "appliance_latency_seconds_sum": pytest.approx(3.01),
+        "appliance_latency_seconds_count": 2,
+    }
+
+
+def test_metrics_tell_what_alerts_are_made_of_and_nothing_that_is_not_known(box: Box) -> None:
+    def names() -> set[str]:
+        return {each.name for each in text_string_to_metric_families(health.metrics_text(box, NOW))}
+
+    before = names()
+    assert {"appliance_total_bytes", "appliance_received_today", "appliance_sign_in_failures"} <= before
+    assert "appliance_backup_age_seconds" not in before
+    with box.catalog.transaction() as tx:
+        settings.put(tx, health.BACKUP, {"at_utc": NOW.isoformat(), "outcome": "succeeded"}, NOW)
+    assert names() - before == {"appliance_backup_age_seconds"}
+
+
+def test_every_metric_is_in_the_help(owed: Box) -> None:
+    for language in ("en", "fr"):
+        text = (web_ui() / "help" / language / "health.html").read_text("utf-8")
+        for family in text_string_to_metric_families(health.metrics_text(owed, NOW)):
+            assert f"<code>{family.name}</code>" in text, (language, family.name)
 
 
 def test_neither_status_nor_metrics_name_a_patient_or_a_uid(owed: Box) -> None:

@@ -256,13 +256,17 @@ def appliance(
     workers: int = 2,
     reserve_bytes: int = 0,
     log_bytes: int = 16 * MIB,
+    named: str = "",
     more: str = "",
 ) -> Iterator[Appliance]:
-    """An appliance in `folder` that knows `CALLER` at this machine; `start` names the processes to start."""
+    """An appliance in `folder` that knows `CALLER` at this machine; `start` names the processes to start.
+
+    `named` are lines of its configuration before the first section, `more` those after the last.
+    """
     running = Appliance(folder, ports(), ports(), data or folder / "data")
     running.temporary.mkdir(parents=True)
     (folder / "appliance.toml").write_text(
-        f'data = "{running.data}"\n'
+        f'data = "{running.data}"\n{named}\n'
         f'[dicom]\nbind = "127.0.0.1"\nport = {running.dicom_port}\nworkers = {workers}\n'
         f"[web]\nport = {running.web_port}\n"
         f"[store]\nreserve_bytes = {reserve_bytes}\nlog_bytes = {log_bytes}\n{more}"

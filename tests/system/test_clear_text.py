@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def test_no_word_of_a_patient_is_in_clear_anywhere(tmp_path: Path, free_port: Ca
     assert large.stat().st_size > 5 * MIB
     with (
         storescp("--refuse", verified=False, ae_title="REFUSES") as refusing,
-        appliance(tmp_path / "box", free_port, start=["run"]) as box,
+        appliance(tmp_path / "box", free_port, start=["run"], named='log_format = "json"') as box,
     ):
         box.say("rule", "add", "--to", _destination(box, "closed", "CLOSED", free_port()))
         box.say("rule", "add", "--to", _destination(box, "refusing", refusing.ae_title, refusing.port))
@@ -108,6 +109,9 @@ def test_no_word_of_a_patient_is_in_clear_anywhere(tmp_path: Path, free_port: Ca
         log = box.log()
         box.stop()
         assert "closed: " in log, "the log says nothing of the delivery that failed"
+        events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        assert {"courier", "dicom-0", "jobs", "web"} <= {event["process"] for event in events}
+        assert all({"at_utc", "level", "logger", "event"} <= set(event) for event in events)
         assert betrayals([box.folder]) == {}
 
         # A scan that finds nothing must be able to find something: what is on the disk is there, in clear once opened.

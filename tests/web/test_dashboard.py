@@ -1,5 +1,6 @@
 """The dashboard and the performance page: problems first, nobody's name, and a cost that doesn't grow with the box."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from appliance.health import CODES
 from appliance.identity import Role
 from appliance.ingest import import_file
 from appliance.latency import Histogram
+from appliance.logs import JsonLines
 from appliance.model import AETitle, DestinationSettings, Device, InstanceId, Intake, Origin, Owed
 from appliance.replication.delivery import Breaker
 from appliance.web.acts import WAYS
@@ -246,6 +248,35 @@ def test_the_console_measures_its_own_pages_pictures_and_searches(app: Flask, ow
     owner.get("/events/pulse")
     after = counted()
     assert {stage: after[stage] - before[stage] for stage in after} == {"render": 1, "query": 1, "page": 1}
+
+
+def test_the_number_on_an_error_page_finds_its_line_in_the_log(
+    owner: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        html = owner.get("/studies/999999", headers={"Accept-Language": "en"}).get_data(as_text=True)
+    number = re.search(r'Reference for support: <span class="code">(\w+)<', html)
+    assert number is not None
+    (record,) = [each for each in caplog.records if getattr(each, "reference", "") == number[1]]
+    told = json.loads(JsonLines("web").format(record))
+    assert told["reference"] == number[1]
+    assert "studies.study" in told["event"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.168.1.50"])
+def test_the_deep_examination_is_for_this_machine_and_for_those_who_may(
+    app: Flask, busy: Box, address: str
+) -> None:
+    del busy
+    stranger = app.test_client().get("/health/deep", environ_base={"REMOTE_ADDR": address})
+    assert stranger.status_code == (200 if address == "127.0.0.1" else 403)
+    technician = browser_of(app, Role.TECHNICIAN, "technician-of-dashboard")
+    answer = technician.get("/health/deep", environ_base={"REMOTE_ADDR": address})
+    assert answer.status_code == 200
+    assert answer.get_json()["sound"] is True
+    assert [each["name"] for each in answer.get_json()["steps"]] == ["store", "catalog"]
+    student = browser_of(app, Role.STUDENT, "student-of-dashboard")
+    assert student.get("/health/deep", environ_base={"REMOTE_ADDR": "192.168.1.50"}).status_code == 403
 
 
 def test_open_pages_are_told_when_the_judgement_changes(busy: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,29 @@ def ready() -> Response:
     return answer
 
 
+@blueprint.get("/health/deep")
+def deep() -> Response:
+    """200 when an object could be written, read back and decrypted, and the catalog written and asked; else 503.
+
+    For the same as `metrics`. Asked again within ten seconds, it gives the same answer.
+    """
+    if not (_is_this_machine() or _bears_token() or may(Permission.VIEW_HEALTH)):
+        raise Forbidden
+    found = console().examiner.examine(now())
+    answer = jsonify(
+        {
+            "sound": found.is_sound,
+            "at_utc": found.at_utc.isoformat(),
+            "steps": [
+                {"name": each.name, "milliseconds": round(each.seconds * 1000, 1), "cause": each.cause}
+                for each in found.steps
+            ],
+        }
+    )
+    answer.status_code = 200 if found.is_sound else 503
+    return answer
+
+
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Prometheus text, for this machine itself, or the bearer of the file's token or of a person's."""

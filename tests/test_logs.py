@@ -1,0 +1,71 @@
+"""What the processes write: one line an event in either form, and never what an exception says."""
+
+import json
+import logging
+
+import pytest
+
+from appliance.logs import JSON, TEXT, JsonLines, Lines, configure
+
+NAME = "CÔTÉ-LÉVESQUE^Hélène"
+
+
+def record(
+    message: str, *values: object, error: BaseException | None = None, **extra: object
+) -> logging.LogRecord:
+    told = (type(error), error, error.__traceback__) if error is not None else None
+    made = logging.LogRecord("appliance.web.problems", logging.ERROR, __file__, 1, message, values, told)
+    made.__dict__.update(extra)
+    return made
+
+
+def caught() -> BaseException:
+    try:
+        raise KeyError(NAME)
+    except KeyError as error:
+        return error
+
+
+def test_an_event_is_one_json_object_on_one_line() -> None:
+    line = JsonLines("dicom-1").format(
+        record("refused: device=%s\nstatus=%s", "PANO1", "A700", reference="1A2B")
+    )
+    assert "\n" not in line
+    told = json.loads(line)
+    assert (told["level"], told["process"], told["logger"]) == ("ERROR", "dicom-1", "appliance.web.problems")
+    assert told["event"] == "refused: device=PANO1\nstatus=A700"
+    assert told["reference"] == "1A2B"
+    assert set(told) == {"at_utc", "level", "process", "logger", "event", "reference"}
+
+
+@pytest.mark.parametrize("formatter", [JsonLines("web"), Lines()])
+def test_an_exception_is_told_by_its_kind_and_places_and_not_in_its_own_words(
+    formatter: logging.Formatter,
+) -> None:
+    line = formatter.format(record("it failed", error=caught()))
+    assert "KeyError" in line
+    assert "test_logs.py:" in line
+    assert NAME not in line
+    assert "\n" not in line
+
+
+def test_a_readable_line_ends_with_its_reference() -> None:
+    assert Lines().format(record("Refused at %s", "studies.study", reference="1A2B3C4D")) == (
+        "ERROR appliance.web.problems: Refused at studies.study [1A2B3C4D]"
+    )
+
+
+@pytest.mark.parametrize("form", [TEXT, JSON])
+def test_a_process_logs_as_it_is_configured(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    try:
+        configure("courier", "INFO", form)
+        logging.getLogger("appliance.test").info("hello")
+        said = capsys.readouterr().err
+    finally:
+        root.handlers, root.level = before, level
+    if form == JSON:
+        assert json.loads(said)["process"] == "courier"
+    else:
+        assert said == "INFO appliance.test: hello\n"
