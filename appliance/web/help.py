@@ -48,6 +48,7 @@ PLACES: Mapping[str, str] = {
     "destinations": "destinations",
     "devices": "devices",
     "door": "door",
+    "emergency": "console",
     "enrolment": "door#second-factor",
     "help": "screen",
     "me": "door#second-factor",
