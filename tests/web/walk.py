@@ -35,6 +35,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "instance_id": ("1",),
     "kind": ("s3", "dicom", "folder", "archive"),
     "name": tuple(ORDER),
+    "rule_id": ("1",),
     "section": tuple(SETTING_SECTIONS),
     "study_id": ("1", "2", "3"),
     "user_id": ("1",),
