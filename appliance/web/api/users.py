@@ -91,7 +91,7 @@ class Link:
     """A link with which its user chooses a password, once."""
 
     user: User
-    address: Annotated[str, Shape("To hand over. It is not shown again.", is_secret=True)]
+    address: Annotated[str, Shape("To hand over. It is not shown again.")]
     expires_utc: datetime
 
 
