@@ -42,4 +42,4 @@ def device_words(words: Words, agent: str) -> str:
 
 def sign_in_cookie() -> str:
     """The cookie of a sign-in that this browser has begun, or nothing."""
-    return request.cookies.get(security.SIGN_IN_COOKIE, "")
+    return request.cookies.get(security.cookie_name(security.SIGN_IN_COOKIE), "")

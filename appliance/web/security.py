@@ -122,7 +122,7 @@ def speak(person: str = "", *, endpoint: str | None = "") -> None:
     g.language = Languages.choose(
         request.args.get("lang"),
         person,
-        request.cookies.get(LANGUAGE_COOKIE),
+        request.cookies.get(cookie_name(LANGUAGE_COOKIE)),
         accepted=request.headers.get("Accept-Language", ""),
         endpoint=request.endpoint if endpoint == "" else endpoint,
     )
@@ -161,7 +161,7 @@ def _check_session() -> WsgiResponse | None:
     if bearer.is_borne():
         bearer.admit()
         return None
-    cookie = request.cookies.get(SESSION_COOKIE, "")
+    cookie = request.cookies.get(cookie_name(SESSION_COOKIE), "")
     if request.path.startswith("/api/") and "Authorization" in request.headers:
         cookie = ""  # a program that shows a token is judged by it alone
     if cookie and request.endpoint != "static":
@@ -242,7 +242,7 @@ def csrf_token() -> str:
     """What a form of this browser must carry: its session's own token, or one bound to its visit cookie."""
     if g.session is not None:
         return str(g.session.csrf)
-    visit = request.cookies.get(VISIT_COOKIE) or g.visit
+    visit = request.cookies.get(cookie_name(VISIT_COOKIE)) or g.visit
     if visit is None:
         visit = g.visit = secrets.token_urlsafe(24)
     return hmac.new(console().visit_key, visit.encode(), sha256).hexdigest()
@@ -251,6 +251,8 @@ def csrf_token() -> str:
 def _finish(answer: Response) -> Response:
     answer.headers.update(HEADERS)
     answer.headers.pop("Server", None)
+    if request.is_secure:
+        answer.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     if "Cache-Control" not in answer.headers:
         answer.headers["Cache-Control"] = "no-store"
     if g.get("visit") is not None:
@@ -268,16 +270,27 @@ def keep_language(answer: WsgiResponse, code: str) -> WsgiResponse:
     return answer
 
 
+def cookie_name(name: str) -> str:
+    """`name` as browsers keep it: over TLS with the prefix by which they hold it to this host, path / and Secure."""
+    return f"__Host-{name}" if request.is_secure else name
+
+
 def _set_cookie(answer: WsgiResponse, name: str, value: str, max_age: int | None = None) -> None:
     answer.set_cookie(
-        name, value, max_age=max_age, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
+        cookie_name(name),
+        value,
+        max_age=max_age,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure,
+        path="/",
     )
 
 
 def give_session(answer: WsgiResponse, cookie: str) -> WsgiResponse:
     """Let the browser keep its session, until it closes; what it held while signing in is over."""
     _keep(answer, SESSION_COOKIE, cookie)
-    if SIGN_IN_COOKIE in request.cookies:
+    if cookie_name(SIGN_IN_COOKIE) in request.cookies:
         _forget(answer, SIGN_IN_COOKIE)
     return answer
 
@@ -301,11 +314,15 @@ def give_sign_in(answer: WsgiResponse, cookie: str) -> WsgiResponse:
 
 
 def _keep(answer: WsgiResponse, name: str, value: str) -> None:
-    answer.set_cookie(name, value, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    answer.set_cookie(
+        cookie_name(name), value, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
+    )
 
 
 def _forget(answer: WsgiResponse, name: str) -> None:
-    answer.delete_cookie(name, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    answer.delete_cookie(
+        cookie_name(name), httponly=True, samesite="Strict", secure=request.is_secure, path="/"
+    )
 
 
 def visitor() -> str:

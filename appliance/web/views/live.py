@@ -15,7 +15,7 @@ from appliance.identity.permissions import Permission
 from appliance.web import access, forms
 from appliance.web.access import needs
 from appliance.web.console import console, now
-from appliance.web.security import SESSION_COOKIE
+from appliance.web.security import SESSION_COOKIE, cookie_name
 
 blueprint = Blueprint("live", __name__)
 
@@ -25,7 +25,7 @@ blueprint = Blueprint("live", __name__)
 def stream() -> Response:
     """Server-Sent Events, until the browser goes or its session ends."""
     catalog = console().box.catalog
-    cookie = request.cookies.get(SESSION_COOKIE, "")
+    cookie = request.cookies.get(cookie_name(SESSION_COOKIE), "")
 
     role, sees = forms.session().person.role, access.sight()
     follows_health = access.may(Permission.VIEW_HEALTH)
