@@ -151,7 +151,7 @@ SETUP_ROUTES: Mapping[str, Walked] = {
         ["setup:step"],
         lambda world: _settled(world).post("/setup/storage/expected", panoramic="1", intraoral="1", cbct="1"),
     ),
-    "POST /setup/storage/cloud": Act(["destination:add", "setup:step"], _cloud),
+    "POST /setup/storage/cloud": Act(["setup:step"], _cloud),
     "POST /setup/devices/admit": Act(["device:add", "setup:step"], _machine),
     "POST /setup/devices/<int:device_id>/call": Act(["device:echo"], lambda world: _machine(world, "call")),
     "POST /setup/users": Act(

@@ -21,9 +21,10 @@ from flask.testing import FlaskClient
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import destinations, devices, studies
+from appliance.catalog import destinations, devices
 from appliance.cli import main
 from tests import synthetic
+from tests.synthetic.patients import PATIENTS
 from tests.web.conftest import LOGIN, PASSWORD, csrf_of, fill, sign_in
 
 
@@ -77,9 +78,7 @@ class World:
     @property
     def patients(self) -> set[str]:
         """What nothing outside may say: family names and numbers of the patients here."""
-        with self.box.catalog.reading() as conn:
-            rows = studies.find(conn, limit=1000)
-        return {row.patient_name.partition("^")[0] for row in rows} | {row.patient_id for row in rows}
+        return {mark for each in PATIENTS for mark in (each.family_name, each.id)}
 
     def rows(self, after: int = 0) -> list[dict[str, Any]]:
         with self.box.catalog.reading() as conn:
