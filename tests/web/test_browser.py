@@ -118,7 +118,9 @@ def claim(clinic: Clinic, page: Page, code: str, login: str = "marie") -> None:
     page.locator("main button.primary").click()
     page.locator(".bar-person, [role=alert]").first.wait_for(state="attached")
     if page.locator(".bar-person").count():
-        page.goto(clinic.address)
+        page.goto(
+            f"{clinic.address}/studies"
+        )  # an owner starts at the dashboard; these tests are about patients
 
 
 @pytest.mark.parametrize(
