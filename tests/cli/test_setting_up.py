@@ -141,6 +141,7 @@ def test_no_option_takes_a_secret() -> None:
     assert not {name for name in options if any(word in name for word in ("password", "secret", "key"))} - {
         "--secret-file",
         "--access-key-id",
+        "--recovery-key-file",
     }
 
 
@@ -157,6 +158,7 @@ def test_a_region_outside_canada_is_refused_with_the_reason(say: Say, more: list
             "--region",
             "us-east-1",
             "--access-key-id",
+            "--recovery-key-file",
             "A",
             *more,
         ),
