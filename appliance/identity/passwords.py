@@ -1,7 +1,9 @@
 """Passwords: what is accepted, and how it is kept.
 
 Chose Argon2id with 64 MiB and 3 passes in one lane (RFC 9106's second recommendation, with less parallelism for a
-two-core box) and a limit on how many run at once, because each takes a core for a tenth of a second and 64 MiB.
+two-core box) and a limit on how many run at once, because each takes a core for a tenth of a second and 64 MiB. So
+few may wait for their turn that a flood of sign-ins is told to come back, and leaves the threads of the console to
+those who look at images.
 Accepted are 12 characters or more that are not among the first that an attacker tries (NIST SP 800-63B 3.1.1.2:
 length and a block list, no rules about kinds of characters, no expiry).
 """
@@ -19,10 +21,12 @@ from appliance.errors import Refused, Transient
 LEAST_CHARACTERS = 12
 MOST_CHARACTERS = 200
 AT_ONCE = 2
+WAITING = 8
 WAIT_SECONDS = 10.0
 
 _hasher = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
 _turn = threading.BoundedSemaphore(AT_ONCE)
+_queue = threading.BoundedSemaphore(AT_ONCE + WAITING)
 
 _COMMON = (
     "password", "motdepasse", "123456", "qwerty", "azerty", "abcdef", "letmein", "welcome", "bienvenue", "clinic",
@@ -75,11 +79,19 @@ _nobody: str | None = None
 
 
 class _Turn:
-    """A turn at the hasher, waited for a bounded time."""
+    """A turn at the hasher, waited for a bounded time, by a bounded number."""
 
     def __enter__(self) -> None:
+        if not _queue.acquire(blocking=False):
+            raise _too_many()
         if not _turn.acquire(timeout=WAIT_SECONDS):
-            raise Transient("too many people are signing in at once", hint="try again in a moment")
+            _queue.release()
+            raise _too_many()
 
     def __exit__(self, *_: object) -> None:
         _turn.release()
+        _queue.release()
+
+
+def _too_many() -> Transient:
+    return Transient("too many people are signing in at once", hint="try again in a moment")

@@ -28,6 +28,7 @@ from appliance.web.help import Book
 from appliance.web.language import DEFAULT, Languages
 from appliance.web.live import Watcher
 from appliance.web.once import ShownOnce
+from appliance.web.pace import Pace
 from appliance.web.series import Series
 from appliance.web.timings import Timings
 from appliance.wizard.checks import Remembered
@@ -36,6 +37,8 @@ PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
 SEARCHED_SECONDS = 60
 REFUSED_SECONDS = 60
+QUESTIONS, QUESTIONS_SECONDS = 30, 60.0
+"""So many questions for a passkey one address may ask for at the door: each is a row."""
 VISITOR = "visitor"
 """The actor of what somebody did who has not signed in."""
 _REMEMBERED = 4096
@@ -178,6 +181,7 @@ class Console:
     notices: Notices = field(default_factory=Notices)
     once: ShownOnce = field(default_factory=ShownOnce)
     held: HeldForms = field(default_factory=HeldForms)
+    questions: Pace = field(default_factory=lambda: Pace(QUESTIONS, QUESTIONS_SECONDS))
     viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))
     glimpsed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS, _GLIMPSES))
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))

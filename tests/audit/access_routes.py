@@ -89,6 +89,22 @@ def _end_session(world: World) -> Any:
     return send(here, "/me/sessions/end", "/me", handle=handle)
 
 
+def _number(world: World, login: str) -> int:
+    with world.box.catalog.reading() as conn:
+        person = people.person(conn, login)
+    assert person is not None
+    return person.id
+
+
+def _end_of_another(world: World) -> Any:
+    login = f"new{world.next()}"
+    person = add_person(world.box, login, Role.ASSISTANT)
+    sign_in(world.app.test_client(), login=login)
+    page = f"/users/{person.id}/access"
+    (handle,) = re.findall(r'name="handle" value="(\w+)"', world.get(page).get_data(as_text=True))
+    return world.post(f"/users/{person.id}/sessions/end", handle=handle)
+
+
 def _password(world: World) -> Any:
     new = "cinq renards sous un parapluie"
     return send(_newcomer(world), "/me/password", "/me", password=new, again=new)
@@ -169,7 +185,16 @@ ACCESS_ROUTES: Mapping[str, Step] = {
         "who opened which study number and why; no patient", lambda w: w.get("/emergency/reviews")
     ),
     "POST /emergency/reviews/<int:emergency_id>": Act(["access:review"], _review),
+    "GET /users/<int:user_id>/access": Nothing(
+        "where a colleague is signed in; no patient", lambda w: w.get("/users/1/access")
+    ),
+    "POST /users/<int:user_id>/sessions/end": Act(["session:end"], _end_of_another),
+    "POST /users/<int:user_id>/remove-second-factor": Act(
+        ["user:second-factor-remove"],
+        lambda w: w.post(f"/users/{_number(w, _protected(w)[2])}/remove-second-factor"),
+    ),
     "GET /me": Nothing("one's own account", lambda w: w.get("/me")),
+    "GET /me/confirm": Nothing(FORM, lambda w: w.get("/me/confirm")),
     "POST /me/confirm": Nothing("goes on to a page that asked who it is, and has a row by `user:confirm`"),
     "POST /me/confirm/question": Nothing(ASKED),
     "POST /me/second-factor/add": Act(["user:confirm-fail"], _wrong_confirmation),

@@ -87,6 +87,19 @@ def test_after_five_minutes_the_form_waits_and_then_goes_on_as_it_was(app: Flask
     assert thief.get("/me").status_code == 303
 
 
+def test_a_page_that_is_only_seen_asks_too_and_is_then_gone_to(app: Flask, box: Box) -> None:
+    add_person(box, "vera")
+    browser = app.test_client()
+    sign_in(browser, login="vera")
+    assert browser.get("/me/confirm").headers["Location"] == "/me"
+    age_confirmation(box, "vera")
+    asked = browser.get("/me/confirm")
+    assert asked.status_code == 200
+    assert confirm(browser, asked, confirm_password="wrong password").status_code == 422
+    assert confirm(browser, asked, confirm_password=PASSWORD).headers["Location"] == "/me/confirm"
+    assert browser.get("/me/confirm").headers["Location"] == "/me"
+
+
 def test_a_ticket_is_of_one_session_one_act_and_one_use(app: Flask, box: Box) -> None:
     add_person(box, "wanda", Role.OWNER)
     with box.catalog.transaction() as tx:

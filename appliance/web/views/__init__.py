@@ -32,6 +32,7 @@ from appliance.web.views import (
     tokens,
     trust,
     trying,
+    user_access,
     users,
     welcome,
 )
@@ -69,6 +70,7 @@ def mount(app: Flask) -> None:
         trying,
         tokens,
         trust,
+        user_access,
         users,
         welcome,
     ):

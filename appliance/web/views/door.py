@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Blueprint, Response, current_app, g, redirect
+from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import identity
@@ -83,6 +84,8 @@ def sign_in() -> AnyResponse:
 def passkey_question() -> Response:
     """What a passkey of anybody is to sign."""
     site = needed_site()
+    if not console().questions.allows(security.address()):
+        raise TooManyRequests
     moment = now()
     with console().box.catalog.transaction() as tx:
         question = passkeys.ask_to_sign(

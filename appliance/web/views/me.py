@@ -86,6 +86,14 @@ def account() -> Response:
     return _page("", 200)
 
 
+@blueprint.get("/confirm")
+@needs(Permission.USE_CONSOLE)
+@reauthenticated
+def confirmed() -> AnyResponse:
+    """Say who it is, for a program of this browser that was told to let its person do so."""
+    return redirect("/me", 303)
+
+
 @blueprint.post("/confirm")
 @needs(Permission.USE_CONSOLE)
 def confirm() -> AnyResponse:
@@ -226,7 +234,7 @@ def end_session() -> AnyResponse:
     session, handle = forms.session(), forms.text("handle")
     with console().box.catalog.transaction() as tx:
         for each in people.sessions_of(tx, session.person.id):
-            if each.id != session.id and _handle(each) == handle:
+            if each.id != session.id and handle_of(each) == handle:
                 people.end_session(tx, each.id)
                 console().record(
                     tx, "session:end", session.person.login, forms.actor(), {"address": each.address}
@@ -311,7 +319,7 @@ def session_line(each: WebSession, current: str) -> SessionLine:
     """A session in words."""
     words = g.words
     return SessionLine(
-        handle=_handle(each),
+        handle=handle_of(each),
         device=device_words(words, each.agent),
         address=each.address,
         began=words.moment(each.created_utc),
@@ -321,5 +329,6 @@ def session_line(each: WebSession, current: str) -> SessionLine:
     )
 
 
-def _handle(session: WebSession) -> str:
+def handle_of(session: WebSession) -> str:
+    """What names a session in a form: a part of its digest, which opens nothing."""
     return session.id[:HANDLE_CHARACTERS]
