@@ -179,11 +179,11 @@ def print_and_type_back(walk: Walk, folder: Path) -> None:
     wrong = [*groups[:6], ("2" if groups[6][0] != "2" else "3") + groups[6][1:], *groups[7:]]
     walk.fill(key="-".join(wrong))
     walk.press("/setup/recovery")
-    expect(page.locator("[role=alert]")).to_contain_text("7")
+    expect(page.locator("#form-error")).to_contain_text("7")
     walk.look("recovery-mistyped")
     walk.fill(key=str(RecoveryKey.generate()))
     walk.press("/setup/recovery")
-    expect(page.locator("[role=alert]")).to_contain_text(
+    expect(page.locator("#form-error")).to_contain_text(
         "but not this box" if walk.language == "en" else "mais pas celle de ce boîtier"
     )
     walk.fill(key=" ".join(groups).lower())
