@@ -61,12 +61,21 @@ def _rule(world: World) -> int:
 def _secret(world: World) -> Any:
     name = f"cloud{world.next()}"
     _s3(world, name)
-    return world.say("destination", "secret", name, typed="another\n")
+    said = world.say("destination", "secret", name, typed="another\n")
+    world.say("destination", "remove", name)  # nobody serves it, and backups would go there
+    return said
 
 
 def _s3(world: World, name: str) -> Any:
     options = ("--bucket", "b", "--region", "ca-central-1", "--access-key-id", "AK")
     return world.say("destination", "add", "s3", name, *options, typed="secret\n")
+
+
+def _unserved(world: World) -> Any:
+    name = f"cloud{world.next()}"
+    said = _s3(world, name)
+    world.say("destination", "remove", name)  # nobody serves it, and backups would go there
+    return said
 
 
 def _person(world: World, act: str, *words: object, typed: str = "") -> Any:
@@ -136,7 +145,7 @@ VERBS: Mapping[str, Step] = {
     "device remove": Act(["device:remove"], lambda w: w.say("device", "remove", w.device()[1])),
     "device echo": Act(["device:echo"], _echo),
     "destination list": Nothing(CONFIGURED, lambda w: w.say("destination", "list")),
-    "destination add s3": Act(["destination:add"], lambda w: _s3(w, f"cloud{w.next()}")),
+    "destination add s3": Act(["destination:add"], _unserved),
     "destination add dicom": Act(
         ["destination:add"],
         lambda w: w.say(
