@@ -145,7 +145,16 @@ def drill_backups(arguments: Arguments) -> int:
     with opened_box() as box:
         with box.catalog.reading() as reading:
             places = _chosen(making.archives(reading), arguments.of)
-        found = [drill.drill(box, place, now(), actor=actor()) for place in places]
+        found: list[drill.Certificate] = []
+        untried: Unknown | None = None
+        for place in places:
+            try:
+                found.append(drill.drill(box, place, now(), actor=actor()))
+            except Unknown as error:
+                print(f"{safe(place.name)}: {error}", file=sys.stderr)
+                untried = error
+    if untried is not None and not found:
+        raise untried
     if arguments.json:
         as_json([asdict(each) | {"passed": each.passed} for each in found])
     else:

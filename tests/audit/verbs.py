@@ -243,7 +243,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "anchors": "there is no bucket on the box that is walked; tests/test_witnesses.py finds the row of each anchor",
     "backup": "tests/backup lets backups be made and fail, and finds their rows",
     "drill": "tests/backup/test_drill.py lets drills pass and fail, and finds their rows",
-    "scrub": ("store:scrub",),
+    "scrub": "tests/lifecycle lets passes come to an end, and finds their rows",
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }
