@@ -24,6 +24,7 @@ ORDER = (
     "deliveries",
     "devices",
     "destinations",
+    "backups",
     "users",
     "health",
     "notices",

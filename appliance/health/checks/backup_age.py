@@ -27,7 +27,7 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "no-backup",
             "no backup of the index, the keys and the settings has ever been made",
-            "until backups are set up, the recovery key and a destination in the cloud are what saves the images",
+            "add cloud storage or a USB disk as a destination: the box then makes one every day",
             Severity.SOON,
         )
         return
