@@ -186,5 +186,7 @@ def _pattern(cause: str) -> re.Pattern[str]:
 
 def explained(words: Words, error: ApplianceError) -> str:
     """What went wrong and what to do, as one text."""
-    text = words.cause(error.message)
-    return f"{text}. {words.cause(error.hint)}." if error.hint else f"{text}."
+    cause = words.cause(error.message)
+    if not error.hint:
+        return words("said.cause", cause=cause)
+    return words("said.cause_and_fix", cause=cause, fix=words.cause(error.hint))

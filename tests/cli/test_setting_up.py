@@ -158,7 +158,6 @@ def test_a_region_outside_canada_is_refused_with_the_reason(say: Say, more: list
             "--region",
             "us-east-1",
             "--access-key-id",
-            "--recovery-key-file",
             "A",
             *more,
         ),
