@@ -223,6 +223,7 @@ class Upkeep:
         """Start, with a first run of every job now or as soon as it says."""
         self._scheduler.start()
         self._plan_anew()
+        log.info("upkeep begins: jobs=%d", len(self.jobs))
 
     def stop(self) -> None:
         """Stop; a job that runs is finished first."""

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import restoring, snapshot
-from appliance.backup.making import archive_at
+from appliance.backup.making import archive_at, archives
 from appliance.backup.snapshot import Index
 from appliance.box import Box
 from appliance.catalog import (
@@ -51,7 +51,10 @@ from appliance.store.study_keys import wrapping_context
 log = logging.getLogger(__name__)
 
 LAST: Final = "drill.last"
-"""The outcome of the latest drill, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s."""
+"""The outcome of the latest drills, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
+
+Failed as long as the latest drill of any archive is: one that passes does not hide that another didn't.
+"""
 
 CERTIFICATES: Final = "drill.certificates"
 KEPT: Final = 60
@@ -118,13 +121,18 @@ def drill(
     return found
 
 
-def is_due(reading: Reading, now: datetime) -> bool:
-    """Whether a drill is due: none has succeeded for a week, or the last bears a moment to come."""
-    told = settings.get(reading, LAST, {}).get("succeeded_utc")
+def is_due(reading: Reading, name: str, now: datetime) -> bool:
+    """Whether the archive `name` is due: none has succeeded there for a week, or the last bears a moment to come."""
+    told = settings.get(reading, _of(name), {}).get("succeeded_utc")
     if told is None:
         return True
     age = now - datetime.fromisoformat(told)
     return age >= EVERY or age < -EVERY
+
+
+def _of(name: str) -> str:
+    """Where the outcome of the latest drill of one archive is kept."""
+    return f"{LAST}.{name}"
 
 
 def certificates(reading: Reading) -> list[Certificate]:
@@ -274,16 +282,20 @@ def _record(
     found: Certificate | None = None,
     failure: ApplianceError | None = None,
 ) -> None:
-    before = settings.get(tx, LAST, {})
+    earlier = settings.get(tx, _of(name), {}).get("succeeded_utc")
     passed = found is not None and found.passed
     reason = failure.message if failure else "; ".join(found.findings) if found else ""
-    told = {
+    latest = {
         "at_utc": now.isoformat(),
         "outcome": "succeeded" if passed else "failed",
-        "succeeded_utc": now.isoformat() if passed else before.get("succeeded_utc"),
-        "reason": reason,
+        "succeeded_utc": now.isoformat() if passed else earlier,
+        "reason": f"{name}: {reason}" if reason else "",
     }
-    settings.put(tx, LAST, told, now)
+    settings.put(tx, _of(name), latest, now)
+    of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
+    worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
+    succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
+    settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)
     if found is not None:
         kept = settings.get(tx, CERTIFICATES, [])
         settings.put(tx, CERTIFICATES, [asdict(found), *kept][:KEPT], now)

@@ -1,7 +1,8 @@
 """From study manifests back into the catalog: what came after the newest snapshot, or everything when there is none.
 
 A manifest (`appliance.replication.manifest`) says of each instance that an archive holds all that the catalog would. What is not
-known yet by its object id is recorded as if it arrived now, by the same function; its receipt is the archive itself. What
+known yet by its object id is recorded as if it arrived now, by the same function, with what it is owed by the rules of the
+snapshot; its receipt is the archive itself. What
 a manifest says of a person is what the images say: the catalog's own rules about contradictions apply again.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Transaction, deliveries, instances
+from appliance.catalog import Transaction, deliveries, instances, rules
 from appliance.catalog.columns import utc_moment
 from appliance.errors import Corrupt, Unknown
 from appliance.model import (
@@ -34,6 +35,7 @@ from appliance.model import (
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import object_key
+from appliance.routing import deliveries_for
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[st
     now = datetime.now(UTC)
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
+    standing = rules.rules(tx)
     for received, version in _instances(told):
         kept = instances.versions(tx, received.header)
         ours = next((each for each in kept if each.object_id == received.stored.object_id), None)
@@ -92,6 +95,8 @@ def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[st
         taken = {each.version for each in kept}
         row = instances.record(tx, received, version=version if version not in taken else max(taken) + 1)
         held.append((row.instance_id, received.stored.object_id))
+        owed = deliveries_for(received.header, received.origin, standing, duplicate=row.version > 0)
+        deliveries.owe(tx, row.instance_id, owed, now)
         new += 1
         entry = audit.Entry(
             "instance:recover",
@@ -158,6 +163,7 @@ def _received(
         body_part_examined=of_series["body_part_examined"],
         laterality=of_series["laterality"],
         image_laterality=row["image_laterality"],
+        burned_in_annotation=row.get("burned_in_annotation", ""),
         instance_number=row["instance_number"],
         manufacturer=of_series["manufacturer"],
         manufacturer_model_name=of_series["manufacturer_model_name"],

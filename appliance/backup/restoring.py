@@ -61,7 +61,7 @@ LAST: Final = "restore.last"
 """What was restored, and how far its images are home, in `appliance.catalog.settings`."""
 
 OVERLAP: Final = timedelta(hours=1)
-"""Manifests written so long before the snapshot are read too: the archive's clock is not this one."""
+"""Manifests written so long before the snapshot, by the bucket's clock, are read too."""
 
 Tell = Callable[[str, int, int], None]
 """Told which part is under way (``catalog`` in bytes, ``manifests`` by number), how much is done, of how much (0: unknown)."""
@@ -89,7 +89,8 @@ def restore(
     data = config.data.absolute()
     with _alone(data):
         placed = _placed(data)
-        names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+        written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
+        names = snapshot.names_in(list(written))
         slot, root = _opened(archive, names, key)
         index, damaged = _fetched(data, archive, root, names if placed is None else placed, tell)
         if placed and index is None:
@@ -101,7 +102,9 @@ def restore(
     box = open_box(config)
     try:
         known = _archive_known(box, place)
-        since = None if index is None else index.made_utc - OVERLAP
+        # The archive's own clock on both sides; a disk has none of its own, so all of its manifests are read.
+        on_its_clock = written.get(snapshot.index_key(index.name)) if index and place.kind == "s3" else None
+        since = None if on_its_clock is None else on_its_clock - OVERLAP
         rebuilt = rebuilding.rebuild(
             box, archive, known, since=since, tell=lambda done: tell("manifests", done, 0), actor=actor
         )
@@ -307,7 +310,10 @@ def _archive_known(box: Box, place: DestinationSettings) -> DestinationSettings:
     which = ("bucket", "endpoint_url", "path")
     with box.catalog.transaction() as tx:
         for each in destinations.destinations(tx):
-            same = all(each.options.get(name, "") == place.options.get(name, "") for name in which)
+            mark = place.options.get("mark")
+            same = (mark and each.options.get("mark") == mark) or all(
+                each.options.get(name, "") == place.options.get(name, "") for name in which
+            )
             if each.kind == place.kind and same:
                 destinations.change(tx, each.name, {**each.options, **place.options}, place.secret or None)
                 return replace(

@@ -48,14 +48,22 @@ class Schedule:
             raise failure
 
     def drill(self, box: Box, now: datetime) -> None:
-        """Once a week, try out the newest backup of every archive that is on."""
+        """Once a week, try out the newest backup of every archive that is on. One that fails keeps no other from it."""
         with box.catalog.reading() as conn:
             places = [each for each in making.archives(conn) if not each.paused]
-            if not places or not drill.is_due(conn, now):
-                return
-        for place in places:
-            found = drill.drill(box, place, now, actor="jobs", keep_going=lambda: not self._stopping.is_set())
-            log.info("restore drill of %s: %s", place.name, "passed" if found.passed else "failed")
+            due = [each for each in places if drill.is_due(conn, each.name, now)]
+        failure: ApplianceError | None = None
+        for place in due:
+            try:
+                found = drill.drill(
+                    box, place, now, actor="jobs", keep_going=lambda: not self._stopping.is_set()
+                )
+            except ApplianceError as error:
+                failure = failure or error
+            else:
+                log.info("restore drill of %s: %s", place.name, "passed" if found.passed else "failed")
+        if failure is not None:
+            raise failure
 
     def bring_home(self, box: Box, now: datetime) -> None:
         """After a restore, bring back the next images."""

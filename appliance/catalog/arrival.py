@@ -344,12 +344,20 @@ def _identity(header: Header) -> Identity:
     return header.patient_id, header.issuer_of_patient_id, header.patient_name, header.patient_birth_date
 
 
-def _contradict(one: Identity, other: Identity) -> bool:
-    """Whether both give something and differ in it; names are compared folded."""
+def _contradict(new: Identity, kept: Identity) -> bool:
+    """Whether an instance names somebody else than its study does; names are compared folded.
+
+    What an instance leaves out says nothing. But an ID or a name that the study has none of does: if the first image of a
+    study leaves them out, two people could follow it, and neither would contradict it.
+    """
     return any(
-        a and b and a != b and (place != 2 or fold(a) != fold(b))
-        for place, (a, b) in enumerate(zip(one, other, strict=True))
+        a and (a != b if b else place in _NAMING) and (place != 2 or fold(a) != fold(b))
+        for place, (a, b) in enumerate(zip(new, kept, strict=True))
     )
+
+
+_NAMING = (0, 2)
+"""Of an `Identity`: the ID, and the name."""
 
 
 def _search_text(identity: Identity, texts: list[str]) -> str:

@@ -18,7 +18,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from appliance.catalog.database import Catalog, Reading
 from appliance.catalog.errors import translated
-from appliance.errors import Corrupt
+from appliance.errors import Corrupt, Transient
 
 T = TypeVar("T")
 
@@ -43,6 +43,9 @@ def copy(
 
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with catalog.reading() as reading:
+        reading.exec_driver_sql(
+            "SELECT count(*) FROM sqlite_master"
+        ).scalar()  # the moment, whatever `look` reads
         found = look(reading)
         source = reading.connection.driver_connection
         assert source is not None
@@ -68,6 +71,9 @@ def verify(path: Path, key: bytes) -> None:
         finally:
             database.close()
     except sqlcipher.Error as error:
+        told = translated(error)
+        if isinstance(told, Transient):  # the disk, and not the copy
+            raise told from error
         raise Corrupt("the copy of the catalog does not open", hint="use another backup") from error
     if found:
         raise Corrupt("the copy of the catalog is damaged", hint="use another backup")

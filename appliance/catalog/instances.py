@@ -241,6 +241,15 @@ def all_objects(reading: Connection) -> Iterator[tuple[ObjectId, KeyId, int]]:
         yield row[0], row[1], row[2]
 
 
+def objects_named(reading: Connection, object_ids: Sequence[str]) -> list[tuple[ObjectId, KeyId, int]]:
+    """Those of `object_ids` that an instance has: each with its key and its sealed size in bytes."""
+    rows = reading.exec_driver_sql(
+        "SELECT object_id, key_id, sealed_bytes FROM instances WHERE object_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(object_ids)),),
+    )
+    return [(ObjectId(row[0]), KeyId(row[1]), int(row[2])) for row in rows]
+
+
 def study_of(reading: Connection, object_id: ObjectId) -> str:
     """The Study Instance UID of an object; empty if no instance has it."""
     row = reading.exec_driver_sql(

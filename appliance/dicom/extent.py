@@ -9,7 +9,8 @@ not judge, and these are let pass, because devices in the field write them and e
 
 - one byte too few at the end (an odd length, announced as even);
 - fragments without the Sequence Delimitation Item after them;
-- anything at all after the pixel data.
+- zeros after the last element, and anything at all after the pixel data;
+- whatever follows an UN of undefined length, whose inside not everybody writes as PS3.5 6.2.2 says.
 
 A deflated data set is not followed. Rejected: inflating it a second time only for this.
 """
@@ -20,7 +21,6 @@ import struct
 from typing import Final, NamedTuple
 
 from appliance.dicom.element import (
-    IMPLICIT,
     ITEM,
     ITEM_END,
     MAX_DEPTH,
@@ -71,7 +71,7 @@ class Extent:
             return False
         if self._open:
             return not (self._open[-1].is_pixels and not self._skip and not self._rest)
-        return self._skip > 1 or bool(self._rest)
+        return self._skip > 1 or bool(self._rest.strip(b"\0"))
 
     def _follow(self, data: bytes | memoryview, *, last: bool) -> int:
         """Pass what can be passed; how many bytes that is. The rest is the beginning of a header."""
@@ -124,8 +124,10 @@ class Extent:
             at, length = long_length(data, at, vr, length, encoding)
         is_pixels = inner is None and tag in PIXEL_DATA
         self._in_pixels = is_pixels
-        if length == UNDEFINED:
-            self._begin(_Open(IMPLICIT if vr == b"UN" else encoding, in_item=False, is_pixels=is_pixels))
+        if length == UNDEFINED and vr == b"UN":
+            self._settled = True  # implicit VR inside, says PS3.5 6.2.2; some devices write it explicit
+        elif length == UNDEFINED:
+            self._begin(_Open(encoding, in_item=False, is_pixels=is_pixels))
         else:
             self._skip = length
         return at

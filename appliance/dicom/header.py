@@ -128,6 +128,8 @@ def read_start(head: bytes | memoryview, transfer_syntax_uid: Uid, *, complete: 
     data: bytes | memoryview = head
     if transfer_syntax_uid in DEFLATED:
         data, ended = _inflate(head)
+        if complete and not ended and len(data) < MAX_INFLATED_BYTES:
+            raise NotUnderstood("the deflated data set was cut short")
         complete = complete or ended or len(data) >= MAX_INFLATED_BYTES
     if len(data) < 8:
         if complete:

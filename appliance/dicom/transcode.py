@@ -112,7 +112,7 @@ def _rewritten(
     """The top level of a data set, with `replacements` (tag → VR and value, or None to leave it out) in their places."""
     pixels = _pixels(data, source)
     pending = sorted(tag for tag, value in replacements.items() if value is not None)
-    for element in _elements(data, source, 0, len(data), pixels):
+    for element in _elements(data, source, 0, len(data), pixels, outermost=True):
         while pending and pending[0] <= element.tag:
             yield from _replacement(pending.pop(0), replacements, target)
         if element.tag not in replacements:
@@ -185,13 +185,21 @@ def _sequence(
         at = item_end
 
 
-def _elements(data: memoryview, source: _Coding, at: int, end: int, pixels: _Pixels) -> Iterator[_Element]:
-    """The elements from `at` to `end`; an item's end is given out as an element, and ends the walk."""
+def _elements(
+    data: memoryview, source: _Coding, at: int, end: int, pixels: _Pixels, *, outermost: bool = False
+) -> Iterator[_Element]:
+    """The elements from `at` to `end`; an item's end is given out as an element, and ends the walk.
+
+    Outermost, a delimiter closes nothing and is passed over, as `header` does: what comes after it is not to be lost.
+    """
     order = ">" if source.big_endian else "<"
     while at + 8 <= end:
         group, number = struct.unpack_from(f"{order}HH", data, at)
         tag = group << 16 | number
         if group == 0xFFFE:
+            if outermost and tag in (_ITEM_END, _SEQUENCE_END):
+                at += 8
+                continue
             if tag == _ITEM_END:
                 yield _Element(tag, "", 0, at + 8)
                 return
@@ -297,7 +305,7 @@ def _looked_up(tag: int, length: int, pixels: _Pixels) -> str:
 def _pixels(data: memoryview, source: _Coding) -> _Pixels:
     bits, signed = 16, False
     order = ">" if source.big_endian else "<"
-    for element in _elements(data, source, 0, len(data), _Pixels()):
+    for element in _elements(data, source, 0, len(data), _Pixels(), outermost=True):
         if element.tag > _PIXEL_REPRESENTATION:
             break
         if element.length == 2 and element.tag in {_BITS_ALLOCATED, _PIXEL_REPRESENTATION}:

@@ -28,7 +28,7 @@ from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Reading, copying, destinations, instances, manifests, settings, totals
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
-from appliance.model import InstanceId, KeyId, ObjectId
+from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import manifest, recall
 from appliance.replication.destinations import Archive, build
 
@@ -50,7 +50,8 @@ ACTOR: Final = "jobs"
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """How far a pass is: cursors are row ids; `lost` are the objects that nobody has whole (at most `MOST_LOST`)."""
+    """How far a pass is: cursors are row ids; `lost` are the objects that nobody has whole, `to_mend` those
+    whose archive was away; at most `MOST_LOST` of each. The latter are tried again in every slice."""
 
     begun_utc: str
     cursor: int = 0
@@ -60,6 +61,7 @@ class Pass:
     manifests: int = 0
     rewritten: int = 0
     lost: tuple[str, ...] = ()
+    to_mend: tuple[str, ...] = ()
 
 
 def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: True, most: int = 0) -> Pass:
@@ -72,6 +74,10 @@ def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: T
         total = totals.totals(reading).instances
         most = most or slice_of(total)
         rows = instances.objects_after(reading, InstanceId(standing.cursor), most)
+        again = instances.objects_named(reading, standing.to_mend)
+    standing = replace(standing, to_mend=())
+    for object_id, key_id, sealed_bytes in again:
+        standing = _object(box, standing, object_id, key_id, sealed_bytes, now)
     for instance_id, object_id, key_id, sealed_bytes in rows:
         if not keep_going():
             return _keep(box, standing, now)
@@ -93,7 +99,7 @@ def _standing(reading: Reading, now: datetime) -> Pass:
     told = settings.get(reading, STANDING)
     if not isinstance(told, dict):
         return Pass(begun_utc=now.isoformat())
-    return Pass(**{**told, "lost": tuple(told["lost"])})
+    return Pass(**{**told, "lost": tuple(told["lost"]), "to_mend": tuple(told["to_mend"])})
 
 
 def _object(
@@ -110,7 +116,10 @@ def _object(
     subject = f"instance:{object_id}"
     try:
         recall.recall(box, object_id, key_id, sealed_bytes)
-    except (Unknown, Corrupt, Transient, OperatorNeeded, Refused) as error:
+    except (Transient, OperatorNeeded) as error:
+        log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
+        return replace(standing, to_mend=(*standing.to_mend, object_id)[-MOST_LOST:])
+    except (Unknown, Corrupt, Refused) as error:
         log.error("a stored image is damaged and could not be mended: %s", error.message)
         _record(box, "instance:corrupt", subject, now, {"reason": wrong})
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
@@ -147,8 +156,7 @@ def _manifests(
         if not keep_going():
             return standing, True
         if row.destination in places and row.destination not in archives:
-            built = build(places[row.destination], box)
-            archives[row.destination] = built if isinstance(built, Archive) else None
+            archives[row.destination] = _archive(box, places[row.destination])
         archive = archives.get(row.destination)
         if archive is None:
             continue
@@ -168,10 +176,20 @@ def _manifests(
     return replace(standing, manifest_cursor=cursor), bool(rows)
 
 
+def _archive(box: Box, place: DestinationSettings) -> Archive | None:
+    """The archive that a destination is; None if it is none, or its settings can't be right any more."""
+    try:
+        built = build(place, box)
+    except (OperatorNeeded, Refused) as error:
+        log.warning("%s can't be asked for its manifests: %s", place.name, error.message)
+        return None
+    return built if isinstance(built, Archive) else None
+
+
 def _keep(box: Box, standing: Pass, now: datetime) -> Pass:
     with box.catalog.transaction() as tx:
         settings.put(tx, STANDING, asdict(standing), now)
-        if standing.lost:
+        if standing.lost or standing.to_mend:
             _tell_health(tx, standing, now)
     return standing
 
@@ -182,7 +200,8 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
     done = {**asdict(standing), "finished_utc": now.isoformat(), "catalog": finding}
     with box.catalog.transaction() as tx:
         settings.put(tx, FINISHED, done, now)
-        settings.put(tx, STANDING, asdict(Pass(begun_utc=now.isoformat())), now)
+        following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend)
+        settings.put(tx, STANDING, asdict(following), now)
         _tell_health(tx, standing, now)
         details = {
             "checked": standing.checked,
@@ -200,7 +219,11 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
 
 
 def _tell_health(tx: Any, standing: Pass, now: datetime) -> None:
-    told = {"at_utc": now.isoformat(), "checked": standing.checked, "damaged": len(standing.lost)}
+    told = {
+        "at_utc": now.isoformat(),
+        "checked": standing.checked,
+        "damaged": len(standing.lost) + len(standing.to_mend),
+    }
     settings.put(tx, VERIFICATION, told, now)
 
 
@@ -208,9 +231,13 @@ def _catalog(box: Box) -> str:
     """What is wrong with the catalog's pages, in words; empty when nothing is."""
     folder = box.config.data.absolute() / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
+    for left in folder.glob("scrub-*"):
+        left.unlink(missing_ok=True)
+    box.objects.forget_recalls()
     path = folder / f"scrub-{secrets.token_hex(4)}.db"
     key = box.root.derive("catalog")
     try:
+        box.guard.admit((box.config.data.absolute() / "catalog.db").stat().st_size)
         copying.copy(box.catalog, path, key, lambda _: None, lambda: None)
         copying.verify(path, key)
     except Corrupt as error:

@@ -11,19 +11,22 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
+from itertools import islice
 from time import monotonic
 from typing import Final, cast
 
 from appliance import audit
-from appliance.catalog import deliveries, destinations, manifests
+from appliance.catalog import deliveries, destinations, manifests, settings
 from appliance.catalog.deliveries import Claimed
-from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.replication import manifest
 from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import RECOVERY_SLOT
 from appliance.store.keys import recovery_slot
+from appliance.store.root_key import split_slots
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
 TIDY_SECONDS: Final = 3600.0
 STOP_SECONDS: Final = 60.0
+MANIFESTS: Final = "manifests/"
+MANIFESTS_ASKED: Final = 5
 
 
 class Lane:
@@ -50,6 +55,8 @@ class Lane:
         self._making = threading.Lock()
         self._keeping = threading.Lock()
         self._slot_kept = b""
+        with self._box.catalog.reading() as conn:
+            self._was_restored = settings.get(conn, "restore.last") is not None
         self._ticks = Ticks()
         self._threads = [
             threading.Thread(target=self._serve, name=f"{self._settings.name}-{number}", daemon=True)
@@ -187,15 +194,45 @@ class Lane:
 
     def _keep_slot(self, archive: Archive) -> None:
         slot = recovery_slot(self._box.config.data.absolute() / "keys")
-        if slot != self._slot_kept:
-            archive.put_document(RECOVERY_SLOT, slot)
-            self._slot_kept = slot
+        if slot == self._slot_kept:
+            return
+        if not self._slot_kept:
+            self._refuse_another_box(archive, slot)
+        archive.put_document(RECOVERY_SLOT, slot)
+        self._slot_kept = slot
+
+    def _refuse_another_box(self, archive: Archive, own: bytes) -> None:
+        """Before the first write: an archive of another box is that box's only way back, if it is lost.
+
+        Its slot is one of ours, or a manifest in it opens with our root key, or it holds no manifest at all.
+        """
+        try:
+            found = archive.document(RECOVERY_SLOT)
+        except Unknown:
+            return
+        if set(split_slots(found)) & set(split_slots(own)):
+            return
+        strange = False
+        for each in islice(archive.documents(MANIFESTS), MANIFESTS_ASKED):
+            try:
+                manifest.unseal(self._box.root, each.key, archive.document(each.key))
+            except (Corrupt, Unknown):
+                strange = True
+            else:
+                return
+        if strange:
+            raise OperatorNeeded(
+                f"{self._settings.name} holds the images of another box",
+                hint="restore that box from it, or give this one a bucket or a disk of its own",
+            )
 
     def _keep_manifest(self, archive: Archive, due: manifests.OutOfDate) -> None:
         with self._box.catalog.reading() as conn:
             rows = manifests.rows_of(conn, self._settings.id, due.study)
         self._around.reached("manifest read")
         key = manifest.key(self._box.root, due.study_instance_uid)
+        if self._was_restored:
+            self._keep_older(archive, key, {row["object_id"] for row in rows.instances})
         archive.put_document(key, manifest.seal(self._box.root, due.study_instance_uid, rows))
         self._around.reached("manifest sent")
         now = self._around.now()
@@ -209,6 +246,25 @@ class Lane:
                 study=due.study_instance_uid,
             )
             audit.append(tx, self._box.audit_key, [entry], now)
+
+    def _keep_older(self, archive: Archive, key: str, known: set[str]) -> None:
+        """On a restored box: a manifest that can't be read, or names objects that this box does not know, is kept aside.
+
+        The box was restored from one archive; another may hold what that one did not, and the keys are in its manifest.
+        """
+        try:
+            sealed = archive.document(key)
+        except Unknown:
+            return
+        try:
+            told = manifest.unseal(self._box.root, key, sealed)
+            if {each["object_id"] for each in told["instances"]} <= known:
+                return
+        except (Corrupt, KeyError, TypeError):
+            log.error("%s: a manifest from before the restore is damaged", self._settings.name)
+        name = key.removeprefix(MANIFESTS).removesuffix(".sealed")
+        archive.put_document(f"kept/{name}-{sha256(sealed).hexdigest()[:16]}.sealed", sealed)
+        log.warning("%s: a manifest from before the restore is kept aside: call support", self._settings.name)
 
     def _tidy(self, archive: Archive, now: datetime) -> None:
         abort = getattr(archive, "abort_obsolete", None)

@@ -8,7 +8,6 @@ name is the first one's again, over the same bytes.
 from __future__ import annotations
 
 import logging
-import secrets
 from typing import Final
 
 from appliance.box import Box
@@ -74,12 +73,14 @@ def _fetch(
     archive = build(place, box)
     assert isinstance(archive, Archive)
     key = box.study_keys.key(key_id)
-    writer = box.objects.create(object_id, f"recall-{secrets.token_hex(4)}", past_cache=False)
+    writer = box.objects.recall(object_id)
     try:
         written = 0
         for block in archive.blocks(object_key(object_id)):
-            writer.write([block])
             written += len(block)
+            if written > sealed_bytes:
+                break
+            writer.write([block])
         if written != sealed_bytes:
             raise Corrupt("a sealed object came back from an archive with another length")
         with writer.open_part(key) as reader:

@@ -45,6 +45,8 @@ class ObjectStore:
         self.disk = disk or Disk()
         self.parts = root / ".part"
         self.parts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.recalls = root / ".recall"
+        self.recalls.mkdir(mode=0o700, exist_ok=True)
         folders = {each.name for each in root.iterdir()}
         missing = [name for name in (f"{number:02x}" for number in range(256)) if name not in folders]
         for name in missing:
@@ -78,6 +80,29 @@ class ObjectStore:
             return ObjectWriter(self, object_id, path, self.disk.create(path), past_cache=past_cache)
         except OSError as error:
             raise disk_error(error, "beginning an object") from error
+
+    def recall(self, object_id: ObjectId) -> ObjectWriter:
+        """Begin an object that comes back from an archive, where nobody takes it for whole before it is kept.
+
+        Any number may be recalled at once, the same one too. What a crash leaves is removed by `forget_recalls`.
+        """
+        path = self.recalls / f"{object_id}-{secrets.token_hex(8)}"
+        try:
+            return ObjectWriter(self, object_id, path, self.disk.create(path), past_cache=False)
+        except OSError as error:
+            raise disk_error(error, "beginning an object") from error
+
+    def forget_recalls(self) -> int:
+        """Remove what recalls that died have left; how many. One that lives holds a lock on its file."""
+        removed = 0
+        for path in list(self.recalls.iterdir()):
+            if (descriptor := _locked(path)) is not None:
+                try:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+                finally:
+                    os.close(descriptor)
+        return removed
 
     def open(self, object_id: ObjectId, key: bytes) -> SealedReader:
         """The plaintext of a recorded object, decrypted as it is read; `Unknown` if it is not on this box."""
@@ -144,16 +169,9 @@ class ObjectStore:
         """Parts without a record that nobody is writing. One may still be spoken of in an intake log."""
         abandoned = []
         for path in self.parts.glob("*/*"):
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
+            if (descriptor := _locked(path)) is None:
                 continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(descriptor)
+            os.close(descriptor)
             if _record_of(path) is None:
                 abandoned.append(ObjectId(path.name))
         return abandoned
@@ -166,7 +184,7 @@ class ObjectWriter:
     """One object being written. `secure` or `keep`, then `close`; or `abandon`, which may be called again."""
 
     def __init__(
-        self, store: ObjectStore, object_id: ObjectId, part: Path, descriptor: int, *, past_cache: bool
+        self, store: ObjectStore, object_id: ObjectId, part: Path, descriptor: int, *, past_cache: bool = True
     ) -> None:
         self.object_id = object_id
         self._store = store
@@ -229,6 +247,20 @@ class ObjectWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the lock of a file that nobody is writing; None if somebody is, or it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _record_of(path: Path) -> bytes | None:

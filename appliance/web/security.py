@@ -181,7 +181,10 @@ def turn_away() -> WsgiResponse:
     """The answer to somebody without a session: to the door, or 401 for what is not a page."""
     if request.headers.get("HX-Request"):
         answer = Response(status=401)
-        answer.headers["HX-Redirect"] = "/sign-in"
+        if (
+            request.headers.get("X-Refresh") != "live"
+        ):  # a page that refreshes itself stays: something may be typed in it
+            answer.headers["HX-Redirect"] = "/sign-in"
         return answer
     if request.path.startswith(("/api/", "/events", "/instances/", "/me/session")) or request.method not in (
         "GET",

@@ -152,7 +152,7 @@ def _badges(row: InstanceRow, facts: Facts | None, words: Words) -> tuple[Badge,
 def _facts(row: InstanceRow, facts: Facts | None, words: Words) -> tuple[tuple[str, str], ...]:
     recorded: list[tuple[str, str]] = [("fact.modality", words.modality(row.modality))]
     if facts is not None:
-        side = facts.laterality or row.laterality
+        side = facts.laterality  # the instance's own: its series may say what only its first image was
         recorded += [
             ("fact.side", words(f"side.{side}") if words.has(f"side.{side}") else side),
             ("fact.region", facts.region),

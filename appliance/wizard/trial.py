@@ -68,6 +68,9 @@ CALLING: Final = AETitle("SETUPWIZARD")
 
 RECEIVE_SECONDS: Final = 60.0
 DELIVER_SECONDS: Final = 240.0
+TROUBLE_SECONDS: Final = 10.0
+"""So long may a place be in trouble before that is the answer: one that has just come back breaks its first connection."""
+
 _LOOK_SECONDS: Final = 0.2
 _SETTING: Final = "setup-sample"
 _SEEN: Final = "setup-sample-seen"
@@ -236,8 +239,10 @@ class _Trial:
             )
 
         self._wake(owed)
+        well = time.monotonic()
 
         def confirmed() -> int | None:
+            nonlocal well
             with self.box.catalog.reading() as conn:
                 rows = deliveries.list_deliveries(conn, study=self.made.study_instance_uid)
                 troubles = [each.breaker.reason for each in destinations.health(conn) if each.breaker.reason]
@@ -253,7 +258,9 @@ class _Trial:
             tell({"done": done, "all": len(rows), "to": ", ".join(sorted({row.destination for row in rows}))})
             if done == len(rows):
                 return done
-            if troubles:
+            if not troubles:
+                well = time.monotonic()
+            elif time.monotonic() - well > TROUBLE_SECONDS:
                 raise Transient(troubles[0], hint="nothing is lost: mend that, then try again")
             if waiting := [row.destination for row in rows if row.destination in paused]:
                 raise OperatorNeeded(f"{waiting[0]} is paused", hint="resume it, then try again")

@@ -47,11 +47,15 @@ class Clinic:
 
     def deliver(self) -> None:
         """Let the courier work until everything owed has a receipt and every manifest is written."""
+        self.deliver_until(self._is_delivered)
+
+    def deliver_until(self, holds: Callable[[], bool]) -> None:
+        """Let the courier work until `holds`."""
         stop = threading.Event()
         working = threading.Thread(target=courier.run, args=(self.box, stop))
         working.start()
         try:
-            eventually(self._is_delivered)
+            eventually(holds)
         finally:
             stop.set()
             working.join(60)

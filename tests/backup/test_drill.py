@@ -129,6 +129,23 @@ def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> Non
     assert moments == [NOW + timedelta(days=days) for days in (14, 7, 0)]
 
 
+def test_an_archive_that_passes_does_not_hide_one_that_does_not(backed_up: Clinic, tmp_path: Path) -> None:
+    from appliance.catalog import destinations
+    from appliance.model import DestinationSettings
+
+    (tmp_path / "zip").mkdir()
+    other = DestinationSettings("zip", "vault", "ciphertext", {"path": str(tmp_path / "zip")})
+    with backed_up.box.catalog.transaction() as tx:
+        destinations.add(tx, other)
+    with pytest.raises(Unknown, match="no backup"):
+        Schedule().drill(backed_up.box, NOW)
+    with backed_up.box.catalog.reading() as conn:
+        told = _attempt(settings.get(conn, DRILL))
+    assert told is not None
+    assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW)
+    assert "zip" in told.reason
+
+
 def test_a_drill_comes_to_an_end_when_the_process_does(backed_up: Clinic) -> None:
     schedule = Schedule()
     schedule.interrupt()

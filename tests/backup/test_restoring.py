@@ -409,3 +409,177 @@ def test_a_delivery_of_an_image_that_is_not_here_recalls_it_first(
             working.join()
         with box.catalog.reading() as conn:
             assert {row.state for row in deliveries.list_deliveries(conn, limit=20)} == {"CONFIRMED"}
+
+
+def test_a_recall_that_is_under_way_is_never_taken_for_the_object(clinic: Clinic, tmp_path: Path) -> None:
+    """Whoever asks for an object's place gives finished parts their name: a half fetched one must not be among them."""
+    clinic.receive(IMAGES[-1])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        (row,) = recorded(box)
+        archive = archive_of(clinic.place)
+        seen: list[bool] = []
+
+        class Asking:
+            """The archive, while others ask for the object at every block, and one of them recalls it too."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(archive, name)
+
+            def blocks(self, key: str) -> Any:
+                for number, block in enumerate(archive.blocks(key)):
+                    seen.append(recall.is_here(box, row.object_id))
+                    yield block
+                    if number == 0:
+                        recall._fetch(box, clinic.place, row.object_id, row.key_id, row.sealed_bytes)
+                        box.objects.remove(row.object_id)
+
+        with pytest.MonkeyPatch.context() as patched:
+            first = [Asking()]
+            patched.setattr("appliance.replication.recall.Archive", object)
+            patched.setattr(
+                "appliance.replication.recall.build", lambda *given: first.pop() if first else build(*given)
+            )
+            recall.recall(box, row.object_id, row.key_id, row.sealed_bytes)
+        assert len(seen) > 1
+        assert not any(seen)
+        assert contents(box) == as_sent(IMAGES[-1])
+        assert box.objects.forget_recalls() == 0
+
+
+def test_what_a_recall_that_died_has_left_is_swept_and_one_that_lives_is_not(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    clinic.receive(IMAGES[0])
+    (row,) = recorded(clinic.box)
+    died, lives = clinic.box.objects.recall(row.object_id), clinic.box.objects.recall(row.object_id)
+    died.write([b"half"])
+    died.close()
+    assert clinic.box.objects.forget_recalls() == 1
+    lives.abandon()
+    assert clinic.box.objects.forget_recalls() == 0
+
+
+def test_a_wrong_clock_at_the_backup_hides_nothing_that_came_after(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:4])
+    clinic.deliver()
+    clinic.back_up(datetime.now(UTC) + timedelta(hours=3))
+    clinic.receive(*IMAGES[4:])
+    clinic.deliver()
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 11
+
+
+def test_a_disk_at_another_mount_point_is_the_same_archive(clinic: Clinic, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    clinic.back_up()
+    (tmp_path / "usb").rename(tmp_path / "usb1")
+    moved = replace(clinic.place, options={**clinic.place.options, "path": str(tmp_path / "usb1")})
+    restore(tmp_path / "after", moved, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        with box.catalog.reading() as conn:
+            (place,) = destinations.destinations(conn)
+        assert place.options["path"] == str(tmp_path / "usb1")
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES[:3])
+
+
+def test_an_image_that_came_after_the_snapshot_is_still_owed_elsewhere(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    from appliance.catalog import rules
+    from appliance.model import Rule
+
+    with clinic.box.catalog.transaction() as tx:
+        pacs = DestinationSettings("pacs", "folder", "dicom", {"path": str(tmp_path / "pacs")}, paused=True)
+        rules.add_rule(tx, Rule(destinations.add(tx, pacs), "pacs", "dicom"))
+        destinations.pause(tx, "pacs")
+    clinic.back_up()
+    clinic.receive(IMAGES[0])
+
+    def at_the_vault() -> bool:
+        with clinic.box.catalog.reading() as conn:
+            dirty = conn.exec_driver_sql(
+                "SELECT count(*) FROM manifests WHERE dirty_utc IS NOT NULL"
+            ).scalar()
+            rows = deliveries.list_deliveries(conn, destination="usb", limit=10)
+        return {row.state for row in rows} == {"CONFIRMED"} and not dirty
+
+    clinic.deliver_until(at_the_vault)
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box, box.catalog.reading() as conn:
+        owed = {row.destination: str(row.state) for row in deliveries.list_deliveries(conn, limit=10)}
+    assert owed == {"usb": "CONFIRMED", "pacs": "PENDING"}
+
+
+def test_everything_that_a_header_says_comes_back_by_the_manifest() -> None:
+    import inspect
+    from dataclasses import fields
+
+    from appliance.backup import rebuilding
+    from appliance.model import Header
+
+    source = inspect.getsource(rebuilding._received)
+    assert [each.name for each in fields(Header) if f"{each.name}=" not in source] == []
+
+
+def test_another_box_s_archive_is_not_taken_over(clinic: Clinic, tmp_path: Path) -> None:
+    """Somebody sets up a new box on the old one's disk: what would bring the old one back must not be written over."""
+    from tests.backup.conftest import clinic_in, eventually
+
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    slot = (tmp_path / "usb" / "keys" / "root.recovery").read_bytes()
+    with clinic_in(tmp_path / "new box", clinic.place) as other:
+        other.receive(IMAGES[5])
+
+        def refused() -> bool:
+            with other.box.catalog.reading() as conn:
+                (health,) = destinations.health(conn)
+            return "another box" in health.breaker.reason
+
+        other.deliver_until(refused)
+    eventually(lambda: (tmp_path / "usb" / "keys" / "root.recovery").read_bytes() == slot)
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 2
+
+
+def test_what_another_archive_holds_besides_is_kept_aside_after_a_restore(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    """A box restored from one archive does not know what only the other one got; its keys must not be written over."""
+    from appliance.catalog import rules
+    from appliance.model import Rule
+    from appliance.replication.destinations import prepare
+
+    (tmp_path / "zip").mkdir()
+    other = prepare(DestinationSettings("zip", "vault", "ciphertext", {"path": str(tmp_path / "zip")}))
+    with clinic.box.catalog.transaction() as tx:
+        rules.add_rule(tx, Rule(destinations.add(tx, other), "zip", "ciphertext"))
+    clinic.receive(IMAGES[0])
+    clinic.deliver()
+    clinic.back_up()
+    with clinic.box.catalog.transaction() as tx:
+        destinations.pause(tx, "usb")
+    clinic.receive(IMAGES[1])
+
+    def only_there() -> bool:
+        with clinic.box.catalog.reading() as conn:
+            dirty = conn.exec_driver_sql(
+                "SELECT count(*) FROM manifests WHERE dirty_utc IS NOT NULL"
+            ).scalar()
+            rows = deliveries.list_deliveries(conn, destination="zip", limit=10)
+        return len(rows) == 2 and {row.state for row in rows} == {"CONFIRMED"} and not dirty
+
+    clinic.deliver_until(only_there)
+    (before,) = (tmp_path / "zip" / "manifests").iterdir()
+    told = before.read_bytes()
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 1
+    with box_in(tmp_path / "after") as box:
+        after = Clinic(box, clinic.place, clinic.paper)
+        after.receive(IMAGES[2])
+        after.deliver_until((tmp_path / "zip" / "kept").exists)
+    (kept,) = [path for path in (tmp_path / "zip" / "kept").iterdir() if path.read_bytes() == told]
+    assert kept.name.startswith(before.stem)

@@ -179,6 +179,21 @@ def test_a_batch_that_conflicts_leaves_nothing(catalog: Catalog) -> None:
         assert studies.study(reading, Uid("1.2.77")) is None
 
 
+@pytest.mark.parametrize("left_out", [{"patient_name": "", "patient_id": ""}, {"patient_id": ""}])
+@pytest.mark.parametrize("same_batch", [True, False])
+def test_two_people_behind_a_first_image_that_names_nobody_do_not_go_unseen(
+    catalog: Catalog, left_out: dict[str, Any], same_batch: bool
+) -> None:
+    """Neither contradicts the first, so without a flag both would lie in one study, findable under no name."""
+    batch = [received(**left_out), received(), received(patient_id="B2", patient_name="SMITH^John")]
+    if same_batch:
+        recorded = _record(catalog, *batch)
+    else:
+        recorded = [_record(catalog, each)[0] for each in batch]
+    assert [each.patient_conflict for each in recorded] == [False, True, True]
+    assert _study(catalog).patient_conflict
+
+
 @pytest.mark.parametrize(
     "other",
     [

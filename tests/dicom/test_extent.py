@@ -71,7 +71,8 @@ def test_cut_anywhere_but_between_two_elements_is_cut_short(syntax: str) -> None
     ]
     data = b"".join(elements)
     whole = {len(elements[0]), len(elements[0]) + len(elements[1]), len(data)}
-    whole |= {each - 1 for each in whole}  # one byte too few is let pass
+    padded = {more for end in whole for more in range(end, len(data)) if not data[end:more].strip(b"\0")}
+    whole |= {each - 1 for each in whole} | padded  # one byte too few is let pass, and so are zeros
     for length in range(8, len(data)):
         assert missing(data[:length], syntax) is (length not in whole), length
 
@@ -87,6 +88,21 @@ def test_what_devices_in_the_field_write_is_let_pass() -> None:
     assert missing(encoded() + fragments(b"frame!", closed=False)[:-3], EXPLICIT)
     odd = element(PIXELS, "OB", bytes(59), length=60)
     assert not missing(encoded() + odd, EXPLICIT)
+
+
+def test_padding_behind_what_is_no_image_is_let_pass() -> None:
+    document = element((0x0042, 0x0011), "OB", bytes(range(59)) + b"\0", length=59)
+    assert not missing(encoded() + document, EXPLICIT), "its pad byte, and a length that does not count it"
+    assert not missing(encoded() + document + bytes(4), EXPLICIT)
+    assert missing(encoded() + document[:-20], EXPLICIT)
+
+
+def test_an_un_with_explicit_vr_inside_refuses_no_whole_image() -> None:
+    """PS3.5 6.2.2 wants implicit VR in it; devices write what they would have written anyway."""
+    inside = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + element((0x0009, 0x1002), "LO", b"value ")
+    inside += b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    private = element((0x0029, 0x1010), "UN", inside, length=UNDEFINED)
+    assert not missing(encoded() + private + element(PIXELS, "OW", bytes(60)), EXPLICIT)
 
 
 def test_an_open_sequence_is_cut_short() -> None:

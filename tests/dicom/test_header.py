@@ -286,6 +286,18 @@ def test_inflating_has_an_end() -> None:
         read_header(bomb, Uid(DEFLATED), complete=False)
 
 
+def test_a_deflated_data_set_that_was_cut_is_not_understood() -> None:
+    squeezer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    whole = squeezer.compress(
+        encoded(raw={(0x7FE0, 0x0010): element((0x7FE0, 0x0010), "OW", random.randbytes(9000))})
+    )
+    whole += squeezer.flush()
+    assert read_header(whole, Uid(DEFLATED), complete=True)
+    with pytest.raises(NotUnderstood, match="cut short"):
+        read_header(whole[: len(whole) // 2], Uid(DEFLATED), complete=True)
+    assert read_header(whole[: len(whole) // 2], Uid(DEFLATED), complete=False)
+
+
 def test_what_cannot_be_inflated_is_not_understood() -> None:
     with pytest.raises(NotUnderstood):
         read_header(b"\xff" * 500, Uid(DEFLATED), complete=False)

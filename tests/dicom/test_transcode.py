@@ -159,6 +159,19 @@ def test_a_sequence_of_undefined_length_stays_one() -> None:
     assert transcode(io.BytesIO(back), EXPLICIT) == data_set
 
 
+@pytest.mark.parametrize("stray", [b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0"])
+def test_what_comes_after_a_stray_delimiter_is_not_lost(stray: bytes) -> None:
+    before = b"\x10\x00\x20\x00LO\x04\x004711"
+    after = b"\xe0\x7f\x10\x00OW\0\0\x08\0\0\0pixels!!"
+    file = part10(
+        before + stray + after,
+        sop_class_uid="1.2",
+        sop_instance_uid="1.3",
+        transfer_syntax_uid=EXPLICIT,
+    )
+    assert transcode(io.BytesIO(file), IMPLICIT).endswith(b"\xe0\x7f\x10\x00\x08\0\0\0pixels!!")
+
+
 def test_an_unknown_element_of_undefined_length_is_a_sequence_in_implicit_form() -> None:
     inside = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
     inside += struct.pack("<HHL", 0x0009, 0x1001, 4) + b"abcd" + struct.pack("<HHL", 0xFFFE, 0xE00D, 0)

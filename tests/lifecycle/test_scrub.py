@@ -154,6 +154,26 @@ def test_an_archive_that_is_away_is_no_finding(kept: Clinic, tmp_path: Path) -> 
     assert (found["rewritten"], found["lost"]) == (0, [])
 
 
+def test_what_is_damaged_while_its_archive_is_away_is_mended_when_it_is_back(
+    kept: Clinic, tmp_path: Path
+) -> None:
+    flip(objects(kept)[0], random.Random(3))
+    (tmp_path / "usb").rename(tmp_path / "away")
+    found = finished(kept)
+    assert (found["lost"], found["repaired"]) == ([], 0)
+    with kept.box.catalog.reading() as conn:
+        assert settings.get(conn, VERIFICATION)["damaged"] == 1, "it is said meanwhile"
+    (tmp_path / "away").rename(tmp_path / "usb")
+    scrub.scrub(kept.box, NOW, most=1)
+    assert contents(kept.box) == as_sent(*IMAGES)
+
+
+def test_a_destination_that_cannot_be_built_holds_up_nothing(kept: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "usb").rename(tmp_path / "away")
+    (tmp_path / "usb").write_bytes(b"a file where the folder was")
+    assert finished(kept)["checked"] == 11
+
+
 def test_a_month_of_working_days_is_enough_for_a_pass_however_many_images_there_are() -> None:
     slices = 30 * 5 / 7 * 12 * 3600 / scrub.EVERY_SECONDS  # on for twelve hours on working days
     for total in (1, 1_000, 1_000_000, 50_000_000):

@@ -5,6 +5,7 @@ Layout of every archive, a bucket or a disk (everything in it is sealed; names s
     objects/ab/<object id>.sealed       a sealed object, byte for byte the local file
     manifests/<digest>.sealed           what a study consists of (appliance.replication.manifest)
     snapshots/<moment>-<random>/…       the catalog as of one moment (appliance.backup.snapshot)
+    kept/<digest>-<digest>.sealed       a manifest from before a restore that says more than the restored box knows
     keys/root.recovery                  the root key, wrapped by the recovery key
     keys/connection-test                a constant text that the connection test writes and reads
 """

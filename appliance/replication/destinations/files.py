@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
 
 _BLOCK_BYTES = 1 << 20
+_LEFT_BEHIND_SECONDS = 24 * 3600
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -47,6 +50,14 @@ def digest_of(pieces: Iterator[bytes]) -> str:
     for piece in pieces:
         found.update(piece)
     return found.hexdigest()
+
+
+def clear_away(arriving: Path) -> None:
+    """Remove from `arriving` what a crash left half written, a day ago or more. Does not raise: there is another time."""
+    with suppress(OSError):
+        for left in arriving.iterdir():
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND_SECONDS:
+                left.unlink()
 
 
 def sync(folder: Path) -> None:

@@ -23,7 +23,15 @@ from pathlib import Path
 from appliance.errors import Transient
 from appliance.model import DestinationSettings, Takes
 from appliance.replication.destinations import options
-from appliance.replication.destinations.files import blocks, digest, digest_of, sync, translated, write
+from appliance.replication.destinations.files import (
+    blocks,
+    clear_away,
+    digest,
+    digest_of,
+    sync,
+    translated,
+    write,
+)
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session
 
 _ARRIVING = ".arriving"
@@ -51,6 +59,7 @@ class FolderDestination:
             probe.unlink()
         except OSError as error:
             raise translated(error, self.path) from error
+        clear_away(self._arriving())
         return f"The folder {self.path} can be written."
 
     @contextmanager

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,12 +34,11 @@ from appliance.replication.destinations.archive import (
     object_key,
     verified_digest,
 )
-from appliance.replication.destinations.files import blocks, digest, sync, translated, write
+from appliance.replication.destinations.files import blocks, clear_away, digest, sync, translated, write
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session
 
 _ARRIVING: Final = ".arriving"
 _MARK: Final = ".clinicbox-vault"
-_LEFT_BEHIND_SECONDS: Final = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +74,7 @@ class VaultDestination:
     def check(self) -> str:
         """Write and read back a small file, and clear away what a crash left half written."""
         self.put_document(CONNECTION_TEST, CONNECTION_TEXT)
-        with suppress(OSError):  # another time
-            for left in (self.path / _ARRIVING).iterdir():
-                if time.time() - left.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-                    left.unlink()
+        clear_away(self.path / _ARRIVING)
         return f"The disk at {self.path} can be written and read."
 
     @contextmanager
