@@ -38,8 +38,9 @@ TYPED = {
 """Text that people and machines type, each with a word to look for."""
 DEVICE, ADDRESS = "ZZDEVICE", "10.66.77.88"
 MARKS = ("Zzreferrer", *list(TYPED.values())[1:], DEVICE, ADDRESS)
-ELSEWHERE = ("live.stream", "help.contents", "help.topic")
-"""The stream has a test of its own; the help is the same for everybody, and speaks of an Hélène."""
+ELSEWHERE = ("live.stream", "help.contents", "help.topic", "trying.hide", "setup.keep_trial")
+"""The stream has a test of its own; the help is the same for everybody, and speaks of an Hélène. What hides a study hides it
+from everybody, so that later tests would look for what is not there."""
 CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture, and its multi-frame kinds below."""
 FLAGGED = "2.25.999001"
