@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -86,6 +86,14 @@ def keep(
 
 def run(box: Box, actor: str) -> Run:
     """Try the cloud copy, and let everything go there if it works. Raises `Unknown` if there is none, `Transient`."""
+    return begin(box, actor)()
+
+
+def begin(box: Box, actor: str) -> Callable[[], Run]:
+    """Put the test of the cloud copy on record as running; what is returned does it.
+
+    Raises `Unknown` if there is no copy to try, `Transient` when the test runs already.
+    """
     with box.catalog.reading() as conn:
         place = found(conn)
     if place is None:
@@ -114,12 +122,17 @@ def run(box: Box, actor: str) -> Run:
         return {}
 
     acts: Mapping[str, Act] = {"region": region, "bucket": bucket, "rule": rule}
-    done = runs.run(box, RUN, subject_of(settings), acts)
-    with box.catalog.transaction() as tx:
-        outcome = audit.Outcome.DONE if done.failed is None else audit.Outcome.FAILED
-        entry = audit.Entry("destination:test", settings.name, actor, outcome=outcome)
-        audit.append(tx, box.audit_key, [entry], datetime.now(UTC))
-    return done
+    begun = runs.begin(box, RUN, subject_of(settings), acts)
+
+    def finish() -> Run:
+        done = begun.finish()
+        with box.catalog.transaction() as tx:
+            outcome = audit.Outcome.DONE if done.failed is None else audit.Outcome.FAILED
+            entry = audit.Entry("destination:test", settings.name, actor, outcome=outcome)
+            audit.append(tx, box.audit_key, [entry], datetime.now(UTC))
+        return done
+
+    return finish
 
 
 def is_for_all(rule: Rule) -> bool:

@@ -4,6 +4,9 @@ Each change of a part is a transaction of its own, so a page shows how far a tes
 where. Whoever runs one holds a lock on a file; the kernel lets go of it when the process dies, however it dies. So a
 part that is recorded as running while nobody holds the lock was interrupted: no hour and no process id is guessed at.
 
+Some part is recorded as running from the moment that `begin` returns until the end, also between two parts, so that a
+page which is opened the moment after a button was pressed knows that there is something to wait for.
+
 Chose parts that stay done when a test is tried again over starting from the beginning: the part that failed is the one
 a person is waiting for.
 """
@@ -13,8 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -98,39 +100,75 @@ def latest(box: Box, reading: Reading, name: str) -> Run | None:
     if kept is None:
         return None
     found = _from_json(name, kept)
-    if found.is_running and not _is_held(box, name):
-        return _interrupted(found)
-    return found
+    if not found.is_running or _is_held(box, name):
+        return found
+    with box.catalog.reading() as later:  # it may have ended between the two looks
+        kept = settings.get(later, _key(name))
+    again = None if kept is None else _from_json(name, kept)
+    return _interrupted(found) if again == found else again
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A test that is on record as running and that nobody else can start; `finish` does the work, in any thread."""
+
+    box: Box
+    current: Run
+    acts: Mapping[str, Act]
+    held: Held
+
+    def finish(self) -> Run:
+        """Do what is left of the test; the first failure ends it. Never raises for a part that fails."""
+        try:
+            current = self.current
+            for part in self.acts:
+                if current.part(part).state is PartState.DONE:
+                    continue
+                current = _do(self.box, current, part, self.acts[part])
+                if current.failed is not None:
+                    break
+            return current
+        finally:
+            self.held.let_go()
+
+
+def begin(box: Box, name: str, subject: str, acts: Mapping[str, Act]) -> Begun:
+    """Put on record that the test `name` runs: parts of the same `subject` that are done stay so.
+
+    Raises `Transient` when it is running already.
+    """
+    held = _hold(box, name)
+    try:
+        with box.catalog.transaction() as tx:
+            kept = settings.get(tx, _key(name))
+            before = None if kept is None else _from_json(name, kept)
+            parts = {each: Part(each) for each in acts}
+            if before is not None and before.subject == subject:
+                for each in before.parts:
+                    if each.state is PartState.DONE and each.name in parts:
+                        parts[each.name] = each
+            moment = datetime.now(UTC)
+            current = _with_next_running(Run(name, subject, tuple(parts.values())), moment)
+            settings.put(tx, _key(name), _to_json(current), moment)
+    except BaseException:
+        held.let_go()
+        raise
+    return Begun(box, current, acts, held)
 
 
 def run(box: Box, name: str, subject: str, acts: Mapping[str, Act]) -> Run:
-    """Do what is left of the test: parts of the same `subject` that are done stay so; the first failure ends it.
-
-    Never raises for a part that fails: that is the outcome. Raises `Transient` when the test is running already.
-    """
-    with _held(box, name):
-        with box.catalog.reading() as conn:
-            kept = settings.get(conn, _key(name))
-        before = None if kept is None else _from_json(name, kept)
-        parts = {each: Part(each) for each in acts}
-        if before is not None and before.subject == subject:
-            for each in before.parts:
-                if each.state is PartState.DONE and each.name in parts:
-                    parts[each.name] = each
-        current = Run(name, subject, tuple(parts.values()))
-        for part in acts:
-            if current.part(part).state is PartState.DONE:
-                continue
-            current = _do(box, current, part, acts[part])
-            if current.failed is not None:
-                break
-        return current
+    """Begin the test and do what is left of it. Raises `Transient` when it is running already."""
+    return begin(box, name, subject, acts).finish()
 
 
 def forget(box: Box, name: str) -> None:
     """Let the next test begin from nothing."""
-    with _held(box, name), box.catalog.transaction() as tx:
-        settings.remove(tx, _key(name))
+    held = _hold(box, name)
+    try:
+        with box.catalog.transaction() as tx:
+            settings.remove(tx, _key(name))
+    finally:
+        held.let_go()
 
 
 def _do(box: Box, current: Run, name: str, act: Act) -> Run:
@@ -141,6 +179,8 @@ def _do(box: Box, current: Run, name: str, act: Act) -> Run:
         current = replace(
             current, parts=tuple(stamped if each.name == name else each for each in current.parts)
         )
+        if part.state in (PartState.DONE, PartState.LEFT_OUT):
+            current = _with_next_running(current, moment)
         with box.catalog.transaction() as tx:
             settings.put(tx, _key(current.name), _to_json(current), moment)
         return current
@@ -152,7 +192,6 @@ def _do(box: Box, current: Run, name: str, act: Act) -> Run:
             told.update(detail)
             put(Part(name, PartState.RUNNING, dict(told)))
 
-    put(Part(name, PartState.RUNNING))
     try:
         detail = act(tell)
     except LeftOut as nothing:
@@ -165,6 +204,17 @@ def _do(box: Box, current: Run, name: str, act: Act) -> Run:
         cause = f"unexpected {type(error).__name__} in {where}"
         return put(Part(name, PartState.FAILED, dict(told), cause, "try again; if it stays, call support"))
     return put(Part(name, PartState.DONE, {**told, **detail}))
+
+
+def _with_next_running(current: Run, moment: datetime) -> Run:
+    following = next((each.name for each in current.parts if each.state is PartState.WAITING), None)
+    return replace(
+        current,
+        parts=tuple(
+            Part(each.name, PartState.RUNNING, at_utc=moment) if each.name == following else each
+            for each in current.parts
+        ),
+    )
 
 
 def _interrupted(found: Run) -> Run:
@@ -182,17 +232,25 @@ def _interrupted(found: Run) -> Run:
 # --- who is at it ----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _held(box: Box, name: str) -> Iterator[None]:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lock of a test, as long as this process lives or until it is let go; any thread may let go of it."""
+
+    descriptor: int
+
+    def let_go(self) -> None:
+        """Once only."""
+        os.close(self.descriptor)
+
+
+def _hold(box: Box, name: str) -> Held:
     descriptor = _lock_file(box, name)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Transient("this test is running already", hint="wait until it has ended") from error
-        yield
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
         os.close(descriptor)
+        raise Transient("this test is running already", hint="wait until it has ended") from error
+    return Held(descriptor)
 
 
 def _is_held(box: Box, name: str) -> bool:

@@ -156,10 +156,17 @@ def picture_by(box: Box, render: Callable[[SealedReader, int], bytes]) -> Pictur
 
 def run(box: Box, made: Sample, picture: Picture, actor: str) -> Run:
     """Do what is left of the test for `made`. Raises `Transient` if it is under way already."""
+    return begin(box, made, picture, actor)()
+
+
+def begin(box: Box, made: Sample, picture: Picture, actor: str) -> Callable[[], Run]:
+    """Put the test for `made` on record as running; what is returned does it. Raises `Transient` as `run` does."""
     trial = _Trial(box, made, picture, actor)
     acts: Mapping[str, Act] = {name: getattr(trial, name) for name in PARTS}
-    done = runs.run(box, RUN, made.study_instance_uid, acts)
-    with box.catalog.transaction() as tx:
+    begun = runs.begin(box, RUN, made.study_instance_uid, acts)
+
+    def finish() -> Run:
+        done = begun.finish()
         failed = done.failed
         entry = audit.Entry(
             "setup:test",
@@ -169,8 +176,11 @@ def run(box: Box, made: Sample, picture: Picture, actor: str) -> Run:
             study=made.study_instance_uid,
             outcome=audit.Outcome.DONE if failed is None else audit.Outcome.FAILED,
         )
-        audit.append(tx, box.audit_key, [entry], datetime.now(UTC))
-    return done
+        with box.catalog.transaction() as tx:
+            audit.append(tx, box.audit_key, [entry], datetime.now(UTC))
+        return done
+
+    return finish
 
 
 @dataclass(frozen=True)

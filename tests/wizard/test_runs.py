@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.box import Box
+from appliance.catalog import settings
 from appliance.errors import Transient
 from appliance.wizard import runs
 from appliance.wizard.runs import LeftOut, PartState
@@ -53,6 +54,33 @@ def test_how_far_a_part_is_can_be_read_while_it_is_at_work(box: Box) -> None:
     assert done.passed
     assert done.part("first").detail == {"done": 1, "all": 3, "ms": 5}
     assert latest(box) == done
+
+
+def test_it_is_on_record_as_running_from_the_press_of_the_button_to_the_end(box: Box, monkeypatch) -> None:
+    """A page that finds it not running stops looking: then it must have ended."""
+    begun = runs.begin(box, "trial", "s", {"first": lambda tell: {}, "second": lambda tell: {}})
+    found = latest(box)
+    assert found is not None
+    assert states(found) == {"first": "running", "second": "waiting"}
+    kept = []
+    put = settings.put
+
+    def watched(tx, key, value, moment):
+        put(tx, key, value, moment)
+        kept.append(value)
+
+    monkeypatch.setattr(settings, "put", watched)
+    assert begun.finish().passed
+    running = [any(part["state"] == "running" for part in each["parts"]) for each in kept]
+    assert running == [True, False], "never without a running part before the last one is done"
+
+
+def test_what_ends_between_reading_and_looking_at_the_lock_is_not_called_interrupted(box: Box) -> None:
+    begun = runs.begin(box, "trial", "s", {"first": lambda tell: {}})
+    with box.catalog.reading() as conn:
+        settings.get(conn, "anything")  # from here on this reading sees the box as it was
+        done = begun.finish()
+        assert runs.latest(box, conn, "trial") == done
 
 
 def test_the_first_failure_ends_it_with_its_cause_and_trying_again_goes_on_there(box: Box) -> None:

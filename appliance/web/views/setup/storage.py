@@ -96,10 +96,11 @@ def try_cloud() -> AnyResponse:
         )
         with box.catalog.transaction() as tx:
             cloud.keep(tx, box, options, forms.secret("secret").strip(), actor, now())
+        begun = cloud.begin(box, actor)
     except ApplianceError as error:
         return _form(said(error))
     accepted(Step.STORAGE, {"bucket": typed["bucket"], "region": typed["region"]})
-    in_background("setup-cloud", lambda: cloud.run(box, actor))
+    in_background("setup-cloud", begun)
     return forms.back_to("/setup/storage#test")
 
 

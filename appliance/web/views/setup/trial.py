@@ -54,12 +54,15 @@ def trial_page() -> Response:
 def run_trial() -> AnyResponse:
     """Start, or go on where it stopped; `fresh` starts over with another test image."""
     box, actor, darkroom = console().box, forms.actor(), console().darkroom
-
+    with box.catalog.reading() as conn:
+        run = runs.latest(box, conn, trial.RUN)
+    if run is not None and run.is_running:
+        return forms.back_to("/setup/trial")
     picture = trial.picture_by(box, lambda reader, size: darkroom.render(reader, size, View()))
     with box.catalog.transaction() as tx:
         made = trial.prepare(tx, now(), fresh=forms.text("fresh") == "1")
         progress.take_up(tx, Step.TRIAL, now())
-    in_background("setup-trial", lambda: trial.run(box, made, picture, actor))
+    in_background("setup-trial", trial.begin(box, made, picture, actor))
     return forms.back_to("/setup/trial")
 
 
