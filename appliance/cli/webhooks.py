@@ -53,7 +53,9 @@ def add_to(verbs: Verbs) -> None:
         default="warning",
         help="the least severity it hears of (default warning)",
     )
-    add.add_argument("--language", choices=("en", "fr"), default="en", help="of the titles (default en)")
+    add.add_argument(
+        "--language", choices=("en", "fr", "es", "zh"), default="en", help="of the titles (default en)"
+    )
     add.add_argument("--to", default="", metavar="NUMBER", help="the telephone number, for sms")
     add.add_argument("--on-lan", action="store_true", help="it is a system inside the clinic's network")
     add.add_argument("--ca-file", type=Path, metavar="F", help="the certificate of its authority, in PEM")

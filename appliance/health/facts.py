@@ -143,6 +143,24 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """From when on something is said: the clinic's choice, in the units of ``health.*`` of `appliance.settings`.
+
+    The defaults are held to those of the settings by a test; they judge a box whose catalog does not answer.
+    """
+
+    delivery_late_hours: int = 1
+    delivery_urgent_days: int = 3
+    backup_late_days: int = 2
+    backup_urgent_days: int = 7
+    drill_late_days: int = 8
+    certificate_days: int = 30
+    disk_days: int = 30
+    device_silent_days: int = 2
+    failed_sign_ins: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
@@ -170,3 +188,4 @@ class Facts:
     certificates: tuple[Certificate, ...] = ()
     sign_in_failures: int = 0
     forecast: Forecast = field(default_factory=lambda: Forecast(Outlook.UNKNOWN))
+    limits: Limits = Limits()

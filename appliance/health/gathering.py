@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import certificates
+from appliance import settings as operator_settings
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
@@ -40,6 +41,7 @@ from appliance.health.facts import (
     Disk,
     Facts,
     Keys,
+    Limits,
     Outcome,
     Queue,
     Sender,
@@ -149,6 +151,7 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),
         forecast=_forecast(conn, facts),
+        limits=Limits(**operator_settings.get_section(conn, "health")),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
 

@@ -31,6 +31,7 @@ from appliance.settings.changing import (
 )
 from appliance.settings.kinds import (
     Choice,
+    Choices,
     Decimal,
     Flag,
     HoursOfDay,
@@ -50,6 +51,7 @@ __all__ = [
     "Careful",
     "Change",
     "Choice",
+    "Choices",
     "Decimal",
     "Flag",
     "HoursOfDay",

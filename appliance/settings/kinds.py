@@ -211,6 +211,38 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """Any of some words, each once, in their order here; typed with commas, or one a line."""
+
+    words: tuple[str, ...]
+    name: str = "choices"
+
+    def check(self, value: Any) -> list[str]:
+        if not isinstance(value, list | tuple):
+            raise Refused("this setting is a list", hint=self._words())
+        if not all(isinstance(each, str) and each in self.words for each in value):
+            raise Refused("an entry of this list is none of the choices", hint=self._words())
+        return [word for word in self.words if word in value]
+
+    def read(self, typed: str) -> list[str]:
+        entries = (each.strip() for each in re.split(r"[,\n]", typed))
+        return self.check([each for each in entries if each])
+
+    def write(self, value: Any) -> str:
+        return ", ".join(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "array",
+            "items": {"type": "string", "enum": list(self.words)},
+            "maxItems": MOST_LISTED,
+        }
+
+    def _words(self) -> str:
+        return f"use some of {', '.join(self.words)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """Yes or no."""
 

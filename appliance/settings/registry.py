@@ -17,6 +17,7 @@ from typing import Any
 from appliance.errors import Refused, Unknown
 from appliance.settings.kinds import (
     Choice,
+    Choices,
     Flag,
     HoursOfDay,
     Kind,
@@ -24,7 +25,6 @@ from appliance.settings.kinds import (
     Secret,
     Span,
     Text,
-    Texts,
     WholeNumber,
     certificates,
     email,
@@ -43,18 +43,26 @@ class Careful(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: `key` is ``section.name``, `default` what holds until somebody chooses."""
+    """One setting: `key` is ``section.name``, `default` what holds until somebody chooses.
+
+    A page says a word of a choice by the sentence ``WORDS.WORD``, where `words` is ``setting.KEY`` unless given.
+    """
 
     key: str
     kind: Kind
     default: Any = ""
     permission: str = "settings:change"
     careful: Careful = Careful.NO
+    words: str = ""
 
     @property
     def section(self) -> str:
         """The part of the key before the dot: the heading on the page."""
         return self.key.partition(".")[0]
+
+    def sentence(self, word: str) -> str:
+        """The key of the sentence that says `word` of a choice."""
+        return f"{self.words or f'setting.{self.key}'}.{word}"
 
     @property
     def is_secret(self) -> bool:
@@ -67,11 +75,9 @@ ROLES = (
 )  # fmt: skip
 """The words of `appliance.identity.roles`, which stands above; a test holds the two together."""
 
-
-def _role(text: str) -> str:
-    if text not in ROLES:
-        raise Refused("an entry of this list is not a role", hint=f"use some of {', '.join(ROLES)}")
-    return text
+LANGUAGES = ("en", "fr", "es", "zh")
+"""The languages in which the whole console is offered (`appliance.web.manner`, which stands above); a test holds the
+two together."""
 
 
 _ALL = (
@@ -81,16 +87,17 @@ _ALL = (
     Setting("clinic.province", Choice(PROVINCES), "QC"),
     Setting("clinic.privacy_officer_name", Text()),
     Setting("clinic.privacy_officer_email", Text(254, shape=email)),
-    Setting("language.default", Choice(("en", "fr")), "en"),
+    Setting("language.default", Choice(LANGUAGES), "en"),
     Setting("sessions.idle_minutes", Span(1, 12 * 60, unit="minutes"), 30, careful=Careful.YES),
     Setting("sessions.absolute_hours", Span(1, 7 * 24, unit="hours"), 12, careful=Careful.YES),
     Setting("sessions.concurrent", WholeNumber(1, 50), 5),
     Setting("access.allowed_addresses", Networks(), (), careful=Careful.YES),
     Setting(
         "access.second_factor_roles",
-        Texts(40, shape=_role),
+        Choices(ROLES),
         ("owner", "privacy_officer", "vendor_support"),
         careful=Careful.YES,
+        words="role",
     ),
     Setting("mail.host", Text(253, shape=host)),
     Setting("mail.port", WholeNumber(1, 65535), 587),
@@ -102,6 +109,15 @@ _ALL = (
     Setting("notify.quiet_hours", HoursOfDay()),
     Setting("backup.every_hours", Span(1, 7 * 24, unit="hours"), 24),
     Setting("backup.keep_days", Span(7, 3650, unit="days"), 35, careful=Careful.YES),
+    Setting("health.delivery_late_hours", Span(1, 7 * 24, unit="hours"), 1),
+    Setting("health.delivery_urgent_days", Span(1, 60, unit="days"), 3),
+    Setting("health.backup_late_days", Span(1, 60, unit="days"), 2),
+    Setting("health.backup_urgent_days", Span(1, 180, unit="days"), 7),
+    Setting("health.drill_late_days", Span(1, 180, unit="days"), 8),
+    Setting("health.certificate_days", Span(7, 180, unit="days"), 30),
+    Setting("health.disk_days", Span(7, 365, unit="days"), 30),
+    Setting("health.device_silent_days", Span(1, 60, unit="days"), 2),
+    Setting("health.failed_sign_ins", WholeNumber(3, 1000), 20),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
     Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),
@@ -155,5 +171,24 @@ def _mail(values: Mapping[str, Any]) -> Mapping[str, Refused]:
     return {}
 
 
-TOGETHER: tuple[Together, ...] = (_sessions, _mail)
+def _health(values: Mapping[str, Any]) -> Mapping[str, Refused]:
+    found: dict[str, Refused] = {}
+    if 24 * values["health.delivery_urgent_days"] < values["health.delivery_late_hours"]:
+        found["health.delivery_urgent_days"] = Refused(
+            "a delivery would be urgent before it is late",
+            hint="make it longer than the time until it is late",
+        )
+    if values["health.backup_urgent_days"] < values["health.backup_late_days"]:
+        found["health.backup_urgent_days"] = Refused(
+            "a backup would be urgent before it is late", hint="make it longer than the time until it is late"
+        )
+    if 24 * values["health.backup_late_days"] <= values["backup.every_hours"]:
+        found["health.backup_late_days"] = Refused(
+            "a backup would be late before the next one is due",
+            hint="make it longer than the time between two backups",
+        )
+    return found
+
+
+TOGETHER: tuple[Together, ...] = (_sessions, _mail, _health)
 """Each is given the values of all settings but the secrets, as they would be, and names what it refuses by key."""

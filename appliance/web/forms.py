@@ -15,6 +15,7 @@ from appliance.web.console import Notice, console
 from appliance.web.language import explained
 
 MOST_CHARACTERS = 500
+MOST_CHOSEN = 100
 MOST_DOCUMENT_CHARACTERS = 16_384
 
 
@@ -29,6 +30,14 @@ def long_text(name: str, most: int) -> str:
     if len(value) > most or "\0" in value:
         raise Refused("a field holds more than it can", hint="shorten it and try again")
     return value
+
+
+def several(name: str) -> tuple[str, ...]:
+    """What was chosen of some boxes of one name. Raises `Refused` when it is absurdly much."""
+    found = request.form.getlist(name)
+    if len(found) > MOST_CHOSEN or any(len(each) > MOST_CHARACTERS or "\0" in each for each in found):
+        raise Refused("a field holds more than it can", hint="shorten it and try again")
+    return tuple(each.strip() for each in found)
 
 
 def secret(name: str) -> str:

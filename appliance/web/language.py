@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path
@@ -157,8 +157,16 @@ class Languages:
         return tuple(manner for manner in MANNERS.values() if manner.is_offered_at(endpoint))
 
     @staticmethod
-    def choose(*wishes: str | None, accepted: str = "", endpoint: str | None = None) -> str:
-        """The first wish that is offered, else the best of an Accept-Language header, else the default."""
+    def choose(
+        *wishes: str | None,
+        accepted: str = "",
+        endpoint: str | None = None,
+        otherwise: Callable[[], str] = lambda: DEFAULT,
+    ) -> str:
+        """The first wish that is offered, else the best of an Accept-Language header, else the clinic's.
+
+        `otherwise` tells the clinic's, and is asked only when nothing else decides.
+        """
         offered = {manner.code for manner in Languages.offered(endpoint)}
         for wish in wishes:
             if wish is not None and wish in offered:
@@ -173,7 +181,10 @@ class Languages:
                 continue
             if code in offered and weight > 0:
                 ranked.append((-weight, place, code))
-        return min(ranked)[2] if ranked else DEFAULT
+        if ranked:
+            return min(ranked)[2]
+        own = otherwise()
+        return own if own in offered else DEFAULT
 
 
 def _pattern(cause: str) -> re.Pattern[str]:

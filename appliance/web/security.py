@@ -17,14 +17,14 @@ from flask import Flask, Response, g, redirect, request
 from werkzeug.exceptions import BadRequest, Forbidden, MisdirectedRequest, Unauthorized
 from werkzeug.wrappers import Response as WsgiResponse
 
-from appliance import certificates, identity
+from appliance import certificates, identity, settings
 from appliance.catalog import people
 from appliance.catalog.people import WebSession
-from appliance.errors import Transient
+from appliance.errors import ApplianceError, Transient
 from appliance.identity.sessions import SEEN_EVERY
 from appliance.web import access, address_list, bearer
 from appliance.web.console import VISITOR, console, now
-from appliance.web.language import NAMES, Languages
+from appliance.web.language import DEFAULT, NAMES, Languages
 
 SESSION_COOKIE = "console_session"
 VISIT_COOKIE = "console_visit"
@@ -115,7 +115,7 @@ def _choose_language() -> None:
 
 
 def speak(person: str = "", *, endpoint: str | None = "") -> None:
-    """Answer in the language asked for, else the person's own, this browser's last, or its settings' best.
+    """Answer in the language asked for, else the person's own, this browser's last, its settings' best, the clinic's.
 
     `endpoint`, unless it is that of the request, says whose page follows: not all languages are offered everywhere.
     """
@@ -125,8 +125,18 @@ def speak(person: str = "", *, endpoint: str | None = "") -> None:
         request.cookies.get(cookie_name(LANGUAGE_COOKIE)),
         accepted=request.headers.get("Accept-Language", ""),
         endpoint=request.endpoint if endpoint == "" else endpoint,
+        otherwise=_language_of_the_clinic,
     )
     g.words = console().languages.words(g.language)
+
+
+def _language_of_the_clinic() -> str:
+    """What the settings say; the default where they can't be read, because the page that says so must be shown."""
+    try:
+        with console().box.catalog.reading() as conn:
+            return str(settings.get(conn, "language.default"))
+    except ApplianceError:
+        return DEFAULT
 
 
 def _check_host() -> None:

@@ -3,7 +3,7 @@
 `CASES` is the table: one line a boundary. A code that no line expects fails the last test.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from appliance.health.facts import (
     Disk,
     Facts,
     Keys,
+    Limits,
     Outcome,
     Queue,
     Sender,
     Trouble,
 )
 from appliance.health.forecast import Forecast, Outlook
+from appliance.settings import SETTINGS
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
 
@@ -297,6 +299,37 @@ def test_every_problem_is_said_in_french_too() -> None:
     for problem in found():
         for text in (problem.words, problem.fix):
             assert french.cause(text).lower() != text.lower(), text
+
+
+@pytest.mark.parametrize(
+    ("limits", "facts", "said"),
+    [
+        ({"delivery_late_hours": 5}, {"queues": (queue(waiting=1, oldest_utc=NOW - 4 * HOUR),)}, ()),
+        ({"delivery_late_hours": 3}, {"queues": (queue(waiting=1, oldest_utc=NOW - 4 * HOUR),)}, (SOON,)),
+        (
+            {"delivery_urgent_days": 1},
+            {"queues": (queue(waiting=1, oldest_utc=NOW - 25 * HOUR),)},
+            (ACT_NOW,),
+        ),
+        ({"backup_late_days": 5}, {"backup": attempt(4 * DAY)}, ()),
+        ({"backup_urgent_days": 3}, {"backup": attempt(4 * DAY)}, (ACT_NOW,)),
+        ({"drill_late_days": 20}, {"drill": attempt(15 * DAY)}, ()),
+        ({"certificate_days": 60}, {"certificates": (Certificate("box", NOW + 50 * DAY),)}, (SOON,)),
+        ({"disk_days": 90}, {"forecast": Forecast(Outlook.FILLING, 80)}, (SOON,)),
+        ({"failed_sign_ins": 3}, {"sign_in_failures": 3}, (ACT_NOW,)),
+        ({"device_silent_days": 30}, {"senders": (Sender("PANO1", DAILY),)}, ()),
+    ],
+)
+def test_the_clinic_says_from_when_on_something_is_said(
+    limits: dict[str, int], facts: dict[str, object], said: tuple[Severity, ...]
+) -> None:
+    found = judge(replace(CALM, limits=Limits(**limits), **facts))  # type: ignore[arg-type]
+    assert tuple(each.severity for each in found) == said
+
+
+def test_the_limits_are_those_of_the_settings() -> None:
+    kept = {key.partition(".")[2]: each.default for key, each in SETTINGS.items() if each.section == "health"}
+    assert asdict(Limits()) == kept
 
 
 def test_the_most_pressing_comes_first() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from appliance.errors import Refused
 from appliance.settings import (
     Choice,
+    Choices,
     Decimal,
     Flag,
     HoursOfDay,
@@ -29,6 +30,7 @@ KINDS: tuple[Kind, ...] = (
     Span(1, 60, unit="minutes"),
     Decimal(0, 1),
     Choice(("a", "b")),
+    Choices(("a", "b")),
     Flag(),
     Texts(),
     Networks(),
@@ -52,6 +54,7 @@ ANYTHING = st.recursive(
         (WholeNumber(1, 9), 9, 9),
         (Decimal(0, 9), 3, 3.0),
         (Choice(("a", "b")), "b", "b"),
+        (Choices(("a", "b", "c")), ["c", "a", "c"], ["a", "c"]),
         (Flag(), True, True),
         (Texts(), [" a", "", "b", "a"], ["a", "b"]),
         (Networks(), ["192.168.1.7/24", "10.0.0.1", "FE80::1"], ["192.168.1.0/24", "10.0.0.1", "fe80::1"]),

@@ -74,7 +74,7 @@ COMPUTED = (
     | {f"settings.section.{section}" for section in SETTING_SECTIONS}
     | {f"configuration.{kind}" for kind in ("setting", "device", "destination", "rule")}
     | {f"setting.{key}{part}" for key in SETTINGS for part in ("", ".about")}
-    | {f"setting.{key}.{word}" for key, each in SETTINGS.items() for word in getattr(each.kind, "words", ())}
+    | {each.sentence(word) for each in SETTINGS.values() for word in getattr(each.kind, "words", ())}
     | {f"notice.{kind}" for kind in RULES}
     | {f"severity.{severity}" for severity in Severity}
     | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test")}

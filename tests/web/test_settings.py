@@ -15,7 +15,9 @@ from werkzeug.test import TestResponse
 from appliance import audit, settings
 from appliance.box import Box
 from appliance.identity.permissions import Permission
+from appliance.identity.roles import Role
 from appliance.settings import SECTIONS, SETTINGS
+from appliance.web.language import Languages
 from tests.web.conftest import browser_of, csrf_of
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -34,6 +36,10 @@ def fields_of(html: str) -> dict[str, str]:
     found = dict(re.findall(r'<input[^>]*type="(?:text|hidden)" name="([^"]+)" value="([^"]*)"', html))
     for control in re.findall(r"<input[^>]*>", html):
         name, value = re.search(r'name="([^"]+)"', control), re.search(r'value="([^"]*)"', control)
+        if (
+            name and value and "checked" in control
+        ):  # boxes of one name come as one list, which a form reads alike
+            found[name[1]] = ", ".join(filter(None, (found.get(name[1]), unescape(value[1]))))
         if name and value and 'type="checkbox"' not in control:
             found[name[1]] = unescape(value[1])
     for name, value in re.findall(r'<textarea[^>]*name="([^"]+)"[^>]*>\n?(.*?)</textarea>', html, re.DOTALL):
@@ -108,6 +114,45 @@ def test_two_people_at_once_do_not_undo_each_other(owner: FlaskClient, app: Flas
     with box.catalog.reading() as reading:
         assert settings.get(reading, "clinic.name") == "First"
         assert settings.get(reading, "clinic.phone") == ""
+
+
+def test_roles_are_chosen_not_typed(owner: FlaskClient, box: Box) -> None:
+    html = owner.get("/settings/access").get_data(as_text=True)
+    boxes = re.findall(r'name="access.second_factor_roles" value="(\w+)"( checked)?', html)
+    assert [word for word, _ in boxes] == [role.value for role in Role]
+    assert {word for word, checked in boxes if checked} == {"owner", "privacy_officer", "vendor_support"}
+    typed = fields_of(html) | {"access.second_factor_roles": ["student", "owner"]}
+    assert owner.post("/settings/access", data=typed).status_code == 303
+    with box.catalog.reading() as reading:
+        assert settings.get(reading, "access.second_factor_roles") == ["owner", "student"]
+    assert "Owner and Student" in owner.get("/settings/history").get_data(as_text=True)
+    refused = owner.post("/settings/access", data=typed | {"access.second_factor_roles": "dentist"})
+    assert refused.status_code == 422
+
+
+def test_the_clinics_language_is_any_that_the_console_speaks_whole(app: Flask, box: Box) -> None:
+    kind = SETTINGS["language.default"].kind
+    assert isinstance(kind, settings.Choice)
+    assert set(kind.words) == {manner.code for manner in Languages.offered()}
+
+
+def test_a_browser_without_a_language_of_ours_is_spoken_to_in_the_clinics(
+    owner: FlaskClient, app: Flask
+) -> None:
+    assert save(owner, "language", language__default="es").status_code == 303
+    door = app.test_client()
+    assert '<html lang="es"' in door.get("/sign-in").get_data(as_text=True)
+    for wish, tag in (("de-CH, tlh;q=0.5", "es"), ("de, zh;q=0.1", "zh")):
+        html = app.test_client().get("/sign-in", headers={"Accept-Language": wish}).get_data(as_text=True)
+        assert re.search(r'<html lang="(\w+)', html)[1] == tag  # type: ignore[index]
+
+
+def test_limits_that_contradict_each_other_are_refused(owner: FlaskClient) -> None:
+    assert save(owner, "health", health__delivery_late_hours="100").status_code == 422
+    assert save(owner, "health", health__backup_late_days="9").status_code == 422
+    assert save(owner, "backup", backup__every_hours="48").status_code == 422
+    assert save(owner, "health", health__backup_late_days="4").status_code == 303
+    assert save(owner, "backup", backup__every_hours="48").status_code == 303
 
 
 def test_a_secret_is_typed_kept_and_forgotten_but_never_shown(owner: FlaskClient, box: Box) -> None:

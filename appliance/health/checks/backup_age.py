@@ -13,13 +13,13 @@ from appliance.health.facts import Facts, Outcome
 from appliance.health.problem import Problem, Severity
 
 CODES = ("no-backup", "backup-failed", "backup-late")
-OLD = timedelta(days=2)
-VERY_OLD = timedelta(days=7)
 AHEAD = timedelta(hours=1)
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """Late after two days, pressing after seven."""
+    """Late, then urgent, after as long as the clinic says."""
+    late = timedelta(days=facts.limits.backup_late_days)
+    urgent = timedelta(days=facts.limits.backup_urgent_days)
     last = facts.backup
     if facts.catalog is not None:
         return
@@ -45,10 +45,10 @@ def check(facts: Facts) -> Iterator[Problem]:
             "check the clock of the box, then make a backup",
             Severity.SOON,
         )
-    elif age > OLD:
+    elif age > late:
         yield Problem(
             "backup-late",
             f"the last backup that succeeded is {age.days} days old",
             "see that its place can be reached and has room",
-            Severity.NOW if age > VERY_OLD else Severity.SOON,
+            Severity.NOW if age > urgent else Severity.SOON,
         )

@@ -9,12 +9,11 @@ from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
 CODES = ("certificate-expired", "certificate-expiring")
-SOON = timedelta(days=30)
 VERY_SOON = timedelta(days=7)
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """Said from 30 days on, pressing from 7. An expired one turns browsers and machines away."""
+    """Said from as many days on as the clinic says, pressing from 7. An expired one turns browsers and machines away."""
     for each in facts.certificates:
         left = each.expires_utc - facts.at_utc
         if left <= timedelta(0):
@@ -25,7 +24,7 @@ def check(facts: Facts) -> Iterator[Problem]:
                 Severity.NOW,
                 subject=each.name,
             )
-        elif left <= SOON:
+        elif left <= timedelta(days=facts.limits.certificate_days):
             yield Problem(
                 "certificate-expiring",
                 f"the certificate {each.name} expires in {max(1, left.days)} days",

@@ -11,7 +11,6 @@ from appliance.health.problem import Problem, Severity
 CODES = ("disk-full", "disk-low", "disk-filling")
 LOW_SPACE_RESERVES = 4
 """Space is low when less than this many times the reserve is free."""
-SOON_DAYS = 30
 VERY_SOON_DAYS = 7
 
 
@@ -30,7 +29,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             "make space, or add a disk, before it refuses images",
             Severity.NOW,
         )
-    elif facts.forecast.outlook is Outlook.FILLING and facts.forecast.days_left <= SOON_DAYS:
+    elif facts.forecast.outlook is Outlook.FILLING and facts.forecast.days_left <= facts.limits.disk_days:
         yield Problem(
             "disk-filling",
             f"days until the data disk is full, as it fills now: {facts.forecast.days_left}",

@@ -1,4 +1,4 @@
-"""Restore drills: a backup that nobody has ever restored is a hope. One a week, reported late after eight days."""
+"""Restore drills: a backup that nobody has ever restored is a hope. One a week, reported late after as long as the clinic says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from appliance.health.facts import Facts, Outcome
 from appliance.health.problem import Problem, Severity
 
 CODES = ("no-drill", "drill-failed", "drill-late")
-OLD = timedelta(days=8)
 AHEAD = timedelta(hours=1)
 
 
@@ -45,7 +44,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             "check the clock of the box, then start a restore drill",
             Severity.SOON,
         )
-    elif age > OLD:
+    elif age > timedelta(days=facts.limits.drill_late_days):
         yield Problem(
             "drill-late",
             f"the last restore drill that succeeded was {age.days} days ago",

@@ -9,22 +9,22 @@ from appliance.health.facts import Facts
 from appliance.health.problem import Act, Problem, Severity, Verb
 
 CODES = ("delivery-late",)
-LATE = timedelta(hours=1)
-VERY_LATE = timedelta(days=3)
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """Late after an hour, pressing after three days; what a person has paused is not late."""
+    """Late, then urgent, after as long as the clinic says; what a person has paused is not late."""
+    late = timedelta(hours=facts.limits.delivery_late_hours)
+    urgent = timedelta(days=facts.limits.delivery_urgent_days)
     for queue in facts.queues:
         if queue.oldest_utc is None or queue.is_paused:
             continue
         waited = facts.at_utc - queue.oldest_utc
-        if waited > LATE:
+        if waited > late:
             yield Problem(
                 "delivery-late",
                 f"the oldest delivery to {queue.destination} has waited {waited / timedelta(hours=1):.0f} h",
                 "check the connection; nothing is lost meanwhile",
-                Severity.NOW if waited > VERY_LATE else Severity.SOON,
+                Severity.NOW if waited > urgent else Severity.SOON,
                 subject=queue.destination,
                 acts=(Act(Verb.SEE_WAITING, queue.id),),
             )

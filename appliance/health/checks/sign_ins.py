@@ -8,12 +8,11 @@ from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
 CODES = ("sign-in-failures",)
-MANY = 20
 
 
 def check(facts: Facts) -> Iterator[Problem]:
     """A person mistypes a few times; a program doesn't stop."""
-    if facts.sign_in_failures >= MANY:
+    if facts.sign_in_failures >= facts.limits.failed_sign_ins:
         yield Problem(
             "sign-in-failures",
             f"signing in has failed {facts.sign_in_failures} times within an hour",

@@ -20,13 +20,13 @@ CODES = ("device-silent",)
 FEWEST_DAYS = 5
 """Days on which a device must have sent before it is said to have a rhythm."""
 SHORTEST = 2
-"""A silence of so many days is never remarkable."""
+"""A silence of so many days is never remarkable, unless the clinic says otherwise."""
 
 
 def check(facts: Facts) -> Iterator[Problem]:
     """One problem for each device whose silence is out of its own order."""
     for sender in facts.senders:
-        silence = quiet(sender, facts.senders, facts.today)
+        silence = quiet(sender, facts.senders, facts.today, facts.limits.device_silent_days)
         if silence is not None:
             yield Problem(
                 "device-silent",
@@ -38,10 +38,10 @@ def check(facts: Facts) -> Iterator[Problem]:
             )
 
 
-def quiet(sender: Sender, all_of_them: Sequence[Sender], today: date) -> int | None:
+def quiet(sender: Sender, all_of_them: Sequence[Sender], today: date, shortest: int = SHORTEST) -> int | None:
     """For how many calendar days `sender` has been out of its order silent, or None if it isn't.
 
-    Days ahead of `today` are those of a clock that was set: they are not looked at.
+    A silence of `shortest` days is never remarkable. Days ahead of `today` are those of a clock that was set: they are not looked at.
     """
     days = [each for each in sender.days if each <= today]
     if len(days) < FEWEST_DAYS:
@@ -56,7 +56,7 @@ def quiet(sender: Sender, all_of_them: Sequence[Sender], today: date) -> int | N
         gaps = [(after - before).days for before, after in pairwise(days)]
         silence = (today - days[-1]).days
     long = rhythm(gaps)
-    return (today - days[-1]).days if silence > max(SHORTEST, 2 * long) else None
+    return (today - days[-1]).days if silence > max(shortest, 2 * long) else None
 
 
 def rhythm(gaps: Sequence[int]) -> int:

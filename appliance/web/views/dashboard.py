@@ -271,7 +271,7 @@ def _queue(queue: Queue, moment: datetime, words: Words) -> QueueLine:
 
 
 def _device(sender: Sender, facts: Facts, words: Words) -> DeviceLine:
-    silent = silence.quiet(sender, facts.senders, facts.today)
+    silent = silence.quiet(sender, facts.senders, facts.today, facts.limits.device_silent_days)
     days = [each for each in sender.days if each <= facts.today]
     rhythm = ""
     if len(days) >= silence.FEWEST_DAYS:

@@ -32,7 +32,7 @@ _LAST_OF_ALL = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class FieldLine:
-    """One setting as a field of the form. `control` is text, lines, number, choice, flag or secret."""
+    """One setting as a field of the form. `control` is text, lines, number, choice, choices, flag or secret."""
 
     key: str
     label: str
@@ -40,6 +40,7 @@ class FieldLine:
     control: str
     value: str
     choices: tuple[tuple[str, str], ...]
+    chosen: tuple[str, ...]
     given: bool
     error: str
 
@@ -142,7 +143,7 @@ def save(section: str) -> AnyResponse:
 
 
 def _save(section: str, chosen: tuple[Setting, ...]) -> AnyResponse:
-    typed = {each.key: forms.long_text(each.key, MOST_TYPED) for each in chosen}
+    typed = {each.key: _typed(each) for each in chosen}
     seen = forms.whole(forms.text("revision"), low=0, high=_LAST_OF_ALL, default=0)
     changes, refusals = _read(chosen, typed)
     try:
@@ -167,6 +168,12 @@ def _save(section: str, chosen: tuple[Setting, ...]) -> AnyResponse:
         return _form(chosen, typed, {}, explained(g.words, refusal), 409)
     forms.say(Notice("good", g.words("settings.saved", n=len(done))))
     return forms.back_to(f"/settings/{section}")
+
+
+def _typed(chosen: Setting) -> str:
+    if isinstance(chosen.kind, settings.Choices):
+        return ", ".join(forms.several(chosen.key))
+    return forms.long_text(chosen.key, MOST_TYPED)
 
 
 def _read(chosen: tuple[Setting, ...], typed: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Refused]]:
@@ -220,6 +227,8 @@ def _field(conn: Reading, chosen: Setting, typed: Mapping[str, str], refusal: Re
             control = "flag"
         case settings.Choice():
             control = "choice"
+        case settings.Choices():
+            control = "choices"
         case settings.WholeNumber():
             control = "number"
         case settings.Text(lines=True) | settings.Texts():
@@ -229,17 +238,22 @@ def _field(conn: Reading, chosen: Setting, typed: Mapping[str, str], refusal: Re
     value = "" if chosen.is_secret else typed.get(chosen.key)
     if value is None:
         value = kind.write(settings.get(conn, chosen.key))
-    words = kind.words if isinstance(kind, settings.Choice) else ()
+    words = kind.words if isinstance(kind, settings.Choice | settings.Choices) else ()
     return FieldLine(
         key=chosen.key,
         label=g.words(f"setting.{chosen.key}"),
         about=g.words(f"setting.{chosen.key}.about"),
         control=control,
         value=value,
-        choices=tuple((word, g.words(f"setting.{chosen.key}.{word}")) for word in words),
+        choices=tuple((word, _word(chosen, word)) for word in words),
+        chosen=tuple(each.strip() for each in value.split(",")) if control == "choices" else (value,),
         given=chosen.is_secret and settings.is_set(conn, chosen.key),
         error=explained(g.words, refusal) if refusal is not None else "",
     )
+
+
+def _word(chosen: Setting, word: str) -> str:
+    return str(g.words(chosen.sentence(word)))
 
 
 def _known(section: str) -> tuple[Setting, ...]:
@@ -327,7 +341,9 @@ def _side(chosen: Setting | None, value: Any) -> str:
         return str(g.words("settings.secret"))
     effective = chosen.default if value is None else value
     if isinstance(chosen.kind, settings.Choice):
-        return str(g.words(f"setting.{chosen.key}.{effective}"))
+        return _word(chosen, effective)
+    if isinstance(chosen.kind, settings.Choices):
+        return str(g.words.several([_word(chosen, each) for each in effective]))
     if isinstance(chosen.kind, settings.Flag):
         return str(g.words("settings.yes" if effective else "settings.no"))
     return chosen.kind.write(effective)
