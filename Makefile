@@ -32,7 +32,7 @@ lint: setup ## style, types and import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/*; fi
 
 fast: setup ## the tests that take seconds
 	$(PYTEST) $(if $(COVERAGE),$(COVER)) -m "not slow"

@@ -23,7 +23,7 @@ from typing import Literal
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from appliance import alarm, anchor, audit, audit_feed, certificates, health, identity, witnesses
+from appliance import alarm, anchor, audit, audit_feed, certificates, health, identity, supervision, witnesses
 from appliance.audit import Entry, Outcome
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
@@ -282,8 +282,10 @@ def run(box: Box, stop: threading.Event) -> None:
     upkeep = Upkeep(box, duties(box, messenger.wake))
     messenger.start()
     upkeep.start()
+    supervision.ready("looking after the box")
     try:
         while True:
+            supervision.alive()
             try:
                 upkeep.beat()
             except ApplianceError as error:
@@ -291,5 +293,6 @@ def run(box: Box, stop: threading.Event) -> None:
             if stop.wait(BEAT_SECONDS):
                 return
     finally:
+        supervision.stopping("the duties at work may finish")
         upkeep.stop()
         messenger.stop()

@@ -5,8 +5,9 @@ does not. The parent opens the socket once and never reads from it, so a worker 
 queue in the kernel and notice nothing. Rejected threads alone (0.6 of the rate on two cores), and a pool that hands
 connections over (the parent would be in the path of every association).
 
-Workers share two numbers each, in anonymous memory: how many connections they serve, so that the next one goes to
-whoever has fewest, and whether they are ready.
+Workers share three numbers each, in anonymous memory: how many connections they serve, so that the next one goes to
+whoever has fewest, whether they are ready, and when they last looked after themselves. The parent tells systemd that the
+process is alive only while every worker that is ready has done so lately.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
-from appliance import logs
+from appliance import logs, supervision
 from appliance.audit import Entry
 from appliance.box import Box, open_box
 from appliance.catalog import processes
@@ -53,6 +55,8 @@ _BACKLOG: Final = 128
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0  # until it is back, what it acknowledged last waits in its log
 _SETTLED_SECONDS: Final = 2.0
+_ALIVE_SECONDS: Final = 5.0
+_SILENT_SECONDS: Final = 60.0  # longer than the catalog lets anybody wait for a write
 _SWITCH_SECONDS: Final = 0.0005  # a thread that waits for the interpreter keeps its peer waiting
 _PR_SET_PDEATHSIG: Final = 1
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -65,7 +69,9 @@ def serve(config: Config) -> int:
     process that has no other. Raises `OperatorNeeded` if the port or the data folder cannot be used.
     """
     open_box(config).close()  # what only a person can mend is said here once, and not by each worker
-    listening = _listen(config.dicom.bind, config.dicom.port)
+    listening = supervision.handed_socket(config.dicom.port, "DICOM") or _listen(
+        config.dicom.bind, config.dicom.port
+    )
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         return _Crew(config, listening).run()
@@ -86,27 +92,42 @@ def _listen(bind: str, port: int) -> socket.socket:
 
 
 class Loads:
-    """How many connections each worker serves, and whether it is ready, in memory that all of them share."""
+    """How many connections each worker serves, whether it is ready and when it was last seen, in shared memory.
 
-    _SLOT: Final = struct.Struct("=ii")
+    `at` is in seconds of the monotonic clock, which all processes of a machine share.
+    """
+
+    _SLOT: Final = struct.Struct("=iid")
+    _SEEN: Final = struct.Struct("=d")
+    _SEEN_OFFSET: Final = 8
 
     def __init__(self, workers: int) -> None:
         self._memory = mmap.mmap(-1, self._SLOT.size * workers)
         self._workers = workers
 
     def set(self, worker: int, connections: int, *, ready: bool) -> None:
-        self._SLOT.pack_into(self._memory, self._SLOT.size * worker, connections, ready)
+        now = time.monotonic()
+        self._SLOT.pack_into(self._memory, self._SLOT.size * worker, connections, ready, now)
 
-    def _all(self) -> list[tuple[int, bool]]:
+    def seen(self, worker: int) -> None:
+        """The worker looks after itself: it does not hang."""
+        self._SEEN.pack_into(self._memory, self._SLOT.size * worker + self._SEEN_OFFSET, time.monotonic())
+
+    def none_is_silent(self) -> bool:
+        """Whether every worker that is ready was seen lately; one that is being started again doesn't count."""
+        since = time.monotonic() - _SILENT_SECONDS
+        return all(at > since for _, ready, at in self._all() if ready)
+
+    def _all(self) -> list[tuple[int, bool, float]]:
         return [self._SLOT.unpack_from(self._memory, self._SLOT.size * each) for each in range(self._workers)]
 
     def all_ready(self) -> bool:
-        return all(ready for _, ready in self._all())
+        return all(ready for _, ready, _ in self._all())
 
     def another_has_fewer(self, worker: int) -> bool:
         loads = self._all()
         own = loads[worker][0]
-        return any(ready and connections < own for connections, ready in loads)
+        return any(ready and connections < own for connections, ready, _ in loads)
 
 
 @dataclass
@@ -135,6 +156,7 @@ class _Crew:
 
     def run(self) -> int:
         announced = False
+        told = 0.0
         code = 0
         while not code:
             for worker in self.workers:
@@ -148,6 +170,11 @@ class _Crew:
                 announced = True
                 address, port = self.listening.getsockname()[:2]
                 log.info("listening: address=%s port=%d workers=%d", address, port, len(self.workers))
+                supervision.ready(f"receiving on port {port}")
+            if announced and time.monotonic() - told > _ALIVE_SECONDS and self.loads.none_is_silent():
+                supervision.alive()
+                told = time.monotonic()
+        supervision.stopping("messages that are coming in may finish")
         self._stop()
         return code
 
@@ -252,7 +279,7 @@ def _work(config: Config, listening: socket.socket, loads: Loads, number: int) -
         accepting.start()
         loads.set(number, 0, ready=True)
         _say(box, "appliance:start", name)
-        _look_after(box, name, door, tally, intake, stopping)
+        _look_after(box, name, door, tally, intake, stopping, seen=lambda: loads.seen(number))
         server.shutdown_accepting()
         deadline = time.monotonic() + DRAIN_SECONDS
         while tally.open_now and time.monotonic() < deadline:
@@ -274,13 +301,21 @@ def _say(box: Box, action: str, name: str) -> None:
 
 
 def _look_after(
-    box: Box, name: str, door: Door, tally: Tally, intake: _Intake, stopping: threading.Event
+    box: Box,
+    name: str,
+    door: Door,
+    tally: Tally,
+    intake: _Intake,
+    stopping: threading.Event,
+    *,
+    seen: Callable[[], None],
 ) -> None:
     """Until told to stop: say that this worker lives, write down who called, keep the intake open."""
     started = datetime.now(UTC)
     next_beat = 0.0
     silent = False
     while True:
+        seen()
         intake.reopen()
         beat_due = time.monotonic() >= next_beat
         if beat_due or door.has_notes():

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from appliance import supervision
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, processes
 from appliance.errors import OperatorNeeded, Transient
@@ -75,6 +76,7 @@ class Courier:
         if lost:
             log.info("took back %d deliveries of a courier that stopped", lost)
         ticks = Ticks()
+        supervision.ready("delivering what is owed")
         try:
             while True:
                 try:
@@ -82,9 +84,12 @@ class Courier:
                 except Transient as error:
                     log.warning("%s", error)
                     stop.wait(TROUBLE_SECONDS)
+                if ticks.due("alive", BEAT_SECONDS):
+                    supervision.alive()
                 if stop.wait(self._around.poll_seconds):
                     return
         finally:
+            supervision.stopping("what is being sent may finish")
             for lane in self._lanes.values():
                 lane.stop()
             for lane in self._lanes.values():

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from waitress.server import create_server
 
+from appliance import supervision
 from appliance.box import Box
 from appliance.catalog import processes
 from appliance.config import WebConfig
@@ -64,6 +65,7 @@ def serve(box: Box, stop: threading.Event) -> None:
     listening.start()
     log.info("the console is at http://%s:%d", config.bind, config.port)
     stop.wait()
+    supervision.stopping("what is being answered may finish")
     console.watcher.close()
     _end(server, listening)
     beats.join(BEAT_SECONDS)
@@ -73,8 +75,13 @@ def serve(box: Box, stop: threading.Event) -> None:
 def _listen(server: Any, stop: threading.Event) -> None:
     """Serve until `stop`, then until what is being answered is answered, for `DRAIN_SECONDS` at most."""
     step = partial(server.asyncore.loop, map=server._map, use_poll=True, count=1)
+    supervision.ready(f"the console is on port {server.effective_port}")
+    told = 0.0
     while not stop.is_set():
         step(timeout=1.0)
+        if time.monotonic() - told > BEAT_SECONDS:
+            supervision.alive()
+            told = time.monotonic()
     server.accepting = False
     deadline = time.monotonic() + DRAIN_SECONDS
     while _is_busy(server) and time.monotonic() < deadline:
