@@ -28,14 +28,18 @@ from sqlalchemy import (
     text,
 )
 
-from appliance.catalog import access_tables, notice_tables  # noqa: F401 - the tables there belong to these
+from appliance.catalog import (  # noqa: F401 - the tables there belong to these
+    access_tables,
+    lifecycle_tables,
+    notice_tables,
+)
 from appliance.catalog.columns import JsonText, UtcText
 from appliance.catalog.metadata import count as _count
 from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0010"
+REVISION = "0011"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
@@ -136,6 +140,13 @@ instances = Table(
     Column("other_patient", ForeignKey("patients.id")),  # whom it names, if not the study's patient
     UniqueConstraint("series", "sop_instance_uid", "version"),
     sqlite_autoincrement=True,
+)
+# Whom a study concerns besides its patient: few, and asked for before anything is destroyed.
+Index(
+    "ix_instances_other_patient",
+    instances.c.other_patient,
+    instances.c.series,
+    sqlite_where=text("other_patient IS NOT NULL"),
 )
 
 # --- counters.py -----------------------------------------------------------------------------------------------------
