@@ -4,7 +4,9 @@ PY := .venv/bin/python
 COV_FAIL_UNDER ?= 85
 # Tests run side by side, one file to a worker, so that a file's peers and ports are its own.
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+# The slow ones wait a good deal, for peers and for what a box does by itself: one more keeps both cores at work.
+SLOW_WORKERS ?= 3
+PYTEST := $(PY) -m pytest --dist loadfile
 COVER := --cov --cov-append --cov-report=
 
 .PHONY: help setup run demo test lint fast slow coverage web-test bench campaign lock clean
@@ -35,10 +37,10 @@ lint: setup ## style, types and import contracts
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/*; fi
 
 fast: setup ## the tests that take seconds
-	$(PYTEST) $(if $(COVERAGE),$(COVER)) -m "not slow"
+	$(PYTEST) -n $(WORKERS) $(if $(COVERAGE),$(COVER)) -m "not slow"
 
 slow: setup ## the tests that start whole processes, break things on purpose, or drive a browser
-	$(PYTEST) $(if $(COVERAGE),$(COVER)) -m slow
+	$(PYTEST) -n $(SLOW_WORKERS) $(if $(COVERAGE),$(COVER)) -m slow
 
 coverage:
 	@$(PY) -m coverage combine --append --quiet 2>/dev/null || true

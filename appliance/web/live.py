@@ -1,13 +1,18 @@
 """What has changed, told to every open page: one thread looks at the catalog, each stream waits for its word.
 
-Chosen: Server-Sent Events whose data are only the names of lists ("studies deliveries"); the page then asks for the
-list again, with its own search and rights, so no patient data passes here and a stream cannot leak one. Streams are
+Chosen: Server-Sent Events whose data are a number for each list; where one differs from what the page knows, it asks for
+that list again, with its own search and rights, so no patient data passes here and a stream cannot leak one. Streams are
 few (each holds a waitress thread): beyond `MOST_STREAMS` the answer is 503, and the page asks `/events/pulse` every
 few seconds instead.
+
+Every page carries the numbers that were true before it was made, and a stream begins with those of the moment. Rejected:
+to send the names of what has changed. What changes between the making of a page and the opening of its stream is then
+told to nobody, and on a busy box that can be seconds.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -48,6 +53,12 @@ class Watcher:
         with self._catalog.reading() as conn:
             return replace(pulse(conn), health=judgement)
 
+    def recent(self) -> Pulse:
+        """Numbers that were true a moment ago: those of the last look while somebody follows, else of now."""
+        with self._changed:
+            known = self._pulse if self._followers else None
+        return known or self.pulse()
+
     def judgement(self) -> int:
         """The number of the judgement, at most `JUDGE_SECONDS` old."""
         moment = time.monotonic()
@@ -61,7 +72,8 @@ class Watcher:
     ) -> Stream:
         """The stream of one browser, until it is gone, its session has ended, or the console stops.
 
-        `seen` is asked at every change what of it this browser may know.
+        `seen` is asked at every change what of it this browser may know. Each event is the numbers of a `Pulse` as JSON,
+        the first of them those of the moment.
 
         Raises `Transient` at once when there are too many.
         """
@@ -82,7 +94,7 @@ class Watcher:
         with self._changed:
             latest, turn, departures = self._pulse or self.pulse(), self._turn, self._departures
         before = seen(latest)
-        yield "retry: 2000\n\n"
+        yield f"retry: 2000\n{_event(before)}"
         spoken = time.monotonic()
         asked = spoken - COMMENT_SECONDS  # at once: its session may have ended before anybody looked
         while not self._stop.is_set() and not gone():
@@ -92,8 +104,6 @@ class Watcher:
                 looked, latest, turn = latest, self._pulse or latest, self._turn
                 left, departures = self._departures != departures, self._departures
             after = before if latest == looked else seen(latest)
-            topics = changed_topics(before, after)
-            before = after
             moment = time.monotonic()
             if (
                 left or moment - asked >= COMMENT_SECONDS
@@ -101,9 +111,9 @@ class Watcher:
                 asked = moment
                 if signed_out():
                     return
-            if topics:
-                spoken = moment
-                yield f"data: {' '.join(topics)}\n\n"
+            if after != before:
+                before, spoken = after, moment
+                yield _event(after)
             elif moment - spoken >= COMMENT_SECONDS:
                 spoken = moment
                 yield ": still here\n\n"
@@ -163,7 +173,5 @@ class Stream(Iterator[str]):
             leave()
 
 
-def changed_topics(before: Pulse, after: Pulse) -> tuple[str, ...]:
-    """The lists whose number differs."""
-    old, new = asdict(before), asdict(after)
-    return tuple(topic for topic in new if new[topic] != old[topic])
+def _event(pulse: Pulse) -> str:
+    return f"data: {json.dumps(asdict(pulse))}\n\n"

@@ -51,6 +51,8 @@ class Shell:
     direction: Literal["ltr", "rtl"]
     languages: tuple[LanguageLink, ...]
     person: str
+    pulse: str
+    """The box's numbers before this page was made, as JSON; empty where they are not known."""
     session_left_seconds: int
     section: str
     sections: tuple[str, ...]
@@ -93,6 +95,7 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool =
             for each in Languages.offered(request.endpoint)
         ),
         person=session.person.name if session is not None else "",
+        pulse=g.get("pulse", ""),
         session_left_seconds=session_left_seconds() if session is not None else 0,
         section=section,
         sections=sections(),

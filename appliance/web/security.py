@@ -22,7 +22,7 @@ from appliance.catalog import people
 from appliance.catalog.people import WebSession
 from appliance.errors import ApplianceError, Transient
 from appliance.identity.sessions import SEEN_EVERY
-from appliance.web import access, address_list, bearer
+from appliance.web import access, address_list, bearer, pulses
 from appliance.web.console import VISITOR, console, now
 from appliance.web.language import DEFAULT, NAMES, Languages
 
@@ -249,6 +249,8 @@ def _check_permission() -> None:
     """Whoever is signed in may ask for this. Last, so that only requests of the console's own pages are audited."""
     if request.endpoint not in OPEN and request.endpoint is not None:
         access.check()
+        if g.session is not None:
+            pulses.note()
 
 
 def csrf_token() -> str:

@@ -1,6 +1,7 @@
 """The bell in Debian's Chromium, over the real server: it rings live, is answered by keyboard, and says no more than it may."""
 
 import http.client
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -207,6 +208,7 @@ class Follower:
         if answer.status == 200:
             self.way, self._stream = "stream", answer
             assert answer.readline().startswith(b"retry:")
+            self._before = self._told()
         else:
             assert answer.status == 503
             answer.read()
@@ -215,20 +217,22 @@ class Follower:
     def hear(self, eventually: Callable[..., object]) -> str:
         """Wait for the notice; the way by which it was heard of."""
         if self._stream is not None:
-            while True:
-                line = self._stream.readline()
-                assert line, "the stream ended"
-                if line.startswith(b"data:") and b"notices" in line.split():
-                    return self.way
+            while self._told()["notices"] == self._before["notices"]:
+                pass
+            return self.way
         eventually(lambda: self._pulse()["notices"] != self._before["notices"], within_seconds=120)
         return self.way
 
     def end(self) -> None:
         self._connection.close()
 
-    def _pulse(self) -> dict[str, Any]:
-        import json
+    def _told(self) -> dict[str, Any]:
+        assert self._stream is not None
+        while not (line := self._stream.readline()).startswith(b"data:"):
+            assert line, "the stream ended"
+        return dict(json.loads(line.removeprefix(b"data:")))
 
+    def _pulse(self) -> dict[str, Any]:
         connection = http.client.HTTPConnection(self._host, timeout=120)
         try:
             connection.request("GET", "/events/pulse", headers=self._headers)

@@ -1,7 +1,8 @@
 """What pages are told while images arrive."""
 
 import itertools
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from appliance.catalog.overview import Pulse
 from appliance.errors import Transient
 from appliance.model import ae_title
 from appliance.web import live
-from appliance.web.live import Watcher, changed_topics
+from appliance.web.live import Watcher
 from tests.web.conftest import fill
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -23,6 +24,11 @@ def everything(pulse: Pulse) -> Pulse:
     return pulse
 
 
+def told(event: str) -> Pulse:
+    """The numbers of an event."""
+    return Pulse(**json.loads(event.partition("data: ")[2]))
+
+
 @pytest.fixture
 def watcher(box: Box):
     watching = Watcher(box.catalog)
@@ -30,20 +36,22 @@ def watcher(box: Box):
     watching.close()
 
 
-def test_topics_are_the_lists_that_differ() -> None:
-    pulse = Pulse(1, 2, 3, 4, 5)
-    assert changed_topics(pulse, pulse) == ()
-    assert changed_topics(pulse, replace(pulse, studies=9, devices=9)) == ("studies", "devices")
+def test_a_stream_begins_with_the_numbers_of_the_moment(watcher: Watcher) -> None:
+    """So a page that was made earlier finds out what it has missed meanwhile."""
+    stream = watcher.follow(lambda: False, lambda: False, everything)
+    assert next(stream) == f"retry: 2000\ndata: {json.dumps(asdict(watcher.pulse()))}\n\n"
 
 
 def test_an_arrival_and_a_knock_are_told(box: Box, watcher: Watcher) -> None:
     stream = watcher.follow(lambda: False, lambda: False, everything)
-    assert next(stream).startswith("retry:")
+    before = told(next(stream))
     with box.catalog.transaction() as tx:
         devices.seen_at_door(tx, ae_title("KNOCK"), "10.9.8.7", NOW)
-    assert next(stream) == "data: devices\n\n"
+    knocked = told(next(stream))
+    assert replace(knocked, devices=before.devices) == before
+    assert knocked.devices != before.devices
     fill(box, seed=77, scale=0.05)
-    assert "studies" in next(stream)
+    assert told(next(stream)).studies != before.studies
 
 
 def test_a_stream_ends_when_its_browser_is_gone_and_gives_its_place_back(
@@ -76,7 +84,7 @@ def test_a_stream_ends_with_its_session_on_a_busy_morning_too(
     monkeypatch.setattr(watcher, "pulse", lambda: Pulse(next(numbers), 0, 0, 0, 0))
     signed_out = [False, False, True]
     stream = watcher.follow(lambda: False, lambda: signed_out.pop(0), everything)
-    assert [line for line in stream if line.startswith("data")] == ["data: studies\n\n"] * 2
+    assert [told(event).studies for event in stream] == [0, 1, 2]
 
 
 def test_closing_ends_every_stream(watcher: Watcher) -> None:

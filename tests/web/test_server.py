@@ -1,6 +1,7 @@
 """The console as a process: where it listens, whom it believes, how it stops."""
 
 import http.client
+import json
 import logging
 import socket
 import threading
@@ -103,12 +104,17 @@ def assert_told_of_an_arrival(box: Box, stream: http.client.HTTPResponse) -> Non
     assert stream.status == 200
     assert stream.headers["Content-Type"].startswith("text/event-stream")
     assert stream.readline().startswith(b"retry")
+    before = told(stream)
     fill(box, scale=0.05)
-    lines = [stream.readline() for _ in range(2)]
-    while not any(line.startswith(b"data:") for line in lines):
-        lines.append(stream.readline())
-        assert len(lines) < 100
-    assert b"studies" in next(line for line in lines if line.startswith(b"data:"))
+    while told(stream)["studies"] == before["studies"]:
+        pass
+
+
+def told(stream: http.client.HTTPResponse) -> dict[str, int]:
+    """The numbers of the next event; the server's time-out ends a wait for one that never comes."""
+    while not (line := stream.readline()).startswith(b"data:"):
+        assert line, "the stream has ended"
+    return dict(json.loads(line.removeprefix(b"data:")))
 
 
 def test_an_address_in_use_is_said_with_its_remedy(box: Box) -> None:

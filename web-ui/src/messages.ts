@@ -1,20 +1,24 @@
-// What the box says over its stream: which lists have changed, never what is in them.
+// What the box says over its stream: a number for each list, never what is in it.
 
 export type Topic = "studies" | "deliveries" | "devices" | "destinations" | "notices" | "health";
 
 export const TOPICS: readonly Topic[] = ["studies", "deliveries", "devices", "destinations", "notices", "health"];
 
-export type Message = { kind: "changed"; topic: Topic } | { kind: "lost" } | { kind: "found" };
+export type Pulse = Readonly<Record<string, number>>;
 
-/** Whether `text` is a topic that this page knows. */
-export function isTopic(text: string): text is Topic {
-  return (TOPICS as readonly string[]).includes(text);
+export type Message = { kind: "pulse"; pulse: Pulse } | { kind: "lost" } | { kind: "found" };
+
+/** The topics whose number differs between two pulses of the box; all of them if `before` is not known. */
+export function changedTopics(before: Pulse | null, now: Pulse): Topic[] {
+  return TOPICS.filter((topic) => before === null || before[topic] !== now[topic]);
 }
 
-/** The topics whose number differs between two pulses of the box; a first pulse changes nothing. */
-export function changedTopics(
-  before: Readonly<Record<string, number>> | null,
-  now: Readonly<Record<string, number>>,
-): Topic[] {
-  return before === null ? [] : TOPICS.filter((topic) => before[topic] !== now[topic]);
+/** The pulse in `text`, or null if there is none. */
+export function pulseIn(text: string): Pulse | null {
+  try {
+    const found: unknown = JSON.parse(text);
+    return typeof found === "object" && found !== null ? (found as Pulse) : null;
+  } catch {
+    return null;
+  }
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { changedTopics, isTopic } from "../src/messages.ts";
+import { changedTopics, pulseIn, TOPICS } from "../src/messages.ts";
 import { AS_RECORDED, between, pictureAddress } from "../src/picture.ts";
 
 test("an image as recorded has a plain address, so that it is fetched once", () => {
@@ -23,13 +23,14 @@ test("between holds at both ends", () => {
   assert.deepEqual([between(-1, 0, 9), between(4, 0, 9), between(10, 0, 9)], [0, 4, 9]);
 });
 
-test("the first pulse changes nothing, a later one what differs", () => {
+test("a page that knows no numbers asks for every list, one that does for what differs", () => {
   const pulse = { studies: 1, deliveries: 2, devices: 3, destinations: 4 };
-  assert.deepEqual(changedTopics(null, pulse), []);
+  assert.deepEqual(changedTopics(null, pulse), TOPICS);
+  assert.deepEqual(changedTopics(pulse, pulse), []);
   assert.deepEqual(changedTopics(pulse, { ...pulse, deliveries: 9 }), ["deliveries"]);
 });
 
-test("an unknown topic is no topic", () => {
-  assert.ok(isTopic("studies"));
-  assert.ok(!isTopic("constructor"));
+test("what is no pulse is none", () => {
+  assert.deepEqual(pulseIn('{"studies": 1}'), { studies: 1 });
+  for (const text of ["", "null", "7", "{"]) assert.equal(pulseIn(text), null);
 });

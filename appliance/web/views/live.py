@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from appliance.catalog import sight
-from appliance.catalog.sight import Pulse
 from appliance.errors import ApplianceError, Transient
 from appliance.identity import find_session
 from appliance.identity.permissions import Permission
-from appliance.web import access, forms
+from appliance.web import forms, pulses
 from appliance.web.access import needs
 from appliance.web.console import console, now
 from appliance.web.security import SESSION_COOKIE, cookie_name
@@ -27,8 +25,7 @@ def stream() -> Response:
     catalog = console().box.catalog
     cookie = request.cookies.get(cookie_name(SESSION_COOKIE), "")
 
-    role, sees = forms.session().person.role, access.sight()
-    follows_health = access.may(Permission.VIEW_HEALTH)
+    role, seen = forms.session().person.role, pulses.seen_by_visitor()
 
     def signed_out() -> bool:
         """So is somebody whose role has changed: the browser comes back, and is told what the new one may know."""
@@ -38,13 +35,6 @@ def stream() -> Response:
         except ApplianceError:
             return True
         return session is None or session.person.role != role
-
-    def seen(latest: Pulse) -> Pulse:
-        health = latest.health if follows_health else 0
-        if sees.all_studies:
-            return replace(latest, health=health)
-        with catalog.reading() as conn:
-            return replace(sight.pulse(conn, replace(sees, at=now())), health=health)
 
     gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
     try:
@@ -62,6 +52,4 @@ def stream() -> Response:
 @needs(Permission.USE_CONSOLE)
 def pulse() -> Response:
     """The numbers whose change is a change of a list."""
-    health = console().watcher.judgement() if access.may(Permission.VIEW_HEALTH) else 0
-    with console().box.catalog.reading() as conn:
-        return jsonify(asdict(replace(sight.pulse(conn, access.sight()), health=health)))
+    return jsonify(asdict(pulses.seen_by_visitor()(console().watcher.pulse())))
