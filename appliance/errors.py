@@ -25,15 +25,17 @@ from __future__ import annotations
 class ApplianceError(Exception):
     """An error with a cause and, where one is known, a remedy.
 
-    `message` says what went wrong in one clause; `hint` what to do about it. `str()` joins them on one line.
+    `message` says what went wrong in one clause; `hint` what to do about it. `str()` joins them on one line. `field`
+    names the value that is wrong, where it is one: a form points at it.
     """
 
     exit_code = 70  # EX_SOFTWARE, sysexits(3)
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message} — {self.hint}" if self.hint else self.message
@@ -86,5 +88,5 @@ class OperatorNeeded(ApplianceError):
 
     exit_code = 78  # EX_CONFIG
 
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, hint: str, field: str = "") -> None:
+        super().__init__(message, hint=hint, field=field)

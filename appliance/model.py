@@ -41,6 +41,7 @@ def ae_title(text: str) -> AETitle:
         raise Refused(
             f"{text!r} is not an AE title",
             hint="use 1 to 16 plain characters, as shown in the device's DICOM settings",
+            field="ae_title",
         )
     return AETitle(trimmed)
 

@@ -51,7 +51,9 @@ def destination(conn: Reading, name: str) -> DestinationSettings | None:
 def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
     """Record a new destination. Raises `Refused` if its name is taken."""
     if destination(tx, settings.name) is not None:
-        raise Refused(f"there is a destination named {settings.name} already", hint="choose another name")
+        raise Refused(
+            f"there is a destination named {settings.name} already", hint="choose another name", field="name"
+        )
     done = tx.execute(
         insert(table).values(
             name=settings.name,

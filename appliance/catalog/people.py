@@ -156,7 +156,7 @@ def _check_free(conn: Reading, login: str, person_id: int | None) -> None:
         *conn.execute(select(former_logins.c.user).where(former_logins.c.login == login)).scalars(),
     }
     if holders - {person_id}:
-        raise Refused("there is, or was, a user with that login", hint="choose another login")
+        raise Refused("there is, or was, a user with that login", hint="choose another login", field="login")
 
 
 def set_password(tx: Transaction, person_id: int, password_hash: str, now: datetime) -> None:

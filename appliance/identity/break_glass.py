@@ -32,7 +32,9 @@ def check(person: Person, reason: str) -> str:
         raise Refused("you see every study already", hint="look for it among the studies")
     reason = " ".join(reason.split())
     if not LEAST_CHARACTERS <= len(reason) <= MOST_CHARACTERS:
-        raise Refused("an emergency has a reason", hint="say in a sentence why it cannot wait")
+        raise Refused(
+            "an emergency has a reason", hint="say in a sentence why it cannot wait", field="reason"
+        )
     return reason
 
 

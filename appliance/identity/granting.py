@@ -52,7 +52,11 @@ def grant_study(
         raise Refused("a grant lasts a year at most", hint="choose an end within a year")
     reason = " ".join(reason.split())
     if not 3 <= len(reason) <= MOST_CHARACTERS:
-        raise Refused("a grant has a reason", hint="say in a few words why this person may see the study")
+        raise Refused(
+            "a grant has a reason",
+            hint="say in a few words why this person may see the study",
+            field="reason",
+        )
     added = grants.add(
         tx, study=study, user=person.id, by=by, reason=reason, now=now, expires_utc=expires_utc
     )

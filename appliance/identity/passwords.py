@@ -41,15 +41,22 @@ def check_password(password: str, *, login: str) -> None:
         raise Refused(
             "the password is too short",
             hint=f"use {LEAST_CHARACTERS} characters or more: a few words will do",
+            field="password",
         )
     if len(normal) > MOST_CHARACTERS:
-        raise Refused("the password is too long", hint=f"use {MOST_CHARACTERS} characters at most")
+        raise Refused(
+            "the password is too long", hint=f"use {MOST_CHARACTERS} characters at most", field="password"
+        )
     plain = normal.casefold()
     left = plain
     for word in (*_COMMON, login.casefold()):
         left = left.replace(word, "") if word else left
     if len(set(plain)) < 5 or len(left) < 6:
-        raise Refused("the password is easy to guess", hint="use a few words that do not belong together")
+        raise Refused(
+            "the password is easy to guess",
+            hint="use a few words that do not belong together",
+            field="password",
+        )
 
 
 def hash_password(password: str) -> str:

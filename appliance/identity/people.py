@@ -22,6 +22,7 @@ def normal_login(text: str) -> str:
         raise Refused(
             "that is not a login",
             hint="use 2 to 80 letters without accents, digits, dots, dashes, or an e-mail address",
+            field="login",
         )
     return login
 
@@ -30,7 +31,9 @@ def normal_name(text: str) -> str:
     """`text` as a person's name: single spaces. Raises `Refused`."""
     name = " ".join(text.split())
     if not 1 <= len(name) <= 100 or not name.isprintable():
-        raise Refused("the name is missing or too long", hint="give the name as colleagues know it")
+        raise Refused(
+            "the name is missing or too long", hint="give the name as colleagues know it", field="name"
+        )
     return name
 
 

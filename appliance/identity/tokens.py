@@ -43,9 +43,9 @@ def make(
     """A new token of `person`: the text, which is kept nowhere, and what is kept. Raises `Refused`."""
     name = " ".join(name.split())
     if not 1 <= len(name) <= MOST_NAME_CHARACTERS or not name.isprintable():
-        raise Refused("a token needs a name", hint="name the program that will use it")
+        raise Refused("a token needs a name", hint="name the program that will use it", field="name")
     if not 1 <= days <= LONGEST_DAYS:
-        raise Refused("a token lasts from a day to a year", hint="choose from 1 to 366 days")
+        raise Refused("a token lasts from a day to a year", hint="choose from 1 to 366 days", field="days")
     wanted = sorted(set(scopes))
     if not wanted:
         raise Refused("a token needs something that it may do", hint="choose as little as its program needs")

@@ -109,12 +109,14 @@ def add(
 ) -> Webhook:
     """Record a webhook with a new secret, which is in the answer and never shown again. Raises `Refused`."""
     if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise Refused("that is not a name for a webhook", hint="use up to 64 letters, digits or dashes")
+        raise Refused(
+            "that is not a name for a webhook", hint="use up to 64 letters, digits or dashes", field="name"
+        )
     if format not in FORMATS or least not in tuple(Severity):
         raise Refused("those are not choices that there are", hint="use the choices that the page offers")
     posting.place_of(url, on_lan=on_lan)
     if format == "sms" and not _is_number(to):
-        raise Refused("a text message needs a telephone number", hint="write it as +15145550123")
+        raise Refused("a text message needs a telephone number", hint="write it as +15145550123", field="to")
     options = {"language": language, "least": str(least)}
     options |= {key: value for key, value in (("to", to), ("ca", ca)) if value}
     webhooks.add(tx, Webhook(name, url, format, options, on_lan, signing.new_secret()), now)

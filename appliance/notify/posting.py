@@ -52,7 +52,9 @@ def place_of(url: str, *, on_lan: bool) -> Place:
         raise wrong
     if parts.scheme == "http" and not on_lan:
         raise Refused(
-            "a webhook outside the clinic must be encrypted", hint="write the address with https://"
+            "a webhook outside the clinic must be encrypted",
+            hint="write the address with https://",
+            field="url",
         )
     if port == 0:
         raise wrong

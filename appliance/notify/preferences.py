@@ -98,7 +98,9 @@ def parse(value: Mapping[str, Any], fallback: Preferences) -> Preferences:
     """Choices from a form or the catalog; what is absent is as in `fallback`. Raises `Refused`."""
     address = str(value.get("mail_address", fallback.mail_address)).strip()
     if address and not is_mail_address(address):
-        raise Refused("that is not an e-mail address", hint="write it as name@example.ca")
+        raise Refused(
+            "that is not an e-mail address", hint="write it as name@example.ca", field="mail_address"
+        )
     zone = str(value.get("time_zone", fallback.time_zone)).strip()
     if zone:
         _zone(zone)

@@ -20,7 +20,7 @@ class NotAccepted(Refused):
 
     def __init__(self, refusals: Mapping[str, Refused]) -> None:
         key, first = next(iter(refusals.items()))
-        super().__init__(f"{key}: {first.message}", hint=first.hint)
+        super().__init__(f"{key}: {first.message}", hint=first.hint, field=key.partition(".")[2])
         self.refusals = refusals
 
 

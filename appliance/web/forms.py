@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from hashlib import sha256
+from typing import Any
 
 from flask import g, redirect, request
 from werkzeug.datastructures import MultiDict
@@ -84,7 +86,9 @@ def port(value: str) -> int | None:
     if not value:
         return None
     if not value.isascii() or not value.isdecimal() or not 1 <= int(value) <= 65535:
-        raise Refused("that is not a port", hint="use a number from 1 to 65535, often 104 or 11112")
+        raise Refused(
+            "that is not a port", hint="use a number from 1 to 65535, often 104 or 11112", field="port"
+        )
     return int(value)
 
 
@@ -103,6 +107,39 @@ def actor() -> str:
 def say(notice: Notice) -> None:
     """Show `notice` on the next page."""
     console().notices.add(session().id, notice)
+
+
+def explain(error: ApplianceError) -> str:
+    """What is wrong in a form that is shown again; the page then points at the field concerned (`pages.page_of`)."""
+    return wrong(error.field, explained(g.words, error))
+
+
+def wrong(field: str, said: str) -> str:
+    """Point at `field`, "" for none, with what is `said` of it; gives that back."""
+    g.wrong = (field, said)
+    return said
+
+
+def mark(seen: Any) -> str:
+    """What changes when `seen` does: a form carries it back, so that two people don't undo each other unseen."""
+    return sha256(repr(seen).encode()).hexdigest()[:24]
+
+
+class Overtaken(Refused):
+    """Somebody else has changed meanwhile what a form was made of."""
+
+
+def check_unchanged(current: Any) -> None:
+    """Raises `Overtaken` if the form was made of something else than `current`."""
+    if text("seen") not in ("", mark(current)):
+        raise Overtaken(
+            "somebody else has changed this meanwhile", hint="compare with what it is now, then save again"
+        )
+
+
+def status_of(refusal: Refused) -> int:
+    """The HTTP status of a form that is shown again."""
+    return 409 if isinstance(refusal, Overtaken) else 422
 
 
 def say_error(error: ApplianceError) -> None:

@@ -47,6 +47,7 @@ PLACES: Mapping[str, str] = {
     "claim.form": "door#claim",
     "dashboard": "health",
     "deliveries": "deliveries",
+    "destination": "destinations#rules",
     "destinations": "destinations",
     "devices": "devices",
     "door": "door",

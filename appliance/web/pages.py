@@ -65,6 +65,9 @@ class Shell:
     version: str
     notices: tuple[Notice, ...]
     bell: Bell
+    wrong: str
+    wrong_text: str
+    """The field of a form that is in error, and what is wrong with it; both empty when none is."""
     unfinished: bool
     """Whether setting up waits to be finished by whoever reads this."""
 
@@ -85,6 +88,7 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool =
     from appliance.web.security import csrf_token
 
     session = g.get("session")
+    wrong, wrong_text = g.get("wrong", ("", ""))
     shell = Shell(
         language=g.language,
         tag=g.words.manner.tag,
@@ -110,6 +114,8 @@ def page_of(kind: type[P], /, *, title: str, section: str = "", bell_too: bool =
         bell=bell_of(session.person, g.words)
         if session is not None and (bell_too or not is_partial())
         else SILENT,
+        wrong=wrong,
+        wrong_text=wrong_text,
         unfinished=_is_unfinished(),
     )
     return kind(shell=shell, title=title, **fields)

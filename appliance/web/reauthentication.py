@@ -120,7 +120,9 @@ def _confirm(session: WebSession, moment: datetime) -> tuple[str, int] | None:
             failed = identity.reject if password else identity.reject_factor
             failed(tx, login, address=address, now=moment)
             console().record(tx, "user:confirm-fail", login, login, {"address": address})
-            return g.words("confirm.wrong"), 422
+            return forms.wrong(
+                "confirm_password" if password else "confirm_code", g.words("confirm.wrong")
+            ), 422
         cookie = identity.renew(tx, session, moment)
         console().record(tx, "user:confirm", login, login, {"address": address})
         g.session = identity.find_session(tx, cookie, moment)

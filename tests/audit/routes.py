@@ -93,6 +93,20 @@ def _destination(world: World, act: str) -> Any:
     return world.post(f"/destinations/{world.destination()[0]}/{act}")
 
 
+def _rule(world: World) -> Any:
+    return world.post(f"/destinations/{world.destination()[0]}/rules", modality="PX", priority="5")
+
+
+def _remove_rule(world: World) -> Any:
+    from appliance.catalog import rules
+
+    place, name = world.destination()
+    world.say("rule", "add", "--to", name)
+    with world.box.catalog.reading() as conn:
+        latest = rules.rules(conn)[-1].id
+    return world.post(f"/destinations/{place}/rules/{latest}/remove")
+
+
 def _retry_refused(world: World) -> Any:
     """Everything again that a destination has refused, which is one delivery here."""
     from datetime import UTC, datetime
@@ -241,6 +255,15 @@ ROUTES: Mapping[str, Step] = {
         )
         for act in ("pause", "resume", "remove", "test")
     },
+    "GET /destinations/<int:destination_id>": Nothing(
+        CONFIGURED, lambda w: w.get(f"/destinations/{w.destination()[0]}")
+    ),
+    "POST /destinations/<int:destination_id>": Act(
+        ["destination:change"],
+        lambda w: w.post(f"/destinations/{w.destination()[0]}", path=str(w.folder)),
+    ),
+    "POST /destinations/<int:destination_id>/rules": Act(["rule:add"], _rule),
+    "POST /destinations/<int:destination_id>/rules/<int:rule_id>/remove": Act(["rule:remove"], _remove_rule),
     "POST /destinations/<int:destination_id>/retry": Act(["delivery:retry"], _retry_refused),
     "GET /settings": Nothing(CONFIGURED, lambda w: w.get("/settings")),
     "GET /settings/<section>": Nothing(CONFIGURED, lambda w: w.get("/settings/clinic")),

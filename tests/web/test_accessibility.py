@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from appliance import identity
 from appliance.catalog import people
@@ -176,6 +176,27 @@ def test_the_page_that_stands_in_is_for_everybody(clinic: Served) -> None:
         page = clinic.page(clinic.context(LOCALES[language], width=320, height=640))
         page.goto(f"{clinic.address}/offline/{language}")
         assert faults_of(page) == [], language
+        page.context.close()
+
+
+def test_a_form_in_error_is_for_everybody_and_begins_at_what_is_wrong(clinic: Served) -> None:
+    for screen in (DESK_LIGHT, PHONE_DARK):
+        page = signed_in(clinic, "fr", screen)
+        page.goto(f"{clinic.address}/devices")
+        page.locator("#field-ae_title").fill("PANO")
+        page.locator("#field-address").fill("la panoramique")
+        page.locator("form:has(#field-ae_title) button").click()
+        summary = page.locator("#form-error")
+        expect(summary).to_be_focused()
+        expect(page.locator("#field-address[aria-invalid=true]")).to_be_visible()
+        assert faults_of(page) == []
+        summary.locator("a").click()
+        expect(page.locator("#field-address")).to_be_focused()
+        page.goto(f"{clinic.address}/settings/mail")
+        page.locator("[name='mail.port']").fill("x")
+        page.locator("main form button.primary").click()
+        expect(page.locator("#form-error")).to_be_focused()
+        assert faults_of(page) == []
         page.context.close()
 
 

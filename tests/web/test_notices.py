@@ -274,7 +274,7 @@ def test_a_rule_is_changed_and_set_back(owner: FlaskClient, box: Box) -> None:
         ("disk-low", {"enabled": "1", "severity": "warning"}, 422),
         ("disk-low", {"enabled": "1", "severity": "critical", "role.owner": "1", "channel.mail": "1"}, 422),
         ("disk-low", {"enabled": "1", "severity": "loud", "role.owner": "1", "channel.bell": "1"}, 422),
-        ("disk-low", {"enabled": "1", "severity": "warning", "persons": "nobody", "channel.bell": "1"}, 404),
+        ("disk-low", {"enabled": "1", "severity": "warning", "persons": "nobody", "channel.bell": "1"}, 422),
         ("weather", {"enabled": "1"}, 404),
     ],
 )

@@ -27,27 +27,29 @@ def canadian(region: str, endpoint_url: str, marked: bool) -> None:
     `endpoint_url` is empty for AWS itself; `marked` says that the owner has declared that address Canadian.
     """
     if not region:
-        raise Refused("no region is given", hint=_HINT)
+        raise Refused("no region is given", hint=_HINT, field="region")
     if region.lower().startswith(_ELSEWHERE):
-        raise Refused(f"the region {region} is not in Canada", hint=_HINT)
+        raise Refused(f"the region {region} is not in Canada", hint=_HINT, field="region")
     if not endpoint_url:
         if region not in AWS_REGIONS:
-            raise Refused(f"{region} is not a Canadian region of AWS", hint=_HINT)
+            raise Refused(f"{region} is not a Canadian region of AWS", hint=_HINT, field="region")
         return
     host = _host(endpoint_url)
     if is_aws(endpoint_url):
         if region not in AWS_REGIONS:
-            raise Refused(f"{region} is not a Canadian region of AWS", hint=_HINT)
+            raise Refused(f"{region} is not a Canadian region of AWS", hint=_HINT, field="region")
         if region not in host.split("."):
             raise Refused(
                 f"the address {host} is not the one of {region}",
                 hint=f"leave the address out, or use s3.{region}.amazonaws.com",
+                field="endpoint_url",
             )
         return
     if not marked:
         raise Refused(
             f"the address {host} is not known to be in Canada",
             hint="if its provider keeps objects in Canada, declare it: --canadian",
+            field="endpoint_url",
         )
 
 
@@ -64,12 +66,20 @@ def _host(endpoint_url: str) -> str:
         host = (parts.hostname or "").lower().rstrip(".")
         usable = parts.scheme in {"http", "https"} and host and parts.port != 0
     except ValueError as error:
-        raise Refused("that is not an address", hint="write it as https://s3.example.ca") from error
+        raise Refused(
+            "that is not an address", hint="write it as https://s3.example.ca", field="endpoint_url"
+        ) from error
     if not usable or parts.username or parts.password or parts.query or parts.fragment:
-        raise Refused("that is not an address of an S3 store", hint="write it as https://s3.example.ca")
+        raise Refused(
+            "that is not an address of an S3 store",
+            hint="write it as https://s3.example.ca",
+            field="endpoint_url",
+        )
     if parts.scheme == "http" and not _is_this_machine(host):
         raise Refused(
-            f"the connection to {host} would not be encrypted", hint="write the address with https://"
+            f"the connection to {host} would not be encrypted",
+            hint="write the address with https://",
+            field="endpoint_url",
         )
     return host
 

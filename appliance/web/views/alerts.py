@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ LISTENING = tuple(role for role in Role if role not in (Role.STUDENT, Role.REFER
 
 @dataclass(frozen=True, slots=True)
 class RuleLine:
-    """A rule as its form shows it."""
+    """A rule as its form shows it; `open` when it was sent and not kept."""
 
     kind: str
     title: str
@@ -49,6 +49,8 @@ class RuleLine:
     persons: str
     channels: tuple[str, ...]
     is_changed: bool
+    seen: str
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class AlertsPage(Page):
     roles: tuple[str, ...]
     severities: tuple[str, ...]
     channels: tuple[str, ...]
+    seen: str
     error: str
     tab: str = "alerts"
 
@@ -144,26 +147,29 @@ def change_rule(kind: str) -> AnyResponse:
     moment = now()
     delivered = RULES[kind]
     changes: dict[str, Any] = {}
-    if forms.text("reset") != "1":
-        asked: dict[str, Any] = {
-            "enabled": forms.text("enabled") == "1",
-            "severity": forms.text("severity"),
-            "delay_seconds": _seconds(forms.text("delay_minutes"), 60, delivered.delay_seconds),
-            "repeat_seconds": _seconds(forms.text("repeat_hours"), 3600, delivered.repeat_seconds),
-            "roles": [str(role) for role in LISTENING if forms.text(f"role.{role}") == "1"],
-            "persons": _logins(forms.text("persons")),
-            "channels": [str(each) for each in Channel if forms.text(f"channel.{each}") == "1"],
-        }
-        try:
+    try:
+        if forms.text("reset") != "1":
+            asked: dict[str, Any] = {
+                "enabled": forms.text("enabled") == "1",
+                "severity": forms.text("severity"),
+                "delay_seconds": _seconds(forms.text("delay_minutes"), 60, delivered.delay_seconds),
+                "repeat_seconds": _seconds(forms.text("repeat_hours"), 3600, delivered.repeat_seconds),
+                "roles": [str(role) for role in LISTENING if forms.text(f"role.{role}") == "1"],
+                "persons": _logins(forms.text("persons")),
+                "channels": [str(each) for each in Channel if forms.text(f"channel.{each}") == "1"],
+            }
             rule = changed(delivered, asked, roles=[*LISTENING, *delivered.roles])
-        except Refused as refusal:
-            return _rules(explained(g.words, refusal), 422)
-        changes = {
-            name: value for name, value in asked.items() if getattr(rule, name) != getattr(delivered, name)
-        }
-    with console().box.catalog.transaction() as tx:
-        alerts.change_rule(tx, kind, changes, moment)
-        console().record(tx, "alert:change", kind, forms.actor(), changes)
+            changes = {
+                name: value
+                for name, value in asked.items()
+                if getattr(rule, name) != getattr(delivered, name)
+            }
+        with console().box.catalog.transaction() as tx:
+            forms.check_unchanged(alerts.changes(tx).get(kind))
+            alerts.change_rule(tx, kind, changes, moment)
+            console().record(tx, "alert:change", kind, forms.actor(), changes)
+    except Refused as refusal:
+        return _rules(forms.explain(refusal), forms.status_of(refusal), kind=kind)
     forms.say(Notice("good", g.words("alerts.kept")))
     return forms.back_to("/notices/alerts")
 
@@ -188,35 +194,71 @@ def change_escalation() -> AnyResponse:
             )
     try:
         steps = escalation.parse(typed, roles=LISTENING)
+        with console().box.catalog.transaction() as tx:
+            forms.check_unchanged(escalation.as_value(judging.chain(tx)))
+            judging.change_chain(tx, steps, moment)
+            details = {"steps": escalation.as_value(steps)}
+            console().record(tx, "escalation:change", judging.ESCALATION, forms.actor(), details)
     except Refused as refusal:
-        return _rules(explained(g.words, refusal), 422)
-    with console().box.catalog.transaction() as tx:
-        judging.change_chain(tx, steps, moment)
-        details = {"steps": escalation.as_value(steps)}
-        console().record(tx, "escalation:change", judging.ESCALATION, forms.actor(), details)
+        return _rules(forms.explain(refusal), forms.status_of(refusal), steps=_typed_steps())
     forms.say(Notice("good", g.words("alerts.escalation_kept")))
     return forms.back_to("/notices/alerts")
 
 
-def _rules(error: str = "", status: int = 200) -> Response:
+def _rules(
+    error: str = "", status: int = 200, *, kind: str = "", steps: tuple[StepLine, ...] | None = None
+) -> Response:
+    """The page; the rule `kind` and `steps` are as they were typed."""
     with console().box.catalog.reading() as conn:
         changes, chain = alerts.changes(conn), judging.chain(conn)
     page = page_of(
         AlertsPage,
         title=g.words("notices.title"),
         rules=tuple(
-            _rule_line(rule_for(kind, changes.get(kind)), kind in changes) for kind in RULES if kind != "test"
+            _typed_rule(line) if line.kind == kind else line
+            for line in (
+                _rule_line(rule_for(each, changes.get(each)), changes.get(each))
+                for each in RULES
+                if each != "test"
+            )
         ),
-        steps=_step_lines(chain),
+        steps=steps or _step_lines(chain),
         roles=LISTENING,
         severities=tuple(Severity),
         channels=tuple(Channel),
+        seen=forms.mark(escalation.as_value(chain)),
         error=error,
     )
     return show("notice-alerts.html", page, status)
 
 
-def _rule_line(rule: AlertRule, is_changed: bool) -> RuleLine:
+def _typed_rule(line: RuleLine) -> RuleLine:
+    """`line` with what was typed in its place."""
+    return replace(
+        line,
+        enabled=forms.text("enabled") == "1",
+        severity=forms.text("severity"),
+        delay_minutes=forms.text("delay_minutes"),
+        repeat_hours=forms.text("repeat_hours"),
+        roles=tuple(str(role) for role in LISTENING if forms.text(f"role.{role}") == "1"),
+        persons=forms.text("persons"),
+        channels=tuple(str(each) for each in Channel if forms.text(f"channel.{each}") == "1"),
+        open=True,
+    )
+
+
+def _typed_steps() -> tuple[StepLine, ...]:
+    return tuple(
+        StepLine(
+            forms.text(f"{number}.minutes"),
+            tuple(str(role) for role in LISTENING if forms.text(f"{number}.role.{role}") == "1"),
+            tuple(str(each) for each in Channel if forms.text(f"{number}.channel.{each}") == "1"),
+        )
+        for number in range(STEPS)
+    )
+
+
+def _rule_line(rule: AlertRule, kept: Mapping[str, Any] | None) -> RuleLine:
     tone = {Severity.CRITICAL: "bad", Severity.WARNING: "wait"}.get(rule.severity, "")
     return RuleLine(
         kind=rule.kind,
@@ -231,7 +273,8 @@ def _rule_line(rule: AlertRule, is_changed: bool) -> RuleLine:
         roles=rule.roles,
         persons=", ".join(rule.persons),
         channels=tuple(rule.channels),
-        is_changed=is_changed,
+        is_changed=kept is not None,
+        seen=forms.mark(kept),
     )
 
 
@@ -253,7 +296,9 @@ def _logins(typed: str) -> list[str]:
     with console().box.catalog.reading() as conn:
         known = {each.login for each in people.people(conn)}
     if unknown := [each for each in logins if each not in known]:
-        raise Unknown("there is no user with that login", hint=f"check: {', '.join(unknown)[:80]}")
+        raise Unknown(
+            "there is no user with that login", hint=f"check: {', '.join(unknown)[:80]}", field="persons"
+        )
     return logins
 
 
@@ -313,7 +358,7 @@ def add_hook() -> AnyResponse:
             details = {"format": hook.format, "on_lan": hook.on_lan}
             console().record(tx, "webhook:add", hook.name, forms.actor(), details)
     except Refused as refusal:
-        return _channels(error=explained(g.words, refusal), status=422)
+        return _channels(error=forms.explain(refusal), status=422)
     return _channels(secret=hook.secret)
 
 

@@ -13,7 +13,6 @@ from appliance.catalog import people
 from appliance.errors import Refused
 from appliance.web import forms, security
 from appliance.web.console import console, now
-from appliance.web.language import explained
 from appliance.web.pages import show
 from appliance.web.views.setup.frame import SetupPage, setup_page
 from appliance.wizard.steps import Step
@@ -44,7 +43,7 @@ def redeem() -> Response:
     name, login = forms.text("name"), forms.text("login")
     password, code = forms.secret("password"), forms.text("code")
     if password != forms.secret("again"):
-        return _form(g.words("claim.passwords_differ"), name, login)
+        return _form(forms.wrong("again", g.words("claim.passwords_differ")), name, login)
     address, moment = security.address(), now()
     cookie = ""
     try:
@@ -77,14 +76,14 @@ def redeem() -> Response:
                 details = {"address": address, "tries_left": outcome.tries_left}
                 console().record(tx, "user:claim-fail", "claim", "visitor", details)
     except Refused as refusal:
-        return _form(explained(g.words, refusal), name, login)
+        return _form(forms.explain(refusal), name, login)
     match outcome:
         case identity.Owner():
             return security.give_session(redirect("/setup", 303), cookie)
         case identity.WrongCode(tries_left=0) | identity.ClaimClosed(owned=False):
-            return _form(g.words("claim.used_up"), name, login)
+            return _form(forms.wrong("code", g.words("claim.used_up")), name, login)
         case identity.WrongCode(tries_left=left):
-            return _form(g.words("claim.wrong_code", n=left), name, login)
+            return _form(forms.wrong("code", g.words("claim.wrong_code", n=left)), name, login)
         case _:
             return redirect("/sign-in", 303)
 

@@ -9,7 +9,7 @@ from typing import cast, get_args
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance.catalog import deliveries, destinations, rules
+from appliance.catalog import Reading, deliveries, destinations, rules
 from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
@@ -74,6 +74,7 @@ class NewDestinationPage(Page):
     everything: bool
     canadian: bool
     error: str
+    given: bool = False
 
 
 @blueprint.get("")
@@ -119,7 +120,7 @@ def add(kind: str) -> AnyResponse:
     typed = {name: forms.text(name) for name in ("name", *FIELDS[chosen])}
     everything, canadian = forms.text("everything") == "1", forms.text("canadian") == "1"
     try:
-        settings = _settings(chosen, typed, canadian, forms.secret("secret").strip())
+        settings = settings_of(chosen, typed, canadian, forms.secret("secret").strip())
         build(settings, console().box)
         settings = prepare(settings)
         with console().box.catalog.transaction() as tx:
@@ -130,8 +131,8 @@ def add(kind: str) -> AnyResponse:
                 rules.add_rule(tx, Rule(settings.id, settings.name, settings.takes))
                 console().record(tx, "rule:add", settings.name, forms.actor(), {"device": "", "modality": ""})
     except ApplianceError as error:
-        return _form(chosen, typed, everything, canadian, explained(g.words, error), 422)
-    _try(settings)
+        return _form(chosen, typed, everything, canadian, forms.explain(error), 422)
+    try_out(settings)
     return forms.back_to("/destinations")
 
 
@@ -139,7 +140,7 @@ def add(kind: str) -> AnyResponse:
 @needs(Permission.ACT_ON_DELIVERIES)
 def test(destination_id: int) -> AnyResponse:
     """Try the connection now."""
-    _try(_known(destination_id))
+    try_out(known(destination_id))
     return forms.back_to("/destinations")
 
 
@@ -147,7 +148,7 @@ def test(destination_id: int) -> AnyResponse:
 @needs(Permission.ACT_ON_DELIVERIES)
 def pause(destination_id: int) -> AnyResponse:
     """Send nothing there; what is owed waits."""
-    settings = _known(destination_id)
+    settings = known(destination_id)
     with console().box.catalog.transaction() as tx:
         destinations.pause(tx, settings.name)
         console().record(tx, "destination:pause", settings.name, forms.actor())
@@ -158,7 +159,7 @@ def pause(destination_id: int) -> AnyResponse:
 @needs(Permission.ACT_ON_DELIVERIES)
 def resume(destination_id: int) -> AnyResponse:
     """Send there again."""
-    settings = _known(destination_id)
+    settings = known(destination_id)
     with console().box.catalog.transaction() as tx:
         destinations.resume(tx, settings.name)
         console().record(tx, "destination:resume", settings.name, forms.actor())
@@ -169,7 +170,7 @@ def resume(destination_id: int) -> AnyResponse:
 @needs(Permission.ACT_ON_DELIVERIES)
 def retry(destination_id: int) -> AnyResponse:
     """Try again what it has refused, each with its row in the audit; as many at a time as are quickly done."""
-    settings, moment = _known(destination_id), now()
+    settings, moment = known(destination_id), now()
     with console().box.catalog.transaction() as tx:
         refused = deliveries.list_deliveries(
             tx, state=State.FAILED, destination=settings.name, limit=RETRIED_AT_ONCE
@@ -188,7 +189,7 @@ def retry(destination_id: int) -> AnyResponse:
 @reauthenticated
 def remove(destination_id: int) -> AnyResponse:
     """Take it away; what was delivered there stays there."""
-    settings = _known(destination_id)
+    settings = known(destination_id)
     with console().box.catalog.transaction() as tx:
         cancelled = destinations.remove(tx, settings.name, now())
         console().record(tx, "destination:remove", settings.name, forms.actor(), {"cancelled": cancelled})
@@ -202,17 +203,22 @@ def remove(destination_id: int) -> AnyResponse:
     return forms.back_to("/destinations")
 
 
-def _settings(
+def settings_of(
     kind: DestinationKind, typed: Mapping[str, str], canadian: bool, secret: str
 ) -> DestinationSettings:
+    """A destination as a form of its kind says. Raises `Refused`, which names the field."""
     name = typed["name"]
     if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise Refused("that is not a name for a destination", hint="use up to 64 letters, digits or dashes")
+        raise Refused(
+            "that is not a name for a destination",
+            hint="use up to 64 letters, digits or dashes",
+            field="name",
+        )
     options: dict[str, str | int | bool] = {}
     for field in FIELDS[kind]:
         value = typed[field]
         if not value and field not in ("endpoint_url", "access_key_id"):
-            raise Refused("a field is empty that must not be", hint="fill in all the fields")
+            raise Refused("a field is empty that must not be", hint="fill in all the fields", field=field)
         if field == "port":
             options[field] = forms.port(value) or 0
         elif field == "ae_title":
@@ -224,7 +230,7 @@ def _settings(
     return DestinationSettings(name=name, kind=kind, takes=TAKES[kind], options=options, secret=secret)
 
 
-def _try(settings: DestinationSettings) -> None:
+def try_out(settings: DestinationSettings) -> None:
     """Test the connection, and say how it went on the next page."""
     try:
         found = build(settings, console().box).check()
@@ -269,11 +275,14 @@ def _line(
     )
 
 
-def _known(destination_id: int) -> DestinationSettings:
-    with console().box.catalog.reading() as conn:
-        for each in destinations.destinations(conn):
-            if each.id == destination_id:
-                return each
+def known(destination_id: int, conn: Reading | None = None) -> DestinationSettings:
+    """The destination of that row id. Raises `Unknown`."""
+    if conn is None:
+        with console().box.catalog.reading() as reading:
+            return known(destination_id, reading)
+    for each in destinations.destinations(conn):
+        if each.id == destination_id:
+            return each
     raise Unknown("there is no such destination", hint="go back to the destinations")
 
 

@@ -84,8 +84,7 @@ def add() -> AnyResponse:
         )
         _admit(device)
     except Refused as refusal:
-        text = g.words.cause(refusal.message) + (f". {g.words.cause(refusal.hint)}." if refusal.hint else ".")
-        return _page(text, typed, 422)
+        return _page(forms.explain(refusal), typed, 422)
     return forms.back_to("/devices")
 
 
@@ -191,6 +190,7 @@ def ip_address(text: str) -> str:
         raise Refused(
             "that is not an IP address",
             hint="use the address on the machine's own network screen, such as 192.168.1.40",
+            field="address",
         ) from error
     return plain_address(text)
 

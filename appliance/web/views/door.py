@@ -73,7 +73,7 @@ def sign_in() -> AnyResponse:
         case identity.TooMany(until=until):
             return _form(wait_words(until), login, 429)
         case identity.Rejected():
-            return _form(g.words("door.wrong"), login, 422)
+            return _form(forms.wrong("password", g.words("door.wrong")), login, 422)
         case identity.Due(stage, cookie):
             return security.give_sign_in(redirect(NEXT_PAGE[stage], 303), cookie)
         case cookie:

@@ -16,7 +16,6 @@ from appliance.identity.permissions import Permission
 from appliance.web import forms, security
 from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
-from appliance.web.language import explained
 from appliance.web.pages import Page, page_of, show
 
 blueprint = Blueprint("emergency", __name__, url_prefix="/emergency")
@@ -89,11 +88,11 @@ def take() -> AnyResponse:
     except Refused as refusal:
         if isinstance(refusal, NotAuthorised):
             raise
-        return _form(explained(g.words, refusal), number, reason, 422)
+        return _form(forms.explain(refusal), number, reason, 422)
     if until is not None:
         return _form(g.words("door.too_many_here", at=g.words.moment(until)), number, reason, 429)
     if not taken:
-        return _form(g.words("emergency.nothing"), number, reason, 422)
+        return _form(forms.wrong("number", g.words("emergency.nothing")), number, reason, 422)
     forms.say(Notice("wait", g.words("emergency.taken", n=len(taken)), g.words("emergency.taken_hint")))
     return forms.back_to(f"/studies/{taken[0].study}" if len(taken) == 1 else "/studies")
 

@@ -33,7 +33,6 @@ from appliance.identity.half_open import HalfOpen
 from appliance.web import forms, security
 from appliance.web.console import Notice, console, now
 from appliance.web.entrance import arrived, sign_in_cookie
-from appliance.web.language import explained
 from appliance.web.pages import Page, page_of, show
 from appliance.web.site import passkey_site
 from appliance.web.views.door import as_json, needed_site, wait_words
@@ -164,7 +163,7 @@ def passkey() -> AnyResponse:
             if made:
                 cookie = _added(tx, who, Proof.PASSKEY)
     except Refused as refusal:
-        return _choice(who, explained(g.words, refusal), 422)
+        return _choice(who, forms.explain(refusal), 422)
     if not made:
         return _choice(who, g.words("enrol.passkey_failed"), 422)
     return _done(who, cookie)

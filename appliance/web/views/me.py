@@ -18,7 +18,6 @@ from appliance.web import forms, reauthentication
 from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.entrance import device_words
-from appliance.web.language import explained
 from appliance.web.pages import Page, page_of, show
 from appliance.web.site import passkey_site
 from appliance.web.views.door import as_json, needed_site
@@ -262,11 +261,11 @@ def change_password() -> AnyResponse:
     """Another password; other sessions end."""
     session, password = forms.session(), forms.secret("password")
     if password != forms.secret("again"):
-        return _page(g.words("claim.passwords_differ"), 422)
+        return _page(forms.wrong("again", g.words("claim.passwords_differ")), 422)
     try:
         identity.check_password(password, login=session.person.login)
     except Refused as refusal:
-        return _page(explained(g.words, refusal), 422)
+        return _page(forms.explain(refusal), 422)
     kept = identity.hash_password(password)
     with console().box.catalog.transaction() as tx:
         people.set_password(tx, session.person.id, kept, now())

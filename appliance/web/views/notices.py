@@ -21,7 +21,6 @@ from appliance.web import forms
 from appliance.web.access import may, needs
 from appliance.web.bell import title_of
 from appliance.web.console import Notice, console, now
-from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
 
 blueprint = Blueprint("notices", __name__, url_prefix="/notices")
@@ -222,7 +221,7 @@ def choose() -> AnyResponse:
     try:
         chosen = parse(typed, defaults(person.role, person.login))
     except Refused as refusal:
-        return _preferences(typed, explained(g.words, refusal), 422)
+        return _preferences(typed, forms.explain(refusal), 422)
     with console().box.catalog.transaction() as tx:
         notice_preferences.choose(tx, person.id, as_value(chosen), moment)
         console().record(tx, "notice:prefer", person.login, forms.actor())

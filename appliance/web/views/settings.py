@@ -32,7 +32,7 @@ _LAST_OF_ALL = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class FieldLine:
-    """One setting as a field of the form. `control` is text, lines, number, choice, choices, flag or secret."""
+    """One setting as a field of the form. `now` says what somebody else has made of it meanwhile. `control` is text, lines, number, choice, choices, flag or secret."""
 
     key: str
     label: str
@@ -43,15 +43,20 @@ class FieldLine:
     chosen: tuple[str, ...]
     given: bool
     error: str
+    now: str
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsPage(Page):
-    """One section. `revision` is what was true when the form was made, to notice a change by somebody else."""
+    """One section. `revision` is what was true when the form was made, to notice a change by somebody else.
+
+    `faults` are the fields in error: the id of each, its label, and what is wrong.
+    """
 
     sections: tuple[tuple[str, str], ...]
     current: str
     fields: tuple[FieldLine, ...]
+    faults: tuple[tuple[str, str, str], ...]
     revision: int
     error: str
 
@@ -151,7 +156,7 @@ def _save(section: str, chosen: tuple[Setting, ...]) -> AnyResponse:
             raise NotAccepted(refusals)
         with console().box.catalog.transaction() as tx:
             if settings.revision(tx) != seen:
-                raise Refused(
+                raise forms.Overtaken(
                     "somebody else changed settings meanwhile",
                     hint="compare with what they are now, then save again",
                 )
@@ -165,7 +170,7 @@ def _save(section: str, chosen: tuple[Setting, ...]) -> AnyResponse:
             chosen, typed, refusal.refusals, explained(g.words, elsewhere[0]) if elsewhere else "", 422
         )
     except Refused as refusal:
-        return _form(chosen, typed, {}, explained(g.words, refusal), 409)
+        return _form(chosen, typed, {}, explained(g.words, refusal), 409, conflict=True)
     forms.say(Notice("good", g.words("settings.saved", n=len(done))))
     return forms.back_to(f"/settings/{section}")
 
@@ -200,9 +205,11 @@ def _form(
     refusals: Mapping[str, Refused],
     error: str,
     status: int = 200,
+    *,
+    conflict: bool = False,
 ) -> Response:
     with console().box.catalog.reading() as conn:
-        fields = tuple(_field(conn, each, typed, refusals.get(each.key)) for each in chosen)
+        fields = tuple(_field(conn, each, typed, refusals.get(each.key), conflict) for each in chosen)
         revision = settings.revision(conn)
     section = chosen[0].section
     page = page_of(
@@ -212,13 +219,18 @@ def _form(
         sections=_sections(),
         current=section,
         fields=fields,
+        faults=tuple(
+            (f"field-{number}", each.label, each.error) for number, each in enumerate(fields, 1) if each.error
+        ),
         revision=revision,
         error=error or (g.words("settings.not_saved", n=len(refusals)) if refusals else ""),
     )
     return show("settings.html", page, status)
 
 
-def _field(conn: Reading, chosen: Setting, typed: Mapping[str, str], refusal: Refused | None) -> FieldLine:
+def _field(
+    conn: Reading, chosen: Setting, typed: Mapping[str, str], refusal: Refused | None, conflict: bool
+) -> FieldLine:
     kind = chosen.kind
     match kind:
         case settings.Secret():
@@ -249,7 +261,16 @@ def _field(conn: Reading, chosen: Setting, typed: Mapping[str, str], refusal: Re
         chosen=tuple(each.strip() for each in value.split(",")) if control == "choices" else (value,),
         given=chosen.is_secret and settings.is_set(conn, chosen.key),
         error=explained(g.words, refusal) if refusal is not None else "",
+        now=_now(conn, chosen, value) if conflict and not chosen.is_secret else "",
     )
+
+
+def _now(conn: Reading, chosen: Setting, typed: str) -> str:
+    """What is true of a setting at present, where that isn't what was typed."""
+    true = settings.get(conn, chosen.key)
+    if chosen.kind.write(true) == typed:
+        return ""
+    return str(g.words("settings.is_now", value=_side(chosen, true) or g.words("settings.empty")))
 
 
 def _word(chosen: Setting, word: str) -> str:

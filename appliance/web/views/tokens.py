@@ -15,7 +15,6 @@ from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.access import may, needs, permissions, reauthenticated
 from appliance.web.console import Notice, console, now
-from appliance.web.language import explained
 from appliance.web.pages import Page, page_of, show
 
 blueprint = Blueprint("tokens", __name__, url_prefix="/me/tokens")
@@ -80,7 +79,7 @@ def add() -> AnyResponse:
             details = {"of": session.person.login, "scopes": list(made.scopes)}
             console().record(tx, "token:add", f"token:{made.id}", forms.actor(), details)
     except Refused as refusal:
-        return _page(explained(g.words, refusal), 422, name=name, chosen=scopes)
+        return _page(forms.explain(refusal), 422, name=name, chosen=scopes)
     console().once.put(session.id, (text,))
     return forms.back_to("/me/tokens")
 

@@ -18,7 +18,7 @@ from appliance.identity.permissions import Permission
 from appliance.web import access, forms, invitations
 from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console, now
-from appliance.web.language import Languages, Words, explained
+from appliance.web.language import Languages, Words
 from appliance.web.pages import Page, page_of, show
 from appliance.web.sharing import GrantLine, grant_lines
 
@@ -79,12 +79,15 @@ class InvitePage(Page):
 class UserPage(Page):
     """One person: what is recorded, what may be done about it, and the studies granted.
 
+    `seen` is what the form was made of; `faults` what somebody else has made of it meanwhile, where it was.
     `link` says until when a link is good that was not used, `self` that whoever reads is this person.
     """
 
     line: UserLine
     choices: Choices
     typed: Typed
+    seen: str
+    faults: tuple[tuple[str, str, str], ...]
     error: str
     active: bool
     invited: bool
@@ -137,7 +140,7 @@ def invite() -> Response:
             details = {"role": link.person.role, "mail": sent}
             console().record(tx, "user:invite", f"user:{link.person.login}", forms.actor(), details)
     except Refused as refusal:
-        return _form(typed, explained(g.words, refusal), 422)
+        return _form(typed, forms.explain(refusal), 422)
     _say_link(link, sent)
     return forms.back_to(f"/users/{link.person.id}")
 
@@ -158,6 +161,7 @@ def change(user_id: int) -> Response:
     try:
         with console().box.catalog.transaction() as tx:
             before = identity.known_person(tx, user_id)
+            forms.check_unchanged(_seen(before))
             differs = identity.change_account(
                 tx,
                 user_id,
@@ -172,7 +176,7 @@ def change(user_id: int) -> Response:
     except Unknown:
         raise
     except Refused as refusal:
-        return _page(user_id, typed, explained(g.words, refusal), 422)
+        return _page(user_id, typed, forms.explain(refusal), forms.status_of(refusal))
     forms.say(Notice("good", g.words("user.changed" if differs else "user.unchanged")))
     return forms.back_to(f"/users/{user_id}" if may(Permission.VIEW_USERS) else "/")
 
@@ -305,6 +309,27 @@ def _form(typed: Typed, error: str = "", status: int = 200) -> Response:
     return show("user-invite.html", page, status)
 
 
+def _seen(person: Person) -> Typed:
+    """What the form of a person is made of."""
+    return Typed(person.login, person.name, person.role, person.language)
+
+
+def _meanwhile(typed: Typed, person: Person, words: Words) -> tuple[tuple[str, str, str], ...]:
+    """What is recorded where it isn't what was typed: the field, its label, and what is true now."""
+    names = {manner.code: manner.name for manner in Languages.offered()}
+    lines = (
+        ("name", "users.name", typed.name, person.name, person.name),
+        ("login", "users.login", typed.login, person.login, person.login),
+        ("role", "users.role", typed.role, person.role, words(f"role.{person.role}")),
+        ("language", "frame.language", typed.language, person.language, names.get(person.language, "")),
+    )
+    return tuple(
+        (f"field-{field}", words(label), words("settings.is_now", value=said or words("settings.empty")))
+        for field, label, wanted, true, said in lines
+        if wanted != true
+    )
+
+
 def _page(user_id: int, typed: Typed | None = None, error: str = "", status: int = 200) -> Response:
     moment = now()
     with console().box.catalog.reading() as conn:
@@ -319,7 +344,9 @@ def _page(user_id: int, typed: Typed | None = None, error: str = "", status: int
         section="users",
         line=_line(person, g.words),
         choices=_choices(g.words),
-        typed=typed or Typed(person.login, person.name, person.role, person.language),
+        typed=typed or _seen(person),
+        seen=forms.mark(_seen(person)),
+        faults=_meanwhile(typed, person, g.words) if typed is not None and status == 409 else (),
         error=error,
         active=person.active,
         invited=person.state == "invited",

@@ -20,7 +20,6 @@ from appliance.errors import Refused, Transient
 from appliance.identity import limits
 from appliance.web import forms, security
 from appliance.web.console import VISITOR, console, now
-from appliance.web.language import explained
 from appliance.web.pages import Page, page_of, show
 
 blueprint = Blueprint("welcome", __name__, url_prefix="/welcome")
@@ -50,7 +49,7 @@ def open_link() -> Response:
     try:
         person = _holder(code, now())
     except Refused as refusal:
-        return _page(explained(g.words, refusal), status=422)
+        return _page(forms.explain(refusal), status=422)
     security.speak(person.language)
     return _page(code=code, person=person)
 
@@ -62,10 +61,10 @@ def choose() -> Response:
     try:
         person = _holder(code, moment)
     except Refused as refusal:
-        return _page(explained(g.words, refusal), status=422)
+        return _page(forms.explain(refusal), status=422)
     security.speak(person.language)
     if password != forms.secret("again"):
-        return _page(g.words("claim.passwords_differ"), code, person, status=422)
+        return _page(forms.wrong("again", g.words("claim.passwords_differ")), code, person, status=422)
     try:
         identity.check_password(password, login=person.login)
         kept = identity.hash_password(password)  # slow on purpose, so outside the transaction
@@ -73,7 +72,7 @@ def choose() -> Response:
             person = identity.redeem_link(tx, code, kept, moment)
             console().record(tx, "user:password", f"user:{person.login}", person.login)
     except (Refused, Transient) as refusal:
-        return _page(explained(g.words, refusal), code, person, status=422)
+        return _page(forms.explain(refusal), code, person, status=422)
     return _page(person=person, done=True)
 
 

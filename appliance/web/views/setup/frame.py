@@ -16,7 +16,6 @@ from appliance.catalog import people
 from appliance.errors import ApplianceError, Refused
 from appliance.web import forms
 from appliance.web.console import console, now
-from appliance.web.language import explained
 from appliance.web.pages import Page, page_of
 from appliance.wizard import progress
 from appliance.wizard.runs import Part, PartState, Run
@@ -195,13 +194,14 @@ def typed_before(step: Step) -> dict[str, str]:
 
 def said(error: ApplianceError) -> str:
     """An error as the form shows it."""
-    return explained(g.words, error)
+    return forms.explain(error)
 
 
 def required(typed: dict[str, str], *names: str) -> None:
     """Raises `Refused` when one of `names` is empty."""
-    if not all(typed[name] for name in names):
-        raise Refused("a field is empty that must not be", hint="fill in all the fields")
+    for name in names:
+        if not typed[name]:
+            raise Refused("a field is empty that must not be", hint="fill in all the fields", field=name)
 
 
 def part_lines(run: Run | None, names: tuple[str, ...]) -> tuple[PartLine, ...]:

@@ -63,7 +63,7 @@ def check_recovery() -> AnyResponse:
     try:
         keys.check_recovery(health.keys_folder(box), box.root, forms.secret("key"))
     except ApplianceError as error:
-        return _form(said(error))
+        return _form(forms.wrong("key", said(error)))
     with box.catalog.transaction() as tx:
         console().record(tx, "key:check", "recovery key", forms.actor())
     forms.say(Notice("good", g.words("setup.key.right")))

@@ -1,0 +1,230 @@
+"""One destination: where it is and with which key, and the rules of what goes there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flask import Blueprint, Response, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance.catalog import Reading, destinations, devices, rules
+from appliance.configuration import rule_of
+from appliance.errors import ApplianceError, Refused, Unknown
+from appliance.identity.permissions import Permission
+from appliance.model import DestinationKind, DestinationSettings, Rule
+from appliance.replication.destinations import build
+from appliance.web import forms
+from appliance.web.access import may, needs, reauthenticated
+from appliance.web.console import Notice, console
+from appliance.web.language import Words
+from appliance.web.pages import Page, page_of, show
+from appliance.web.views.destinations import FIELDS, known, settings_of, try_out
+
+blueprint = Blueprint("destination", __name__, url_prefix="/destinations")
+
+MODALITIES = ("PX", "IO", "CT", "DX", "CR", "XC", "MR", "US", "OT", "DOC")
+"""Those that the page offers; a rule for another, made elsewhere, is listed by its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLine:
+    """What goes there, in words."""
+
+    id: int
+    words: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPage(Page):
+    """One destination, its form with what was typed, and its rules.
+
+    `given` says that there is a secret, `seen` what the form was made of; `faults` what somebody else has made of it
+    meanwhile, where that was so.
+    """
+
+    id: int
+    name: str
+    kind: DestinationKind
+    kind_words: str
+    typed: Mapping[str, str]
+    canadian: bool
+    given: bool
+    seen: str
+    faults: tuple[tuple[str, str, str], ...]
+    rules: tuple[RuleLine, ...]
+    devices: tuple[tuple[str, str], ...]
+    modalities: tuple[tuple[str, str], ...]
+    error: str
+
+
+@blueprint.get("/<int:destination_id>")
+@needs(Permission.VIEW_DESTINATIONS)
+def destination(destination_id: int) -> Response:
+    """The page."""
+    return _page(destination_id)
+
+
+@blueprint.post("/<int:destination_id>")
+@needs(Permission.MANAGE_DESTINATIONS)
+@reauthenticated
+def change(destination_id: int) -> AnyResponse:
+    """Give it another place, another key or another secret; the connection is tested right after.
+
+    An empty secret leaves the one that there is, unless the key is another one. One that waited for its secret goes on.
+    """
+    before = known(destination_id)
+    typed = {name: forms.text(name) for name in FIELDS[before.kind]}
+    canadian, secret = forms.text("canadian") == "1", forms.secret("secret").strip()
+    try:
+        wanted = settings_of(before.kind, {"name": before.name, **typed}, canadian, secret)
+        if before.options.get("mark"):
+            wanted = replace(wanted, options={**wanted.options, "mark": before.options["mark"]})
+        with console().box.catalog.transaction() as tx:
+            before = known(destination_id, tx)
+            forms.check_unchanged(dict(before.options))
+            wanted = replace(wanted, secret=_secret(before, wanted), id=before.id, paused=before.paused)
+            build(wanted, console().box)
+            destinations.change(tx, before.name, wanted.options, wanted.secret)
+            if secret and not before.secret:
+                destinations.resume(tx, before.name)
+            shown = {"kind": wanted.kind, **wanted.options} | ({"secret": "given"} if secret else {})
+            console().record(tx, "destination:change", before.name, forms.actor(), shown)
+    except Unknown:
+        raise
+    except ApplianceError as error:
+        status = forms.status_of(error) if isinstance(error, Refused) else 422
+        return _page(destination_id, typed, canadian, forms.explain(error), status)
+    try_out(wanted)
+    return forms.back_to(f"/destinations/{destination_id}")
+
+
+@blueprint.post("/<int:destination_id>/rules")
+@needs(Permission.MANAGE_RULES)
+def add_rule(destination_id: int) -> AnyResponse:
+    """Send something there from now on."""
+    place = known(destination_id)
+    priority = forms.text("priority") or "0"
+    try:
+        number = int(priority) if priority.lstrip("-").isdecimal() and priority.isascii() else None
+        wanted = rule_of(place.name, forms.text("device"), forms.text("modality"), number)
+        wanted = replace(wanted, destination_id=place.id, takes=place.takes)
+        with console().box.catalog.transaction() as tx:
+            if any(_is_alike(each, wanted) for each in rules.rules(tx)):
+                raise Refused("there is such a rule already", hint="remove it first to change its priority")
+            rules.add_rule(tx, wanted)
+            matched = {"device": wanted.device or "", "modality": wanted.modality or ""}
+            console().record(tx, "rule:add", place.name, forms.actor(), matched)
+    except Refused as refusal:
+        return _page(destination_id, error=forms.explain(refusal), status=422)
+    forms.say(Notice("good", g.words("rules.added")))
+    return forms.back_to(f"/destinations/{destination_id}")
+
+
+@blueprint.post("/<int:destination_id>/rules/<int:rule_id>/remove")
+@needs(Permission.MANAGE_RULES)
+def remove_rule(destination_id: int, rule_id: int) -> AnyResponse:
+    """Send that there no more; what is owed already is still delivered."""
+    place = known(destination_id)
+    with console().box.catalog.transaction() as tx:
+        if not any(each.id == rule_id and each.destination_id == place.id for each in rules.rules(tx)):
+            raise Unknown("there is no such rule", hint="go back to the destinations")
+        rules.remove_rule(tx, rule_id)
+        console().record(tx, "rule:remove", place.name, forms.actor(), {"rule": rule_id})
+    forms.say(Notice("good", g.words("rules.removed"), g.words("rules.removed_text")))
+    return forms.back_to(f"/destinations/{destination_id}")
+
+
+def _secret(before: DestinationSettings, wanted: DestinationSettings) -> str:
+    """The secret from now on: the one that was given, or the one that there is for the same key."""
+    same = wanted.options.get("access_key_id") == before.options.get("access_key_id")
+    if wanted.secret or not wanted.options.get("access_key_id"):
+        return wanted.secret
+    if not (same and before.secret):
+        raise Refused("an access key needs its secret", hint="type the secret of this key", field="secret")
+    return before.secret
+
+
+def _is_alike(one: Rule, other: Rule) -> bool:
+    mine, others = ((each.destination_id, each.device or "", each.modality or "") for each in (one, other))
+    return mine == others
+
+
+def _page(
+    destination_id: int,
+    typed: Mapping[str, str] | None = None,
+    canadian: bool = False,
+    error: str = "",
+    status: int = 200,
+) -> Response:
+    with console().box.catalog.reading() as conn:
+        place = known(destination_id, conn)
+        own = [each for each in rules.rules(conn) if each.destination_id == place.id]
+        machines = _machines(conn)
+    options = {name: str(place.options.get(name, "")) for name in FIELDS[place.kind]}
+    names = dict(machines)
+    page = page_of(
+        DestinationPage,
+        title=place.name,
+        section="destinations",
+        id=int(place.id),
+        name=place.name,
+        kind=place.kind,
+        kind_words=g.words(f"kind.{place.kind}"),
+        typed=options if typed is None else typed,
+        canadian=bool(place.options.get("canadian")) if typed is None else canadian,
+        given=bool(place.secret),
+        seen=forms.mark(dict(place.options)),
+        faults=_meanwhile(typed, options, g.words) if typed is not None and status == 409 else (),
+        rules=tuple(_rule_line(each, names, g.words) for each in own),
+        devices=machines,
+        modalities=tuple((code, g.words.modality(code)) for code in MODALITIES),
+        error=error if may(Permission.MANAGE_DESTINATIONS) or may(Permission.MANAGE_RULES) else "",
+    )
+    return show("destination.html", page, status)
+
+
+def _machines(conn: Reading) -> tuple[tuple[str, str], ...]:
+    """The machines that a rule can name: AE title and label."""
+    labels: dict[str, str] = {}
+    for each in devices.devices(conn):
+        labels.setdefault(each.ae_title, f"{each.name} ({each.ae_title})" if each.name else each.ae_title)
+    return tuple(sorted(labels.items(), key=lambda item: item[1].casefold()))
+
+
+def _meanwhile(
+    typed: Mapping[str, str], true: Mapping[str, Any], words: Words
+) -> tuple[tuple[str, str, str], ...]:
+    """What is recorded where it isn't what was typed: the field, its label, and what is true now."""
+    return tuple(
+        (
+            f"field-{field}",
+            words(_label(field)),
+            words("settings.is_now", value=true[field] or words("settings.empty")),
+        )
+        for field in typed
+        if typed[field] != true[field]
+    )
+
+
+def _label(field: str) -> str:
+    return f"{'devices' if field in ('ae_title', 'address', 'port') else 'destinations'}.{field}"
+
+
+def _rule_line(rule: Rule, names: Mapping[str, str], words: Words) -> RuleLine:
+    modality = words.modality(rule.modality) if rule.modality else ""
+    device = names.get(rule.device, rule.device) if rule.device else ""
+    match bool(modality), bool(device):
+        case True, True:
+            said = words("rules.both", modality=modality, device=device)
+        case True, False:
+            said = words("rules.of_modality", modality=modality)
+        case False, True:
+            said = words("rules.of_device", device=device)
+        case _:
+            said = words("rules.everything")
+    return RuleLine(
+        rule.id, said, words("rules.priority_of", number=str(rule.priority)) if rule.priority else ""
+    )
