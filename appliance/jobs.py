@@ -27,11 +27,13 @@ from appliance import alarm, anchor, audit, audit_feed, certificates, health, id
 from appliance.audit import Entry, Outcome
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
-from appliance.catalog import deliveries, processes, settings
+from appliance.catalog import deliveries, destructions, processes, settings
 from appliance.errors import ApplianceError
+from appliance.health import kernel_clock
+from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
-from appliance.lifecycle import scrub
+from appliance.lifecycle import acting, destruction, retention, scrub
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -146,6 +148,24 @@ class Orphans:
             log.info("%d objects that nothing refers to were removed", removed)
 
 
+def watch_clock(box: Box, now: datetime) -> None:
+    """Look whether the clock has moved as the box has lived: one that was set makes nothing due."""
+    follows = kernel_clock.discipline() is Discipline.FOLLOWS
+    with box.catalog.transaction() as tx:
+        retention.watch_clock(tx, now, follows_time_server=follows)
+
+
+def review_requests(box: Box, now: datetime) -> None:
+    """Take out of requests to destroy what has changed since, and end those that are over their time."""
+    act = acting.Act(ACTOR, now, box.audit_key)
+    with box.catalog.transaction() as tx:
+        if retention.clock_of(tx, now).doubt is not None:
+            return  # neither what is due nor what is over can be told
+        destruction.expire(tx, act)
+        for request in destructions.standing(tx):
+            destruction.look_again(tx, act, request)
+
+
 class Reading:
     """Reading everything again, slice by slice, until the process stops."""
 
@@ -165,6 +185,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
     """Everything that runs, and how often. `wake` is called when there is something to send."""
     backups = Schedule()
     reading = Reading()
+    dates = retention.Dates()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", sending.look_after, 60),
@@ -180,6 +201,9 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
         Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
         Job("scrub", reading, scrub.EVERY_SECONDS, first_seconds=300, interrupt=reading.interrupt),
+        Job("retention-clock", watch_clock, 600),
+        Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),
+        Job("destruction-requests", review_requests, 3600, first_seconds=120),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("certificates", keep_certificates, 6 * 3600),

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from appliance import anchor, health, jobs
+from appliance import anchor, audit, health, jobs
 from appliance.box import Box, open_box
-from appliance.catalog import destinations, processes, settings
+from appliance.catalog import destinations, destructions, processes, retention_dates, settings
 from appliance.config import Config
 from appliance.errors import Transient
 from appliance.jobs import Job, Upkeep
+from appliance.lifecycle import destruction, retention
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.request import Method, State
 from appliance.model import DestinationSettings
 from appliance.replication.delivery import Breaker
 from appliance.store.objects import new_object_id
+from tests.lifecycle.clinic import NOW, arrive, watch
 
 YEARS = timedelta(days=3653)
 
@@ -209,3 +213,36 @@ def test_the_process_beats_until_it_is_told_to_stop(box: Box, eventually: Callab
         stop.set()
         thread.join(timeout=30)
     assert not thread.is_alive()
+
+
+def test_requests_to_destroy_lose_what_has_changed_and_end_in_time_unless_the_clock_is_in_doubt(
+    box: Box,
+) -> None:
+    studies = [arrive(box.catalog, f"1.2.{n}", patient_id=f"P-{n}", patient_name=f"N{n}") for n in (3, 4)]
+    watch(box.catalog)
+    with box.catalog.transaction() as tx:
+        act = Act("marie", NOW, box.audit_key)
+        request = destruction.ask(tx, act, studies, method=Method.DESTROY, reason="yearly review")
+    arrive(box.catalog, "1.2.3", patient_id="P-3", patient_name="N3")
+    jobs.review_requests(box, NOW)
+    over = request.expires_utc
+    jobs.review_requests(box, over)  # nobody has looked at the clock for a month
+    with box.catalog.reading() as conn:
+        assert destructions.request(conn, request.id).study_ids == (studies[1],)
+        assert destructions.request(conn, request.id).state is State.OPEN
+    watch(box.catalog, over)
+    jobs.review_requests(box, over)
+    with box.catalog.reading() as conn:
+        assert destructions.request(conn, request.id).state is State.EXPIRED
+        actions = [row["action"] for row in audit.export(conn) if row["actor"] == "jobs"]
+    assert actions == ["destruction:leave-out", "destruction:expire"]
+
+
+def test_the_job_works_out_until_when_every_study_is_kept(box: Box) -> None:
+    study = arrive(box.catalog)
+    jobs.watch_clock(box, NOW)
+    retention.Dates()(box, NOW)
+    with box.catalog.reading() as conn:
+        assert retention.is_current(conn)
+        assert retention_dates.kept(conn, study) is not None
+        assert retention.clock_of(conn, NOW).noted_utc == NOW

@@ -40,6 +40,11 @@ class Permission(StrEnum):
     UPLOAD_STUDIES = "studies:upload"
     """Bring images in from files."""
 
+    MANAGE_RETENTION = "retention:manage"
+    """See until when studies are kept and which are due, put them on hold and release them, set the clinic's figures."""
+    DESTROY_STUDIES = "studies:destroy"
+    """Ask for studies to be destroyed, or approve what another person has asked for."""
+
     VIEW_DELIVERIES = "deliveries:view"
     """See what is owed to destinations, and the receipts."""
     ACT_ON_DELIVERIES = "deliveries:act"
@@ -89,11 +94,13 @@ TABLE: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         # Everything, because somebody must be able to, and every use of it is in the audit.
         Role.OWNER: frozenset(Permission),
-        # Answers patients' requests and incidents, oversees access; changes neither images, machines nor the box.
+        # Answers patients' requests and incidents, oversees access, says what is kept and what is destroyed, never alone;
+        # changes neither images, machines nor the box.
         Role.PRIVACY_OFFICER: frozenset(
             {
                 _P.USE_CONSOLE,
                 _P.VIEW_STUDIES, _P.IDENTIFY_PATIENTS, _P.ALL_STUDIES, _P.GRANT_STUDIES, _P.EXPORT_STUDIES,
+                _P.MANAGE_RETENTION, _P.DESTROY_STUDIES,
                 _P.VIEW_DELIVERIES, _P.VIEW_DESTINATIONS, _P.VIEW_HEALTH, _P.VIEW_SETTINGS,
                 _P.VIEW_USERS, _P.RESET_USERS, _P.ADMIT_SUPPORT,
                 _P.READ_AUDIT, _P.EXPORT_AUDIT, _P.RECORD_INCIDENTS,

@@ -27,7 +27,13 @@ ESCALATION = "notify.escalation"
 AUDIT_SEEN = "notify.audit-seen"
 """Keys of `appliance.catalog.settings`: the clinic's chain; the last row of the audit that was looked at."""
 
-TOLD_FROM_AUDIT: Mapping[str, str] = {"access:break-glass": "break-glass"}
+TOLD_FROM_AUDIT: Mapping[str, str] = {
+    "access:break-glass": "break-glass",
+    "destruction:ask": "destruction-asked",
+    "destruction:approve": "destruction-approved",
+    "destruction:withdraw": "destruction-ended",
+    "destruction:expire": "destruction-ended",
+}
 """What is told because the audit says so: action → kind. Whoever acts writes the audit, and can't forget to tell."""
 
 

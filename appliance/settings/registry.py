@@ -107,6 +107,7 @@ _ALL = (
     Setting("mail.from", Text(254, shape=email)),
     Setting("mail.ca", Text(64_000, lines=True, shape=certificates)),
     Setting("notify.quiet_hours", HoursOfDay()),
+    Setting("retention.practice", Choice(("both", "dental", "medical")), "both", careful=Careful.YES),
     Setting("backup.every_hours", Span(1, 7 * 24, unit="hours"), 24),
     Setting("backup.keep_days", Span(7, 3650, unit="days"), 35, careful=Careful.YES),
     Setting("health.delivery_late_hours", Span(1, 7 * 24, unit="hours"), 1),

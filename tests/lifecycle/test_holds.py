@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,16 +14,9 @@ from appliance.errors import Refused, Unknown
 from appliance.lifecycle import holds
 from appliance.lifecycle.acting import Act
 from appliance.model import Uid
-from tests.catalog.arrivals import KEY, NOW, received
+from tests.catalog.arrivals import NOW, received
 
 ACT = Act(by="marie", now=NOW, audit_key=b"k" * 32, address="10.0.0.9")
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    opened = Catalog.open(tmp_path / "catalog.db", KEY)
-    yield opened
-    opened.close()
 
 
 def arrive(catalog: Catalog, study: str = "1.2.3", **header: Any) -> int:

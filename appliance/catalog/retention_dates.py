@@ -1,0 +1,306 @@
+"""Until when each study is kept, as it was last worked out, and the facts to work it out from. The only writer.
+
+Chosen: a row for each study with the day and the rule that decides, read by an index in the order of the days. Because a
+page of the 100,000 studies of a clinic must cost a page, and what moves a day (an image, a visit, a rule) is rare.
+Rejected: working everything out when somebody asks (seconds), and a day written down on arrival, inside the transaction
+that every image waits for. The rows may lag behind by a minute: they make lists, never decisions. Whoever asks for a
+destruction, approves it or carries it out works the facts out anew (`facts_of`).
+
+*The same patient* is asked as widely as for a hold (`appliance.catalog.holds`): a visit under another spelling of the
+name counts too, because it can only lengthen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, or_, select, tuple_
+from sqlalchemy.dialects.sqlite import insert
+
+from appliance.catalog import destructions, holds
+from appliance.catalog.columns import utc_moment
+from appliance.catalog.database import Reading, Transaction
+from appliance.catalog.lifecycle_tables import retention_dates as dates
+from appliance.catalog.schema import studies
+from appliance.lifecycle.policy import FOR_EVER, Facts, day_of, record_types
+from appliance.model import Uid
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStudy:
+    """A study with the facts that its retention depends on."""
+
+    id: int
+    study_instance_uid: Uid
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A line of the list: until when a study is kept, and by which rule."""
+
+    study_id: int
+    keep_until: date
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many studies there are no reason to keep on a day, and how many of them something else keeps.
+
+    `held` by a hold, `asked` because their destruction has been asked for; `by_rule` counts all by the rule that decided.
+    """
+
+    studies: int
+    held: int
+    asked: int
+    by_rule: Mapping[str, int]
+
+    @property
+    def free(self) -> int:
+        """How many could be asked for."""
+        return self.studies - self.held - self.asked
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+_STUDIES = """
+SELECT s.id, s.study_instance_uid, s.study_date, s.modalities, s.first_received_utc, s.last_received_utc,
+       p.id, p.patient_id, p.issuer, p.birth_date
+FROM studies AS s JOIN patients AS p ON p.id = s.patient
+WHERE s.id IN (SELECT value FROM json_each(?))
+"""
+_OTHERS = """
+SELECT DISTINCT e.study, p.id, p.patient_id, p.issuer, p.birth_date
+FROM instances AS i JOIN series AS e ON e.id = i.series JOIN patients AS p ON p.id = i.other_patient
+WHERE i.other_patient IS NOT NULL
+"""
+"""Whom images name besides the patient of their study: few in any clinic, so all are read, by their own index."""
+_VISITS = """
+SELECT p.id, p.patient_id, p.issuer, s.id, s.study_date, s.last_received_utc
+FROM patients AS p JOIN studies AS s ON s.patient = p.id
+WHERE p.id IN (SELECT value FROM json_each(?1))
+   OR (p.patient_id <> '' AND p.patient_id IN (SELECT value FROM json_each(?2)))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    row: int
+    patient_id: str
+    issuer: str
+
+    def is_same(self, other: _Person) -> bool:
+        """Whether two rows may be one person."""
+        if self.row == other.row:
+            return True
+        joins = self.issuer == other.issuer or not self.issuer or not other.issuer
+        return bool(self.patient_id) and self.patient_id == other.patient_id and joins
+
+
+def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[int, KnownStudy]:
+    """The facts of those of `study_ids` that are here; `practice` is what the clinic practises."""
+    rows = _studies(reading, study_ids)
+    if not rows:
+        return {}
+    named: dict[int, list[tuple[_Person, str]]] = {
+        row[0]: [(_Person(row[6], row[7], row[8]), row[9])] for row in rows
+    }
+    others = _others(reading)
+    for other in others:
+        if other[0] in named:
+            named[other[0]].append((_Person(other[1], other[2], other[3]), other[4]))
+    visits = _visits(reading, [person for each in named.values() for person, _ in each], others)
+    held = holds.held_among(reading, [row[0] for row in rows])
+    found: dict[int, KnownStudy] = {}
+    for row in rows:
+        seen = [
+            visit
+            for person, _ in named[row[0]]
+            for other, visit in visits.get(person.patient_id or person.row, ())
+            if person.is_same(other)
+        ]
+        found[row[0]] = KnownStudy(
+            id=row[0],
+            study_instance_uid=Uid(row[1]),
+            facts=Facts(
+                record_types=record_types(practice, row[3].split("\\")),
+                study_date=row[2],
+                first_received_utc=utc_moment(row[4]),
+                last_received_utc=utc_moment(row[5]),
+                birth_dates=tuple(birth_date for _, birth_date in named[row[0]]),
+                latest_study_date=_latest_day(day for day, _ in seen),
+                latest_received_utc=utc_moment(max(received for _, received in seen)) if seen else None,
+                holds=(held[row[0]].id,) if row[0] in held else (),
+            ),
+        )
+    return found
+
+
+def of_same_patients(reading: Reading, study_ids: Iterable[int]) -> set[int]:
+    """`study_ids`, and every study whose retention they may have moved: of the same patients."""
+    wanted = set(study_ids)
+    rows = _studies(reading, wanted)
+    others = _others(reading)
+    persons = [_Person(row[6], row[7], row[8]) for row in rows]
+    persons += [_Person(row[1], row[2], row[3]) for row in others if row[0] in wanted]
+    joined = {person.row for person in persons}, {person.patient_id for person in persons} - {""}
+    named_too = {row[0] for row in others if row[1] in joined[0] or row[2] in joined[1]}
+    return wanted | {row[3] for row in _rows_of(reading, persons)} | named_too
+
+
+def _studies(reading: Reading, study_ids: Iterable[int]) -> Sequence[Any]:
+    return reading.exec_driver_sql(_STUDIES, (json.dumps(sorted(set(study_ids))),)).all()
+
+
+def _others(reading: Reading) -> Sequence[Any]:
+    return reading.exec_driver_sql(_OTHERS).all()
+
+
+_Visits = dict[int | str, list[tuple[_Person, tuple[str, str]]]]
+
+
+def _visits(reading: Reading, persons: Sequence[_Person], others: Sequence[Any]) -> _Visits:
+    """By patient ID, or by row where there is none: whose study was made and received when."""
+    found: _Visits = defaultdict(list)
+    for row in _rows_of(reading, persons):
+        person = _Person(row[0], row[1], row[2])
+        found[person.patient_id or person.row].append((person, (row[4], row[5])))
+    # An image of hers under a study of his is a visit of hers.
+    under = {row[0] for row in others}
+    made = {row[0]: (row[2], row[5]) for row in _studies(reading, under)}
+    for other in others:
+        person = _Person(other[1], other[2], other[3])
+        found[person.patient_id or person.row].append((person, made[other[0]]))
+    return found
+
+
+def _rows_of(reading: Reading, persons: Sequence[_Person]) -> Sequence[Any]:
+    rows = json.dumps(sorted({person.row for person in persons}))
+    numbers = json.dumps(sorted({person.patient_id for person in persons} - {""}))
+    return reading.exec_driver_sql(_VISITS, (rows, numbers)).all()
+
+
+def _latest_day(texts: Iterable[str]) -> str:
+    """The latest of those that are days at all, as DA; empty if none is."""
+    days = [day for text in texts if (day := day_of(text)) is not None]
+    return max(days).strftime("%Y%m%d") if days else ""
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def write(tx: Transaction, kept: Iterable[Kept]) -> None:
+    """Write down what was worked out."""
+    rows = [
+        {"study": each.study_id, "keep_until": each.keep_until.isoformat(), "rule": each.rule}
+        for each in kept
+    ]
+    if not rows:
+        return
+    statement = insert(dates)
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["study"],
+            set_={"keep_until": statement.excluded.keep_until, "rule": statement.excluded.rule},
+            where=or_(
+                dates.c.keep_until != statement.excluded.keep_until, dates.c.rule != statement.excluded.rule
+            ),
+        ),
+        rows,
+    )
+
+
+def kept(reading: Reading, study_id: int) -> Kept | None:
+    """What was last worked out for a study."""
+    row = reading.execute(select(dates).where(dates.c.study == study_id)).one_or_none()
+    return None if row is None else _kept(row)
+
+
+def due(
+    reading: Reading, on: date, *, limit: int, after: Kept | None = None, free_only: bool = False
+) -> list[Kept]:
+    """Studies that no rule keeps on the day `on`, the longest due first; `after` is the last line of the page before.
+
+    `free_only` leaves out what is held or asked for.
+    """
+    query = select(dates).where(_before(on)).order_by(dates.c.keep_until, dates.c.study).limit(limit)
+    if after is not None:
+        place = (after.keep_until.isoformat(), after.study_id)
+        query = query.where(tuple_(dates.c.keep_until, dates.c.study) > place)
+    if free_only:
+        query = query.where(
+            dates.c.study.not_in(holds.held_studies()), dates.c.study.not_in(destructions.asked_for())
+        )
+    return [_kept(row) for row in reading.execute(query)]
+
+
+def tally(reading: Reading, on: date) -> Tally:
+    """Counts for the day `on`."""
+    by_rule = reading.execute(
+        select(dates.c.rule, func.count()).where(_before(on)).group_by(dates.c.rule).order_by(dates.c.rule)
+    )
+    counts = {str(rule): int(number) for rule, number in by_rule}
+
+    def among(chosen: Any) -> int:
+        query = select(func.count()).where(_before(on), dates.c.study.in_(chosen))
+        return int(reading.execute(query).scalar_one())
+
+    held = among(holds.held_studies())
+    asked_only = select(func.count()).where(
+        _before(on),
+        dates.c.study.in_(destructions.asked_for()),
+        dates.c.study.not_in(holds.held_studies()),
+    )
+    asked = int(reading.execute(asked_only).scalar_one())
+    return Tally(sum(counts.values()), held, asked, counts)
+
+
+def without_rule(reading: Reading) -> int:
+    """How many studies are kept for ever because no rule is known for them."""
+    query = select(func.count()).where(dates.c.keep_until == FOR_EVER.isoformat())
+    return int(reading.execute(query).scalar_one())
+
+
+def ids_after(reading: Reading, study_id: int, limit: int) -> list[int]:
+    """The next studies by row id."""
+    query = select(studies.c.id).where(studies.c.id > study_id).order_by(studies.c.id).limit(limit)
+    return [int(each) for each in reading.execute(query).scalars()]
+
+
+def changed_after(reading: Reading, change: int, limit: int) -> tuple[list[int], int]:
+    """The next studies that changed, some `limit` of them, and the number up to which that are all.
+
+    A batch of arrivals shares one number, so the last number is read to its end.
+    """
+    number = (
+        select(studies.c.change)
+        .where(studies.c.change > change)
+        .order_by(studies.c.change)
+        .offset(limit - 1)
+        .limit(1)
+    )
+    last = reading.execute(number).scalar()
+    query = select(studies.c.id, studies.c.change).where(studies.c.change > change)
+    if last is not None:
+        query = query.where(studies.c.change <= last)
+    rows = reading.execute(query).all()
+    return [int(row[0]) for row in rows], max((int(row[1]) for row in rows), default=change)
+
+
+def newest_receipt(reading: Reading) -> datetime | None:
+    """The latest moment that anything received bears, whatever was received last."""
+    return reading.execute(select(func.max(studies.c.last_received_utc))).scalar()
+
+
+def _before(on: date) -> ColumnElement[bool]:
+    return dates.c.keep_until < on.isoformat()  # never of what is kept for ever: there is no later day
+
+
+def _kept(row: Row[Any]) -> Kept:
+    return Kept(row.study, date.fromisoformat(row.keep_until), row.rule)

@@ -1,0 +1,147 @@
+"""How long the provinces want records kept, with the source of each figure, and a clinic's figures beside them. Pure.
+
+Chosen: the law is data of the software, so that an update brings a change of it, and the clinic's own figures are rows of
+the catalog, which no update touches. A clinic may lengthen and never shorten below the law (`check_own`). What is only
+prudent (`Basis.ADVICE`) holds until the clinic decides. Where a province's rule for a kind of record isn't known here,
+nothing of that kind is ever due, until the clinic has looked it up and given a figure of its own.
+
+A figure that nobody has compared with its text says so (`verified` is None) wherever it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from types import MappingProxyType
+
+from appliance.errors import Refused
+from appliance.lifecycle.policy import Basis, RecordType, Rule, RuleBook, Starts
+
+MAJORITY_YEARS: Mapping[str, int] = MappingProxyType(
+    {
+        "AB": 18, "BC": 19, "MB": 18, "NB": 19, "NL": 19, "NS": 19, "NT": 19,
+        "NU": 19, "ON": 18, "PE": 18, "QC": 18, "SK": 18, "YT": 19,
+    }
+)  # fmt: skip
+"""The age of majority, by province and territory."""
+
+LEAST_UNKNOWN_YEARS = 10
+"""The least that a clinic may choose where no law is known here: what most of the known ones ask for."""
+MOST_YEARS = 100
+
+_DENTAL, _MEDICAL = RecordType.DENTAL, RecordType.MEDICAL
+_ENTRY, _MAJORITY = Starts.LAST_ENTRY, Starts.MAJORITY
+_LAW, _ADVICE = Basis.LAW, Basis.ADVICE
+_READ = date(2026, 11, 25)
+"""When the texts were read for this table."""
+_COLLECTED = date(2026, 11, 22)
+"""When the figures were gathered from what the orders and colleges publish."""
+_CMPA = "CMPA, A matter of records: minors, 10 years from majority"
+_RCDSO = "RCDSO, Dental Recordkeeping: 10 years; minors, 10 years after 18"
+_CPSBC = "CPSBC Bylaws, s. 3-6(2)"
+_BC_DENTAL = "BC College of Oral Health Professionals, Dental Recordkeeping Guidelines"
+_NEW_LIMITS = date(2013, 6, 1)
+"""The day on which the Limitation Act of British Columbia (S.B.C. 2012, c. 13) came into force."""
+
+LAWS: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
+    {
+        "QC": (
+            Rule("qc-medical", _MEDICAL, _ENTRY, 10, _LAW, "M-9, r. 20.3.1, s. 14 (CMQ)", _READ),
+            Rule("qc-medical-minor", _MEDICAL, _MAJORITY, 10, _ADVICE, _CMPA, _READ),
+            Rule("qc-dental", _DENTAL, _ENTRY, 5, _LAW, "D-3, r. 16 (ODQ)"),
+            Rule("qc-dental-minor", _DENTAL, _MAJORITY, 5, _ADVICE, "D-3, r. 16 (ODQ), counted from majority"),
+        ),
+        "ON": (
+            Rule("on-medical", _MEDICAL, _ENTRY, 10, _LAW, "CPSO, Medical Records Management", _COLLECTED),
+            Rule("on-medical-minor", _MEDICAL, _MAJORITY, 10, _LAW, "CPSO, Medical Records Management", _COLLECTED),
+            Rule("on-medical-prudent", _MEDICAL, _ENTRY, 15, _ADVICE, "CPSO: 15 years are prudent", _COLLECTED),
+            Rule("on-dental", _DENTAL, _ENTRY, 10, _LAW, _RCDSO, _READ),
+            Rule("on-dental-minor", _DENTAL, _MAJORITY, 10, _LAW, _RCDSO, _READ),
+        ),
+        "BC": (
+            Rule("bc-medical", _MEDICAL, _ENTRY, 16, _LAW, _CPSBC, _READ),
+            Rule("bc-medical-minor", _MEDICAL, _MAJORITY, 16, _LAW, _CPSBC, _READ),
+            Rule("bc-dental", _DENTAL, _ENTRY, 16, _LAW, _BC_DENTAL, _READ),
+            Rule("bc-dental-minor", _DENTAL, _MAJORITY, 16, _LAW, _BC_DENTAL, _READ),
+            Rule(
+                "bc-dental-before-2013", _DENTAL, _ENTRY, 31, _LAW, _BC_DENTAL, _READ,
+                entries_before=_NEW_LIMITS, not_beyond=date(2029, 6, 1),
+            ),
+            Rule(
+                "bc-dental-before-2013-minor", _DENTAL, _MAJORITY, 31, _LAW, _BC_DENTAL, _READ,
+                entries_before=_NEW_LIMITS, not_beyond=date(2029, 6, 1),
+            ),
+        ),
+        "AB": (
+            Rule("ab-medical", _MEDICAL, _ENTRY, 10, _LAW, "CPSA, Patient Record Retention"),
+            Rule("ab-medical-minor", _MEDICAL, _MAJORITY, 2, _LAW, "CPSA, Patient Record Retention"),
+            Rule("ab-medical-minor-prudent", _MEDICAL, _MAJORITY, 10, _ADVICE, _CMPA, _READ),
+        ),
+    }
+)  # fmt: skip
+"""What is known, by province. A province that isn't here has its rules too: the clinic must look them up."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFigure:
+    """A figure of the clinic's own: `years` for records of a type, counted from `starts`."""
+
+    record_type: RecordType
+    starts: Starts
+    years: int
+
+    @property
+    def id(self) -> str:
+        """How a decision names it."""
+        return f"clinic-{self.record_type}-{self.starts}"
+
+
+def book(province: str, own: Sequence[OwnFigure]) -> RuleBook:
+    """The rules that hold in `province` for a clinic with figures of its own.
+
+    The law always holds; advice only where the clinic has not chosen for itself.
+    """
+    chosen = {(each.record_type, each.starts) for each in own}
+    known = tuple(
+        rule
+        for rule in LAWS.get(province, ())
+        if rule.basis is Basis.LAW or (rule.record_type, rule.starts) not in chosen
+    )
+    mine = tuple(Rule(each.id, each.record_type, each.starts, each.years, Basis.CLINIC, "") for each in own)
+    return RuleBook(MAJORITY_YEARS[province], known + mine)
+
+
+def least_years(province: str, record_type: RecordType, starts: Starts) -> tuple[int, Rule | None]:
+    """The least that a clinic may choose, with the law that says so; None where it is the care of this software."""
+    laws = [
+        rule
+        for rule in LAWS.get(province, ())
+        if rule.basis is Basis.LAW
+        and rule.record_type is record_type
+        and rule.starts is starts
+        and rule.entries_before is None
+    ]
+    if laws:
+        longest = max(laws, key=lambda each: each.years)
+        return longest.years, longest
+    is_known = any(rule.record_type is record_type for rule in LAWS.get(province, ()))
+    beside_another = is_known or record_type is RecordType.MAMMOGRAPHY or starts is Starts.MAJORITY
+    return (1 if beside_another else LEAST_UNKNOWN_YEARS), None
+
+
+def check_own(province: str, figure: OwnFigure) -> None:
+    """Raise `Refused`, with the source of the law, for a figure that is too short or absurd."""
+    least, law = least_years(province, figure.record_type, figure.starts)
+    if figure.years < least and law is not None:
+        raise Refused(
+            f"the law asks for at least {least} years: {law.source}",
+            hint="a clinic may keep records longer than the law asks for, and never shorter",
+        )
+    if figure.years < least:
+        raise Refused(
+            f"without a law that is known here, records are kept for at least {least} years",
+            hint="look up what your province and your order ask for, and give that figure",
+        )
+    if figure.years > MOST_YEARS:
+        raise Refused(f"records are kept for at most {MOST_YEARS} years", hint="give a smaller number")

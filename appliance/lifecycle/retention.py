@@ -1,0 +1,233 @@
+"""Until when studies are kept: the rules in force, decisions, the clinic's own figures, and the rows that lists are made of.
+
+The rows are kept up to date by a job (`Dates`): what changed since, with every study of the same patients, and everything
+once the rules did. It works in short transactions, because an image that arrives waits for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from appliance import settings as operator_settings
+from appliance.box import Box
+from appliance.catalog import Reading, Transaction, instances, retention_dates, retention_rules, settings
+from appliance.catalog import studies as study_rows
+from appliance.catalog.columns import canonical_json
+from appliance.catalog.retention_dates import Kept, KnownStudy
+from appliance.errors import Refused
+from appliance.lifecycle import laws
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.laws import OwnFigure
+from appliance.lifecycle.policy import (
+    BACK,
+    UNWATCHED,
+    Clock,
+    Decision,
+    Facts,
+    Reason,
+    RecordType,
+    RuleBook,
+    Starts,
+    decide,
+    keep_until,
+)
+
+PROGRESS = "retention-dates"
+CLOCK = "retention-clock"
+"""Keys of `appliance.catalog.settings`: how far the rows are worked out, and what is known of the clock."""
+AT_ONCE = 500
+LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about a study, and a digest over that and over what the study holds."""
+
+    study: KnownStudy
+    decision: Decision
+    digest: str
+
+
+# --- deciding --------------------------------------------------------------------------------------------------------
+
+
+def book_of(reading: Reading) -> RuleBook:
+    """The rules that hold here now."""
+    return laws.book(province_of(reading), retention_rules.own(reading))
+
+
+def province_of(reading: Reading) -> str:
+    """The province whose rules hold."""
+    return str(operator_settings.get(reading, "clinic.province"))
+
+
+def practice_of(reading: Reading) -> str:
+    """What the clinic practises: dental, medical, or both."""
+    return str(operator_settings.get(reading, "retention.practice"))
+
+
+def decided(reading: Reading, study_ids: Iterable[int], now: datetime) -> dict[int, Decided]:
+    """What may become of each of `study_ids` that is here, worked out from what is recorded at this moment."""
+    book, clock = book_of(reading), clock_of(reading, now)
+    found = retention_dates.facts_of(reading, study_ids, practice_of(reading))
+    return {number: _decided(reading, study, book, clock) for number, study in found.items()}
+
+
+def _decided(reading: Reading, study: KnownStudy, book: RuleBook, clock: Clock) -> Decided:
+    decision = decide(study.facts, book, clock)
+    objects = [row.object_id for row in instances.instances_of_study(reading, study.study_instance_uid)]
+    content = {
+        "study": study.study_instance_uid,
+        "objects": sorted(objects),
+        "decision": as_json(decision),
+    }
+    return Decided(study, decision, sha256(canonical_json(content).encode()).hexdigest())
+
+
+def as_json(decision: Decision) -> dict[str, Any]:
+    """A decision as it is frozen in a request: until when, and each rule with its source."""
+    return {
+        "keep_until": decision.keep_until.isoformat(),
+        "rules": [_reason_as_json(each) for each in decision.reasons],
+    }
+
+
+def _reason_as_json(reason: Reason) -> dict[str, Any]:
+    rule = reason.rule
+    return {
+        "rule": rule.id,
+        "until": reason.until.isoformat(),
+        "years": rule.years,
+        "starts": str(rule.starts),
+        "basis": str(rule.basis),
+        "source": rule.source,
+        "verified": None if rule.verified is None else rule.verified.isoformat(),
+    }
+
+
+# --- the clock -------------------------------------------------------------------------------------------------------
+
+
+def clock_of(reading: Reading, now: datetime) -> Clock:
+    """The clock as it is judged at `now`."""
+    kept = settings.get(reading, CLOCK, {})
+    return Clock(
+        now=now,
+        newest_receipt_utc=retention_dates.newest_receipt(reading),
+        noted_utc=_moment(kept.get("noted_utc")),
+        set_utc=_moment(kept.get("set_utc")),
+    )
+
+
+def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) -> None:
+    """Note that the clock says `now`. One that has moved further than the box has lived is doubted until a person has
+    looked; forwards, a time server is believed instead: the box was off."""
+    kept = dict(settings.get(tx, CLOCK, {}))
+    noted = _moment(kept.get("noted_utc"))
+    if noted is not None:
+        moved = now - noted
+        if moved < -BACK or (moved > UNWATCHED and not follows_time_server):
+            kept["set_utc"] = now.astimezone(UTC).isoformat()
+    settings.put(tx, CLOCK, kept | {"noted_utc": now.astimezone(UTC).isoformat()}, now)
+
+
+def trust_clock(tx: Transaction, act: Act) -> None:
+    """A person has compared the clock with another one and says that it is right."""
+    settings.put(tx, CLOCK, {"noted_utc": act.now.astimezone(UTC).isoformat()}, act.now)
+    act.record(tx, "retention:clock", "clock", {"at_utc": act.now.astimezone(UTC).isoformat()})
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None
+
+
+# --- the clinic's own figures ----------------------------------------------------------------------------------------
+
+
+def choose(
+    tx: Transaction, act: Act, record_type: RecordType, starts: Starts, years: int | None, *, reason: str
+) -> None:
+    """Give the clinic a figure of its own, or with None take it back.
+
+    Raises `Refused` for one that is shorter than the law of the province asks for, with its source; or without a reason.
+    """
+    reason = " ".join(reason.split())
+    if not LEAST_CHARACTERS <= len(reason) <= MOST_CHARACTERS:
+        raise Refused("a figure has a reason", hint="say in a few words who decided it, or where it stands")
+    own = {(each.record_type, each.starts): each.years for each in retention_rules.own(tx)}
+    before = own.get((record_type, starts))
+    if years is not None:
+        laws.check_own(province_of(tx), OwnFigure(record_type, starts, years))
+    if years == before:
+        raise Refused("the clinic has that figure already", hint="nothing needs to be changed")
+    retention_rules.put(tx, record_type, starts, years, reason=reason, by=act.by, now=act.now)
+    act.record(tx, "retention:change", f"{record_type}:{starts}", {"old": before, "new": years})
+
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+
+def is_current(reading: Reading) -> bool:
+    """Whether the rows say what the rules and the studies of this moment say."""
+    kept = settings.get(reading, PROGRESS, {})
+    return (
+        kept.get("basis") == _basis(reading)
+        and kept.get("walk") is None
+        and int(kept.get("change", -1)) >= study_rows.latest_change(reading)
+    )
+
+
+def _basis(reading: Reading) -> str:
+    """A word for the rules in force: another one, and everything is worked out again."""
+    book = book_of(reading)
+    return sha256(f"{book!r} {practice_of(reading)}".encode()).hexdigest()[:16]
+
+
+class Dates:
+    """The job that keeps the rows up to date; a part at a time, so that it can be stopped between two."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def interrupt(self) -> None:
+        """Stop after the part that runs."""
+        self._stopped = True
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Work out whatever is not up to date."""
+        while not self._stopped:
+            with box.catalog.reading() as conn:
+                if is_current(conn):
+                    return
+            with box.catalog.transaction() as tx:
+                advance(tx, now)
+
+
+def advance(tx: Transaction, now: datetime, *, most: int = AT_ONCE) -> None:
+    """Work out the next part: of everything if the rules have changed, else of what changed since."""
+    kept = dict(settings.get(tx, PROGRESS, {}))
+    basis = _basis(tx)
+    if kept.get("basis") != basis:
+        # What changes during the walk is looked at after it, from here on.
+        kept = {"basis": basis, "walk": 0, "change": study_rows.latest_change(tx)}
+    if kept.get("walk") is not None:
+        wanted = retention_dates.ids_after(tx, int(kept["walk"]), most)
+        kept["walk"] = wanted[-1] if wanted else None
+        touched: Iterable[int] = wanted
+    else:
+        changed, last = retention_dates.changed_after(tx, int(kept["change"]), most)
+        kept["change"] = last if changed else study_rows.latest_change(tx)
+        touched = retention_dates.of_same_patients(tx, changed)
+    book = book_of(tx)
+    found = retention_dates.facts_of(tx, touched, practice_of(tx))
+    retention_dates.write(tx, [_kept(study.id, study.facts, book) for study in found.values()])
+    settings.put(tx, PROGRESS, kept, now)
+
+
+def _kept(study_id: int, facts: Facts, book: RuleBook) -> Kept:
+    until, reasons = keep_until(facts, book)
+    return Kept(study_id, until, reasons[0].rule.id if reasons else "")

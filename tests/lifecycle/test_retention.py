@@ -1,0 +1,242 @@
+"""What is worked out from the catalog: facts of a patient under any spelling, rows that follow, a clock that is watched."""
+
+from __future__ import annotations
+
+import random
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from appliance import audit, settings
+from appliance.catalog import Catalog, retention_dates, retention_rules
+from appliance.catalog.holds import HoldKind
+from appliance.catalog.retention_dates import Kept
+from appliance.errors import Refused
+from appliance.lifecycle import holds, retention
+from appliance.lifecycle.policy import FOR_EVER, Doubt, RecordType, Starts, Status
+from tests.lifecycle.clinic import AUDIT_KEY, LONG_AGO, NOW, act, arrive, bring_up_to_date, watch
+
+MEDICAL, ENTRY = RecordType.MEDICAL, Starts.LAST_ENTRY
+
+
+def until(catalog: Catalog, study: int) -> date:
+    """The last day, as worked out at this moment; the row says the same once it is up to date."""
+    with catalog.reading() as conn:
+        now = retention.decided(conn, [study], NOW)[study].decision.keep_until
+    bring_up_to_date(catalog)
+    with catalog.reading() as conn:
+        row = retention_dates.kept(conn, study)
+    assert row is not None
+    assert row.keep_until == now
+    return now
+
+
+def due_on(catalog: Catalog, day: date, *, free_only: bool = False) -> list[int]:
+    bring_up_to_date(catalog)
+    with catalog.reading() as conn:
+        return [each.study_id for each in retention_dates.due(conn, day, limit=100, free_only=free_only)]
+
+
+def change(catalog: Catalog, key: str, value: object) -> None:
+    with catalog.transaction() as tx:
+        settings.change(tx, AUDIT_KEY, {key: value}, actor="marie", now=NOW)
+
+
+def test_a_study_is_kept_from_its_last_entry_on(catalog: Catalog) -> None:
+    study = arrive(catalog)
+    assert until(catalog, study) == date(2020, 5, 4)
+    arrive(catalog, at=datetime(2012, 1, 1, 23, 30, tzinfo=NOW.tzinfo), study_date="20100504")
+    assert until(catalog, study) == date(2022, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {},
+        {"patient_name": "COTE^Helen"},
+        {"patient_birth_date": "19690131"},
+        {"issuer_of_patient_id": "CLINIC"},
+    ],
+    ids=["the same", "another spelling", "another birth date", "with an issuer"],
+)
+def test_a_visit_keeps_everything_of_the_patient_longer(catalog: Catalog, again: dict[str, str]) -> None:
+    old, stranger = arrive(catalog), arrive(catalog, "1.2.9", patient_id="P-9", patient_name="TREMBLAY^Luc")
+    bring_up_to_date(catalog)
+    arrive(catalog, "1.2.4", at=NOW, **again)
+    assert until(catalog, old) == date(2036, 11, 25)
+    assert until(catalog, stranger) == date(2020, 5, 4)
+
+
+def test_an_image_under_the_study_of_another_is_a_visit_of_both(catalog: Catalog) -> None:
+    hers = arrive(catalog)
+    his = arrive(catalog, "1.2.9", patient_id="P-9", patient_name="TREMBLAY^Luc")
+    bring_up_to_date(catalog)
+    arrive(catalog, "1.2.9", at=NOW)  # hers, under his study
+    assert until(catalog, hers) == date(2036, 11, 25)
+    assert until(catalog, his) == date(2036, 11, 25)
+    child = arrive(
+        catalog, "1.2.9", patient_id="P-7", patient_name="GAGNON^Zoé", patient_birth_date="20250101"
+    )
+    assert child == his
+    assert until(catalog, his) > date(2050, 1, 1)  # the youngest whom it names decides
+
+
+def test_nothing_joins_people_without_a_number(catalog: Catalog) -> None:
+    old = arrive(catalog, patient_id="", patient_name="NOBODY")
+    arrive(catalog, "1.2.4", at=NOW, patient_id="", patient_name="SOMEBODY")
+    assert until(catalog, old) == date(2020, 5, 4)
+    arrive(catalog, "1.2.5", at=NOW, patient_id="", patient_name="NOBODY")
+    assert until(catalog, old) == date(2036, 11, 25)
+
+
+def test_province_practice_and_the_clinics_own_figures_move_every_row(catalog: Catalog) -> None:
+    study = arrive(catalog, modality="PX")
+    assert until(catalog, study) == date(2020, 5, 4)
+    change(catalog, "retention.practice", "dental")
+    assert until(catalog, study) == date(2015, 5, 4)
+    change(catalog, "clinic.province", "BC")
+    assert until(catalog, study) == date(2029, 6, 1)
+    change(catalog, "clinic.province", "MB")
+    assert until(catalog, study) == FOR_EVER
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), RecordType.DENTAL, ENTRY, 12, reason="our policy of 2026")
+    assert until(catalog, study) == date(2022, 5, 4)
+
+
+def test_figures_are_kept_with_their_history_and_never_below_the_law(catalog: Catalog) -> None:
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), MEDICAL, ENTRY, 15, reason="advice of our insurer")
+        retention.choose(tx, act("paul"), MEDICAL, ENTRY, 12, reason="that was too much")
+        with pytest.raises(Refused, match="M-9"):
+            retention.choose(tx, act(), MEDICAL, ENTRY, 9, reason="room on the disk")
+        with pytest.raises(Refused, match="already"):
+            retention.choose(tx, act(), MEDICAL, ENTRY, 12, reason="the same again")
+        with pytest.raises(Refused, match="reason"):
+            retention.choose(tx, act(), MEDICAL, ENTRY, 20, reason=" ")
+        retention.choose(tx, act(), MEDICAL, ENTRY, None, reason="back to the law")
+        assert retention_rules.own(tx) == ()
+        changes = retention_rules.history(tx)
+        rows = [row for row in audit.export(tx) if row["action"] == "retention:change"]
+    assert [(each.years, each.by, each.reason) for each in changes] == [
+        (None, "marie", "back to the law"),
+        (12, "paul", "that was too much"),
+        (15, "marie", "advice of our insurer"),
+    ]
+    assert [row["actor"] for row in rows] == ["marie", "paul", "marie"]
+    assert "insurer" not in str(rows)
+
+
+def test_the_list_is_in_order_a_page_at_a_time_and_counts_what_is_held(catalog: Catalog) -> None:
+    numbers = [
+        arrive(catalog, f"1.2.{n}", at=LONG_AGO + timedelta(days=9 - n), patient_id=f"P-{n}")
+        for n in range(6)
+    ]
+    with catalog.transaction() as tx:
+        holds.place(
+            tx, act(), kind=HoldKind.LEGAL, study=numbers[2], whole_patient=False, reason="claim 2026-114"
+        )
+    bring_up_to_date(catalog)
+    day = date(2026, 1, 1)
+    with catalog.reading() as conn:
+        pages: list[Kept] = []
+        while page := retention_dates.due(conn, day, limit=2, after=pages[-1] if pages else None):
+            pages += page
+        tally = retention_dates.tally(conn, day)
+        nothing = retention_dates.tally(conn, date(2020, 5, 8))
+    assert [each.study_id for each in pages] == numbers[::-1]
+    assert due_on(catalog, day, free_only=True) == [n for n in numbers[::-1] if n != numbers[2]]
+    assert (tally.studies, tally.held, tally.asked, tally.free) == (6, 1, 0, 5)
+    assert dict(tally.by_rule) == {"qc-medical": 6}
+    assert nothing.studies == 0  # the first is kept on its last day, too
+    assert due_on(catalog, date(2020, 5, 9)) == [numbers[5]]
+
+
+def test_rows_follow_whatever_happens_in_parts_of_any_size(catalog: Catalog) -> None:
+    dice = random.Random(20261125)
+    numbers: set[int] = set()
+    for step in range(40):
+        at = LONG_AGO + timedelta(days=dice.randrange(5000))
+        born = dice.choice(["19700131", "", "20080229", "19000101"])
+        patient = dice.randrange(6)
+        numbers.add(
+            arrive(
+                catalog,
+                f"1.2.{dice.randrange(25)}",
+                at=at,
+                patient_id=f"P-{patient}",
+                patient_birth_date=born,
+            )
+        )
+        if step % 7 == 3:
+            bring_up_to_date(catalog, most=dice.choice([1, 2, 500]))
+        if step == 20:
+            change(catalog, "clinic.province", "ON")
+    bring_up_to_date(catalog, most=3)
+    with catalog.reading() as conn:
+        for number, found in retention.decided(conn, numbers, NOW).items():
+            row = retention_dates.kept(conn, number)
+            assert row is not None
+            assert row.keep_until == found.decision.keep_until
+            assert row.rule == found.decision.reasons[0].rule.id
+
+
+def test_what_arrives_while_everything_is_worked_out_is_not_passed_over(catalog: Catalog) -> None:
+    first = arrive(catalog)
+    for number in range(4, 9):
+        arrive(catalog, f"1.2.{number}", patient_id=f"P-{number}")
+    with catalog.transaction() as tx:
+        retention.advance(tx, NOW, most=2)
+    arrive(catalog, at=NOW)  # behind the walk
+    assert until(catalog, first) == date(2036, 11, 25)
+
+
+# --- the clock -------------------------------------------------------------------------------------------------------
+
+
+def status(catalog: Catalog, study: int, now: datetime) -> tuple[Status, Doubt | None]:
+    with catalog.reading() as conn:
+        found = retention.decided(conn, [study], now)[study].decision
+    return found.status, found.doubt
+
+
+def test_a_clock_that_was_never_watched_makes_nothing_due(catalog: Catalog) -> None:
+    study = arrive(catalog)
+    assert status(catalog, study, NOW) == (Status.CLOCK, Doubt.UNWATCHED)
+    watch(catalog)
+    assert status(catalog, study, NOW + timedelta(minutes=10)) == (Status.DUE, None)
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+@pytest.mark.parametrize("boots", [0, 1, 5])
+def test_a_jump_is_doubted_until_a_person_has_looked(catalog: Catalog, years: int, boots: int) -> None:
+    study = arrive(catalog, at=LONG_AGO - timedelta(days=365 * 20))
+    watch(catalog)
+    moved = NOW + timedelta(days=365 * years)
+    for minutes in range(boots):  # the box lives on under the wrong clock
+        with catalog.transaction() as tx:
+            retention.watch_clock(tx, moved + timedelta(minutes=minutes), follows_time_server=False)
+    later = moved + timedelta(hours=1)
+    assert status(catalog, study, later)[0] is Status.CLOCK
+    with catalog.transaction() as tx:  # put right again
+        retention.watch_clock(tx, NOW + timedelta(hours=1), follows_time_server=False)
+    if boots:
+        assert status(catalog, study, NOW + timedelta(hours=2)) == (Status.CLOCK, Doubt.SET)
+    with catalog.transaction() as tx:
+        retention.trust_clock(tx, act(now=NOW + timedelta(hours=2)))
+    assert status(catalog, study, NOW + timedelta(hours=3)) == (Status.DUE, None)
+
+
+def test_an_image_from_the_future_makes_nothing_due_even_for_a_trusted_clock(catalog: Catalog) -> None:
+    study = arrive(catalog)
+    watch(catalog)
+    arrive(catalog, "1.2.8", at=NOW + timedelta(days=3650), patient_id="P-8", patient_name="X")
+    assert status(catalog, study, NOW) == (Status.CLOCK, Doubt.BEHIND)
+
+
+def test_a_box_that_was_off_believes_its_time_server(catalog: Catalog) -> None:
+    study = arrive(catalog)
+    watch(catalog)
+    summer = NOW + timedelta(days=40)
+    assert status(catalog, study, summer) == (Status.CLOCK, Doubt.UNWATCHED)
+    watch(catalog, summer)
+    assert status(catalog, study, summer) == (Status.DUE, None)
