@@ -12,6 +12,9 @@ key of the JSON object  what it holds
 ``error``, ``where``    the kind of an exception and its places in the code, where there was one
 ======================  ==============================================================================
 
+An event is one line whatever stands in it: control characters, which a peer may have sent in a name, are written as their
+escapes, so that nothing from outside can look like a line of ours or drive the terminal it is read in.
+
 An exception's own text is never written, in either form: it may hold what it choked on, such as a patient's name.
 """
 
@@ -49,7 +52,7 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of `record`."""
-        record.message = record.getMessage()
+        record.message = _on_one_line(record.getMessage())
         reference = getattr(record, "reference", "")
         return "".join(
             (
@@ -80,7 +83,21 @@ class JsonLines(logging.Formatter):
             told["reference"] = reference
         if kind := _kind(record):
             told |= {"error": kind, "where": _places(record)}
-        return json.dumps(told, ensure_ascii=False)
+        line = json.dumps(told, ensure_ascii=False)
+        return line if line.isprintable() else "".join(map(_readable, line))
+
+
+def _on_one_line(text: str) -> str:
+    """`text` with what would break a line, or is invisible in one, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
+def _readable(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def _kind(record: logging.LogRecord) -> str:

@@ -49,6 +49,24 @@ def test_an_exception_is_told_by_its_kind_and_places_and_not_in_its_own_words(
     assert "\n" not in line
 
 
+@pytest.mark.parametrize("formatter", [JsonLines("web"), Lines()])
+@pytest.mark.parametrize(
+    "forged",
+    ["PANO\nERROR appliance.web: all is lost", "a\r\nb", "\x1b[2J\x1b[31m", "x\u2028y", "z\x00\x85\x9b31m"],
+)
+def test_nothing_from_outside_can_make_a_line_or_drive_a_terminal(
+    formatter: logging.Formatter, forged: str
+) -> None:
+    line = formatter.format(record("an unknown caller was refused: %s", forged))
+    assert len(line.splitlines()) == 1
+    assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in line)
+    assert "an unknown caller was refused" in line
+
+
+def test_names_with_accents_stay_readable() -> None:
+    assert "Hélène · 雨" in Lines().format(record("device %s", "Hélène · 雨"))
+
+
 def test_a_readable_line_ends_with_its_reference() -> None:
     assert Lines().format(record("Refused at %s", "studies.study", reference="1A2B3C4D")) == (
         "ERROR appliance.web.problems: Refused at studies.study [1A2B3C4D]"

@@ -141,6 +141,9 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "access:refuse": Word(
             _SECURITY, _NOTHING, "a page or an act that a role does not include was refused", _REFUSED
         ),
+        "access:pace": Word(
+            _SECURITY, _NOTHING, "an account asked for more than one may in so short a time", _REFUSED
+        ),
         "access:forge": Word(
             _SECURITY, _NOTHING, "a request that no page of this box had made was refused", _REFUSED
         ),

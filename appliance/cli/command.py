@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -105,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream, io.TextIOWrapper
         ):  # a terminal without accents gets their numbers, not a failure
             stream.reconfigure(errors="backslashreplace")
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, 0)
+    )  # a dump of memory would be patients and keys on the disk
     try:
         arguments = parser().parse_args(argv)
         code: int = arguments.act(arguments)

@@ -1,17 +1,17 @@
 """``appliance user``: who may sign in at the console.
 
 The first account, the owner's, is made in the console with the claim code; this verb is for the ones after it, and
-for the day on which everybody has forgotten a password. Nobody is deleted: the audit refers to people.
+for the day on which everybody has forgotten a password. Nobody is deleted: the audit refers to people. Whoever uses it
+never learns a password: it prints links, and a password known to two people would make the audit name the wrong one.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.cli.arguments import Arguments, Parser, Verbs, WrongCommand, add_json, nearest
 from appliance.cli.listing import as_json, as_table
-from appliance.cli.session import actor, now, opened_box, read_secret, record
+from appliance.cli.session import actor, now, opened_box, record
 from appliance.errors import Unknown
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add_to(verbs: Verbs) -> None:
         examples=[
             'appliance user invite marie --name "Marie Tremblay" --role practitioner --language fr',
             "appliance user change marie --role owner",
-            "appliance user reset marie --link",
+            "appliance user reset marie",
             "appliance user list",
         ],
     )
@@ -65,14 +65,6 @@ def add_to(verbs: Verbs) -> None:
         about="The link works once, for seven days, and is printed only now: hand it over yourself.",
     )
     _add_account(invite)
-    add = own.add(
-        "add",
-        "give a person an account with a password",
-        act=add_person,
-        about="The password is asked for, or read from standard input.",
-    )
-    _add_account(add)
-    _add_secret_file(add)
     change = own.add("change", "change a login, a name, a role or a language", act=change_person)
     change.add_argument("login", metavar="LOGIN", help="whose account")
     change.add_argument("--new-login", metavar="L", help="what the person types to sign in from now on")
@@ -95,15 +87,11 @@ def add_to(verbs: Verbs) -> None:
     add_json(sessions)
     reset = own.add(
         "reset",
-        "give a person a new password, and end the sessions that are open",
+        "print a link by which a person chooses a new password",
         act=reset_person,
-        about="The password is asked for, or read from standard input; or the person chooses it by a link.",
+        about="The link works once, for a day. The old password and the sessions end when it is used.",
     )
     reset.add_argument("login", metavar="LOGIN", help="whose password")
-    reset.add_argument(
-        "--link", action="store_true", help="print a link that works once, for a day, to choose it by"
-    )
-    _add_secret_file(reset)
 
 
 def _add_account(parser: Parser) -> None:
@@ -115,12 +103,6 @@ def _add_account(parser: Parser) -> None:
         choices=("en", "fr", "es", "zh"),
         default="en",
         help="the language of the console (default en)",
-    )
-
-
-def _add_secret_file(parser: Parser) -> None:
-    parser.add_argument(
-        "--secret-file", type=Path, metavar="F", help="a file with the password, readable by you only"
     )
 
 
@@ -173,28 +155,6 @@ def invite_person(arguments: Arguments) -> int:
         record(tx, box, "user:invite", f"user:{link.person.login}", {"role": role.value})
         address = link.address(_console_address(box))
     print(address)
-    return 0
-
-
-def add_person(arguments: Arguments) -> int:
-    """Add one person."""
-    from appliance import identity
-
-    role = _role(arguments.role)
-    password = read_secret("Password", file=arguments.secret_file, confirm=True)
-    hour = now()
-    with opened_box() as box, box.catalog.transaction() as tx:
-        person = identity.add_user(
-            tx,
-            login=arguments.login,
-            name=arguments.name,
-            role=role,
-            password=password,
-            language=arguments.language,
-            now=hour,
-        )
-        record(tx, box, "user:add", f"user:{person.login}", {"role": role.value})
-    print(f"{person.login} may now sign in.")
     return 0
 
 
@@ -303,21 +263,14 @@ def remove_second_factor(arguments: Arguments) -> int:
 
 
 def reset_person(arguments: Arguments) -> int:
-    """Replace one password, or let the person do it."""
+    """Let one person choose a new password."""
     from appliance import identity
 
-    if arguments.link:
-        with opened_box() as box, box.catalog.transaction() as tx:
-            link = identity.make_link(tx, known_person(tx, arguments.login).id, by=actor(), now=now())
-            record(tx, box, "user:link", f"user:{link.person.login}")
-            address = link.address(_console_address(box))
-        print(address)
-        return 0
-    password = read_secret("New password", file=arguments.secret_file, confirm=True)
     with opened_box() as box, box.catalog.transaction() as tx:
-        person = identity.reset_password(tx, arguments.login, password, now())
-        record(tx, box, "user:reset", f"user:{person.login}")
-    print(f"{person.login} has a new password; open sessions have ended.")
+        link = identity.make_link(tx, known_person(tx, arguments.login).id, by=actor(), now=now())
+        record(tx, box, "user:link", f"user:{link.person.login}")
+        address = link.address(_console_address(box))
+    print(address)
     return 0
 
 

@@ -15,7 +15,7 @@ from appliance.identity.claim import ClaimClosed, Owner, WrongCode, claim_code, 
 from appliance.identity.granting import grant_study, needs_grants, who_needs_grants
 from appliance.identity.links import MadeLink, invite, link_holder, make_link, redeem_link
 from appliance.identity.passwords import check_password, hash_password
-from appliance.identity.people import add_user, normal_login, reset_password
+from appliance.identity.people import add_user, normal_login
 from appliance.identity.roles import Role
 from appliance.identity.sessions import (
     digest,
@@ -89,7 +89,6 @@ __all__ = [
     "reject",
     "reject_factor",
     "renew",
-    "reset_password",
     "session_limits",
     "who_needs_grants",
 ]

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from appliance.catalog import Reading, Transaction, half_open, people
 from appliance.catalog.people import Person
+from appliance.identity.passwords import is_same
 from appliance.identity.sessions import digest
 from appliance.identity.stages import Stage
 
@@ -53,6 +54,10 @@ def find(conn: Reading, cookie: str, *, agent: str, now: datetime) -> HalfOpen |
     if not kept.expires_utc - LIFETIME - timedelta(minutes=5) <= now < kept.expires_utc:
         return None
     person = people.person_by_id(conn, kept.person_id)
-    if person is None or not person.active or people.password_hash(conn, person.id) != kept.password_hash:
+    if (
+        person is None
+        or not person.active
+        or not is_same(people.password_hash(conn, person.id), kept.password_hash)
+    ):
         return None
     return HalfOpen(kept.id, person, Stage(kept.stage))

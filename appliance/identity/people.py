@@ -1,14 +1,14 @@
-"""Users: the rules of a login and a name, adding one, giving one a new password."""
+"""Users: the rules of a login and a name, adding one."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
 
-from appliance.catalog import account_links, half_open, people
+from appliance.catalog import people
 from appliance.catalog.database import Transaction
 from appliance.catalog.people import Person
-from appliance.errors import Refused, Unknown
+from appliance.errors import Refused
 from appliance.identity.passwords import check_password, hash_password
 from appliance.identity.roles import Role
 
@@ -43,7 +43,7 @@ def add_user(
     """Record a user. Raises `Refused` for a login, name or password that won't do."""
     login = normal_login(login)
     name = normal_name(name)
-    check_password(password, login=login)
+    check_password(password, login=login, name=name)
     return people.add(
         tx,
         login=login,
@@ -53,17 +53,3 @@ def add_user(
         language=language,
         now=now,
     )
-
-
-def reset_password(tx: Transaction, login: str, password: str, now: datetime) -> Person:
-    """Give a user a new password, end his sessions and forget his failures. Raises `Unknown` or `Refused`."""
-    found = people.person(tx, normal_login(login))
-    if found is None:
-        raise Unknown("there is no user with that login", hint="list the users to see their logins")
-    check_password(password, login=found.login)
-    people.set_password(tx, found.id, hash_password(password), now)
-    people.end_sessions_of(tx, found.id)
-    half_open.remove_of(tx, found.id)
-    people.forget_failures_of(tx, found.login)
-    account_links.forget_of(tx, found.id)
-    return found

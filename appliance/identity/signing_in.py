@@ -18,7 +18,7 @@ from appliance.catalog.people import Person
 from appliance.errors import Refused
 from appliance.identity.half_open import HalfOpen, begin
 from appliance.identity.limits import wait_until
-from appliance.identity.passwords import nobodys_password, verify_password
+from appliance.identity.passwords import is_same, nobodys_password, verify_password
 from appliance.identity.people import normal_login
 from appliance.identity.policy import standing_of
 from appliance.identity.sessions import open_session
@@ -88,7 +88,7 @@ def accept(
     if (until := wait_until(tx, login, address, now)) is not None:
         return TooMany(login, until)
     person = people.person(tx, login)
-    if person is None or not person.active or people.password_hash(tx, person.id) != accepted.kept:
+    if person is None or not person.active or not is_same(people.password_hash(tx, person.id), accepted.kept):
         return Rejected(login)
     stage = step(Stage.OUTSIDE, Proof.PASSWORD, standing_of(tx, person))
     if stage is not Stage.SIGNED_IN:

@@ -13,12 +13,13 @@ from appliance.box import Box
 from appliance.catalog.veil import Veil
 from appliance.health.deep import Examiner
 from appliance.imaging import Darkroom
-from appliance.web import api, problems, security, timings, views
+from appliance.web import api, problems, rates, security, timings, views
 from appliance.web.console import Assets, Console, web_ui
 from appliance.web.help import Book
 from appliance.web.language import Languages
 from appliance.web.live import Watcher
 from appliance.web.manner import MANNERS
+from appliance.web.pace import Pace
 from appliance.web.views.dashboard import judgement_mark
 
 BUILD = Path(__file__).with_name("static") / "build"
@@ -63,6 +64,7 @@ def create_app(box: Box) -> Flask:
         assets=Assets.read(BUILD),
         darkroom=Darkroom(max(2, min(4, os.cpu_count() or 2))),
         watcher=Watcher(box.catalog, lambda: judgement_mark(box)),
+        paces={each.name: Pace(each.most, each.seconds) for each in rates.RATES.values()},
         veil=Veil(box.root.derive("study pseudonyms")),
         visit_key=box.root.derive("web visit"),
     )

@@ -182,6 +182,7 @@ class Console:
     once: ShownOnce = field(default_factory=ShownOnce)
     held: HeldForms = field(default_factory=HeldForms)
     questions: Pace = field(default_factory=lambda: Pace(QUESTIONS, QUESTIONS_SECONDS))
+    paces: Mapping[str, Pace] = field(default_factory=dict)
     viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))
     glimpsed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS, _GLIMPSES))
     searched: Recently = field(default_factory=lambda: Recently(SEARCHED_SECONDS))

@@ -35,6 +35,8 @@ ORDER = (
     "api",
     "setup",
     "trust",
+    "security",
+    "protection",
 )
 """Topics in the order of the contents; others follow by name."""
 

@@ -1,4 +1,4 @@
-"""How often one may ask for what costs a write before anybody has said who they are. In memory, bounded, monotonic."""
+"""How often one may ask for something that costs. In memory, bounded, by the monotonic clock."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class Pace:
 
     def allows(self, key: str, moment: float | None = None) -> bool:
         """Whether `key` may ask now; if so, it has."""
+        return self.wait(key, moment) <= 0
+
+    def wait(self, key: str, moment: float | None = None) -> float:
+        """In how many seconds `key` may ask; 0 for now, and then it has."""
         now = time.monotonic() if moment is None else moment
         with self._lock:
             asked = self._asked.setdefault(key, deque())
@@ -27,8 +31,8 @@ class Pace:
             while asked and now - asked[0] >= self._seconds:
                 asked.popleft()
             if len(asked) >= self._most:
-                return False
+                return self._seconds - (now - asked[0])
             asked.append(now)
             while len(self._asked) > _REMEMBERED:
                 self._asked.popitem(last=False)
-            return True
+            return 0.0

@@ -22,7 +22,7 @@ from appliance.catalog import people
 from appliance.catalog.people import WebSession
 from appliance.errors import ApplianceError, Transient
 from appliance.identity.sessions import SEEN_EVERY
-from appliance.web import access, address_list, bearer, pulses
+from appliance.web import access, address_list, bearer, pulses, rates
 from appliance.web.console import VISITOR, console, now
 from appliance.web.language import DEFAULT, NAMES, Languages
 
@@ -104,6 +104,7 @@ def guard(app: Flask) -> None:
     app.before_request(_check_session)
     app.before_request(_check_csrf)
     app.before_request(_check_permission)
+    app.before_request(rates.check)
     app.after_request(_finish)
 
 

@@ -71,7 +71,7 @@ def _person(world: World) -> int:
 
 
 def _link(world: World) -> str:
-    return world.say("user", "reset", world.person(), "--link").strip().split("#")[1]
+    return world.say("user", "reset", world.person()).strip().split("#")[1]
 
 
 def _welcome(world: World, path: str, code: str) -> Any:

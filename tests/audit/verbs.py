@@ -9,7 +9,6 @@ from typing import Any
 
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
-from tests.web.conftest import PASSWORD
 
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
 PROCESS = "a process that runs until it is told to stop; tests/system starts them, and the walk reads its code's row"
@@ -169,7 +168,6 @@ VERBS: Mapping[str, Step] = {
         ["user:invite"],
         lambda w: w.say("user", "invite", f"guest{w.next()}", "--name", "G", "--role", "assistant"),
     ),
-    "user add": Act(["user:add"], lambda w: w.person()),
     "user change": Act(["user:change"], lambda w: _person(w, "change", "--name", "Q")),
     "user deactivate": Act(["user:deactivate"], lambda w: _person(w, "deactivate")),
     "user reactivate": Act(["user:reactivate"], lambda w: _person(w, "reactivate")),
@@ -183,7 +181,7 @@ VERBS: Mapping[str, Step] = {
     "token remove": Act(
         ["token:remove"], lambda w: w.say("token", "remove", json.loads(_token(w, "--json"))["id"])
     ),
-    "user reset": Act(["user:reset"], lambda w: _person(w, "reset", typed=f"{PASSWORD}\n")),
+    "user reset": Act(["user:link"], lambda w: _person(w, "reset")),
     "setting list": Nothing(CONFIGURED, lambda w: w.say("setting", "list")),
     "setting get": Nothing(CONFIGURED, lambda w: w.say("setting", "get", "clinic.name")),
     "setting set": Act(["setting:change"], lambda w: w.say("setting", "set", "clinic.phone", str(w.next()))),

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +25,7 @@ from appliance.box import Box
 from appliance.catalog import destinations, devices
 from appliance.cli import main
 from tests import synthetic
+from tests.people import choose_password
 from tests.synthetic.patients import PATIENTS
 from tests.web.conftest import LOGIN, PASSWORD, csrf_of, fill, sign_in
 
@@ -119,7 +121,9 @@ class World:
     def person(self) -> str:
         """A new account: its login."""
         login = f"person{self.next()}"
-        self.say("user", "add", login, "--name", "P", "--role", "assistant", typed=f"{PASSWORD}\n")
+        self.say("user", "invite", login, "--name", "P", "--role", "assistant")
+        with self.box.catalog.transaction() as tx:
+            choose_password(tx, login, PASSWORD, datetime.now(UTC))
         return login
 
 

@@ -2,15 +2,20 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from appliance.box import open_box
 from appliance.cli import main
+from appliance.config import load_config
 from tests import synthetic
+from tests.people import choose_password
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,20 @@ def say(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+PASSWORD = "quatre lapins sur une horloge"
+
+
+def account(say: Say, login: str, *, role: str) -> None:
+    """Give a person an account, and choose its password as the person would."""
+    assert say("user", "invite", login, "--name", login.title(), "--role", role).code == 0
+    box = open_box(load_config(os.environ))
+    try:
+        with box.catalog.transaction() as tx:
+            choose_password(tx, login, PASSWORD, datetime.now(UTC))
+    finally:
+        box.close()
 
 
 @pytest.fixture

@@ -8,14 +8,12 @@ from appliance.box import open_box
 from appliance.catalog import people
 from appliance.config import load_config
 from appliance.identity import tokens
-from tests.cli.conftest import Say
+from tests.cli.conftest import Say, account
 from tests.identity.test_second_factors import enrol
-
-PASSWORD = "quatre lapins sur une horloge"
 
 
 def add(say: Say, login: str = "marie", role: str = "owner") -> None:
-    assert say("user", "add", login, "--name", "Marie", "--role", role, typed=PASSWORD).code == 0
+    account(say, login, role=role)
 
 
 def test_a_lost_second_factor_is_removed_and_the_sessions_end(say: Say) -> None:

@@ -11,6 +11,7 @@ from appliance.errors import NotAuthorised
 from appliance.identity import Due, Proof, Stage, half_open, limits
 from appliance.identity.roles import Role
 from tests.identity.test_second_factors import enrol
+from tests.people import choose_password
 
 NOW = datetime(2026, 3, 1, 12, 0, 10, tzinfo=UTC)
 PASSWORD = "quatre lapins sur une horloge"
@@ -82,7 +83,7 @@ def test_a_new_password_or_a_closed_account_ends_it(box: Box, person: people.Per
         people.set_active(tx, person.id, True, NOW)
     assert find(box, first) is not None
     with box.catalog.transaction() as tx:
-        identity.reset_password(tx, "marie", "cinq renards sous un parapluie", NOW)
+        choose_password(tx, "marie", "cinq renards sous un parapluie", NOW)
     assert find(box, first) is None
 
 

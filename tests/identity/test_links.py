@@ -148,14 +148,6 @@ def test_a_reset_leaves_the_old_password_until_it_is_used_and_then_ends_sessions
         assert identity.find_session(conn, cookie, NOW) is None
 
 
-def test_a_password_given_at_the_command_line_voids_the_link(box: Box) -> None:
-    link = invite(box)
-    with box.catalog.transaction() as tx:
-        identity.reset_password(tx, "luc", OTHER, NOW)
-    with pytest.raises(Refused):
-        redeem(box, link.token)
-
-
 def test_a_link_for_nobody_is_not_made(box: Box) -> None:
     with box.catalog.transaction() as tx, pytest.raises(Unknown):
         identity.make_link(tx, 99, by="marie", now=NOW)

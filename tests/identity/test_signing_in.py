@@ -7,9 +7,10 @@ import pytest
 from appliance import identity
 from appliance.box import Box
 from appliance.catalog import people
-from appliance.errors import Refused, Unknown
+from appliance.errors import Refused
 from appliance.identity import Accepted, Rejected, Role, TooMany
 from appliance.identity.sessions import digest
+from tests.people import choose_password
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PASSWORD = "quatre lapins sur une horloge"
@@ -160,12 +161,10 @@ def test_expired_sessions_are_swept_and_live_ones_stay(box: Box, person: people.
 def test_a_new_password_ends_every_session(box: Box, person: people.Person) -> None:
     cookie = open_session(box, person)
     with box.catalog.transaction() as tx:
-        identity.reset_password(tx, person.login, "cinq renards sous un parapluie", NOW)
+        choose_password(tx, person.login, "cinq renards sous un parapluie", NOW)
     assert find(box, cookie, NOW) is None
     assert isinstance(examine(box, person.login, PASSWORD), Rejected)
     assert isinstance(examine(box, person.login, "cinq renards sous un parapluie"), Accepted)
-    with pytest.raises(Unknown), box.catalog.transaction() as tx:
-        identity.reset_password(tx, "nobody", PASSWORD, NOW)
 
 
 @pytest.mark.parametrize(
@@ -221,10 +220,19 @@ def test_guesses_side_by_side_count_like_guesses_in_a_row(box: Box, person: peop
     assert accept(box, verdict) == TooMany(person.login, NOW)
 
 
+def test_a_password_that_nobody_changed_opens_after_twenty_years(box: Box, person: people.Person) -> None:
+    """None ends by itself, and none must be changed for its age."""
+    later = NOW + timedelta(days=20 * 365)
+    with box.catalog.reading() as conn:
+        verdict = identity.examine(conn, person.login, PASSWORD, address="192.168.1.7", now=later)
+    assert verdict == Accepted(person)
+    assert isinstance(accept(box, verdict), str)
+
+
 def test_a_password_changed_while_it_was_examined_no_longer_opens(box: Box, person: people.Person) -> None:
     verdict = examine(box, person.login, PASSWORD)
     with box.catalog.transaction() as tx:
-        identity.reset_password(tx, person.login, "un tout autre cheval bleu", NOW)
+        choose_password(tx, person.login, "un tout autre cheval bleu", NOW)
     assert accept(box, verdict) == Rejected(person.login)
 
 
@@ -238,5 +246,5 @@ def test_failures_that_a_wrong_clock_put_into_the_future_lock_nobody_out(
 def test_a_new_password_ends_the_wait_for_too_many_failures(box: Box, person: people.Person) -> None:
     fail(box, person.login, times=5)
     with box.catalog.transaction() as tx:
-        identity.reset_password(tx, person.login, "un tout autre cheval bleu", NOW)
+        choose_password(tx, person.login, "un tout autre cheval bleu", NOW)
     assert isinstance(examine(box, person.login, "un tout autre cheval bleu"), Accepted)

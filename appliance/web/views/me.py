@@ -263,7 +263,7 @@ def change_password() -> AnyResponse:
     if password != forms.secret("again"):
         return _page(forms.wrong("again", g.words("claim.passwords_differ")), 422)
     try:
-        identity.check_password(password, login=session.person.login)
+        identity.check_password(password, login=session.person.login, name=session.person.name)
     except Refused as refusal:
         return _page(forms.explain(refusal), 422)
     kept = identity.hash_password(password)

@@ -66,7 +66,7 @@ def choose() -> Response:
     if password != forms.secret("again"):
         return _page(forms.wrong("again", g.words("claim.passwords_differ")), code, person, status=422)
     try:
-        identity.check_password(password, login=person.login)
+        identity.check_password(password, login=person.login, name=person.name)
         kept = identity.hash_password(password)  # slow on purpose, so outside the transaction
         with console().box.catalog.transaction() as tx:
             person = identity.redeem_link(tx, code, kept, moment)

@@ -20,6 +20,7 @@ from appliance.catalog import deliveries, destinations, devices, people, rules
 from appliance.config import Config, WebConfig
 from appliance.identity import Role, limits
 from appliance.model import DestinationSettings, Device, InstanceId, Owed, Rule, ae_title
+from appliance.web import rates
 from tests.web.conftest import fill
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -69,9 +70,12 @@ def served(data: Path, *, threads: int = 16, role: Role = Role.OWNER) -> Iterato
         for number in range(1, 6):
             deliveries.owe(tx, InstanceId(number), [Owed(place, 0)], moment)
     stop = threading.Event()
-    # Invented tokens come by the hundred here; that they lock their sender out is shown in tests/web/test_tokens.py.
+    # Invented tokens come by the hundred here; that they lock their sender out is shown in tests/web/test_tokens.py,
+    # and that an account may ask for so much in tests/web/test_rates.py.
     unlimited = patch.multiple(limits, HERE=MANY, LOGIN=MANY, ADDRESS=MANY)
+    unpaced = patch.multiple(rates, RATES={})
     unlimited.start()
+    unpaced.start()
     serving = threading.Thread(target=web.serve, args=(box, stop), name="served", daemon=True)
     serving.start()
     try:
@@ -81,6 +85,7 @@ def served(data: Path, *, threads: int = 16, role: Role = Role.OWNER) -> Iterato
         stop.set()
         serving.join(60)
         unlimited.stop()
+        unpaced.stop()
         box.close()
         assert not serving.is_alive()
 
