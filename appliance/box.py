@@ -7,7 +7,8 @@ Layout of the data folder::
     objects/     sealed objects                            (store.objects)
     intake/      intake logs                               (store.intake_log)
 
-The first process to find the folder empty makes keys and catalog; the others wait for it.
+The first process to find the folder empty makes keys and catalog; the others wait for it. A restored box that waits beside
+takes its place first (`store.succession`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from appliance.store.guard import DiskGuard
 from appliance.store.keys import RootKey, create_keys, open_keys
 from appliance.store.objects import ObjectStore, SealedReader
 from appliance.store.study_keys import StudyKeys
+from appliance.store.succession import Occupancy, occupy
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Box:
     intake_key: bytes
     intake_folder: Path
     disk: Disk
+    occupancy: Occupancy
 
     def open_object(self, object_id: ObjectId, key_id: KeyId) -> SealedReader:
         """The Part 10 file inside a recorded object, decrypted as it is read."""
@@ -58,12 +61,14 @@ class Box:
 
     def close(self) -> None:
         self.catalog.close()
+        self.occupancy.release()
 
 
 def open_box(config: Config, *, disk: Disk | None = None) -> Box:
     """Open the data folder of `config`, making it first if it is new.
 
-    Raises `OperatorNeeded` when the folder cannot be used or its keys do not open.
+    Raises `OperatorNeeded` when the folder cannot be used or its keys do not open, `Transient` while a restored box waits to
+    take this one's place and somebody still has it open.
     """
     data = config.data.absolute()
     disk = disk or Disk()
@@ -77,10 +82,15 @@ def open_box(config: Config, *, disk: Disk | None = None) -> Box:
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        keys = data / "keys"
-        _refuse_half_a_box(data, keys)
-        root = open_keys(keys) if keys.exists() else create_keys(keys)
-        catalog = Catalog.open(data / "catalog.db", root.derive("catalog"))
+        occupancy = occupy(data, disk)
+        try:
+            keys = data / "keys"
+            _refuse_half_a_box(data, keys)
+            root = open_keys(keys) if keys.exists() else create_keys(keys)
+            catalog = Catalog.open(data / "catalog.db", root.derive("catalog"))
+        except BaseException:
+            occupancy.release()
+            raise
     finally:
         os.close(lock)
     return Box(
@@ -94,6 +104,7 @@ def open_box(config: Config, *, disk: Disk | None = None) -> Box:
         intake_key=root.derive("intake"),
         intake_folder=data / "intake",
         disk=disk,
+        occupancy=occupancy,
     )
 
 

@@ -45,7 +45,7 @@ def test_every_path_it_names_exists() -> None:
         "keys/",
         "intake/",
         "backups/",
-        "restoring/",
+        "arriving/",
         "tls/",
         "server.pem",
         "clinic-ca.pem",

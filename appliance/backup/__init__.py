@@ -5,6 +5,7 @@
 - `rotation` says which snapshots have had their time (a disk is rotated by the box, a bucket by its own rules).
 - `restoring` makes a blank box into the one that an archive remembers: the newest snapshot, then what came after it.
 - `rebuilding` reads study manifests back into the catalog: after a snapshot, or in its stead.
+- `homecoming` brings the images back after that, by and by.
 - `recall` brings a sealed object back from an archive, when somebody wants it or in the background.
 
 The images themselves are not in a snapshot: their ciphertext is in the archive already, each with its receipt.

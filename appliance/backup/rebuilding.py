@@ -4,6 +4,10 @@ A manifest (`appliance.replication.manifest`) says of each instance that an arch
 known yet by its object id is recorded as if it arrived now, by the same function, with what it is owed by the rules of the
 snapshot; its receipt is the archive itself. What
 a manifest says of a person is what the images say: the catalog's own rules about contradictions apply again.
+
+An archive may also hold manifests that were *kept* (`appliance.replication.lane`): a box that was restored from another
+archive found there a manifest that named images it did not know, and put it aside before it wrote its own. They are read
+after the others, whatever their hour: each says of images that no other document speaks of, and holds their keys.
 """
 
 from __future__ import annotations
@@ -33,13 +37,14 @@ from appliance.model import (
     Uid,
 )
 from appliance.replication import manifest
-from appliance.replication.destinations import Archive
+from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import object_key
 from appliance.routing import deliveries_for
 
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "manifests/"
+KEPT: Final = "kept/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,9 @@ def rebuild(
     May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
     """
     read = new = damaged = 0
-    for document in archive.documents(PREFIX):
-        if since is not None and document.written_utc < since:
-            continue
+    for document, key in _documents(archive, since):
         try:
-            told = manifest.unseal(box.root, document.key, archive.document(document.key))
+            told = manifest.unseal(box.root, key, archive.document(document.key))
             with box.catalog.transaction() as tx:
                 new += _record(tx, box, place, told, actor)
         except (Corrupt, Unknown):
@@ -78,6 +81,16 @@ def rebuild(
         read += 1
         tell(read)
     return Rebuilt(read, new, damaged)
+
+
+def _documents(archive: Archive, since: datetime | None) -> Iterator[tuple[Document, str]]:
+    """The manifests to read, each with the key that it was sealed for."""
+    for document in archive.documents(PREFIX):
+        if since is None or document.written_utc >= since:
+            yield document, document.key
+    for document in archive.documents(KEPT):
+        name, _, _ = document.key.removeprefix(KEPT).partition("-")
+        yield document, f"{PREFIX}{name}.sealed"
 
 
 def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[str, Any], actor: str) -> int:

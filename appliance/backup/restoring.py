@@ -6,12 +6,14 @@
        │
        ├── snapshots/, the newest that is whole ──▶ catalog   (in service: every study can be searched and shown)
        ├── manifests/, written since, or all of them without a snapshot ──▶ what came after
-       └── objects/ ──▶ on demand (`replication.recall`), and the rest by and by (`bringing_home`)
+       └── objects/ ──▶ on demand (`replication.recall`), and the rest by and by (`homecoming`)
 
-Everything is fetched into ``restoring/`` of the data folder and verified there; an attempt that is cut goes on from the pieces
-that are whole. Then the catalog gets its name, and last the keys: a folder with a catalog and without keys is one that no
-process opens, so nothing can begin a new box in between. ``restoring/placed`` names the snapshot that is being put in place,
-and is there until all is done: so an attempt cut at any step goes on where it was, and another archive can't be mixed in.
+The new box is made whole in ``arriving/`` of the data folder (`store.succession`), whatever stands beside it: nothing, or a
+blank box whose console shows how far it is. Everything is fetched into ``arriving/restoring/`` and verified there; an
+attempt that is cut goes on from the pieces that are whole. Then the catalog gets its name, and last the keys.
+``restoring/placed`` names the snapshot that is being put in place, and ``restoring/index`` is its sealed index, until all is
+done: so an attempt cut at any step goes on where it was, from any archive of the same box, and begins anew from another
+box's: nothing is mixed. Only when the manifests are read and every old session is ended is the box announced; no process has seen it before.
 
 Refused: a box that is not blank; a snapshot that newer software made (with the version to install); a paper of another box,
 told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken.
@@ -32,10 +34,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import rebuilding, snapshot
+from appliance.backup import homecoming, rebuilding, snapshot
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
-from appliance.catalog import copying, destinations, instances, people, settings, totals
+from appliance.catalog import (
+    Reading,
+    copying,
+    destinations,
+    devices,
+    people,
+    settings,
+    totals,
+)
 from appliance.catalog.schema import REVISION
 from appliance.config import Config
 from appliance.errors import (
@@ -46,20 +56,18 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
-from appliance.model import DestinationSettings, InstanceId
-from appliance.replication import recall
+from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import RECOVERY_SLOT
 from appliance.store.disk import Disk, disk_error
 from appliance.store.keys import RootKey, open_with_recovery, restore_keys
 from appliance.store.recovery import RecoveryKey
+from appliance.store.succession import ARRIVING, announce, is_announced
 
 log = logging.getLogger(__name__)
 
 _PLACED: Final = "placed"
-LAST: Final = "restore.last"
-"""What was restored, and how far its images are home, in `appliance.catalog.settings`."""
-
+_PLACED_INDEX: Final = "index"
 OVERLAP: Final = timedelta(hours=1)
 """Manifests written so long before the snapshot, by the bucket's clock, are read too."""
 
@@ -78,27 +86,150 @@ class Restored:
     instances: int
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an archive holds that the recovery key opens: snapshots, the newest first, and how many manifests beside them.
+
+    `too_new` are those of newer software, `damaged` how many indexes do not say what was written.
+    """
+
+    snapshots: tuple[Index, ...]
+    too_new: tuple[Index, ...]
+    damaged: int
+    manifests: int
+
+    def check(self) -> None:
+        """Raises `OperatorNeeded` when nothing can be restored, or newer software is needed for the newest."""
+        if self.too_new and (not self.snapshots or self.too_new[0].name > self.snapshots[0].name):
+            raise _needs(self.too_new[0])
+        if not self.snapshots and not self.manifests:
+            raise OperatorNeeded(
+                "this archive holds neither a backup nor a study manifest",
+                hint="check the bucket or the folder; it is where the box has kept its sealed copies",
+            )
+
+
+def look(archive: Archive, key: RecoveryKey, *, most: int = 20) -> Found:
+    """What of `archive` could be restored with `key`, of the newest `most` snapshots. Reads, and writes nothing.
+
+    Raises as `restore`.
+    """
+    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    _, root = _opened(archive, names, key)
+    fit: list[Index] = []
+    too_new: list[Index] = []
+    damaged = 0
+    for name in names[:most]:
+        try:
+            index = snapshot.decode(
+                name, root.unseal(archive.document(snapshot.index_key(name)), snapshot.context(name))
+            )
+        except (Corrupt, Unknown):
+            damaged += 1
+            continue
+        (too_new if index.revision > REVISION else fit).append(index)
+    manifests = sum(1 for _ in archive.documents(rebuilding.PREFIX))
+    return Found(tuple(fit), tuple(too_new), damaged, manifests)
+
+
 def restore(
     config: Config, archive: Archive, place: DestinationSettings, key: RecoveryKey, *, tell: Tell, actor: str
 ) -> Restored:
     """Restore the blank data folder of `config` from `archive`, which `place` describes, with the recovery key.
 
-    Raises `Refused` for a box that is not blank and for another box's key, `OperatorNeeded` when newer software is needed
-    or there is nothing to restore, `Corrupt` when nothing is whole, and what the archive and the disk raise.
+    A blank box that runs there meanwhile is replaced when its processes have started anew. Raises `Refused` for a box that
+    is not blank and for another box's key, `OperatorNeeded` when newer software is needed or there is nothing to restore,
+    `Corrupt` when nothing is whole, and what the archive and the disk raise.
+    """
+    if (before := _blank_box(config)) is not None:
+        before.close()  # what is there is blank, or it would have been refused
+    restored = prepare(config, archive, place, key, tell=tell, actor=actor)
+    box = _blank_box(config)  # it may have begun, or been claimed, meanwhile
+    if box is None:
+        _announce(config.data.absolute(), Disk())
+    else:
+        try:
+            put_in_service(box)
+        finally:
+            box.close()
+    with suppress(Transient):  # whoever has the blank box open makes room in a moment
+        open_box(config).close()
+    return restored
+
+
+def prepare(
+    config: Config,
+    archive: Archive,
+    place: DestinationSettings,
+    key: RecoveryKey,
+    *,
+    tell: Tell,
+    actor: str,
+    address: str = "",
+) -> Restored:
+    """Make the restored box, whole, in ``arriving/`` of the data folder of `config`; the box that is there goes on.
+
+    Goes on with an attempt that was cut. `address` is where `actor` is, for the audit. Raises as `restore`.
     """
     data = config.data.absolute()
     with _alone(data):
-        placed = _placed(data)
-        written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
-        names = snapshot.names_in(list(written))
-        slot, root = _opened(archive, names, key)
-        index, damaged = _fetched(data, archive, root, names if placed is None else placed, tell)
-        if placed and index is None:
-            raise Refused(
-                "an attempt that was cut has put the catalog of another archive in place",
-                hint="go on with the archive that it began with, or empty the data folder",
-            )
-        _put_in_place(data, slot, key, index)
+        if is_announced(data):
+            raise Transient("a restored box waits to take its place here", hint="start the appliance anew")
+        arriving = replace(config, data=data / ARRIVING)
+        return _prepare(arriving, archive, place, key, tell=tell, actor=actor, address=address)
+
+
+def put_in_service(blank: Box) -> None:
+    """Announce the box that `prepare` has made in the folder of `blank`; every process must then start anew.
+
+    Judged and announced under the write lock of the blank box's catalog, so that it cannot be claimed or get an image in
+    between. Raises `Refused` when it is not blank any more.
+    """
+    with blank.catalog.transaction() as tx:
+        require_blank(tx)
+        _announce(blank.config.data.absolute(), blank.disk)
+
+
+def _announce(data: Path, disk: Disk) -> None:
+    shutil.rmtree(data / ARRIVING / "restoring", ignore_errors=True)
+    announce(data, disk)
+
+
+def require_blank(reading: Reading) -> None:
+    """Raise `Refused` unless the box has no image, nobody who signs in, and neither device nor destination."""
+    held = (
+        totals.totals(reading).instances
+        or people.anybody(reading)
+        or devices.devices(reading)
+        or destinations.destinations(reading)
+    )
+    if held:
+        raise Refused(
+            "this box is not blank: it holds a box already",
+            hint="restore into an empty data folder; nothing was changed",
+        )
+
+
+def _prepare(
+    config: Config,
+    archive: Archive,
+    place: DestinationSettings,
+    key: RecoveryKey,
+    *,
+    tell: Tell,
+    actor: str,
+    address: str,
+) -> Restored:
+    data = config.data
+    written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
+    names = snapshot.names_in(list(written))
+    slot, root = _opened(archive, names, key)
+    placed = _placed(data, root)
+    if placed is None:
+        index, damaged = _fetched(data, archive, root, names, tell)
+    else:
+        index, damaged = (placed.index, 0)
+    _put_in_place(data, slot, root, key, index)
     box = open_box(config)
     try:
         known = _archive_known(box, place)
@@ -112,46 +243,9 @@ def restore(
             log.warning(
                 "the archive holds neither a snapshot nor a manifest: the box is new but for its keys"
             )
-        restored = _finish(box, known, index, rebuilt, damaged, actor)
-        shutil.rmtree(data / "restoring", ignore_errors=True)
-        return restored
+        return _finish(box, known, index, rebuilt, damaged, actor, address)
     finally:
         box.close()
-
-
-def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 200) -> int:
-    """Recall the next images that are not here yet, after a restore; how many came. Cheap once all are.
-
-    Goes on where it left off. Stops at the reserve of the disk, and at an archive that can't be reached, till next time.
-    """
-    with box.catalog.reading() as reading:
-        last = settings.get(reading, LAST)
-        if not isinstance(last, dict) or last.get("home"):
-            return 0
-        rows = instances.objects_after(reading, InstanceId(int(last["cursor"])), most)
-    came, cursor, missing = 0, int(last["cursor"]), int(last["missing"])
-    try:
-        for instance_id, object_id, key_id, sealed_bytes in rows:
-            if not keep_going():
-                break
-            if not recall.is_here(box, object_id):
-                try:
-                    recall.recall(box, object_id, key_id, sealed_bytes)
-                    came += 1
-                except (Unknown, Corrupt) as error:
-                    missing += 1
-                    log.error("an image cannot be brought back: %s", error.message)
-            cursor = instance_id
-    except (Transient, OperatorNeeded) as error:
-        log.warning("images are brought back later: %s", error.message)
-    done = {
-        "cursor": cursor,
-        "missing": missing,
-        "home": len(rows) < most and (not rows or cursor == rows[-1][0]),
-    }
-    with box.catalog.transaction() as tx:
-        settings.put(tx, LAST, {**last, **done}, now)
-    return came
 
 
 # --- the archive -----------------------------------------------------------------------------------------------------
@@ -182,17 +276,12 @@ def _fetched(
     """The newest snapshot that is whole, its catalog in ``restoring/``; and how many newer ones were damaged."""
     damaged = 0
     for name in names:
-        placed = (data / "restoring" / _PLACED).exists() and not (data / "restoring" / f"{name}.db").exists()
         try:
             sealed = archive.document(snapshot.index_key(name))
             index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
             if index.revision > REVISION:
-                raise OperatorNeeded(
-                    f"the backup was made by newer software ({index.software})",
-                    hint=f"install version {index.software} or a newer one, and restore again",
-                )
-            if not placed:
-                fetch(data / "restoring", archive, root, index, tell)
+                raise _needs(index)
+            fetch(data / "restoring", archive, root, index, tell)
         except (Corrupt, Unknown) as error:
             damaged += 1
             log.error("the snapshot %s is not whole: %s", name, error.message)
@@ -203,6 +292,13 @@ def _fetched(
     return None, damaged
 
 
+def _needs(index: Index) -> OperatorNeeded:
+    return OperatorNeeded(
+        f"the backup was made by newer software ({index.software})",
+        hint=f"install version {index.software} or a newer one, and restore again",
+    )
+
+
 def fetch(folder: Path, archive: Archive, root: RootKey, index: Index, tell: Tell) -> Path:
     """The catalog of one snapshot, whole, as ``<name>.db`` in `folder`; goes on with what is there of it already.
 
@@ -210,7 +306,7 @@ def fetch(folder: Path, archive: Archive, root: RootKey, index: Index, tell: Tel
     """
     path = folder / f"{index.name}.db"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for other in folder.iterdir():
             if other != path:
                 other.unlink()
@@ -240,10 +336,10 @@ def fetch(folder: Path, archive: Archive, root: RootKey, index: Index, tell: Tel
 
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
-    """Nobody else restores, and no process opens the folder meanwhile."""
+    """Nobody else restores here."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data / ".opening", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(data / ".restoring", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise disk_error(error, "preparing the data folder") from error
     try:
@@ -251,37 +347,89 @@ def _alone(data: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise Transient(
-            "the data folder is in use: a box is being opened or restored there",
-            hint="stop the appliance, then restore",
+            "a backup is being restored here already", hint="wait until that has ended"
         ) from error
     finally:
         os.close(lock)
 
 
-def _placed(data: Path) -> list[str] | None:
-    """The snapshot whose catalog an attempt that was cut has put in place (none: `[]`); None for a blank folder.
+def _blank_box(config: Config) -> Box | None:
+    """The blank box that is in the data folder, opened; None for an empty folder.
 
-    Raises `Refused` for a folder that holds a box: it is not overwritten.
+    Raises `Refused` for a folder that holds more: it is not overwritten.
     """
-    has_keys = (data / "keys").exists()
-    has_catalog = (data / "catalog.db").exists()
+    data = config.data.absolute()
+    has_keys, has_catalog = (data / "keys").exists(), (data / "catalog.db").exists()
     has_images = any((data / "objects").glob("??/*.sealed")) if (data / "objects").is_dir() else False
-    with suppress(FileNotFoundError):
-        return (data / "restoring" / _PLACED).read_text("ascii").split()
-    if has_keys or has_catalog or has_images:
-        raise Refused(
-            f"{data} is not blank: it holds a box already",
-            hint="restore into an empty data folder; nothing was changed",
-        )
-    return None
+    if not (has_keys or has_catalog or has_images):
+        return None
+    refusal = Refused(
+        f"{data} is not blank: it holds a box already",
+        hint="restore into an empty data folder; nothing was changed",
+    )
+    if has_images or not has_keys:
+        raise refusal
+    box = open_box(config)
+    try:
+        with box.catalog.reading() as reading:
+            require_blank(reading)
+    except Refused as error:
+        box.close()
+        raise refusal from error
+    except BaseException:
+        box.close()
+        raise
+    return box
 
 
-def _put_in_place(data: Path, slot: bytes, key: RecoveryKey, index: Index | None) -> None:
-    """First a note of what is coming, then the catalog, then the keys."""
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """What an attempt that was cut has begun to put in place: the catalog of a snapshot, or none (manifests alone)."""
+
+    index: Index | None
+
+
+def _placed(data: Path, root: RootKey) -> _Placed | None:
+    """What an attempt that was cut has begun to put in place; None if nothing yet.
+
+    What it has left of another box is removed: all of it is in that box's archive.
+    """
     restoring = data / "restoring"
     try:
-        restoring.mkdir(mode=0o700, exist_ok=True)
-        _write(restoring / _PLACED, index.name if index else "")
+        if not (restoring / _PLACED).exists():
+            if (data / "keys").exists() or (data / "catalog.db").exists():
+                _remove_all(data)
+            return None
+        name = (restoring / _PLACED).read_text("ascii")
+        if name and (restoring / f"{name}.db").exists():
+            return None  # it has no name yet, and is made whole again
+        text = root.unseal((restoring / _PLACED_INDEX).read_bytes(), snapshot.context(name))
+        return _Placed(snapshot.decode(name, text) if name else None)
+    except Corrupt:
+        log.warning("what an attempt that was cut has left is of another box: it begins anew")
+        _remove_all(data)
+        return None
+    except OSError as error:
+        raise disk_error(error, "reading what an attempt that was cut has left") from error
+
+
+def _remove_all(data: Path) -> None:
+    try:
+        shutil.rmtree(data)
+        data.mkdir(mode=0o700)
+    except OSError as error:
+        raise disk_error(error, "removing what an attempt that was cut has left") from error
+
+
+def _put_in_place(data: Path, slot: bytes, root: RootKey, key: RecoveryKey, index: Index | None) -> None:
+    """First a note of what is coming, then the catalog, then the keys."""
+    restoring = data / "restoring"
+    name = index.name if index else ""
+    try:
+        restoring.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note = snapshot.encode(index) if index else b""
+        _write(restoring / _PLACED_INDEX, root.seal(note, snapshot.context(name)))
+        _write(restoring / _PLACED, name.encode("ascii"))
         if index is not None and (found := restoring / f"{index.name}.db").exists():
             for left in data.glob("catalog.db-*"):
                 left.unlink()
@@ -293,10 +441,10 @@ def _put_in_place(data: Path, slot: bytes, key: RecoveryKey, index: Index | None
         restore_keys(data / "keys", slot, key)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
+    with open(descriptor, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     Disk().sync_directory(path.parent)
@@ -333,6 +481,7 @@ def _finish(
     rebuilt: rebuilding.Rebuilt,
     damaged: int,
     actor: str,
+    address: str,
 ) -> Restored:
     now = datetime.now(UTC)
     with box.catalog.transaction() as tx:
@@ -347,11 +496,12 @@ def _finish(
             "missing": 0,
             "home": False,
         }
-        settings.put(tx, LAST, told, now)
+        settings.put(tx, homecoming.LAST, told, now)
         details = {
             "snapshot": told["snapshot"],
             "instances": kept.instances,
             "by manifest": rebuilt.instances,
         }
-        audit.append(tx, box.audit_key, [audit.Entry("backup:restore", place.name, actor, details)], now)
+        entry = audit.Entry("backup:restore", place.name, actor, details, address=address)
+        audit.append(tx, box.audit_key, [entry], now)
     return Restored(index, rebuilt, damaged, kept.studies, kept.instances)

@@ -7,7 +7,7 @@ import threading
 from datetime import datetime, timedelta
 
 from appliance import settings
-from appliance.backup import drill, making, restoring
+from appliance.backup import drill, homecoming, making
 from appliance.box import Box
 from appliance.errors import ApplianceError
 
@@ -67,5 +67,5 @@ class Schedule:
 
     def bring_home(self, box: Box, now: datetime) -> None:
         """After a restore, bring back the next images."""
-        if came := restoring.bringing_home(box, now, keep_going=lambda: not self._stopping.is_set()):
+        if came := homecoming.bringing_home(box, now, keep_going=lambda: not self._stopping.is_set()):
             log.info("images brought back from the archive: count=%d", came)

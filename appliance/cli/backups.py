@@ -210,7 +210,9 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
         print(
             f"{restored.rebuilt.damaged} manifests were damaged: call support before anything is removed there."
         )
-    print("Start the appliance: it is in service at once. Images come when they are wanted, and by and by.")
+    print(
+        "Start the appliance, if it isn't running: it is in service at once. Images come when they are wanted, and by and by."
+    )
     print("Then print a new recovery key if the paper has been seen: appliance key rotate")
     return 0
 

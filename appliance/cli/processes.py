@@ -1,6 +1,10 @@
 """``appliance run`` and the four processes that it starts: ``dicom``, ``courier``, ``jobs``, ``web``.
 
 On the image each of the four is a systemd unit of its own; `run` is for development and small installs.
+
+When a restored box waits to take the place of the blank one (`appliance.store.succession`), each process ends by itself with
+code 75, and `run` starts all four anew. A unit needs ``Restart=always`` and a ``RestartSec`` of a second or two; whichever
+process comes first when the others have ended makes the exchange, and one that comes too early ends with 75 again.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,12 +28,14 @@ from appliance import logs
 from appliance.cli.arguments import Arguments, Parser, Verbs
 from appliance.cli.supervisor import Child, Supervisor, die_with, verb
 from appliance.config import Config, load_config
-from appliance.errors import ApplianceError, OperatorNeeded
+from appliance.errors import ApplianceError, OperatorNeeded, Transient
 
 if TYPE_CHECKING:
     from appliance.box import Box
 
 NAMES = ("dicom", "courier", "jobs", "web")
+WAIT_SECONDS = 1.0
+"""Between two looks for a restored box that is to take this one's place."""
 _COLOURS = {"dicom": 36, "courier": 33, "jobs": 35, "web": 32}
 
 
@@ -57,29 +64,59 @@ def add_to(verbs: Verbs) -> None:
 def run(arguments: Arguments) -> int:
     """Start the four processes and look after them until a signal."""
     del arguments
-    from appliance.box import open_box
-
     config = load_config(os.environ)
     _prepare_folder(config.data)
     with _alone(config.data):
         for what, bind, port, variable in _listeners(config):
             _require_free(what, bind, port, variable)
-        box = open_box(config)
-        try:
-            started = datetime.now(UTC) - timedelta(seconds=1)
-            supervisor = Supervisor(
-                [Child(name, verb(name)) for name in NAMES],
-                show=_show,
-                ready=lambda: _all_ready(box, started),
-                when_ready=lambda: _announce(box),
-                environment={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-            print(f"Starting with the data in {config.data.absolute()}", flush=True)
-            code = supervisor.run()
-        finally:
-            box.close()
+        print(f"Starting with the data in {config.data.absolute()}", flush=True)
+        while True:
+            code, again = _supervised(config)
+            if not again:
+                break
+            print("The restored box takes its place: starting again", flush=True)
     print("Stopped." if not code else "Stopped: see the line above.", flush=True)
     return code
+
+
+def _supervised(config: Config) -> tuple[int, bool]:
+    """Look after the four processes until a signal: the exit code, and whether to start anew in a restored box."""
+    from appliance.store.succession import is_announced
+
+    data = config.data.absolute()
+    box = _opened(config)
+    try:
+        started = datetime.now(UTC) - timedelta(seconds=1)
+        supervisor = Supervisor(
+            [Child(name, verb(name)) for name in NAMES],
+            show=_show,
+            ready=lambda: _all_ready(box, started),
+            when_ready=lambda: _announce(box),
+            over=lambda: is_announced(data),
+            environment={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        code = supervisor.run()
+    finally:
+        box.close()
+    return code, not code and not supervisor.stopping and is_announced(data)
+
+
+def _opened(config: Config) -> Box:
+    """The box; while a restored one waits for some command line to let go of the old one, wait too."""
+    from appliance.box import open_box
+    from appliance.store.succession import is_announced
+
+    waited = False
+    while True:
+        try:
+            return open_box(config)
+        except Transient as error:
+            if not is_announced(config.data.absolute()):
+                raise
+            if not waited:
+                print(f"Waiting: {error}", flush=True)
+            waited = True
+            time.sleep(WAIT_SECONDS)
 
 
 def run_dicom(arguments: Arguments) -> int:
@@ -95,7 +132,7 @@ def run_courier(arguments: Arguments) -> int:
 
     with _process(arguments, "courier") as (box, stop):
         courier.run(box, stop)
-    return 0
+    return _code_of(box)
 
 
 def run_jobs(arguments: Arguments) -> int:
@@ -104,7 +141,7 @@ def run_jobs(arguments: Arguments) -> int:
 
     with _process(arguments, "jobs") as (box, stop):
         jobs.run(box, stop)
-    return 0
+    return _code_of(box)
 
 
 def run_web(arguments: Arguments) -> int:
@@ -113,7 +150,7 @@ def run_web(arguments: Arguments) -> int:
 
     with _process(arguments, "web") as (box, stop):
         web.serve(box, stop)
-    return 0
+    return _code_of(box)
 
 
 def _as_process(arguments: Arguments, name: str) -> Config:
@@ -127,7 +164,7 @@ def _as_process(arguments: Arguments, name: str) -> Config:
 
 @contextmanager
 def _process(arguments: Arguments, name: str) -> Iterator[tuple[Box, threading.Event]]:
-    """The box and the event that SIGTERM and SIGINT set, for a process that runs until then."""
+    """The box, and the event that SIGTERM, SIGINT and a restored box set, for a process that runs until then."""
     from appliance.box import open_box
 
     config = _as_process(arguments, name)
@@ -135,12 +172,30 @@ def _process(arguments: Arguments, name: str) -> Iterator[tuple[Box, threading.E
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     box = open_box(config)
+    threading.Thread(target=_stop_when_replaced, args=(box, stop), name="succession", daemon=True).start()
     try:
         _say(box, "appliance:start", name)
         yield box, stop
         _say(box, "appliance:stop", name)
     finally:
         box.close()
+
+
+def _stop_when_replaced(box: Box, stop: threading.Event) -> None:
+    """Let the process come to its end once a restored box is to take the place of `box`."""
+    from appliance.store.succession import is_announced
+
+    while not is_announced(box.config.data.absolute()):
+        if stop.wait(WAIT_SECONDS):
+            return
+    stop.set()
+
+
+def _code_of(box: Box) -> int:
+    """What a process ends with that has come to its end: code 75 asks to be started again."""
+    from appliance.store.succession import RESTART_CODE, is_announced
+
+    return RESTART_CODE if is_announced(box.config.data.absolute()) else 0
 
 
 def _say(box: Box, action: str, process: str) -> None:

@@ -55,19 +55,21 @@ class Supervisor:
     """Keeps `children` up until told to stop.
 
     `show` gets each line, with the name of the child that said it. `ready` is asked until it answers yes once; then
-    `when_ready` is called. Both run between two looks at the pipes, so they must be quick.
+    `when_ready` is called. `over` is asked at every look: a yes ends everything as a signal does, but leaves `stopping`
+    as it is. They run between two looks at the pipes, so they must be quick.
     """
 
     children: Sequence[Child]
     show: Callable[[str, str], None]
     ready: Callable[[], bool]
     when_ready: Callable[[], None]
+    over: Callable[[], bool] = lambda: False
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     stopping: bool = False
     is_ready: bool = False
 
     def run(self) -> int:
-        """Run until SIGINT or SIGTERM, then stop every child and return 0.
+        """Run until SIGINT or SIGTERM, or until it is over, then stop every child and return 0.
 
         A child that needs a person before everything is ready (exit code of `OperatorNeeded`) stops the others, and
         its code is returned: its own line has said what to do.
@@ -80,7 +82,7 @@ class Supervisor:
         try:
             with reader, writer, selectors.DefaultSelector() as pipes:
                 pipes.register(reader, selectors.EVENT_READ)
-                while not self.stopping and not code:
+                while not self.stopping and not code and not self.over():
                     code = self._look_after(pipes)
                     self._read(pipes, TICK_SECONDS)
                 self._stop(pipes)

@@ -43,6 +43,7 @@ from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Tra
 from appliance.ingest import Arrival, Reception
 from appliance.latency import LATENCY
 from appliance.model import Origin, Uid
+from appliance.store.succession import RESTART_CODE, is_announced
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 def serve(config: Config) -> int:
-    """Listen and receive until SIGTERM or SIGINT; the exit code.
+    """Listen and receive until SIGTERM or SIGINT; the exit code: `RESTART_CODE` once a restored box takes the place of this.
 
     A stop lets every message that is coming in finish, for `DRAIN_SECONDS` at most. Call it from the main thread of a
     process that has no other. Raises `OperatorNeeded` if the port or the data folder cannot be used.
@@ -166,6 +167,8 @@ class _Crew:
             if caught is not None and caught.si_signo != signal.SIGCHLD:
                 break
             code = self._reap()
+            if is_announced(self.config.data.absolute()):
+                code = RESTART_CODE
             if not announced and self.loads.all_ready():
                 announced = True
                 address, port = self.listening.getsockname()[:2]

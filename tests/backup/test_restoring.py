@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from appliance import audit
-from appliance.backup import restoring, snapshot
+from appliance import audit, identity
+from appliance.backup import homecoming, restoring, snapshot
 from appliance.backup.restoring import Restored
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, settings
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
+from appliance.catalog import deliveries, destinations, people, settings
+from appliance.errors import Corrupt, OperatorNeeded, Refused
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
@@ -22,6 +23,7 @@ from appliance.store.recovery import RecoveryKey
 from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
 from tests.boxes import box_in, config_in, recorded
 from tests.instances import Instance
+from tests.web.conftest import add_owner
 
 pytestmark = pytest.mark.slow
 
@@ -42,9 +44,9 @@ def restore(
 
 def bring_home(box: Box, most: int = 4) -> None:
     for _ in range(100):
-        restoring.bringing_home(box, datetime.now(UTC), keep_going=lambda: True, most=most)
+        homecoming.bringing_home(box, datetime.now(UTC), keep_going=lambda: True, most=most)
         with box.catalog.reading() as conn:
-            if settings.get(conn, restoring.LAST)["home"]:
+            if settings.get(conn, homecoming.LAST)["home"]:
                 return
     raise AssertionError("the images do not come home")
 
@@ -213,43 +215,93 @@ def test_a_restore_cut_while_the_box_is_put_in_place_goes_on(
         assert contents(box) == as_sent(*IMAGES[:3])
 
 
-def test_no_new_box_can_begin_between_the_catalog_and_the_keys(
+def cut(*arguments: object) -> None:
+    raise Cut
+
+
+def test_a_box_that_begins_while_a_restore_is_cut_is_blank_and_is_replaced(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
     clinic.back_up()
-
-    def cut(*arguments: object) -> None:
-        raise Cut
-
     with monkeypatch.context() as patched:
         patched.setattr("appliance.backup.restoring.restore_keys", cut)
         with pytest.raises(Cut):
             restore(tmp_path / "after", clinic.place, clinic.paper)
-    with pytest.raises(OperatorNeeded, match="keys are gone"), box_in(tmp_path / "after"):
-        pass
+    with box_in(tmp_path / "after") as box:
+        assert recorded(box) == []
+        blank = box.root
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 2
+    with box_in(tmp_path / "after") as box:
+        assert box.root == clinic.box.root != blank
+    assert not (tmp_path / "after" / "replaced").exists()
 
 
-def test_an_attempt_that_was_cut_is_not_finished_from_another_box_s_archive(
+def test_an_attempt_that_was_cut_begins_anew_from_another_box_s_archive(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.backup.conftest import clinic_in
 
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
     clinic.back_up()
     (tmp_path / "other usb").mkdir()
     elsewhere = DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "other usb")})
     with clinic_in(tmp_path / "other box", elsewhere) as other:
-        other.back_up()
-
-        def cut(*arguments: object) -> None:
-            raise Cut
-
+        made = other.back_up()
         with monkeypatch.context() as patched:
             patched.setattr("appliance.backup.restoring.restore_keys", cut)
             with pytest.raises(Cut):
                 restore(tmp_path / "after", clinic.place, clinic.paper)
-        with pytest.raises(Refused, match="another archive"):
-            restore(tmp_path / "after", other.place, other.paper)
-    assert restore(tmp_path / "after", clinic.place, clinic.paper).snapshot
+        restored = restore(tmp_path / "after", other.place, other.paper)
+        assert (restored.snapshot, restored.instances) == (made, 0)
+        with box_in(tmp_path / "after") as box:
+            assert box.root == other.box.root
+
+
+def test_another_archive_of_the_same_box_finishes_an_attempt_that_was_cut(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    made = clinic.back_up()
+    with monkeypatch.context() as patched:
+        patched.setattr("appliance.backup.restoring.open_box", cut)
+        with pytest.raises(Cut):
+            restore(tmp_path / "after", clinic.place, clinic.paper)
+    shutil.copytree(tmp_path / "usb", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "snapshots")  # this one has manifests only
+    other = DestinationSettings("copy", "vault", "ciphertext", {"path": str(tmp_path / "copy")})
+    restored = restore(tmp_path / "after", other, clinic.paper)
+    assert (restored.snapshot, restored.instances) == (made, 3)
+
+
+def test_nobody_sees_the_restored_box_before_the_old_sessions_are_ended(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor that starts in the middle of a restore must not let a cookie of the lost box in."""
+    add_owner(clinic.box)
+    with clinic.box.catalog.transaction() as tx:
+        person = people.people(tx)[0]
+        cookie = identity.open_session(
+            tx, person.id, address="", agent="", now=datetime.now(UTC), proof=identity.Proof.PASSWORD
+        )
+    clinic.back_up()
+    looked: list[bool] = []
+    finish = restoring._finish
+
+    def looking(*arguments: Any) -> Restored:
+        with box_in(tmp_path / "after") as box, box.catalog.reading() as conn:
+            looked.append(people.anybody(conn))
+        return finish(*arguments)
+
+    monkeypatch.setattr(restoring, "_finish", looking)
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    assert looked == [False]
+    with box_in(tmp_path / "after") as box, box.catalog.reading() as conn:
+        assert people.session(conn, identity.digest(cookie)) is None
+        assert people.person(conn, person.login) is not None
 
 
 # --- wrong -----------------------------------------------------------------------------------------------------------
@@ -318,7 +370,7 @@ def test_a_damaged_manifest_or_object_holds_up_nothing_else(clinic: Clinic, tmp_
         assert not recall.is_here(box, row.object_id), "what is not whole never becomes an object"
         assert all(recall.is_here(box, each.object_id) for each in rest)
         with box.catalog.reading() as conn:
-            assert settings.get(conn, restoring.LAST)["missing"] == 1
+            assert settings.get(conn, homecoming.LAST)["missing"] == 1
         assert box.objects.abandoned_parts() == []
 
 
@@ -344,121 +396,6 @@ def test_old_backups_open_after_any_number_of_rotations(clinic: Clinic, tmp_path
     (tmp_path / "usb" / "keys" / "root.recovery").unlink()
     for number, paper in enumerate(papers):
         assert restore(tmp_path / f"after-{number}", clinic.place, paper).instances == 2
-
-
-# --- recalled --------------------------------------------------------------------------------------------------------
-
-
-def test_an_archive_out_of_reach_is_tried_again_and_nothing_is_lost(clinic: Clinic, tmp_path: Path) -> None:
-    clinic.receive(*IMAGES[:3])
-    clinic.deliver()
-    restore(tmp_path / "after", clinic.place, clinic.paper)
-    usb = tmp_path / "usb"
-    usb.rename(tmp_path / "pulled out")
-    with box_in(tmp_path / "after") as box:
-        row = recorded(box)[0]
-        with pytest.raises(Transient):
-            recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
-        assert restoring.bringing_home(box, datetime.now(UTC), keep_going=lambda: True) == 0
-        (tmp_path / "pulled out").rename(usb)
-        bring_home(box)
-        assert contents(box) == as_sent(*IMAGES[:3])
-
-
-def test_a_delivery_of_an_image_that_is_not_here_recalls_it_first(
-    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import threading
-
-    from appliance.catalog import rules
-    from appliance.model import Rule
-    from appliance.replication import courier
-    from tests.backup.conftest import eventually
-
-    folder = tmp_path / "hand-over"
-    folder.mkdir()
-    with clinic.box.catalog.transaction() as tx:
-        place = DestinationSettings("there", "folder", "dicom", {"path": str(folder)})
-        rules.add_rule(tx, Rule(destinations.add(tx, place), "there", "dicom"))
-        destinations.pause(tx, "there")
-    clinic.receive(*IMAGES[:3])
-
-    def at_the_vault() -> bool:
-        with clinic.box.catalog.reading() as conn:
-            rows = deliveries.list_deliveries(conn, destination="usb", limit=10)
-        return {row.state for row in rows} == {"CONFIRMED"}
-
-    stop = threading.Event()
-    working = threading.Thread(target=courier.run, args=(clinic.box, stop))
-    working.start()
-    eventually(at_the_vault)
-    stop.set()
-    working.join()
-    clinic.back_up()
-    restore(tmp_path / "after", clinic.place, clinic.paper)
-    with box_in(tmp_path / "after") as box:
-        with box.catalog.transaction() as tx:
-            destinations.resume(tx, "there")
-        stop = threading.Event()
-        working = threading.Thread(target=courier.run, args=(box, stop))
-        working.start()
-        try:
-            eventually(lambda: len(list(folder.rglob("*.dcm"))) == 3)
-        finally:
-            stop.set()
-            working.join()
-        with box.catalog.reading() as conn:
-            assert {row.state for row in deliveries.list_deliveries(conn, limit=20)} == {"CONFIRMED"}
-
-
-def test_a_recall_that_is_under_way_is_never_taken_for_the_object(clinic: Clinic, tmp_path: Path) -> None:
-    """Whoever asks for an object's place gives finished parts their name: a half fetched one must not be among them."""
-    clinic.receive(IMAGES[-1])
-    clinic.deliver()
-    restore(tmp_path / "after", clinic.place, clinic.paper)
-    with box_in(tmp_path / "after") as box:
-        (row,) = recorded(box)
-        archive = archive_of(clinic.place)
-        seen: list[bool] = []
-
-        class Asking:
-            """The archive, while others ask for the object at every block, and one of them recalls it too."""
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(archive, name)
-
-            def blocks(self, key: str) -> Any:
-                for number, block in enumerate(archive.blocks(key)):
-                    seen.append(recall.is_here(box, row.object_id))
-                    yield block
-                    if number == 0:
-                        recall._fetch(box, clinic.place, row.object_id, row.key_id, row.sealed_bytes)
-                        box.objects.remove(row.object_id)
-
-        with pytest.MonkeyPatch.context() as patched:
-            first = [Asking()]
-            patched.setattr("appliance.replication.recall.Archive", object)
-            patched.setattr(
-                "appliance.replication.recall.build", lambda *given: first.pop() if first else build(*given)
-            )
-            recall.recall(box, row.object_id, row.key_id, row.sealed_bytes)
-        assert len(seen) > 1
-        assert not any(seen)
-        assert contents(box) == as_sent(IMAGES[-1])
-        assert box.objects.forget_recalls() == 0
-
-
-def test_what_a_recall_that_died_has_left_is_swept_and_one_that_lives_is_not(
-    clinic: Clinic, tmp_path: Path
-) -> None:
-    clinic.receive(IMAGES[0])
-    (row,) = recorded(clinic.box)
-    died, lives = clinic.box.objects.recall(row.object_id), clinic.box.objects.recall(row.object_id)
-    died.write([b"half"])
-    died.close()
-    assert clinic.box.objects.forget_recalls() == 1
-    lives.abandon()
-    assert clinic.box.objects.forget_recalls() == 0
 
 
 def test_a_wrong_clock_at_the_backup_hides_nothing_that_came_after(clinic: Clinic, tmp_path: Path) -> None:
@@ -583,3 +520,7 @@ def test_what_another_archive_holds_besides_is_kept_aside_after_a_restore(
         after.deliver_until((tmp_path / "zip" / "kept").exists)
     (kept,) = [path for path in (tmp_path / "zip" / "kept").iterdir() if path.read_bytes() == told]
     assert kept.name.startswith(before.stem)
+    assert restore(tmp_path / "third", other, clinic.paper).instances == 3, "what was kept aside is read back"
+    with box_in(tmp_path / "third") as box:
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES[:3])

@@ -1,0 +1,84 @@
+"""After a restore the box is in service with an index and without images; here they come home, by and by.
+
+An image that somebody wants is recalled at once (`replication.recall`); the others follow in the order in which they came,
+some at a time, at the pace of the duties. How far it is stands in the catalog's settings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from appliance.box import Box
+from appliance.catalog import Reading, instances, settings
+from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown
+from appliance.model import InstanceId
+from appliance.replication import recall
+
+log = logging.getLogger(__name__)
+
+LAST: Final = "restore.last"
+"""What was restored, and how far its images are home, in `appliance.catalog.settings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Homecoming:
+    """How far the images are home: `done` of `instances`, counted by their numbers; `missing` no archive had whole."""
+
+    at_utc: datetime
+    archive: str
+    done: int
+    instances: int
+    missing: int
+
+
+def under_way(reading: Reading) -> Homecoming | None:
+    """How far the images are home; None when none was ever restored, or all that can come have come."""
+    last = settings.get(reading, LAST)
+    if not isinstance(last, dict) or last.get("home"):
+        return None
+    return Homecoming(
+        at_utc=datetime.fromisoformat(last["at_utc"]),
+        archive=str(last["from"]),
+        done=int(last["cursor"]),
+        instances=int(instances.last_id(reading)),
+        missing=int(last["missing"]),
+    )
+
+
+def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 200) -> int:
+    """Recall the next images that are not here yet, after a restore; how many came. Cheap once all are.
+
+    Goes on where it left off. Stops at the reserve of the disk, and at an archive that can't be reached, till next time.
+    """
+    with box.catalog.reading() as reading:
+        last = settings.get(reading, LAST)
+        if not isinstance(last, dict) or last.get("home"):
+            return 0
+        rows = instances.objects_after(reading, InstanceId(int(last["cursor"])), most)
+    came, cursor, missing = 0, int(last["cursor"]), int(last["missing"])
+    try:
+        for instance_id, object_id, key_id, sealed_bytes in rows:
+            if not keep_going():
+                break
+            if not recall.is_here(box, object_id):
+                try:
+                    recall.recall(box, object_id, key_id, sealed_bytes)
+                    came += 1
+                except (Unknown, Corrupt) as error:
+                    missing += 1
+                    log.error("an image cannot be brought back: %s", error.message)
+            cursor = instance_id
+    except (Transient, OperatorNeeded) as error:
+        log.warning("images are brought back later: %s", error.message)
+    done = {
+        "cursor": cursor,
+        "missing": missing,
+        "home": len(rows) < most and (not rows or cursor == rows[-1][0]),
+    }
+    with box.catalog.transaction() as tx:
+        settings.put(tx, LAST, {**last, **done}, now)
+    return came

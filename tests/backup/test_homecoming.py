@@ -1,0 +1,152 @@
+"""After a restore: an image comes when it is wanted, the others by and by, and half of one is never taken for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.backup import homecoming
+from appliance.catalog import deliveries, destinations
+from appliance.errors import Transient
+from appliance.model import DestinationSettings
+from appliance.replication import recall
+from appliance.replication.destinations import build
+from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
+from tests.backup.test_restoring import archive_of, bring_home, restore
+from tests.boxes import box_in, recorded
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_archive_out_of_reach_is_tried_again_and_nothing_is_lost(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    usb = tmp_path / "usb"
+    usb.rename(tmp_path / "pulled out")
+    with box_in(tmp_path / "after") as box:
+        row = recorded(box)[0]
+        with pytest.raises(Transient):
+            recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
+        assert homecoming.bringing_home(box, datetime.now(UTC), keep_going=lambda: True) == 0
+        (tmp_path / "pulled out").rename(usb)
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES[:3])
+
+
+def test_a_delivery_of_an_image_that_is_not_here_recalls_it_first(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from appliance.catalog import rules
+    from appliance.model import Rule
+    from appliance.replication import courier
+    from tests.backup.conftest import eventually
+
+    folder = tmp_path / "hand-over"
+    folder.mkdir()
+    with clinic.box.catalog.transaction() as tx:
+        place = DestinationSettings("there", "folder", "dicom", {"path": str(folder)})
+        rules.add_rule(tx, Rule(destinations.add(tx, place), "there", "dicom"))
+        destinations.pause(tx, "there")
+    clinic.receive(*IMAGES[:3])
+
+    def at_the_vault() -> bool:
+        with clinic.box.catalog.reading() as conn:
+            rows = deliveries.list_deliveries(conn, destination="usb", limit=10)
+        return {row.state for row in rows} == {"CONFIRMED"}
+
+    stop = threading.Event()
+    working = threading.Thread(target=courier.run, args=(clinic.box, stop))
+    working.start()
+    eventually(at_the_vault)
+    stop.set()
+    working.join()
+    clinic.back_up()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        with box.catalog.transaction() as tx:
+            destinations.resume(tx, "there")
+        stop = threading.Event()
+        working = threading.Thread(target=courier.run, args=(box, stop))
+        working.start()
+        try:
+            eventually(lambda: len(list(folder.rglob("*.dcm"))) == 3)
+        finally:
+            stop.set()
+            working.join()
+        with box.catalog.reading() as conn:
+            assert {row.state for row in deliveries.list_deliveries(conn, limit=20)} == {"CONFIRMED"}
+
+
+def test_a_recall_that_is_under_way_is_never_taken_for_the_object(clinic: Clinic, tmp_path: Path) -> None:
+    """Whoever asks for an object's place gives finished parts their name: a half fetched one must not be among them."""
+    clinic.receive(IMAGES[-1])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        (row,) = recorded(box)
+        archive = archive_of(clinic.place)
+        seen: list[bool] = []
+
+        class Asking:
+            """The archive, while others ask for the object at every block, and one of them recalls it too."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(archive, name)
+
+            def blocks(self, key: str) -> Any:
+                for number, block in enumerate(archive.blocks(key)):
+                    seen.append(recall.is_here(box, row.object_id))
+                    yield block
+                    if number == 0:
+                        recall._fetch(box, clinic.place, row.object_id, row.key_id, row.sealed_bytes)
+                        box.objects.remove(row.object_id)
+
+        with pytest.MonkeyPatch.context() as patched:
+            first = [Asking()]
+            patched.setattr("appliance.replication.recall.Archive", object)
+            patched.setattr(
+                "appliance.replication.recall.build", lambda *given: first.pop() if first else build(*given)
+            )
+            recall.recall(box, row.object_id, row.key_id, row.sealed_bytes)
+        assert len(seen) > 1
+        assert not any(seen)
+        assert contents(box) == as_sent(IMAGES[-1])
+        assert box.objects.forget_recalls() == 0
+
+
+def test_what_a_recall_that_died_has_left_is_swept_and_one_that_lives_is_not(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    clinic.receive(IMAGES[0])
+    (row,) = recorded(clinic.box)
+    died, lives = clinic.box.objects.recall(row.object_id), clinic.box.objects.recall(row.object_id)
+    died.write([b"half"])
+    died.close()
+    assert clinic.box.objects.forget_recalls() == 1
+    lives.abandon()
+    assert clinic.box.objects.forget_recalls() == 0
+
+
+def test_how_far_the_images_are_is_known_until_all_are_home(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:6])
+    clinic.deliver()
+    with clinic.box.catalog.reading() as conn:
+        assert homecoming.under_way(conn) is None, "this box was never restored"
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        told = []
+        for _ in range(3):
+            with box.catalog.reading() as conn:
+                told.append(homecoming.under_way(conn))
+            homecoming.bringing_home(box, datetime.now(UTC), keep_going=lambda: True, most=4)
+        assert [None if each is None else (each.done, each.instances) for each in told] == [
+            (0, 6),
+            (4, 6),
+            None,
+        ]
