@@ -27,17 +27,26 @@ _TIMEOUTS: Final = Timeouts(
     connect_seconds=5.0, acse_seconds=10.0, network_seconds=10.0, response_seconds=10.0
 )
 
-PRESETS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+FIELDS: Final = ("remote_ae", "host", "port", "own_ae")
+"""What a machine's DICOM screen asks for, in order. Each stands under the names that makers give it
+(``preset.look.FIELD``): these change between versions, and no menu is named here that its maker has not published."""
+
+PRESETS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "carestream": ("remote_ae", "host", "port", "own_ae"),
-        "romexis": ("remote_ae", "host", "port", "own_ae"),
-        "sidexis": ("remote_ae", "host", "port", "own_ae"),
-        "ezdent": ("remote_ae", "host", "port", "own_ae"),
-        "other": ("remote_ae", "host", "port", "own_ae"),
+        "romexis": "Planmeca, DICOM Conformance Statement, Romexis 6.1",
+        "sidexis": "Sirona, SIDICOM WLS, Konfigurationsanleitung",
+        "cliniview": "Instrumentarium Dental, CLINIVIEW 11 DICOM Conformance Statement, D529800 rev. 3",
+        "dbswin": "Dürr Dental, DICOM Conformance Statement, DBSWIN, D1070525 rev. C",
+        "carestream": "",
+        "ezdent": "",
+        "dtx": "",
+        "practice": "",
+        "medical": "",
+        "other": "",
     }
 )
-"""What to type into each maker's DICOM screen, in order; the names of the fields are the general ones, because makers
-rename theirs between versions, and the page says so. What is known of a maker stands beside (``preset.NAME.about``)."""
+"""Imaging programs of dental and medical clinics here, and the public document from which ``preset.NAME.about`` is
+taken. Where it is empty, none was found that says how it sends, and the page says that instead of guessing."""
 
 
 @dataclass(frozen=True, slots=True)

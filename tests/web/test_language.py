@@ -104,7 +104,7 @@ COMPUTED = (
         for part in ("", ".fix")[: 1 + (tone != "good")]
     }
     | {f"preset.{preset}{part}" for preset in machines.PRESETS for part in ("", ".about")}
-    | {f"preset.field.{field}" for fields in machines.PRESETS.values() for field in fields}
+    | {f"preset.{part}.{field}" for field in machines.FIELDS for part in ("field", "look")}
     | {f"province.{code}" for code in PROVINCES}
     | {f"storage.{kind}" for kind in forecast.BYTES}
     | {f"storage.basis.{basis}" for basis in forecast.Basis}

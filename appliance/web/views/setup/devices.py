@@ -28,7 +28,7 @@ from appliance.web.views.setup.frame import (
     typed_before,
 )
 from appliance.wizard import machines
-from appliance.wizard.machines import PRESETS, Standing
+from appliance.wizard.machines import FIELDS, PRESETS, Standing
 from appliance.wizard.steps import Step
 
 
@@ -65,18 +65,19 @@ class CallerLine:
 
 @dataclass(frozen=True, slots=True)
 class PresetPart:
-    """What to type into one maker's screen: pairs of field and value."""
+    """One maker's program: what is known of it, and from where."""
 
     name: str
     title: str
     about: str
-    rows: tuple[tuple[str, str], ...]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class MachinesPage(SetupPage):
-    """Everything of this step."""
+    """Everything of this step. `rows` are what to type: what it is, the value, and what a screen may call it."""
 
+    rows: tuple[tuple[str, str, str], ...]
     presets: tuple[PresetPart, ...]
     callers: tuple[CallerLine, ...]
     machines: tuple[MachineLine, ...]
@@ -143,14 +144,12 @@ def _form(error: str = "") -> Response:
         MachinesPage,
         Step.DEVICES,
         error=error,
+        rows=tuple(
+            (words(f"preset.field.{field}"), own[field], words(f"preset.look.{field}")) for field in FIELDS
+        ),
         presets=tuple(
-            PresetPart(
-                name,
-                words(f"preset.{name}"),
-                words(f"preset.{name}.about"),
-                tuple((words(f"preset.field.{field}"), own[field]) for field in fields),
-            )
-            for name, fields in PRESETS.items()
+            PresetPart(name, words(f"preset.{name}"), words(f"preset.{name}.about"), source)
+            for name, source in PRESETS.items()
         ),
         callers=tuple(
             CallerLine(each.ae_title, each.address, words.moment(each.last_seen_utc)) for each in callers[:20]
