@@ -21,6 +21,7 @@ from appliance.cli import (
     deliveries,
     destinations,
     devices,
+    grants,
     importing,
     keys,
     notices,
@@ -85,6 +86,7 @@ def parser() -> Appliance:
     destinations.add_to(verbs)
     rules.add_to(verbs)
     people.add_to(verbs)
+    grants.add_to(verbs)
     tokens.add_to(verbs)
     settings.add_to(verbs)
     keys.add_to(verbs)

@@ -74,7 +74,7 @@ def add_to(verbs: Verbs) -> None:
     for verb, said, act in (
         ("deactivate", "keep a person out, from now on", deactivate_person),
         ("reactivate", "let a person in again", reactivate_person),
-        ("sign-out", "end all sessions of a person", sign_out_person),
+        ("end-sessions", "sign a person out everywhere", end_sessions),
         (
             "remove-second-factor",
             "let a person who has lost it sign in with the password, and set another one up",
@@ -205,7 +205,7 @@ def reactivate_person(arguments: Arguments) -> int:
     return 0
 
 
-def sign_out_person(arguments: Arguments) -> int:
+def end_sessions(arguments: Arguments) -> int:
     """End the sessions of one person."""
     from appliance.catalog import people
 

@@ -78,6 +78,24 @@ def record(
     audit.append(tx, box.audit_key, [entry], now())
 
 
+def read_line(prompt: str) -> str:
+    """A line from a person at the terminal, or the first one of standard input. Raises `Refused` when it is empty."""
+    try:
+        if sys.stdin.isatty():
+            print(f"{prompt}: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline().strip()
+    except UnicodeDecodeError as error:
+        raise _no_text(prompt) from error
+    if not is_text(line):
+        raise _no_text(prompt)
+    if not line:
+        raise Refused(
+            f"no {prompt.lower()} was given",
+            hint="type it when asked, or send it to standard input as one line",
+        )
+    return line
+
+
 def read_secret(prompt: str, *, file: Path | None = None, confirm: bool = False) -> str:
     """A secret from `file`, from a person at the terminal (not echoed), or the first line of standard input.
 

@@ -38,9 +38,19 @@ class Bearer:
 
 
 def make(
-    tx: Transaction, person: Person, *, name: str, scopes: Iterable[str], days: int, now: datetime
+    tx: Transaction,
+    person: Person,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    days: int,
+    now: datetime,
+    within: Bearer | None = None,
 ) -> tuple[str, ApiToken]:
-    """A new token of `person`: the text, which is kept nowhere, and what is kept. Raises `Refused`."""
+    """A new token of `person`: the text, which is kept nowhere, and what is kept. Raises `Refused`.
+
+    One that is made with a token, `within`, may do no more and lasts no longer than that one.
+    """
     name = " ".join(name.split())
     if not 1 <= len(name) <= MOST_NAME_CHARACTERS or not name.isprintable():
         raise Refused("a token needs a name", hint="name the program that will use it", field="name")
@@ -49,10 +59,12 @@ def make(
     wanted = sorted(set(scopes))
     if not wanted:
         raise Refused("a token needs something that it may do", hint="choose as little as its program needs")
-    if not set(wanted) <= {each.value for each in permissions_of(person.role)}:
+    own = within.permissions if within is not None else permissions_of(person.role)
+    if not set(wanted) <= {each.value for each in own}:
         raise Refused("a token may do no more than whoever makes it", hint="choose from your own permissions")
     if sum(is_good(each, now) for each in api_tokens.tokens(tx, person.id)) >= MOST_TOKENS:
         raise Refused("you have as many tokens as you can", hint="take back those that are no longer used")
+    until = now + timedelta(days=days)
     text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     made = api_tokens.add(
         tx,
@@ -61,7 +73,7 @@ def make(
         name=name,
         scopes=wanted,
         now=now,
-        expires_utc=now + timedelta(days=days),
+        expires_utc=min(until, within.token.expires_utc) if within is not None else until,
     )
     return text, made
 

@@ -11,6 +11,10 @@ from tests.audit.walk import Act, Nothing, Step, World, echoing
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
 
 
+TOKENS = "names and scopes of tokens, no patient"
+NIGHT = {"name": "night report", "scopes": ["health:view"], "days": 7}
+
+
 def call(world: World, method: str, path: str, body: Any = None) -> Any:
     """Call an operation as the owner's browser."""
     csrf = world.owner.get("/api/v1/me").get_json()["csrf"]
@@ -29,6 +33,12 @@ def _person(world: World, role: str = "assistant") -> int:
         person = people.person(conn, login)
     assert person is not None
     return person.id
+
+
+def _token(world: World) -> int:
+    """A new token's row id."""
+    made: int = call(world, "POST", "/tokens", NIGHT).get_json()["token"]["id"]
+    return made
 
 
 def _on_person(world: World, act: str) -> Any:
@@ -156,6 +166,15 @@ INTERFACE: Mapping[str, Step] = {
         f"POST /api/v1/users/<int:user_id>/{act}": Act([f"user:{act}"], partial(_on_person, act=act))
         for act in ("deactivate", "reactivate", "link")
     },
+    "POST /api/v1/users/<int:user_id>/end-sessions": Act(
+        ["user:end-sessions"], partial(_on_person, act="end-sessions")
+    ),
+    "GET /api/v1/tokens": Nothing(TOKENS, lambda w: call(w, "GET", "/tokens")),
+    "GET /api/v1/tokens/<int:token_id>": Nothing(TOKENS, lambda w: call(w, "GET", f"/tokens/{_token(w)}")),
+    "POST /api/v1/tokens": Act(["token:add"], lambda w: call(w, "POST", "/tokens", NIGHT)),
+    "DELETE /api/v1/tokens/<int:token_id>": Act(
+        ["token:remove"], lambda w: call(w, "DELETE", f"/tokens/{_token(w)}")
+    ),
     "GET /api/v1/users/<int:user_id>/grants": Nothing(
         "numbers of studies granted to a person, no patient",
         lambda w: call(w, "GET", f"/users/{_person(w)}/grants"),

@@ -23,6 +23,18 @@ def _delivery(world: World, act: str) -> Any:
     return world.say("deliveries", act, number)
 
 
+def _grant(world: World) -> Any:
+    login = f"referrer{world.next()}"
+    world.say("user", "invite", login, "--name", "R", "--role", "referrer")
+    uid = json.loads(world.say("studies", "--json"))[0]["study_instance_uid"]
+    return world.say("grant", "add", login, uid, typed="second opinion\n")
+
+
+def _ungrant(world: World) -> Any:
+    _grant(world)
+    return world.say("grant", "remove", json.loads(world.say("grant", "list", "--json"))[0]["id"])
+
+
 def _token(world: World, *words: str) -> Any:
     login = world.person()
     return world.say("token", "add", login, "--name", "night", "--scope", "health:view", *words)
@@ -171,11 +183,14 @@ VERBS: Mapping[str, Step] = {
     "user change": Act(["user:change"], lambda w: _person(w, "change", "--name", "Q")),
     "user deactivate": Act(["user:deactivate"], lambda w: _person(w, "deactivate")),
     "user reactivate": Act(["user:reactivate"], lambda w: _person(w, "reactivate")),
-    "user sign-out": Act(["user:end-sessions"], lambda w: _person(w, "sign-out")),
+    "user end-sessions": Act(["user:end-sessions"], lambda w: _person(w, "end-sessions")),
     "user sessions": Nothing("devices and addresses; no patient", lambda w: _person(w, "sessions")),
     "user remove-second-factor": Act(
         ["user:second-factor-remove"], lambda w: _person(w, "remove-second-factor")
     ),
+    "grant add": Act(["study:grant"], _grant),
+    "grant list": Nothing("who may see which row, no patient", lambda w: w.say("grant", "list")),
+    "grant remove": Act(["study:revoke"], _ungrant),
     "token list": Nothing("names and scopes of tokens, no patient", lambda w: w.say("token", "list")),
     "token add": Act(["token:add"], _token),
     "token remove": Act(

@@ -3,13 +3,14 @@
 import os
 from datetime import UTC, datetime
 
-from appliance import identity
+from appliance import audit, identity
 from appliance.box import open_box
-from appliance.catalog import people
+from appliance.catalog import people, studies
 from appliance.config import load_config
 from appliance.identity import tokens
 from tests.cli.conftest import Say, account
 from tests.identity.test_second_factors import enrol
+from tests.web.conftest import fill
 
 
 def add(say: Say, login: str = "marie", role: str = "owner") -> None:
@@ -60,3 +61,30 @@ def test_a_token_is_printed_once_listed_without_it_and_taken_back(say: Say) -> N
     assert say("token", "remove", row["id"]).code == 0
     assert say("token", "list", "--json").rows[0]["state"] == "removed"
     assert say("token", "remove", row["id"]).code == 66
+
+
+def test_a_study_is_granted_for_a_reason_that_is_no_argument_and_taken_back(say: Say) -> None:
+    add(say, "drroy", "referrer")
+    add(say, "marie")
+    box = open_box(load_config(os.environ))
+    fill(box, scale=0.05)
+    with box.catalog.reading() as conn:
+        study = studies.find(conn, limit=1)[0]
+    box.close()
+    uid = study.study_instance_uid
+    assert say("grant", "add", "drroy", uid, typed="\n").code == 65, "a grant has a reason"
+    assert say("grant", "add", "drroy", "1.2.3.4", typed="second opinion\n").code == 66
+    assert say("grant", "add", "marie", uid, typed="second opinion\n").code == 65, "she sees every study"
+    made = say("grant", "add", "drroy", uid, "--days", "7", typed="second opinion on 36\n")
+    assert made.code == 0
+    (row,) = say("grant", "list", "--login", "drroy", "--json").rows
+    assert (row["login"], row["study"], row["state"]) == ("drroy", study.id, "holds")
+    assert "second opinion" not in say("grant", "list").out
+    assert say("grant", "remove", row["id"]).code == 0
+    assert say("grant", "list", "--json").rows[0]["state"] == "removed"
+    box = open_box(load_config(os.environ))
+    with box.catalog.reading() as conn:
+        rows = [each for each in audit.recent(conn, limit=20) if each["study"] == uid]
+    box.close()
+    assert [each["action"] for each in rows][:2] == ["study:revoke", "study:grant"]
+    assert "second opinion" not in str([dict(each) for each in rows])

@@ -266,7 +266,7 @@ def test_an_account_is_changed_closed_and_opened_again(say: Say) -> None:
     }
     assert say("user", "reset", "luc.roy").code == 65
     assert say("user", "reactivate", "luc.roy").code == 0
-    assert "0 sessions" in say("user", "sign-out", "luc.roy").out
+    assert "0 sessions" in say("user", "end-sessions", "luc.roy").out
     assert say("user", "show", "luc").code == 66
 
 

@@ -28,10 +28,11 @@ from appliance.web.api import (
     rules,
     settings,
     studies,
+    tokens,
     users,
 )
 
-RESOURCES = (studies, deliveries, destinations, rules, devices, settings, configuration, users, box)
+RESOURCES = (studies, deliveries, destinations, rules, devices, settings, configuration, users, tokens, box)
 """One module a resource, in the order of the document."""
 
 

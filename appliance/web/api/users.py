@@ -16,7 +16,7 @@ from appliance.catalog.people import Person
 from appliance.errors import Refused
 from appliance.identity import MadeLink, Role
 from appliance.identity.permissions import Permission
-from appliance.web import access, forms
+from appliance.web import access, forms, invitations
 from appliance.web.api.operation import operation, unchanged
 from appliance.web.api.shape import MOST, Row, Shape
 from appliance.web.console import console, now
@@ -74,6 +74,7 @@ class NewUser:
     name: Name
     role: Role
     language: Language = "en"
+    mail: Annotated[bool, Shape("Also send the link to the login, if it is a mail address.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,14 @@ class Link:
     user: User
     address: Annotated[str, Shape("To hand over. It is not shown again.")]
     expires_utc: datetime
+    mailed: Annotated[bool, Shape("It was handed to the mail server's queue.")]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkQuery:
+    """How the link reaches its user."""
+
+    mail: Annotated[bool, Shape("Also send it to the login, if it is a mail address.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,7 @@ def get_user(user_id: int) -> User:
 
 @operation("POST", "/users", Permission.MANAGE_USERS, gives=Link, takes=NewUser, status=201, is_careful=True)
 def invite_user(body: NewUser) -> Link:
-    """Invite somebody. Answers with the link to hand over."""
+    """Invite somebody. Answers with the link to hand over, which goes by mail as well if that is asked and set up."""
     with console().box.catalog.transaction() as tx:
         made = identity.invite(
             tx,
@@ -153,9 +162,10 @@ def invite_user(body: NewUser) -> Link:
             by=forms.actor(),
             now=now(),
         )
-        details = {"role": made.person.role, "mail": False}
+        sent = body.mail and invitations.send(tx, made, request.host_url)
+        details = {"role": made.person.role, "mail": sent}
         console().record(tx, "user:invite", f"user:{made.person.login}", forms.actor(), details)
-    return _link(made)
+    return _link(made, sent)
 
 
 @operation(
@@ -217,17 +227,29 @@ def reactivate_user(user_id: int) -> User:
     "/users/{user_id}/link",
     Permission.RESET_USERS,
     gives=Link,
+    asks=LinkQuery,
     status=201,
     refuses=(422,),
     is_careful=True,
 )
-def make_user_link(user_id: int) -> Link:
+def make_user_link(user_id: int, query: LinkQuery) -> Link:
     """Make a link to choose a password by, in place of any before. For an owner, only an owner can."""
     with console().box.catalog.transaction() as tx:
         identity.check_may_reset(access.permissions(), identity.known_person(tx, user_id).role)
         made = identity.make_link(tx, user_id, by=forms.actor(), now=now())
-        console().record(tx, "user:link", f"user:{made.person.login}", forms.actor(), {"mail": False})
-    return _link(made)
+        sent = query.mail and invitations.send(tx, made, request.host_url)
+        console().record(tx, "user:link", f"user:{made.person.login}", forms.actor(), {"mail": sent})
+    return _link(made, sent)
+
+
+@operation("POST", "/users/{user_id}/end-sessions", Permission.RESET_USERS, gives=User)
+def end_user_sessions(user_id: int) -> User:
+    """Sign a user out everywhere."""
+    with console().box.catalog.transaction() as tx:
+        person = identity.known_person(tx, user_id)
+        ended = people.end_sessions_of(tx, user_id)
+        console().record(tx, "user:end-sessions", f"user:{person.login}", forms.actor(), {"sessions": ended})
+        return _user(person)
 
 
 @operation("GET", "/users/{user_id}/grants", Permission.VIEW_USERS, gives=StudyGrants)
@@ -286,6 +308,7 @@ OPERATIONS = (
     deactivate_user,
     reactivate_user,
     make_user_link,
+    end_user_sessions,
     list_user_grants,
     grant_study,
     revoke_grant,
@@ -294,7 +317,7 @@ OPERATIONS = (
 
 def _offered(language: str) -> str:
     if language not in {manner.code for manner in Languages.offered()}:
-        raise Refused("the console does not speak that language", hint="use en or fr")
+        raise Refused("the console does not speak that language", hint="use en, fr, es or zh")
     return language
 
 
@@ -311,8 +334,8 @@ def _user(person: Person) -> User:
     )
 
 
-def _link(made: MadeLink) -> Link:
-    return Link(_user(made.person), made.address(request.host_url), made.expires_utc)
+def _link(made: MadeLink, sent: bool) -> Link:
+    return Link(_user(made.person), made.address(request.host_url), made.expires_utc, sent)
 
 
 def _grant(made: KeptGrant) -> StudyGrant:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from appliance import audit
+from appliance import audit, settings
 from appliance.box import Box
-from appliance.catalog import people
+from appliance.catalog import outbox, people
 from appliance.web.api import operation
 from tests.web.api.conftest import Caller
 from tests.web.conftest import LOGIN, browser_of, csrf_of
@@ -154,3 +154,31 @@ def test_a_session_says_again_who_it_is_before_an_act_that_could_harm(
     monkeypatch.setattr(operation, "is_confirmed", lambda session, moment: False)
     assert owner("POST", "/users", {"login": "later", "name": "L", "role": "owner"}).status_code == 403
     assert owner("GET", "/users").status_code == 200
+
+
+def test_an_invitation_goes_by_mail_where_mail_is_set_up(box: Box, owner: Caller) -> None:
+    body = {"name": "Ève", "role": "assistant", "language": "fr", "mail": True}
+    nowhere = owner("POST", "/users", body | {"login": "eve@clinique.example"})
+    assert (nowhere.status_code, nowhere.get_json()["mailed"]) == (201, False)
+    with box.catalog.transaction() as tx:
+        values = {"mail.host": "mail.clinique.example", "mail.from": "boitier@clinique.example"}
+        settings.change(tx, box.audit_key, values, actor="tests", now=datetime.now(UTC))
+    made = owner("POST", "/users", body | {"login": "eva@clinique.example"}).get_json()
+    assert made["mailed"]
+    assert not owner("POST", "/users", body | {"login": "no-address"}).get_json()["mailed"]
+    assert not owner(
+        "POST", "/users", body | {"login": "unasked@clinique.example", "mail": False}
+    ).get_json()["mailed"]
+    again = owner("POST", f"/users/{made['user']['id']}/link?mail=true").get_json()
+    assert again["mailed"]
+    with box.catalog.reading() as conn:
+        sent = [each for each in outbox.messages(conn) if each.address == "eva@clinique.example"]
+    assert len(sent) == 2
+
+
+def test_a_user_is_signed_out_everywhere(app: Flask, box: Box, owner: Caller) -> None:
+    browser = browser_of(app, "assistant", "api-gone")
+    assert browser.get("/studies").status_code == 200
+    assert owner("POST", f"/users/{number_of(box, 'api-gone')}/end-sessions").status_code == 200
+    assert browser.get("/studies").status_code in (302, 303)
+    assert owner("POST", "/users/99999/end-sessions").status_code == 404
