@@ -161,6 +161,9 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "user:end-sessions": Word(_SECURITY, _NOTHING, "all sessions of an account were ended"),
         "user:login": Word(_SECURITY, _NOTHING, "a person signed in"),
         "user:login-fail": Word(_SECURITY, _NOTHING, "a sign-in failed", _REFUSED),
+        "user:lock": Word(
+            _SECURITY, _NOTHING, "an account was held shut for a while, after too many failures", _REFUSED
+        ),
         "user:logout": Word(_SECURITY, _NOTHING, "a person signed out"),
         "user:second-factor-fail": Word(
             _SECURITY, _NOTHING, "the password was right, and the second factor was not", _REFUSED

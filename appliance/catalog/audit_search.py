@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from appliance.catalog.audit_log import COLUMNS, AuditRow
-from appliance.catalog.columns import utc_text
+from appliance.catalog.columns import utc_moment, utc_text
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM audit"  # noqa: S608 - constants
 _PIECE = 1000
@@ -100,6 +100,39 @@ def recipients(reading: Connection, wanted: Wanted) -> list[tuple[str, str, int]
     return [
         (str(action), str(to), int(count)) for action, to, count in reading.exec_driver_sql(query, values)
     ]
+
+
+def since(reading: Connection, actions: Sequence[str], after: int, *, limit: int) -> list[AuditRow]:
+    """Rows after row `after` with one of `actions`, the oldest first."""
+    query = f"{_SELECT} WHERE id > ? AND action IN ({_places(actions)}) ORDER BY id LIMIT ?"
+    return [AuditRow(*row) for row in reading.exec_driver_sql(query, (after, *actions, limit))]
+
+
+def about_person(
+    reading: Connection, login: str, actions: Sequence[str], *, since_utc: datetime, limit: int
+) -> list[AuditRow]:
+    """The newest rows with one of `actions` that a person of that login did, or that concern the account."""
+    bounds = _bounds(reading, Wanted(since_utc=since_utc), None)
+    if bounds is None:
+        return []
+    query = (
+        f"{_SELECT} WHERE id BETWEEN ? AND ? AND action IN ({_places(actions)})"
+        " AND (+actor = ? OR subject IN (?, ?)) ORDER BY id DESC LIMIT ?"
+    )
+    values = (*bounds, *actions, login, login, f"user:{login}", limit)
+    return [AuditRow(*row) for row in reading.exec_driver_sql(query, values)]
+
+
+def sign_ins(
+    reading: Connection, login: str, *, before: int, since_utc: datetime | None = None, limit: int
+) -> list[tuple[datetime, str]]:
+    """When and from which address a person of that login signed in before row `before`, the newest first."""
+    query = (
+        "SELECT at_utc, address FROM audit WHERE action = 'user:login' AND +actor = ? AND id < ? AND +at_utc >= ?"
+        " ORDER BY id DESC LIMIT ?"
+    )
+    values = (login, before, utc_text(since_utc) if since_utc is not None else "", limit)
+    return [(utc_moment(at), str(address)) for at, address in reading.exec_driver_sql(query, values)]
 
 
 def actors(reading: Connection) -> list[str]:

@@ -25,15 +25,25 @@ def wait_until(conn: Reading, login: str, address: str, now: datetime) -> dateti
     Only failures near the present count, in either direction: what a clock that was wrong left in a far future is not.
     """
     near = (now - WINDOW, now + WINDOW)
+    everybody = (people.nth_failure(conn, ADDRESS, near, address=address), WINDOW)
+    return free_again([*_of_login(conn, login, address, now), everybody])
+
+
+def is_shut(conn: Reading, login: str, address: str, now: datetime) -> bool:
+    """Whether nothing is examined for this login from this address for its own failures, whoever else failed there."""
+    return free_again(_of_login(conn, login, address, now)) is not None
+
+
+def _of_login(
+    conn: Reading, login: str, address: str, now: datetime
+) -> list[tuple[datetime | None, timedelta]]:
+    near = (now - WINDOW, now + WINDOW)
     today = (now - FACTOR_WINDOW, now + FACTOR_WINDOW)
-    return free_again(
-        [
-            (people.nth_failure(conn, HERE, near, login=login, address=address), WINDOW),
-            (people.nth_failure(conn, LOGIN, near, login=login), WINDOW),
-            (people.nth_failure(conn, ADDRESS, near, address=address), WINDOW),
-            (people.nth_failure(conn, FACTORS, today, login=login, kind=people.FACTOR), FACTOR_WINDOW),
-        ]
-    )
+    return [
+        (people.nth_failure(conn, HERE, near, login=login, address=address), WINDOW),
+        (people.nth_failure(conn, LOGIN, near, login=login), WINDOW),
+        (people.nth_failure(conn, FACTORS, today, login=login, kind=people.FACTOR), FACTOR_WINDOW),
+    ]
 
 
 def free_again(filling: Iterable[tuple[datetime | None, timedelta]]) -> datetime | None:

@@ -15,7 +15,7 @@ from appliance.catalog import Catalog, Reading, Transaction, alerts, notices, pe
 from appliance.catalog.alerts import AlertState
 from appliance.catalog.notices import NoticeState
 from appliance.errors import Refused
-from appliance.notify import escalation
+from appliance.notify import escalation, personal
 from appliance.notify.alerts import Condition, Judgement, Standing, judge
 from appliance.notify.escalation import Step
 from appliance.notify.hooks import News
@@ -61,7 +61,7 @@ def apply(catalog: Catalog, conditions: Iterable[Condition], now: datetime) -> O
     with catalog.transaction() as tx:
         decided = _judged(tx, found, now)
         _write(tx, decided, now)
-        happened = _from_audit(tx, now)
+        happened = _from_audit(tx, now) + personal.tell_of_accounts(tx, now)
         return Outcome(
             raised=len(decided.raised) + happened,
             again=len(decided.again),
@@ -115,6 +115,7 @@ def _is_idle(conn: Reading, conditions: tuple[Condition, ...], now: datetime) ->
         not changed
         and same
         and not notices.audited_since(conn, TOLD_FROM_AUDIT, last)
+        and personal.is_idle(conn)
         and not any(_steps_due(steps, each, now) > each.escalated for each in notices.unacknowledged(conn))
     )
 

@@ -127,6 +127,18 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
 )  # fmt: skip
 """Every kind, with its rule as delivered."""
 
+OF_ACCOUNTS: Mapping[str, AlertRule] = MappingProxyType(
+    {
+        rule.kind: rule
+        for rule in (
+            AlertRule("account-changed", Topic.ACCESS, _W, roles=(), channels=(Channel.BELL, Channel.MAIL)),
+            AlertRule("account-opened", Topic.ACCESS, _W, roles=(), channels=(Channel.BELL, Channel.MAIL)),
+            AlertRule("account-tried", Topic.ACCESS, _W, roles=(), channels=(Channel.BELL, Channel.MAIL)),
+        )
+    }
+)
+"""What the person concerned is told about the own account: no clinic can switch it off, and nobody else hears of it."""
+
 _OF_CODE: Mapping[str, str] = MappingProxyType(
     {
         "box": "catalog",

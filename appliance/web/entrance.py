@@ -7,9 +7,9 @@ from flask import g, request
 from appliance import identity
 from appliance.catalog import Transaction, people, second_factors
 from appliance.catalog.people import Person
-from appliance.identity import Proof, browsers, policy, recovery_codes
+from appliance.identity import Proof, browsers, limits, policy, recovery_codes
 from appliance.web import security
-from appliance.web.console import Notice, console, now
+from appliance.web.console import VISITOR, Notice, console, now
 from appliance.web.language import Words
 
 
@@ -30,6 +30,13 @@ def arrived(tx: Transaction, cookie: str, person: Person, proof: Proof) -> None:
     if left <= recovery_codes.FEW and policy.has_second_factor(tx, person.id):
         notice = Notice("wait", g.words("factor.few_codes", n=left), g.words("factor.few_codes_hint"))
         console().notices.add(session, notice)
+
+
+def failed(tx: Transaction, login: str) -> None:
+    """After a failure that was counted: say in the audit if it was the one that shuts the account for a while."""
+    person = people.person(tx, login)
+    if person is not None and limits.is_shut(tx, login, security.address(), now()):
+        console().record(tx, "user:lock", person.login, VISITOR)
 
 
 def device_words(words: Words, agent: str) -> str:

@@ -19,7 +19,7 @@ from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
 from appliance.latency import STAGES
 from appliance.notify.hooks import FORMATS
-from appliance.notify.kinds import RULES, Channel, Severity, Topic
+from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
 from appliance.notify.smtp import Step
 from appliance.notify.telling import LETTER_OF
@@ -75,7 +75,7 @@ COMPUTED = (
     | {f"configuration.{kind}" for kind in ("setting", "device", "destination", "rule")}
     | {f"setting.{key}{part}" for key in SETTINGS for part in ("", ".about")}
     | {each.sentence(word) for each in SETTINGS.values() for word in getattr(each.kind, "words", ())}
-    | {f"notice.{kind}" for kind in RULES}
+    | {f"notice.{kind}" for kind in (*RULES, *OF_ACCOUNTS)}
     | {f"severity.{severity}" for severity in Severity}
     | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test")}
     | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}

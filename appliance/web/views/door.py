@@ -18,7 +18,7 @@ from appliance.identity.permissions import Permission
 from appliance.web import forms, security
 from appliance.web.access import needs
 from appliance.web.console import console, now
-from appliance.web.entrance import arrived
+from appliance.web.entrance import arrived, failed
 from appliance.web.pages import Page, page_of, show
 from appliance.web.site import passkey_site
 
@@ -69,6 +69,7 @@ def sign_in() -> AnyResponse:
             case identity.Rejected():
                 identity.reject(tx, outcome.login, address=address, now=moment)
                 console().record(tx, "user:login-fail", "sign-in", "visitor", {"address": address})
+                failed(tx, outcome.login)
     match outcome:
         case identity.TooMany(until=until):
             return _form(wait_words(until), login, 429)

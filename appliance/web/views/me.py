@@ -16,6 +16,7 @@ from appliance.identity.passkeys import Purpose
 from appliance.identity.permissions import Permission
 from appliance.web import forms, reauthentication
 from appliance.web.access import may, needs, reauthenticated
+from appliance.web.activity import ActivityLine, lately
 from appliance.web.console import Notice, console, now
 from appliance.web.entrance import device_words
 from appliance.web.pages import Page, page_of, show
@@ -65,6 +66,7 @@ class AccountPage(Page):
     recovery_left: int
     recovery_few: bool
     sessions: tuple[SessionLine, ...]
+    activity: tuple[ActivityLine, ...]
     emergencies: int
     error: str
 
@@ -297,6 +299,7 @@ def _page(error: str, status: int) -> Response:
             recovery_left=left,
             recovery_few=protected and left <= recovery_codes.FEW,
             sessions=tuple(session_line(each, session.id) for each in live),
+            activity=lately(conn, person),
             emergencies=emergencies.waiting(conn) if may(Permission.RECORD_INCIDENTS) else 0,
             error=error,
         )

@@ -25,7 +25,7 @@ from appliance.identity.half_open import HalfOpen
 from appliance.identity.passkeys import Purpose
 from appliance.web import forms, security
 from appliance.web.console import console, now
-from appliance.web.entrance import arrived, sign_in_cookie
+from appliance.web.entrance import arrived, failed, sign_in_cookie
 from appliance.web.pages import Page, page_of, show
 from appliance.web.site import passkey_site
 from appliance.web.views.door import as_json, needed_site, wait_words
@@ -150,6 +150,7 @@ def _try(proof: Proof, fits: Shown, wrong: str) -> AnyResponse:
                 identity.reject_factor(tx, name, address=address, now=moment, half_open_id=sign_in.id)
                 details = {"address": address, "proof": proof}
                 console().record(tx, "user:second-factor-fail", name, "visitor", details)
+                failed(tx, name)
     if cookie:
         return security.give_session(redirect("/", 303), cookie)
     if found is None:
