@@ -159,8 +159,9 @@ def _drill(
     scratch = box.config.data.absolute() / "backups" / f"drill-{secrets.token_hex(4)}"
     try:
         scratch.mkdir(mode=0o700, parents=True)
-        path = restoring.fetch(scratch, archive, box.root, index, lambda *_: _go_on(keep_going))
-        catalog = Catalog.open(path, box.root.derive("catalog"))
+        key = restoring.snapshot_key(archive, box.root, index.name)
+        path = restoring.fetch(scratch, archive, key, index, lambda *_: _go_on(keep_going))
+        catalog = Catalog.open(path, key)
         try:
             with catalog.reading() as reading:
                 findings += _counted(reading, index)

@@ -123,10 +123,13 @@ def make(
         if not keep_going():
             raise Transient("the backup was interrupted", hint="it is made again later")
 
-    name = snapshot.new_name(now, secrets.token_hex(4))
+    name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
     slot = recovery_slot(box.config.data.absolute() / "keys")
     with _place_for_copy(box) as path:
-        contents, witness = copying.copy(box.catalog, path, box.root.derive("catalog"), _look, go_on)
+        page_by_page = path.with_name(f"{path.name}.pages")
+        contents, witness = copying.copy(box.catalog, page_by_page, key, _look, go_on)
+        copying.rewrite(page_by_page, key, path)
+        page_by_page.unlink()
         total, done = path.stat().st_size, 0
         pieces: list[Piece] = []
         with path.open("rb") as copy:
@@ -137,6 +140,7 @@ def make(
                 done += len(data)
                 tell(done, total)
     archive.put_document(snapshot.slot_key(name), slot)
+    archive.put_document(snapshot.key_key(name), box.root.seal(key, snapshot.key_context(name)))
     index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
     archive.put_document(
         snapshot.index_key(name), box.root.seal(snapshot.encode(index), snapshot.context(name))
@@ -171,7 +175,7 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
             for name in ("catalog.db", "catalog.db-wal")
             if (data / name).exists()
         ]
-        box.guard.admit(sum(sizes))
+        box.guard.admit(2 * sum(sizes))  # page by page, then row by row
         path = folder / f"catalog-{secrets.token_hex(4)}.db"
         try:
             yield path

@@ -229,7 +229,7 @@ def _prepare(
         index, damaged = _fetched(data, archive, root, names, tell)
     else:
         index, damaged = (placed.index, 0)
-    _put_in_place(data, slot, root, key, index)
+    _put_in_place(data, archive, slot, root, key, index)
     box = open_box(config)
     try:
         known = _archive_known(box, place)
@@ -281,7 +281,7 @@ def _fetched(
             index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
             if index.revision > REVISION:
                 raise _needs(index)
-            fetch(data / "restoring", archive, root, index, tell)
+            fetch(data / "restoring", archive, snapshot_key(archive, root, name), index, tell)
         except (Corrupt, Unknown) as error:
             damaged += 1
             log.error("the snapshot %s is not whole: %s", name, error.message)
@@ -299,8 +299,16 @@ def _needs(index: Index) -> OperatorNeeded:
     )
 
 
-def fetch(folder: Path, archive: Archive, root: RootKey, index: Index, tell: Tell) -> Path:
-    """The catalog of one snapshot, whole, as ``<name>.db`` in `folder`; goes on with what is there of it already.
+def snapshot_key(archive: Archive, root: RootKey, name: str) -> bytes:
+    """The key of the copied catalog. Raises `Corrupt` if it was destroyed, which no restore can undo, or is damaged."""
+    sealed = archive.document(snapshot.key_key(name))
+    if sealed == snapshot.DESTROYED:
+        raise Corrupt("the key of the backup was destroyed", hint="use another backup")
+    return root.unseal(sealed, snapshot.key_context(name))
+
+
+def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) -> Path:
+    """The catalog of one snapshot, whole, under its `key`, as ``<name>.db`` in `folder`; goes on with what is there of it.
 
     Nothing else stays in `folder`. Raises `Corrupt` if it is not whole, and what archive and disk raise.
     """
@@ -327,7 +335,7 @@ def fetch(folder: Path, archive: Archive, root: RootKey, index: Index, tell: Tel
             os.fsync(file.fileno())
     except OSError as error:
         raise disk_error(error, "fetching a backup") from error
-    copying.verify(path, root.derive("catalog"))
+    copying.verify(path, key)
     return path
 
 
@@ -421,8 +429,10 @@ def _remove_all(data: Path) -> None:
         raise disk_error(error, "removing what an attempt that was cut has left") from error
 
 
-def _put_in_place(data: Path, slot: bytes, root: RootKey, key: RecoveryKey, index: Index | None) -> None:
-    """First a note of what is coming, then the catalog, then the keys."""
+def _put_in_place(
+    data: Path, archive: Archive, slot: bytes, root: RootKey, key: RecoveryKey, index: Index | None
+) -> None:
+    """First a note of what is coming, then the catalog, under the key that this box opens it with, then the keys."""
     restoring = data / "restoring"
     name = index.name if index else ""
     try:
@@ -431,10 +441,16 @@ def _put_in_place(data: Path, slot: bytes, root: RootKey, key: RecoveryKey, inde
         _write(restoring / _PLACED_INDEX, root.seal(note, snapshot.context(name)))
         _write(restoring / _PLACED, name.encode("ascii"))
         if index is not None and (found := restoring / f"{index.name}.db").exists():
+            opened = restoring / "opened.db"
+            copying.change_key(
+                found, snapshot_key(archive, root, index.name), opened, root.derive("catalog")
+            )
             for left in data.glob("catalog.db-*"):
                 left.unlink()
-            os.replace(found, data / "catalog.db")
+            os.replace(opened, data / "catalog.db")
             Disk().sync_directory(data)
+            found.unlink()
+            Disk().sync_directory(restoring)
     except OSError as error:
         raise disk_error(error, "putting the restored catalog in its place") from error
     if not (data / "keys").exists():

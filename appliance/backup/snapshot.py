@@ -2,13 +2,22 @@
 
 Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 random hexadecimal digits>``::
 
-    000000, 000001, …   the copied catalog, 8 MiB each but the last: SQLCipher pages under RootKey.derive("catalog")
+    000000, 000001, …   the copied catalog, 8 MiB each but the last: SQLCipher pages under the key of this snapshot
+    key                 that key, drawn for this snapshot alone: RootKey.seal(32 bytes, "snapshot-key:<name>"); or the text
+                        ``DESTROYED`` once a patient whom the snapshot remembers has been destroyed
     root.recovery       the root key under the recovery key, as of that moment: the paper of that day opens this snapshot
     index               written last: a snapshot without it was never finished
+    destroyed           after the key is: where nothing can be removed, this says that there is no snapshot any more
 
 The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``format``, ``made_utc``, ``software`` (version),
 ``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
 ``audit`` (the witness of the audit's chain, so that a snapshot also anchors it).
+
+A key for each snapshot, in a small document that may be written over, because a backup of last month remembers whoever is
+destroyed today: names, dates and the keys of images. The pieces can be large, and locked against removal; the key is neither,
+and without it they are noise (`appliance.lifecycle.purging` says when that is done). Rejected: leaving the keys of studies
+out of the copy, since names would stay; sealing each patient's rows under a key of that patient, since one table forgotten,
+now or in ten years, would leak for good.
 
 Chose whole copies over differences because two copies of a SQLCipher file share no bytes (`appliance.catalog.copying`), and
 because what changes by day is mostly objects, which are never sent twice.
@@ -28,6 +37,8 @@ from appliance.errors import Corrupt
 FORMAT: Final = 1
 PIECE_BYTES: Final = 8 << 20
 PREFIX: Final = "snapshots/"
+KEY_BYTES: Final = 32
+DESTROYED: Final = b"The key of this backup was destroyed, and the patients in it with it.\n"
 _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
 
@@ -96,6 +107,21 @@ def slot_key(name: str) -> str:
     return f"{PREFIX}{name}/root.recovery"
 
 
+def key_key(name: str) -> str:
+    """Where the sealed key of the copied catalog is in every archive."""
+    return f"{PREFIX}{name}/key"
+
+
+def destroyed_key(name: str) -> str:
+    """What says in every archive that the key of a snapshot is destroyed."""
+    return f"{PREFIX}{name}/destroyed"
+
+
+def key_context(name: str) -> bytes:
+    """What that key is sealed for: it opens under no other name."""
+    return f"snapshot-key:{name}".encode()
+
+
 def context(name: str) -> bytes:
     """What an index is sealed for: it opens under no other name."""
     return f"snapshot:{name}".encode()
@@ -145,10 +171,11 @@ def decode(name: str, text: bytes) -> Index:
 
 
 def names_in(keys: Sequence[str]) -> list[str]:
-    """The finished snapshots among the keys of an archive, the newest first."""
-    found = {
-        key.removeprefix(PREFIX).removesuffix("/index")
-        for key in keys
-        if key.startswith(PREFIX) and key.endswith("/index")
-    }
+    """The finished snapshots among the keys of an archive, without those destroyed since, the newest first."""
+    ends: dict[str, set[str]] = {"index": set(), "destroyed": set()}
+    for key in keys:
+        name, _, end = key.removeprefix(PREFIX).rpartition("/")
+        if key.startswith(PREFIX) and end in ends:
+            ends[end].add(name)
+    found = ends["index"] - ends["destroyed"]
     return sorted((each for each in found if moment_of(each) is not None), reverse=True)

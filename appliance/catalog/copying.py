@@ -4,6 +4,9 @@ By SQLite's backup interface, from within one reading transaction: the copy is t
 beside it, and nothing that they do makes the copying start again. The copy is encrypted under the same key; SQLCipher
 draws new initialisation vectors for every page it writes, so two copies have no bytes in common, and a backup by
 differences would find none: each copy is whole.
+
+A page keeps, in the space that no row uses, remains of rows that were deleted or moved long ago. Where a copy is to hold
+nothing but what the catalog says, it is written anew, row by row (`rewrite`).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ _REST_SECONDS = 0.002
 def copy(
     catalog: Catalog, path: Path, key: bytes, look: Callable[[Reading], T], between: Callable[[], None]
 ) -> T:
-    """Copy the catalog to the new file `path`, under its 32-byte `key`, durable on return; what `look` found in it.
+    """Copy the catalog to the new file `path`, under a 32-byte `key`, durable on return; what `look` found in it.
 
     `look` sees the very moment that is copied; `between` is called between two pieces and may raise. Raises what the
     catalog raises; what there is of the copy then is the caller's to remove.
@@ -60,6 +63,43 @@ def copy(
     with path.open("rb") as file:
         os.fsync(file.fileno())
     return found
+
+
+def rewrite(path: Path, key: bytes, target: Path) -> None:
+    """Write the copy at `path` anew to `target`, durable on return: the same rows, and no remains of any other.
+
+    Chose ``VACUUM INTO`` because its target is encrypted under the same key, where a plain ``VACUUM`` goes through a temporary
+    file that isn't, or through as much memory as the catalog is large. Raises what the disk raises.
+    """
+    try:
+        database = _open(path, key)
+        try:
+            database.execute("VACUUM INTO ?", (str(target),))
+        finally:
+            database.close()
+    except sqlcipher.Error as error:
+        raise translated(error) or error from error
+    target.chmod(0o600)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def change_key(path: Path, key: bytes, target: Path, new_key: bytes) -> None:
+    """Copy the copy at `path`, which opens with `key`, to `target`, which opens with `new_key`; durable on return."""
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        source, copied = _open(path, key), _open(target, new_key)
+        try:
+            source.backup(copied, pages=-1)
+            copied.execute("PRAGMA journal_mode = DELETE").fetchall()
+        finally:
+            copied.close()
+            source.close()
+    except sqlcipher.Error as error:
+        raise translated(error) or error from error
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def verify(path: Path, key: bytes) -> None:

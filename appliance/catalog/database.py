@@ -214,6 +214,7 @@ def _connect(path: Path, key: bytes) -> Any:
             "foreign_keys = ON",
             "temp_store = MEMORY",
             "trusted_schema = OFF",
+            "secure_delete = ON",  # what is deleted is overwritten: nobody's row outlives its destruction
             f"cache_size = -{CACHE_KIB}",
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
             f"journal_size_limit = {8 * CHECKPOINT_PAGES * 4096}",
