@@ -33,7 +33,7 @@ from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
-from appliance.lifecycle import acting, destruction, retention, scrub
+from appliance.lifecycle import acting, destruction, purging, retention, scrub
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -181,11 +181,29 @@ class Reading:
         scrub.scrub(box, now, keep_going=lambda: not self._stopping.is_set())
 
 
+class Destroying:
+    """Carrying out what was approved to be destroyed, here and in the archives, until the process stops."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def interrupt(self) -> None:
+        """Come to an end soon: what is left is done at another time."""
+        self._stopping.set()
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Do what can be done now."""
+        around = purging.Around(keep_going=lambda: not self._stopping.is_set())
+        if destroyed := purging.carry_out(box, now, around):
+            log.info("studies destroyed: count=%d", destroyed)
+
+
 def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]:
     """Everything that runs, and how often. `wake` is called when there is something to send."""
     backups = Schedule()
     reading = Reading()
     dates = retention.Dates()
+    destroying = Destroying()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", sending.look_after, 60),
@@ -204,6 +222,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("retention-clock", watch_clock, 600),
         Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),
         Job("destruction-requests", review_requests, 3600, first_seconds=120),
+        Job("destruction", destroying, 120, first_seconds=180, interrupt=destroying.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("certificates", keep_certificates, 6 * 3600),

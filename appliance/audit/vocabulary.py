@@ -92,6 +92,14 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "destruction:withdraw": Word(_USE, _STUDIES, "a request to destroy studies was withdrawn"),
         "destruction:expire": Word(_USE, _STUDIES, "a request to destroy studies expired"),
         "destruction:leave-out": Word(_USE, _STUDY, "a study was taken out of a request to destroy"),
+        "study:destroy": Word(_USE, _STUDY, "a study was destroyed"),
+        "study:return": Word(_USE, _STUDY, "a study that was destroyed came in again, as a new one"),
+        "tombstone:lay": Word(
+            _COMMUNICATION, _NOTHING, "what opened a destroyed study was destroyed in an archive"
+        ),
+        "destruction:complete": Word(_USE, _NOTHING, "every place has done its part of a destruction"),
+        "destruction:certify": Word(_COMMUNICATION, _NOTHING, "a certificate of destruction was issued"),
+        "backup:destroy": Word(_USE, _NOTHING, "older backups in an archive were made unreadable"),
         "study:import": Word(_USE, _STUDIES, "files were imported"),
         "delivery:list": Word(_ACCESS, _STUDIES, "a list of deliveries was seen"),
         "delivery:confirm": Word(_COMMUNICATION, _STUDY, "a delivery was confirmed by its destination"),

@@ -3,6 +3,7 @@
 - `snapshot` is the format: what lies in the archive, and what of it proves that it is whole.
 - `making` copies the catalog while the box works, and sends the copy.
 - `rotation` says which snapshots have had their time (a disk is rotated by the box, a bucket by its own rules).
+- `fetching` brings the catalog of one back, and the key that opens it.
 - `restoring` makes a blank box into the one that an archive remembers: the newest snapshot, then what came after it.
 - `rebuilding` reads study manifests back into the catalog: after a snapshot, or in its stead.
 - `homecoming` brings the images back after that, by and by.

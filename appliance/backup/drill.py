@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import restoring, snapshot
+from appliance.backup import fetching, snapshot
 from appliance.backup.making import archive_at, archives
 from appliance.backup.snapshot import Index
 from appliance.box import Box
@@ -104,14 +104,15 @@ def drill(
     actor: str,
     keep_going: Callable[[], bool] = lambda: True,
     dice: random.Random | None = None,
+    name: str = "",
 ) -> Certificate:
-    """Restore the newest backup of `place` into a scratch folder, and record what came of it.
+    """Restore the newest backup of `place`, or the one called `name`, into a scratch folder, and record what came of it.
 
     Raises `Unknown` when there is no backup yet, and what archive and disk raise; that is recorded as a failure too. What
     is found wrong with the backup itself is in the certificate.
     """
     try:
-        found = _drill(box, place, now, keep_going, dice or random.Random())
+        found = _drill(box, place, now, keep_going, dice or random.Random(), name)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, place.name, now, actor, failure=error)
@@ -141,10 +142,15 @@ def certificates(reading: Reading) -> list[Certificate]:
 
 
 def _drill(
-    box: Box, place: DestinationSettings, now: datetime, keep_going: Callable[[], bool], dice: random.Random
+    box: Box,
+    place: DestinationSettings,
+    now: datetime,
+    keep_going: Callable[[], bool],
+    dice: random.Random,
+    name: str,
 ) -> Certificate:
     archive = archive_at(box, place)
-    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    names = [name] if name else snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
     if not names:
         raise Unknown("there is no backup to try out", hint="make one: appliance backup now")
     findings: list[str] = []
@@ -159,8 +165,8 @@ def _drill(
     scratch = box.config.data.absolute() / "backups" / f"drill-{secrets.token_hex(4)}"
     try:
         scratch.mkdir(mode=0o700, parents=True)
-        key = restoring.snapshot_key(archive, box.root, index.name)
-        path = restoring.fetch(scratch, archive, key, index, lambda *_: _go_on(keep_going))
+        key = fetching.snapshot_key(archive, box.root, index.name)
+        path = fetching.fetch(scratch, archive, key, index, lambda *_: _go_on(keep_going))
         catalog = Catalog.open(path, key)
         try:
             with catalog.reading() as reading:

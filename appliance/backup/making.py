@@ -139,12 +139,12 @@ def make(
                 pieces.append(Piece(len(data), hashlib.sha256(data).hexdigest()))
                 done += len(data)
                 tell(done, total)
-    archive.put_document(snapshot.slot_key(name), slot)
-    archive.put_document(snapshot.key_key(name), box.root.seal(key, snapshot.key_context(name)))
-    index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
-    archive.put_document(
-        snapshot.index_key(name), box.root.seal(snapshot.encode(index), snapshot.context(name))
-    )
+        archive.put_document(snapshot.slot_key(name), slot)
+        archive.put_document(snapshot.key_key(name), box.root.seal(key, snapshot.key_context(name)))
+        index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
+        archive.put_document(
+            snapshot.index_key(name), box.root.seal(snapshot.encode(index), snapshot.context(name))
+        )
     return index
 
 

@@ -8,6 +8,9 @@ a manifest says of a person is what the images say: the catalog's own rules abou
 An archive may also hold manifests that were *kept* (`appliance.replication.lane`): a box that was restored from another
 archive found there a manifest that named images it did not know, and put it aside before it wrote its own. They are read
 after the others, whatever their hour: each says of images that no other document speaks of, and holds their keys.
+
+Tombstones come first: what an archive knows as destroyed is taken out of the catalog that an older backup has brought back,
+and an image under a destroyed key is never recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Transaction, deliveries, instances, rules
+from appliance.catalog import Transaction, deliveries, instances, rules, study_keys
 from appliance.catalog.columns import utc_moment
 from appliance.errors import Corrupt, Unknown
 from appliance.model import (
@@ -39,6 +42,7 @@ from appliance.model import (
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import object_key
+from appliance.replication.tombstone import obey_tombstones
 from appliance.routing import deliveries_for
 
 log = logging.getLogger(__name__)
@@ -73,6 +77,7 @@ def rebuild(
     for document, key in _documents(archive, since):
         try:
             told = manifest.unseal(box.root, key, archive.document(document.key))
+            obey_tombstones(box, key, told, datetime.now(UTC))
             with box.catalog.transaction() as tx:
                 new += _record(tx, box, place, told, actor)
         except (Corrupt, Unknown):
@@ -99,7 +104,11 @@ def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[st
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
     standing = rules.rules(tx)
-    for received, version in _instances(told):
+    told_of = list(_instances(told))
+    gone = study_keys.destroyed_among(tx, [received.stored.key_id for received, _ in told_of])
+    for received, version in told_of:
+        if received.stored.key_id in gone:
+            continue  # an old manifest, in an archive that the tombstone has not reached
         kept = instances.versions(tx, received.header)
         ours = next((each for each in kept if each.object_id == received.stored.object_id), None)
         if ours is not None:

@@ -22,11 +22,10 @@ told from a mistyped one. A snapshot that is damaged is said, and the one before
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +34,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import homecoming, rebuilding, snapshot
+from appliance.backup.fetching import Tell, fetch, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
 from appliance.catalog import (
@@ -70,9 +70,6 @@ _PLACED: Final = "placed"
 _PLACED_INDEX: Final = "index"
 OVERLAP: Final = timedelta(hours=1)
 """Manifests written so long before the snapshot, by the bucket's clock, are read too."""
-
-Tell = Callable[[str, int, int], None]
-"""Told which part is under way (``catalog`` in bytes, ``manifests`` by number), how much is done, of how much (0: unknown)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,46 +296,6 @@ def _needs(index: Index) -> OperatorNeeded:
     )
 
 
-def snapshot_key(archive: Archive, root: RootKey, name: str) -> bytes:
-    """The key of the copied catalog. Raises `Corrupt` if it was destroyed, which no restore can undo, or is damaged."""
-    sealed = archive.document(snapshot.key_key(name))
-    if sealed == snapshot.DESTROYED:
-        raise Corrupt("the key of the backup was destroyed", hint="use another backup")
-    return root.unseal(sealed, snapshot.key_context(name))
-
-
-def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) -> Path:
-    """The catalog of one snapshot, whole, under its `key`, as ``<name>.db`` in `folder`; goes on with what is there of it.
-
-    Nothing else stays in `folder`. Raises `Corrupt` if it is not whole, and what archive and disk raise.
-    """
-    path = folder / f"{index.name}.db"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for other in folder.iterdir():
-            if other != path:
-                other.unlink()
-        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as file:
-            done = 0
-            for number, piece in enumerate(index.pieces):
-                file.seek(done)
-                if hashlib.sha256(file.read(piece.size_bytes)).hexdigest() != piece.sha256:
-                    fetched = archive.document(snapshot.piece_key(index.name, number))
-                    if hashlib.sha256(fetched).hexdigest() != piece.sha256:
-                        raise Corrupt("a piece of a backup is not what was written")
-                    file.seek(done)
-                    file.write(fetched)
-                done += piece.size_bytes
-                tell("catalog", done, index.size_bytes)
-            file.truncate(done)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise disk_error(error, "fetching a backup") from error
-    copying.verify(path, key)
-    return path
-
-
 # --- the data folder -------------------------------------------------------------------------------------------------
 
 
@@ -442,9 +399,7 @@ def _put_in_place(
         _write(restoring / _PLACED, name.encode("ascii"))
         if index is not None and (found := restoring / f"{index.name}.db").exists():
             opened = restoring / "opened.db"
-            copying.change_key(
-                found, snapshot_key(archive, root, index.name), opened, root.derive("catalog")
-            )
+            copying.change_key(found, snapshot_key(archive, root, index.name), opened, root.derive("catalog"))
             for left in data.glob("catalog.db-*"):
                 left.unlink()
             os.replace(opened, data / "catalog.db")

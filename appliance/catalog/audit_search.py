@@ -61,6 +61,12 @@ def find(reading: Connection, wanted: Wanted, *, limit: int, before: int | None 
     return _rows(reading, sorted(ids, reverse=True)[:limit])
 
 
+def count(reading: Connection, action: str, study_instance_uid: str) -> int:
+    """How many rows say that `action` was done to a study."""
+    query = "SELECT count(*) FROM audit WHERE study <> '' AND study = ? AND action = ? AND outcome = 'done'"
+    return int(reading.exec_driver_sql(query, (study_instance_uid, action)).scalar_one())
+
+
 def oldest_first(reading: Connection, wanted: Wanted) -> Iterator[AuditRow]:
     """Every row that is wanted, the oldest first; a thousand in memory at a time."""
     bounds = _bounds(reading, wanted, None)

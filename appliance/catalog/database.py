@@ -93,6 +93,27 @@ class Catalog:
         """One query, asked again and again at the least cost; each answer is as of its own moment."""
         return Question(self._engine, statement)
 
+    def forget_deleted(self, most_bytes: int) -> bool:
+        """Leave no remains of what was deleted: in the pages of the file, and in its write-ahead log; whether that is done.
+
+        What is deleted is overwritten at once (``secure_delete``), but a page that was divided or filled anew may hold a copy
+        in the space that no row uses: so the file is written anew as long as it has no more than `most_bytes`, since that
+        takes as much memory and keeps other writers waiting. Then the log is emptied, which no reader may hold up: False
+        then, and it may be tried again.
+        """
+        with self._connected(self._engine) as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            try:
+                pages = int(driver.execute("PRAGMA page_count").fetchone()[0])
+                size = int(driver.execute("PRAGMA page_size").fetchone()[0])  # SQLCipher says it as text
+                if pages * size <= most_bytes:
+                    driver.execute("VACUUM")
+                busy = int(driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+            except sqlcipher.Error as error:
+                raise translated(error) or error from error
+        return not busy
+
     def close(self) -> None:
         """Close every connection. The last one to close folds the write-ahead log into the file."""
         self._engine.dispose()

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, bindparam, literal_column, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, literal_column, or_, select, update
 
 from appliance.catalog import counters
 from appliance.catalog.columns import canonical_json, utc_text
@@ -25,13 +25,14 @@ from appliance.catalog.delivery_lists import (
     DeliveryEvent,
     DeliveryRow,
     QueueSummary,
+    being_sent,
     delivery,
     events,
     holders,
     list_deliveries,
     waiting_summary,
 )
-from appliance.catalog.schema import deliveries, instances, series, studies
+from appliance.catalog.schema import deliveries, delivery_events, instances, series, studies
 from appliance.errors import Unknown
 from appliance.model import DeliveryId, DestinationId, InstanceId, KeyId, ObjectId, Owed, Uid
 from appliance.replication.delivery import (
@@ -49,13 +50,16 @@ __all__ = [
     "DeliveryEvent",
     "DeliveryRow",
     "QueueSummary",
+    "being_sent",
     "cancel",
     "cancel_all",
+    "cancel_of_study",
     "claim",
     "confirm",
     "delivery",
     "events",
     "fail",
+    "forget",
     "hold",
     "holders",
     "is_owed",
@@ -81,6 +85,7 @@ _OWE = (
     " VALUES (?, ?, 'PENDING', ?, 0, '', ?, ?) ON CONFLICT (destination, instance) DO NOTHING"
 )
 _IDS_PER_STATEMENT = 500
+Id = TypeVar("Id", bound=int)
 _FURTHEST_LEASE_SECONDS = 24 * 3600
 """A lease that ends later was given before the clock was put back."""
 
@@ -460,6 +465,38 @@ def _decide_all(
     return len(ids)
 
 
+def cancel_of_study(tx: Transaction, study: int, now: datetime) -> int:
+    """Give up what is owed of a study (row id), but for what is on its way at this moment. How many there were."""
+    rows = tx.exec_driver_sql(
+        "SELECT d.id FROM deliveries AS d JOIN instances AS i ON i.id = d.instance JOIN series AS s ON s.id = i.series"
+        " WHERE s.study = ? AND d.state IN ('PENDING', 'WAITING', 'PAUSED', 'FAILED') ORDER BY d.id",
+        (study,),
+    )
+    ids = [DeliveryId(row[0]) for row in rows]
+    for each in ids:
+        _decide(tx, each, Event.CANCEL, now)
+    return len(ids)
+
+
+def forget(tx: Transaction, instance_ids: Sequence[InstanceId]) -> Mapping[DestinationId, int]:
+    """Forget what these instances are owed and every receipt of them; how many receipts there were, by destination."""
+    receipts: dict[DestinationId, int] = {}
+    for some in _slices(instance_ids, 50):
+        rows = tx.execute(
+            select(deliveries.c.id, deliveries.c.destination, deliveries.c.state).where(
+                deliveries.c.instance.in_(some)
+            )
+        ).all()
+        for row in rows:
+            confirmed = State(row.state) is State.CONFIRMED
+            receipts[row.destination] = receipts.get(row.destination, 0) + confirmed
+        tx.execute(delete(delivery_events).where(delivery_events.c.delivery.in_([row.id for row in rows])))
+        tx.execute(delete(deliveries).where(deliveries.c.instance.in_(some)))
+    for destination, count in receipts.items():
+        counters.add(tx, f"{counters.CONFIRMED}{destination}", -count)
+    return receipts
+
+
 def _write_events(
     tx: Transaction, steps: Sequence[tuple[DeliveryId, State, str]], event: Event, now: datetime
 ) -> None:
@@ -475,6 +512,6 @@ def _over(now: datetime) -> tuple[str, str]:
     return utc_text(now), utc_text(now + timedelta(seconds=FURTHEST_SECONDS))
 
 
-def _slices(ids: Sequence[DeliveryId]) -> Iterable[Sequence[DeliveryId]]:
-    for first in range(0, len(ids), _IDS_PER_STATEMENT):
-        yield ids[first : first + _IDS_PER_STATEMENT]
+def _slices(ids: Sequence[Id], most: int = _IDS_PER_STATEMENT) -> Iterable[Sequence[Id]]:
+    for first in range(0, len(ids), most):
+        yield ids[first : first + most]

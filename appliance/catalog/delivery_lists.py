@@ -173,3 +173,14 @@ def holders(conn: Reading, object_id: ObjectId) -> list[DestinationId]:
         (object_id,),
     )
     return [DestinationId(row[0]) for row in rows]
+
+
+_BEING_SENT = (
+    "SELECT 1 FROM deliveries AS d JOIN instances AS i ON i.id = d.instance JOIN series AS s ON s.id = i.series"
+    " WHERE s.study = ? AND d.state = 'SENDING' LIMIT 1"
+)
+
+
+def being_sent(conn: Reading, study: int) -> bool:
+    """Whether an image of this study (row id) is on its way at this moment."""
+    return conn.exec_driver_sql(_BEING_SENT, (study,)).first() is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from appliance.catalog.access_tables import emergencies, study_grants
 from appliance.catalog.database import Reading, Transaction
@@ -104,3 +104,9 @@ def waiting(conn: Reading) -> int:
 
 def _emergency(row: Row[*tuple[Any, ...]]) -> Emergency:
     return Emergency(*row)
+
+
+def forget(tx: Transaction, study: int) -> None:
+    """Forget the emergencies of a study (row id) that is destroyed; its grants go after them."""
+    of_study = select(study_grants.c.id).where(study_grants.c.study == study)
+    tx.execute(delete(emergencies).where(emergencies.c.grant.in_(of_study)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 
 from appliance.catalog import studies as study_rows
 from appliance.catalog.access_tables import study_grants
@@ -113,3 +113,8 @@ def _revoke(tx: Transaction, by: str, now: datetime, **which: int) -> None:
         )
         .values(revoked_utc=now, revoked_by=by)
     )
+
+
+def forget(tx: Transaction, study: int) -> None:
+    """Forget who was granted a study (row id) that is destroyed: the audit keeps who could see it, and when."""
+    tx.execute(delete(study_grants).where(study_grants.c.study == study))

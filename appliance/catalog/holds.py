@@ -100,6 +100,15 @@ def release(tx: Transaction, hold_id: int, *, by: str, reason: str, now: datetim
     return done.rowcount == 1
 
 
+def forget_patient(tx: Transaction, patient: int) -> None:
+    """Blank what released holds say of a patient (row id) of whom nothing is kept any more; that they were there stays."""
+    tx.execute(
+        update(holds)
+        .where(holds.c.patient == patient, holds.c.released_utc.is_not(None))
+        .values(patient_id="", issuer="", reason="", release_reason="")
+    )
+
+
 def hold(reading: Reading, hold_id: int) -> Hold:
     """One hold. Raises `Unknown`."""
     row = reading.execute(_select().where(holds.c.id == hold_id)).one_or_none()

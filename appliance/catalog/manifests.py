@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table, or_, select, update
+from sqlalchemy import Table, delete, or_, select, update
 
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
@@ -49,10 +49,12 @@ class StudyRows:
 def mark(tx: Transaction, destination_id: DestinationId, study_ids: Iterable[int], now: datetime) -> None:
     """Note that a bucket has got new objects of these studies (row ids)."""
     text = utc_text(now)
-    rows = [(destination_id, study, text) for study in study_ids]
+    rows = [(destination_id, text, study) for study in study_ids]
     if rows:
         tx.exec_driver_sql(
-            "INSERT INTO manifests (destination, study, dirty_utc) VALUES (?, ?, ?)"
+            # Only of those that are still here: one may have been destroyed while its last image was on the way.
+            "INSERT INTO manifests (destination, study, dirty_utc)"
+            " SELECT ?, id, ? FROM studies WHERE id = ?"
             " ON CONFLICT (destination, study) DO UPDATE SET dirty_utc = excluded.dirty_utc",
             rows,
         )
@@ -93,6 +95,11 @@ def written(tx: Transaction, destination_id: DestinationId, manifest: OutOfDate,
     tx.execute(
         update(manifests).where(of_this, manifests.c.dirty_utc == manifest.dirty_utc).values(dirty_utc=None)
     )
+
+
+def forget(tx: Transaction, study: int) -> None:
+    """No manifest of this study (row id) is to be kept any more, anywhere."""
+    tx.execute(delete(manifests).where(manifests.c.study == study))
 
 
 @dataclass(frozen=True, slots=True)

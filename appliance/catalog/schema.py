@@ -32,6 +32,7 @@ from appliance.catalog import (  # noqa: F401 - the tables there belong to these
     access_tables,
     lifecycle_tables,
     notice_tables,
+    tombstone_tables,
 )
 from appliance.catalog.columns import JsonText, UtcText
 from appliance.catalog.metadata import count as _count
@@ -39,7 +40,7 @@ from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0011"
+REVISION = "0012"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
@@ -164,8 +165,12 @@ study_keys = Table(
     "study_keys",
     metadata,
     Column("id", Text, primary_key=True),  # a KeyId
-    Column("study_instance_uid", Text, nullable=False, index=True),  # may have several keys
-    Column("wrapped", LargeBinary, nullable=False),
+    Column(
+        "study_instance_uid", Text, nullable=False, index=True
+    ),  # may have several keys; empty once destroyed
+    Column(
+        "wrapped", LargeBinary, nullable=False
+    ),  # empty once destroyed: the row stays, so that no key comes back
     Column("created_utc", UtcText, nullable=False),
 )
 

@@ -1,8 +1,13 @@
-"""Study keys as recorded: wrapped by the root key, each belonging to one study for good; a study may have several."""
+"""Study keys as recorded: wrapped by the root key, each belonging to one study for good; a study may have several.
+
+A key that was destroyed keeps its row, with nothing in it: whatever records that key again, from an intake log, a manifest or
+an old backup, finds it recorded already, and changes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
@@ -67,11 +72,31 @@ def keys_of_study(reading: Connection, study_instance_uid: Uid) -> list[tuple[Ke
 
 
 def all_keys(reading: Connection) -> list[tuple[KeyId, Uid, bytes]]:
-    """Every key with its study and the wrapped key: what a rotation of the root key goes through."""
-    query = select(study_keys.c.id, study_keys.c.study_instance_uid, study_keys.c.wrapped)
+    """Every key with its study and the wrapped key: what a rotation of the root key goes through; destroyed ones are none."""
+    query = select(study_keys.c.id, study_keys.c.study_instance_uid, study_keys.c.wrapped).where(
+        study_keys.c.wrapped != b""
+    )
     return [(row[0], row[1], row[2]) for row in reading.execute(query)]
 
 
 def rewrap(tx: Transaction, key_id: KeyId, wrapped_anew: bytes) -> None:
     """Replace a wrapped key by the same key under a new root key."""
     tx.execute(update(study_keys).where(study_keys.c.id == key_id).values(wrapped=wrapped_anew))
+
+
+def destroy(tx: Transaction, key_ids: Iterable[KeyId], now: datetime) -> None:
+    """Destroy keys, those that were never recorded too. What they have sealed cannot be opened any more."""
+    for each in key_ids:
+        add(tx, each, Uid(""), b"", now)
+        tx.execute(
+            update(study_keys).where(study_keys.c.id == each).values(study_instance_uid="", wrapped=b"")
+        )
+
+
+def destroyed_among(reading: Connection, key_ids: Sequence[KeyId]) -> set[KeyId]:
+    """Which of these keys were destroyed."""
+    rows = reading.exec_driver_sql(
+        "SELECT id FROM study_keys WHERE id IN (SELECT value FROM json_each(?)) AND wrapped = x''",
+        (json.dumps(list(key_ids)),),
+    )
+    return {KeyId(row[0]) for row in rows}

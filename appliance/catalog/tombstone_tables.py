@@ -20,7 +20,9 @@ destruction_certificates = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("label", Text, nullable=False, unique=True),
-    Column("request", Integer, unique=True),  # what it carries out; NULL: destroyed on another's word, by a tombstone
+    Column(
+        "request", Integer, unique=True
+    ),  # what it carries out; NULL: destroyed on another's word, by a tombstone
     Column("authority", JsonText, nullable=False),  # who asked, who approved, when, by what method
     Column("begun_utc", UtcText, nullable=False),
     Column("closed_utc", UtcText),  # since when all its studies are destroyed on this box
@@ -69,7 +71,7 @@ tombstones_owed = Table(
     Column("destination", ForeignKey("destinations.id"), nullable=False),
     Column("manifest", Text, nullable=False),
     Column("study", ForeignKey("destroyed_studies.id"), nullable=False, index=True),
-    PrimaryKeyConstraint("destination", "manifest"),
+    PrimaryKeyConstraint("destination", "study"),
 )
 
 destruction_places = Table(

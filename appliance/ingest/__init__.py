@@ -7,7 +7,8 @@
 - `orphans` removes what a crash left behind before anything was promised.
 """
 
-from appliance.ingest.accept import Awaiting, accept
+from appliance.ingest.accept import accept
+from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.importing import import_file
 from appliance.ingest.orphans import OrphanSweep
 from appliance.ingest.reception import Arrival, Reception

@@ -14,48 +14,18 @@ from datetime import UTC, datetime
 from appliance import audit
 from appliance.audit import Entry
 from appliance.box import Box
-from appliance.catalog import deliveries, instances, rules
+from appliance.catalog import deliveries, instances, rules, study_keys, tombstones
 from appliance.catalog.errors import Conflict
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, OutOfResources, Transient, Unknown
+from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
-from appliance.model import InstanceId, Owed, Received
+from appliance.ingest.resealing import under_living_keys
+from appliance.model import InstanceId, Owed, Received, Uid
 from appliance.routing import deliveries_for
-from appliance.store.intake_log import Slot
 from appliance.store.objects import SealedReader
 
 _TRIES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Awaiting:
-    """A received instance that has no row yet, and where it is until then.
-
-    `slot` is its record in an intake log, if it came by one; with a body there, it has no file yet. `part_of` says
-    whose part its file is, if it has not got its name yet.
-    """
-
-    received: Received
-    slot: Slot | None = None
-    part_of: str = ""
-
-    @property
-    def body(self) -> Slot | None:
-        """Where in a log the ciphertext is, if it has no file."""
-        return self.slot if self.slot is not None and self.slot.length else None
-
-    def open(self, box: Box) -> SealedReader:
-        """The Part 10 file inside; `Unknown` if the ciphertext is not there."""
-        stored, header = self.received.stored, self.received.header
-        key = box.study_keys.opened(stored.key_id, header.study_instance_uid, stored.wrapped_key)
-        if self.body is not None:
-            return self.body.open(stored.object_id, key)
-        if self.part_of:
-            try:
-                return box.objects.open_part(stored.object_id, self.part_of, key)
-            except Unknown:
-                pass  # it has its name by now
-        return box.objects.open(stored.object_id, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +42,8 @@ def accept(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     """Record `arrivals` with all they are owed; when this returns they are durable, visible and audited.
 
     Same identity (study, series and SOP Instance UID) and same data set: nothing is kept twice. Same identity, other
-    bytes: both are kept and flagged (dicom-interop rule 4). Raises what catalog and store raise; nothing of the batch
+    bytes: both are kept and flagged (dicom-interop rule 4). A study that was destroyed and is sent again is a new study: what
+    was acknowledged is never refused afterwards, but the audit says so and the privacy officer is told. Raises what catalog and store raise; nothing of the batch
     is recorded then, and it may be accepted again.
     """
     done = [_accept_in_turn(box, batch) for batch in _without_repeats(arrivals)]
@@ -95,6 +66,7 @@ def _accept_in_turn(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
 
 def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     """`accept` for instances of which no two have the same identity."""
+    arrivals = under_living_keys(box, arrivals)
     fresh: list[tuple[Awaiting, int]] = []
     identical: list[Awaiting] = []
     with box.catalog.reading() as reading:
@@ -114,6 +86,10 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     if fresh:
         now = datetime.now(UTC)
         with box.catalog.transaction() as tx:
+            keys = [each.received.stored.key_id for each, _ in fresh]
+            if study_keys.destroyed_among(tx, keys):
+                raise Conflict("a study was destroyed while more of it was on the way")
+            back = tombstones.returning(tx, {each.received.header.study_instance_uid for each, _ in fresh})
             standing = rules.rules(tx)
             recorded = instances.record_many(tx, [(each.received, version) for each, version in fresh])
             owed: list[tuple[InstanceId, tuple[Owed, ...]]] = []
@@ -124,6 +100,10 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
                     (row.instance_id, deliveries_for(header, origin, standing, duplicate=version > 0))
                 )
                 entries.extend(_entries(arrival.received, version, conflict=row.patient_conflict))
+            entries += [
+                Entry("study:return", label, _actor_of(fresh, uid), study=uid)
+                for uid, label in sorted(back.items())
+            ]
             deliveries.owe_many(tx, owed, now)
             audit.append(tx, box.audit_key, entries, now)
     for arrival in arrivals:
@@ -131,6 +111,9 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
             box.objects.path(arrival.received.stored.object_id)  # its row is there: the part gets its name
     for arrival in identical:
         box.objects.remove(arrival.received.stored.object_id)
+    for arrival in arrivals:
+        if arrival.instead_of is not None:
+            box.objects.remove(arrival.instead_of)
     return Accepted(len(fresh), sum(1 for _, version in fresh if version), len(identical))
 
 
@@ -187,6 +170,14 @@ def _without_repeats(arrivals: Sequence[Awaiting]) -> Iterator[list[Awaiting]]:
             seen.add(identity)
         yield batch
         rest = later
+
+
+def _actor_of(fresh: Sequence[tuple[Awaiting, int]], study_instance_uid: Uid) -> str:
+    """Who sent the first of these that belongs to a study."""
+    first = next(
+        each.received for each, _ in fresh if each.received.header.study_instance_uid == study_instance_uid
+    )
+    return f"{first.origin.intake}:{first.origin.name}"
 
 
 def _entries(received: Received, version: int, *, conflict: bool) -> Iterator[Entry]:

@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 from appliance.box import Box
 from appliance.dicom.part10 import read_part10
-from appliance.ingest.accept import Awaiting, accept
+from appliance.ingest.accept import accept
+from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received
 

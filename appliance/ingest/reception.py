@@ -29,7 +29,8 @@ from appliance.box import Box
 from appliance.catalog import instances
 from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
 from appliance.ingest import records
-from appliance.ingest.accept import Awaiting, accept
+from appliance.ingest.accept import accept
+from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid

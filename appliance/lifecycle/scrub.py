@@ -31,6 +31,7 @@ from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, T
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import manifest, recall
 from appliance.replication.destinations import Archive, build
+from appliance.replication.tombstone import obey_tombstones
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def _manifests(
             continue
         key = manifest.key(box.root, row.study_instance_uid)
         try:
-            manifest.unseal(box.root, key, archive.document(key))
+            obey_tombstones(box, key, manifest.unseal(box.root, key, archive.document(key)), now)
         except (Corrupt, Unknown):
             log.warning("a study manifest is damaged or gone: it is written again")
             with box.catalog.transaction() as tx:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Final, cast
 
 from appliance import audit
-from appliance.catalog import deliveries, destinations, manifests, settings
+from appliance.catalog import deliveries, destinations, manifests, settings, tombstones
 from appliance.catalog.deliveries import Claimed
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.replication import manifest
@@ -25,6 +25,7 @@ from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import RECOVERY_SLOT
+from appliance.replication.tombstone import lay_tombstone, obey_tombstones
 from appliance.store.keys import recovery_slot
 from appliance.store.root_key import split_slots
 
@@ -177,10 +178,15 @@ class Lane:
                     written_before=now - timedelta(seconds=MANIFEST_LONGEST_SECONDS),
                     limit=BATCH,
                 )
-            if not due and not self._ticks.due("tidy", TIDY_SECONDS):
+                destroyed = tombstones.owed(conn, self._settings.id, BATCH)
+            if not due and not destroyed and not self._ticks.due("tidy", TIDY_SECONDS):
                 return
             archive = cast("Archive", self.destination())
             self._keep_slot(archive)
+            for owed in destroyed:
+                if self._stopping.is_set():
+                    return
+                lay_tombstone(self._box, self._settings, archive, owed, self._around.now())
             for each in due:
                 if self._stopping.is_set():
                     return
@@ -229,11 +235,14 @@ class Lane:
     def _keep_manifest(self, archive: Archive, due: manifests.OutOfDate) -> None:
         with self._box.catalog.reading() as conn:
             rows = manifests.rows_of(conn, self._settings.id, due.study)
+            key = manifest.key(self._box.root, due.study_instance_uid)
+            destroyed = tombstones.lies_under(conn, key)
         self._around.reached("manifest read")
-        key = manifest.key(self._box.root, due.study_instance_uid)
-        if self._was_restored:
-            self._keep_older(archive, key, {row["object_id"] for row in rows.instances})
-        archive.put_document(key, manifest.seal(self._box.root, due.study_instance_uid, rows))
+        if self._was_restored and self._keep_older(
+            archive, key, {row["object_id"] for row in rows.instances}
+        ):
+            return
+        archive.put_document(key, manifest.seal(self._box.root, key, rows, destroyed))
         self._around.reached("manifest sent")
         now = self._around.now()
         with self._box.catalog.transaction() as tx:
@@ -247,24 +256,28 @@ class Lane:
             )
             audit.append(tx, self._box.audit_key, [entry], now)
 
-    def _keep_older(self, archive: Archive, key: str, known: set[str]) -> None:
+    def _keep_older(self, archive: Archive, key: str, known: set[str]) -> bool:
         """On a restored box: a manifest that can't be read, or names objects that this box does not know, is kept aside.
 
-        The box was restored from one archive; another may hold what that one did not, and the keys are in its manifest.
+        The box was restored from one archive; another may hold what that one did not, and the keys are in its manifest. Or
+        it holds a tombstone: then the study is destroyed here too, and True says that there is nothing left to write.
         """
         try:
             sealed = archive.document(key)
         except Unknown:
-            return
+            return False
         try:
             told = manifest.unseal(self._box.root, key, sealed)
+            if obey_tombstones(self._box, key, told, self._around.now()):
+                return True
             if {each["object_id"] for each in told["instances"]} <= known:
-                return
+                return False
         except (Corrupt, KeyError, TypeError):
             log.error("%s: a manifest from before the restore is damaged", self._settings.name)
         name = key.removeprefix(MANIFESTS).removesuffix(".sealed")
         archive.put_document(f"kept/{name}-{sha256(sealed).hexdigest()[:16]}.sealed", sealed)
         log.warning("%s: a manifest from before the restore is kept aside: call support", self._settings.name)
+        return False
 
     def _tidy(self, archive: Archive, now: datetime) -> None:
         abort = getattr(archive, "abort_obsolete", None)

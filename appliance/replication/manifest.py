@@ -18,7 +18,12 @@ studies        as base64, columns that can be computed left out; `id` and what p
 series         the document only
 instances      those confirmed in this bucket, each with `object_id` and `key_id`
 study_keys     each with `wrapped`: the study key under the root key
+destroyed      tombstones: each with `keys` (ids that no image may be opened with any more), `certificate`, `at_utc`
 =============  =====================================================================================
+
+The manifest of a study that was destroyed holds tombstones and nothing else, in the place where its keys were: whoever restores
+from that archive, with whichever backup, learns that the study is not to come back. When its images are sent again, they
+have another key, and their rows stand beside the tombstones.
 """
 
 from __future__ import annotations
@@ -28,18 +33,21 @@ import hashlib
 import hmac
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
 from appliance.catalog.columns import utc_text
 from appliance.catalog.manifests import StudyRows
+from appliance.catalog.tombstones import Tombstone
 from appliance.errors import Corrupt
-from appliance.model import Uid
+from appliance.model import KeyId, Uid
 from appliance.store.keys import RootKey
 
 FORMAT: Final = 1
 _LARGEST_BYTES: Final = 256 << 20
+_ROWS: Final = ("patients", "studies", "series", "instances", "study_keys")
 
 
 def key(root: RootKey, study_instance_uid: Uid) -> str:
@@ -47,24 +55,61 @@ def key(root: RootKey, study_instance_uid: Uid) -> str:
     return f"manifests/{_digits(root, study_instance_uid)}.sealed"
 
 
-def seal(root: RootKey, study_instance_uid: Uid, rows: StudyRows) -> bytes:
-    """The document of a study."""
-    text = json.dumps(
-        {"format": FORMAT} | asdict(rows),
-        default=_plain,
-        ensure_ascii=False,
-        sort_keys=True,
-        separators=(",", ":"),
+def seal(root: RootKey, name: str, rows: StudyRows, destroyed: Sequence[Tombstone] = ()) -> bytes:
+    """The document of a study, to lie under `name`, a key that `key` gave."""
+    return _seal(
+        root, name, {"format": FORMAT, "destroyed": [each.as_told() for each in destroyed]} | asdict(rows)
     )
-    return root.seal(zlib.compress(text.encode(), 6), _context(_digits(root, study_instance_uid)))
+
+
+def seal_tombstone(
+    root: RootKey, name: str, found: Mapping[str, Any] | None, destroyed: Sequence[Tombstone]
+) -> bytes:
+    """What takes the place of the document `found` under `name` (None: none, or a damaged one) when keys are destroyed.
+
+    What `found` says under other keys stays: images that were sent again.
+    """
+    keys = {key_id for each in destroyed for key_id in each.keys}
+    left = _without(found or {}, keys)
+    return _seal(root, name, {"format": FORMAT, "destroyed": [each.as_told() for each in destroyed]} | left)
+
+
+def tombstones(document: Mapping[str, Any]) -> list[Tombstone]:
+    """The tombstones in a document. Raises `Corrupt`."""
+    try:
+        return [Tombstone.read(each) for each in document.get("destroyed", [])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Corrupt("a study manifest lacks what it should hold") from error
+
+
+def digits(name: str) -> str:
+    """The digits in the name of a manifest."""
+    return name.removeprefix("manifests/").removesuffix(".sealed")
+
+
+def _without(document: Mapping[str, Any], keys: set[KeyId]) -> dict[str, Any]:
+    """The rows of `document` without the images under `keys`, and without what only those brought along."""
+    rows: dict[str, list[Any]] = {name: list(document.get(name, [])) for name in _ROWS}
+    images = [each for each in rows["instances"] if each["key_id"] not in keys]
+    series = {each["series"] for each in images}
+    rows["series"] = [each for each in rows["series"] if each["id"] in series]
+    rows["studies"] = [each for each in rows["studies"] if images]
+    people = {each["patient"] for each in rows["studies"]} | {each["other_patient"] for each in images}
+    rows["patients"] = [each for each in rows["patients"] if each["id"] in people]
+    rows["study_keys"] = [each for each in rows["study_keys"] if each["id"] not in keys]
+    return rows | {"instances": images}
+
+
+def _seal(root: RootKey, name: str, document: Mapping[str, Any]) -> bytes:
+    text = json.dumps(document, default=_plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return root.seal(zlib.compress(text.encode(), 6), _context(digits(name)))
 
 
 def unseal(root: RootKey, name: str, sealed: bytes) -> dict[str, Any]:
     """The JSON of the document found under `name`, a key that `key` gave. Raises `Corrupt` if it isn't what was written."""
-    digits = name.removeprefix("manifests/").removesuffix(".sealed")
     stream = zlib.decompressobj()
     try:
-        text = stream.decompress(root.unseal(sealed, _context(digits)), _LARGEST_BYTES)
+        text = stream.decompress(root.unseal(sealed, _context(digits(name))), _LARGEST_BYTES)
         document: dict[str, Any] = json.loads(text)
     except (zlib.error, ValueError) as error:
         raise Corrupt("a study manifest is not what was written") from error
@@ -79,8 +124,8 @@ def _digits(root: RootKey, study_instance_uid: Uid) -> str:
     return hmac.new(root.derive("manifest"), study_instance_uid.encode(), hashlib.sha256).hexdigest()
 
 
-def _context(digits: str) -> bytes:
-    return f"manifest:{digits}".encode()
+def _context(of_name: str) -> bytes:
+    return f"manifest:{of_name}".encode()
 
 
 def _plain(value: object) -> str:

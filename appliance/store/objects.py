@@ -157,6 +157,20 @@ class ObjectStore:
         except OSError as error:
             raise disk_error(error, "removing an object") from error
 
+    def destroy(self, object_ids: Iterable[ObjectId]) -> None:
+        """Remove these from this box, wherever they are, durably on return; may be repeated."""
+        folders = {self.recalls, *self.parts.iterdir()}
+        for object_id in object_ids:
+            self.remove(object_id)
+            folders.add(self._final(object_id).parent)
+            for left in self.recalls.glob(f"{object_id}-*"):
+                left.unlink(missing_ok=True)
+        try:
+            for folder in sorted(folders):
+                self.disk.sync_directory(folder)
+        except OSError as error:
+            raise disk_error(error, "removing an object") from error
+
     def ids(self) -> Iterator[ObjectId]:
         """Every object on this box, in no order."""
         for folder in self.root.iterdir():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from appliance.catalog import Catalog, study_keys
@@ -75,12 +76,25 @@ class StudyKeys:
         if recorded is None:
             raise Corrupt("the key of an image is missing", hint="restore the catalog from a backup")
         study_instance_uid, wrapped = recorded
+        if not wrapped:
+            raise Corrupt(
+                "the key of an image was destroyed", hint="it was destroyed with its study, for good"
+            )
         key = self._root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
         with self._lock:
             self._by_id[key_id] = key
             if len(self._by_id) > _REMEMBERED:
                 self._by_id.popitem(last=False)
         return key
+
+    def forget(self, key_ids: Iterable[KeyId]) -> None:
+        """Remember these keys no longer: they were destroyed."""
+        gone = set(key_ids)
+        with self._lock:
+            for key_id in gone:
+                self._by_id.pop(key_id, None)
+            for study in [uid for uid, key in self._by_study.items() if key.key_id in gone]:
+                del self._by_study[study]
 
     def opened(self, key_id: KeyId, study_instance_uid: Uid, wrapped: bytes) -> bytes:
         """A study key that came with an instance not recorded yet."""

@@ -259,6 +259,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "scrub": "tests/lifecycle lets passes come to an end, and finds their rows",
     "retention-clock": "compares the clock with itself",
     "retention": "works out until when each study is kept: the lists made of it leave the rows",
+    "destruction": "tests/lifecycle/test_purging.py lets a study be destroyed, and finds the rows of it",
     "destruction-requests": "tests/test_jobs.py lets a study be left out and a request expire, and finds their rows",
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",

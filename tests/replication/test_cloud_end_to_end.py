@@ -119,7 +119,7 @@ def test_a_blank_box_can_open_everything_with_the_recovery_key_alone(
 
 def test_a_manifest_that_was_altered_or_moved_does_not_open(box: Box) -> None:
     uid = Uid("1.2.3")
-    sealed = manifest.seal(box.root, uid, StudyRows([], [], [], [], []))
+    sealed = manifest.seal(box.root, manifest.key(box.root, uid), StudyRows([], [], [], [], []))
     assert manifest.unseal(box.root, manifest.key(box.root, uid), sealed)["format"] == 1
     with pytest.raises(Corrupt):
         manifest.unseal(box.root, manifest.key(box.root, Uid("1.2.4")), sealed)

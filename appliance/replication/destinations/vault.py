@@ -142,7 +142,10 @@ class VaultDestination:
         """Remove a document, if it is there: rotation on a disk is the box's own work."""
         path = self._path(key)
         try:
+            self._look()
             path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync(path.parent)
             with suppress(OSError):  # not empty yet
                 path.parent.rmdir()
         except OSError as error:

@@ -1,0 +1,308 @@
+"""Destroying studies: what two people have approved is carried out, here and in every archive, whatever is cut in between.
+
+::
+
+    approved ──▶ out of the catalog, keys destroyed, obligations recorded      one transaction: the study is gone, or untouched
+                   ├──▶ sealed objects removed from this disk                  may be repeated
+                   ├──▶ the catalog's file and log hold no remains             may be repeated
+                   └──▶ in each archive: a tombstone where the manifest was    the courier (replication.tombstone)
+                          └──▶ a newer backup proved, older ones unreadable    may be repeated (lifecycle.shredding)
+                                 └──▶ every place done: the certificate is complete
+
+**Where a study's key can be read**, and what becomes of it there: the catalog (its row is emptied); the catalog's write-ahead
+log and unused space (written anew); intake logs (overwritten in their turn, `appliance.ingest`); processes that have it in memory
+(they forget it at the next look, or with their end); manifests in archives, those kept aside too (written over, or removed); the
+catalogs in backups (made unreadable as a whole). Copies that left the box in clear, to another DICOM system, a folder or a USB
+stick, are out of reach: the certificate says where, and how many.
+
+Chose to make older backups unreadable as a whole, after proving a newer one, because they hold the patient's name and
+everything else besides the keys. Rejected: backups without study keys, whose names stay; backups rewritten one by one, which
+needs the right to remove and the uplink of a month; waiting until they have had their time, which is no destruction.
+
+An archive that cannot be reached owes its part until it can, as a delivery does: the certificate says so, place by place, and
+is complete when the last has done it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from appliance import audit
+from appliance import settings as chosen
+from appliance.box import Box
+from appliance.catalog import (
+    Transaction,
+    audit_search,
+    deliveries,
+    destinations,
+    destructions,
+    erasure,
+    settings,
+    tombstones,
+)
+from appliance.catalog.destructions import DestructionRequest
+from appliance.catalog.tombstones import Certificate, Place, PlaceState
+from appliance.errors import ApplianceError, Refused
+from appliance.lifecycle import destruction
+from appliance.lifecycle.request import Method, State
+from appliance.lifecycle.shredding import shred_older
+from appliance.model import DestinationId, DestinationSettings
+from appliance.replication import manifest
+
+log = logging.getLogger(__name__)
+
+ACTOR: Final = "jobs"
+AT_ONCE: Final = 50
+REMAINS: Final = "destruction.remains"
+"""Up to which destroyed study the catalog's file holds no remains, in `appliance.catalog.settings`."""
+
+REWRITTEN_BYTES: Final = 128 << 20
+"""A catalog up to this size is written anew after a destruction: it takes so much memory, and a few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a run is given: whether to go on, and a word for each step that a test may cut it at."""
+
+    keep_going: Callable[[], bool] = lambda: True
+    reached: Callable[[str], None] = field(default=lambda _: None)
+
+
+def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
+    """Do what can be done now of everything approved and owed; how many studies were destroyed.
+
+    Goes on where an earlier run was cut. What an archive refuses is recorded with its place, and keeps no other from going on.
+    Raises what the catalog and the disk raise.
+    """
+    destroyed = 0
+    with box.catalog.reading() as conn:
+        requests = destructions.approved(conn)
+    for request in requests:
+        if request.method is Method.DESTROY:
+            destroyed += _carry_out(box, request, now, around)
+    _close_ended(box, now)
+    _remove_objects(box, now, around)
+    _leave_no_remains(box, now, around)
+    _shred_backups(box, now, around)
+    _complete(box, now)
+    return destroyed
+
+
+# --- this box --------------------------------------------------------------------------------------------------------
+
+
+def _carry_out(box: Box, request: DestructionRequest, now: datetime, around: Around) -> int:
+    """Destroy the studies of an approved request, one by one."""
+    done = 0
+    for study in request.study_ids:
+        if not around.keep_going():
+            return done
+        with box.catalog.transaction() as tx:
+            deliveries.cancel_of_study(tx, study, now)
+            waits = deliveries.being_sent(tx, study)
+        around.reached("deliveries cancelled")
+        if waits:
+            log.info("a study is destroyed once its image on the way has arrived")
+            continue
+        try:
+            with box.catalog.transaction() as tx:
+                erased = _destroy(tx, box, request, study, now)
+                around.reached("destroying")
+        except Refused as error:
+            log.warning("a study of an approved request was not destroyed: %s", error.message)
+            continue
+        around.reached("destroyed")
+        box.study_keys.forget(erased.keys)
+        done += 1
+    return done
+
+
+def _close_ended(box: Box, now: datetime) -> None:
+    """A certificate whose request has ended gets no more studies: those left were taken out of it, or its time was over."""
+    with box.catalog.reading() as conn:
+        ended = [
+            each.id
+            for each in tombstones.certificates(conn, unfinished=True)
+            if each.closed_utc is None
+            and each.request is not None
+            and destructions.request(conn, each.request).state is not State.APPROVED
+        ]
+    if ended:
+        with box.catalog.transaction() as tx:
+            for number in ended:
+                tombstones.close(tx, number, now)
+
+
+def _destroy(
+    tx: Transaction, box: Box, request: DestructionRequest, study: int, now: datetime
+) -> erasure.Erased:
+    """The one transaction that destroys a study. Raises `Refused` when it is held, not due any more, or on its way."""
+    due = destruction.refuse_if_changed(tx, request.id, study, now)
+    if deliveries.being_sent(tx, study):
+        raise Refused("an image of the study is being sent", hint="it is destroyed afterwards")
+    erased = erasure.erase(tx, study, now)
+    if erased is None:
+        raise Refused("the study is not here any more", hint="look at the request again")
+    uid = erased.study_instance_uid
+    everywhere = {each.id: each for each in destinations.destinations(tx, include_removed=True)}
+    archives = [each.id for each in destinations.destinations(tx) if each.takes == "ciphertext"]
+    certificate = tombstones.begin(tx, request.id, _authority(request), now)
+    tombstones.bury(
+        tx,
+        certificate,
+        erased,
+        why=due.decision,
+        elsewhere={
+            everywhere[number].name: count
+            for number, count in sorted(erased.receipts.items())
+            if count and number not in archives
+        },
+        exports=audit_search.count(tx, "study:export", uid),
+        manifest=manifest.key(box.root, uid),
+        archives=archives,
+        now=now,
+    )
+    destructions.carried_out(tx, request.id, study, certificate.label, now)
+    details = {
+        "certificate": certificate.label,
+        "request": request.id,
+        "instances": erased.instances,
+        "asked by": request.asked_by,
+        "approved by": request.approved_by,
+    }
+    audit.append(
+        tx,
+        box.audit_key,
+        [audit.Entry("study:destroy", f"study:{study}", ACTOR, details, study=uid)],
+        now,
+    )
+    return erased
+
+
+def _authority(request: DestructionRequest) -> dict[str, Any]:
+    """On whose word, without what people wrote: they write names."""
+    return {
+        "request": request.id,
+        "method": str(request.method),
+        "asked_by": request.asked_by,
+        "asked_utc": request.asked_utc.isoformat(),
+        "approved_by": request.approved_by,
+        "approved_utc": request.approved_utc.isoformat() if request.approved_utc else "",
+        "digest": request.digest,
+    }
+
+
+def _remove_objects(box: Box, now: datetime, around: Around) -> None:
+    while True:
+        with box.catalog.reading() as conn:
+            waiting = tombstones.to_remove(conn, AT_ONCE)
+        if not waiting or not around.keep_going():
+            return
+        for study, object_ids in waiting:
+            box.objects.destroy(object_ids)
+            around.reached("objects removed")
+            with box.catalog.transaction() as tx:
+                tombstones.removed(tx, study, now)
+
+
+def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
+    with box.catalog.reading() as conn:
+        last, done = tombstones.last_destroyed(conn), int(settings.get(conn, REMAINS, 0))
+    if done >= last:
+        return
+    if not box.catalog.forget_deleted(REWRITTEN_BYTES):
+        log.info("the catalog's log is emptied later: somebody is reading")
+        return
+    around.reached("no remains")
+    with box.catalog.transaction() as tx:
+        settings.put(tx, REMAINS, last, now)
+
+
+# --- archives --------------------------------------------------------------------------------------------------------
+
+
+def _shred_backups(box: Box, now: datetime, around: Around) -> None:
+    """In each archive that has all its tombstones: one new backup for all certificates that wait for it."""
+    with box.catalog.reading() as conn:
+        unfinished = [each for each in tombstones.certificates(conn, unfinished=True) if each.closed_utc]
+        waiting = {each.id: tombstones.places(conn, each.id) for each in unfinished}
+        here = {each.id: each for each in destinations.destinations(conn)}
+        keep = timedelta(days=int(chosen.get(conn, "backup.keep_days")))
+    by_archive: dict[DestinationId, list[tuple[Certificate, Place]]] = {}
+    for each in unfinished:
+        for place in waiting[each.id]:
+            if place.state in {PlaceState.OWED, PlaceState.LAID}:
+                by_archive.setdefault(place.destination, []).append((each, place))
+    for number, owing in by_archive.items():
+        if not around.keep_going():
+            return
+        if number not in here:
+            with box.catalog.transaction() as tx:
+                for each, place in owing:
+                    tombstones.give_up(tx, each.id, place.destination, now)
+            continue
+        laid = _laid(box, owing, now)
+        if laid and not here[number].paused:
+            _shred(box, here[number], laid, now, keep, around)
+
+
+def _laid(box: Box, owing: list[tuple[Certificate, Place]], now: datetime) -> list[Certificate]:
+    """Those whose tombstones all lie in the archive; that is recorded."""
+    found = []
+    with box.catalog.transaction() as tx:
+        for each, place in owing:
+            if tombstones.still_to_lay(tx, each.id, place.destination):
+                continue
+            if place.state is PlaceState.OWED:
+                tombstones.move(tx, each.id, place.destination, PlaceState.LAID, now)
+            found.append(each)
+    return found
+
+
+def _shred(
+    box: Box,
+    place: DestinationSettings,
+    laid: list[Certificate],
+    now: datetime,
+    keep: timedelta,
+    around: Around,
+) -> None:
+    try:
+        made = shred_older(box, place, now, keep=keep, keep_going=around.keep_going, reached=around.reached)
+    except ApplianceError as error:
+        log.warning("%s: older backups are made unreadable later: %s", place.name, error.message)
+        with box.catalog.transaction() as tx:
+            for each in laid:
+                tombstones.move(tx, each.id, place.id, PlaceState.LAID, now, reason=error.message)
+        return
+    detail = {"snapshot": made.snapshot, "older": made.older}
+    with box.catalog.transaction() as tx:
+        for each in laid:
+            tombstones.move(tx, each.id, place.id, PlaceState.DONE, now, detail=detail)
+        entry = audit.Entry("backup:destroy", place.name, ACTOR, detail)
+        audit.append(tx, box.audit_key, [entry], now)
+    around.reached("archive done")
+
+
+def _complete(box: Box, now: datetime) -> None:
+    with box.catalog.transaction() as tx:
+        remains = int(settings.get(tx, REMAINS, 0))
+        for each in tombstones.certificates(tx, unfinished=True):
+            studies = tombstones.studies_of(tx, each.id)
+            open_places = [
+                place
+                for place in tombstones.places(tx, each.id)
+                if place.state in {PlaceState.OWED, PlaceState.LAID}
+            ]
+            here = all(study.removed_utc is not None and study.id <= remains for study in studies)
+            if each.closed_utc is None or open_places or not here:
+                continue
+            tombstones.complete(tx, each.id, now)
+            details = {"studies": len(studies)}
+            audit.append(
+                tx, box.audit_key, [audit.Entry("destruction:complete", each.label, ACTOR, details)], now
+            )

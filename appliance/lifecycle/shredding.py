@@ -1,0 +1,91 @@
+"""Making the backups of an archive unreadable that remember a destroyed patient, once a newer one has proved itself.
+
+A backup holds the catalog of its day: names, dates, the keys of images. Each lies under a key of its own
+(`appliance.backup.snapshot`), so to destroy that one small document is to destroy the whole backup, however large it is and
+whether or not it can be removed. But a clinic must never be without a backup, so first a new one is made, and a restore drill
+brings it and a sample of its images back. Only when that has passed do the older ones go.
+
+On a disk they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
+was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from appliance.backup import drill, making, snapshot
+from appliance.box import Box
+from appliance.errors import OperatorNeeded, Unknown
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import Archive
+from appliance.replication.destinations.vault import VaultDestination
+
+REMEMBERED: Final = timedelta(days=35)
+"""How long a bucket with versions keeps what was written over: long enough for a clinic to notice a thief, and no longer."""
+
+ACTOR: Final = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Shredded:
+    """What became of an archive's backups: the new one, and how many older ones cannot be read any more."""
+
+    snapshot: str
+    older: int
+
+
+def shred_older(
+    box: Box,
+    place: DestinationSettings,
+    now: datetime,
+    *,
+    keep: timedelta,
+    keep_going: Callable[[], bool],
+    reached: Callable[[str], None],
+) -> Shredded:
+    """Make a backup of now in the archive `place`, try it out, and make those before it unreadable; may be repeated.
+
+    Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then.
+    """
+    archive = making.archive_at(box, place)
+    before = _names(each.key for each in archive.documents(snapshot.PREFIX))
+    made = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going)
+    reached("backup made")
+    found = drill.drill(box, place, now, actor=ACTOR, keep_going=keep_going, name=made.name)
+    if not found.passed:
+        raise OperatorNeeded(
+            f"the newest backup in {place.name} did not pass its drill, so the older ones stay",
+            hint="see: appliance backup drill",
+        )
+    reached("drill passed")
+    older = sorted(before - {made.name})
+    for name in older:
+        _destroy(archive, name)
+        reached("backup destroyed")
+    return Shredded(made.name, len(older))
+
+
+def _names(keys: Iterable[str]) -> set[str]:
+    """Every snapshot of which there is any document, finished or not, without those destroyed before."""
+    documents = {key.removeprefix(snapshot.PREFIX) for key in keys}
+    gone = {each.removesuffix("/destroyed") for each in documents if each.endswith("/destroyed")}
+    return {each.partition("/")[0] for each in documents} - gone
+
+
+def _destroy(archive: Archive, name: str) -> None:
+    """The key first, in every case: what is cut after it has left nothing that opens."""
+    if isinstance(archive, VaultDestination):
+        archive.remove(snapshot.key_key(name))
+        archive.remove(snapshot.index_key(name))
+        for each in [each.key for each in archive.documents(f"{snapshot.PREFIX}{name}/")]:
+            archive.remove(each)
+        return
+    try:
+        if archive.document(snapshot.key_key(name)) != snapshot.DESTROYED:
+            archive.put_document(snapshot.key_key(name), snapshot.DESTROYED)
+    except Unknown:
+        pass  # it was never finished: its key was never anywhere
+    archive.put_document(snapshot.destroyed_key(name), snapshot.DESTROYED)

@@ -1,0 +1,94 @@
+"""Tombstones in an archive: laid where a destroyed study had its manifest, and obeyed where one is found.
+
+The lane of an archive is the only one that writes manifests there, and lays tombstones before it writes any: so no manifest
+that was read before a study was destroyed can end up over its tombstone.
+
+What cannot be removed from an archive (a bucket gives the box no right to) is written over where it holds a key, and is left where
+it is ciphertext that no key opens any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import tombstones
+from appliance.catalog.tombstones import Owed
+from appliance.errors import Corrupt, Unknown
+from appliance.model import DestinationSettings
+from appliance.replication import manifest
+from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import object_key
+from appliance.replication.destinations.vault import VaultDestination
+
+log = logging.getLogger(__name__)
+
+KEPT: Final = "kept/"
+ACTOR: Final = "courier"
+
+
+def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: Owed, now: datetime) -> None:
+    """Destroy in `archive` what opens a destroyed study, and on a disk its objects too; may be repeated.
+
+    Raises what the archive raises.
+    """
+    with box.catalog.reading() as conn:
+        destroyed = tombstones.lies_under(conn, owed.manifest)
+    mine = f"{KEPT}{manifest.digits(owed.manifest)}"
+    for name in (
+        owed.manifest,
+        *[each.key for each in archive.documents(KEPT) if each.key.startswith(mine)],
+    ):
+        found = _found(box, archive, owed.manifest, name)
+        archive.put_document(name, manifest.seal_tombstone(box.root, owed.manifest, found, destroyed))
+    if isinstance(archive, VaultDestination):
+        for object_id in owed.objects:
+            archive.remove(object_key(object_id))
+    with box.catalog.transaction() as tx:
+        tombstones.lay(tx, place.id, owed)
+        entry = audit.Entry("tombstone:lay", f"destroyed:{owed.study}", ACTOR, {"to": place.name})
+        audit.append(tx, box.audit_key, [entry], now)
+
+
+def obey_tombstones(box: Box, name: str, told: Mapping[str, Any], now: datetime) -> bool:
+    """Destroy here what the manifest `told`, found under `name`, says was destroyed; whether there was anything.
+
+    Raises `Corrupt` for tombstones that are none.
+    """
+    found = manifest.tombstones(told)
+    if not found:
+        return False
+    with box.catalog.transaction() as tx:
+        gone = tombstones.obey(tx, name, found, now)
+        entries = [
+            audit.Entry(
+                "study:destroy",
+                f"study:{each.study}",
+                ACTOR,
+                {"certificate": found[-1].certificate, "instances": each.instances, "by": "tombstone"},
+                study=each.study_instance_uid,
+            )
+            for each in gone
+        ]
+        audit.append(tx, box.audit_key, entries, now)
+    for each in gone:
+        box.study_keys.forget(each.keys)
+        for object_id in each.objects:
+            box.objects.remove(object_id)
+    if gone:
+        log.warning("studies that an archive knows as destroyed were destroyed here too: %d", len(gone))
+    return bool(gone)
+
+
+def _found(box: Box, archive: Archive, manifest_name: str, name: str) -> Mapping[str, Any] | None:
+    try:
+        return manifest.unseal(box.root, manifest_name, archive.document(name))
+    except Unknown:
+        return None
+    except Corrupt:
+        log.error("a study manifest was damaged; what takes its place is a tombstone alone")
+        return None
