@@ -273,6 +273,7 @@ def install(
         "server_key": _sealed(box, server_key, _SERVER_CONTEXT),
     }
     settings.put(tx, _SETTING, fresh, now)
+    settings.put(tx, settings.CONSOLE, f"https://{host_name}", now)
     return _installed(fresh)
 
 

@@ -54,11 +54,15 @@ def of(reading: Reading, wanted: Wanted, now: datetime) -> Report:
     return _report(reading, wanted, now)
 
 
-def of_study(reading: Reading, studies: tuple[str, ...], period: Wanted, now: datetime) -> Report:
-    """Who saw, got or changed the images of a patient, whose studies these are."""
-    return _report(
-        reading, Wanted(studies=studies, since_utc=period.since_utc, until_utc=period.until_utc), now
-    )
+def of_study(
+    reading: Reading, studies: tuple[str, ...], listed: tuple[int, ...], period: Wanted, now: datetime
+) -> Report:
+    """Who saw, got or changed the images of a patient, whose studies these are.
+
+    `listed` are their row ids. That somebody had the name before their eyes in a list is an access too (P-39.1 s.27,
+    R-22.1 s.103): the report has those lists, one row each.
+    """
+    return _report(reading, replace(period, studies=studies, listed=listed), now)
 
 
 def of_actor(reading: Reading, actor: str, period: Wanted, now: datetime) -> Report:
@@ -90,7 +94,12 @@ def _report(reading: Reading, wanted: Wanted, now: datetime, *, anomalies: bool 
             not_done[who] += each.count
     sent = tuple(word for word, meant in VOCABULARY.items() if meant.kind is Kind.COMMUNICATION)
     communications = Wanted(
-        wanted.actor, sent, wanted.studies, since_utc=wanted.since_utc, until_utc=wanted.until_utc
+        wanted.actor,
+        sent,
+        wanted.studies,
+        wanted.listed,
+        since_utc=wanted.since_utc,
+        until_utc=wanted.until_utc,
     )
     return Report(
         wanted=wanted,

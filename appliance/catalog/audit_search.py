@@ -9,7 +9,7 @@ in milliseconds; only a search for something that is rare within something frequ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
 from typing import Any
@@ -21,17 +21,27 @@ from appliance.catalog.columns import utc_moment, utc_text
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM audit"  # noqa: S608 - constants
 _PIECE = 1000
+LISTS = ("study:list", "study:search")
+"""Words of rows that stand for a whole list: their details name the row ids of its studies as ``studies``."""
+_LISTED = (
+    " AND EXISTS (SELECT 1 FROM json_each(iif(json_valid(details), details, '{{}}'), '$.studies') AS each"
+    " WHERE each.value IN ({places}))"
+)
 _MOST_WALKS = 400
 """Words times studies walked one by one; beyond, the studies are walked and the words looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for; an empty field takes everything. `studies` None is any, () is none at all."""
+    """What is looked for; an empty field takes everything. `studies` None is any, () is none at all.
+
+    `listed` are the row ids of the same studies: lists in which one of them was seen then count too.
+    """
 
     actor: str = ""
     actions: tuple[str, ...] = ()
     studies: tuple[str, ...] | None = None
+    listed: tuple[int, ...] = ()
     address: str = ""
     outcome: str = ""
     since_utc: datetime | None = None
@@ -168,6 +178,11 @@ def _bounds(reading: Connection, wanted: Wanted, before: int | None) -> tuple[in
 
 def _walks(wanted: Wanted) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """One condition for each index to walk."""
+    if wanted.studies is not None and wanted.listed:
+        for word in LISTS:
+            if not wanted.actions or word in wanted.actions:
+                condition, values = _condition(replace(wanted, studies=None), actions=(word,))
+                yield condition + _listed(wanted), (*values, *wanted.listed)
     studies: Sequence[str | None] = (None,) if wanted.studies is None else wanted.studies
     actions: Sequence[str | None] = wanted.actions or (None,)
     if len(studies) * len(actions) > _MOST_WALKS:
@@ -186,8 +201,13 @@ def _condition(
     words = wanted.actions if actions is None else actions
     studies = (study,) if study is not None else wanted.studies if actions is None else None
     if studies is not None:
-        condition += f" AND study <> '' AND study IN ({_places(studies)})"
+        own = f"study <> '' AND study IN ({_places(studies)})"
         values += tuple(studies)
+        if study is None and wanted.listed:
+            condition += f" AND (({own}) OR (action IN ({_places(LISTS)}){_listed(wanted)}))"
+            values += (*LISTS, *wanted.listed)
+        else:
+            condition += f" AND {own}"
     if words:
         condition += f" AND action IN ({_places(words)})"
         values += tuple(words)
@@ -201,6 +221,10 @@ def _condition(
         condition += " AND outcome = ?" + (" AND outcome <> 'done'" if wanted.outcome != "done" else "")
         values += (wanted.outcome,)
     return condition, values
+
+
+def _listed(wanted: Wanted) -> str:
+    return _LISTED.format(places=_places(wanted.listed))
 
 
 def _period(wanted: Wanted) -> tuple[str, tuple[Any, ...]]:

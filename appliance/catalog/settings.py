@@ -12,6 +12,9 @@ from sqlalchemy.dialects.sqlite import insert
 from appliance.catalog.database import Transaction
 from appliance.catalog.schema import settings
 
+CONSOLE = "console-address"
+"""The address at which people of the clinic open the console, once it has a name and a certificate: for letters."""
+
 
 def get(reading: Connection, key: str, default: Any = None) -> Any:
     """The value of `key`, or `default`."""

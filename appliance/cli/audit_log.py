@@ -90,12 +90,15 @@ def _wanted(conn: Reading, arguments: Arguments) -> Wanted:
     from appliance.cli.studies import chosen_study
 
     mine: tuple[str, ...] | None = None
+    listed: tuple[int, ...] = ()
     if arguments.study:
         chosen = chosen_study(conn, arguments.study)
-        mine = tuple(each.study_instance_uid for each in studies.of_same_patient(conn, chosen.id))
+        own = studies.of_same_patient(conn, chosen.id)
+        mine, listed = tuple(each.study_instance_uid for each in own), tuple(each.id for each in own)
     return Wanted(
         actor=arguments.actor,
         studies=mine,
+        listed=listed,
         since_utc=_midnight(arguments.since),
         until_utc=_midnight(arguments.until, days=1),
     )

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from appliance import settings
 from appliance.catalog import Reading, Transaction, alerts, notice_preferences, notices, people, webhooks
+from appliance.catalog import settings as box_settings
 from appliance.catalog.notices import NoticeState
 from appliance.catalog.people import Person
 from appliance.errors import Refused
@@ -145,6 +146,7 @@ def digest(tx: Transaction, listener: Listener, now: datetime) -> int:
         now=now,
         values={"count": str(len(rows))},
         lines=lines,
+        link=_notices(tx),
         urgency=RANK[Severity.INFORMATION],
     )
     notices.into_digest(tx, person.id, [row.id for row in rows], now)
@@ -165,10 +167,17 @@ def _write(
             "title": title(language, news.kind, news.subject),
             "severity": sentence(language, f"severity.{news.severity}"),
         },
+        link=_notices(tx),
         urgency=RANK[news.severity],
         not_before=waits,
         notice=news.notice,
     )
+
+
+def _notices(conn: Reading) -> str:
+    """The address of the notices in the console; empty while nobody has given the box a name."""
+    address = box_settings.get(conn, box_settings.CONSOLE, "")
+    return f"{address}/notices" if address else ""
 
 
 def _language(conn: Reading, person: Person) -> str:

@@ -67,16 +67,19 @@ class Asked:
     def wanted(self, conn: Reading) -> Wanted:
         """What to look for. A patient becomes studies here, so no name goes any further. Raises `Refused`."""
         found: tuple[str, ...] | None = None
+        listed: tuple[int, ...] = ()
         if self.patient:
             rows = sight.find(conn, access.sight(), self.patient, limit=MOST_STUDIES)
-            found = tuple(row.study_instance_uid for row in rows)
+            found, listed = tuple(row.study_instance_uid for row in rows), tuple(row.id for row in rows)
         if self.study:
             row = sight.study(conn, access.sight(), int(self.study)) if len(self.study) < 19 else None
             found = (row.study_instance_uid,) if row is not None else ()
+            listed = (row.id,) if row is not None else ()
         return Wanted(
             actor=self.actor,
             actions=tuple(word for word, meant in audit.VOCABULARY.items() if meant.kind == self.kind),
             studies=found,
+            listed=listed,
             address=self.address,
             outcome=self.outcome if self.outcome in list(audit.Outcome) else "",
             since_utc=_midnight(self.since),
@@ -93,6 +96,16 @@ class ChainState:
     anchors: tuple[str, ...]
 
 
+def period(since: str, until: str) -> Wanted:
+    """From the beginning of one day to the end of another, each as typed and empty for none. Raises `Refused`."""
+    found = Wanted(
+        since_utc=_midnight(since, field="since"), until_utc=_midnight(until, days=1, field="until")
+    )
+    if found.since_utc is not None and found.until_utc is not None and found.since_utc >= found.until_utc:
+        raise Refused("this period ends before it begins", hint="exchange the two days", field="until")
+    return found
+
+
 def year(number: int) -> Wanted:
     """The period of a calendar year, in the box's own time zone."""
     return Wanted(
@@ -100,7 +113,7 @@ def year(number: int) -> Wanted:
     )
 
 
-def _midnight(typed: str, *, days: int = 0) -> datetime | None:
+def _midnight(typed: str, *, days: int = 0, field: str = "") -> datetime | None:
     """The beginning of the day `typed` in the box's own time zone, or of one some days later."""
     if not typed:
         return None
@@ -108,7 +121,9 @@ def _midnight(typed: str, *, days: int = 0) -> datetime | None:
         day = date.fromisoformat(typed) + timedelta(days=days)
         return datetime.combine(day, time()).astimezone()
     except (ValueError, OverflowError) as error:
-        raise Refused("that is not a date", hint="write it as year-month-day, such as 2026-03-01") from error
+        raise Refused(
+            "that is not a date", hint="write it as year-month-day, such as 2026-03-01", field=field
+        ) from error
 
 
 def lines_of(conn: Reading, rows: Sequence[AuditRow], words: Words) -> tuple[AuditLine, ...]:

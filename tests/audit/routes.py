@@ -217,11 +217,9 @@ ROUTES: Mapping[str, Step] = {
         ["audit:report"], lambda w: w.post("/audit/reports", about="year", year="2026")
     ),
     # --- deliveries
-    "GET /deliveries": Nothing(
-        "states and numbers of deliveries, no patient and no study", lambda w: w.get("/deliveries")
-    ),
-    "GET /deliveries/<int:delivery_id>": Nothing(
-        "one delivery's steps and its receipt, no patient", lambda w: w.get(f"/deliveries/{w.delivery()}")
+    "GET /deliveries": Act(["delivery:list"], lambda w: w.browser().get("/deliveries")),
+    "GET /deliveries/<int:delivery_id>": Act(
+        ["delivery:list"], lambda w: w.browser().get(f"/deliveries/{w.delivery()}")
     ),
     "POST /deliveries/<int:delivery_id>/<act>": Act(
         ["delivery:pause"], lambda w: w.post(f"/deliveries/{w.delivery()}/pause")

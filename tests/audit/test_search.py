@@ -1,5 +1,6 @@
 """Rows are found by whatever is asked, page by page, and a million of them are no reason to wait."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,13 +14,13 @@ from appliance.audit import Entry, Outcome, reports
 from appliance.audit.exports import csv_lines, json_document, json_lines, verify_lines
 from appliance.catalog import Catalog, Reading, audit_log, audit_search
 from appliance.catalog.audit_log import AuditRow
-from appliance.catalog.audit_search import Wanted
+from appliance.catalog.audit_search import LISTS, Wanted
 from appliance.catalog.columns import utc_text
 from appliance.errors import Refused
 
 KEY = bytes(range(32))
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-WORDS = ("study:view", "instance:receive", "user:login", "user:login-fail", "delivery:confirm")
+WORDS = ("study:view", "instance:receive", "user:login", "user:login-fail", "delivery:confirm", "study:list")
 ACTORS = ("marie", "dicom:CT1", "courier")
 STUDIES = ("1.2.1", "1.2.2", "1.2.3")
 ADDRESSES = ("", "10.0.0.7", "10.0.0.8")
@@ -31,8 +32,12 @@ def _entry(number: int) -> Entry:
         word,
         f"subject:{number}",
         ACTORS[number % len(ACTORS)],
-        {"to": "cloud"} if word.startswith("delivery") else {},
-        study=STUDIES[number % 7 % 3] if not word.startswith("user") else "",
+        {"to": "cloud"}
+        if word.startswith("delivery")
+        else {"studies": [number % 4, 7]}
+        if word in LISTS
+        else {},
+        study=STUDIES[number % 7 % 3] if not word.startswith("user") and word not in LISTS else "",
         address=ADDRESSES[number % 11 % 3],
     )
 
@@ -49,12 +54,23 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     opened.close()
 
 
+def _names_one_of(row: AuditRow, listed: tuple[int, ...]) -> bool:
+    try:
+        return bool(set(json.loads(row.details)["studies"]) & set(listed))
+    except ValueError:
+        return False
+
+
 def _matches(row: AuditRow, wanted: Wanted) -> bool:
     """The same, said plainly."""
-    return (
+    return bool(
         (not wanted.actor or row.actor == wanted.actor)
         and (not wanted.actions or row.action in wanted.actions)
-        and (wanted.studies is None or (row.study and row.study in wanted.studies))
+        and (
+            wanted.studies is None
+            or bool(row.study and row.study in wanted.studies)
+            or (row.action in LISTS and _names_one_of(row, wanted.listed))
+        )
         and (not wanted.address or row.address == wanted.address)
         and (not wanted.outcome or row.outcome == wanted.outcome)
         and (wanted.since_utc is None or row.at_utc >= utc_text(wanted.since_utc))
@@ -68,6 +84,7 @@ _wishes = st.builds(
     actor=st.sampled_from(("", *ACTORS, "nobody")),
     actions=st.lists(st.sampled_from((*WORDS, "door:knock")), unique=True, max_size=3).map(tuple),
     studies=st.none() | st.lists(st.sampled_from((*STUDIES, "9.9")), unique=True, max_size=3).map(tuple),
+    listed=st.lists(st.integers(0, 8), unique=True, max_size=3).map(tuple),
     address=st.sampled_from(("", "10.0.0.7", "10.0.0.9")),
     outcome=st.sampled_from(("", *Outcome)),
     since_utc=_moments,
@@ -108,6 +125,7 @@ def _plan(reading: Reading, wanted: Wanted) -> str:
         (Wanted(actor="marie"), "ix_audit_actor"),
         (Wanted(actions=("user:login",)), "ix_audit_action"),
         (Wanted(studies=("1.2.1",)), "ix_audit_study"),
+        (Wanted(studies=("1.2.1",), listed=(3,)), "ix_audit_action"),
         (Wanted(address="10.0.0.7"), "ix_audit_address"),
         (Wanted(outcome="refused"), "ix_audit_outcome"),
     ],
@@ -129,7 +147,7 @@ def test_a_report_counts_what_the_rows_say(catalog: Catalog) -> None:
         rows = list(audit_log.rows(reading))
         year = reports.of_year(reading, Wanted(), NOON)
         of_marie = reports.of_actor(reading, "marie", Wanted(), NOON)
-        of_patient = reports.of_study(reading, ("1.2.1", "1.2.3"), Wanted(), NOON)
+        of_patient = reports.of_study(reading, ("1.2.1", "1.2.3"), (), Wanted(), NOON)
     assert year.all_rows == len(rows) == sum(year.kinds.values())
     assert year.kinds[audit.Kind.COMMUNICATION] == sum(row.action == "delivery:confirm" for row in rows)
     assert year.recipients == [("delivery:confirm", "cloud", year.kinds[audit.Kind.COMMUNICATION])]

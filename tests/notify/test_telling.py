@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from appliance import audit, notify, settings
+from appliance import audit, certificates, notify, settings
 from appliance.box import Box
 from appliance.catalog import alerts, notice_preferences, notices, outbox, people
 from appliance.catalog import settings as kept_settings
@@ -229,3 +230,20 @@ def test_nothing_that_leaves_the_box_names_a_patient(box: Box) -> None:
         text = f"{each.subject} {json.dumps(each.content, ensure_ascii=False)}"
         assert words_in(text.encode()) == set(), text
         assert all(marker not in text for marker in MARKERS)
+
+
+def test_a_letter_leads_to_the_console_once_the_box_has_a_name(box: Box) -> None:
+    def links(condition: Condition) -> set[str]:
+        judging.apply(box.catalog, [condition], NOW)
+        judging.apply(box.catalog, [condition], NOW + timedelta(hours=1))
+        found: set[str] = set()
+        with box.catalog.transaction() as tx:
+            while claimed := outbox.claim(tx, Channel.MAIL, NOW + timedelta(hours=2), lease_seconds=60):
+                found.add(*re.findall(r"https://\S+", str((claimed.content or {})["text"])) or [""])
+                outbox.sent(tx, claimed.id, NOW)
+        return found
+
+    assert links(FULL) == {""}
+    with box.catalog.transaction() as tx:
+        certificates.install(tx, box, host_name="clinicbox.local", clinic="C", addresses=(), now=NOW)
+    assert links(DOWN) == {"https://clinicbox.local/notices"}

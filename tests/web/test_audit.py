@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -13,7 +13,7 @@ from appliance import audit, jobs
 from appliance.audit.exports import verify_lines
 from appliance.box import Box
 from appliance.catalog import studies
-from tests.web.conftest import csrf_of
+from tests.web.conftest import browser_of, csrf_of
 from tests.web.test_pages import actions, post, text_of
 
 
@@ -114,6 +114,43 @@ def test_a_report_of_a_patient_names_whom_it_is_about_and_every_access(
         f"study:{row.id}",
         row.study_instance_uid,
     )
+
+
+def test_a_report_of_a_patient_says_in_which_lists_the_name_was_seen(
+    box: Box, app: Flask, signed_in: FlaskClient
+) -> None:
+    with box.catalog.reading() as conn:
+        (row, *_) = studies.find(conn, "gagne")
+        other = next(each for each in studies.find(conn) if each.patient_id != row.patient_id)
+    browser_of(app, "assistant", "looked-at-all").get("/studies")
+    browser_of(app, "assistant", "looked-for-another").post(
+        "/studies/search", data={"csrf": csrf_of(text_of(signed_in, "/help")), "text": other.patient_id}
+    )
+    found = post(signed_in, "/audit/reports", about="patient", patient="gagne").get_data(as_text=True)
+    assert "Saw a list of studies" in found
+    assert "looked-at-all" in found
+    assert "looked-for-another" not in found
+    assert "looked-at-all" in post(signed_in, "/audit", patient="gagne").get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    "about", [{"about": "person", "actor": "mtremblay"}, {"about": "patient", "patient": "gagne"}]
+)
+def test_a_report_is_of_the_days_that_were_asked_for(signed_in: FlaskClient, about: dict[str, str]) -> None:
+    text_of(signed_in, "/studies")
+    today = datetime.now(UTC).astimezone().date()
+    of_today = post(signed_in, "/audit/reports", **about, since=str(today), until=str(today)).get_data(
+        as_text=True
+    )
+    assert "Saw a list of studies" in of_today
+    assert f'name="since" value="{today}"' in of_today, "the PDF is of the same days"
+    before = post(signed_in, "/audit/reports", **about, until=str(today - timedelta(days=1))).get_data(
+        as_text=True
+    )
+    assert "Saw a list of studies" not in before
+    for wrong in ({"since": "yesterday"}, {"since": str(today), "until": str(today - timedelta(days=1))}):
+        refused = post(signed_in, "/audit/reports", **about, **wrong).get_data(as_text=True)
+        assert refused.count('aria-invalid="true"') == 1
 
 
 def test_several_patients_are_a_choice_and_not_a_mixture(signed_in: FlaskClient) -> None:

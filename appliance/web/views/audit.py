@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Blueprint, Response, current_app, g, render_template
 
@@ -61,12 +62,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ReportsPage(Page):
-    """What reports there are; candidates when a patient's search fits several."""
+    """What reports there are; candidates when a patient's search fits several. The form `about` was typed into."""
 
     actors: tuple[str, ...]
     years: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     patient: str
+    about: str
+    actor: str
+    since: str
+    until: str
     error: str
 
 
@@ -171,6 +176,11 @@ def report() -> Response:
 
 def _of_patient(way: str) -> Response:
     text, study = forms.text("patient"), forms.text("study")
+    since, until = forms.text("since"), forms.text("until")
+    try:
+        period = auditing.period(since, until)
+    except Refused as refusal:
+        return _choose(patient=text, error=forms.explain(refusal), about="patient")
     with console().box.catalog.reading() as conn:
         if study.isascii() and study.isdecimal() and len(study) < 19:
             chosen = int(study)
@@ -178,31 +188,37 @@ def _of_patient(way: str) -> Response:
             rows = sight.find(conn, access.sight(), text, limit=auditing.MOST_STUDIES) if text else []
             people = _candidates(rows)
             if len(people) != 1:
-                return _choose(people, text, g.words("audit.which_patient" if people else "audit.no_patient"))
+                said = g.words("audit.which_patient" if people else "audit.no_patient")
+                return _choose(people, text, said, about="patient")
             chosen = people[0].study
         row = sight.study(conn, access.sight(), chosen)
         mine = sight.of_same_patient(conn, access.sight(), chosen)
         if row is None or not mine:
             raise access.not_there("study", chosen)
         uids = tuple(each.study_instance_uid for each in mine)
-        made = reports.of_study(conn, uids, Wanted(), now())
+        made = reports.of_study(conn, uids, tuple(each.id for each in mine), period, now())
         shown = _shown(
             conn,
             made,
             "patient",
             f"{g.words.person(row.patient_name)} · {row.patient_id} · {g.words.date(row.birth_date)}",
-            (("about", "patient"), ("study", str(row.id))),
+            (("about", "patient"), ("study", str(row.id)), ("since", since), ("until", until)),
         )
     return _answer(made, shown, way, f"study:{row.id}", row.study_instance_uid)
 
 
 def _of_person(way: str) -> Response:
-    actor = forms.text("actor")
+    actor, since, until = forms.text("actor"), forms.text("since"), forms.text("until")
+    try:
+        period = auditing.period(since, until)
+    except Refused as refusal:
+        return _choose(error=forms.explain(refusal), about="person")
     with console().box.catalog.reading() as conn:
         if not actor:
-            return _choose(error=g.words("audit.which_person"))
-        made = reports.of_actor(conn, actor, Wanted(), now())
-        shown = _shown(conn, made, "person", actor, (("about", "person"), ("actor", actor)))
+            return _choose(error=g.words("audit.which_person"), about="person")
+        made = reports.of_actor(conn, actor, period, now())
+        hidden = (("about", "person"), ("actor", actor), ("since", since), ("until", until))
+        shown = _shown(conn, made, "person", actor, hidden)
     return _answer(made, shown, way, f"actor:{actor}", "")
 
 
@@ -225,7 +241,10 @@ def _candidates(rows: list[StudyRow]) -> tuple[Candidate, ...]:
     return tuple(people.values())
 
 
-def _choose(candidates: tuple[Candidate, ...] = (), patient: str = "", error: str = "") -> Response:
+def _choose(
+    candidates: tuple[Candidate, ...] = (), patient: str = "", error: str = "", *, about: str = ""
+) -> Response:
+    """The page to choose from; the form `about` is as it was typed."""
     with console().box.catalog.reading() as conn:
         actors = tuple(audit_search.actors(conn))
     this_year = now().astimezone().year
@@ -237,6 +256,10 @@ def _choose(candidates: tuple[Candidate, ...] = (), patient: str = "", error: st
         years=tuple(range(this_year, this_year - 6, -1)),
         candidates=candidates,
         patient=patient,
+        about=about,
+        actor=forms.text("actor"),
+        since=forms.text("since"),
+        until=forms.text("until"),
         error=error,
     )
     if candidates:
@@ -269,9 +292,7 @@ def _shown(
         about=about,
         who=who,
         made=words.moment(made.made_utc),
-        period=words("audit.period", since=words.moment(since), until=words.moment(until))
-        if since
-        else words("audit.ever"),
+        period=_period(since, until),
         clinic=str(settings.get(conn, "clinic.name")),
         figures=tuple(figures),
         words=tuple(
@@ -301,6 +322,19 @@ def _shown(
         hidden=hidden,
         may_export=may(Permission.EXPORT_AUDIT),
     )
+
+
+def _period(since: datetime | None, until: datetime | None) -> str:
+    words = g.words
+    match since, until:
+        case None, None:
+            return str(words("audit.ever"))
+        case None, _:
+            return str(words("audit.until_then", until=words.moment(until)))
+        case _, None:
+            return str(words("audit.since_then", since=words.moment(since)))
+        case _:
+            return str(words("audit.period", since=words.moment(since), until=words.moment(until)))
 
 
 def _answer(made: Report, shown: ReportPage, way: str, subject: str, study: str) -> Response:

@@ -15,7 +15,7 @@ from appliance.errors import Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DeliveryId, Uid
 from appliance.replication.delivery import TRANSITIONS, Event, State
-from appliance.web import forms
+from appliance.web import access, forms
 from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
 from appliance.web.language import Words
@@ -108,6 +108,10 @@ def listing() -> Response:
         rows = deliveries.list_deliveries(conn, state=state, destination=name or None, limit=ROWS)
         names = tuple(each.name for each in destinations.destinations(conn))
         summary = deliveries.waiting_summary(conn)
+    seen = (access.visit(), "deliveries")
+    console().record_once(
+        console().viewed, seen, "delivery:list", "console", forms.actor(), {"rows": len(rows)}
+    )
     waiting = tuple(
         Waiting(
             each.destination,
@@ -141,6 +145,14 @@ def timeline(delivery_id: int) -> Response:
     with console().box.catalog.reading() as conn:
         row = deliveries.delivery(conn, DeliveryId(delivery_id))
         events = deliveries.events(conn, row.id)
+    console().record_once(
+        console().viewed,
+        (access.visit(), f"delivery:{row.id}"),
+        "delivery:list",
+        f"delivery:{row.id}",
+        forms.actor(),
+        study=row.study_instance_uid,
+    )
     tones = {State.CONFIRMED: "good", State.FAILED: "bad"}
     steps = tuple(
         Step(g.words.moment(event.at_utc), _event_words(event.event), g.words.cause(event.note) if event.note else "",
