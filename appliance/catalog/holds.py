@@ -135,6 +135,13 @@ def of_study(reading: Reading, study: int) -> list[Hold]:
     return [_hold(row) for row in reading.execute(query)]
 
 
+def a_study_of(reading: Reading, patient: int) -> int | None:
+    """A study of a patient, to say by whose it is; None if none is left."""
+    query = select(studies.c.id).where(studies.c.patient == patient).order_by(studies.c.id.desc()).limit(1)
+    found = reading.execute(query).scalar()
+    return None if found is None else int(found)
+
+
 def held_studies() -> CompoundSelect[int]:
     """The query for the row ids of all studies that a hold in force falls on."""
     # Two queries and not one with OR, so that both find their rows by an index.

@@ -240,6 +240,17 @@ def due(
     return [_kept(row) for row in reading.execute(query)]
 
 
+def kept_back(reading: Reading, study_ids: Iterable[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """Which of `study_ids` a hold falls on, and for which destruction has been asked already."""
+    wanted = sorted(set(study_ids))
+
+    def among(chosen: Any) -> frozenset[int]:
+        query = select(studies.c.id).where(studies.c.id.in_(wanted), studies.c.id.in_(chosen))
+        return frozenset(int(each) for each in reading.execute(query).scalars())
+
+    return among(holds.held_studies()), among(destructions.asked_for())
+
+
 def tally(reading: Reading, on: date) -> Tally:
     """Counts for the day `on`."""
     by_rule = reading.execute(

@@ -22,11 +22,13 @@ from appliance.cli import (
     destinations,
     devices,
     grants,
+    holds,
     importing,
     keys,
     notices,
     people,
     processes,
+    retention,
     rules,
     setting_up,
     settings,
@@ -95,6 +97,8 @@ def parser() -> Appliance:
     notices.add_to(verbs)
     backups.add_to(verbs)
     verification.add_to(verbs)
+    retention.add_to(verbs)
+    holds.add_to(verbs)
     audit_log.add_to(verbs)
     verbs.group("Processes")
     processes.add_to(verbs)

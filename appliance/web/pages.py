@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, Permission] = {
     "destinations": Permission.VIEW_DESTINATIONS,
     "users": Permission.VIEW_USERS,
     "audit": Permission.READ_AUDIT,
+    "retention": Permission.MANAGE_RETENTION,
     "settings": Permission.VIEW_SETTINGS,
     "help": Permission.USE_CONSOLE,
 }

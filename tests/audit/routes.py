@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.audit.access_routes import ACCESS_ROUTES
 from tests.audit.interface import INTERFACE
+from tests.audit.retention_routes import RETENTION_ROUTES
 from tests.audit.setup_routes import SETUP_ROUTES
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
@@ -208,6 +209,7 @@ ROUTES: Mapping[str, Step] = {
     "GET /instances/<int:instance_id>/image": Act(["study:view"], lambda w: _picture(w, "image")),
     "GET /instances/<int:instance_id>/thumbnail": Act(["study:glimpse"], lambda w: _picture(w, "thumbnail")),
     **INTERFACE,
+    **RETENTION_ROUTES,
     # --- the audit
     "GET /audit": Act(["audit:view"], lambda w: w.get("/audit")),
     "POST /audit": Act(["audit:view"], lambda w: w.post("/audit", patient="helene")),

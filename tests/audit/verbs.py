@@ -121,6 +121,17 @@ def _webhook(world: World, act: str = "") -> Any:
         return world.say("webhook", act, name) if act else added
 
 
+def _hold(world: World) -> str:
+    uid = json.loads(world.say("studies", "--json"))[0]["study_instance_uid"]
+    said: str = world.say("hold", "add", uid, "--reason", "claim 2026-114")
+    return said
+
+
+def _unset_period(world: World) -> Any:
+    world.say("retention", "set", "medical", "majority", "44", "--reason", "a policy")
+    return world.say("retention", "unset", "medical", "majority", "--reason", "no policy")
+
+
 def _check_key(world: World) -> Any:
     from appliance.health import keys_folder
     from appliance.store import keys
@@ -228,6 +239,24 @@ VERBS: Mapping[str, Step] = {
     "restore s3": Nothing("its row is in the box that comes of it: tests/cli/test_backups.py finds it there"),
     "restore folder": Nothing(
         "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"
+    ),
+    "retention simulate": Act(["retention:list"], lambda w: w.say("retention", "simulate")),
+    "retention rules": Nothing(CONFIGURED, lambda w: w.say("retention", "rules")),
+    "retention set": Act(
+        ["retention:change"],
+        lambda w: w.say("retention", "set", "dental", "majority", 20 + w.next() % 60, "--reason", "a policy"),
+    ),
+    "retention unset": Act(["retention:change"], _unset_period),
+    "retention history": Nothing(CONFIGURED, lambda w: w.say("retention", "history")),
+    "retention requests": Nothing(
+        "numbers of studies and who decided, no patient", lambda w: w.say("retention", "requests")
+    ),
+    "retention trust-clock": Act(["retention:clock"], lambda w: w.say("retention", "trust-clock")),
+    "hold add": Act(["hold:add"], _hold),
+    "hold list": Act(["hold:list"], lambda w: w.say("hold", "list")),
+    "hold release": Act(
+        ["hold:release"],
+        lambda w: w.say("hold", "release", _hold(w).split()[1].strip(":"), "--reason", "it is over"),
     ),
     "verify": Act(["store:verify"], lambda w: w.say("verify")),
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),

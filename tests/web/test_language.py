@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from appliance import audit
+from appliance.catalog.holds import HoldKind
 from appliance.catalog.outbox import MessageState
 from appliance.catalog.people import PersonState
 from appliance.health import Severity as Urgency
@@ -18,6 +19,10 @@ from appliance.identity import Proof, Role
 from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
 from appliance.latency import STAGES
+from appliance.lifecycle.destruction import Because
+from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status
+from appliance.lifecycle.request import ItemState, Method
+from appliance.lifecycle.request import State as RequestState
 from appliance.notify.hooks import FORMATS
 from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
@@ -35,6 +40,7 @@ from appliance.web.sharing import TERMS
 from appliance.web.trying import TOUR
 from appliance.web.views import performance
 from appliance.web.views.notices import STATES as NOTICE_STATES
+from appliance.web.views.retention import WHEN
 from appliance.wizard import checks, cloud, forecast, machines, restoring, trial
 from appliance.wizard.runs import PartState
 from appliance.wizard.steps import State as StepState
@@ -120,6 +126,18 @@ COMPUTED = (
     | {f"performance.{stage}{part}" for stage in STAGES for part in ("", "_about")}
     | {f"performance.{period}" for period in performance.PERIODS}
     | {f"tone.{name}" for name in ("bone", "soft_tissue", "lung")}
+    | {f"destruction.because.{each}" for each in Because}
+    | {f"destruction.item.{each}" for each in (*ItemState, "would-leave")}
+    | {f"destruction.method.{each}" for each in Method}
+    | {f"destruction.state.{each}" for each in RequestState}
+    | {f"hold.kind.{each}" for each in HoldKind}
+    | {f"retention.basis.{each}" for each in Basis}
+    | {f"retention.{part}.{each}" for each in Starts for part in ("counts", "starts")}
+    | {f"retention.doubt.{each}" for each in Doubt}
+    | {f"retention.records.{each}" for each in RecordType}
+    | {f"retention.status.{each}" for each in Status}
+    | {f"retention.state.{each}" for each in ("asked", "held")}
+    | {f"retention.when.{each}" for each in WHEN}
 )
 OPEN_ENDED = ("modality.", "sex.", "side.", "process.", "audit.said.")
 """Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""

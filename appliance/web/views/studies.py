@@ -17,6 +17,7 @@ from appliance.model import InstanceId, Takes
 from appliance.web import access, forms, sightings, trying
 from appliance.web.access import may, needs
 from appliance.web.console import console, now
+from appliance.web.keeping import Keeping, keeping_of
 from appliance.web.language import Words
 from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.web.sharing import Sharing, sharing_of
@@ -73,7 +74,8 @@ class StudiesPage(Page):
 class StudyPage(Page):
     """One study: who and what, its series as strips of thumbnails, and the instance in the viewer.
 
-    `hidden` counts the images that whoever looks may not see; `sharing` is there for those who may grant.
+    `hidden` counts the images that whoever looks may not see; `sharing` is there for those who may grant, `keeping` for
+    those who look after retention.
     """
 
     line: StudyLine
@@ -86,6 +88,7 @@ class StudyPage(Page):
     viewer: ViewerPart | None
     hidden: int
     sharing: Sharing | None
+    keeping: Keeping | None
 
 
 @blueprint.route("", methods=["GET", "POST"])
@@ -138,6 +141,7 @@ def study(study_id: int) -> AnyResponse:
         line = study_lines(conn, [row], g.words)[0]
         strips = filmstrip(conn, study_id, g.words)
         hidden = sight.hidden(conn, sees, study_id)
+        kept = keeping_of(conn, study_id, g.words) if may(Permission.MANAGE_RETENTION) else None
         sharing = sharing_of(conn, study_id, sees.at, g.words) if may(Permission.GRANT_STUDIES) else None
     sightings.opened(study_id, row.study_instance_uid, anew=not is_partial())
     shown = [frame for strip in strips for frame in strip.frames]
@@ -161,6 +165,7 @@ def study(study_id: int) -> AnyResponse:
         viewer=viewer,
         hidden=hidden,
         sharing=sharing,
+        keeping=kept,
     )
     return show("parts/viewer.html" if is_partial() else "study.html", page)
 

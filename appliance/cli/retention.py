@@ -1,0 +1,277 @@
+"""``appliance retention``: what is due and by which law, the clinic's own periods, and the requests to destroy.
+
+A request is asked and approved in the console only, where each of two people proves who it is; one shell would be both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
+from appliance.cli.listing import as_json, as_table, person_name, safe
+from appliance.cli.listing import date as shown_date
+from appliance.cli.session import actor, now, opened_box, record
+
+if TYPE_CHECKING:
+    from appliance.catalog.destructions import DestructionRequest
+    from appliance.lifecycle.due_list import DueLine
+
+DUE = {
+    "study": "STUDY",
+    "patient": "PATIENT",
+    "patient_id": "PATIENT ID",
+    "date": "DATE",
+    "due_since": "DUE SINCE",
+    "rule": "RULE",
+    "state": "KEPT BACK",
+}
+RULES = {
+    "rule": "RULE",
+    "record_type": "RECORDS",
+    "starts": "COUNTED FROM",
+    "years": "YEARS",
+    "basis": "RESTS ON",
+    "source": "SOURCE",
+    "verified": "VERIFIED",
+}
+HISTORY = {
+    "at_utc": "AT",
+    "by": "BY",
+    "record_type": "RECORDS",
+    "starts": "COUNTED FROM",
+    "years": "YEARS",
+    "reason": "REASON",
+}
+REQUESTS = {
+    "id": "REQUEST",
+    "state": "STATE",
+    "studies": "STUDIES",
+    "asked_by": "ASKED BY",
+    "asked_utc": "ASKED",
+    "approved_by": "APPROVED BY",
+    "expires_utc": "UNTIL",
+}
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb with its own verbs."""
+    retention = verbs.add(
+        "retention",
+        "how long studies must be kept, and which are due",
+        about="Nothing is destroyed from here: two people decide about a list in the console.",
+        examples=[
+            "appliance retention simulate",
+            "appliance retention simulate --at 2027-12-31 --json",
+            "appliance retention rules",
+            'appliance retention set medical last-entry 15 --reason "our policy of 2026"',
+        ],
+    )
+    own = Verbs(retention)
+    simulate = own.add(
+        "simulate",
+        "list the studies that no rule keeps on a day",
+        act=list_due,
+        about="If nobody comes back until then. Held studies are listed and marked; they stay.",
+    )
+    simulate.add_argument(
+        "--at", type=_day, metavar="DATE", help="as of this day, such as 2027-12-31 (default: today)"
+    )
+    add_json(simulate)
+    simulate.add_argument("--csv", action="store_true", help="print a table for a spreadsheet")
+    add_json(own.add("rules", "show the rules that hold, each with its source", act=list_rules))
+    choose = own.add("set", "keep records longer than the law asks for", act=set_figure)
+    _add_what(choose)
+    choose.add_argument("years", type=whole_number(1, 1000), metavar="YEARS", help="for how long")
+    choose.add_argument("--reason", required=True, metavar="TEXT", help="who decided it, or where it stands")
+    unset = own.add("unset", "take the clinic's own period back", act=unset_figure)
+    _add_what(unset)
+    unset.add_argument("--reason", required=True, metavar="TEXT", help="why")
+    add_json(own.add("history", "show how the clinic's own periods changed", act=list_history))
+    add_json(own.add("requests", "show the requests to destroy studies", act=list_requests))
+    own.add(
+        "trust-clock",
+        "say that the clock of the box is right, after it was set",
+        act=trust_clock,
+        about="Compare it with another clock first: while it is in doubt, nothing is due.",
+    )
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("records", choices=("dental", "medical", "mammography"), help="the kind of record")
+    parser.add_argument("starts", choices=("last-entry", "majority"), help="from when the years are counted")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a day, such as 2027-12-31") from None
+
+
+def list_due(arguments: Arguments) -> int:
+    """Print what is due on a day."""
+    from appliance.catalog import studies
+    from appliance.lifecycle import due_list, retention
+
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            clock = retention.clock_of(conn, now())
+            found = list(due_list.lines(conn, arguments.at or clock.today, studies.study_by_id))
+            is_current = retention.is_current(conn)
+        with box.catalog.transaction() as tx:
+            word = "retention:export" if arguments.csv else "retention:list"
+            record(tx, box, word, "command line", {"rows": len(found)})
+    if arguments.csv:
+        sys.stdout.writelines(due_list.csv_lines(found))
+    elif arguments.json:
+        as_json([asdict(each) | {"modalities": each.modalities.split("\\")} for each in found])
+    else:
+        as_table(DUE, [_due(each) for each in found], empty="Nothing is due on that day.")
+    if not is_current:
+        print(
+            "Not everything is worked out yet: the jobs of the box are at it.",
+            file=sys.stderr,
+        )
+    if clock.doubt is not None:
+        print(
+            f"The clock of the box is in doubt ({clock.doubt}): nothing can be asked for until somebody has looked.",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def list_rules(arguments: Arguments) -> int:
+    """Print the rules."""
+    from appliance.lifecycle import retention
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        book = retention.book_of(conn)
+    rows: list[dict[str, Any]] = [
+        {
+            "rule": rule.id,
+            "record_type": str(rule.record_type),
+            "starts": str(rule.starts),
+            "years": rule.years,
+            "basis": str(rule.basis),
+            "source": rule.source,
+            "verified": None if rule.verified is None else rule.verified.isoformat(),
+        }
+        for rule in book.rules
+    ]
+    if arguments.json:
+        as_json(rows)
+    else:
+        shown = [row | {"verified": row["verified"] or "to be confirmed"} for row in rows]
+        as_table(RULES, shown, empty="No rule of this province is known: give the clinic's own.")
+    return 0
+
+
+def set_figure(arguments: Arguments) -> int:
+    """Give the clinic a period of its own."""
+    _choose(arguments, arguments.years)
+    print(f"{arguments.records} records are kept {arguments.years} years from {arguments.starts} at least.")
+    return 0
+
+
+def unset_figure(arguments: Arguments) -> int:
+    """Take it back."""
+    _choose(arguments, None)
+    print("The clinic's own period is taken back: the law and good practice hold.")
+    return 0
+
+
+def _choose(arguments: Arguments, years: int | None) -> None:
+    from appliance.lifecycle import retention
+    from appliance.lifecycle.acting import Act
+    from appliance.lifecycle.policy import RecordType, Starts
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        act = Act(actor(), now(), box.audit_key)
+        kind, starts = RecordType(arguments.records), Starts(arguments.starts)
+        retention.choose(tx, act, kind, starts, years, reason=arguments.reason)
+
+
+def list_history(arguments: Arguments) -> int:
+    """Print the changes."""
+    from appliance.catalog import retention_rules
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        rows = [
+            {
+                "at_utc": each.at_utc,
+                "by": each.by,
+                "record_type": str(each.record_type),
+                "starts": str(each.starts),
+                "years": each.years,
+                "reason": each.reason,
+            }
+            for each in retention_rules.history(conn)
+        ]
+    if arguments.json:
+        as_json(rows)
+    else:
+        as_table(HISTORY, rows, empty="The clinic has never had a period of its own.")
+    return 0
+
+
+def list_requests(arguments: Arguments) -> int:
+    """Print the requests."""
+    from appliance.catalog import destructions
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        rows = [_request(each) for each in destructions.latest(conn)]
+    if arguments.json:
+        as_json(rows)
+    else:
+        as_table(REQUESTS, rows, empty="Nobody has asked for anything to be destroyed.")
+    return 0
+
+
+def trust_clock(arguments: Arguments) -> int:
+    """Believe the clock again."""
+    del arguments
+    from appliance.lifecycle import retention
+    from appliance.lifecycle.acting import Act
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        moment = now()
+        retention.trust_clock(tx, Act(actor(), moment, box.audit_key))
+        doubt = retention.clock_of(tx, moment).doubt
+    print(
+        "The clock is believed."
+        if doubt is None
+        else "The clock is still behind something that was received: nothing is due until it has passed."
+    )
+    return 0
+
+
+def _due(line: DueLine) -> dict[str, object]:
+    return {
+        "study": line.study,
+        "patient": safe(person_name(line.patient_name)),
+        "patient_id": line.patient_id,
+        "date": shown_date(line.study_date),
+        "due_since": line.due_since,
+        "rule": line.rule,
+        "state": line.state,
+    }
+
+
+def _request(request: DestructionRequest) -> dict[str, object]:
+    return {
+        "id": request.id,
+        "state": str(request.state),
+        "method": str(request.method),
+        "studies": len(request.study_ids),
+        "asked_for": len(request.decisions),
+        "asked_by": request.asked_by,
+        "asked_utc": request.asked_utc,
+        "approved_by": request.approved_by,
+        "approved_utc": request.approved_utc,
+        "expires_utc": request.expires_utc,
+        "ended_utc": request.ended_utc,
+    }

@@ -1,0 +1,116 @@
+"""What the pages of retention share: who acts, days and rules in words, and the holds of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from flask import g
+
+from appliance.catalog import Reading, holds, sight
+from appliance.catalog.holds import Hold, HoldKind
+from appliance.lifecycle.acting import Act
+from appliance.web import access, forms, security
+from appliance.web.console import console, now
+from appliance.web.language import Words
+
+KINDS = tuple(HoldKind)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLine:
+    """A hold ready to show. `study` is the row id that it was placed on, None for a whole patient."""
+
+    id: int
+    kind: str
+    whole_patient: bool
+    study: int | None
+    patient: str
+    reason: str
+    placed: str
+    released: str
+    in_force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The part of a study's page that says until when it is kept: the rule that decides, and what else applies."""
+
+    tone: str
+    said: str
+    rules: tuple[str, ...]
+    holds: tuple[HoldLine, ...]
+    kinds: tuple[HoldKind, ...]
+
+
+def act() -> Act:
+    """Whoever asks, now."""
+    return Act(forms.actor(), now(), console().box.audit_key, security.address())
+
+
+def day(at: date, words: Words) -> str:
+    """A day as people read it."""
+    return words.manner.day(at)
+
+
+def rule_words(rule: Mapping[str, Any], words: Words) -> str:
+    """One rule of a decision as a sentence: how long, from when, and by which law."""
+    period = words(f"retention.counts.{rule['starts']}", years=int(rule["years"]))
+    source = rule["source"] or words("retention.own_figure")
+    confirmed = "" if rule["verified"] or rule["basis"] == "clinic" else f" ({words('retention.unverified')})"
+    basis = words(f"retention.basis.{rule['basis']}")
+    return words("retention.rule_line", period=period, basis=basis, source=f"{source}{confirmed}")
+
+
+def hold_lines(conn: Reading, found: Iterable[Hold], words: Words) -> tuple[HoldLine, ...]:
+    """`found` as people read them."""
+    return tuple(
+        HoldLine(
+            id=each.id,
+            kind=words(f"hold.kind.{each.kind}"),
+            whole_patient=each.study is None,
+            study=each.study,
+            patient=_whose(conn, each, words),
+            reason=each.reason,
+            placed=words("hold.placed", by=each.placed_by, at=words.moment(each.placed_utc)),
+            released=words(
+                "hold.released_by",
+                by=each.released_by,
+                at=words.moment(each.released_utc),
+                reason=each.release_reason,
+            )
+            if each.released_utc is not None
+            else "",
+            in_force=each.is_in_force,
+        )
+        for each in found
+    )
+
+
+def _whose(conn: Reading, hold: Hold, words: Words) -> str:
+    number = hold.study or holds.a_study_of(conn, hold.patient)
+    row = None if number is None else sight.study(conn, access.sight(), number)
+    if row is None:
+        return words("hold.gone")
+    return " · ".join(filter(None, (words.person(row.patient_name), row.patient_id)))
+
+
+def keeping_of(conn: Reading, study_id: int, words: Words) -> Keeping | None:
+    """Until when a study is kept, worked out at this moment; None if it is gone."""
+    from appliance.lifecycle import retention
+    from appliance.lifecycle.policy import Status
+
+    found = retention.decided(conn, [study_id], now()).get(study_id)
+    if found is None:
+        return None
+    decision = found.decision
+    tones = {Status.HELD: "kind", Status.DUE: "wait", Status.CLOCK: "wait", Status.NO_RULE: "wait"}
+    return Keeping(
+        tone=tones.get(decision.status, "good"),
+        said=words(f"retention.status.{decision.status}", day=day(decision.keep_until, words)),
+        rules=tuple(rule_words(each, g.words) for each in retention.as_json(decision)["rules"]),
+        holds=hold_lines(conn, holds.of_study(conn, study_id), words),
+        kinds=KINDS,
+    )

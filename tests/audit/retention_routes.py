@@ -1,0 +1,91 @@
+"""The routes of retention, holds and requests to destroy, and what calling each must leave in the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from appliance.catalog import destructions, holds, studies
+from appliance.identity import Role
+from appliance.lifecycle import retention
+from tests.audit.walk import Act, Nothing, Step, World
+from tests.lifecycle.clinic import arrive
+from tests.web.conftest import browser_of, csrf_of
+
+CONFIGURED = "the rules and the clinic's own periods, nothing of a patient; changes have rows of their own"
+
+
+def _due(world: World) -> int:
+    """A study of its own that is due; its row id."""
+    number = world.next()
+    moment = datetime.now(UTC)
+    with world.box.catalog.transaction() as tx:
+        retention.watch_clock(tx, moment, follows_time_server=True)
+    patient = {"patient_id": f"OLD-{number}", "patient_name": f"OLD^{number}"}
+    return arrive(world.box.catalog, f"1.2.77.{number}", at=moment - timedelta(days=365 * 12), **patient)
+
+
+def _ask(world: World) -> Any:
+    return world.post("/retention/requests", study=_due(world), reason="yearly review")
+
+
+def _request(world: World) -> destructions.DestructionRequest:
+    _ask(world)
+    with world.box.catalog.reading() as conn:
+        return destructions.latest(conn, limit=1)[0]
+
+
+def _approve(world: World) -> Any:
+    asked = _request(world)
+    other = browser_of(world.app, Role.PRIVACY_OFFICER, f"officer{world.next()}")
+    token = csrf_of(other.get("/retention/requests").get_data(as_text=True))
+    form = {"csrf": token, "digest": asked.digest, "understood": "yes"}
+    return other.post(f"/retention/requests/{asked.id}/approve", data=form)
+
+
+def _study(world: World) -> int:
+    with world.box.catalog.reading() as conn:
+        return studies.find(conn, limit=1)[0].id
+
+
+def _hold(world: World) -> Any:
+    return world.post(f"/studies/{_study(world)}/holds", kind="legal", on="study", reason="claim 2026-114")
+
+
+def _release(world: World) -> Any:
+    _hold(world)
+    with world.box.catalog.reading() as conn:
+        latest = holds.listed(conn)[0].id
+    return world.post(f"/retention/holds/{latest}/release", reason="it is over")
+
+
+RETENTION_ROUTES: Mapping[str, Step] = {
+    "GET /retention": Act(["retention:list"], lambda w: w.get("/retention")),
+    "POST /retention/list/<kind>": Act(
+        ["retention:export"], lambda w: w.post("/retention/list/csv", when="year") and None
+    ),
+    "POST /retention/clock": Act(["retention:clock"], lambda w: w.post("/retention/clock")),
+    "GET /retention/rules": Nothing(CONFIGURED, lambda w: w.get("/retention/rules")),
+    "POST /retention/rules": Act(
+        ["retention:change"],
+        lambda w: w.post(
+            "/retention/rules", what="dental.majority", years=str(20 + w.next() % 60), reason="policy"
+        ),
+    ),
+    "GET /retention/holds": Act(["hold:list"], lambda w: w.get("/retention/holds")),
+    "POST /studies/<int:study_id>/holds": Act(["hold:add"], _hold),
+    "POST /retention/holds/<int:hold_id>/release": Act(["hold:release"], _release),
+    "GET /retention/requests": Nothing(
+        "numbers of studies and who decided, no patient", lambda w: w.get("/retention/requests")
+    ),
+    "POST /retention/requests": Act(["destruction:ask"], _ask),
+    "GET /retention/requests/<int:request_id>": Act(
+        ["destruction:view"], lambda w: w.get(f"/retention/requests/{_request(w).id}")
+    ),
+    "POST /retention/requests/<int:request_id>/approve": Act(["destruction:approve"], _approve),
+    "POST /retention/requests/<int:request_id>/withdraw": Act(
+        ["destruction:withdraw"],
+        lambda w: w.post(f"/retention/requests/{_request(w).id}/withdraw", reason="not yet"),
+    ),
+}

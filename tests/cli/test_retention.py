@@ -1,0 +1,101 @@
+"""Retention and holds at the command line: lists, the clinic's own periods, and what the law forbids."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from appliance.box import open_box
+from appliance.cli.command import main
+from appliance.config import Config
+from appliance.lifecycle import retention
+from tests.lifecycle.clinic import LONG_AGO, arrive, bring_up_to_date, watch
+
+Say = Callable[..., str]
+
+
+@pytest.fixture
+def say(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """What a command prints; it must succeed unless `fails`."""
+    monkeypatch.setenv("APPLIANCE_DATA", str(data_dir))
+
+    def said(*words: str, fails: bool = False) -> str:
+        code = main(list(words))
+        out = capsys.readouterr()
+        assert (code != 0) == fails, out
+        return out.err if fails else out.out
+
+    return said
+
+
+@pytest.fixture
+def study(data_dir: Path) -> int:
+    box = open_box(Config(data=data_dir))
+    number = arrive(box.catalog, patient_name="=cmd|Côté^Hélène")
+    arrive(box.catalog, "1.2.9", at=datetime.now(UTC), patient_id="P-9", patient_name="N9")
+    watch(box.catalog, datetime.now(UTC))
+    bring_up_to_date(box.catalog)
+    box.close()
+    return number
+
+
+def test_what_is_due_is_listed_as_table_json_and_csv(say: Say, study: int) -> None:
+    (row,) = json.loads(say("retention", "simulate", "--json"))
+    assert (row["study"], row["keep_until"], row["due_since"]) == (study, "2020-05-04", "2020-05-05")
+    assert (row["rule"], row["years"], row["state"]) == ("qc-medical", 10, "")
+    assert row["source"].startswith("M-9")
+    assert "2020-05-05" in say("retention", "simulate")
+    rows = list(csv.DictReader(io.StringIO(say("retention", "simulate", "--csv"))))
+    assert rows[0]["patient_name"].startswith("'=cmd")  # no spreadsheet takes it for a formula
+    assert say("retention", "simulate", "--at", "2020-05-04") == "Nothing is due on that day.\n"
+    assert len(json.loads(say("retention", "simulate", "--at", "2050-01-01", "--json"))) == 2
+
+
+def test_a_held_study_is_listed_as_held_until_it_is_released(say: Say, study: int) -> None:
+    assert "Hold 1" in say(
+        "hold", "add", "1.2.3", "--patient", "--kind", "access", "--reason", "asked to see it"
+    )
+    (hold,) = json.loads(say("hold", "list", "--json"))
+    assert (hold["kind"], hold["study"], hold["reason"]) == ("access", None, "asked to see it")
+    (row,) = json.loads(say("retention", "simulate", "--json"))
+    assert (row["study"], row["state"]) == (study, "held")
+    say("hold", "release", "1", "--reason", "it was seen")
+    assert "Nothing is held" in say("hold", "list")
+    assert "it was seen" not in say("hold", "list", "--all")
+    assert json.loads(say("hold", "list", "--all", "--json"))[0]["release_reason"] == "it was seen"
+    assert json.loads(say("retention", "simulate", "--json"))[0]["state"] == ""
+
+
+def test_the_clinic_keeps_longer_and_never_shorter(say: Say, study: int, data_dir: Path) -> None:
+    refusal = say(
+        "retention", "set", "medical", "last-entry", "9", "--reason", "room on the disk", fails=True
+    )
+    assert "M-9, r. 20.3.1, s. 14" in refusal
+    say("retention", "set", "medical", "last-entry", "25", "--reason", "our policy of 2026")
+    rules = json.loads(say("retention", "rules", "--json"))
+    assert {"rule": "clinic-medical-last-entry", "years": 25}.items() <= rules[-1].items()
+    assert "to be confirmed" in say("retention", "rules")
+    box = open_box(Config(data=data_dir))
+    with box.catalog.reading() as conn:
+        until = retention.decided(conn, [study], datetime.now(UTC))[study].decision.keep_until
+    box.close()
+    assert until.year == LONG_AGO.year + 25
+    say("retention", "unset", "medical", "last-entry", "--reason", "back to the law")
+    assert [each["years"] for each in json.loads(say("retention", "history", "--json"))] == [None, 25]
+    assert "our policy of 2026" in say("retention", "history")
+
+
+def test_a_clock_is_believed_again_once_somebody_has_looked(say: Say, data_dir: Path, study: int) -> None:
+    del study
+    box = open_box(Config(data=data_dir))
+    with box.catalog.transaction() as tx:
+        retention.watch_clock(tx, datetime.now(UTC).replace(year=2040), follows_time_server=False)
+    box.close()
+    assert say("retention", "trust-clock") == "The clock is believed.\n"
+    assert say("retention", "requests") == "Nobody has asked for anything to be destroyed.\n"

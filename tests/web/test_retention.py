@@ -1,0 +1,240 @@
+"""The pages of retention: what is due and why, holds, periods, and a destruction that two people decide."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from appliance import audit
+from appliance.box import Box, open_box
+from appliance.catalog import destructions, holds
+from appliance.config import Config
+from appliance.identity import Role
+from appliance.lifecycle import retention
+from appliance.lifecycle.request import ItemState, State
+from appliance.web import create_app
+from tests.lifecycle.clinic import arrive, bring_up_to_date, watch
+from tests.web.conftest import add_owner, browser_of, csrf_of, sign_in
+
+OLD = datetime.now(UTC) - timedelta(days=365 * 14)
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A box without any image file: these pages show rows only."""
+    folder: Path = tmp_path_factory.mktemp("kept")
+    opened = open_box(Config(data=folder))
+    add_owner(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def app(box: Box) -> Iterator[Flask]:
+    application = create_app(box)
+    yield application
+    application.extensions["console"].watcher.close()
+    application.extensions["console"].darkroom.close()
+
+
+@pytest.fixture
+def owner(app: Flask) -> FlaskClient:
+    browser = app.test_client()
+    assert sign_in(browser).status_code == 303
+    return browser
+
+
+@pytest.fixture
+def officer(app: Flask) -> FlaskClient:
+    return browser_of(app, Role.PRIVACY_OFFICER, "officer")
+
+
+_numbers = iter(range(1, 1000))
+
+
+def due(box: Box, *, at: datetime = OLD) -> int:
+    """A study of a patient of its own, old enough to be due."""
+    number = next(_numbers)
+    watch(box.catalog, datetime.now(UTC))
+    patient = {"patient_id": f"P-{number}", "patient_name": f"PATIENT{number}^Zoé"}
+    study = arrive(box.catalog, f"1.2.3.{number}", at=at, **patient)
+    bring_up_to_date(box.catalog)
+    return study
+
+
+def page(browser: FlaskClient, address: str) -> str:
+    answer = browser.get(address)
+    assert answer.status_code == 200, answer.status_code
+    return str(answer.get_data(as_text=True))
+
+
+def post(browser: FlaskClient, address: str, **form: object) -> str:
+    """Send a form and read the page that follows."""
+    token = csrf_of(page(browser, "/help"))
+    answer = browser.post(address, data={"csrf": token, **form}, follow_redirects=True)
+    assert answer.status_code in (200, 422)
+    return str(answer.get_data(as_text=True))
+
+
+def newest(box: Box) -> destructions.DestructionRequest:
+    with box.catalog.reading() as conn:
+        return destructions.latest(conn, limit=1)[0]
+
+
+def approve(browser: FlaskClient, asked: destructions.DestructionRequest, **changes: str) -> str:
+    form = {"digest": asked.digest, "understood": "yes"} | changes
+    return post(browser, f"/retention/requests/{asked.id}/approve", **form)
+
+
+def test_the_list_says_since_when_and_by_which_law(box: Box, owner: FlaskClient) -> None:
+    study, young = due(box), due(box, at=datetime.now(UTC) - timedelta(days=365 * 10 - 60))
+    shown = page(owner, "/retention")
+    assert f'value="{study}"' in shown
+    assert f'value="{young}"' not in shown
+    assert "M-9, r. 20.3.1, s. 14" in shown
+    assert f"/studies/{young}" in page(owner, "/retention?when=year")
+    assert f'value="{young}"' not in page(owner, "/retention?when=year")  # not today, so not to be asked for
+    assert f"/studies/{study}" not in page(owner, "/retention?when=day&at=2015-01-01")
+    with box.catalog.reading() as conn:
+        assert audit.recent(conn, limit=1)[0]["action"] == "retention:list"
+
+
+def test_the_list_goes_out_as_a_spreadsheet_and_on_paper_with_its_row(box: Box, owner: FlaskClient) -> None:
+    study = due(box)
+    token = csrf_of(page(owner, "/help"))
+    sheet = owner.post("/retention/list/csv", data={"csrf": token, "when": "today"})
+    rows = list(csv.DictReader(io.StringIO(sheet.get_data(as_text=True))))
+    assert str(study) in {row["study"] for row in rows}
+    paper = owner.post("/retention/list/pdf", data={"csrf": token, "when": "today"})
+    assert paper.data.startswith(b"%PDF")
+    with box.catalog.reading() as conn:
+        actions = [row["action"] for row in audit.recent(conn, limit=4)]
+    assert actions.count("retention:export") == 2
+
+
+def test_one_asks_another_approves_and_the_list_is_what_both_have_seen(
+    box: Box, owner: FlaskClient, officer: FlaskClient
+) -> None:
+    study = due(box)
+    said = post(owner, "/retention/requests", study=study, reason="yearly review")
+    asked = newest(box)
+    assert asked.study_ids == (study,)
+    assert "You have asked for this yourself" in said
+    assert "/approve" not in said
+    assert "themselves" in approve(owner, asked)  # not even by hand
+    seen = page(officer, f"/retention/requests/{asked.id}")
+    assert asked.digest in seen
+    assert "yearly review" in seen
+    assert "Tick that you have looked" in approve(officer, asked, understood="")
+    assert "not the list" in approve(officer, asked, digest="0")
+    assert newest(box).state is State.OPEN
+    assert "The destruction is approved" in approve(officer, asked)
+    approved = newest(box)
+    assert (approved.state, approved.approved_by) == (State.APPROVED, "officer")
+    assert f'value="{study}"' not in page(owner, "/retention")  # in a request, so not to be asked for again
+
+
+def test_what_has_changed_is_shown_and_left_out(box: Box, owner: FlaskClient, officer: FlaskClient) -> None:
+    stays, changes = due(box), due(box)
+    post(owner, "/retention/requests", study=[stays, changes], reason="yearly review")
+    asked = newest(box)
+    post(owner, f"/studies/{changes}/holds", kind="access", on="patient", reason="asked to see it")
+    seen = page(officer, f"/retention/requests/{asked.id}")
+    assert "1 study has changed since" in seen
+    assert "It is on hold." in seen
+    assert "1 study was left out" in approve(officer, asked)
+    states = {each.study_id: each.state for each in newest(box).decisions}
+    assert states == {stays: ItemState.STANDING, changes: ItemState.LEFT_OUT}
+    assert "The request is withdrawn" in post(
+        officer, f"/retention/requests/{asked.id}/withdraw", reason="the patient has called"
+    )
+    assert newest(box).state is State.WITHDRAWN
+    assert "withdrawn" in page(owner, "/retention/requests")
+
+
+def test_asking_for_nothing_or_for_what_must_be_kept_says_so(box: Box, owner: FlaskClient) -> None:
+    young = due(box, at=datetime.now(UTC) - timedelta(days=30))
+    assert "No study was chosen" in post(owner, "/retention/requests", reason="yearly review")
+    assert f"Study {young} must still be kept" in post(
+        owner, "/retention/requests", study=young, reason="yearly review"
+    )
+
+
+def test_a_study_says_until_when_it_is_kept_and_can_be_held(box: Box, owner: FlaskClient) -> None:
+    study = due(box, at=datetime.now(UTC) - timedelta(days=30))
+    assert "Must be kept until" in page(owner, f"/studies/{study}")
+    said = post(owner, f"/studies/{study}/holds", kind="legal", on="study", reason="claim 2026-114")
+    assert "claim 2026-114" in said
+    assert "Held; the rules keep it until" in said
+    assert "A hold has a reason" in post(
+        owner, f"/studies/{study}/holds", kind="legal", on="study", reason=""
+    )
+    with box.catalog.reading() as conn:
+        hold = next(each for each in holds.listed(conn) if each.study == study)
+    assert "claim 2026-114" in page(owner, "/retention/holds")
+    said = post(owner, f"/retention/holds/{hold.id}/release", reason="judgment of 3 May")
+    assert "The hold is released" in said
+    assert "judgment of 3 May" in said
+
+
+def test_a_period_below_the_law_is_refused_with_its_source(box: Box, owner: FlaskClient) -> None:
+    said = post(owner, "/retention/rules", what="medical.last-entry", years="9", reason="room on the disk")
+    assert "at least 10 years: M-9, r. 20.3.1, s. 14" in said
+    for years in ("ten", "-1", "99999"):
+        assert "whole number" in post(
+            owner, "/retention/rules", what="medical.last-entry", years=years, reason="a policy"
+        )
+    assert "no such kind" in post(owner, "/retention/rules", what="x.y", years="20", reason="a policy")
+    said = post(owner, "/retention/rules", what="mammography.last-entry", years="20", reason="our policy")
+    assert "The period was changed" in said
+    assert "our policy" in said
+    said = post(owner, "/retention/rules", what="mammography.last-entry", years="", reason="no policy")
+    assert "taken back" in said
+    assert "to be confirmed" in said
+    bring_up_to_date(box.catalog)
+
+
+def test_while_the_clock_is_in_doubt_nothing_can_be_ticked_until_somebody_says_it_is_right(
+    box: Box, owner: FlaskClient
+) -> None:
+    study = due(box)
+    with box.catalog.transaction() as tx:
+        retention.watch_clock(
+            tx, datetime.now(UTC) - timedelta(days=3650), follows_time_server=True
+        )  # set back, and now put right again
+    shown = page(owner, "/retention")
+    assert "in doubt" in shown
+    assert f'value="{study}"' not in shown
+    assert "clock" in post(owner, "/retention/requests", study=study, reason="yearly review")
+    assert "The clock is believed again" in post(owner, "/retention/clock")
+    assert f'value="{study}"' in page(owner, "/retention")
+
+
+@pytest.mark.parametrize("role", [Role.PRACTITIONER, Role.TECHNICIAN, Role.REFERRER, Role.VENDOR_SUPPORT])
+def test_who_does_not_look_after_retention_sees_none_of_it(app: Flask, box: Box, role: Role) -> None:
+    study = due(box)
+    browser = browser_of(app, role)
+    for address in ("/retention", "/retention/holds", "/retention/requests", "/retention/rules"):
+        assert browser.get(address).status_code == 403
+    token = csrf_of(page(browser, "/help"))
+    held = browser.post(f"/studies/{study}/holds", data={"csrf": token, "reason": "a claim"})
+    assert held.status_code == 403
+    if role is Role.PRACTITIONER:
+        assert "/holds" not in page(browser, f"/studies/{study}")
+
+
+def test_the_pages_speak_french(box: Box, owner: FlaskClient) -> None:
+    due(box)
+    for address in ("/retention", "/retention/holds", "/retention/requests", "/retention/rules"):
+        answer = owner.get(address, headers={"Accept-Language": "fr-CA"})
+        shown = re.sub(r"<[^>]+>", " ", answer.get_data(as_text=True))
+        assert "Conservation" in shown
+        assert "retention." not in shown
