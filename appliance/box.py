@@ -87,7 +87,7 @@ def open_box(config: Config, *, disk: Disk | None = None) -> Box:
             keys = data / "keys"
             _refuse_half_a_box(data, keys)
             root = open_keys(keys) if keys.exists() else create_keys(keys)
-            catalog = Catalog.open(data / "catalog.db", root.derive("catalog"))
+            catalog = Catalog.open(data / "catalog.db", lambda: root.derived("catalog"))
         except BaseException:
             occupancy.release()
             raise

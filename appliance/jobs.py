@@ -33,7 +33,7 @@ from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
-from appliance.lifecycle import acting, destruction, purging, retention, scrub
+from appliance.lifecycle import acting, destruction, purging, retention, rotation, scrub
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -198,10 +198,26 @@ class Destroying:
             log.info("studies destroyed: count=%d", destroyed)
 
 
+class Rotation:
+    """Going on with a rotation of the root key that was cut, and catching what came late; cheap when there is nothing."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def interrupt(self) -> None:
+        """Come to an end soon."""
+        self._stopping.set()
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Whatever still lies under an earlier root key."""
+        rotation.finish(box, now, keep_going=lambda: not self._stopping.is_set())
+
+
 def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]:
     """Everything that runs, and how often. `wake` is called when there is something to send."""
     backups = Schedule()
     reading = Reading()
+    rotating = Rotation()
     dates = retention.Dates()
     destroying = Destroying()
     return (
@@ -225,6 +241,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("destruction", destroying, 120, first_seconds=180, interrupt=destroying.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
+        Job("rotation", rotating, rotation.EVERY_SECONDS, first_seconds=30, interrupt=rotating.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )
 

@@ -107,6 +107,9 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         "key:show": Event("110113", "110129", "E"),
         "key:check": Event("110113", "110129", "E"),
         "key:rotate": Event("110113", "110129", "E"),
+        "key:rotate-root": Event("110113", "110129", "E"),
+        "key:rewrap": Event("110113", "110129", "E"),
+        "key:reseal": Event("110113", "110129", "E"),
     }
 )
 _OF_SUBJECT: Mapping[str, str] = MappingProxyType(

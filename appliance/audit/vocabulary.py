@@ -125,6 +125,11 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "key:show": Word(_SECURITY, _NOTHING, "the recovery key was shown"),
         "key:check": Word(_SECURITY, _NOTHING, "the recovery key was checked"),
         "key:rotate": Word(_SECURITY, _NOTHING, "the recovery key was replaced"),
+        "key:rotate-root": Word(_SECURITY, _NOTHING, "the root key was replaced"),
+        "key:rewrap": Word(
+            _SECURITY, _NOTHING, "study keys and catalog were moved under the newest root key"
+        ),
+        "key:reseal": Word(_SECURITY, _NOTHING, "the root key was sealed to this machine anew"),
         "notice:acknowledge": Word(_CHANGE, _NOTHING, "a person took a notice in hand"),
         "notice:prefer": Word(_CHANGE, _NOTHING, "a person chose what to hear of"),
         "notice:test": Word(_MACHINE, _NOTHING, "a notice was raised as a test"),

@@ -124,7 +124,6 @@ def make(
             raise Transient("the backup was interrupted", hint="it is made again later")
 
     name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
-    slot = recovery_slot(box.config.data.absolute() / "keys")
     with _place_for_copy(box) as path:
         page_by_page = path.with_name(f"{path.name}.pages")
         contents, witness = copying.copy(box.catalog, page_by_page, key, _look, go_on)
@@ -139,12 +138,13 @@ def make(
                 pieces.append(Piece(len(data), hashlib.sha256(data).hexdigest()))
                 done += len(data)
                 tell(done, total)
-        archive.put_document(snapshot.slot_key(name), slot)
-        archive.put_document(snapshot.key_key(name), box.root.seal(key, snapshot.key_context(name)))
+        sealed_key = box.root.seal(key, snapshot.key_context(name))
         index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
-        archive.put_document(
-            snapshot.index_key(name), box.root.seal(snapshot.encode(index), snapshot.context(name))
-        )
+        sealed = box.root.seal(snapshot.encode(index), snapshot.context(name))
+        # Read when all is sealed: a root key that was rotated meanwhile is in it.
+        archive.put_document(snapshot.slot_key(name), recovery_slot(box.config.data.absolute() / "keys"))
+        archive.put_document(snapshot.key_key(name), sealed_key)
+        archive.put_document(snapshot.index_key(name), sealed)
     return index
 
 

@@ -17,6 +17,9 @@ box's: nothing is mixed. Only when the manifests are read and every old session 
 
 Refused: a box that is not blank; a snapshot that newer software made (with the version to install); a paper of another box,
 told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken.
+
+The newest paper opens everything. A paper that was replaced opens the snapshots of its day, each by the slot beside it; what was
+sealed under a later root key stays closed to it, and the newest snapshot that it does open is taken, with a warning.
 """
 
 from __future__ import annotations
@@ -58,10 +61,11 @@ from appliance.errors import (
 )
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import RECOVERY_SLOT
+from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT
 from appliance.store.disk import Disk, disk_error
 from appliance.store.keys import RootKey, open_with_recovery, restore_keys
 from appliance.store.recovery import RecoveryKey
+from appliance.store.root_key import wrapped_generation
 from appliance.store.succession import ARRIVING, announce, is_announced
 
 log = logging.getLogger(__name__)
@@ -118,9 +122,10 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = 20) -> Found:
     damaged = 0
     for name in names[:most]:
         try:
-            index = snapshot.decode(
-                name, root.unseal(archive.document(snapshot.index_key(name)), snapshot.context(name))
-            )
+            sealed = archive.document(snapshot.index_key(name))
+            if wrapped_generation(sealed) > root.generation:
+                continue
+            index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
         except (Corrupt, Unknown):
             damaged += 1
             continue
@@ -251,7 +256,8 @@ def _prepare(
 def _opened(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[bytes, RootKey]:
     """The recovery slot that `key` opens, the newest first, and the root key in it."""
     wrong: ApplianceError | None = None
-    for where in (RECOVERY_SLOT, *(snapshot.slot_key(name) for name in names)):
+    aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
+    for where in (*sorted(aside), RECOVERY_SLOT, *(snapshot.slot_key(name) for name in names)):
         try:
             slot = archive.document(where)
             return slot, open_with_recovery(slot, key)
@@ -275,6 +281,12 @@ def _fetched(
     for name in names:
         try:
             sealed = archive.document(snapshot.index_key(name))
+            if wrapped_generation(sealed) > root.generation:
+                log.warning(
+                    "the snapshot %s was made after this recovery key was replaced: an older one is taken",
+                    name,
+                )
+                continue
             index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
             if index.revision > REVISION:
                 raise _needs(index)

@@ -8,6 +8,11 @@ the driver's implicit transactions, which begin too late to keep that promise.
 SQLCipher's locking of its own memory stays off: the keys of every study are in this process anyway, and swap is
 encrypted on the image.
 
+The key can be changed while everybody works (`rekey`): all pages are written anew in one transaction, so a crash leaves the
+old key or the new one. Whoever has a connection under the old key is told so at its next transaction ("not a database"), and
+connects anew with the keys there are by then, which is why every transaction begins with a read. Rejected: a copy under the
+new key that takes the place of the file, since a process that still writes into the old file would write into nothing.
+
 Open after forking. One `Catalog` may be shared by threads; a connection may not, and `transaction` and `reading` hand
 out one for the time of a ``with`` block.
 """
@@ -17,8 +22,8 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NewType, Self
 
@@ -31,7 +36,7 @@ from sqlcipher3 import dbapi2 as sqlcipher
 from appliance.catalog import migrations
 from appliance.catalog.errors import ends_connection, result_code, translated
 from appliance.catalog.schema import REVISION
-from appliance.errors import OperatorNeeded, Transient
+from appliance.errors import Corrupt, OperatorNeeded, Transient
 
 KEY_BYTES = 32
 BUSY_SECONDS = 30
@@ -41,6 +46,9 @@ IDLE_CONNECTIONS = 2
 MOST_CONNECTIONS = 80
 
 _NOT_A_DATABASE = 26
+
+Keys = Callable[[], Sequence[bytes]]
+"""The keys that a catalog may lie under, the most likely first: asked whenever a connection is made."""
 
 Reading = Connection
 """A consistent view of the catalog. Nothing written through it stays."""
@@ -52,20 +60,22 @@ Transaction = NewType("Transaction", Connection)
 class Catalog:
     """The catalog of one data folder. `close` it, or leave it to the end of the process."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
+        self._path = path
         self._writing = engine.execution_options(begin="BEGIN IMMEDIATE")
 
     @classmethod
-    def open(cls, path: Path, key: bytes) -> Self:
-        """Open the catalog at `path` with its 32-byte `key`, making or migrating it if need be.
+    def open(cls, path: Path, key: bytes | Keys) -> Self:
+        """Open the catalog at `path` with its 32-byte `key`, or one of those that `key` gives; made or migrated if need be.
 
         Several processes may do so at once: they take turns at ``<path>.lock``. Raises `OperatorNeeded` for a wrong
         key, for a catalog written by newer software, and for a place that cannot be used.
         """
-        if len(key) != KEY_BYTES:
+        keys = key if callable(key) else lambda: [key]
+        if any(len(each) != KEY_BYTES for each in keys()):
             raise ValueError("the key of a catalog is 32 bytes")
-        catalog = cls(_engine(path, key))
+        catalog = cls(_engine(path, keys), path)
         try:
             with _turn(path):
                 catalog._bring_up_to_date()
@@ -80,14 +90,35 @@ class Catalog:
 
         Raises `Transient` when others have kept the catalog busy for 30 s, `OutOfResources` when the disk is full.
         """
-        with self._connected(self._writing) as connection, connection.begin():
+        connection = self._begun(self._writing)
+        with connection:
             yield Transaction(connection)
+            connection.commit()
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """Read, from first to last as of the same moment, without waiting for writers."""
-        with self._connected(self._engine) as connection:
+        with self._begun(self._engine) as connection:
             yield connection
+
+    def rekey(self, key: bytes, earlier: Keys) -> bool:
+        """Write every page anew under `key`, while others work; whether that was needed. `earlier`: what it may lie under.
+
+        Writers wait meanwhile. Durable on return; interrupted, nothing has happened. Raises what `transaction` raises.
+        """
+        with suppress(OperatorNeeded):
+            _connect(self._path, lambda: [key]).close()
+            return False
+        connection = _connect(self._path, earlier)
+        try:
+            connection.execute(f"PRAGMA rekey = \"x'{key.hex()}'\"").fetchall()
+            _connect(self._path, lambda: [key]).close()  # seen, and not believed
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlcipher.Error as error:
+            raise translated(error) or error from error
+        finally:
+            connection.close()
+        return True
 
     def question(self, statement: str) -> Question:
         """One query, asked again and again at the least cost; each answer is as of its own moment."""
@@ -101,7 +132,8 @@ class Catalog:
         takes as much memory and keeps other writers waiting. Then the log is emptied, which no reader may hold up: False
         then, and it may be tried again.
         """
-        with self._connected(self._engine) as connection:
+        with self._begun(self._engine) as connection:
+            connection.rollback()  # neither of the two is done within a transaction
             driver = connection.connection.driver_connection
             assert driver is not None
             try:
@@ -118,14 +150,13 @@ class Catalog:
         """Close every connection. The last one to close folds the write-ahead log into the file."""
         self._engine.dispose()
 
-    @contextmanager
-    def _connected(self, engine: Engine) -> Iterator[Connection]:
+    def _begun(self, engine: Engine) -> Connection:
+        """A connection in a transaction that has seen the catalog; under the key of now, if that was changed."""
         try:
-            connection = engine.connect()
-        except PoolTimeout as error:
-            raise Transient("too many questions at once to the catalog") from error
-        with connection:
-            yield connection
+            return _begun(engine)
+        except Corrupt:
+            self._engine.dispose()
+            return _begun(engine)
 
     def _bring_up_to_date(self) -> None:
         """Compare revisions, migrate if needed; called while no other process does."""
@@ -152,17 +183,29 @@ class Question:
     def first(self, parameters: tuple[object, ...]) -> tuple[Any, ...] | None:
         """The first row, or None."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self._engine.raw_connection()
-            cursor = self._connection.cursor()
             try:
-                row: tuple[Any, ...] | None = cursor.execute(self._statement, parameters).fetchone()
+                return self._first(parameters)
             except sqlcipher.Error as error:
-                self._connection.invalidate()
-                self._connection = None
+                if result_code(error) != _NOT_A_DATABASE:
+                    raise translated(error) or error from error
+            self._engine.dispose()  # its key was changed: see `Catalog.rekey`
+            try:
+                return self._first(parameters)
+            except sqlcipher.Error as error:
                 raise translated(error) or error from error
-            cursor.close()
-            return row
+
+    def _first(self, parameters: tuple[object, ...]) -> tuple[Any, ...] | None:
+        if self._connection is None:
+            self._connection = self._engine.raw_connection()
+        cursor = self._connection.cursor()
+        try:
+            row: tuple[Any, ...] | None = cursor.execute(self._statement, parameters).fetchone()
+        except sqlcipher.Error:
+            self._connection.invalidate()
+            self._connection = None
+            raise
+        cursor.close()
+        return row
 
     def close(self) -> None:
         """Give the connection back."""
@@ -177,11 +220,24 @@ def cipher_version(reading: Reading) -> str:
     return str(reading.exec_driver_sql("PRAGMA cipher_version").scalar_one())
 
 
-def _engine(path: Path, key: bytes) -> Engine:
+def _begun(engine: Engine) -> Connection:
+    try:
+        connection = engine.connect()
+    except PoolTimeout as error:
+        raise Transient("too many questions at once to the catalog") from error
+    try:
+        connection.exec_driver_sql("SELECT 1 FROM sqlite_schema LIMIT 1").close()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _engine(path: Path, keys: Keys) -> Engine:
     engine = create_engine(
         "sqlite://",
         module=sqlcipher,
-        creator=lambda: _connect(path, key),
+        creator=lambda: _connect(path, keys),
         poolclass=QueuePool,
         pool_size=IDLE_CONNECTIONS,
         max_overflow=MOST_CONNECTIONS - IDLE_CONNECTIONS,
@@ -212,8 +268,8 @@ def _unusable(path: Path, why: str | None) -> OperatorNeeded:
     )
 
 
-def _connect(path: Path, key: bytes) -> Any:
-    """A driver connection that has proven its key. Raises `OperatorNeeded`, `Transient` or `Corrupt`."""
+def _connect(path: Path, keys: Keys) -> Any:
+    """A driver connection that has proven its key, one of `keys`. Raises `OperatorNeeded`, `Transient` or `Corrupt`."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
@@ -222,6 +278,17 @@ def _connect(path: Path, key: bytes) -> Any:
             raise _unusable(path, "Permission denied") from error
     except OSError as error:
         raise _unusable(path, error.strerror) from error
+    for key in keys():
+        if (connection := _opened(path, key)) is not None:
+            return connection
+    raise OperatorNeeded(
+        "the catalog does not open with the key of this box",
+        hint="put back the catalog.db and the keys folder that belong together, or restore from a backup",
+    )
+
+
+def _opened(path: Path, key: bytes) -> Any:
+    """A connection with the pragmas of every connection; None if `key` is not the catalog's."""
     connection = sqlcipher.connect(
         str(path), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
     )
@@ -244,10 +311,7 @@ def _connect(path: Path, key: bytes) -> Any:
     except sqlcipher.Error as error:
         connection.close()
         if result_code(error) == _NOT_A_DATABASE:
-            raise OperatorNeeded(
-                "the catalog does not open with the key of this box",
-                hint="put back the catalog.db and the keys folder that belong together, or restore from a backup",
-            ) from error
+            return None
         raise translated(error) or error from error
     return connection
 

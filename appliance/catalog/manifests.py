@@ -60,6 +60,11 @@ def mark(tx: Transaction, destination_id: DestinationId, study_ids: Iterable[int
         )
 
 
+def mark_all(tx: Transaction, now: datetime) -> None:
+    """Note that every manifest in every archive is to be written again: what seals it has changed."""
+    tx.execute(update(manifests).values(dirty_utc=now))
+
+
 def out_of_date(
     conn: Reading,
     destination_id: DestinationId,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from appliance.catalog.columns import utc_text
@@ -71,10 +71,19 @@ def keys_of_study(reading: Connection, study_instance_uid: Uid) -> list[tuple[Ke
     return [(row[0], row[1]) for row in reading.execute(query)]
 
 
-def all_keys(reading: Connection) -> list[tuple[KeyId, Uid, bytes]]:
-    """Every key with its study and the wrapped key: what a rotation of the root key goes through; destroyed ones are none."""
-    query = select(study_keys.c.id, study_keys.c.study_instance_uid, study_keys.c.wrapped).where(
-        study_keys.c.wrapped != b""
+def under_earlier(reading: Connection, generation: int, limit: int) -> list[tuple[KeyId, Uid, bytes]]:
+    """At most `limit` keys that are wrapped by a root key before `generation`, with study and wrapped key.
+
+    The generation is 4 bytes of every wrapping (`appliance.store.root_key`); bytes compare as numbers do.
+    Destroyed ones are none.
+    """
+    query = (
+        select(study_keys.c.id, study_keys.c.study_instance_uid, study_keys.c.wrapped)
+        .where(
+            study_keys.c.wrapped != b"",
+            func.substr(study_keys.c.wrapped, 3, 4) < generation.to_bytes(4, "big"),
+        )
+        .limit(limit)
     )
     return [(row[0], row[1], row[2]) for row in reading.execute(query)]
 

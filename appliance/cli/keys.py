@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.cli.arguments import Arguments, Verbs
-from appliance.cli.session import opened_box, read_secret, record
+from appliance.cli.session import actor, now, opened_box, read_secret, record
+from appliance.config import load_config
 
 if TYPE_CHECKING:
     from appliance.box import Box
@@ -15,7 +18,7 @@ def add_to(verbs: Verbs) -> None:
     """Add the verb with its own verbs."""
     key = verbs.add(
         "key",
-        "the recovery key: show it once, check what was written down, change it",
+        "the keys: show the recovery key once, check what was written down, change them",
         about="With the recovery key and the cloud copies, a blank box becomes this one. Without it, a lost "
         "machine is lost for good. It is shown until it has been checked, and never again after that.",
         examples=["appliance key show-recovery", "appliance key check-recovery"],
@@ -40,6 +43,31 @@ def add_to(verbs: Verbs) -> None:
         about="For when the paper may have been seen or lost. Prints the new key: write it down, then run "
         "'key check-recovery', which ends the old one. No image is encrypted again, so it takes a moment.",
     )
+    root = own.add(
+        "rotate-root",
+        "replace the key above all others, while everything works",
+        act=rotate_root,
+        about="For when somebody may have both an old paper and a copy of a backup. Reads the recovery key from the "
+        "keyboard, standard input or a file; the same paper opens the new root key. If the paper was seen, run 'key "
+        "rotate' and 'key check-recovery' first. Older backups still open with this paper, and with the paper of their "
+        "day. Interrupted, it is gone on with by itself.",
+        examples=["appliance key rotate-root", "appliance key rotate-root --recovery-key-file paper.txt"],
+    )
+    anew = own.add(
+        "reseal",
+        "let this machine open the box again, after its hardware or firmware changed",
+        act=reseal,
+        about="For when the appliance says that the root key was sealed by another machine, or that its machine seal is "
+        "missing. Reads the recovery key. Nothing is lost, no image changes, and the paper stays as it is.",
+        examples=["appliance key reseal", "appliance key reseal --recovery-key-file paper.txt"],
+    )
+    for each in (root, anew):
+        each.add_argument(
+            "--recovery-key-file",
+            type=Path,
+            metavar="FILE",
+            help="a file with the recovery key, instead of the keyboard or standard input",
+        )
 
 
 def show_recovery(arguments: Arguments) -> int:
@@ -79,6 +107,35 @@ def rotate(arguments: Arguments) -> int:
         recovery = keys.rotate(keys_folder(box), box.root)
         _record(box, "key:rotate")
     print(recovery)
+    return 0
+
+
+def rotate_root(arguments: Arguments) -> int:
+    """Replace the root key, and move everything under the new one."""
+    from appliance import audit
+    from appliance.lifecycle import rotation
+
+    typed = read_secret("Recovery key", file=arguments.recovery_key_file)
+    with opened_box() as box:
+        entry = audit.Entry("key:rotate-root", "root key", actor(), actor_kind=audit.ActorKind.PERSON)
+        generation = rotation.rotate(box, typed, entry, now())
+        print(f"The box has root key {generation}. The same paper opens it, and every backup made so far.")
+        moved = rotation.finish(box, now())
+    print(f"Done: {moved.study_keys} study keys and the index lie under it. No image was encrypted again.")
+    return 0
+
+
+def reseal(arguments: Arguments) -> int:
+    """Seal the root key to this machine anew."""
+    from appliance.store import keys
+
+    typed = read_secret("Recovery key", file=arguments.recovery_key_file)
+    folder = load_config(os.environ).data.absolute() / "keys"
+    keys.reseal(folder, typed)
+    with opened_box() as box:
+        with box.catalog.transaction() as tx:
+            record(tx, box, "key:reseal", "root key")
+        print(f"Sealed to this machine ({keys.machine_seal(folder).describe()}). The appliance can start.")
     return 0
 
 

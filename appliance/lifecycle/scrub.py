@@ -236,7 +236,7 @@ def _catalog(box: Box) -> str:
         left.unlink(missing_ok=True)
     box.objects.forget_recalls()
     path = folder / f"scrub-{secrets.token_hex(4)}.db"
-    key = box.root.derive("catalog")
+    key = box.root.derived("catalog")[0]
     try:
         box.guard.admit((box.config.data.absolute() / "catalog.db").stat().st_size)
         copying.copy(box.catalog, path, key, lambda _: None, lambda: None)

@@ -24,10 +24,10 @@ from appliance.replication import manifest
 from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
-from appliance.replication.destinations.archive import RECOVERY_SLOT
+from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
 from appliance.replication.tombstone import lay_tombstone, obey_tombstones
 from appliance.store.keys import recovery_slot
-from appliance.store.root_key import split_slots
+from appliance.store.root_key import newest_generation, split_slots
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +216,10 @@ class Lane:
             found = archive.document(RECOVERY_SLOT)
         except Unknown:
             return
+        if newest_generation(found) > newest_generation(
+            own
+        ):  # this box came back with a paper that was replaced
+            archive.put_document(f"{LATER_SLOT}{sha256(found).hexdigest()[:16]}", found)
         if set(split_slots(found)) & set(split_slots(own)):
             return
         strange = False
@@ -242,7 +246,10 @@ class Lane:
             archive, key, {row["object_id"] for row in rows.instances}
         ):
             return
-        archive.put_document(key, manifest.seal(self._box.root, key, rows, destroyed))
+        sealed = manifest.seal(self._box.root, key, rows, destroyed)
+        # The root key may have been rotated just now: first what opens it, then what it seals.
+        self._keep_slot(archive)
+        archive.put_document(key, sealed)
         self._around.reached("manifest sent")
         now = self._around.now()
         with self._box.catalog.transaction() as tx:

@@ -16,14 +16,18 @@ systemd binds to the TPM2), else the file ``machine.key``, which protects agains
 
 Files of the key directory (0700, each file 0600; formats in `appliance.store.root_key`)::
 
-    root.machine      slots under the machine seal: one, or two while a rotation is under way
-    root.recovery     slots under the recovery key: the current one, then the earlier one until the new is confirmed;
-                      the same bytes go to the bucket
+    root.machine      slots under the machine seal: one, or two while a rotation is under way; then the chain
+    root.recovery     slots under the recovery key: the current one, then the earlier one until the new is confirmed; then
+                      the chain; the same bytes go to the bucket, and beside every backup
     machine.key       32 random bytes, if there is no credential
     recovery.pending  the 20 bytes of the recovery key, sealed under the root key, until someone has typed it back
 
+The chain is the slots of the earlier root keys, each under its successor (`appliance.store.root_key`): empty until the root
+key is rotated.
+
 An earlier ``root.recovery`` that someone copied still opens with the earlier paper, since the root key is the same: only
-rotating the root key itself ends that.
+rotating the root key itself (`rotate_root`) ends that, for all that is sealed from then on. What was sealed before stays open to
+who has the paper of its day, and to the newest paper, through the chain.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -44,7 +48,14 @@ from typing import Literal
 from appliance.errors import Corrupt, OperatorNeeded, Refused
 from appliance.store.disk import Disk, disk_error
 from appliance.store.recovery import RecoveryKey
-from appliance.store.root_key import KEY_BYTES, SLOT_BYTES, RootKey, open_slots, seal_slot, split_slots
+from appliance.store.root_key import (
+    KEY_BYTES,
+    RootKey,
+    chain_slots,
+    open_slots,
+    seal_slot,
+    slots_of,
+)
 
 __all__ = [
     "MachineSeal",
@@ -56,8 +67,10 @@ __all__ = [
     "open_with_recovery",
     "recovery_confirmed",
     "recovery_slot",
+    "reseal",
     "restore_keys",
     "rotate",
+    "rotate_root",
     "show_recovery",
 ]
 
@@ -69,7 +82,8 @@ CREDENTIAL = "machine-seal"
 CREDENTIAL_LEAST_BYTES = 32
 
 _PENDING_CONTEXT = RECOVERY_PENDING.encode()
-_RESTORE = "put it back, or restore with the recovery key"
+_RESEAL = "seal it to this machine anew with the recovery key: appliance key reseal"
+_RESTORE = f"put it back, or {_RESEAL}"
 
 
 def open_with_recovery(slot: bytes, key: RecoveryKey) -> RootKey:
@@ -114,7 +128,7 @@ def machine_seal(directory: Path, environ: Mapping[str, str] = os.environ) -> Ma
 def _no_seal(directory: Path) -> OperatorNeeded:
     return OperatorNeeded(
         f"there is neither the system credential {CREDENTIAL} nor {directory / MACHINE_KEY}",
-        hint="put it back, run this as the service that has the credential, or restore with the recovery key",
+        hint=f"put it back, run this as the service that has the credential, or {_RESEAL}",
     )
 
 
@@ -155,8 +169,8 @@ def create_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> Roo
     The directory appears complete or not at all. Raises `OperatorNeeded` if there are keys already.
     """
     root, recovery = RootKey(secrets.token_bytes(KEY_BYTES)), RecoveryKey.generate()
-    _install(directory, root, seal_slot(root, b"R", recovery.secret), recovery, environ)
-    return root
+    _install(directory, root, recovery, environ, pending=True)
+    return open_keys(directory, environ)
 
 
 def restore_keys(
@@ -166,19 +180,24 @@ def restore_keys(
 
     Raises as `open_with_recovery` and `create_keys`.
     """
-    root = open_with_recovery(slot, key)
-    _install(directory, root, seal_slot(root, b"R", key.secret), None, environ)
-    return root
+    _install(directory, open_with_recovery(slot, key), key, environ, pending=False)
+    return open_keys(directory, environ)
 
 
 def open_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootKey:
-    """The root key, opened by the machine seal.
+    """The root key, opened by the machine seal; it learns by itself of a rotation by another process.
 
     Raises `OperatorNeeded` if the seal or the slot is missing, unreadable, damaged, or readable by others.
     """
     with _locked(directory, fcntl.LOCK_SH):
-        blob = _read_or_hint(directory / ROOT_MACHINE)
-        seals = _machine_seals(directory, environ)
+        found = _opened_by_machine(directory, environ)
+        look = _looker(directory, environ)
+    return found.looking(look)
+
+
+def _opened_by_machine(directory: Path, environ: Mapping[str, str]) -> RootKey:
+    blob = _read_or_hint(directory / ROOT_MACHINE)
+    seals = _machine_seals(directory, environ)
     if not seals:
         raise _no_seal(directory)
     try:
@@ -186,13 +205,41 @@ def open_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootK
             if (root := open_slots(blob, b"M", seal.secret)) is not None:
                 return root
     except Corrupt as error:
-        raise OperatorNeeded(
-            f"{directory / ROOT_MACHINE} is damaged", hint="restore with the recovery key"
-        ) from error
+        raise OperatorNeeded(f"{directory / ROOT_MACHINE} is damaged", hint=_RESEAL) from error
     raise OperatorNeeded(
         "the root key was sealed by another machine, or the machine key was replaced",
-        hint="put the disk back into its machine, or restore with the recovery key",
+        hint=f"put the disk back into its machine, or {_RESEAL}",
     )
+
+
+def _looker(directory: Path, environ: Mapping[str, str]) -> Callable[[], RootKey | None]:
+    """What asks whether the root key was rotated since now: one `stat`, and no lock, which the asker may hold itself.
+
+    Without the lock it may come between two writes of `rotate` and open nothing; it then asks again at the next use.
+    """
+    seen = _mark(directory)
+
+    def look() -> RootKey | None:
+        nonlocal seen
+        mark = _mark(directory)
+        if mark == seen:
+            return None
+        try:
+            found = _opened_by_machine(directory, environ)
+        except OperatorNeeded:
+            return None
+        seen = mark
+        return found
+
+    return look
+
+
+def _mark(directory: Path) -> tuple[int, int] | None:
+    try:
+        found = (directory / ROOT_MACHINE).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def recovery_slot(directory: Path) -> bytes:
@@ -233,11 +280,14 @@ def check_recovery(directory: Path, root: RootKey, text: str) -> None:
                 "this is the earlier recovery key; a new one was issued and not yet confirmed",
                 hint="print the new one (appliance key show-recovery) and type that",
             )
-        slots = recovery_slot(directory)
-        if open_with_recovery(slots[:SLOT_BYTES], key) != root:
+        blob = recovery_slot(directory)
+        current, *earlier = slots_of(blob, b"R") or [b""]
+        chain = b"".join(slots_of(blob, b"E"))
+        # A rotation of the root key that was cut may have left the next one here: it knows ours.
+        if not open_with_recovery(current + chain, key).knows(root):
             raise Corrupt("the recovery key opens another root key than this box uses", hint="rotate it")
-        if len(slots) > SLOT_BYTES:
-            _write(directory / ROOT_RECOVERY, slots[:SLOT_BYTES])
+        if earlier:
+            _write(directory / ROOT_RECOVERY, current + chain)
         _remove(directory / RECOVERY_PENDING)
 
 
@@ -250,20 +300,71 @@ def rotate(directory: Path, root: RootKey, environ: Mapping[str, str] = os.envir
     """
     key = RecoveryKey.generate()
     with _locked(directory, fcntl.LOCK_EX):
+        root.renew()
         seals = _machine_seals(directory, environ)
         _write(directory / RECOVERY_PENDING, root.seal(key.secret, _PENDING_CONTEXT))
         _issue(directory, root, key)
-        if seals and seals[0].kind == "credential":
-            _write(directory / ROOT_MACHINE, seal_slot(root, b"M", seals[0].secret))
-            _remove(directory / MACHINE_KEY)
-        else:
-            # Between these three writes either file may be the older one: the slots of both seals bridge that.
-            fresh = secrets.token_bytes(KEY_BYTES)
-            earlier = [seal_slot(root, b"M", seal.secret) for seal in seals]
-            _write(directory / ROOT_MACHINE, b"".join([seal_slot(root, b"M", fresh), *earlier]))
-            _write(directory / MACHINE_KEY, fresh)
-            _write(directory / ROOT_MACHINE, seal_slot(root, b"M", fresh))
+        _seal_to_machine(directory, root, seals)
     return key
+
+
+def rotate_root(
+    directory: Path, root: RootKey, text: str, environ: Mapping[str, str] = os.environ
+) -> RootKey:
+    """Draw a new root key, which all that is sealed from now on lies under; `text` is the recovery key, typed.
+
+    Chose to ask for the paper because the box keeps no copy of it, and a root key that no paper opens would die with the
+    machine; rejected: a new paper with every root key, which is worth nothing until somebody has printed it. The recovery
+    slot comes first: a crash between the two leaves a box that works as before, and a paper that opens both root keys.
+    Processes that run learn of it by themselves. Raises as `check_recovery`, `OperatorNeeded` while a recovery key waits to be
+    confirmed.
+    """
+    key = RecoveryKey.parse(text)
+    with _locked(directory, fcntl.LOCK_EX):
+        root.renew()
+        if _read(directory / RECOVERY_PENDING) is not None:
+            raise OperatorNeeded(
+                "the recovery key has not been checked yet",
+                hint="print it and type it back first: appliance key check-recovery",
+            )
+        blob = recovery_slot(directory)
+        if not open_with_recovery(blob, key).knows(root):
+            raise Corrupt("the recovery key opens another root key than this box uses", hint="rotate it")
+        fresh = root.successor(secrets.token_bytes(KEY_BYTES))
+        _write(directory / ROOT_RECOVERY, seal_slot(fresh, b"R", key.secret) + chain_slots(fresh))
+        _seal_to_machine(directory, fresh, _machine_seals(directory, environ))
+        root.renew()
+    return fresh
+
+
+def reseal(directory: Path, text: str, environ: Mapping[str, str] = os.environ) -> RootKey:
+    """Seal the root key to this machine anew, after hardware or firmware has changed; `text` is the recovery key, typed.
+
+    Nothing else changes: no image, no paper. Processes that wait for the seal go on by themselves. Raises `Refused` for a
+    typing error or another key, `Corrupt` when the recovery slot is damaged too.
+    """
+    key = RecoveryKey.parse(text)
+    with _locked(directory, fcntl.LOCK_EX):
+        root = open_with_recovery(recovery_slot(directory), key)
+        # A seal that is damaged is none: it is replaced like one that is gone.
+        seal = _credential(environ)
+        _seal_to_machine(directory, root, [] if seal is None else [seal])
+    return open_keys(directory, environ)
+
+
+def _seal_to_machine(directory: Path, root: RootKey, seals: list[MachineSeal]) -> None:
+    """Write ``root.machine`` for the first of `seals`; a file is drawn anew, and any is bridged until it is written."""
+    chain = chain_slots(root)
+    if seals and seals[0].kind == "credential":
+        _write(directory / ROOT_MACHINE, seal_slot(root, b"M", seals[0].secret) + chain)
+        _remove(directory / MACHINE_KEY)
+    else:
+        # Between these three writes either file may be the older one: the slots of both seals bridge that.
+        fresh = secrets.token_bytes(KEY_BYTES)
+        earlier = [seal_slot(root, b"M", seal.secret) for seal in seals]
+        _write(directory / ROOT_MACHINE, b"".join([seal_slot(root, b"M", fresh), *earlier, chain]))
+        _write(directory / MACHINE_KEY, fresh)
+        _write(directory / ROOT_MACHINE, seal_slot(root, b"M", fresh) + chain)
 
 
 def _pending(directory: Path, root: RootKey) -> RecoveryKey | None:
@@ -273,15 +374,17 @@ def _pending(directory: Path, root: RootKey) -> RecoveryKey | None:
 
 def _issue(directory: Path, root: RootKey, key: RecoveryKey) -> None:
     """Make `key` the current one in ``root.recovery``, keeping the one before it; nothing to do if it is already."""
-    slots = split_slots(_read(directory / ROOT_RECOVERY) or b"")
+    blob = _read(directory / ROOT_RECOVERY) or b""
+    slots, chain = slots_of(blob, b"R"), b"".join(slots_of(blob, b"E"))
     with contextlib.suppress(Corrupt):
-        if slots and open_slots(slots[0], b"R", key.secret) == root:
+        if slots and open_slots(slots[0] + chain, b"R", key.secret) == root:
             return
-    _write(directory / ROOT_RECOVERY, b"".join([seal_slot(root, b"R", key.secret), *slots[-1:]]))
+    fresh = seal_slot(root, b"R", key.secret)
+    _write(directory / ROOT_RECOVERY, b"".join([fresh, *slots[-1:], chain_slots(root)]))
 
 
 def _install(
-    directory: Path, root: RootKey, recovery: bytes, pending: RecoveryKey | None, environ: Mapping[str, str]
+    directory: Path, root: RootKey, recovery: RecoveryKey, environ: Mapping[str, str], *, pending: bool
 ) -> None:
     """Write a whole key directory beside its place, then rename it there."""
     seal = _credential(environ) or MachineSeal("file", secrets.token_bytes(KEY_BYTES))
@@ -293,12 +396,13 @@ def _install(
         raise disk_error(error, "making the key directory") from error
     try:
         with _locked(building, fcntl.LOCK_SH):
-            _write(building / ROOT_RECOVERY, recovery)
-            if pending is not None:
-                _write(building / RECOVERY_PENDING, root.seal(pending.secret, _PENDING_CONTEXT))
+            chain = chain_slots(root)
+            _write(building / ROOT_RECOVERY, seal_slot(root, b"R", recovery.secret) + chain)
+            if pending:
+                _write(building / RECOVERY_PENDING, root.seal(recovery.secret, _PENDING_CONTEXT))
             if seal.kind == "file":
                 _write(building / MACHINE_KEY, seal.secret)
-            _write(building / ROOT_MACHINE, seal_slot(root, b"M", seal.secret))
+            _write(building / ROOT_MACHINE, seal_slot(root, b"M", seal.secret) + chain)
             building.rename(directory)
             Disk().sync_directory(directory.parent)
     except OSError as error:

@@ -140,6 +140,13 @@ def _check_key(world: World) -> Any:
     return world.say("key", "check-recovery", typed=f"{key}\n")
 
 
+def _with_paper(world: World, act: str) -> Any:
+    """Both need a paper that was checked; a new one is."""
+    paper = world.say("key", "rotate")
+    world.say("key", "check-recovery", typed=paper)
+    return world.say("key", act, typed=paper)
+
+
 def _set_up(world: World) -> Any:
     answers = world.folder / f"answers{world.next()}.toml"
     answers.write_text(
@@ -224,6 +231,8 @@ VERBS: Mapping[str, Step] = {
     "key show-recovery": Act(["key:show"], lambda w: w.say("key", "show-recovery") and None),
     "key rotate": Act(["key:rotate"], lambda w: w.say("key", "rotate") and None),
     "key check-recovery": Act(["key:check"], _check_key),
+    "key rotate-root": Act(["key:rotate-root"], lambda w: _with_paper(w, "rotate-root")),
+    "key reseal": Act(["key:reseal"], lambda w: _with_paper(w, "reseal")),
     "notify list": Nothing(
         "what people were told, which names no patient", lambda w: w.say("notify", "list")
     ),
@@ -291,6 +300,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "destruction": "tests/lifecycle/test_purging.py lets a study be destroyed, and finds the rows of it",
     "destruction-requests": "tests/test_jobs.py lets a study be left out and a request expire, and finds their rows",
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
+    "rotation": "tests/lifecycle/test_rotation.py cuts rotations, and finds the row of what finished them",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }
 """For each job its words, or why it needs none."""

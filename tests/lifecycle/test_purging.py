@@ -183,7 +183,10 @@ def test_a_purged_patient_is_unreadable_here_in_the_replica_and_in_every_backup(
         bring_home(after)
         assert contents(after) == as_sent(*IMAGES)
         with after.catalog.reading() as conn:
-            keys = [after.study_keys.key(key_id) for key_id, _, _ in study_keys.all_keys(conn)]
+            keys = [
+                after.study_keys.key(key_id)
+                for key_id, _, _ in study_keys.under_earlier(conn, 2**32 - 1, 100)
+            ]
             assert study_keys.destroyed_among(conn, secrets.keys) == set(secrets.keys)
         assert_no_key_opens(after.root, keys, archive, secrets)
 

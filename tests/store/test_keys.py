@@ -8,9 +8,6 @@ import json
 import os
 import pickle
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,33 +22,10 @@ from appliance.store import keys
 from appliance.store.keys import RootKey
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import SLOT_BYTES, open_slots, wrapped_generation
+from tests.store.key_folders import CONTEXT, NO_CREDENTIAL, confirmed, interrupted
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "keys.json").read_text())
 ROOT = RootKey(bytes(range(32)))
-CONTEXT = b"0123456789abcdef0123456789abcdef"
-NO_CREDENTIAL: dict[str, str] = {}
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "keys"
-
-
-@pytest.fixture
-def credential(tmp_path: Path) -> dict[str, str]:
-    """An environment as systemd gives it: readable by the group, since it grants access by ACL."""
-    folder = tmp_path / "credentials"
-    folder.mkdir()
-    (folder / "machine-seal").write_bytes(hashlib.sha512(b"machine").digest())
-    (folder / "machine-seal").chmod(0o440)
-    return {"CREDENTIALS_DIRECTORY": str(folder)}
-
-
-def confirmed(directory: Path, environ: dict[str, str] = NO_CREDENTIAL) -> tuple[RootKey, RecoveryKey]:
-    root = keys.create_keys(directory, environ)
-    paper = keys.show_recovery(directory, root)
-    keys.check_recovery(directory, root, str(paper))
-    return root, paper
 
 
 # --- wrapping, sealing, deriving ---
@@ -166,7 +140,7 @@ def test_key_files_are_private_and_hold_no_root_key(directory: Path) -> None:
     ]
     for file in directory.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert root._secret not in file.read_bytes()
+        assert root._secrets[1] not in file.read_bytes()
         assert paper.secret not in file.read_bytes()
 
 
@@ -387,52 +361,6 @@ def test_a_box_that_lost_its_machine_key_is_sealed_anew(directory: Path) -> None
 
 
 # --- interruptions ---
-
-DYING = """
-import os, shutil, signal, sys
-from pathlib import Path
-from appliance.store import keys
-from appliance.store.recovery import RecoveryKey
-
-prepared, results, action, environ = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], {}
-
-def act(directory):
-    if action == "create":
-        keys.create_keys(directory, environ)
-    else:
-        root = keys.open_keys(directory, environ)
-        if action == "rotate":
-            keys.rotate(directory, root, environ)
-        else:
-            keys.check_recovery(directory, root, action)
-
-for step in range(1, 1000):
-    data = results / str(step)
-    shutil.copytree(prepared, data)
-    child = os.fork()
-    if child == 0:
-        left = step
-        def die(event, arguments):
-            global left
-            if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and str(data) in str(arguments[0]):
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-        sys.addaudithook(die)
-        act(data / "keys")
-        os._exit(0)
-    if os.waitpid(child, 0)[1] == 0:
-        break
-"""
-
-
-def interrupted(prepared: Path, results: Path, action: str) -> Iterator[Path]:
-    """The key directories left by `action` when it is killed before each of its steps on files, and once not at all."""
-    results.mkdir()
-    subprocess.run([sys.executable, "-c", DYING, prepared, results, action], check=True, timeout=100)
-    left = sorted(results.iterdir(), key=lambda path: int(path.name))
-    assert len(left) > 4, "nothing was interrupted"
-    return (data / "keys" for data in left)
 
 
 def test_creation_killed_at_any_step_leaves_all_or_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Layout of every archive, a bucket or a disk (everything in it is sealed; names s
     snapshots/<moment>-<random>/…       the catalog as of one moment (appliance.backup.snapshot)
     kept/<digest>-<digest>.sealed       a manifest from before a restore that says more than the restored box knows
     keys/root.recovery                  the root key, wrapped by the recovery key
+    keys/later-<digest>                 one of a later root key, kept when a box came back with an earlier paper
     keys/connection-test                a constant text that the connection test writes and reads
 """
 
@@ -24,6 +25,8 @@ from appliance.model import ObjectId
 from appliance.replication.destinations.parcel import Parcel
 
 RECOVERY_SLOT: Final = "keys/root.recovery"
+KEYS: Final = "keys/"
+LATER_SLOT: Final = "keys/later-"
 CONNECTION_TEST: Final = "keys/connection-test"
 CONNECTION_TEXT: Final = b"The clinic's appliance can write here.\n"
 BLOCK_BYTES: Final = 1 << 20
