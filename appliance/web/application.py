@@ -33,7 +33,7 @@ class RowNumber(IntegerConverter):
     By its digits, and not by a greatest number: of that, Werkzeug would say 405 where another method is known.
     """
 
-    regex = r"\d{1,18}"
+    regex = r"[0-9]{1,18}"
 
 
 def create_app(box: Box) -> Flask:

@@ -93,6 +93,7 @@ def test_an_event_is_a_fixed_text_with_places() -> None:
 
 
 FORMATS = {  # whose text is formatted, where it is not written beside the call
+    "catalog/audit_search": "a query of the same file, and the places of its values",
     "notify/texts": "a sentence of the languages",
     "web/language": "a sentence of the languages",
     "web/manner": "a pattern of the locale's dates",

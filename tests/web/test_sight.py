@@ -343,13 +343,11 @@ def test_a_grant_ends_at_its_hour_and_when_it_is_taken_back(app: Flask, box: Box
     assert browser.get(address).status_code == 404
     made = grant(box, row.id, "shortly")
     assert browser.get(address).status_code == 200
-    tag = browser.get(image).headers.get("ETag", "")
+    assert browser.get(image).status_code == 200
     with box.catalog.transaction() as tx:
         grants.revoke(tx, made.id, by="mtremblay", now=datetime.now(UTC))
     assert browser.get(address).status_code == 404
-    assert browser.get(image, headers={"If-None-Match": tag}).status_code == 404, (
-        "not even from its own cache"
-    )
+    assert browser.get(image, headers={"If-None-Match": "*"}).status_code == 404
     moment = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         person = people.person(tx, "shortly")

@@ -112,6 +112,8 @@ def test_no_page_with_a_patient_is_stored(app: Flask, owner: FlaskClient) -> Non
         cached = answer.headers["Cache-Control"]
         if answer.mimetype in ("text/html", "application/json", "application/problem+json"):
             assert cached == "no-store" or path.startswith(("/offline/", "/static/")), path
+        elif path.startswith("/instances/"):
+            assert cached == "no-store", path
         else:
             assert "public" not in cached or path.startswith(("/static/", "/manifest/", "/icon")), path
 

@@ -35,9 +35,11 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "instance_id": ("1",),
     "kind": ("s3", "dicom", "folder", "archive"),
     "name": tuple(ORDER),
+    "request_id": ("1",),
     "rule_id": ("1",),
     "section": tuple(SETTING_SECTIONS),
     "study_id": ("1", "2", "3"),
+    "token_id": ("1",),
     "user_id": ("1",),
 }
 """What stands in for the places of an address; those that lead to no page are left out by the walk."""

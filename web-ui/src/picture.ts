@@ -20,7 +20,7 @@ export const AS_RECORDED: Look = {
   inverted: false,
 };
 
-/** The image of `base` with this look; parameters that say nothing are left out, so that caches hit. */
+/** The image of `base` with this look; parameters that say nothing are left out, so that the box finds what it drew. */
 export function pictureAddress(base: string, look: Look): string {
   const wanted = new URLSearchParams();
   if (look.frame) wanted.set("frame", String(look.frame));

@@ -13,7 +13,7 @@ export function openViewers(root: ParentNode): void {
 
 class Viewer {
   readonly #stage: HTMLElement;
-  readonly #image: HTMLImageElement;
+  #image: HTMLImageElement;
   readonly #base: string;
   readonly #frames: number;
   #look: Look = { ...AS_RECORDED };
@@ -135,16 +135,26 @@ class Viewer {
     try {
       for (let shown = ""; shown !== this.#wanted; ) {
         shown = this.#wanted;
-        const next = new Image();
+        const next = this.#image.cloneNode() as HTMLImageElement;
         next.src = shown;
         await next.decode();
-        this.#image.src = shown;
+        this.#show(next);
       }
     } catch {
       this.#image.src = this.#wanted; // the browser shows what came instead
     } finally {
       this.#loading = false;
     }
+  }
+
+  // The image that was fetched takes the place of the one before: no browser keeps a picture, so to name its address
+  // again would fetch it again.
+  #show(next: HTMLImageElement): void {
+    const width = this.#image.getAttribute("width");
+    if (width === null) next.removeAttribute("width");
+    else next.setAttribute("width", width);
+    this.#image.replaceWith(next);
+    this.#image = next;
   }
 
   #dragToPan(): void {

@@ -1,13 +1,15 @@
-"""Pictures of instances: whole, by frame and window, or small for lists. What cannot be drawn says so in a picture."""
+"""Pictures of instances: whole, by frame and window, or small for lists. What cannot be drawn says so in a picture.
+
+No browser keeps one: the disk of a clinic's computer is not sealed, and who leaves without signing out leaves what lies
+there (ASVS 14.3.2). Rejected: to keep them and ask each time whether they may still be shown, which saves their few
+kilobytes and nothing else, since the box keeps what it drew lately.
+"""
 
 from __future__ import annotations
 
-from hashlib import sha256
-
-from flask import Blueprint, Response, current_app, g, render_template, request
+from flask import Blueprint, Response, current_app, g, render_template
 from werkzeug.exceptions import BadRequest
 
-from appliance import __version__
 from appliance.catalog import sight
 from appliance.catalog.sight import InstanceRow
 from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown
@@ -24,10 +26,6 @@ blueprint = Blueprint("images", __name__, url_prefix="/instances")
 THUMBNAIL_PIXELS = 180
 LARGEST_PIXELS = 3000
 """Longest side of a whole picture: a panoramic in full, and no more than a browser holds easily."""
-
-KEPT = "private, no-cache"
-"""A browser may keep a picture, and asks each time whether it may still show it: after signing out it may not, and on
-a box that was set up anew the same number is another patient's image."""
 
 
 @blueprint.get("/<int:instance_id>/thumbnail")
@@ -89,9 +87,6 @@ def known(instance_id: int) -> InstanceRow:
 
 
 def _picture(row: InstanceRow, view: View) -> Response:
-    tag = sha256(f"{row.object_id} {view} {__version__}".encode()).hexdigest()[:32]
-    if request.if_none_match.contains(tag):
-        return _kept_by_browser(current_app.response_class(status=304), tag)
     pictures = console().pictures
     picture = pictures.get(row.id, view)
     if picture is None:
@@ -112,13 +107,7 @@ def _picture(row: InstanceRow, view: View) -> Response:
         except (Transient, OperatorNeeded):
             return _words_instead("away")
         pictures.keep(row.id, view, picture)
-    return _kept_by_browser(current_app.response_class(picture, content_type="image/jpeg"), tag)
-
-
-def _kept_by_browser(answer: Response, tag: str) -> Response:
-    answer.headers["Cache-Control"] = KEPT
-    answer.set_etag(tag)
-    return answer
+    return current_app.response_class(picture, content_type="image/jpeg")
 
 
 def _words_instead(reason: str) -> Response:
