@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from flask import g
-
 from appliance.catalog import Reading, holds, sight
 from appliance.catalog.holds import Hold, HoldKind
+from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
 from appliance.web import access, forms, security
 from appliance.web.console import console, now
@@ -38,7 +37,6 @@ class HoldLine:
 class Keeping:
     """The part of a study's page that says until when it is kept: the rule that decides, and what else applies."""
 
-    tone: str
     said: str
     rules: tuple[str, ...]
     holds: tuple[HoldLine, ...]
@@ -99,18 +97,13 @@ def _whose(conn: Reading, hold: Hold, words: Words) -> str:
 
 def keeping_of(conn: Reading, study_id: int, words: Words) -> Keeping | None:
     """Until when a study is kept, worked out at this moment; None if it is gone."""
-    from appliance.lifecycle import retention
-    from appliance.lifecycle.policy import Status
-
     found = retention.decided(conn, [study_id], now()).get(study_id)
     if found is None:
         return None
     decision = found.decision
-    tones = {Status.HELD: "kind", Status.DUE: "wait", Status.CLOCK: "wait", Status.NO_RULE: "wait"}
     return Keeping(
-        tone=tones.get(decision.status, "good"),
         said=words(f"retention.status.{decision.status}", day=day(decision.keep_until, words)),
-        rules=tuple(rule_words(each, g.words) for each in retention.as_json(decision)["rules"]),
+        rules=tuple(rule_words(each, words) for each in retention.as_json(decision)["rules"]),
         holds=hold_lines(conn, holds.of_study(conn, study_id), words),
         kinds=KINDS,
     )

@@ -173,7 +173,7 @@ def test_a_study_says_until_when_it_is_kept_and_can_be_held(box: Box, owner: Fla
     assert "Must be kept until" in page(owner, f"/studies/{study}")
     said = post(owner, f"/studies/{study}/holds", kind="legal", on="study", reason="claim 2026-114")
     assert "claim 2026-114" in said
-    assert "Held; the rules keep it until" in said
+    assert "Held; the last day of the rules is" in said
     assert "A hold has a reason" in post(
         owner, f"/studies/{study}/holds", kind="legal", on="study", reason=""
     )

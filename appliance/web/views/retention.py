@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from flask import Blueprint, Response, current_app, g, render_template
@@ -245,7 +245,9 @@ def _rules(error: str, status: int) -> Response:
         practice=words(f"setting.retention.practice.{practice}"),
         rules=tuple(
             RuleRow(
-                words=_rule(rule),
+                words=_rule(
+                    replace(rule, verified=rule.verified or now().date())
+                ),  # the table says it beside
                 records=words(f"retention.records.{rule.record_type}"),
                 until=_limits(rule),
                 verified=day(rule.verified, words) if rule.verified is not None else "",
