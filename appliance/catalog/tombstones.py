@@ -144,7 +144,7 @@ def begin(tx: Transaction, request: int | None, authority: Mapping[str, Any], no
             return found
     last = tx.execute(select(func.max(destruction_certificates.c.id))).scalar() or 0
     values = {
-        "label": f"D-{now.year}-{last + 1:04d}-{secrets.token_hex(2)}",
+        "label": f"D-{now.year}-{last + 1:04d}",
         "request": request,
         "authority": dict(authority),
         "begun_utc": now,

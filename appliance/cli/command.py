@@ -20,6 +20,7 @@ from appliance.cli import (
     backups,
     deliveries,
     destinations,
+    destructions,
     devices,
     grants,
     holds,
@@ -96,6 +97,7 @@ def parser() -> Appliance:
     verbs.group("Look after")
     notices.add_to(verbs)
     backups.add_to(verbs)
+    destructions.add_to(verbs)
     verification.add_to(verbs)
     retention.add_to(verbs)
     holds.add_to(verbs)

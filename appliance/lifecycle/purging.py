@@ -44,6 +44,7 @@ from appliance.catalog import (
     settings,
     tombstones,
 )
+from appliance.catalog.columns import utc_text
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Refused
@@ -189,9 +190,9 @@ def _authority(request: DestructionRequest) -> dict[str, Any]:
         "request": request.id,
         "method": str(request.method),
         "asked_by": request.asked_by,
-        "asked_utc": request.asked_utc.isoformat(),
+        "asked_utc": utc_text(request.asked_utc),
         "approved_by": request.approved_by,
-        "approved_utc": request.approved_utc.isoformat() if request.approved_utc else "",
+        "approved_utc": utc_text(request.approved_utc) if request.approved_utc else "",
         "digest": request.digest,
     }
 

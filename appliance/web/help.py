@@ -82,6 +82,7 @@ PLACES: Mapping[str, str] = {
     "retention.rules": "retention#rules",
     "holds": "retention#holds",
     "destructions": "retention#requests",
+    "certificates": "retention#destroyed",
     "roles": "users#roles",
     "welcome": "users#link",
     "trust": "trust",

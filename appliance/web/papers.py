@@ -56,8 +56,8 @@ def recovery_sheet(languages: Languages, language: str, key: str, *, clinic: str
     )
 
 
-def setup_report(languages: Languages, language: str, report: Any) -> bytes:
-    """The report of setting up, in `language`."""
+def report(languages: Languages, language: str, report: Any) -> bytes:
+    """A report in `language`: the one of setting up, a certificate of destruction."""
     words = languages.words(language)
     return _printed("papers/report.html", {"report": report, "t": words, "language": language})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from appliance.catalog import destructions, holds, studies
+from appliance.catalog import destructions, holds, studies, tombstones
 from appliance.identity import Role
 from appliance.lifecycle import retention
 from tests.audit.walk import Act, Nothing, Step, World
@@ -44,6 +44,12 @@ def _approve(world: World) -> Any:
     return other.post(f"/retention/requests/{asked.id}/approve", data=form)
 
 
+def _certificate(world: World) -> str:
+    authority = {"request": 1, "asked_by": "a", "asked_utc": "", "approved_by": "b", "approved_utc": ""}
+    with world.box.catalog.transaction() as tx:
+        return tombstones.begin(tx, None, authority, datetime.now(UTC)).label
+
+
 def _study(world: World) -> int:
     with world.box.catalog.reading() as conn:
         return studies.find(conn, limit=1)[0].id
@@ -76,6 +82,16 @@ RETENTION_ROUTES: Mapping[str, Step] = {
     "GET /retention/holds": Act(["hold:list"], lambda w: w.get("/retention/holds")),
     "POST /studies/<int:study_id>/holds": Act(["hold:add"], _hold),
     "POST /retention/holds/<int:hold_id>/release": Act(["hold:release"], _release),
+    "GET /retention/certificates": Nothing(
+        "numbers of certificates and places, no patient", lambda w: w.get("/retention/certificates")
+    ),
+    "GET /retention/certificates/<label>": Nothing(
+        "numbers of studies and places, no patient",
+        lambda w: w.get(f"/retention/certificates/{_certificate(w)}"),
+    ),
+    "POST /retention/certificates/<label>/<kind>": Act(
+        ["destruction:certify"], lambda w: w.post(f"/retention/certificates/{_certificate(w)}/json")
+    ),
     "GET /retention/requests": Nothing(
         "numbers of studies and who decided, no patient", lambda w: w.get("/retention/requests")
     ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from appliance.catalog import tombstones
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
 
@@ -125,6 +127,21 @@ def _hold(world: World) -> str:
     uid = json.loads(world.say("studies", "--json"))[0]["study_instance_uid"]
     said: str = world.say("hold", "add", uid, "--reason", "claim 2026-114")
     return said
+
+
+DESTROYED = "numbers of studies and places, no patient"
+
+
+def _certificate(world: World) -> str:
+    authority = {"request": 1, "asked_by": "a", "asked_utc": "", "approved_by": "b", "approved_utc": ""}
+    with world.box.catalog.transaction() as tx:
+        return tombstones.begin(tx, None, authority, datetime.now(UTC)).label
+
+
+def _certified(world: World) -> str:
+    file = world.folder / f"certificate{world.next()}.json"
+    said: str = world.say("destruction", "certificate", _certificate(world), "--file", file)
+    return said.strip()
 
 
 def _unset_period(world: World) -> Any:
@@ -261,6 +278,13 @@ VERBS: Mapping[str, Step] = {
         "numbers of studies and who decided, no patient", lambda w: w.say("retention", "requests")
     ),
     "retention trust-clock": Act(["retention:clock"], lambda w: w.say("retention", "trust-clock")),
+    "destruction list": Nothing(DESTROYED, lambda w: w.say("destruction", "list")),
+    "destruction show": Nothing(DESTROYED, lambda w: w.say("destruction", "show", _certificate(w))),
+    "destruction certificate": Act(["destruction:certify"], _certified),
+    "destruction verify": Nothing(
+        "reads a file that somebody has, and names no patient",
+        lambda w: w.say("destruction", "verify", _certified(w).rpartition(":")[0]),
+    ),
     "hold add": Act(["hold:add"], _hold),
     "hold list": Act(["hold:list"], lambda w: w.say("hold", "list")),
     "hold release": Act(

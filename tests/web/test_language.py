@@ -13,6 +13,7 @@ from appliance import audit
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.outbox import MessageState
 from appliance.catalog.people import PersonState
+from appliance.catalog.tombstones import PlaceState
 from appliance.health import Severity as Urgency
 from appliance.health import Verb
 from appliance.identity import Proof, Role
@@ -138,6 +139,9 @@ COMPUTED = (
     | {f"retention.status.{each}" for each in Status}
     | {f"retention.state.{each}" for each in ("asked", "held")}
     | {f"retention.when.{each}" for each in WHEN}
+    | {f"destroyed.place.{each}" for each in PlaceState}
+    | {f"destroyed.here.{each}" for each in ("DONE", "OWED")}
+    | {f"destroyed.{each}" for each in ("asked", "approved")}
 )
 OPEN_ENDED = ("modality.", "sex.", "side.", "process.", "audit.said.")
 """Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""

@@ -15,8 +15,18 @@ from werkzeug.routing import Rule
 
 from appliance import notify
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, devices, rules, webhooks
-from appliance.model import DestinationId, DestinationSettings, Device, InstanceId, Owed, ae_title
+from appliance.catalog import Transaction, deliveries, destinations, devices, rules, tombstones, webhooks
+from appliance.catalog.columns import utc_text
+from appliance.catalog.erasure import Erased
+from appliance.model import (
+    DestinationId,
+    DestinationSettings,
+    Device,
+    InstanceId,
+    Owed,
+    Uid,
+    ae_title,
+)
 from appliance.model import Rule as RoutingRule
 from appliance.notify import hooks
 from appliance.replication.delivery import Breaker
@@ -34,6 +44,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "filename": ("icon.svg",),
     "instance_id": ("1",),
     "kind": ("s3", "dicom", "folder", "archive"),
+    "label": ("D-2026-0001",),
     "name": tuple(ORDER),
     "request_id": ("1",),
     "rule_id": ("1",),
@@ -75,9 +86,34 @@ def furnish(box: Box, folder: str) -> None:
             notify.tell(
                 tx, kind, subject="cloud", words="the data disk is nearly full", fix="make space", now=NOW
             )
+        bury_one(tx, place)
         hook = hooks.add(tx, name="chat", url="https://hooks.example.ca/x", format="slack", now=NOW)
         webhooks.set_breaker(tx, hook.id, Breaker(2, NOW, "hooks.example.ca does not answer"))
         notify.mail.enqueue(tx, to="luc@example.ca", letter="test", language="fr", now=NOW)
+
+
+def bury_one(tx: Transaction, archive: DestinationId) -> None:
+    """A certificate of destruction, of a study that was here once."""
+    authority = {
+        "request": 1,
+        "asked_by": "marie",
+        "asked_utc": utc_text(NOW),
+        "approved_by": "paul",
+        "approved_utc": utc_text(NOW),
+    }
+    gone = Erased(99, Uid("1.2.3.99"), 4, 30_000_000, NOW, NOW, (), (), {})
+    rules_of = [{"rule": "qc", "years": 5, "starts": "last-entry", "basis": "law", "source": "M-9, r. 20.3"}]
+    tombstones.bury(
+        tx,
+        tombstones.begin(tx, 1, authority, NOW),
+        gone,
+        why={"keep_until": "2025-03-01", "rules": rules_of},
+        elsewhere={"pacs": 4},
+        exports=1,
+        manifest="manifests/00.sealed",
+        archives=[archive],
+        now=NOW,
+    )
 
 
 def pages(

@@ -5,6 +5,7 @@ from flask import Flask
 from appliance.web.views import (
     alerts,
     audit,
+    certificates,
     claim,
     dashboard,
     deliveries,
@@ -53,6 +54,7 @@ def mount(app: Flask) -> None:
         destination,
         destinations,
         destructions,
+        certificates,
         devices,
         door,
         emergency,

@@ -59,7 +59,7 @@ def report_paper() -> Response:
     """The report as a PDF, in the language of the page."""
     box, actor, moment = console().box, forms.actor(), now()
     made = gather(box, console().checks.look(box), actor, moment)
-    paper = papers.setup_report(console().languages, g.language, worded(made, g.words))
+    paper = papers.report(console().languages, g.language, worded(made, g.words))
     with box.catalog.transaction() as tx:
         console().record(tx, "setup:report", "report", actor, {"language": g.language})
     answer = current_app.response_class(paper, content_type="application/pdf")

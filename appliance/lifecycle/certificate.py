@@ -1,0 +1,176 @@
+"""The certificate of destruction: what was destroyed, on whose word, where, and what is left where until when; signed.
+
+It is made out of the catalog whenever somebody asks for it, so one that is taken before the last archive has done its part says
+so, and the next one says more. It names nobody whose images they were: a study is the number it had here and a digest of
+its UID under a key that only this box has, and of the rules that ran out, only the year is told, since a day that is counted
+from a majority is a birthday.
+
+Format 1, JSON::
+
+    document    canonical JSON (`appliance.catalog.columns.canonical_json`): keys sorted, no spaces, UTF-8
+    signature   algorithm "Ed25519", public_key (32 bytes) and value (64 bytes) in hexadecimal: over the bytes of `document`
+
+Chose a signing key that is derived from the root key, because a restored box must sign as the same one, and nothing has to be
+kept; the public keys that this box has ever signed with are remembered, so that a certificate from before a rotation of
+the root key is known as its own. Rejected: the clinic's certificate authority, which vouches for addresses of one box.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from appliance import settings as chosen
+from appliance.catalog import Reading, Transaction, settings, tombstones
+from appliance.catalog.columns import canonical_json, utc_text
+from appliance.catalog.tombstones import Certificate, DestroyedStudy, Place, PlaceState
+from appliance.errors import Refused
+from appliance.lifecycle.purging import REMAINS
+from appliance.lifecycle.shredding import REMEMBERED
+from appliance.store.keys import RootKey
+
+FORMAT: Final = 1
+KIND: Final = "certificate of destruction"
+SIGNERS: Final = "destruction.signers"
+"""The public keys that this box has signed with, in `appliance.catalog.settings`."""
+
+MOST_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A certificate whose signature is right. `fingerprint` is of the key that signed, `ours` whether this box has it."""
+
+    document: Mapping[str, Any]
+    fingerprint: str
+    ours: bool
+
+
+def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
+    """What the certificate says at this moment, JSON-able."""
+    remains = int(settings.get(conn, REMAINS, 0))
+    studies = tombstones.studies_of(conn, certificate.id)
+    here = all(each.removed_utc is not None and each.id <= remains for each in studies)
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "certificate": certificate.label,
+        "clinic": str(chosen.get(conn, "clinic.name")),
+        "issued_utc": utc_text(now),
+        "begun_utc": utc_text(certificate.begun_utc),
+        "completed_utc": _text(certificate.completed_utc),
+        "authority": dict(certificate.authority),
+        "studies": [_study(each) for each in studies],
+        "this_box": {"state": "DONE" if here else "OWED"},
+        "archives": [_place(each) for each in tombstones.places(conn, certificate.id)],
+    }
+
+
+def issue(tx: Transaction, root: RootKey, certificate: Certificate, now: datetime) -> bytes:
+    """The signed certificate, as the bytes of a file; this box remembers that it signs so."""
+    told = document(tx, certificate, now)
+    key = _signing_key(root)
+    public = key.public_key().public_bytes_raw().hex()
+    known: list[str] = settings.get(tx, SIGNERS, [])
+    if public not in known:
+        settings.put(tx, SIGNERS, [*known, public], now)
+    signature = {
+        "algorithm": "Ed25519",
+        "public_key": public,
+        "value": key.sign(canonical_json(told).encode()).hex(),
+    }
+    return (
+        json.dumps({"document": told, "signature": signature}, ensure_ascii=False, indent=1) + "\n"
+    ).encode()
+
+
+def fingerprint(root: RootKey) -> str:
+    """Of the key that this box signs with, as people compare it."""
+    return _fingerprint(_signing_key(root).public_key().public_bytes_raw())
+
+
+def verify(conn: Reading, root: RootKey, text: bytes) -> Verified:
+    """Check a certificate. Raises `Refused` for what is none, or was changed after it was signed."""
+    try:
+        told = json.loads(text)
+        signature, found = told["signature"], told["document"]
+        public = bytes.fromhex(signature["public_key"])
+        right = (signature["algorithm"], found["format"], found["kind"]) == ("Ed25519", FORMAT, KIND)
+        Ed25519PublicKey.from_public_bytes(public).verify(
+            bytes.fromhex(signature["value"]), canonical_json(found).encode()
+        )
+    except InvalidSignature as error:
+        raise Refused(
+            "this certificate was changed after it was signed",
+            hint="ask for it again from the box that issued it",
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _no_certificate() from error
+    if not right:
+        raise _no_certificate()
+    ours = public == _signing_key(root).public_key().public_bytes_raw()
+    return Verified(found, _fingerprint(public), ours or public.hex() in settings.get(conn, SIGNERS, []))
+
+
+def _no_certificate() -> Refused:
+    return Refused(
+        "this is no certificate of destruction", hint="use the file from: appliance destruction certificate"
+    )
+
+
+def _signing_key(root: RootKey) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(root.derive("certificates of destruction"))
+
+
+def _fingerprint(public: bytes) -> str:
+    digits = hashlib.sha256(public).hexdigest()[:32].upper()
+    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+def _study(each: DestroyedStudy) -> dict[str, Any]:
+    rules: Sequence[Mapping[str, Any]] = each.why.get("rules", ())
+    return {
+        "study": each.study,
+        "digest": each.digest,
+        "images": each.instances,
+        "bytes": each.bytes,
+        "received": [
+            each.first_received_utc.date().isoformat(),
+            each.last_received_utc.date().isoformat(),
+        ],
+        "kept_until_year": str(each.why.get("keep_until", ""))[:4],
+        "rules": [
+            {name: rule.get(name) for name in ("rule", "years", "starts", "basis", "source")}
+            for rule in rules
+        ],
+        "destroyed_utc": utc_text(each.destroyed_utc),
+        "given_in_clear": dict(each.elsewhere),
+        "exports": each.exports,
+    }
+
+
+def _place(each: Place) -> dict[str, Any]:
+    """An archive; `versions_until_utc` is when a bucket that keeps earlier versions has none left, None where it keeps none."""
+    done = each.state is PlaceState.DONE
+    until = utc_text(each.changed_utc + REMEMBERED) if done and each.kind == "s3" else None
+    return {
+        "name": each.name,
+        "kind": each.kind,
+        "state": str(each.state),
+        "since_utc": utc_text(each.changed_utc),
+        "backup": each.detail.get("snapshot"),
+        "older_backups": each.detail.get("older"),
+        "ciphertext_stays": each.kind == "s3",
+        "versions_until_utc": until,
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else utc_text(moment)

@@ -1,0 +1,129 @@
+"""A certificate of destruction in the words of a language: the same for the page and for the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.catalog.columns import utc_moment
+from appliance.web.language import Words
+
+TONES = {"DONE": "good", "OWED": "wait", "LAID": "wait", "GIVEN_UP": "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: what it is about, what is said, and how good that is."""
+
+    label: str
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Lines that belong together."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WordedCertificate:
+    """The whole certificate. `verdict` says in a sentence whether everything is done."""
+
+    title: str
+    clinic: str
+    made: str
+    verdict: str
+    verdict_tone: str
+    sections: tuple[Section, ...]
+
+
+def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCertificate:
+    """The certificate `told` (`appliance.lifecycle.certificate.document`) in the language of `words`."""
+    waiting = [each for each in (told["this_box"], *told["archives"]) if each["state"] in ("OWED", "LAID")]
+    given_up = any(each["state"] == "GIVEN_UP" for each in told["archives"])
+    if told["completed_utc"] is None or waiting:
+        verdict, tone = words("destroyed.verdict.waiting", n=max(1, len(waiting))), "wait"
+    elif given_up:
+        verdict, tone = words("destroyed.verdict.given_up", at=_moment(told["completed_utc"], words)), "wait"
+    else:
+        verdict, tone = words("destroyed.verdict.done", at=_moment(told["completed_utc"], words)), "good"
+    return WordedCertificate(
+        title=words("destroyed.title", label=told["certificate"]),
+        clinic=told["clinic"],
+        made=words("destroyed.made", at=_moment(told["issued_utc"], words)),
+        verdict=verdict,
+        verdict_tone=tone,
+        sections=(
+            Section(words("destroyed.authority"), tuple(_authority(told["authority"], words))),
+            Section(words("destroyed.what"), tuple(_study(each, words) for each in told["studies"])),
+            Section(words("destroyed.where"), tuple(_places(told, words))),
+            Section(words("destroyed.left"), tuple(_left(told, words))),
+            Section(
+                words("destroyed.check"),
+                (
+                    Line(words("destroyed.fingerprint"), fingerprint),
+                    Line(words("destroyed.how"), words("destroyed.how_text")),
+                ),
+            ),
+        ),
+    )
+
+
+def _authority(authority: Mapping[str, Any], words: Words) -> Iterator[Line]:
+    for who in ("asked", "approved"):
+        by, at = authority[f"{who}_by"], authority[f"{who}_utc"]
+        yield Line(words(f"destroyed.{who}"), words("destroyed.by_at", by=by, at=_moment(at, words)))
+    yield Line(words("destroyed.request"), str(authority["request"]))
+
+
+def _study(each: Mapping[str, Any], words: Words) -> Line:
+    first, last = each["received"]
+    received = words.date(first.replace("-", ""))
+    if last != first:
+        received = words("destroyed.from_to", first=received, last=words.date(last.replace("-", "")))
+    sources = "; ".join(dict.fromkeys(str(rule["source"] or rule["rule"]) for rule in each["rules"]))
+    said = words(
+        "destroyed.study_text",
+        images=words("studies.images", n=each["images"]),
+        size=words.size(each["bytes"]),
+        received=received,
+        year=each["kept_until_year"],
+        sources=sources,
+        at=_moment(each["destroyed_utc"], words),
+    )
+    return Line(words("destroyed.study", number=each["study"], digest=each["digest"][:16]), said)
+
+
+def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
+    state = told["this_box"]["state"]
+    yield Line(words("destroyed.this_box"), words(f"destroyed.here.{state}"), TONES[state])
+    for each in told["archives"]:
+        values = {"at": _moment(each["since_utc"], words), "n": each["older_backups"] or 0}
+        yield Line(each["name"], words(f"destroyed.place.{each['state']}", **values), TONES[each["state"]])
+
+
+def _left(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
+    """What is not gone, or not yet: said plainly, since nobody else can say it."""
+    clear: dict[str, int] = {}
+    for each in told["studies"]:
+        for name, count in each["given_in_clear"].items():
+            clear[name] = clear.get(name, 0) + count
+    for name, count in sorted(clear.items()):
+        yield Line(name, words("destroyed.left.clear", n=count), "wait")
+    if exports := sum(each["exports"] for each in told["studies"]):
+        yield Line(words("destroyed.exports"), words("destroyed.left.exports", n=exports), "wait")
+    for each in told["archives"]:
+        if each["ciphertext_stays"]:
+            yield Line(each["name"], words("destroyed.left.ciphertext"))
+        if each["versions_until_utc"]:
+            at = _moment(each["versions_until_utc"], words)
+            yield Line(each["name"], words("destroyed.left.versions", at=at))
+    yield Line(words("destroyed.audit"), words("destroyed.left.audit"))
+
+
+def _moment(text: str | None, words: Words) -> str:
+    return words.moment(utc_moment(text)) if text else ""

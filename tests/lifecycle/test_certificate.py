@@ -1,0 +1,200 @@
+"""A certificate of destruction says what was destroyed and what is left, names nobody, and shows any change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import destinations, erasure, tombstones
+from appliance.catalog.columns import canonical_json
+from appliance.catalog.tombstones import Certificate, PlaceState
+from appliance.cli import main
+from appliance.errors import Refused
+from appliance.lifecycle import certificate
+from appliance.model import DestinationSettings
+from appliance.web.certificate_words import worded
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
+from tests.boxes import box_in, send
+from tests.instances import Instance
+from tests.lifecycle.purge import GONE, MARKERS, study_of
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+RULES = {
+    "keep_until": "2026-03-14",
+    "rules": [
+        {
+            "rule": "qc-medical-minor",
+            "until": "2026-03-14",
+            "years": 10,
+            "starts": "majority",
+            "basis": "law",
+            "source": "M-9, r. 20.3",
+            "verified": None,
+        }
+    ],
+}
+AUTHORITY = {
+    "request": 4,
+    "method": "destroy",
+    "asked_by": "marie",
+    "asked_utc": "2026-11-25T15:00:00.000000Z",
+    "approved_by": "paul",
+    "approved_utc": "2026-11-25T16:00:00.000000Z",
+    "digest": "ab",
+}
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with box_in(tmp_path / "data") as opened:
+        yield opened
+
+
+def receive(box: Box, *images: Instance) -> None:
+    from appliance.ingest import Reception
+
+    reception = Reception(box, "worker")
+    for each in images:
+        send(reception, each)
+    reception.close()
+
+
+def destroyed(box: Box, *images: Instance) -> Certificate:
+    """A study is destroyed that went to a bucket, which has done its part, and to a disk, which has not."""
+    receive(box, *images)
+    study = study_of(box, images[0])
+    with box.catalog.transaction() as tx:
+        bucket = destinations.add(tx, DestinationSettings("cloud", "s3", "ciphertext", {}))
+        disk = destinations.add(tx, DestinationSettings("usb", "vault", "ciphertext", {}))
+        erased = erasure.erase(tx, study.id, NOW)
+        assert erased is not None
+        begun = tombstones.begin(tx, 4, AUTHORITY, NOW)
+        tombstones.bury(
+            tx,
+            begun,
+            erased,
+            why=RULES,
+            elsewhere={"pacs": 2},
+            exports=1,
+            manifest="manifests/00.sealed",
+            archives=[bucket, disk],
+            now=NOW,
+        )
+        tombstones.close(tx, begun.id, NOW)
+        detail = {"snapshot": "20261126T120000Z-01234567", "older": 3}
+        tombstones.move(tx, begun.id, bucket, PlaceState.DONE, NOW, detail=detail)
+        return tombstones.certificate(tx, begun.label)
+
+
+def issued(box: Box, found: Certificate) -> bytes:
+    with box.catalog.transaction() as tx:
+        return certificate.issue(tx, box.root, found, NOW)
+
+
+def test_it_says_what_was_destroyed_on_whose_word_and_what_is_left(box: Box) -> None:
+    found = destroyed(box, *GONE)
+    with box.catalog.reading() as conn:
+        told = certificate.verify(conn, box.root, issued(box, found)).document
+    (study,) = told["studies"]
+    assert (study["images"], study["given_in_clear"], study["exports"]) == (3, {"pacs": 2}, 1)
+    assert (told["authority"]["asked_by"], told["authority"]["approved_by"]) == ("marie", "paul")
+    by_name = {each["name"]: each for each in told["archives"]}
+    assert (by_name["usb"]["state"], by_name["usb"]["versions_until_utc"]) == ("OWED", None)
+    assert (by_name["cloud"]["state"], by_name["cloud"]["older_backups"]) == ("DONE", 3)
+    assert by_name["cloud"]["versions_until_utc"][:10] == f"{NOW + timedelta(days=35):%Y-%m-%d}"
+    assert told["completed_utc"] is None
+
+
+def test_it_names_nobody_and_tells_no_birthday(box: Box) -> None:
+    text = issued(box, destroyed(box, *GONE))
+    for marker in (*MARKERS, GONE[0].study_instance_uid.encode(), b"03-14"):
+        assert marker not in text
+
+
+def test_any_change_shows_and_another_box_is_told_from_this_one(box: Box, tmp_path: Path) -> None:
+    text = issued(box, destroyed(box, *GONE))
+    with box.catalog.reading() as conn:
+        right = certificate.verify(conn, box.root, text)
+        assert right.ours
+        assert right.fingerprint == certificate.fingerprint(box.root)
+
+        def changed(path: tuple[Any, ...], value: Any) -> bytes:
+            told = json.loads(text)
+            place = told
+            for each in path[:-1]:
+                place = place[each]
+            assert place[path[-1]] != value
+            place[path[-1]] = value
+            return json.dumps(told).encode()
+
+        for path, value in (
+            (("document", "authority", "approved_by"), "marie"),
+            (("document", "studies", 0, "images"), 2),
+            (("document", "archives", 1, "state"), "DONE"),
+            (("document", "completed_utc"), "2026-11-26T12:00:00.000000Z"),
+            (("signature", "value"), "00" * 64),
+        ):
+            with pytest.raises(Refused, match="changed"):
+                certificate.verify(conn, box.root, changed(path, value))
+        for other in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, json.dumps({"document": {}}).encode()):
+            with pytest.raises(Refused, match="no certificate"):
+                certificate.verify(conn, box.root, other)
+    with box_in(tmp_path / "other") as other_box, other_box.catalog.reading() as conn:
+        assert not certificate.verify(conn, other_box.root, text).ours
+
+
+def test_whoever_has_the_file_can_check_it_without_this_product(box: Box) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    told = json.loads(issued(box, destroyed(box, *GONE)))
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(told["signature"]["public_key"]))
+    plain = json.dumps(told["document"], ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    public.verify(bytes.fromhex(told["signature"]["value"]), plain)
+    assert plain == canonical_json(told["document"]).encode()
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "es", "zh"])
+def test_it_is_in_plain_words_in_every_language(box: Box, language: str) -> None:
+    found = destroyed(box, *GONE)
+    words = Languages(web_ui() / "languages").words(language)
+    with box.catalog.reading() as conn:
+        told = certificate.document(conn, found, NOW)
+    paper = worded(told, "AB-CD", words)
+    assert paper.verdict_tone == "wait"
+    assert [len(each.lines) for each in paper.sections] == [3, 1, 3, 5, 2]
+    assert "pacs" in [line.label for line in paper.sections[3].lines]
+    assert "M-9" in paper.sections[1].lines[0].text
+
+
+def test_the_command_line_lists_shows_writes_and_checks(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = destroyed(box, *GONE)
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    assert main(["destruction", "list", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["certificate"], row["studies"], row["images"], row["waiting"]) == (found.label, 1, 3, "usb")
+    assert main(["destruction", "list"]) == 0
+    assert main(["destruction", "show", found.label]) == 0
+    assert "pacs: Was given 2 images in clear" in capsys.readouterr().out
+    file, paper = tmp_path / "c.json", tmp_path / "c.pdf"
+    command = ["destruction", "certificate", found.label, "--file", str(file), "--pdf", str(paper)]
+    assert main([*command, "--language", "fr"]) == 0
+    assert paper.read_bytes().startswith(b"%PDF")
+    assert main(["destruction", "verify", str(file)]) == 0
+    assert "this box issued it" in capsys.readouterr().out
+    file.write_bytes(file.read_bytes().replace(b"paul", b"anne"))
+    assert main(["destruction", "verify", str(file)]) == Refused.exit_code
+    assert main(["destruction", "show", "D-1"]) != 0
+    assert main(["destruction", "certificate", found.label]) == Refused.exit_code
+    with box.catalog.reading() as conn:
+        actions = [row["action"] for row in audit.export(conn)]
+    assert actions.count("destruction:certify") == 1
