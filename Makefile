@@ -9,7 +9,7 @@ SLOW_WORKERS ?= 3
 PYTEST := $(PY) -m pytest --dist loadfile
 COVER := --cov --cov-append --cov-report=
 
-.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign lock clean
+.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine lock clean
 .NOTPARALLEL:
 
 help: ## say what there is
@@ -54,6 +54,9 @@ bench: setup ## measure against Orthanc and storescp; prints the table of the RE
 
 campaign: setup ## the long fault campaigns: make campaign ARGS="kill --kills 10000"
 	@exec $(PY) -m tests.campaigns $(ARGS)
+
+test-machine: setup ## provision a booted Debian twice and use it; needs root, systemd-container, debootstrap; about 4 minutes
+	@exec $(PY) -m tests.provisioning $(ARGS)
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions
 	@.ci/setup lock

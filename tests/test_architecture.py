@@ -177,7 +177,10 @@ def plain_name(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+BOX_LOCKS = [lock.with_name(f"{lock.stem}-box.lock") for lock in LOCKS]
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, *BOX_LOCKS], ids=lambda lock: lock.name)
 def test_every_locked_package_has_a_version_and_hashes(lock: Path) -> None:
     locked = requirements(lock)
     assert locked
@@ -187,11 +190,22 @@ def test_every_locked_package_has_a_version_and_hashes(lock: Path) -> None:
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes)
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [*LOCKS, *BOX_LOCKS], ids=lambda lock: lock.name)
 def test_a_lock_names_no_index(lock: Path) -> None:
     assert not re.search(
         r"https?:|file:|--(extra-)?index-url|--find-links|--trusted-host| @ ", lock.read_text()
     )
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_box_gets_the_versions_that_were_tested_and_nothing_else(lock: Path) -> None:
+    tested = requirements(lock)
+    box = requirements(lock.with_name(f"{lock.stem}-box.lock"))
+    assert box.items() <= tested.items(), "run `make lock`"
+    names = {plain_name(pin) for pin in box}
+    project = PYPROJECT["project"]
+    assert {plain_name(each) for each in project["dependencies"]} <= names
+    assert not names & {plain_name(each) for each in project["optional-dependencies"]["test"]}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

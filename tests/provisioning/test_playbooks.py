@@ -1,0 +1,99 @@
+"""The playbooks as Ansible and its linter read them; what they write, as the programs that read it see it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+from appliance.config import DicomConfig, WebConfig
+
+PROVISIONING = Path(__file__).parents[2] / "provisioning"
+ROLES = sorted(each.name for each in (PROVISIONING / "roles").iterdir())
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def asked(*words: str) -> subprocess.CompletedProcess[str]:
+    home = os.environ | {
+        "ANSIBLE_HOME": str(Path(os.environ.get("TMPDIR", "/tmp")) / "ansible"),
+        "NO_COLOR": "1",
+    }
+    return subprocess.run(words, cwd=PROVISIONING, env=home, capture_output=True, text=True, check=False)
+
+
+def defaults(role: str) -> dict[str, Any]:
+    path = PROVISIONING / "roles" / role / "defaults/main.yml"
+    return dict(yaml.safe_load(path.read_text())) if path.exists() else {}
+
+
+def rendered(role: str, template: str, **more: object) -> str:
+    folder = PROVISIONING / "roles" / role / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(template).render({**defaults(role), **more})
+
+
+@pytest.mark.slow
+def test_the_linter_of_the_trade_finds_nothing() -> None:
+    told = asked(tool("ansible-lint"), "--offline", "--strict", "-q")
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_the_playbook_is_one() -> None:
+    told = asked(tool("ansible-playbook"), "--syntax-check", "-i", "inventory/hosts.example.yml", "site.yml")
+    assert told.returncode == 0, told.stderr
+
+
+def test_every_role_is_used_and_every_handler_that_is_notified_exists() -> None:
+    (play,) = yaml.safe_load((PROVISIONING / "site.yml").read_text())
+    assert sorted(each["role"] for each in play["roles"]) == ROLES
+    for role in ROLES:
+        folder = PROVISIONING / "roles" / role
+        handlers = {each["name"] for each in yaml.safe_load((folder / "handlers/main.yml").read_text())}
+        notified = {
+            each["notify"]
+            for each in yaml.safe_load((folder / "tasks/main.yml").read_text())
+            if "notify" in each
+        }
+        assert notified == handlers, role
+
+
+def test_the_firewall_lets_in_what_is_promised_and_drops_the_rest() -> None:
+    rules = rendered("firewall", "nftables.conf.j2")
+    assert rules.count("policy drop;") == 2, "what comes in, and what would pass through"
+    accepted = set(re.findall(r"tcp dport \{ ([\d, ]+) \} accept", rules))
+    assert accepted == {f"443, {DicomConfig().port}, {DicomConfig().tls_port}"}
+    assert "dport 22 " not in rules, "nobody speaks SSH to the box unless somebody says so"
+    assert "ip saddr 192.0.2.0/24 tcp dport 22" in rendered(
+        "firewall", "nftables.conf.j2", firewall_ssh_from=["192.0.2.0/24"]
+    )
+    assert str(WebConfig().port) not in rules, "the console without TLS is for the front alone"
+
+
+def test_the_front_keeps_no_address_of_a_page_and_no_picture_on_disk() -> None:
+    front = rendered("front", "nginx.conf.j2")
+    for line in (
+        "access_log off;",
+        "proxy_buffering off;",
+        "proxy_request_buffering off;",
+        "ssl_session_tickets off;",
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+    ):
+        assert f"  {line}" in front, line
+    assert "TLSv1.1" not in front
+    assert f"proxy_pass http://127.0.0.1:{WebConfig().port};" in front
+
+
+def test_the_example_names_no_real_machine() -> None:
+    text = (PROVISIONING / "inventory/hosts.example.yml").read_text()
+    for address in re.findall(r"\d+\.\d+\.\d+\.\d+", text):
+        assert address.startswith("192.0.2."), "of the block for documentation (RFC 5737)"
