@@ -26,8 +26,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
-from appliance.catalog import instances
-from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
+from appliance.catalog import instances, settings, tombstones
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
 from appliance.ingest import records
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
@@ -47,6 +47,10 @@ _GATHER_ROUNDS = 5
 _BATCH = 1000
 _PATIENCE_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
+_QUIET_SECONDS = 30.0
+SCOURED = "intake.scoured."
+"""Before the name of a worker, in `appliance.catalog.settings`: up to which destroyed study its log holds nothing of any."""
+
 _LOGGED_BYTES = envelope.SEGMENT_BYTES
 
 
@@ -73,6 +77,7 @@ class Reception:
                 self._settle(replayed[start : start + _BATCH], patiently=False)
             self._log.recycle()
             _accept_held(box)
+            self._forget_destroyed()
         except BaseException:
             self._log.close()  # or it would stay locked, and this process could not try again
             raise
@@ -129,7 +134,11 @@ class Reception:
 
         In a burst one large batch costs far fewer syncs than many small ones, and the senders have the disk meanwhile.
         """
-        first = self._queue.get()
+        try:
+            first = self._queue.get(timeout=_QUIET_SECONDS)
+        except queue.Empty:
+            self._forget_destroyed()
+            return []
         if first is None:
             return []
         batch = [first]
@@ -147,6 +156,20 @@ class Reception:
                 break
             batch.append(following)
         return batch
+
+    def _forget_destroyed(self) -> None:
+        """Keep nothing of studies that were destroyed: neither settled records in the log, nor keys in memory."""
+        box, key = self._box, f"{SCOURED}{self._worker}"
+        try:
+            with box.catalog.reading() as reading:
+                last, done = tombstones.last_destroyed(reading), int(settings.get(reading, key, 0))
+            if last <= done or not self._log.scour():
+                return
+            box.study_keys.forget_destroyed()
+            with box.catalog.transaction() as tx:
+                settings.put(tx, key, last, datetime.now(UTC))
+        except ApplianceError as error:  # whatever it is, images go on being settled
+            log.warning("the intake log is overwritten later: %s", error.message)
 
     def _settle(self, batch: Sequence[Awaiting], *, patiently: bool = True) -> None:
         """Accept `batch`, however long it takes; the log keeps every one of them until then.

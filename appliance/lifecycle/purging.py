@@ -10,8 +10,8 @@
                                  └──▶ every place done: the certificate is complete
 
 **Where a study's key can be read**, and what becomes of it there: the catalog (its row is emptied); the catalog's write-ahead
-log and unused space (written anew); intake logs (overwritten in their turn, `appliance.ingest`); processes that have it in memory
-(they forget it at the next look, or with their end); manifests in archives, those kept aside too (written over, or removed); the
+log and unused space (written anew); intake logs (written over at the first quiet half minute of the process that owns each, or at its next start); processes that
+have it in memory (those that receive forget it then, the others with their end); manifests in archives, those kept aside too (written over, or removed); the
 catalogs in backups (made unreadable as a whole). Copies that left the box in clear, to another DICOM system, a folder or a USB
 stick, are out of reach: the certificate says where, and how many.
 

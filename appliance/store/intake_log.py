@@ -22,6 +22,9 @@ Format. All integers little-endian; every record begins at a multiple of 4096::
                ..  metadata: nonce (12), AES-256-GCM ciphertext, tag (16); associated data = the first 36 bytes
                ..  body: the sealed object, byte for byte as its file will be
 
+A settled record stays where it is until the file's next turn writes over it; once a study was destroyed, the files are written over
+with zeroes at the first quiet moment (`scour`).
+
 Written and synced before the answer, so a record that is missing or torn was never acknowledged. Processes append
 side by side, so a torn record may stand before a whole one: reading goes on at the next block.
 """
@@ -178,6 +181,24 @@ class LogFile:
                 raise disk_error(error, "recycling the intake log") from error
             self.broken = False
             return True
+
+    def scour(self) -> bool:
+        """Overwrite what is settled with zeroes, if nothing in the file is outstanding; whether that was so.
+
+        Whoever appends meanwhile waits. The file is written over in place, never cut and grown again: what it held was there.
+        """
+        zeroes = bytes(1 << 20)
+        with self._lock:
+            if self._outstanding or self.broken:
+                return False
+            try:
+                for offset in range(BLOCK, self._size, len(zeroes)):
+                    self._disk.write_at(self.descriptor, [zeroes[: self._size - offset]], offset)
+                self._begin_epoch()
+            except OSError as error:
+                self.broken = True
+                raise disk_error(error, "overwriting the intake log") from error
+        return True
 
     @property
     def outstanding(self) -> int:
@@ -345,6 +366,13 @@ class IntakeLog:
         """Forget what is settled, so that the next start does not read it again."""
         for file in self.files:
             file.recycle()
+
+    def scour(self) -> bool:
+        """Overwrite what is settled, which stays in the files until their next turn; whether nothing else was in them.
+
+        For when a patient was destroyed: a settled record still has that patient's name, and the key of the study.
+        """
+        return all(file.scour() for file in self.files)
 
     @property
     def outstanding(self) -> int:

@@ -96,6 +96,14 @@ class StudyKeys:
             for study in [uid for uid, key in self._by_study.items() if key.key_id in gone]:
                 del self._by_study[study]
 
+    def forget_destroyed(self) -> None:
+        """Remember none of the keys that were destroyed since, by whichever process."""
+        with self._lock:
+            known = {*self._by_id, *(each.key_id for each in self._by_study.values())}
+        with self._catalog.reading() as reading:
+            gone = study_keys.destroyed_among(reading, sorted(known))
+        self.forget(gone)
+
     def opened(self, key_id: KeyId, study_instance_uid: Uid, wrapped: bytes) -> bytes:
         """A study key that came with an instance not recorded yet."""
         return self._root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
