@@ -9,7 +9,8 @@ A sentence that a language lacks is said in English: the tests let no such gap t
 the same, a clinic is better off with an English sentence than without its page.
 
 Messages of our own errors (`ApplianceError`) are English sentences; ``causes`` in a language's file translates those
-that a person at the console can meet, with ``{name}`` where a message carries a value.
+that a person at the console can meet, with ``{name}`` where a message carries a value; of several that fit, the most
+particular counts. English has a few: a remedy that names a command has a page here, and a clinic has no terminal.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Words:
     def read(cls, code: str, path: Path, reserve: Mapping[str, Any] | None = None) -> Words:
         """The language in the file `path`."""
         sentences = json.loads(path.read_text("utf-8"))
-        patterns = [(_pattern(cause), said) for cause, said in sentences["causes"].items() if "{" in cause]
+        causes = {cause: said for cause, said in sentences["causes"].items() if "{" in cause}
+        patterns = [(_pattern(cause), causes[cause]) for cause in sorted(causes, key=_openness)]
         return cls(code, sentences, tuple(patterns), reserve or {})
 
     @property
@@ -185,6 +187,11 @@ class Languages:
             return min(ranked)[2]
         own = otherwise()
         return own if own in offered else DEFAULT
+
+
+def _openness(cause: str) -> int:
+    """What sorts the most particular pattern first: "the mail server {where} …" before "{peer} …"."""
+    return -len(re.sub(r"\{\w+\}", "", cause))
 
 
 def _pattern(cause: str) -> re.Pattern[str]:
