@@ -259,8 +259,10 @@ def _line(
     own = [rule for rule in kept if rule.destination_id == settings.id]
     if any(rule.device is None and rule.modality is None for rule in own):
         gets = g.words("destinations.gets_everything")
-    else:
+    elif own:
         gets = g.words("destinations.gets_rules", n=len(own))
+    else:
+        gets = g.words("destinations.gets_nothing")
     return DestinationLine(
         id=settings.id,
         name=settings.name,
