@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measure the receivers in interleaved rounds and print the tables."""
+"""`python -m tests.bench`: measure the receivers in interleaved rounds and print the tables; `browse`: pages while images come."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from . import material
+from . import browsing, material
 from .material import Kind
 from .measure import Column, Measured, measure
 from .receivers import KINDS, Receiver
@@ -40,6 +40,9 @@ DISK_PIECE_BYTES, DISK_PIECES = 13_000_000, 12
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; the exit code is 1 if a receiver failed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["browse"]:
+        return browsing.main(given[1:])
     options = _options(arguments)
     made: dict[Callable[[], Kind], Kind] = {}
     columns = []

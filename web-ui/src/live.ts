@@ -1,8 +1,8 @@
 // Turns what the box says into events that htmx attributes listen to: "live-studies from:body".
-import { changedTopics, type Message, pulseIn, type Topic } from "./messages.ts";
+import { changedTopics, type Message, pulseIn, refreshInMs, type Topic } from "./messages.ts";
 import { follow } from "./stream.ts";
 
-const CALM_MS = 500;
+const refreshed = new Map<Topic, number>();
 const waiting = new Set<Topic>();
 // What was true before this page was made; from then on, what it has been told.
 let known = pulseIn(document.body.dataset["live"] ?? "");
@@ -30,9 +30,11 @@ function hear(message: Message): void {
 
 function refresh(topic: Topic): void {
   if (waiting.has(topic)) return;
-  waiting.add(topic); // many images in a second are one refresh
+  waiting.add(topic);
+  const sinceMs = performance.now() - (refreshed.get(topic) ?? Number.NEGATIVE_INFINITY);
   setTimeout(() => {
     waiting.delete(topic);
+    refreshed.set(topic, performance.now());
     document.body.dispatchEvent(new CustomEvent(`live-${topic}`));
-  }, CALM_MS);
+  }, refreshInMs(sinceMs));
 }

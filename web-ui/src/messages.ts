@@ -22,3 +22,12 @@ export function pulseIn(text: string): Pulse | null {
     return null;
   }
 }
+
+const CALM_MS = 500;
+const LULL_MS = 3000;
+
+/** How long a page waits before it asks for a list that has changed, `sinceMs` after it last did. The first change is shown
+ * at once; while images pour in, fifty open lists must not cost more than the images. */
+export function refreshInMs(sinceMs: number): number {
+  return Math.max(CALM_MS, LULL_MS - sinceMs);
+}
