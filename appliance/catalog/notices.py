@@ -310,6 +310,17 @@ def audited_since(conn: Reading, actions: Iterable[str], after: int) -> list[tup
     return [(int(row[0]), str(row[1]), str(row[2])) for row in conn.execute(query)]
 
 
+def was_said(conn: Reading, kind: str, subject: str, words: str, since: datetime) -> bool:
+    """Whether a notice of these words has been raised since then."""
+    query = select(notices.c.id).where(
+        notices.c.kind == kind,
+        notices.c.subject == subject,
+        notices.c.words == words,
+        notices.c.raised_utc >= since,
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def _rows(reader: int) -> Any:
     return (
         select(

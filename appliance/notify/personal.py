@@ -31,6 +31,8 @@ SEEN = "notify.personal-seen"
 
 FRESH = timedelta(days=1)
 """What is older is not told any more, such as after a restore: it would be news of another time."""
+TRIED_EVERY = timedelta(hours=6)
+"""That somebody tries is said so often at most: whoever guesses must not be able to bury a person in letters."""
 KNOWN_FOR = timedelta(days=180)
 AWAY = timedelta(days=90)
 
@@ -120,6 +122,8 @@ def _details(row: AuditRow) -> Mapping[str, Any]:
 def _tell(tx: Transaction, told: _Told, now: datetime) -> int:
     person = people.person(tx, told.login)
     if person is None or not person.active:
+        return 0
+    if told.kind == _TRIED and notices.was_said(tx, told.kind, person.login, told.words, now - TRIED_EVERY):
         return 0
     rule = OF_ACCOUNTS[told.kind]
     notice = notices.add(

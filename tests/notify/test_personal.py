@@ -111,6 +111,19 @@ def test_a_burst_is_one_notice_and_what_is_old_is_none(box: Box) -> None:
     assert told(box) == [personal._TOLD["user:second-factor-fail"]]
 
 
+def test_whoever_guesses_cannot_bury_a_person_in_letters(box: Box) -> None:
+    moment = NOW
+    for quarter in range(48):  # twelve hours, shut out and back again every time
+        moment = NOW + timedelta(minutes=15 * quarter)
+        happened(box, "user:lock", actor="visitor", at=moment)
+        judging.apply(box.catalog, [], moment)
+    assert len(told(box)) == len(letters(box)) == 2
+    happened(box, "user:reset", at=moment)  # what has changed is always said
+    happened(box, "user:second-factor-fail", actor="visitor", at=moment)  # and so is another thing
+    judging.apply(box.catalog, [], moment)
+    assert len(told(box)) == 4
+
+
 def test_who_may_not_sign_in_or_is_not_known_is_told_nothing(box: Box) -> None:
     with box.catalog.transaction() as tx:
         person = people.person(tx, MARIE)

@@ -27,6 +27,7 @@ USES = {  # what the source can say, and the entry of the inventory that it belo
     "cryptography.hazmat.primitives.kdf.hkdf.HKDF": "HKDF-SHA-256",
     "cryptography.hazmat.primitives.asymmetric.ec": "ECDSA P-256",
     "cryptography.x509": "ECDSA P-256",
+    "cryptography.hazmat.primitives.asymmetric.ed25519": "Ed25519",
     "webauthn": "ECDSA P-256",
     "sqlcipher3.dbapi2": "SQLCipher 4",
     "argon2.PasswordHasher": "Argon2id",
@@ -42,6 +43,7 @@ USES = {  # what the source can say, and the entry of the inventory that it belo
     "zlib.crc32": "CRC-32",
 }
 NO_USE = {  # of the same packages, and no algorithm
+    "cryptography.exceptions.InvalidSignature",
     "cryptography.exceptions.InvalidTag",
     "cryptography.hazmat.primitives.hashes",
     "cryptography.hazmat.primitives.serialization",
@@ -61,6 +63,8 @@ def found() -> dict[str, set[str]]:
     """What the source uses, and where: imports, and the algorithms that hash functions are called with."""
     uses: dict[str, set[str]] = defaultdict(set)
     for module, name in source.imported():
+        if ".ed25519." in name:
+            name = name.rpartition(".")[0]
         if name.startswith(("webauthn.", "cryptography.x509.")):
             name = "webauthn" if name.startswith("w") else "cryptography.x509"
         name = {"hashlib.sha256": "sha256", "random.Random": "random"}.get(name, name)
