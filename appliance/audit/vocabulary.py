@@ -215,6 +215,11 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "backup:make": Word(_COMMUNICATION, _NOTHING, "a backup was laid in an archive"),
         "backup:fail": Word(_MACHINE, _NOTHING, "a backup could not be made", _FAILED),
         "backup:drill": Word(_MACHINE, _NOTHING, "a backup was tried out"),
+        "restore:admit": Word(_SECURITY, _NOTHING, "somebody typed the claim code, to restore a backup"),
+        "restore:look": Word(
+            _USE, _NOTHING, "somebody looked at which backups a blank box can be restored from"
+        ),
+        "restore:start": Word(_USE, _NOTHING, "somebody began to restore a backup in the browser"),
         "backup:restore": Word(_USE, _STUDIES, "a blank box was restored from an archive"),
         "instance:recover": Word(_USE, _STUDY, "an instance was recorded again from a manifest"),
         "instance:mend": Word(_USE, _STUDY, "a damaged object was mended from an archive"),

@@ -11,7 +11,7 @@ from appliance.identity.accounts import (
     known_person,
     reactivate,
 )
-from appliance.identity.claim import ClaimClosed, Owner, WrongCode, claim_code, redeem
+from appliance.identity.claim import ClaimClosed, Owner, Proved, WrongCode, claim_code, prove, redeem
 from appliance.identity.granting import grant_study, needs_grants, who_needs_grants
 from appliance.identity.links import MadeLink, invite, link_holder, make_link, redeem_link
 from appliance.identity.passwords import check_password, hash_password
@@ -51,6 +51,7 @@ __all__ = [
     "MadeLink",
     "Owner",
     "Proof",
+    "Proved",
     "Rejected",
     "Role",
     "Stage",
@@ -83,6 +84,7 @@ __all__ = [
     "needs_grants",
     "normal_login",
     "open_session",
+    "prove",
     "reactivate",
     "redeem",
     "redeem_link",

@@ -74,6 +74,27 @@ def claim_code(box: Claimable) -> str | None:
         return _grouped(code)
 
 
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The code was typed: whoever did stands at the box, or knows who does. It stays good."""
+
+
+def prove(tx: Transaction, root: RootKey, typed: str, now: datetime) -> Proved | WrongCode | ClaimClosed:
+    """Whether `typed` is the code, without using it up. A wrong one counts when `tx` commits: let it."""
+    if people.anybody(tx):
+        return ClaimClosed(owned=True)
+    kept = settings.get(tx, _SETTING, None)
+    if kept is None or kept["tries_left"] <= 0:
+        return ClaimClosed(owned=False)
+    code = _unsealed(root, kept["sealed"])
+    normal = typed.upper().translate(_LOOKALIKES)
+    if hmac.compare_digest(code.encode(), normal.encode()):
+        return Proved()
+    left = kept["tries_left"] - 1
+    settings.put(tx, _SETTING, {**kept, "tries_left": left}, now)
+    return WrongCode(left)
+
+
 def redeem(
     tx: Transaction,
     root: RootKey,
@@ -89,17 +110,9 @@ def redeem(
 
     Raises `Refused` for a login, name or password that won't do; then let nothing commit: the code stays good.
     """
-    if people.anybody(tx):
-        return ClaimClosed(owned=True)
-    kept = settings.get(tx, _SETTING, None)
-    if kept is None or kept["tries_left"] <= 0:
-        return ClaimClosed(owned=False)
-    code = _unsealed(root, kept["sealed"])
-    normal = typed.upper().translate(_LOOKALIKES)
-    if not hmac.compare_digest(code.encode(), normal.encode()):
-        left = kept["tries_left"] - 1
-        settings.put(tx, _SETTING, {**kept, "tries_left": left}, now)
-        return WrongCode(left)
+    proof = prove(tx, root, typed, now)
+    if not isinstance(proof, Proved):
+        return proof
     owner = add_user(
         tx, login=login, name=name, role=Role.OWNER, password=password, language=language, now=now
     )

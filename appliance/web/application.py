@@ -21,6 +21,7 @@ from appliance.web.live import Watcher
 from appliance.web.manner import MANNERS
 from appliance.web.pace import Pace
 from appliance.web.views.dashboard import judgement_mark
+from appliance.wizard.restoring import Restorer
 
 BUILD = Path(__file__).with_name("static") / "build"
 MOST_FORM_BYTES = 64 * 1024
@@ -55,6 +56,7 @@ def create_app(box: Box) -> Flask:
     app.extensions["console"] = Console(
         timings=measured,
         examiner=Examiner(box),
+        restorer=Restorer(box),
         box=box,
         languages=Languages(web_ui() / "languages"),
         help={

@@ -32,6 +32,7 @@ from appliance.web.pace import Pace
 from appliance.web.series import Series
 from appliance.web.timings import Timings
 from appliance.wizard.checks import Remembered
+from appliance.wizard.restoring import Restorer
 
 PICTURES_BYTES = 64 << 20
 VIEWED_SECONDS = 30 * 60
@@ -177,6 +178,7 @@ class Console:
     darkroom: Darkroom
     watcher: Watcher
     examiner: Examiner
+    restorer: Restorer
     pictures: Pictures = field(default_factory=Pictures)
     notices: Notices = field(default_factory=Notices)
     once: ShownOnce = field(default_factory=ShownOnce)

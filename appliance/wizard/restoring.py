@@ -1,29 +1,330 @@
-"""Restoring a box instead of setting up a new one: from where this version can, and what to do for each.
+"""Restoring a box instead of setting up a new one, in the browser: from where, the paper, what is there, and how far it is.
 
-`appliance.backup.restoring` is the engine. It makes a *blank* data folder the old box, and a console that runs has a
-data folder that is not blank any more; so this version restores at the box's own command line, with the console
-stopped, and the page says exactly how. Rejected: a button that stops the console it stands in.
+`appliance.backup.restoring` is the engine. The restored box is prepared beside the blank one whose console shows this, and
+takes its place at one restart of all processes (`appliance.store.succession`).
+
+Who may: whoever has typed the claim code that the box shows on its own screen, as for the claim, with the same five tries. The
+code is not used up by it, and ends with the blank box. Nothing that opens an archive or a box is written down: the access
+key's secret and the recovery key stay in this process's memory, so that after a restart of the console both are typed
+again, and what was fetched by then is still there.
+
+====  =======  =======================================================================
+run   part     is done when
+====  =======  =======================================================================
+LOOK  reach    the bucket or the disk answers
+LOOK  paper    the recovery key opens what lies there
+LOOK  backups  there is something that this version can restore
+RUN   bring    the index is here, checked, and what came after it is read
+RUN   service  the restored box is announced: every process starts anew, and it is it
+====  =======  =======================================================================
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
+
+import psutil
+
+from appliance.backup import fetching, restoring
+from appliance.backup.restoring import Found
+from appliance.box import Box
+from appliance.catalog import Reading
+from appliance.errors import ApplianceError, OperatorNeeded, Refused
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations.vault import VaultDestination
+from appliance.store.recovery import RecoveryKey
+from appliance.store.succession import is_announced
+from appliance.wizard import cloud, runs
+from appliance.wizard.runs import Act, Detail, Run, Tell
+
+log = logging.getLogger(__name__)
+
+LOOK: Final = "restore-look"
+LOOK_PARTS: Final = ("reach", "paper", "backups")
+RUN: Final = "restore"
+PARTS: Final = ("bring", "service")
+STAGES: Final = ("catalog", "manifests")
+KINDS: Final = ("bucket", "disk")
+"""The words for where a box comes back from: a bucket, or a disk or share that is mounted."""
+
+_TOLD_EVERY_SECONDS: Final = 0.3
+_MOUNTED_BELOW: Final = ("/media", "/mnt", "/run/media", "/srv")
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A folder on a disk or a share, and whether it holds what a box has laid there."""
+
+    path: str
+    is_archive: bool
+
+
+def mounted() -> tuple[Mounted, ...]:
+    """What is mounted that could hold sealed copies: those that do first."""
+    roots = {
+        Path(each.mountpoint)
+        for each in psutil.disk_partitions(all=True)
+        if any(
+            each.mountpoint.startswith(f"{below}/") or each.mountpoint == below for below in _MOUNTED_BELOW
+        )
+    }
+    found = [each for root in roots for each in _folders(root)]
+    return tuple(sorted(found, key=lambda each: (not each.is_archive, each.path)))
+
+
+def _folders(root: Path) -> list[Mounted]:
+    """The mount point itself, and those folders right below it that a box has used."""
+    try:
+        inside = [each for each in sorted(root.iterdir())[:200] if each.is_dir()]
+    except OSError:  # it is there and can't be read: not for this
+        return []
+    below = [Mounted(str(each), is_archive=True) for each in inside if _is_archive(each)]
+    return below or [Mounted(str(root), _is_archive(root))]
+
+
+def _is_archive(folder: Path) -> bool:
+    try:
+        return bool(VaultDestination.mark_of(folder)) or (folder / "keys" / "root.recovery").is_file()
+    except OSError:
+        return False
+
+
+def bucket(
+    *, name: str, region: str, access_key_id: str, endpoint_url: str, canadian: bool, secret: str
+) -> DestinationSettings:
+    """A bucket to restore from. Raises `Refused`."""
+    options = cloud.options_of(
+        bucket=name,
+        region=region,
+        access_key_id=access_key_id,
+        endpoint_url=endpoint_url,
+        canadian=canadian,
+    )
+    return DestinationSettings("cloud", "s3", "ciphertext", options, secret)
+
+
+def disk(path: str) -> DestinationSettings:
+    """A disk or a share to restore from. Raises `Refused`."""
+    if not path.startswith("/"):
+        raise Refused(
+            "that is no folder of this box",
+            hint="choose the disk from the list, or type its whole path",
+            field="path",
+        )
+    options: dict[str, str | int | bool] = {"path": path}
+    if mark := VaultDestination.mark_of(Path(path)):
+        options["mark"] = mark
+    return DestinationSettings("disk", "vault", "ciphertext", options)
+
+
+def is_blank(reading: Reading) -> bool:
+    """Whether nothing would be lost by restoring another box in the place of this one."""
+    try:
+        restoring.require_blank(reading)
+    except Refused:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Somewhere that a box can come back from: a word for the languages (``restore.NAME``), and its command line."""
+    """From where, and the key on paper; `subject` is another one each time that either is typed."""
 
-    name: str
-    command: str
+    place: DestinationSettings
+    key: RecoveryKey
+    subject: str
 
 
-SOURCES: Final = (
-    Source(
-        "bucket",
-        "appliance restore s3 --bucket BUCKET --region ca-central-1 --access-key-id KEY-ID --secret-file secret.txt",
-    ),
-    Source("disk", "appliance restore folder --path /mnt/disk"),
-)
-"""What this version has. The recovery key is asked for, and typed where nobody sees it."""
+class Restorer:
+    """One restore at a time: who has proved that they may, what they typed, what was found. In memory, and shared by threads."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._lock = threading.Lock()
+        self._admitted = ""
+        self._place: DestinationSettings | None = None
+        self._source: Source | None = None
+        self._found: Found | None = None
+        self._busy = ""
+
+    def __repr__(self) -> str:
+        return "<Restorer>"
+
+    def admit(self, visitor: str) -> None:
+        """The browser `visitor` has typed the claim code; another one that had is not admitted any more."""
+        with self._lock:
+            self._admitted = visitor
+
+    def is_admitted(self, visitor: str) -> bool:
+        """Whether this browser has typed the claim code last."""
+        return bool(self._admitted) and secrets.compare_digest(self._admitted, visitor)
+
+    def keep(self, place: DestinationSettings, paper: str) -> None:
+        """Restore from `place` with the key that `paper` spells; an empty secret stands for the one typed before.
+
+        Raises what `build` raises when the place cannot be right, such as a bucket outside Canada, and `Refused` for a
+        mistyped key, naming the group.
+        """
+        before = self._place
+        if before is not None and not place.secret and _same_access(before, place):
+            place = replace(place, secret=before.secret)
+        self._archive(place)
+        with self._lock:
+            self._place, self._source, self._found = place, None, None
+        key = RecoveryKey.parse(paper)
+        with self._lock:
+            self._source = Source(place, key, secrets.token_hex(8))
+
+    def forget(self) -> None:
+        """Choose another source."""
+        with self._lock:
+            self._source = self._found = None
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether the secret of an access key was typed."""
+        return self._place is not None and bool(self._place.secret)
+
+    @property
+    def source(self) -> Source | None:
+        """What was typed last, if it can be right."""
+        return self._source
+
+    @property
+    def found(self) -> Found | None:
+        """What the last look at the source found."""
+        return self._found
+
+    @property
+    def busy(self) -> str:
+        """`LOOK` or `RUN` while that is under way in this process."""
+        return self._busy
+
+    def begin_look(self) -> None:
+        """Try the source in the background; nothing if it is at something already."""
+        self._begin(LOOK, self.look)
+
+    def begin_restore(self, actor: str, address: str) -> None:
+        """Restore in the background; nothing if it is at something already."""
+        self._begin(RUN, lambda: self.restore(actor, address))
+
+    def _begin(self, name: str, work: Callable[[], object]) -> None:
+        with self._lock:
+            if self._busy:
+                return
+            self._busy = name
+
+        def act() -> None:
+            try:
+                work()
+            except ApplianceError as error:
+                log.warning("%s did not run: %s", name, error)
+            finally:
+                self._busy = ""
+
+        threading.Thread(target=act, name=name, daemon=True).start()
+
+    def look(self) -> Run:
+        """Try the source: is it there, does the paper open it, what can be restored. Raises `Transient`, `Refused`."""
+        source = self._known()
+        archive = self._archive(source.place)
+
+        def reach(tell: Tell) -> Detail:
+            tell({})
+            for _ in archive.documents("keys/"):
+                break
+            return {}
+
+        def paper(tell: Tell) -> Detail:
+            tell({})
+            found = restoring.look(archive, source.key)
+            with self._lock:
+                self._found = found
+            return {}
+
+        def backups(tell: Tell) -> Detail:
+            tell({})
+            if self._found is not None:
+                self._found.check()
+            return {}
+
+        acts: Mapping[str, Act] = {"reach": reach, "paper": paper, "backups": backups}
+        return runs.run(self._box, LOOK, source.subject, acts)
+
+    def restore(self, actor: str, address: str) -> Run:
+        """Prepare the restored box and announce it. Raises `Transient` when that is under way already, `Refused`."""
+        source = self._known()
+        archive = self._archive(source.place)
+        box = self._box
+
+        def bring(tell: Tell) -> Detail:
+            restored = restoring.prepare(
+                box.config,
+                archive,
+                source.place,
+                source.key,
+                tell=_now_and_then(tell),
+                actor=actor,
+                address=address,
+            )
+            return {"studies": restored.studies, "instances": restored.instances}
+
+        def service(tell: Tell) -> Detail:
+            tell({})
+            restoring.put_in_service(box)
+            return {}
+
+        acts: Mapping[str, Act] = {"bring": bring, "service": service}
+        return runs.run(
+            box, RUN, secrets.token_hex(8), acts
+        )  # all of it again: what is there is only checked
+
+    def is_announced(self) -> bool:
+        """Whether the restored box is about to take this one's place."""
+        return is_announced(self._box.config.data.absolute())
+
+    def _known(self) -> Source:
+        if self._source is None:
+            raise Refused(
+                "it is not said what to restore from",
+                hint="say where the sealed copies are, and type the key",
+            )
+        return self._source
+
+    def _archive(self, place: DestinationSettings) -> Archive:
+        built = build(place, self._box)
+        if not isinstance(built, Archive):
+            raise OperatorNeeded(
+                "sealed copies are not kept there", hint="choose a bucket, a disk or a share"
+            )
+        return built
+
+
+def _same_access(before: DestinationSettings, now: DestinationSettings) -> bool:
+    """Whether a secret that was typed for one place may be shown to the other: the same key at the same provider."""
+    which = ("access_key_id", "endpoint_url")
+    return all(before.options.get(name) == now.options.get(name) for name in which)
+
+
+def _now_and_then(tell: Tell) -> fetching.Tell:
+    """Tell the page how far it is, a few times a second at most: each telling is a transaction."""
+    last = 0.0
+    stage_before = ""
+
+    def told(stage: str, done: int, total: int) -> None:
+        nonlocal last, stage_before
+        moment = time.monotonic()
+        if stage == stage_before and moment - last < _TOLD_EVERY_SECONDS and done != total:
+            return
+        last, stage_before = moment, stage
+        tell({"stage": stage, "done": done, "all": total})
+
+    return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from appliance import health, settings
@@ -106,6 +107,10 @@ def _cloud(world: World) -> Any:
     )
 
 
+def _restore(world: World, act: str) -> Any:
+    return world.post(f"/setup/restore/{act}")
+
+
 def _page(path: str) -> Nothing:
     return Nothing(SETUP, lambda world: _settled(world).get(path))
 
@@ -116,6 +121,13 @@ SETUP_ROUTES: Mapping[str, Walked] = {
     "GET /setup/welcome": _page("/setup/welcome"),
     "GET /setup/language": _page("/setup/language"),
     "GET /setup/restore": _page("/setup/restore"),
+    **{
+        f"POST /setup/restore/{act}": Nothing(
+            "the box has an owner, so nothing is restored; tests/web/test_restore.py finds the rows of a blank one",
+            partial(_restore, act=act),
+        )
+        for act in ("code", "look", "start", "elsewhere")
+    },
     "GET /setup/clinic": _page("/setup/clinic"),
     "GET /setup/network": _page("/setup/network"),
     "GET /setup/account": _page("/setup/account"),

@@ -101,7 +101,7 @@ COMPUTED = (
     | {f"setup.{step}.{part}" for step in SetupStep for part in ("title", "why")}
     | {f"setup.state.{state}" for state in StepState}
     | {f"setup.role.{role}" for role in Role}
-    | {f"part.{part}" for part in (*trial.PARTS, *cloud.PARTS)}
+    | {f"part.{part}" for part in (*trial.PARTS, *cloud.PARTS, *restoring.LOOK_PARTS, *restoring.PARTS)}
     | {f"part.state.{state}" for state in PartState}
     | {f"left_out.{reason}" for reason in ("no_destination", "no_bucket")}
     | {f"check.{code}" for code in checks.SUBJECTS}
@@ -115,7 +115,6 @@ COMPUTED = (
     | {f"province.{code}" for code in PROVINCES}
     | {f"storage.{kind}" for kind in forecast.BYTES}
     | {f"storage.basis.{basis}" for basis in forecast.Basis}
-    | {f"restore.{source.name}" for source in restoring.SOURCES}
     | {f"report.seal.{kind}" for kind in ("credential", "file")}
     | {f"proof.{proof}" for proof in Proof}
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}

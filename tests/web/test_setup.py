@@ -13,12 +13,11 @@ from flask.testing import FlaskClient
 from appliance import certificates, health, identity, settings
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, devices, rules
-from appliance.cli.command import parser
 from appliance.config import Config, DicomConfig
 from appliance.model import ae_title
 from appliance.store import keys
 from appliance.web import create_app
-from appliance.wizard import checks, progress, restoring
+from appliance.wizard import checks, progress
 from appliance.wizard.steps import Step
 from tests.web.conftest import PASSWORD, csrf_of
 from tests.wizard.test_checks import NOWHERE
@@ -140,14 +139,6 @@ def test_the_checks_are_shown_with_what_to_do(visitor: FlaskClient) -> None:
     assert "cannot be reached" in page
     assert "Check the cable" in page
     assert "Vérifiez le câble" in text_of(visitor, "/setup/welcome", "fr")
-
-
-def test_the_restore_page_gives_command_lines_that_are_understood(visitor: FlaskClient) -> None:
-    page = text_of(visitor, "/setup/restore")
-    assert "Do not set this box up as a new one" in page
-    for source in restoring.SOURCES:
-        assert source.command in page
-        assert parser().parse_args(source.command.split()[1:]).act is not None
 
 
 def test_the_language_of_the_claim_becomes_the_boxs_own(app: Flask, box: Box) -> None:

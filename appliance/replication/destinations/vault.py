@@ -54,6 +54,14 @@ class VaultDestination:
         """Raises `OperatorNeeded` unless the option `path` is an absolute path and no file's."""
         return cls(options.folder(settings), options.text(settings, "mark", ""))
 
+    @staticmethod
+    def mark_of(path: Path) -> str:
+        """The mark of the vault at `path`, which is only looked at; nothing if it has none."""
+        try:
+            return (path / _MARK).read_text("ascii", "replace").strip()
+        except OSError:
+            return ""
+
     @classmethod
     def prepare(cls, path: Path) -> str:
         """Mark the disk at `path` as a vault, once; the mark, for the settings. Raises as `Session.send`."""

@@ -14,6 +14,7 @@ from typing import Literal
 from flask import Blueprint, Response, g
 
 from appliance import health
+from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import samples
 from appliance.health import Facts, Problem, Queue, Severity
@@ -138,7 +139,7 @@ def dashboard() -> Response:
         section="health",
         ready=not any(each.blocks for each in problems),
         problems=tuple(_problem(each, words) for each in problems),
-        figures=_figures(facts, words),
+        figures=(*_figures(facts, words), *_homecoming(words)) if facts.catalog is None else (),
         gauge=_gauge(facts, words),
         queues=tuple(_queue(each, moment, words) for each in facts.queues),
         devices=tuple(_device(each, facts, words) for each in facts.senders),
@@ -198,6 +199,26 @@ def _figures(facts: Facts, words: Words) -> tuple[Figure, ...]:
             words("dashboard.kept"),
             words("studies.images", n=kept.instances),
             f"{words('dashboard.studies', n=kept.studies)}, {words.size(kept.bytes)}",
+        ),
+    )
+
+
+def _homecoming(words: Words) -> tuple[Figure, ...]:
+    """After a restore: how far the images are home."""
+    with console().box.catalog.reading() as conn:
+        coming = homecoming.under_way(conn)
+    if coming is None:
+        return ()
+    note = words("dashboard.home_note")
+    if coming.missing:
+        note = words("dashboard.home_missing", n=coming.missing)
+    return (
+        Figure(
+            "home",
+            words("dashboard.home"),
+            words("dashboard.home_of", done=words.number(coming.done), all=words.number(coming.instances)),
+            note,
+            "bad" if coming.missing else "wait",
         ),
     )
 

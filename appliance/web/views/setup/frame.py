@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flask import Blueprint, g, redirect
+from flask import Blueprint, Response, g, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.catalog import people
 from appliance.errors import ApplianceError, Refused
 from appliance.web import forms
 from appliance.web.console import console, now
-from appliance.web.pages import Page, page_of
+from appliance.web.pages import Page, is_partial, page_of
 from appliance.wizard import progress
 from appliance.wizard.runs import Part, PartState, Run
 from appliance.wizard.steps import DEFERRABLE, Plan, State, Step
@@ -144,7 +144,7 @@ def in_turn(step: Step) -> Callable[[V], V]:
         @functools.wraps(view)
         def guarded(*arguments: Any, **named: Any) -> Any:
             if g.session is None and is_claimed():
-                return redirect("/sign-in", 303)
+                return _to_the_door()
             plan = current_plan()
             if not plan.may_open(step):
                 return redirect(address_of(plan.current or Step.WELCOME), 303)
@@ -153,6 +153,13 @@ def in_turn(step: Step) -> Callable[[V], V]:
         return guarded  # type: ignore[return-value]  # the same arguments and results, or a redirection
 
     return wrap
+
+
+def _to_the_door() -> AnyResponse:
+    """Lead to signing in: the page itself, where only a part of it was asked for, as by one that watches a restore."""
+    if is_partial():
+        return Response(headers={"HX-Redirect": "/sign-in"})
+    return redirect("/sign-in", 303)
 
 
 def is_claimed() -> bool:

@@ -1,4 +1,4 @@
-"""The first pages: welcome with the checks, restoring instead, the language; and where everything stands."""
+"""The first pages: welcome with the checks, and the language; and where everything stands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from appliance.web.views.setup.frame import (
     setup_page,
 )
 from appliance.web.views.setup.wording import finding_words
-from appliance.wizard import progress, restoring
+from appliance.wizard import progress
 from appliance.wizard.checks import Finding
 from appliance.wizard.steps import DEFERRABLE, Step
 
@@ -44,22 +44,6 @@ class WelcomePage(SetupPage):
     """The checks of the machine."""
 
     findings: tuple[FindingLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """Somewhere to restore from, and what to type at the box."""
-
-    words: str
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class RestorePage(SetupPage):
-    """What this version can restore from, and how; `folder` is the data folder that must be blank."""
-
-    sources: tuple[SourceLine, ...]
-    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +96,6 @@ def welcome() -> Response:
 def language() -> Response:
     """The language of this browser; the owner's, and the box's, once it is claimed."""
     return show("setup/language.html", setup_page(SetupPage, Step.LANGUAGE))
-
-
-@blueprint.get("/restore")
-@in_turn(Step.WELCOME)
-def restore() -> Response:
-    """From where this version can bring a box back."""
-    sources = tuple(SourceLine(g.words(f"restore.{each.name}"), each.command) for each in restoring.SOURCES)
-    folder = str(console().box.config.data.absolute())
-    page = setup_page(RestorePage, Step.WELCOME, sources=sources, folder=folder)
-    return show("setup/restore.html", page)
 
 
 @blueprint.post("/<step>/later")

@@ -1,0 +1,244 @@
+"""Restoring in the browser, page by page, without one: who may, what is told apart, and that a blank box only is replaced."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from appliance import audit, identity
+from appliance.box import Box
+from appliance.errors import Transient
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
+from appliance.store import succession
+from appliance.store.recovery import RecoveryKey
+from appliance.web.application import create_app
+from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
+from tests.boxes import box_in, recorded
+from tests.web.conftest import PASSWORD, add_owner, csrf_of
+
+pytestmark = pytest.mark.slow
+PAGE = "/setup/restore"
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+    """A box with an owner, three images and a backup on its USB disk: before the fire."""
+    folder = tmp_path_factory.mktemp("lost")
+    (folder / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(folder / "usb")}))
+    with clinic_in(folder / "before", place) as clinic:
+        add_owner(clinic.box)
+        clinic.receive(*IMAGES[:3])
+        clinic.deliver()
+        clinic.back_up()
+        yield clinic
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Iterator[Box]:
+    with box_in(tmp_path / "blank") as box:
+        yield box
+
+
+@pytest.fixture
+def app(blank: Box) -> Iterator[Flask]:
+    app = create_app(blank)
+    yield app
+    app.extensions["console"].darkroom.close()
+
+
+@pytest.fixture
+def visitor(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def send(client: FlaskClient, act: str, **data: str):
+    token = csrf_of(client.get("/claim").get_data(as_text=True))
+    return client.post(f"{PAGE}/{act}", data={"csrf": token, **data}, headers={"Accept-Language": "en"})
+
+
+def page_of(client: FlaskClient, language: str = "en") -> str:
+    return client.get(PAGE, headers={"Accept-Language": language}).get_data(as_text=True)
+
+
+def stage(client: FlaskClient) -> str:
+    found = re.search(r'data-stage="(\w+)"', page_of(client))
+    assert found is not None
+    return found[1]
+
+
+def at_the_box(client: FlaskClient, box: Box) -> None:
+    code = identity.claim_code(box)
+    assert code is not None
+    assert send(client, "code", code=code).status_code == 303
+
+
+def path_of(lost: Clinic) -> str:
+    return str(lost.place.options["path"])
+
+
+def look(client: FlaskClient, lost: Clinic, *, key: str = "") -> None:
+    answer = send(client, "look", kind="disk", path=path_of(lost), key=key or str(lost.paper))
+    assert answer.status_code == 303
+    eventually(lambda: stage(client) != "looking")
+
+
+def actions(box: Box) -> list[str]:
+    with box.catalog.reading() as conn:
+        return [row["action"] for row in audit.export(conn)]
+
+
+def test_nobody_restores_without_the_claim_code_and_wrong_ones_use_up_the_tries_of_the_claim(
+    visitor: FlaskClient, app: Flask, blank: Box, lost: Clinic
+) -> None:
+    assert stage(visitor) == "code"
+    for act in ("look", "start", "elsewhere"):
+        assert send(visitor, act, kind="disk", path=path_of(lost), key=str(lost.paper)).status_code == 303
+    assert stage(visitor) == "code"
+    code = identity.claim_code(blank)
+    wrong = send(visitor, "code", code="0000-0000")
+    assert (wrong.status_code, "4" in wrong.get_data(as_text=True)) == (422, True)
+    assert send(visitor, "code", code=code or "").status_code == 303
+    assert stage(visitor) == "source"
+    assert stage(app.test_client()) == "code", "another browser types it too"
+    for _ in range(4):
+        send(visitor, "code", code="0000-0000")
+    assert send(visitor, "code", code=code or "").status_code == 422, "five wrong tries end the code"
+    assert identity.claim_code(blank) != code
+    assert [each for each in actions(blank) if each != "restore:admit"] == ["user:claim-fail"] * 5
+
+
+def test_the_code_that_lets_one_restore_still_claims(visitor: FlaskClient, blank: Box) -> None:
+    code = identity.claim_code(blank) or ""
+    at_the_box(visitor, blank)
+    token = csrf_of(visitor.get("/claim").get_data(as_text=True))
+    claim = {"code": code, "name": "Marie", "login": "marie", "password": PASSWORD, "again": PASSWORD}
+    assert visitor.post("/claim", data={"csrf": token, **claim}).headers["Location"] == "/setup"
+    assert stage(visitor) == "closed"
+
+
+def test_a_mistyped_key_is_told_from_another_box_s_and_from_an_empty_disk(
+    visitor: FlaskClient, blank: Box, lost: Clinic, tmp_path: Path
+) -> None:
+    at_the_box(visitor, blank)
+    printed = str(lost.paper)
+    mistyped = printed[:7] + ("2" if printed[7] != "2" else "3") + printed[8:]
+    answer = send(visitor, "look", kind="disk", path=path_of(lost), key=mistyped)
+    assert answer.status_code == 422
+    assert "Group 2 of the recovery key is mistyped" in answer.get_data(as_text=True)
+    look(visitor, lost, key=str(RecoveryKey.generate()))
+    assert stage(visitor) == "source"
+    assert "not this box&#39;s" in page_of(visitor)
+    assert "mais pas celle de ce boîtier" in page_of(visitor, "fr")
+    (tmp_path / "empty").mkdir()
+    send(visitor, "look", kind="disk", path=str(tmp_path / "empty"), key=printed)
+    eventually(lambda: stage(visitor) != "looking")
+    assert "holds nothing of a box" in page_of(visitor)
+    abroad = send(visitor, "look", kind="bucket", bucket="b", region="us-east-1", key=printed)
+    assert abroad.status_code == 422
+    assert "us-east-1 is not in Canada" in abroad.get_data(as_text=True)
+    assert not (blank.config.data / "arriving").exists()
+
+
+def test_backups_of_newer_software_are_refused_with_the_version_to_install(
+    visitor: FlaskClient, blank: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
+    with clinic_in(tmp_path / "newer", place) as clinic, monkeypatch.context() as patched:
+        clinic.back_up()
+        patched.setattr("appliance.backup.making.REVISION", "r9999")
+        patched.setattr("appliance.backup.making.__version__", "7.1.0")
+        clinic.back_up()
+        at_the_box(visitor, blank)
+        look(visitor, clinic)
+    page = page_of(visitor)
+    assert "needs version 7.1.0" in page
+    assert "nstall version 7.1.0 or a newer one" in page
+    assert "older" in page, "the one that this version could read is shown too"
+    assert f"{PAGE}/start" not in page
+    send(visitor, "start")
+    assert stage(visitor) == "found"
+
+
+def test_a_blank_box_becomes_the_lost_one(
+    visitor: FlaskClient, app: Flask, blank: Box, lost: Clinic, tmp_path: Path
+) -> None:
+    at_the_box(visitor, blank)
+    look(visitor, lost)
+    page = page_of(visitor)
+    assert "3 images" in page
+    assert "this one is taken" in page
+    assert send(visitor, "start").status_code == 303
+    eventually(lambda: stage(visitor) == "leaving")
+    assert "Your box is back" in page_of(visitor)
+    assert {"restore:admit", "restore:look", "restore:start"} <= set(actions(blank))
+    with pytest.raises(Transient, match="taking the place"), box_in(tmp_path / "blank"):
+        pass
+    app.extensions["console"].watcher.close()
+    blank.close()  # the process comes to its end, and another begins
+    with box_in(tmp_path / "blank") as box:
+        assert len(recorded(box)) == 3
+        assert box.root == lost.box.root
+        with box.catalog.reading() as conn:
+            row = next(row for row in audit.export(conn) if row["action"] == "backup:restore")
+        assert row["actor"] == "visitor"
+        again = create_app(box).test_client()
+        assert again.get(PAGE).headers["Location"] == "/sign-in"
+
+
+def test_a_failure_is_told_and_tried_again_from_where_it_was(
+    visitor: FlaskClient, blank: Box, lost: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_box(visitor, blank)
+    look(visitor, lost)
+    usb = Path(path_of(lost))
+    usb.rename(usb.with_name("pulled out"))
+    send(visitor, "start")
+    eventually(lambda: "Try again" in page_of(visitor))
+    assert stage(visitor) == "found"
+    assert "What has been fetched is kept" in page_of(visitor)
+    usb.with_name("pulled out").rename(usb)
+    send(visitor, "start")
+    eventually(lambda: stage(visitor) == "leaving")
+    assert succession.is_announced(blank.config.data)
+
+
+def test_after_a_power_cut_the_source_is_there_and_its_secrets_are_not(
+    visitor: FlaskClient, blank: Box, lost: Clinic
+) -> None:
+    at_the_box(visitor, blank)
+    usb = Path(path_of(lost))
+    look(visitor, lost)
+    usb.rename(usb.with_name("pulled out"))
+    send(visitor, "start")
+    eventually(lambda: "Try again" in page_of(visitor))
+    usb.with_name("pulled out").rename(usb)
+    restarted = create_app(blank)
+    again = restarted.test_client()
+    at_the_box(again, blank)
+    page = page_of(again)
+    assert stage(again) == "source"
+    assert "A restore was interrupted" in page
+    assert str(usb) in page
+    assert str(lost.paper) not in page
+    assert send(again, "start").status_code == 303
+    assert stage(again) == "source", "nothing starts without the key"
+    restarted.extensions["console"].darkroom.close()
+
+
+def test_no_secret_of_a_restore_is_written_down(visitor: FlaskClient, blank: Box, lost: Clinic) -> None:
+    at_the_box(visitor, blank)
+    look(visitor, lost)
+    send(visitor, "look", kind="bucket", bucket="b", region="ca-central-1", access_key_id="AK",
+         secret="do-not-keep-me", endpoint_url="http://127.0.0.1:9", canadian="1", key=str(lost.paper))  # fmt: skip
+    assert blank.config.data.is_dir()
+    with blank.catalog.reading() as conn:
+        kept = str(list(conn.exec_driver_sql("SELECT value FROM settings"))) + str(list(audit.export(conn)))
+    for secret in ("do-not-keep-me", str(lost.paper), str(lost.paper).split("-")[3]):
+        assert secret not in kept
+        assert secret not in page_of(visitor)
