@@ -6,6 +6,7 @@ account of the machine and stay in the shell's history.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,6 +50,16 @@ def add_to(verbs: Verbs) -> None:
         ("remove", "stop delivering there; what is owed to it is cancelled", remove_destination),
     ):
         own.add(name, summary, act=act).add_argument("name", metavar="NAME", help="the destination's name")
+    policy = own.add(
+        "policy",
+        "print what the key of a bucket should be allowed, and how the bucket should be set",
+        act=print_policy,
+        about="One JSON document for whoever looks after the cloud account: the policy of the access key, with which nothing "
+        "can be removed, and the bucket's versioning, object lock and life cycle, which keep for 35 days what is overwritten. "
+        "'destination test' says which of it is missing.",
+        examples=["appliance destination policy cloud >policy.json"],
+    )
+    policy.add_argument("name", metavar="NAME", help="the destination's name")
     secret = own.add(
         "secret",
         "give a destination another secret access key",
@@ -227,14 +238,41 @@ def _add(
 def try_destination(arguments: Arguments) -> int:
     """Test the connection."""
     from appliance.replication.destinations import build
+    from appliance.replication.destinations.protection import State
+    from appliance.replication.destinations.s3 import S3Destination
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
             settings = _known(conn, arguments.name)
-        words = build(settings, box).check()
+        built = build(settings, box)
+        words = built.check()
+        found = built.protections() if isinstance(built, S3Destination) else []
         with box.catalog.transaction() as tx:
             record(tx, box, "destination:test", settings.name)
     print(words)
+    for each in found:
+        print(f"  {each.name + ':':13}{each.state}; {each.words}")
+    if any(each.state != State.ON for each in found):
+        print(f"See 'appliance destination policy {safe(settings.name)}' for how the bucket should be set.")
+    return 0
+
+
+def print_policy(arguments: Arguments) -> int:
+    """Print what the key may do and how the bucket is to be set; nothing is changed anywhere."""
+    from appliance.replication.destinations import bucket_policy
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        settings = _known(conn, arguments.name)
+    if settings.kind != "s3":
+        raise Refused(
+            f"{safe(settings.name)} is not cloud storage, so it has no policy",
+            hint="name a bucket's destination",
+        )
+    document = {
+        "key_policy": bucket_policy.key_policy(str(settings.options["bucket"])),
+        "bucket_settings": bucket_policy.bucket_settings(),
+    }
+    print(json.dumps(document, indent=2))
     return 0
 
 

@@ -84,6 +84,14 @@ def _s3(world: World, name: str) -> Any:
     return world.say("destination", "add", "s3", name, *options, typed="secret\n")
 
 
+def _policy(world: World) -> Any:
+    name = f"cloud{world.next()}"
+    _s3(world, name)
+    said = world.say("destination", "policy", name)
+    world.say("destination", "remove", name)  # nobody serves it, and backups would go there
+    return said
+
+
 def _unserved(world: World) -> Any:
     name = f"cloud{world.next()}"
     said = _s3(world, name)
@@ -205,6 +213,7 @@ VERBS: Mapping[str, Step] = {
         f"destination {act}": Act([f"destination:{act}"], partial(_destination, act=act))
         for act in ("test", "pause", "resume", "remove")
     },
+    "destination policy": Nothing(CONFIGURED, _policy),
     "destination secret": Act(["destination:change"], _secret),
     "rule list": Nothing(CONFIGURED, lambda w: w.say("rule", "list")),
     "rule add": Act(["rule:add"], lambda w: str(_rule(w))),

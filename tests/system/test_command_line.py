@@ -64,6 +64,7 @@ WRONG = [
     ("destination add folder there --path appliance.toml", "", CONFIGURATION),
     ("destination list all", "", USAGE),
     ("destination test nowhere", "", NO_INPUT),
+    ("destination policy nowhere", "", NO_INPUT),
     ("destination pause nowhere", "", NO_INPUT),
     ("destination resume nowhere", "", NO_INPUT),
     ("destination remove nowhere", "", NO_INPUT),

@@ -51,6 +51,7 @@ from appliance.replication.destinations.multipart import (
     upload_in_parts,
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session
+from appliance.replication.destinations.protection import Protection, protections
 from appliance.replication.destinations.s3_errors import in_our_terms, status_of
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ class S3Destination:
         self._refuse_elsewhere(client)
         self.put_document(CONNECTION_TEST, CONNECTION_TEXT)
         return f"The bucket {self.bucket} ({self.region}) can be written and read."
+
+    def protections(self) -> list[Protection]:
+        """What protects the bucket from the key that this box has. Raises as `check`."""
+        return protections(self._client(), self.bucket)
 
     @contextmanager
     def open(self, parcels: Sequence[Parcel]) -> Iterator[Session]:  # noqa: ARG002

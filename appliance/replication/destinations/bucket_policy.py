@@ -1,0 +1,122 @@
+"""What the box's key may do in its bucket, and how the bucket keeps what the box could be made to overwrite. Pure.
+
+Whoever takes the box over has its key. So the key may add and read, and nothing in it removes a version, shortens how long one is
+kept, or changes the bucket: what was committed stays readable for `KEPT_DAYS`, whatever the box does. Overwriting is allowed,
+since manifests grow; it makes another version, and the one before it is kept.
+
+Chose governance mode for the lock's default: a clinic that is obliged to destroy a study can do so with an account of its
+own, which the box never sees. Rejected: compliance mode by default, which nobody can undo, not even for a duty to destroy; and a
+lock without versioning, which S3 does not offer.
+
+The grants are the acts that `s3`, `multipart` and `protection` do, no more. The denials repeat what is not granted, because a
+grant that somebody adds elsewhere (an "S3 full access" for the same user) must not undo them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+KEPT_DAYS: Final = 35
+INCOMPLETE_DAYS: Final = 7
+
+ON_BUCKET: Final = (
+    "s3:ListBucket",
+    "s3:ListBucketMultipartUploads",
+    "s3:GetBucketLocation",
+    "s3:GetBucketVersioning",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetLifecycleConfiguration",
+)
+ON_OBJECTS: Final = (
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:PutObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+)
+NEVER: Final = (
+    "s3:BypassGovernanceRetention",
+    "s3:DeleteBucket",
+    "s3:DeleteBucketPolicy",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:PutBucketAcl",
+    "s3:PutBucketObjectLockConfiguration",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketVersioning",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutObjectAcl",
+    "s3:PutObjectLegalHold",
+    "s3:PutObjectRetention",
+    "s3:PutReplicationConfiguration",
+)
+
+
+def key_policy(bucket: str) -> dict[str, Any]:
+    """The IAM policy of the box's key: attach it to the user whose access key the box has, and nothing else."""
+    whole, within = f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Sid": "LookAtTheBucket", "Effect": "Allow", "Action": [*ON_BUCKET], "Resource": whole},
+            {"Sid": "AddAndRead", "Effect": "Allow", "Action": [*ON_OBJECTS], "Resource": within},
+            {"Sid": "RemoveNothing", "Effect": "Deny", "Action": [*NEVER], "Resource": [whole, within]},
+        ],
+    }
+
+
+def bucket_settings() -> dict[str, Any]:
+    """How the bucket is to be set, in the words of S3's own requests; the lock has to be chosen when it is created."""
+    return {
+        "Versioning": {"Status": "Enabled"},
+        "ObjectLockConfiguration": {
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": KEPT_DAYS}},
+        },
+        "LifecycleConfiguration": {
+            "Rules": [
+                {
+                    "ID": "earlier-versions",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": ""},
+                    "NoncurrentVersionExpiration": {"NoncurrentDays": KEPT_DAYS},
+                },
+                {
+                    "ID": "uploads-that-were-cut",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": ""},
+                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_DAYS},
+                },
+            ]
+        },
+    }
+
+
+def locked_days(lock: dict[str, Any]) -> int:
+    """For how many days a new version can't be removed, by an answer of GetObjectLockConfiguration; 0 for not at all."""
+    retention = lock.get("Rule", {}).get("DefaultRetention", {})
+    if lock.get("ObjectLockEnabled") != "Enabled" or retention.get("Mode") not in {
+        "GOVERNANCE",
+        "COMPLIANCE",
+    }:
+        return 0
+    return int(retention.get("Days", 0)) + 365 * int(retention.get("Years", 0))
+
+
+def shortest_days(rules: list[dict[str, Any]]) -> int | None:
+    """After how many days the life-cycle removes a version that was overwritten, by its enabled rules; None for never."""
+    days = [
+        int(each["NoncurrentVersionExpiration"].get("NoncurrentDays", 0))
+        for each in rules
+        if each.get("Status") == "Enabled" and "NoncurrentVersionExpiration" in each
+    ]
+    return min(days, default=None)
+
+
+def expires_current(rules: list[dict[str, Any]]) -> bool:
+    """Whether an enabled rule of the life-cycle removes what was never overwritten: an archive must have none."""
+    return any(
+        each.get("Status") == "Enabled" and {"Days", "Date"} & set(each.get("Expiration", {}))
+        for each in rules
+    )
