@@ -62,7 +62,11 @@ REMAINS: Final = "destruction.remains"
 """Up to which destroyed study the catalog's file holds no remains, in `appliance.catalog.settings`."""
 
 REWRITTEN_BYTES: Final = 128 << 20
-"""A catalog up to this size is written anew after a destruction: it takes so much memory, and a few seconds."""
+"""A catalog up to this size is written anew after a destruction: it takes so much memory, and a few seconds.
+
+In a larger one the rows were overwritten as they were deleted (``secure_delete``), and copies of single fields that SQLite
+moved within a page may lie in its unused space, under the catalog's key: the certificate claims no more than that.
+"""
 
 
 @dataclass(frozen=True, slots=True)
