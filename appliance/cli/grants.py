@@ -29,7 +29,7 @@ def add_to(verbs: Verbs) -> None:
         "grant",
         "which studies a referrer or a student may see",
         examples=[
-            'echo "second opinion on 36" | appliance grant add drroy 1.2.840.1 --days 31',
+            "appliance grant add drroy 1.2.840.1 --days 31 <reason.txt",
             "appliance grant list --login drroy",
             "appliance grant remove 3",
         ],

@@ -64,6 +64,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
                 "api.export_configuration",
                 "audit.export",
                 "audit.report",
+                "retention.export",
                 "settings.export",
                 "setup.recovery_sheet",
                 "setup.report_paper",

@@ -13,6 +13,7 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
         "replication/destinations/s3",
         "replication/destinations/s3_errors",
         "replication/destinations/multipart",
+        "replication/destinations/protection",
     },
     "SMTP": {"notify/smtp"},
     "webhooks": {"notify/posting"},
