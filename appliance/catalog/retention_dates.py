@@ -195,11 +195,17 @@ def _latest_day(texts: Iterable[str]) -> str:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
+_HERE = "SELECT id FROM studies WHERE id IN (SELECT value FROM json_each(?))"
+
+
 def write(tx: Transaction, kept: Iterable[Kept]) -> None:
-    """Write down what was worked out."""
+    """Write down what was worked out, of the studies that are still here."""
+    wanted = {each.study_id: each for each in kept}
+    here = set(tx.exec_driver_sql(_HERE, (json.dumps(sorted(wanted)),)).scalars())
     rows = [
         {"study": each.study_id, "keep_until": each.keep_until.isoformat(), "rule": each.rule}
-        for each in kept
+        for each in wanted.values()
+        if each.study_id in here
     ]
     if not rows:
         return

@@ -6,7 +6,8 @@ once the rules did. It works in short transactions, because an image that arrive
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -39,7 +40,8 @@ from appliance.lifecycle.policy import (
 PROGRESS = "retention-dates"
 CLOCK = "retention-clock"
 """Keys of `appliance.catalog.settings`: how far the rows are worked out, and what is known of the clock."""
-AT_ONCE = 500
+AT_ONCE = 100
+GIVE_WAY_SECONDS = 0.05
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
 
 
@@ -188,44 +190,70 @@ def _basis(reading: Reading) -> str:
 
 
 class Dates:
-    """The job that keeps the rows up to date; a part at a time, so that it can be stopped between two."""
+    """The job that keeps the rows up to date; a part at a time, so that it can be stopped between two.
+
+    A part is worked out on a reading, for which nobody waits, and only written in a transaction; then it gives way, so that
+    the images of a whole morning never wait for a walk through all studies.
+    """
 
     def __init__(self) -> None:
-        self._stopped = False
+        self._stop = threading.Event()
 
     def interrupt(self) -> None:
         """Stop after the part that runs."""
-        self._stopped = True
+        self._stop.set()
 
     def __call__(self, box: Box, now: datetime) -> None:
         """Work out whatever is not up to date."""
-        while not self._stopped:
+        while not self._stop.is_set():
             with box.catalog.reading() as conn:
                 if is_current(conn):
                     return
+                part = work_out(conn)
             with box.catalog.transaction() as tx:
-                advance(tx, now)
+                part.write(tx, now)
+            self._stop.wait(GIVE_WAY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Dates worked out, and how far that is: from `before` to `after`."""
+
+    dates: tuple[Kept, ...]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+    def write(self, tx: Transaction, now: datetime) -> None:
+        """Write them down, unless somebody else has got further meanwhile; what has changed since is worked out next."""
+        if settings.get(tx, PROGRESS, {}) == self.before:
+            retention_dates.write(tx, self.dates)
+            settings.put(tx, PROGRESS, dict(self.after), now)
 
 
 def advance(tx: Transaction, now: datetime, *, most: int = AT_ONCE) -> None:
-    """Work out the next part: of everything if the rules have changed, else of what changed since."""
-    kept = dict(settings.get(tx, PROGRESS, {}))
-    basis = _basis(tx)
+    """Work out the next part and write it down, in one transaction."""
+    work_out(tx, most=most).write(tx, now)
+
+
+def work_out(reading: Reading, *, most: int = AT_ONCE) -> Part:
+    """The next part: of everything if the rules have changed, else of what changed since."""
+    before = settings.get(reading, PROGRESS, {})
+    kept = dict(before)
+    basis = _basis(reading)
     if kept.get("basis") != basis:
         # What changes during the walk is looked at after it, from here on.
-        kept = {"basis": basis, "walk": 0, "change": study_rows.latest_change(tx)}
+        kept = {"basis": basis, "walk": 0, "change": study_rows.latest_change(reading)}
     if kept.get("walk") is not None:
-        wanted = retention_dates.ids_after(tx, int(kept["walk"]), most)
+        wanted = retention_dates.ids_after(reading, int(kept["walk"]), most)
         kept["walk"] = wanted[-1] if wanted else None
         touched: Iterable[int] = wanted
     else:
-        changed, last = retention_dates.changed_after(tx, int(kept["change"]), most)
-        kept["change"] = last if changed else study_rows.latest_change(tx)
-        touched = retention_dates.of_same_patients(tx, changed)
-    book = book_of(tx)
-    found = retention_dates.facts_of(tx, touched, practice_of(tx))
-    retention_dates.write(tx, [_kept(study.id, study.facts, book) for study in found.values()])
-    settings.put(tx, PROGRESS, kept, now)
+        changed, last = retention_dates.changed_after(reading, int(kept["change"]), most)
+        kept["change"] = last if changed else study_rows.latest_change(reading)
+        touched = retention_dates.of_same_patients(reading, changed)
+    book = book_of(reading)
+    found = retention_dates.facts_of(reading, touched, practice_of(reading))
+    return Part(tuple(_kept(study.id, study.facts, book) for study in found.values()), before, kept)
 
 
 def _kept(study_id: int, facts: Facts, book: RuleBook) -> Kept:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
 
 from appliance import audit, settings
-from appliance.catalog import Catalog, retention_dates, retention_rules
+from appliance.catalog import Catalog, erasure, retention_dates, retention_rules
+from appliance.catalog import settings as kept_values
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.retention_dates import Kept
 from appliance.errors import Refused
@@ -188,6 +190,29 @@ def test_what_arrives_while_everything_is_worked_out_is_not_passed_over(catalog:
         retention.advance(tx, NOW, most=2)
     arrive(catalog, at=NOW)  # behind the walk
     assert until(catalog, first) == date(2036, 11, 25)
+
+
+def test_a_part_is_written_only_where_nobody_has_got_further_and_of_what_is_still_here(
+    catalog: Catalog,
+) -> None:
+    """It is worked out on a reading, for which no image waits: what changes meanwhile must not be written over."""
+    arrive(catalog)
+    gone = arrive(catalog, "1.2.4", patient_id="P-4")
+    with catalog.reading() as conn:
+        part = retention.work_out(conn)
+    assert gone in {each.study_id for each in part.dates}
+    with catalog.transaction() as tx:
+        erasure.erase(tx, gone, NOW)
+        part.write(tx, NOW)
+    with catalog.reading() as conn:
+        written = kept_values.get(conn, retention.PROGRESS)
+        assert retention_dates.kept(conn, gone) is None
+    assert written == part.after
+    late = replace(part, after={"basis": "an older one"})
+    with catalog.transaction() as tx:
+        late.write(tx, NOW)
+    with catalog.reading() as conn:
+        assert kept_values.get(conn, retention.PROGRESS) == written
 
 
 # --- the clock -------------------------------------------------------------------------------------------------------
