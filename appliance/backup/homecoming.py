@@ -14,8 +14,8 @@ from typing import Final
 
 from appliance.box import Box
 from appliance.catalog import Reading, instances, settings
-from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown
-from appliance.model import InstanceId
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.model import DestinationSettings, InstanceId
 from appliance.replication import recall
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,23 @@ def under_way(reading: Reading) -> Homecoming | None:
         instances=int(instances.last_id(reading)),
         missing=int(last["missing"]),
     )
+
+
+def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> None:
+    """Keep an archive from being taken off the box while an image that is nowhere else has not come home from it.
+
+    To be asked in the transaction that would remove it. Raises `Refused`.
+    """
+    if place.takes != "ciphertext" or under_way(reading) is None:
+        return
+    for object_id, _, _ in instances.all_objects(reading):
+        if recall.is_here(box, object_id):
+            continue
+        if {each.id for each in recall.holders(reading, object_id)} == {place.id}:
+            raise Refused(
+                "images that are in this archive and nowhere else have not come home yet",
+                hint="wait until the dashboard says that all images are home, then remove it",
+            )
 
 
 def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 200) -> int:

@@ -324,17 +324,19 @@ def give_secret(arguments: Arguments) -> int:
 
 
 def _change(name: str, what: Literal["pause", "resume", "remove"]) -> None:
+    from appliance.backup import homecoming
     from appliance.catalog import destinations
 
     hour = now()
     with opened_box() as box, box.catalog.transaction() as tx:
-        _known(tx, name)
+        place = _known(tx, name)
         match what:
             case "pause":
                 destinations.pause(tx, name)
             case "resume":
                 destinations.resume(tx, name)
             case _:
+                homecoming.refuse_if_needed(tx, box, place)
                 destinations.remove(tx, name, hour)
         record(tx, box, f"destination:{what}", name)
 

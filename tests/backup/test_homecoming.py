@@ -10,7 +10,8 @@ import pytest
 
 from appliance.backup import homecoming
 from appliance.catalog import deliveries, destinations
-from appliance.errors import Transient
+from appliance.cli import main
+from appliance.errors import Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import build
@@ -150,3 +151,23 @@ def test_how_far_the_images_are_is_known_until_all_are_home(clinic: Clinic, tmp_
             (4, 6),
             None,
         ]
+
+
+def test_an_archive_that_has_the_only_copy_stays_until_it_has_come_home(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "after"))
+    assert main(["verify"]) == 0
+    assert "0 objects opened: all are whole. 3 more are in an archive" in capsys.readouterr().out
+    assert main(["destination", "remove", clinic.place.name]) == Refused.exit_code
+    assert "nowhere else have not come home yet" in capsys.readouterr().err
+    with box_in(tmp_path / "after") as box:
+        assert len(recorded(box)) == 3
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES[:3])
+    assert main(["verify", "--all"]) == 0
+    assert "3 objects read in full: all are whole.\n" in capsys.readouterr().out
+    assert main(["destination", "remove", clinic.place.name]) == 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from appliance.backup import homecoming
 from appliance.catalog import Reading, destinations
 from appliance.configuration import OPTIONS, destination_of
 from appliance.errors import OperatorNeeded, Refused, Unknown
@@ -232,6 +233,7 @@ def remove_destination(destination_id: int) -> None:
     """Remove a destination: what is still owed to it is cancelled, what was delivered there stays there."""
     with console().box.catalog.transaction() as tx:
         found = _known(tx, destination_id)
+        homecoming.refuse_if_needed(tx, console().box, found)
         cancelled = destinations.remove(tx, found.name, now())
         console().record(tx, "destination:remove", found.name, forms.actor(), {"cancelled": cancelled})
 
