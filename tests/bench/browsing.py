@@ -220,12 +220,13 @@ def film() -> Template:
 
 
 def study(of: Template, number: int, chance: random.Random) -> list[Encoded]:
-    """One study of `FILMS_A_STUDY` films: the patients take turns, each with many days."""
-    patient = PATIENTS[number % len(PATIENTS)]
+    """One study of `FILMS_A_STUDY` films. Every patient, of a few names but an ID of their own, has two studies."""
+    patient = PATIENTS[number // 2 % len(PATIENTS)]
+    patient_id = f"BENC{number // 2:012d}"
     day = f"20{10 + number % 16:02d}{1 + number % 12:02d}{1 + number % 28:02d}"
     name = patient.name.encode()
     head = of.head.replace(NAME.encode(), name.ljust(len(NAME)))
-    head = head.replace(PATIENT_ID.encode(), patient.id.encode().ljust(len(PATIENT_ID)))
+    head = head.replace(PATIENT_ID.encode(), patient_id.encode())
     head = head.replace(DATE.encode(), day.encode())
     template = Template(of.sop_class_uid, head, of.pixel_data)
     uids = fresh_uid(chance), fresh_uid(chance)
@@ -325,7 +326,7 @@ def _send(port: int, kind: Kind, seconds: float, gate: Barrier, answers: "Queue[
             gate.wait(START_WITHIN_SECONDS)
             started_at, cpu = time.monotonic(), time.process_time()
             while time.monotonic() < started_at + seconds and not failure:
-                for instance in study(template, chance.randrange(10_000), chance):
+                for instance in study(template, chance.randrange(100_000), chance):
                     status = sender.store(instance)
                     if status:
                         failure = f"a film was answered {status:04X}"
