@@ -37,8 +37,8 @@ _READ = date(2026, 11, 25)
 """When the texts were read for this table."""
 _COLLECTED = date(2026, 11, 22)
 """When the figures were gathered from what the orders and colleges publish."""
-_CMPA = "CMPA, A matter of records: minors, 10 years from majority"
-_RCDSO = "RCDSO, Dental Recordkeeping: 10 years; minors, 10 years after 18"
+_CMPA = "CMPA / ACPM, Retention and transfer of clinical records"
+_RCDSO = "RCDSO, Dental Recordkeeping"
 _CPSBC = "CPSBC Bylaws, s. 3-6(2)"
 _BC_DENTAL = "BC College of Oral Health Professionals, Dental Recordkeeping Guidelines"
 _NEW_LIMITS = date(2013, 6, 1)
@@ -50,12 +50,12 @@ LAWS: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
             Rule("qc-medical", _MEDICAL, _ENTRY, 10, _LAW, "M-9, r. 20.3.1, s. 14 (CMQ)", _READ),
             Rule("qc-medical-minor", _MEDICAL, _MAJORITY, 10, _ADVICE, _CMPA, _READ),
             Rule("qc-dental", _DENTAL, _ENTRY, 5, _LAW, "D-3, r. 16 (ODQ)"),
-            Rule("qc-dental-minor", _DENTAL, _MAJORITY, 5, _ADVICE, "D-3, r. 16 (ODQ), counted from majority"),
+            Rule("qc-dental-minor", _DENTAL, _MAJORITY, 5, _ADVICE, "D-3, r. 16 (ODQ)"),
         ),
         "ON": (
             Rule("on-medical", _MEDICAL, _ENTRY, 10, _LAW, "CPSO, Medical Records Management", _COLLECTED),
             Rule("on-medical-minor", _MEDICAL, _MAJORITY, 10, _LAW, "CPSO, Medical Records Management", _COLLECTED),
-            Rule("on-medical-prudent", _MEDICAL, _ENTRY, 15, _ADVICE, "CPSO: 15 years are prudent", _COLLECTED),
+            Rule("on-medical-prudent", _MEDICAL, _ENTRY, 15, _ADVICE, "CPSO, Medical Records Management", _COLLECTED),
             Rule("on-dental", _DENTAL, _ENTRY, 10, _LAW, _RCDSO, _READ),
             Rule("on-dental-minor", _DENTAL, _MAJORITY, 10, _LAW, _RCDSO, _READ),
         ),

@@ -9,6 +9,7 @@ from typing import Any
 from appliance.catalog import destructions, holds, studies, tombstones
 from appliance.identity import Role
 from appliance.lifecycle import retention
+from tests.audit.interface import call
 from tests.audit.walk import Act, Nothing, Step, World
 from tests.lifecycle.clinic import arrive
 from tests.web.conftest import browser_of, csrf_of
@@ -59,6 +60,10 @@ def _hold(world: World) -> Any:
     return world.post(f"/studies/{_study(world)}/holds", kind="legal", on="study", reason="claim 2026-114")
 
 
+def _hold_by_interface(world: World) -> Any:
+    return call(world, "POST", f"/studies/{_study(world)}/holds", {"reason": "claim 2026-114"})
+
+
 def _release(world: World) -> Any:
     _hold(world)
     with world.box.catalog.reading() as conn:
@@ -91,6 +96,21 @@ RETENTION_ROUTES: Mapping[str, Step] = {
     ),
     "POST /retention/certificates/<label>/<kind>": Act(
         ["destruction:certify"], lambda w: w.post(f"/retention/certificates/{_certificate(w)}/json")
+    ),
+    "GET /api/v1/retention/due": Act(["retention:list"], lambda w: call(w, "GET", "/retention/due")),
+    "GET /api/v1/retention/holds": Act(["hold:list"], lambda w: call(w, "GET", "/retention/holds")),
+    "POST /api/v1/studies/<int:study_id>/holds": Act(["hold:add"], _hold_by_interface),
+    "POST /api/v1/retention/holds/<int:hold_id>/release": Act(
+        ["hold:release"],
+        lambda w: call(
+            w,
+            "POST",
+            f"/retention/holds/{_hold_by_interface(w).get_json()['id']}/release",
+            {"reason": "it is over"},
+        ),
+    ),
+    "GET /api/v1/retention/requests": Nothing(
+        "numbers of studies and who decided, no patient", lambda w: call(w, "GET", "/retention/requests")
     ),
     "GET /retention/requests": Nothing(
         "numbers of studies and who decided, no patient", lambda w: w.get("/retention/requests")

@@ -25,6 +25,7 @@ from appliance.web.api import (
     destinations,
     devices,
     document,
+    retention,
     rules,
     settings,
     studies,
@@ -32,7 +33,19 @@ from appliance.web.api import (
     users,
 )
 
-RESOURCES = (studies, deliveries, destinations, rules, devices, settings, configuration, users, tokens, box)
+RESOURCES = (
+    studies,
+    deliveries,
+    destinations,
+    rules,
+    devices,
+    retention,
+    settings,
+    configuration,
+    users,
+    tokens,
+    box,
+)
 """One module a resource, in the order of the document."""
 
 

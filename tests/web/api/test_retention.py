@@ -1,0 +1,61 @@
+"""Retention for programs: what is due page by page, and holds; deciding stays with people at the console."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from flask import Flask
+
+from appliance.box import Box
+from appliance.identity import Role
+from appliance.identity.permissions import Permission
+from appliance.web.api import RESOURCES
+from tests.lifecycle.clinic import arrive, bring_up_to_date, watch
+from tests.web.api.conftest import Caller
+from tests.web.conftest import browser_of
+
+OLD = datetime.now(UTC) - timedelta(days=365 * 14)
+
+
+def test_what_is_due_is_listed_page_by_page_and_held_until_it_is_released(box: Box, owner: Caller) -> None:
+    watch(box.catalog, datetime.now(UTC))
+    numbers = [
+        arrive(box.catalog, f"1.9.{n}", at=OLD + timedelta(days=n), patient_id=f"D-{n}", patient_name=f"D{n}")
+        for n in range(3)
+    ]
+    bring_up_to_date(box.catalog)
+    first = owner("GET", "/retention/due?limit=2").get_json()
+    assert [each["study"] for each in first["items"]] == numbers[:2]
+    assert first["items"][0]["source"].startswith("M-9")
+    assert (first["studies"], first["held"], first["doubt"]) == (3, 0, None)
+    second = owner("GET", f"/retention/due?limit=2&after={first['next']}").get_json()
+    assert ([each["study"] for each in second["items"]], second["next"]) == (numbers[2:], None)
+    assert owner("GET", "/retention/due?at=2001-01-01").get_json()["items"] == []
+    assert owner("GET", "/retention/due?at=2026-02-30").status_code == 422
+
+    made = owner("POST", f"/studies/{numbers[0]}/holds", {"reason": "claim 2026-114", "patient": True})
+    assert made.status_code == 201
+    hold = made.get_json()
+    assert (hold["study"], hold["kind"], hold["released_utc"]) == (None, "legal", None)
+    assert owner("GET", "/retention/due").get_json()["items"][0]["state"] == "held"
+    assert owner("POST", f"/studies/{numbers[0]}/holds", {"reason": " "}).status_code == 422
+    assert owner("POST", "/studies/999999/holds", {"reason": "a claim"}).status_code == 404
+    ended = owner(
+        "POST", f"/retention/holds/{hold['id']}/release", {"reason": "judgment of 3 May"}
+    ).get_json()
+    assert ended["release_reason"] == "judgment of 3 May"
+    assert owner("POST", f"/retention/holds/{hold['id']}/release", {"reason": "again"}).status_code == 422
+    assert hold["id"] in [each["id"] for each in owner("GET", "/retention/holds").get_json()["items"]]
+    assert owner("GET", "/retention/requests").get_json() == {"items": [], "next": None}
+
+
+def test_no_program_asks_for_a_destruction_or_approves_one() -> None:
+    acts = [each for module in RESOURCES for each in module.OPERATIONS if each.method != "GET"]
+    assert acts
+    assert not [each.name for each in acts if each.permission is Permission.DESTROY_STUDIES]
+
+
+def test_who_does_not_look_after_retention_is_refused(app: Flask) -> None:
+    browser = browser_of(app, Role.PRACTITIONER)
+    for path in ("/retention/due", "/retention/holds", "/retention/requests"):
+        assert browser.get(f"/api/v1{path}").status_code == 403
