@@ -53,7 +53,6 @@ __all__ = [
     "being_sent",
     "cancel",
     "cancel_all",
-    "cancel_of_study",
     "claim",
     "confirm",
     "delivery",
@@ -462,19 +461,6 @@ def _decide_all(
     ids = [DeliveryId(row[0]) for row in rows]
     for each in ids:
         _decide(tx, each, event, now)
-    return len(ids)
-
-
-def cancel_of_study(tx: Transaction, study: int, now: datetime) -> int:
-    """Give up what is owed of a study (row id), but for what is on its way at this moment. How many there were."""
-    rows = tx.exec_driver_sql(
-        "SELECT d.id FROM deliveries AS d JOIN instances AS i ON i.id = d.instance JOIN series AS s ON s.id = i.series"
-        " WHERE s.study = ? AND d.state IN ('PENDING', 'WAITING', 'PAUSED', 'FAILED') ORDER BY d.id",
-        (study,),
-    )
-    ids = [DeliveryId(row[0]) for row in rows]
-    for each in ids:
-        _decide(tx, each, Event.CANCEL, now)
     return len(ids)
 
 

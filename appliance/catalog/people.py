@@ -149,13 +149,21 @@ def change(
     )
 
 
-def _check_free(conn: Reading, login: str, person_id: int | None) -> None:
-    """Raises `Refused` unless `login` is new, or has been this very user's."""
-    holders = {
+def same_person(conn: Reading, one: str, other: str) -> bool:
+    """Whether two logins are, or were, one user's: a login can be changed, and stays that user's for ever."""
+    return one == other or bool(_holders(conn, one) & _holders(conn, other))
+
+
+def _holders(conn: Reading, login: str) -> set[int]:
+    return {
         *conn.execute(select(users.c.id).where(users.c.login == login)).scalars(),
         *conn.execute(select(former_logins.c.user).where(former_logins.c.login == login)).scalars(),
     }
-    if holders - {person_id}:
+
+
+def _check_free(conn: Reading, login: str, person_id: int | None) -> None:
+    """Raises `Refused` unless `login` is new, or has been this very user's."""
+    if _holders(conn, login) - {person_id}:
         raise Refused("there is, or was, a user with that login", hint="choose another login", field="login")
 
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
-from appliance.catalog import erasure, settings, study_keys
+from appliance.catalog import erasure, holds, settings, study_keys
 from appliance.catalog.columns import utc_moment, utc_text
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.erasure import Erased
@@ -285,13 +285,15 @@ def obey(
     """Destroy here what an archive says was destroyed: a box restored from an old backup, or from another archive.
 
     What was taken out, for the audit and the disk; nothing when all of it was known. A study that has got images since is
-    left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides.
+    left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides. So is one that is held.
     """
     gone: list[Erased] = []
     for each in tombstones:
         fresh = sorted(set(each.keys) - study_keys.destroyed_among(tx, each.keys))
         concerned = erasure.studies_under(tx, fresh)
         if not fresh or any(received > each.destroyed_utc for _, received in concerned):
+            continue
+        if holds.held_among(tx, [study for study, _ in concerned]):
             continue
         gone += [erased for study, _ in concerned if (erased := erasure.erase(tx, study, now)) is not None]
         study_keys.destroy(tx, fresh, now)

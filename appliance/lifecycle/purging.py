@@ -106,13 +106,6 @@ def _carry_out(box: Box, request: DestructionRequest, now: datetime, around: Aro
     for study in request.study_ids:
         if not around.keep_going():
             return done
-        with box.catalog.transaction() as tx:
-            deliveries.cancel_of_study(tx, study, now)
-            waits = deliveries.being_sent(tx, study)
-        around.reached("deliveries cancelled")
-        if waits:
-            log.info("a study is destroyed once its image on the way has arrived")
-            continue
         try:
             with box.catalog.transaction() as tx:
                 erased = _destroy(tx, box, request, study, now)
@@ -145,7 +138,10 @@ def _close_ended(box: Box, now: datetime) -> None:
 def _destroy(
     tx: Transaction, box: Box, request: DestructionRequest, study: int, now: datetime
 ) -> erasure.Erased:
-    """The one transaction that destroys a study. Raises `Refused` when it is held, not due any more, or on its way."""
+    """The one transaction that destroys a study, with whatever it is still owed.
+
+    Raises `Refused` when it is held, not due any more, or on its way: then nothing has changed, and all that it is owed goes on.
+    """
     due = destruction.refuse_if_changed(tx, request.id, study, now)
     if deliveries.being_sent(tx, study):
         raise Refused("an image of the study is being sent", hint="it is destroyed afterwards")
@@ -154,7 +150,10 @@ def _destroy(
         raise Refused("the study is not here any more", hint="look at the request again")
     uid = erased.study_instance_uid
     everywhere = {each.id: each for each in destinations.destinations(tx, include_removed=True)}
-    archives = [each.id for each in destinations.destinations(tx) if each.takes == "ciphertext"]
+    known = {each.id for each in destinations.destinations(tx)}
+    ciphertext = {number for number, each in everywhere.items() if each.takes == "ciphertext"}
+    # One that was taken off the box is named too, if it got anything: it can't be reached, and whoever has it must know.
+    archives = sorted(number for number in ciphertext if number in known or erased.receipts.get(number))
     certificate = tombstones.begin(tx, request.id, _authority(request), now)
     tombstones.bury(
         tx,
@@ -164,7 +163,7 @@ def _destroy(
         elsewhere={
             everywhere[number].name: count
             for number, count in sorted(erased.receipts.items())
-            if count and number not in archives
+            if count and number not in ciphertext
         },
         exports=audit_search.count(tx, "study:export", uid),
         manifest=manifest.key(box.root, uid),

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from appliance import audit
-from appliance.catalog import Catalog, destructions
+from appliance.catalog import Catalog, destructions, people
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.holds import HoldKind
 from appliance.errors import NotAuthorised, Refused, Unknown
@@ -71,6 +71,18 @@ def test_nobody_approves_what_they_asked_for_themselves(catalog: Catalog, number
         assert destructions.request(conn, request.id) == request
         with pytest.raises(Refused, match="no approved request"):
             destruction.refuse_if_changed(conn, request.id, numbers[0], NOW)
+
+
+def test_another_login_is_not_another_person(catalog: Catalog, numbers: list[int]) -> None:
+    with catalog.transaction() as tx:
+        marie = people.add(
+            tx, login="marie", name="Marie", role="owner", password_hash="", language="fr", now=NOW
+        )
+    request = ask(catalog, *numbers)
+    with catalog.transaction() as tx:
+        people.change(tx, marie.id, login="marie2", name="Marie", role="owner", language="fr", now=NOW)
+    with pytest.raises(NotAuthorised, match="themselves"):
+        approve(catalog, request, by="marie2")
 
 
 def test_who_approves_has_seen_the_list_that_was_asked_for(catalog: Catalog, numbers: list[int]) -> None:
