@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -150,10 +151,11 @@ def test_backups_of_newer_software_are_refused_with_the_version_to_install(
     (tmp_path / "usb").mkdir()
     place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
     with clinic_in(tmp_path / "newer", place) as clinic, monkeypatch.context() as patched:
-        clinic.back_up()
+        now = datetime.now(UTC)
+        clinic.back_up(now - timedelta(minutes=1))  # names are in order of seconds
         patched.setattr("appliance.backup.making.REVISION", "r9999")
         patched.setattr("appliance.backup.making.__version__", "7.1.0")
-        clinic.back_up()
+        clinic.back_up(now)
         at_the_box(visitor, blank)
         look(visitor, clinic)
     page = page_of(visitor)

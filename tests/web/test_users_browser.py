@@ -79,11 +79,12 @@ def test_a_colleague_is_invited_accepts_changes_role_and_leaves(
 
     # A study is granted while the colleague looks: it appears by itself, and nothing else does.
     owner.goto(f"{clinic.address}/studies/1")
-    owner.locator(".sharing summary.button").click()
-    owner.locator(".sharing [name=person]").select_option(number)
-    owner.locator(".sharing [name=reason]").fill("Deuxième avis")
+    sharing = owner.locator(".sharing", has=owner.locator("[name=person]"))
+    sharing.locator("summary.button").click()
+    sharing.locator("[name=person]").select_option(number)
+    sharing.locator("[name=reason]").fill("Deuxième avis")
     look(owner, f"{shot}-study-sharing")
-    owner.locator(".sharing button.primary").click()
+    sharing.locator("button.primary").click()
     expect(owner.locator(".grants li")).to_have_count(1)
     fits(owner)
     expect(colleague.locator(".study")).to_have_count(1)
