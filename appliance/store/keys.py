@@ -52,6 +52,7 @@ from appliance.store.root_key import (
     KEY_BYTES,
     RootKey,
     chain_slots,
+    newest_generation,
     open_slots,
     seal_slot,
     slots_of,
@@ -380,7 +381,9 @@ def _issue(directory: Path, root: RootKey, key: RecoveryKey) -> None:
         if slots and open_slots(slots[0] + chain, b"R", key.secret) == root:
             return
     fresh = seal_slot(root, b"R", key.secret)
-    _write(directory / ROOT_RECOVERY, b"".join([fresh, *slots[-1:], chain_slots(root)]))
+    # A rotation of the root key that was cut may have left a later one here: only its own chain leads down to ours.
+    links = chain if newest_generation(blob) > root.generation else chain_slots(root)
+    _write(directory / ROOT_RECOVERY, b"".join([fresh, *slots[-1:], links]))
 
 
 def _install(
