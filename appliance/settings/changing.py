@@ -163,15 +163,25 @@ def _checked(reading: Reading, changes: Mapping[str, Any]) -> dict[str, Any]:
             continue
         checked[key] = None if normal == _default(chosen) else normal
     if not refusals:
-        kept = {**operator_settings.all_values(reading), **checked}
-        values = {
-            each.key: _effective(each, kept.get(each.key)) for each in SETTINGS.values() if not each.is_secret
-        }
+        kept = operator_settings.all_values(reading)
+        before, after = _values(kept), _values({**kept, **checked})
         for together in TOGETHER:
-            refusals |= together(values)
+            # What did not fit together before, as after an update, is no reason to refuse another change.
+            standing = together(before)
+            refusals |= {
+                key: refusal
+                for key, refusal in together(after).items()
+                if key in changes or key not in standing
+            }
     if refusals:
         raise NotAccepted(refusals)
     return checked
+
+
+def _values(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        each.key: _effective(each, kept.get(each.key)) for each in SETTINGS.values() if not each.is_secret
+    }
 
 
 def _put(

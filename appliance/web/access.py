@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from appliance.catalog.people import Person
 from appliance.catalog.sight import Sight
+from appliance.catalog.sight import study as study_row
 from appliance.errors import NotAuthorised, Unknown
 from appliance.identity.permissions import Permission, permissions_of
 from appliance.identity.tokens import Bearer
@@ -119,6 +120,17 @@ def not_there(kind: str, number: int) -> Unknown:
             asks.login,
         )
     return Unknown(f"there is no such {kind}", hint="go back to the studies")
+
+
+def check_study(study_id: int) -> None:
+    """Raise what `not_there` gives, if whoever asks may not see that study.
+
+    Before a transaction, never within: the refusal's row in the audit is a transaction of its own.
+    """
+    with console().box.catalog.reading() as conn:
+        row = study_row(conn, sight(), study_id)
+    if row is None:
+        raise not_there("study", study_id)
 
 
 def check() -> None:

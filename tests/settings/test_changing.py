@@ -67,6 +67,16 @@ def test_settings_that_contradict_each_other_are_refused(box: Box, change: Chang
     assert set(refusal.value.refusals) == {"sessions.idle_minutes"}
 
 
+def test_what_did_not_fit_together_before_refuses_no_other_change(box: Box, change: Changer) -> None:
+    """A limit that came with an update may contradict what the clinic chose long ago."""
+    with box.catalog.transaction() as tx:
+        operator_settings.put(tx, "backup.every_hours", 168, NOW)
+    change({"clinic.name": "Clinique Émard"})
+    with pytest.raises(NotAccepted, match="before the next one"):
+        change({"health.backup_late_days": 3})
+    change({"health.backup_late_days": 8, "health.backup_urgent_days": 9})
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_name(change: Changer) -> None:
     with pytest.raises(Unknown) as refusal:
         change({"clinic.nmae": "x"})

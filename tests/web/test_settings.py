@@ -116,6 +116,17 @@ def test_two_people_at_once_do_not_undo_each_other(owner: FlaskClient, app: Flas
         assert settings.get(reading, "clinic.phone") == ""
 
 
+def test_a_mistyped_field_does_not_forget_that_somebody_else_was_faster(owner: FlaskClient, box: Box) -> None:
+    stale = fields_of(owner.get("/settings/clinic").get_data(as_text=True))
+    assert save(owner, "clinic", clinic__phone="514 555-0199").status_code == 303
+    answer = owner.post("/settings/clinic", data=stale | {"clinic.privacy_officer_email": "nobody"})
+    assert answer.status_code == 422
+    mended = fields_of(answer.get_data(as_text=True)) | {"clinic.privacy_officer_email": "luc@clinic.ca"}
+    assert owner.post("/settings/clinic", data=mended).status_code == 409
+    with box.catalog.reading() as reading:
+        assert settings.get(reading, "clinic.phone") == "514 555-0199"
+
+
 def test_roles_are_chosen_not_typed(owner: FlaskClient, box: Box) -> None:
     html = owner.get("/settings/access").get_data(as_text=True)
     boxes = re.findall(r'name="access.second_factor_roles" value="(\w+)"( checked)?', html)

@@ -176,9 +176,9 @@ def list_due(query: DueQuery) -> DueStudies:
 
 @operation("GET", "/retention/holds", Permission.MANAGE_RETENTION, gives=Holds)
 def list_holds() -> Holds:
-    """List what is held, and what was."""
+    """List what is held, and what was, of studies that may be seen: reasons are free text, and people write names."""
     with console().box.catalog.transaction() as tx:
-        found = hold_rows.listed(tx, released=True)
+        found = [each for each in hold_rows.listed(tx, released=True) if _sees(tx, each)]
         console().record(tx, "hold:list", "holds", forms.actor(), {"rows": len(found)})
     return Holds(tuple(_hold(each) for each in found))
 
@@ -193,9 +193,8 @@ def list_holds() -> Holds:
 )
 def place_hold(study_id: int, body: NewHold) -> Hold:
     """Hold a study, or its patient."""
+    access.check_study(study_id)
     with console().box.catalog.transaction() as tx:
-        if sight.study(tx, access.sight(), study_id) is None:
-            raise access.not_there("study", study_id)
         return _hold(
             holds.place(
                 tx,
@@ -218,6 +217,10 @@ def place_hold(study_id: int, body: NewHold) -> Hold:
 )
 def release_hold(hold_id: int, body: HoldRelease) -> Hold:
     """Let go, with a reason."""
+    with console().box.catalog.reading() as conn:
+        seen = _sees(conn, hold_rows.hold(conn, hold_id))
+    if not seen:
+        raise access.not_there("hold", hold_id)
     with console().box.catalog.transaction() as tx:
         return _hold(holds.release(tx, keeping.act(), hold_id, reason=body.reason))
 
@@ -238,6 +241,12 @@ OPERATIONS = (list_due, list_holds, place_hold, release_hold, list_requests)
 
 def _row(conn: Reading, study_id: int) -> sight.StudyRow | None:
     return sight.study(conn, access.sight(), study_id)
+
+
+def _sees(conn: Reading, each: KeptHold) -> bool:
+    """Whether whoever asks may see the study that is held, or one of the patient who is."""
+    study = each.study if each.study is not None else hold_rows.a_study_of(conn, each.patient)
+    return access.sight().all_studies or (study is not None and _row(conn, study) is not None)
 
 
 def _day(text: str) -> date:

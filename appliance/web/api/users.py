@@ -271,9 +271,8 @@ def list_user_grants(user_id: int) -> StudyGrants:
 def grant_study(study_id: int, body: NewGrant) -> StudyGrant:
     """Show a study to a user, in place of a grant that holds for the same two."""
     moment = now()
+    access.check_study(study_id)
     with console().box.catalog.transaction() as tx:
-        if sight.study(tx, access.sight(), study_id) is None:
-            raise access.not_there("study", study_id)
         made = identity.grant_study(
             tx,
             study_id,

@@ -29,9 +29,8 @@ def grant(study_id: int) -> AnyResponse:
         if term is None:
             raise Refused("a grant lasts a year at most", hint="choose an end within a year")
         moment = now()
+        access.check_study(study_id)
         with console().box.catalog.transaction() as tx:
-            if sight.study(tx, access.sight(), study_id) is None:
-                raise Unknown("there is no such study", hint="go back to the studies")
             made = identity.grant_study(
                 tx,
                 study_id,

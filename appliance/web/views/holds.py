@@ -8,7 +8,6 @@ from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.catalog import holds as hold_rows
-from appliance.catalog import sight
 from appliance.catalog.holds import HoldKind
 from appliance.errors import Refused, Unknown
 from appliance.identity.permissions import Permission
@@ -56,9 +55,8 @@ def place(study_id: int) -> AnyResponse:
     """Hold a study or its patient."""
     try:
         kind = HoldKind(forms.text("kind")) if forms.text("kind") in list(HoldKind) else HoldKind.LEGAL
+        access.check_study(study_id)
         with console().box.catalog.transaction() as tx:
-            if sight.study(tx, access.sight(), study_id) is None:
-                raise access.not_there("study", study_id)
             holds.place(
                 tx,
                 keeping.act(),

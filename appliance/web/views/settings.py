@@ -167,7 +167,12 @@ def _save(section: str, chosen: tuple[Setting, ...]) -> AnyResponse:
     except NotAccepted as refusal:
         elsewhere = [each for key, each in refusal.refusals.items() if key not in typed]
         return _form(
-            chosen, typed, refusal.refusals, explained(g.words, elsewhere[0]) if elsewhere else "", 422
+            chosen,
+            typed,
+            refusal.refusals,
+            explained(g.words, elsewhere[0]) if elsewhere else "",
+            422,
+            seen=seen,
         )
     except Refused as refusal:
         return _form(chosen, typed, {}, explained(g.words, refusal), 409, conflict=True)
@@ -207,10 +212,12 @@ def _form(
     status: int = 200,
     *,
     conflict: bool = False,
+    seen: int | None = None,
 ) -> Response:
+    """The form; with `seen` it still compares with what was true when whoever types began, and not with what is now."""
     with console().box.catalog.reading() as conn:
         fields = tuple(_field(conn, each, typed, refusals.get(each.key), conflict) for each in chosen)
-        revision = settings.revision(conn)
+        revision = settings.revision(conn) if seen is None else seen
     section = chosen[0].section
     page = page_of(
         SettingsPage,

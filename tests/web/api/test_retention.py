@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask
 
 from appliance.box import Box
-from appliance.identity import Role
+from appliance.catalog import holds as hold_rows
+from appliance.catalog import people
+from appliance.identity import Role, tokens
 from appliance.identity.permissions import Permission
 from appliance.web.api import RESOURCES
 from tests.lifecycle.clinic import arrive, bring_up_to_date, watch
@@ -47,6 +49,31 @@ def test_what_is_due_is_listed_page_by_page_and_held_until_it_is_released(box: B
     assert owner("POST", f"/retention/holds/{hold['id']}/release", {"reason": "again"}).status_code == 422
     assert hold["id"] in [each["id"] for each in owner("GET", "/retention/holds").get_json()["items"]]
     assert owner("GET", "/retention/requests").get_json() == {"items": [], "next": None}
+
+
+def test_a_token_without_sight_of_studies_reads_no_reason_and_releases_no_hold(app: Flask, box: Box) -> None:
+    study = arrive(box.catalog, "1.9.77", patient_id="H-7", patient_name="H7")
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        held = hold_rows.add(
+            tx, kind=hold_rows.HoldKind.LEGAL, study=study, whole_patient=False, reason="X", by="z", now=now
+        )
+        person = people.add(
+            tx, login="keeper", name="Keeper", role=Role.OWNER, password_hash="", language="en", now=now
+        )
+        scopes = [Permission.USE_CONSOLE.value, Permission.MANAGE_RETENTION.value]
+        text, _ = tokens.make(tx, person, name="narrow", scopes=scopes, days=1, now=now)
+    program, bearer = app.test_client(), {"Authorization": f"Bearer {text}"}
+    listed = program.get("/api/v1/retention/holds", headers=bearer)
+    assert listed.status_code == 200
+    assert held.id not in [each["id"] for each in listed.get_json()["items"]]
+    path = f"/api/v1/retention/holds/{held.id}/release"
+    assert program.post(path, json={"reason": "let go"}, headers=bearer).status_code == 404
+    answer = program.post(f"/api/v1/studies/{study}/holds", json={"reason": "a claim"}, headers=bearer)
+    assert answer.status_code == 404
+    with box.catalog.reading() as conn:
+        assert hold_rows.hold(conn, held.id).is_in_force
+        assert len(hold_rows.of_study(conn, study)) == 1
 
 
 def test_no_program_asks_for_a_destruction_or_approves_one() -> None:
