@@ -1,0 +1,116 @@
+"""The bucket's playbook against an S3 server: twice, after somebody has changed something, and where it must refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from appliance.replication.destinations import bucket_policy
+from appliance.replication.destinations.protection import State, protections
+from tests.provisioning.test_playbooks import PROVISIONING, tool
+from tests.replication.cloud import REGION, Cloud, cloud
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def the_cloud() -> Iterator[Cloud]:
+    with cloud() as running:
+        yield running
+
+
+def played(folder: Path, there: Cloud, **values: str) -> subprocess.CompletedProcess[str]:
+    values = {"bucket_region": REGION, "bucket_endpoint_url": there.url, "bucket_canadian": "true"} | values
+    told = [f"{key}={value}" for key, value in values.items()]
+    words = [tool("ansible-playbook"), "bucket.yml", *(part for each in told for part in ("-e", each))]
+    account = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": REGION}
+    places = {"ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_LOCAL_TEMP": str(folder / "local")}
+    home = os.environ | account | places | {"NO_COLOR": "1", "PYTHONPATH": str(PROVISIONING.parent)}
+    return subprocess.run(words, cwd=PROVISIONING, env=home, capture_output=True, text=True, check=False)
+
+
+def changed(told: subprocess.CompletedProcess[str]) -> int:
+    assert told.returncode == 0, told.stdout + told.stderr
+    (count,) = re.findall(r"changed=(\d+)", told.stdout)
+    return int(count)
+
+
+def test_a_bucket_is_made_and_held_to_its_protections_and_a_second_run_changes_nothing(
+    the_cloud: Cloud, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "key.json"
+    values = {"bucket_name": "clinic-played", "bucket_user": "clinic-0001", "bucket_key_file": str(key_file)}
+    assert changed(played(tmp_path, the_cloud, **values)) == 1
+    key = json.loads(key_file.read_text())
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    client = the_cloud.client()
+    found = {each.name: each.state for each in protections(client, "clinic-played")}
+    assert {found[each] for each in ("versioning", "object lock", "life cycle")} == {State.ON}
+    blocked = client.get_public_access_block(Bucket="clinic-played")["PublicAccessBlockConfiguration"]
+    assert set(blocked.values()) == {True}
+    iam = boto3.client(
+        "iam",
+        endpoint_url=the_cloud.url,
+        region_name=REGION,
+        aws_access_key_id="tests",
+        aws_secret_access_key="tests",
+    )
+    names = iam.list_user_policies(UserName="clinic-0001")["PolicyNames"]
+    assert [
+        iam.get_user_policy(UserName="clinic-0001", PolicyName=each)["PolicyDocument"] for each in names
+    ] == [bucket_policy.key_policy("clinic-played")]
+    (made,) = iam.list_access_keys(UserName="clinic-0001")["AccessKeyMetadata"]
+    assert made["AccessKeyId"] == key["access_key_id"]
+
+    again = played(tmp_path, the_cloud, **values)
+    assert changed(again) == 0
+    assert key["secret"] not in again.stdout + again.stderr
+
+    tidied = {
+        "ID": "tidy",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+    }
+    client.put_bucket_lifecycle_configuration(
+        Bucket="clinic-played", LifecycleConfiguration={"Rules": [tidied]}
+    )
+    assert changed(played(tmp_path, the_cloud, **values)) == 1
+    rules = client.get_bucket_lifecycle_configuration(Bucket="clinic-played")["Rules"]
+    assert bucket_policy.shortest_days(rules) == bucket_policy.KEPT_DAYS
+    assert json.loads(key_file.read_text()) == key
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"bucket_region": "us-east-1"}, "not in Canada"),
+        (
+            {"bucket_canadian": "false", "bucket_endpoint_url": "https://s3.example.com"},
+            "not known to be in Canada",
+        ),
+    ],
+)
+def test_no_bucket_is_made_outside_canada(
+    the_cloud: Cloud, tmp_path: Path, values: dict[str, str], reason: str
+) -> None:
+    told = played(tmp_path, the_cloud, bucket_name="clinic-elsewhere", **values)
+    assert told.returncode != 0
+    assert reason in told.stdout.replace("\n", " ")
+    assert "clinic-elsewhere" not in [each["Name"] for each in the_cloud.client().list_buckets()["Buckets"]]
+
+
+def test_a_key_that_has_nowhere_to_go_is_not_made(the_cloud: Cloud, tmp_path: Path) -> None:
+    key_file = tmp_path / "key.json"
+    key_file.write_text("an earlier one")
+    values = {"bucket_name": "clinic-kept", "bucket_user": "clinic-0002", "bucket_key_file": str(key_file)}
+    assert played(tmp_path, the_cloud, **values).returncode != 0
+    assert key_file.read_text() == "an earlier one"
