@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from appliance import audit
 from appliance.audit import Entry
 from appliance.box import Box
-from appliance.catalog import deliveries, instances, rules, study_keys, tombstones
+from appliance.catalog import Transaction, deliveries, instances, rules, study_keys, tombstones
 from appliance.catalog.errors import Conflict
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, OutOfResources, Transient, Unknown
@@ -52,6 +52,22 @@ def accept(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
         sum(each.duplicates for each in done),
         sum(each.identical for each in done),
     )
+
+
+def accept_within(tx: Transaction, box: Box, arrivals: Sequence[Received], now: datetime) -> None:
+    """Record instances whose identities nobody else can have, as a part of `tx`: with it, or not at all.
+
+    They are owed to archives only. Their objects are durable by `ObjectWriter.keep`, and orphans until the commit.
+    """
+    archives = [each for each in rules.rules(tx) if each.takes == "ciphertext"]
+    recorded = instances.record_many(tx, [(each, 0) for each in arrivals])
+    owed = [
+        (row.instance_id, deliveries_for(each.header, each.origin, archives))
+        for each, row in zip(arrivals, recorded, strict=True)
+    ]
+    deliveries.owe_many(tx, owed, now)
+    entries = [entry for each in arrivals for entry in _entries(each, 0, conflict=False)]
+    audit.append(tx, box.audit_key, entries, now)
 
 
 def _accept_in_turn(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:

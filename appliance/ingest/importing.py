@@ -15,8 +15,8 @@ from appliance.model import Header, Origin, Received
 _PIECE = 1 << 20
 
 
-def import_file(box: Box, stream: BinaryIO, origin: Origin) -> Header:
-    """Take in the instance that `stream` (seekable) holds; when this returns it is durable and recorded.
+def seal_file(box: Box, stream: BinaryIO, origin: Origin) -> Received:
+    """Seal the instance that `stream` (seekable) holds: durable when this returns, and an orphan until it is recorded.
 
     The data set is kept byte for byte; the file meta group is written anew (PS3.10 7.1). Raises `NotUnderstood`,
     `Mismatch`, `OutOfResources`, `Transient`; nothing is kept then.
@@ -42,5 +42,14 @@ def import_file(box: Box, stream: BinaryIO, origin: Origin) -> Header:
         raise
     sealing.writer.close()
     sealing.release()
-    accept(box, [Awaiting(Received(header, origin, sealing.stored, datetime.now(UTC)))])
-    return header
+    return Received(header, origin, sealing.stored, datetime.now(UTC))
+
+
+def import_file(box: Box, stream: BinaryIO, origin: Origin) -> Header:
+    """Take in the instance that `stream` (seekable) holds; when this returns it is durable and recorded.
+
+    Raises what `seal_file` and `accept` raise; nothing is kept then.
+    """
+    received = seal_file(box, stream, origin)
+    accept(box, [Awaiting(received)])
+    return received.header

@@ -141,6 +141,7 @@ def _study(each: DestroyedStudy) -> dict[str, Any]:
         "digest": each.digest,
         "images": each.instances,
         "bytes": each.bytes,
+        "kept_anonymous": int(each.why.get("kept_anonymous", 0)),
         "received": [
             each.first_received_utc.date().isoformat(),
             each.last_received_utc.date().isoformat(),

@@ -47,8 +47,10 @@ from appliance.catalog import (
 from appliance.catalog.columns import utc_text
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
-from appliance.errors import ApplianceError, Refused
+from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
+from appliance.ingest.accept import accept_within
 from appliance.lifecycle import destruction
+from appliance.lifecycle.anonymising import Copies, copies_of, discard
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older
 from appliance.model import DestinationId, DestinationSettings
@@ -87,8 +89,7 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     with box.catalog.reading() as conn:
         requests = destructions.approved(conn)
     for request in requests:
-        if request.method is Method.DESTROY:
-            destroyed += _carry_out(box, request, now, around)
+        destroyed += _carry_out(box, request, now, around)
     _close_ended(box, now)
     _remove_objects(box, now, around)
     _leave_no_remains(box, now, around)
@@ -107,16 +108,39 @@ def _carry_out(box: Box, request: DestructionRequest, now: datetime, around: Aro
         if not around.keep_going():
             return done
         try:
-            with box.catalog.transaction() as tx:
-                erased = _destroy(tx, box, request, study, now)
-                around.reached("destroying")
+            erased = _carry_out_one(box, request, study, now, around)
         except Refused as error:
             log.warning("a study of an approved request was not destroyed: %s", error.message)
+            continue
+        except (
+            Transient,
+            OperatorNeeded,
+        ) as error:  # an archive that has the images is away: only their copies wait
+            log.warning("a study is made anonymous later: %s", error.message)
             continue
         around.reached("destroyed")
         box.study_keys.forget(erased.keys)
         done += 1
     return done
+
+
+def _carry_out_one(
+    box: Box, request: DestructionRequest, study: int, now: datetime, around: Around
+) -> erasure.Erased:
+    copies = Copies((), 0)
+    if request.method is Method.ANONYMISE:
+        with box.catalog.reading() as conn:
+            destruction.refuse_if_changed(conn, request.id, study, now)
+        copies = copies_of(box, study, around.keep_going)
+        around.reached("copies sealed")
+    try:
+        with box.catalog.transaction() as tx:
+            erased = _destroy(tx, box, request, study, now, copies)
+            around.reached("destroying")
+    except Refused:
+        discard(box, copies.sealed)
+        raise
+    return erased
 
 
 def _close_ended(box: Box, now: datetime) -> None:
@@ -136,9 +160,9 @@ def _close_ended(box: Box, now: datetime) -> None:
 
 
 def _destroy(
-    tx: Transaction, box: Box, request: DestructionRequest, study: int, now: datetime
+    tx: Transaction, box: Box, request: DestructionRequest, study: int, now: datetime, copies: Copies
 ) -> erasure.Erased:
-    """The one transaction that destroys a study, with whatever it is still owed.
+    """The one transaction that destroys a study, with whatever it is still owed, and records the copies that are kept of it.
 
     Raises `Refused` when it is held, not due any more, or on its way: then nothing has changed, and all that it is owed goes on.
     """
@@ -148,6 +172,9 @@ def _destroy(
     erased = erasure.erase(tx, study, now)
     if erased is None:
         raise Refused("the study is not here any more", hint="look at the request again")
+    if copies.sealed:
+        accept_within(tx, box, copies.sealed, now)
+    kept = {"kept_anonymous": len(copies.sealed)} if copies.sealed else {}
     uid = erased.study_instance_uid
     everywhere = {each.id: each for each in destinations.destinations(tx, include_removed=True)}
     known = {each.id for each in destinations.destinations(tx)}
@@ -159,7 +186,7 @@ def _destroy(
         tx,
         certificate,
         erased,
-        why=due.decision,
+        why={**due.decision, **kept},
         elsewhere={
             everywhere[number].name: count
             for number, count in sorted(erased.receipts.items())
@@ -177,6 +204,7 @@ def _destroy(
         "instances": erased.instances,
         "asked by": request.asked_by,
         "approved by": request.approved_by,
+        **kept,
     }
     audit.append(
         tx,

@@ -95,6 +95,9 @@ def _study(each: Mapping[str, Any], words: Words) -> Line:
         sources=sources,
         at=_moment(each["destroyed_utc"], words),
     )
+    if each["kept_anonymous"]:
+        kept = words("studies.images", n=each["kept_anonymous"])
+        said += " " + words("destroyed.kept_anonymous", images=kept)
     return Line(words("destroyed.study", number=each["study"], digest=each["digest"][:16]), said)
 
 

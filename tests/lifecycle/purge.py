@@ -62,12 +62,12 @@ def secrets_of(box: Box, instance: Instance) -> Secrets:
     )
 
 
-def approve(box: Box, *study_ids: int, now: datetime = LATER) -> int:
+def approve(box: Box, *study_ids: int, now: datetime = LATER, method: Method = Method.DESTROY) -> int:
     """A request of these studies that two people stand behind; its number."""
     marie, paul = (Act(by=name, now=now, audit_key=box.audit_key) for name in ("marie", "paul"))
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, now, follows_time_server=True)
-        asked = destruction.ask(tx, marie, study_ids, method=Method.DESTROY, reason="yearly review")
+        asked = destruction.ask(tx, marie, study_ids, method=method, reason="yearly review")
         destruction.approve(tx, paul, asked.id, digest=asked.digest)
     return asked.id
 

@@ -19,7 +19,7 @@ from appliance.catalog import destructions, holds
 from appliance.config import Config
 from appliance.identity import Role
 from appliance.lifecycle import retention
-from appliance.lifecycle.request import ItemState, State
+from appliance.lifecycle.request import ItemState, Method, State
 from appliance.web import create_app
 from tests.lifecycle.clinic import arrive, bring_up_to_date, watch
 from tests.web.conftest import add_owner, browser_of, csrf_of, sign_in
@@ -60,12 +60,12 @@ def officer(app: Flask) -> FlaskClient:
 _numbers = iter(range(1, 1000))
 
 
-def due(box: Box, *, at: datetime = OLD) -> int:
+def due(box: Box, *, at: datetime = OLD, **header: str) -> int:
     """A study of a patient of its own, old enough to be due."""
     number = next(_numbers)
     watch(box.catalog, datetime.now(UTC))
     patient = {"patient_id": f"P-{number}", "patient_name": f"PATIENT{number}^Zoé"}
-    study = arrive(box.catalog, f"1.2.3.{number}", at=at, **patient)
+    study = arrive(box.catalog, f"1.2.3.{number}", at=at, **patient, **header)
     bring_up_to_date(box.catalog)
     return study
 
@@ -140,6 +140,23 @@ def test_one_asks_another_approves_and_the_list_is_what_both_have_seen(
     approved = newest(box)
     assert (approved.state, approved.approved_by) == (State.APPROVED, "officer")
     assert f'value="{study}"' not in page(owner, "/retention")  # in a request, so not to be asked for again
+
+
+def test_a_study_can_be_asked_to_be_made_anonymous_if_something_of_it_may_stay(
+    box: Box, owner: FlaskClient, officer: FlaskClient
+) -> None:
+    study, photo = due(box), due(box, modality="XC")
+    form = {"method": "anonymise", "reason": "teaching, analysis 2026-4"}
+    assert "None of the study" in post(owner, "/retention/requests", study=[study, photo], **form)
+    assert newest(box).method is Method.DESTROY, "nothing was asked"
+    post(owner, "/retention/requests", study=study, **form)
+    asked = newest(box)
+    assert (asked.study_ids, asked.method) == ((study,), Method.ANONYMISE)
+    seen = page(officer, f"/retention/requests/{asked.id}")
+    assert "Anonymise" in seen
+    assert "1 of 1" in seen
+    approve(officer, asked)
+    assert newest(box).state is State.APPROVED
 
 
 def test_what_has_changed_is_shown_and_left_out(box: Box, owner: FlaskClient, officer: FlaskClient) -> None:

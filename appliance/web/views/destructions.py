@@ -11,7 +11,8 @@ from appliance.catalog import Reading, destructions, sight
 from appliance.catalog.destructions import DestructionRequest, DueStudy
 from appliance.errors import Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import destruction
+from appliance.lifecycle import anonymising, destruction
+from appliance.lifecycle.anonymising import Stays
 from appliance.lifecycle.request import ItemState, Method, State
 from appliance.web import access, forms, keeping
 from appliance.web.access import needs, reauthenticated
@@ -108,11 +109,12 @@ def listing() -> Response:
 def ask() -> AnyResponse:
     """Ask for the studies that were ticked."""
     chosen = [int(each) for each in request.form.getlist("study") if each.isdecimal() and len(each) < 19]
+    method = Method.ANONYMISE if forms.text("method") == Method.ANONYMISE else Method.DESTROY
     try:
         with console().box.catalog.transaction() as tx:
-            made = destruction.ask(
-                tx, keeping.act(), chosen, method=Method.DESTROY, reason=forms.text("reason")
-            )
+            if method is Method.ANONYMISE:
+                anonymising.refuse_unless_some_stay(tx, chosen)
+            made = destruction.ask(tx, keeping.act(), chosen, method=method, reason=forms.text("reason"))
     except Refused as refusal:
         forms.say_error(refusal)
         return forms.back_to("/retention")
@@ -132,6 +134,7 @@ def one(request_id: int) -> Response:
             for each in destruction.changed_since(conn, found, now())
             if found.state in (State.OPEN, State.APPROVED)
         }
+        stays = anonymising.kept_of(conn, found.study_ids) if found.method is Method.ANONYMISE else None
         items = tuple(_item(conn, each, changed.get(each.study_id, "")) for each in found.decisions)
     with console().box.catalog.transaction() as tx:
         details = {"studies": [each.study_id for each in found.decisions]}
@@ -144,7 +147,7 @@ def one(request_id: int) -> Response:
         id=found.id,
         state=words(f"destruction.state.{found.state}"),
         tone=TONES[found.state],
-        facts=_facts(found),
+        facts=_facts(found, stays),
         items=items,
         digest=found.digest,
         own=found.state is State.OPEN and found.asked_by == forms.actor(),
@@ -208,7 +211,7 @@ def _request(found: DestructionRequest) -> RequestLine:
     )
 
 
-def _facts(found: DestructionRequest) -> tuple[tuple[str, str], ...]:
+def _facts(found: DestructionRequest, stays: Stays | None) -> tuple[tuple[str, str], ...]:
     words = g.words
     line = _request(found)
     facts = [
@@ -216,6 +219,10 @@ def _facts(found: DestructionRequest) -> tuple[tuple[str, str], ...]:
         (words("destruction.reason"), found.reason),
         (words("destruction.method"), words(f"destruction.method.{found.method}")),
     ]
+    if stays is not None and stays.images:
+        facts.append(
+            (words("destruction.stays"), words("destruction.stays_text", kept=stays.kept, all=stays.images))
+        )
     if line.approved:
         facts.append((words("destruction.approved_by"), line.approved))
     if found.ended_utc is None:

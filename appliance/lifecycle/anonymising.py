@@ -1,0 +1,139 @@
+"""Keeping a study's images without whoever they are of: sealed first, recorded in the transaction that destroys the study.
+
+::
+
+    each image of the study ──▶ a copy without the person (lifecycle.anonymous), sealed under a new study's key
+                                   └──▶ one transaction: copies recorded, study out of the catalog, its keys destroyed
+
+Until the commit the copies are objects that no row speaks of, which `ingest.orphans` removes; after it the study is gone. So there is
+never a moment with both, and none with neither. New UIDs are drawn at random and forgotten with this function: nothing that
+is left says which study became which. What a copy is received by, and when, is in the audit like everything that comes
+in; the row of the destruction counts the copies, without their names.
+
+Rejected: UIDs derived from the old ones, which whoever has the key could derive again; copies recorded before the destruction,
+which stay when the destruction is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from appliance.box import Box
+from appliance.catalog import Reading, instances, studies
+from appliance.catalog.instances import InstanceRow
+from appliance.catalog.veil import is_clear
+from appliance.errors import Corrupt, Refused, Unknown
+from appliance.ingest.importing import seal_file
+from appliance.lifecycle.anonymous import anonymous
+from appliance.model import Intake, Origin, Received, Uid
+from appliance.replication import recall
+
+log = logging.getLogger(__name__)
+
+ORIGIN = Origin(Intake.IMPORT, "anonymised")
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What is sealed and waits to be recorded, and how many images were left out because they may say whose they are."""
+
+    sealed: tuple[Received, ...]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stays:
+    """How many images of some studies could be kept, by their kinds, and how many there are."""
+
+    kept: int
+    images: int
+
+
+def kept_of(conn: Reading, study_ids: Sequence[int]) -> Stays:
+    """What whoever asks and whoever approves is told before; studies that are not here any more count for nothing."""
+    rows = [row for each in study_ids for row in _rows(conn, each)]
+    return Stays(sum(_may_stay(each) for each in rows), len(rows))
+
+
+def refuse_unless_some_stay(conn: Reading, study_ids: Sequence[int]) -> None:
+    """Raise `Refused` if one of the studies has no image that may be kept: it would be destroyed under another word."""
+    for each in study_ids:
+        if not kept_of(conn, [each]).kept:
+            raise _nothing_stays()
+
+
+def copies_of(box: Box, study_id: int, keep_going: Callable[[], bool]) -> Copies:
+    """Seal a copy of each image that can be anonymous. An image that can't be read is not left out: the study waits.
+
+    Raises `Refused` when none can be kept or the time is over, and what reading, recalling and sealing raise; what was sealed
+    until then is removed.
+    """
+    with box.catalog.reading() as conn:
+        rows = _rows(conn, study_id)
+    if not rows:
+        raise Refused("the study is not here any more", hint="look at the request again")
+    uids: defaultdict[str, Uid] = defaultdict(_new_uid)
+    sealed: list[Received] = []
+    try:
+        for row in rows:
+            if not keep_going():
+                raise Refused("the box has something else to do", hint="it goes on later")
+            copy = _copy(box, row, uids.__getitem__) if _may_stay(row) else None
+            if copy is not None:
+                sealed.append(seal_file(box, io.BytesIO(copy), ORIGIN))
+    except BaseException:
+        discard(box, sealed)
+        raise
+    if not sealed:
+        raise _nothing_stays()
+    return Copies(tuple(sealed), len(rows) - len(sealed))
+
+
+def discard(box: Box, sealed: list[Received] | tuple[Received, ...]) -> None:
+    """Remove copies that are not going to be recorded."""
+    for each in sealed:
+        box.objects.remove(each.stored.object_id)
+
+
+def _nothing_stays() -> Refused:
+    return Refused(
+        "none of the study's images can be kept without saying whose they are",
+        hint="ask for its destruction instead",
+    )
+
+
+def _rows(conn: Reading, study_id: int) -> list[InstanceRow]:
+    study = studies.study_by_id(conn, study_id)
+    if study is None:
+        return []
+    return instances.instances_of_study(conn, study.study_instance_uid)
+
+
+def _may_stay(row: InstanceRow) -> bool:
+    """Of two versions of one image the first, and none that names another patient than its study."""
+    if row.version or row.patient_conflict or not row.rows:
+        return False
+    return is_clear(row.modality, row.sop_class_uid, row.burned_in_annotation)
+
+
+def _copy(box: Box, row: InstanceRow, uid_of: Callable[[str], Uid]) -> bytes | None:
+    """The anonymous copy; None where the pixels of this image can't be decoded or are not as it says."""
+    with recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes) as reader:
+        original = reader.read()
+    try:
+        return anonymous(original or b"", uid_of)
+    except (Corrupt, Unknown):
+        raise
+    except Refused as error:
+        log.info("an image is left out of the anonymous study: %s", error.message)
+        return None
+
+
+def _new_uid() -> Uid:
+    """PS3.5 B.2: a UUID as a whole number, drawn from the operating system's source."""
+    return Uid(f"2.25.{secrets.randbits(128)}")

@@ -1,0 +1,208 @@
+"""A study that two people have approved to be made anonymous: its images stay, and nothing says whose they were."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from appliance.box import Box
+from appliance.catalog import deliveries, destinations, instances, rules, studies, tombstones
+from appliance.catalog.columns import canonical_json
+from appliance.catalog.holds import HoldKind
+from appliance.catalog.instances import InstanceRow
+from appliance.errors import Refused
+from appliance.ingest.importing import import_file
+from appliance.ingest.orphans import GRACE_SECONDS, OrphanSweep
+from appliance.lifecycle import anonymising, certificate, holds, purging
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.request import Method
+from appliance.model import DestinationSettings, Intake, Origin, Rule
+from appliance.replication.destinations import prepare
+from tests.backup.conftest import Clinic, clinic_in
+from tests.boxes import box_in
+from tests.lifecycle.purge import LATER, approve, carry_out
+from tests.lifecycle.remains import clear_pages
+from tests.synthetic.dental import colour_photo, full_mouth_series
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, disk: DestinationSettings) -> Iterator[Clinic]:
+    with clinic_in(tmp_path / "box", disk) as clinic:
+        yield clinic
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DestinationSettings:
+    (tmp_path / "usb").mkdir()
+    return prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
+
+
+def take_in(box: Box, photo: bool = True) -> tuple[int, list[pydicom.Dataset]]:
+    """A study of three films and a photograph, on which a name could be; its row and the films."""
+    films = [*full_mouth_series(scale=0.2)][:3]
+    everything = films + ([colour_photo(scale=0.2)] if photo else [])
+    for each in everything:
+        each.StudyInstanceUID, each.PatientID, each.PatientName = "1.2.3.77", "GONE-77", "Zzyzxmarker^Alma"
+        each.AccessionNumber = ""
+        file = io.BytesIO()
+        pydicom.dcmwrite(file, each, enforce_file_format=True)
+        file.seek(0)
+        import_file(box, file, Origin(Intake.IMPORT, "tests"))
+    with box.catalog.reading() as conn:
+        (row,) = [each for each in studies.find(conn, limit=10) if each.study_instance_uid == "1.2.3.77"]
+    return row.id, films
+
+
+def rows_of(box: Box, study_id: int) -> list[InstanceRow]:
+    with box.catalog.reading() as conn:
+        row = studies.study_by_id(conn, study_id)
+        return instances.instances_of_study(conn, row.study_instance_uid) if row else []
+
+
+def all_studies(box: Box) -> list[studies.StudyRow]:
+    with box.catalog.reading() as conn:
+        return studies.find(conn, limit=100)
+
+
+def data_of(box: Box, row: InstanceRow) -> bytes:
+    with box.open_object(row.object_id, row.key_id) as reader:
+        return reader.read() or b""
+
+
+def test_the_images_stay_without_the_person_and_the_study_is_gone_everywhere(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    box = clinic.box
+    study, films = take_in(box)
+    clinic.deliver()
+    clinic.back_up()
+    gone = study_of_row(box, study)
+    with box.catalog.reading() as conn:
+        assert anonymising.kept_of(conn, [study]) == anonymising.Stays(3, 4)
+    approve(box, study, method=Method.ANONYMISE)
+    carry_out(clinic)
+    (kept,) = all_studies(box)
+    assert kept.id != study
+    rows = rows_of(box, kept.id)
+    assert len(rows) == 3, "the photograph may say whose it is"
+    made = [pydicom.dcmread(io.BytesIO(data_of(box, each))) for each in rows]
+    by_pixels = {each.pixel_array.tobytes() for each in made}
+    assert by_pixels == {each.pixel_array.tobytes() for each in films}
+    assert len({each.SeriesInstanceUID for each in made}) == len({each.SeriesInstanceUID for each in films})
+    for uid in {gone.study_instance_uid, *(str(each.SOPInstanceUID) for each in films)}:
+        assert all(uid.encode() not in data_of(box, each) for each in rows)
+    clinic.deliver()
+    with box.catalog.reading() as conn:
+        assert all(deliveries.holders(conn, each.object_id) for each in rows), (
+            "the copies are archived like any image"
+        )
+        (paper,) = tombstones.certificates(conn)
+        told = certificate.document(conn, paper, LATER)
+    assert told["authority"]["method"] == "anonymise"
+    assert [each["kept_anonymous"] for each in told["studies"]] == [3]
+    assert str(kept.study_instance_uid) not in canonical_json(told), "nothing says which study it became"
+    pages = clear_pages(box.config.data / "catalog.db", box.root.derive("catalog"))
+    assert b"Zzyzxmarker" not in pages
+    assert b"GONE-77" not in pages
+
+
+def study_of_row(box: Box, study: int) -> studies.StudyRow:
+    with box.catalog.reading() as conn:
+        row = studies.study_by_id(conn, study)
+    assert row is not None
+    return row
+
+
+class Cut(Exception):
+    """The power failed."""
+
+
+def test_cut_at_any_step_there_are_never_both_and_never_neither(
+    tmp_path: Path, disk: DestinationSettings
+) -> None:
+    data = tmp_path / "box"
+    with clinic_in(data, disk) as clinic:
+        study, _ = take_in(clinic.box)
+        clinic.deliver()
+        approve(clinic.box, study, method=Method.ANONYMISE)
+    for word in ("copies sealed", "destroying"):
+
+        def reached(step: str, at: str = word) -> None:
+            if step == at:
+                raise Cut
+
+        with box_in(data) as box:
+            with pytest.raises(Cut):
+                purging.carry_out(box, LATER, purging.Around(reached=reached))
+            assert [each.id for each in all_studies(box)] == [study]
+            left = {row.object_id for row in rows_of(box, study)}
+            assert set(box.objects.ids()) - left, "sealed copies lie there"
+            sweep = OrphanSweep(box)
+            assert sweep.sweep(0.0) == 0
+            assert sweep.sweep(GRACE_SECONDS) == 3
+            assert set(box.objects.ids()) == left
+    with box_in(data) as box:
+        assert purging.carry_out(box, LATER) == 1
+        (kept,) = all_studies(box)
+        assert kept.instances == 3
+        assert {row.object_id for row in rows_of(box, kept.id)} == set(box.objects.ids())
+
+
+def test_a_hold_that_comes_while_the_copies_are_made_leaves_the_study_and_no_copy(clinic: Clinic) -> None:
+    box = clinic.box
+    study, _ = take_in(box)
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+
+    def reached(step: str) -> None:
+        if step == "copies sealed":
+            marie = Act(by="marie", now=LATER, audit_key=box.audit_key)
+            with box.catalog.transaction() as tx:
+                holds.place(
+                    tx, marie, kind=HoldKind.LEGAL, study=study, whole_patient=False, reason="a claim"
+                )
+
+    assert purging.carry_out(box, LATER, purging.Around(reached=reached)) == 0
+    assert [each.id for each in all_studies(box)] == [study]
+    assert set(box.objects.ids()) == {row.object_id for row in rows_of(box, study)}
+
+
+def test_a_study_of_which_nothing_can_stay_is_not_destroyed_under_that_name(clinic: Clinic) -> None:
+    box = clinic.box
+    photo = colour_photo(scale=0.2)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, photo, enforce_file_format=True)
+    file.seek(0)
+    import_file(box, file, Origin(Intake.IMPORT, "tests"))
+    clinic.deliver()
+    (row,) = all_studies(box)
+    approve(box, row.id, method=Method.ANONYMISE)
+    assert purging.carry_out(box, LATER) == 0
+    assert [each.id for each in all_studies(box)] == [row.id]
+    with box.catalog.reading() as conn, pytest.raises(Refused, match="without saying whose"):
+        anonymising.refuse_unless_some_stay(conn, [row.id])
+
+
+def test_copies_go_to_archives_only(clinic: Clinic) -> None:
+    """Another DICOM system has got the study with its name: the anonymous one is not for it."""
+    box = clinic.box
+    with box.catalog.transaction() as tx:
+        peer = DestinationSettings(
+            "pacs", "dicom", "dicom", {"host": "127.0.0.1", "port": 1, "called_ae_title": "PACS"}
+        )
+        peer = replace(peer, id=destinations.add(tx, peer))
+    study, _ = take_in(box)
+    clinic.deliver()
+    with box.catalog.transaction() as tx:
+        rules.add_rule(tx, Rule(peer.id, peer.name, peer.takes))
+    approve(box, study, method=Method.ANONYMISE)
+    assert purging.carry_out(box, LATER) == 1
+    with box.catalog.reading() as conn:
+        assert {each.destination for each in deliveries.list_deliveries(conn, limit=100)} == {"usb"}

@@ -1,0 +1,198 @@
+"""Nothing of whoever an image is of is in its anonymous copy, and everything that it takes to draw and measure it is."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
+
+from appliance.errors import NotUnderstood
+from appliance.lifecycle.anonymous import anonymous
+from appliance.model import Uid
+from tests.synthetic import dental_set
+from tests.synthetic.dental import cephalometric, panoramic
+
+TEXTS = {"AE", "AS", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
+MARKERS = {
+    **dict.fromkeys(TEXTS, "ZZMARK"),
+    "DA": "19770707",
+    "TM": "070707",
+    "DT": "19770707070707",
+    "OB": b"ZZMARK",
+    "UN": b"ZZMARK",
+    "UI": "1.7.7.77777",
+}
+TRACES = (b"ZZMARK", b"19770707", b"070707", b"1.7.7.77777")
+
+
+def part10(ds: Dataset) -> bytes:
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, ds, enforce_file_format=True)
+    return file.getvalue()
+
+
+def renamed() -> tuple[dict[str, Uid], object]:
+    seen: dict[str, Uid] = {}
+
+    def uid_of(old: str) -> Uid:
+        return seen.setdefault(old, Uid(f"2.25.{len(seen) + 10**20}"))
+
+    return seen, uid_of
+
+
+def copied(ds: Dataset) -> Dataset:
+    return pydicom.dcmread(io.BytesIO(anonymous(part10(ds), renamed()[1])))  # type: ignore[arg-type]
+
+
+def marked(ds: Dataset, nested: bool = True) -> Dataset:
+    """`ds` with a trace of the person in every attribute of the dictionary that can hold one, beside what it has."""
+    for number, (vr, _, _, _, keyword) in DicomDictionary.items():
+        tag = Tag(number)
+        if tag.group <= 2 or tag in ds or keyword.startswith(("PixelData", "FloatPixelData", "DoubleFloat")):
+            continue
+        if vr in MARKERS:
+            ds.add_new(tag, vr, MARKERS[vr])
+        elif vr == "SQ" and nested:
+            ds.add_new(tag, "SQ", Sequence([marked_item()]))
+    block = ds.private_block(0x0019, "ZZMARK MAKER", create=True)
+    block.add_new(1, "LO", "ZZMARK")
+    ds.add_new(0x60003000, "OW", b"ZZMARK")
+    return ds
+
+
+def marked_item() -> Dataset:
+    item = Dataset()
+    item.PatientName = item.CodeMeaning = item.LUTExplanation = item.WindowCenterWidthExplanation = "ZZMARK"
+    item.ContentDate = "19770707"
+    item.ReferencedSOPInstanceUID = "1.7.7.77777"
+    return item
+
+
+def test_no_attribute_of_the_dictionary_says_whose_the_image_is() -> None:
+    original = marked(panoramic())
+    for keyword in ("PatientName", "PatientID", "AccessionNumber", "StudyDescription", "InstitutionName"):
+        setattr(original, keyword, "ZZMARK")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(original, keyword, "1.7.7.77777")
+    original.StudyDate, original.PatientBirthDate = "19770707", "19770707"
+    before = part10(original)
+    assert all(each in before for each in TRACES), "the test can see"
+    after = anonymous(before, renamed()[1])  # type: ignore[arg-type]
+    for each in TRACES:
+        assert each not in after, [
+            keyword_for_tag(found.tag)
+            for found in pydicom.dcmread(io.BytesIO(after))
+            if each in repr(found).encode()
+        ]
+    made = pydicom.dcmread(io.BytesIO(after))
+    assert made.PatientIdentityRemoved == "YES"
+    assert not [each.tag for each in made.iterall() if each.tag.is_private]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_what_it_takes_to_draw_and_measure_it_stays(number: int) -> None:
+    original = [*dental_set(scale=0.2)][number * 3]
+    made = copied(original)
+    assert np.array_equal(made.pixel_array, original.pixel_array)
+    for keyword in (
+        "SOPClassUID",
+        "Modality",
+        "Laterality",
+        "ImageLaterality",
+        "PatientOrientation",
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "EstimatedRadiographicMagnificationFactor",
+        "WindowCenter",
+        "WindowWidth",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "PhotometricInterpretation",
+        "PresentationLUTShape",
+        "InstanceNumber",
+    ):
+        assert made.get(keyword) == original.get(keyword), keyword
+
+
+def test_the_same_uid_gets_the_same_new_one_and_another_gets_another() -> None:
+    seen, uid_of = renamed()
+    films = [*dental_set(scale=0.2)][:4]
+    for each in films:
+        anonymous(part10(each), uid_of)  # type: ignore[arg-type]
+    olds = {each.StudyInstanceUID for each in films} | {each.SOPInstanceUID for each in films}
+    assert olds <= set(seen)
+    assert len(set(seen.values())) == len(seen)
+    assert not set(seen) & set(seen.values())
+
+
+def test_words_that_the_standard_does_not_know_do_not_stay() -> None:
+    original = cephalometric()
+    original.BodyPartExamined, original.ViewPosition, original.ImageLaterality = "TREMBLAY", "ALMA", "R"
+    original.ImageType = ["ORIGINAL", "PRIMARY", "TREMBLAY"]
+    original.PatientOrientation = ["A", "TREMBLAY"]
+    original.InstanceNumber = "19770707"
+    made = copied(original)
+    assert "BodyPartExamined" not in made
+    assert "ViewPosition" not in made
+    assert "PatientOrientation" not in made
+    assert "InstanceNumber" not in made
+    assert made.ImageType == ["ORIGINAL", "PRIMARY"]
+    assert made.ImageLaterality == "R"
+
+
+@pytest.mark.parametrize(("signed", "drawn"), [(False, 0x7000), (True, 0x3000)])
+def test_an_overlay_in_the_spare_bits_of_the_pixels_is_cleared(signed: bool, drawn: int) -> None:
+    original = cephalometric()
+    values = np.arange(int(original.Rows) * int(original.Columns), dtype=np.uint16) % 4096
+    original.BitsAllocated, original.BitsStored, original.HighBit = 16, 12, 11
+    original.PixelRepresentation = int(signed)
+    original.PixelData = (values | drawn).astype("<u2").tobytes()
+    made = copied(original)
+    stored = np.frombuffer(made.PixelData, dtype="<u2")
+    assert np.array_equal(stored & 0x0FFF, values)
+    spare = stored & 0xF000
+    assert set(np.unique(spare)) <= ({0, 0xF000} if signed else {0})
+    if signed:
+        assert np.array_equal(spare != 0, (values & 0x0800) != 0), "the sign of a pixel is all that is there"
+
+
+def test_a_comment_within_a_compressed_image_does_not_come_along() -> None:
+    from PIL import Image
+
+    original = cephalometric()
+    rows, columns = int(original.Rows), int(original.Columns)
+    drawn = Image.fromarray((np.arange(rows * columns) % 251).astype(np.uint8).reshape(rows, columns))
+    jpeg = io.BytesIO()
+    drawn.save(jpeg, "JPEG", comment=b"ZZMARK")
+    original.BitsAllocated = original.BitsStored = 8
+    original.HighBit, original.PixelRepresentation = 7, 0
+    original.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    original.PixelData = encapsulate([jpeg.getvalue()])
+    original["PixelData"].is_undefined_length = True
+    before = part10(original)
+    assert b"ZZMARK" in before
+    after = anonymous(before, renamed()[1])  # type: ignore[arg-type]
+    assert b"ZZMARK" not in after
+    assert pydicom.dcmread(io.BytesIO(after)).pixel_array.shape == (rows, columns)
+
+
+def test_what_trails_the_last_frame_is_left_behind() -> None:
+    original = cephalometric()
+    original.PixelData = original.PixelData + b"ZZMARK"
+    assert b"ZZMARK" not in anonymous(part10(original), renamed()[1])  # type: ignore[arg-type]
+
+
+def test_pixels_that_are_not_as_the_image_says_are_not_guessed() -> None:
+    original = cephalometric()
+    original.PixelData = original.PixelData[:-100]
+    with pytest.raises(NotUnderstood, match=re.escape("not as it says")):
+        anonymous(part10(original), renamed()[1])  # type: ignore[arg-type]
