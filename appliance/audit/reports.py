@@ -7,6 +7,7 @@ word is counted the day it is written.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from appliance.audit.vocabulary import VOCABULARY, Concerns, Kind, Outcome
 from appliance.catalog import Reading, audit_search
 from appliance.catalog.audit_log import AuditRow
 from appliance.catalog.audit_search import Wanted
+from appliance.catalog.columns import canonical_json
 
 MOST_ROWS = 2000
 """Rows that a report spells out; the export has all."""
@@ -60,9 +62,23 @@ def of_study(
     """Who saw, got or changed the images of a patient, whose studies these are.
 
     `listed` are their row ids. That somebody had the name before their eyes in a list is an access too (P-39.1 s.27,
-    R-22.1 s.103): the report has those lists, one row each.
+    R-22.1 s.103): the report has those lists, one row each. It goes to the patient, so of the studies that such a row
+    names it has the patient's own; whole rows are in the export.
     """
-    return _report(reading, replace(period, studies=studies, listed=listed), now)
+    made = _report(reading, replace(period, studies=studies, listed=listed), now)
+    return replace(made, rows=[_with_own(row, frozenset(listed)) for row in made.rows])
+
+
+def _with_own(row: AuditRow, own: frozenset[int]) -> AuditRow:
+    """`row` without the row ids of studies that are not among `own`."""
+    try:
+        details = json.loads(row.details)
+    except (TypeError, ValueError):
+        return row
+    if not isinstance(details, dict) or not isinstance(details.get("studies"), list):
+        return row
+    kept = [each for each in details["studies"] if each in own]
+    return replace(row, details=canonical_json(details | {"studies": kept}))
 
 
 def of_actor(reading: Reading, actor: str, period: Wanted, now: datetime) -> Report:

@@ -21,7 +21,7 @@ from appliance.catalog.columns import utc_moment, utc_text
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM audit"  # noqa: S608 - constants
 _PIECE = 1000
-LISTS = ("study:list", "study:search")
+LISTS = ("study:list", "study:search", "retention:list", "retention:export", "hold:list", "destruction:view")
 """Words of rows that stand for a whole list: their details name the row ids of its studies as ``studies``."""
 _LISTED = (
     " AND EXISTS (SELECT 1 FROM json_each(iif(json_valid(details), details, '{{}}'), '$.studies') AS each"

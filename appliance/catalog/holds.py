@@ -142,6 +142,12 @@ def a_study_of(reading: Reading, patient: int) -> int | None:
     return None if found is None else int(found)
 
 
+def studies_named(reading: Reading, found: Iterable[Hold]) -> list[int]:
+    """A study of each patient whom `found` are about, as the audit of a list of holds names them; none that is gone."""
+    numbers = (each.study if each.study is not None else a_study_of(reading, each.patient) for each in found)
+    return sorted({number for number in numbers if number is not None})
+
+
 def held_studies() -> CompoundSelect[int]:
     """The query for the row ids of all studies that a hold in force falls on."""
     # Two queries and not one with OR, so that both find their rows by an index.

@@ -229,7 +229,12 @@ def kept(reading: Reading, study_id: int) -> Kept | None:
 
 
 def due(
-    reading: Reading, on: date, *, limit: int, after: Kept | None = None, free_only: bool = False
+    reading: Reading,
+    on: date,
+    *,
+    limit: int | None = None,
+    after: Kept | None = None,
+    free_only: bool = False,
 ) -> list[Kept]:
     """Studies that no rule keeps on the day `on`, the longest due first; `after` is the last line of the page before.
 

@@ -83,7 +83,8 @@ def list_holds(arguments: Arguments) -> int:
 
     with opened_box() as box, box.catalog.transaction() as tx:
         found = holds.listed(tx, released=arguments.all)
-        record(tx, box, "hold:list", "command line", {"rows": len(found)})
+        seen = {"rows": len(found), "studies": holds.studies_named(tx, found)}
+        record(tx, box, "hold:list", "command line", seen)
     if arguments.json:
         as_json([_row(each) for each in found])
     else:

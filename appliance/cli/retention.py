@@ -120,11 +120,13 @@ def list_due(arguments: Arguments) -> int:
     with opened_box() as box:
         with box.catalog.reading() as conn:
             clock = retention.clock_of(conn, now())
-            found = list(due_list.lines(conn, arguments.at or clock.today, studies.study_by_id))
+            due = due_list.every(conn, arguments.at or clock.today)
+            found = list(due_list.lines(conn, due, studies.study_by_id))
             is_current = retention.is_current(conn)
         with box.catalog.transaction() as tx:
             word = "retention:export" if arguments.csv else "retention:list"
-            record(tx, box, word, "command line", {"rows": len(found)})
+            seen = {"rows": len(found), "studies": [each.study for each in found]}
+            record(tx, box, word, "command line", seen)
     if arguments.csv:
         sys.stdout.writelines(due_list.csv_lines(found))
     elif arguments.json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 
@@ -55,14 +55,15 @@ def page(
     return _lines(reading, shown, row_of), shown[-1] if len(found) > limit else None
 
 
-def lines(reading: Reading, on: date, row_of: RowOf) -> Iterator[DueLine]:
-    """All of them, some hundred in memory at a time."""
-    after: Kept | None = None
-    while True:
-        found, after = page(reading, on, row_of, limit=AT_ONCE, after=after)
-        yield from found
-        if after is None:
-            return
+def every(reading: Reading, on: date) -> list[Kept]:
+    """What is due, all of it, as it was worked out: which studies `lines` tells of."""
+    return retention_dates.due(reading, on)
+
+
+def lines(reading: Reading, wanted: Sequence[Kept], row_of: RowOf) -> Iterator[DueLine]:
+    """A line for each of `wanted` that whoever asks may see, some hundred in memory at a time."""
+    for start in range(0, len(wanted), AT_ONCE):
+        yield from _lines(reading, wanted[start : start + AT_ONCE], row_of)
 
 
 def csv_lines(wanted: Iterable[DueLine]) -> Iterator[str]:
@@ -75,7 +76,7 @@ def csv_lines(wanted: Iterable[DueLine]) -> Iterator[str]:
         yield out.getvalue()
 
 
-def _lines(reading: Reading, found: list[Kept], row_of: RowOf) -> list[DueLine]:
+def _lines(reading: Reading, found: Sequence[Kept], row_of: RowOf) -> list[DueLine]:
     rules = {rule.id: rule for rule in retention.book_of(reading).rules}
     held, asked = retention_dates.kept_back(reading, (each.study_id for each in found))
     made = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
 import math
-from hashlib import sha256
 from typing import Any
 
 from flask import g, redirect, request
@@ -121,8 +121,19 @@ def wrong(field: str, said: str) -> str:
 
 
 def mark(seen: Any) -> str:
-    """What changes when `seen` does: a form carries it back, so that two people don't undo each other unseen."""
-    return sha256(repr(seen).encode()).hexdigest()[:24]
+    """What changes when `seen` does: a form carries it back, so that two people don't undo each other unseen.
+
+    Keyed, so that nobody who reads a page can try what a secret among `seen` might be.
+    """
+    return hmac.digest(console().box.audit_key, b"form " + repr(seen).encode(), "sha256").hex()[:24]
+
+
+def mark_again(current: Any, status: int) -> str:
+    """The mark of a form that is shown again with what was typed into it.
+
+    It still compares with what was true when whoever types began; only who was told of a change (409) has seen `current`.
+    """
+    return (text("seen") if status == 422 else "") or mark(current)
 
 
 class Overtaken(Refused):

@@ -99,6 +99,39 @@ def test_of_two_who_change_it_the_second_is_told(owner: FlaskClient, box: Box, c
     assert owner.post(f"/destinations/{cloud}", data=fields(html)).status_code == 303
 
 
+def test_what_is_refused_in_between_does_not_hide_the_change_of_a_colleague(
+    owner: FlaskClient, box: Box, cloud: DestinationId
+) -> None:
+    save(owner, cloud, secret=SECRET)
+    stale = fields(owner.get(f"/destinations/{cloud}").get_data(as_text=True))
+    assert save(owner, cloud, bucket="first-clinic").status_code == 303
+    refused = owner.post(f"/destinations/{cloud}", data=stale | {"bucket": ""})
+    assert refused.status_code == 422
+    again = fields(refused.get_data(as_text=True)) | {"bucket": "second-clinic"}
+    assert owner.post(f"/destinations/{cloud}", data=again).status_code == 409
+    assert kept(box).options["bucket"] == "first-clinic"
+
+
+def test_the_mark_of_canada_and_the_secret_are_compared_too(
+    owner: FlaskClient, box: Box, cloud: DestinationId
+) -> None:
+    save(owner, cloud, secret=SECRET)
+    stale = fields(owner.get(f"/destinations/{cloud}").get_data(as_text=True))
+    assert save(owner, cloud, canadian="1", endpoint_url="https://s3.clinic.ca").status_code == 303
+    html = owner.post(f"/destinations/{cloud}", data=stale).get_data(as_text=True)
+    assert 'href="#field-canadian"' in html
+    assert "Now: yes" in html
+    assert "The one that the box has now stays" in html
+    stale = fields(html)
+    assert save(owner, cloud, canadian="1", secret="of-a-colleague").status_code == 303
+    answer = owner.post(f"/destinations/{cloud}", data=stale | {"canadian": "1", "secret": SECRET})
+    assert answer.status_code == 409, "a secret that was changed meanwhile is a change"
+    html = answer.get_data(as_text=True)
+    assert "type the secret again" in html
+    assert SECRET not in html and "of-a-colleague" not in html
+    assert kept(box).secret == "of-a-colleague"
+
+
 def test_a_disk_that_is_mounted_elsewhere_stays_the_disk_that_it_was(
     owner: FlaskClient, box: Box, tmp_path: Path
 ) -> None:

@@ -146,8 +146,48 @@ def test_of_two_who_change_an_alert_the_second_is_told_and_keeps_what_was_typed(
     assert 'value="7"' in answer.get_data(as_text=True)
     with box.catalog.reading() as conn:
         assert alerts.changes(conn)["job"]["delay_seconds"] == 180
+    html = answer.get_data(as_text=True)
+    assert 'href="#job-delay"' in html
+    assert "After how many minutes" in html and "Now: 3" in html
+    assert "Now: 24" not in html, "what is alike is not compared"
     answer = browser.post("/notices/alerts/job", data=typed | {"persons": "nobody-of-that-name", "seen": ""})
     assert answer.status_code == 422
     assert 'aria-invalid="true"' in control(answer.get_data(as_text=True), "persons")
     with box.catalog.transaction() as tx:
         alerts.change_rule(tx, "job", {}, people.person(tx, "owner").created_utc)  # type: ignore[union-attr]
+
+
+def test_what_is_refused_in_between_does_not_hide_another_change_of_an_alert(app: Flask, box: Box) -> None:
+    browser = browser_of(app, "owner")
+    stale = browser.get("/notices/alerts").get_data(as_text=True)
+    typed = {"csrf": csrf_of(stale), "enabled": "1", "severity": "warning", "role.owner": "1"}
+    typed |= {"channel.bell": "1", "repeat_hours": "24", "delay_minutes": "3", "seen": _seen(stale, "clock")}
+    assert browser.post("/notices/alerts/clock", data=typed).status_code == 303
+    refused = browser.post("/notices/alerts/clock", data=typed | {"persons": "nobody-of-that-name"})
+    assert refused.status_code == 422
+    carried = _seen(refused.get_data(as_text=True), "clock")
+    again = browser.post("/notices/alerts/clock", data=typed | {"seen": carried, "delay_minutes": "9"})
+    assert again.status_code == 409
+    with box.catalog.reading() as conn:
+        assert alerts.changes(conn)["clock"]["delay_seconds"] == 180
+
+
+def test_a_change_of_the_escalation_meanwhile_is_shown_step_by_step(app: Flask) -> None:
+    browser = browser_of(app, "owner")
+    stale = browser.get("/notices/alerts").get_data(as_text=True)
+    form = stale[stale.index('action="/notices/escalation"') :]
+    seen = re.search(r'name="seen" value="([^"]+)"', form)
+    assert seen is not None
+    typed = {"csrf": csrf_of(stale), "seen": seen[1], "0.role.owner": "1", "0.channel.bell": "1"}
+    assert browser.post("/notices/escalation", data=typed | {"0.minutes": "11"}).status_code == 303
+    answer = browser.post("/notices/escalation", data=typed | {"0.minutes": "12"})
+    assert answer.status_code == 409
+    html = answer.get_data(as_text=True)
+    assert 'href="#step-1"' in html
+    assert "Now: after 11 min: Owner" in html
+
+
+def _seen(html: str, rule: str) -> str:
+    found = re.search(r'name="seen" value="([^"]+)"', html[html.index(f'action="/notices/alerts/{rule}"') :])
+    assert found is not None
+    return found[1]

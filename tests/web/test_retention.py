@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -118,6 +119,37 @@ def test_the_list_goes_out_as_a_spreadsheet_and_on_paper_with_its_row(box: Box, 
     with box.catalog.reading() as conn:
         actions = [row["action"] for row in audit.recent(conn, limit=4)]
     assert actions.count("retention:export") == 2
+
+
+def test_each_list_in_which_a_patient_was_seen_is_in_that_patients_report(
+    box: Box, app: Flask, owner: FlaskClient, officer: FlaskClient
+) -> None:
+    study, other = due(box), due(box)
+    post(owner, f"/studies/{study}/holds", kind="legal", on="patient", reason="claim 7")
+    post(owner, "/retention/requests", study=other, reason="yearly review")
+    asked = newest(box)
+    token = csrf_of(page(officer, "/help"))
+    page(officer, "/retention?when=year")
+    page(officer, "/retention/holds")
+    for kind in ("csv", "pdf"):
+        assert officer.post(f"/retention/list/{kind}", data={"csrf": token}).status_code == 200
+    page(officer, f"/retention/requests/{asked.id}")
+
+    def told(number: int) -> list[str]:
+        sheet = {"csrf": token, "about": "patient", "study": str(number), "as": "csv"}
+        answer = officer.post("/audit/reports", data=sheet)
+        rows = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
+        listed = [row for row in rows if "studies" in json.loads(row["details"])]
+        for row in listed:
+            named = json.loads(row["details"])["studies"]
+            assert named == [number], "the report is of one patient"
+        return [row["action"] for row in listed if row["actor"] == "officer"]
+
+    assert {"retention:list", "hold:list"} <= set(told(study))
+    assert told(study).count("retention:export") == 2
+    assert "destruction:view" not in told(study)
+    assert {"retention:list", "destruction:view"} <= set(told(other))
+    assert "hold:list" not in told(other)
 
 
 def test_one_asks_another_approves_and_the_list_is_what_both_have_seen(

@@ -151,7 +151,8 @@ def list_due(query: DueQuery) -> DueStudies:
         found, following = due_list.page(conn, on, _row, limit=query.limit, after=place)
         tally = retention_dates.tally(conn, on)
     with console().box.catalog.transaction() as tx:
-        console().record(tx, "retention:list", "studies", forms.actor(), {"rows": len(found)})
+        seen = {"rows": len(found), "studies": [each.study for each in found]}
+        console().record(tx, "retention:list", "studies", forms.actor(), seen)
     return DueStudies(
         items=tuple(
             DueStudy(
@@ -179,7 +180,8 @@ def list_holds() -> Holds:
     """List what is held, and what was, of studies that may be seen: reasons are free text, and people write names."""
     with console().box.catalog.transaction() as tx:
         found = [each for each in hold_rows.listed(tx, released=True) if _sees(tx, each)]
-        console().record(tx, "hold:list", "holds", forms.actor(), {"rows": len(found)})
+        seen = {"rows": len(found), "studies": hold_rows.studies_named(tx, found)}
+        console().record(tx, "hold:list", "holds", forms.actor(), seen)
     return Holds(tuple(_hold(each) for each in found))
 
 

@@ -21,7 +21,7 @@ from appliance.notify.kinds import RULES, AlertRule, Channel, Severity, changed,
 from appliance.web import forms
 from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
-from appliance.web.language import explained
+from appliance.web.language import Words, explained
 from appliance.web.pages import Page, is_partial, page_of, show
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/notices")
@@ -64,7 +64,7 @@ class StepLine:
 
 @dataclass(frozen=True, slots=True)
 class AlertsPage(Page):
-    """All rules, and the escalation."""
+    """All rules, and the escalation; `faults` what somebody else has made meanwhile of what was typed, where that was so."""
 
     rules: tuple[RuleLine, ...]
     steps: tuple[StepLine, ...]
@@ -72,6 +72,7 @@ class AlertsPage(Page):
     severities: tuple[str, ...]
     channels: tuple[str, ...]
     seen: str
+    faults: tuple[tuple[str, str, str], ...]
     error: str
     tab: str = "alerts"
 
@@ -211,22 +212,29 @@ def _rules(
     """The page; the rule `kind` and `steps` are as they were typed."""
     with console().box.catalog.reading() as conn:
         changes, chain = alerts.changes(conn), judging.chain(conn)
+    lines = {
+        each: _rule_line(rule_for(each, changes.get(each)), changes.get(each))
+        for each in RULES
+        if each != "test"
+    }
+    true_steps, made_of = _step_lines(chain), escalation.as_value(chain)
+    faults: tuple[tuple[str, str, str], ...] = ()
+    if kind in lines:
+        true_rule = lines[kind]
+        lines[kind] = replace(_typed_rule(true_rule), seen=forms.mark_again(changes.get(kind), status))
+        faults = _rule_meanwhile(lines[kind], true_rule, g.words) if status == 409 else ()
+    elif steps is not None and status == 409:
+        faults = _steps_meanwhile(steps, true_steps, g.words)
     page = page_of(
         AlertsPage,
         title=g.words("notices.title"),
-        rules=tuple(
-            _typed_rule(line) if line.kind == kind else line
-            for line in (
-                _rule_line(rule_for(each, changes.get(each)), changes.get(each))
-                for each in RULES
-                if each != "test"
-            )
-        ),
-        steps=steps or _step_lines(chain),
+        rules=tuple(lines.values()),
+        steps=true_steps if steps is None else steps,
         roles=LISTENING,
         severities=tuple(Severity),
         channels=tuple(Channel),
-        seen=forms.mark(escalation.as_value(chain)),
+        seen=forms.mark(made_of) if steps is None else forms.mark_again(made_of, status),
+        faults=faults,
         error=error,
     )
     return show("notice-alerts.html", page, status)
@@ -256,6 +264,61 @@ def _typed_steps() -> tuple[StepLine, ...]:
         )
         for number in range(STEPS)
     )
+
+
+def _rule_meanwhile(typed: RuleLine, true: RuleLine, words: Words) -> tuple[tuple[str, str, str], ...]:
+    """What is recorded of a rule where it isn't what was typed: the control, its label, and what is true now."""
+
+    def on(line: RuleLine) -> str:
+        return str(words("settings.yes" if line.enabled else "settings.no"))
+
+    def roles(line: RuleLine) -> str:
+        return str(words.several([words(f"role.{each}") for each in LISTENING if each in line.roles]))
+
+    def by(line: RuleLine) -> str:
+        return str(words.several([words(f"channel.{each}") for each in Channel if each in line.channels]))
+
+    pairs = (
+        ("enabled", "alerts.enabled", on(typed), on(true)),
+        ("severity", "notices.severity", typed.severity, true.severity),
+        ("delay", "alerts.delay", typed.delay_minutes, true.delay_minutes),
+        ("repeat", "alerts.repeat", typed.repeat_hours, true.repeat_hours),
+        ("roles", "alerts.who", roles(typed), roles(true)),
+        ("persons", "alerts.persons", typed.persons, true.persons),
+        ("channels", "alerts.how", by(typed), by(true)),
+    )
+    return tuple(
+        (
+            f"{typed.kind}-{part}",
+            words(label),
+            _is_now(true.severity_words if part == "severity" else said, words),
+        )
+        for part, label, mine, said in pairs
+        if mine != said
+    )
+
+
+def _steps_meanwhile(
+    typed: tuple[StepLine, ...], true: tuple[StepLine, ...], words: Words
+) -> tuple[tuple[str, str, str], ...]:
+    """The same for the escalation, a step each."""
+    return tuple(
+        (f"step-{number}", words("alerts.step", number=number), _is_now(_step_said(now_, words), words))
+        for number, (mine, now_) in enumerate(zip(typed, true, strict=True), 1)
+        if _step_said(mine, words) != _step_said(now_, words)
+    )
+
+
+def _step_said(step: StepLine, words: Words) -> str:
+    if not step.minutes:
+        return ""
+    roles = words.several([words(f"role.{each}") for each in LISTENING if each in step.roles])
+    by = words.several([words(f"channel.{each}") for each in Channel if each in step.channels])
+    return str(words("alerts.step_said", minutes=step.minutes, roles=roles, channels=by))
+
+
+def _is_now(said: str, words: Words) -> str:
+    return str(words("settings.is_now", value=said or words("settings.empty")))
 
 
 def _rule_line(rule: AlertRule, kept: Mapping[str, Any] | None) -> RuleLine:

@@ -41,8 +41,8 @@ class RuleLine:
 class DestinationPage(Page):
     """One destination, its form with what was typed, and its rules.
 
-    `given` says that there is a secret, `seen` what the form was made of; `faults` what somebody else has made of it
-    meanwhile, where that was so.
+    `given` says that there is a secret, `again` that one was typed, which no page carries; `seen` what the form was
+    made of; `faults` what somebody else has made of it meanwhile, where that was so.
     """
 
     id: int
@@ -52,6 +52,7 @@ class DestinationPage(Page):
     typed: Mapping[str, str]
     canadian: bool
     given: bool
+    again: bool
     seen: str
     faults: tuple[tuple[str, str, str], ...]
     rules: tuple[RuleLine, ...]
@@ -84,7 +85,7 @@ def change(destination_id: int) -> AnyResponse:
             wanted = replace(wanted, options={**wanted.options, "mark": before.options["mark"]})
         with console().box.catalog.transaction() as tx:
             before = known(destination_id, tx)
-            forms.check_unchanged(dict(before.options))
+            forms.check_unchanged(_made_of(before))
             wanted = replace(wanted, secret=_secret(before, wanted), id=before.id, paused=before.paused)
             build(wanted, console().box)
             destinations.change(tx, before.name, wanted.options, wanted.secret)
@@ -96,7 +97,7 @@ def change(destination_id: int) -> AnyResponse:
         raise
     except ApplianceError as error:
         status = forms.status_of(error) if isinstance(error, Refused) else 422
-        return _page(destination_id, typed, canadian, forms.explain(error), status)
+        return _page(destination_id, typed, canadian, forms.explain(error), status, secret=secret)
     try_out(wanted)
     return forms.back_to(f"/destinations/{destination_id}")
 
@@ -147,6 +148,11 @@ def _secret(before: DestinationSettings, wanted: DestinationSettings) -> str:
     return before.secret
 
 
+def _made_of(place: DestinationSettings) -> tuple[Any, ...]:
+    """What the form is made of; the secret too, though it shows only that there is one."""
+    return sorted(place.options.items()), place.secret
+
+
 def _is_alike(one: Rule, other: Rule) -> bool:
     mine, others = ((each.destination_id, each.device or "", each.modality or "") for each in (one, other))
     return mine == others
@@ -158,6 +164,8 @@ def _page(
     canadian: bool = False,
     error: str = "",
     status: int = 200,
+    *,
+    secret: str = "",
 ) -> Response:
     with console().box.catalog.reading() as conn:
         place = known(destination_id, conn)
@@ -176,8 +184,11 @@ def _page(
         typed=options if typed is None else typed,
         canadian=bool(place.options.get("canadian")) if typed is None else canadian,
         given=bool(place.secret),
-        seen=forms.mark(dict(place.options)),
-        faults=_meanwhile(typed, options, g.words) if typed is not None and status == 409 else (),
+        again=bool(secret),
+        seen=forms.mark(_made_of(place)) if typed is None else forms.mark_again(_made_of(place), status),
+        faults=_meanwhile(typed, options, g.words) + _unlike(place, canadian, secret, g.words)
+        if typed is not None and status == 409
+        else (),
         rules=tuple(_rule_line(each, names, g.words) for each in own),
         devices=machines,
         modalities=tuple((code, g.words.modality(code)) for code in MODALITIES),
@@ -207,6 +218,23 @@ def _meanwhile(
         for field in typed
         if typed[field] != true[field]
     )
+
+
+def _unlike(
+    place: DestinationSettings, canadian: bool, secret: str, words: Words
+) -> tuple[tuple[str, str, str], ...]:
+    """The same for what isn't a text: the mark of a place in Canada, and the secret, of which nobody is shown anything."""
+    found: list[tuple[str, str, str]] = []
+    if place.kind != "s3":
+        return ()
+    if (marked := bool(place.options.get("canadian"))) != canadian:
+        said = words("settings.is_now", value=words("settings.yes" if marked else "settings.no"))
+        found.append(("field-canadian", words("destinations.canadian"), said))
+    if secret:
+        found.append(("field-secret", words("destinations.secret"), words("destinations.secret_again")))
+    elif place.secret:
+        found.append(("field-secret", words("destinations.secret"), words("destinations.secret_kept")))
+    return tuple(found)
 
 
 def _label(field: str) -> str:

@@ -76,6 +76,7 @@ class NewDestinationPage(Page):
     canadian: bool
     error: str
     given: bool = False
+    again: bool = False
 
 
 @blueprint.get("")
@@ -120,8 +121,9 @@ def add(kind: str) -> AnyResponse:
     chosen = cast(DestinationKind, kind)
     typed = {name: forms.text(name) for name in ("name", *FIELDS[chosen])}
     everything, canadian = forms.text("everything") == "1", forms.text("canadian") == "1"
+    secret = forms.secret("secret").strip()
     try:
-        settings = settings_of(chosen, typed, canadian, forms.secret("secret").strip())
+        settings = settings_of(chosen, typed, canadian, secret)
         build(settings, console().box)
         settings = prepare(settings)
         with console().box.catalog.transaction() as tx:
@@ -132,7 +134,7 @@ def add(kind: str) -> AnyResponse:
                 rules.add_rule(tx, Rule(settings.id, settings.name, settings.takes))
                 console().record(tx, "rule:add", settings.name, forms.actor(), {"device": "", "modality": ""})
     except ApplianceError as error:
-        return _form(chosen, typed, everything, canadian, forms.explain(error), 422)
+        return _form(chosen, typed, everything, canadian, forms.explain(error), 422, again=bool(secret))
     try_out(settings)
     return forms.back_to("/destinations")
 
@@ -297,6 +299,8 @@ def _form(
     canadian: bool,
     error: str,
     status: int = 200,
+    *,
+    again: bool = False,
 ) -> Response:
     page = page_of(
         NewDestinationPage,
@@ -307,5 +311,6 @@ def _form(
         everything=everything,
         canadian=canadian,
         error=error,
+        again=again,
     )
     return show("destination-new.html", page, status)

@@ -35,9 +35,11 @@ class HoldsPage(Page):
 def listing() -> Response:
     """All holds."""
     with console().box.catalog.reading() as conn:
-        found = keeping.hold_lines(conn, hold_rows.listed(conn, released=True), g.words)
+        holds_kept = hold_rows.listed(conn, released=True)
+        found = keeping.hold_lines(conn, holds_kept, g.words)
+        seen = {"rows": len(found), "studies": hold_rows.studies_named(conn, holds_kept)}
     with console().box.catalog.transaction() as tx:
-        console().record(tx, "hold:list", "holds", forms.actor(), {"rows": len(found)})
+        console().record(tx, "hold:list", "holds", forms.actor(), seen)
     page = page_of(
         HoldsPage,
         title=g.words("retention.title"),

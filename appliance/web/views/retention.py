@@ -118,7 +118,7 @@ def overview() -> Response:
         tally = retention_dates.tally(conn, on)
         rules = {each.id: each for each in retention.book_of(conn).rules}
         without_rule, is_current = retention_dates.without_rule(conn), retention.is_current(conn)
-    _record("retention:list", len(found))
+    _record("retention:list", [each.study for each in found])
     page = page_of(
         RetentionPage,
         title=words("retention.title"),
@@ -157,33 +157,36 @@ def export(kind: str) -> Response:
     if not may(Permission.EXPORT_STUDIES):
         raise NotAuthorised("your role does not include this", hint="ask an owner of the box if you need it")
     words, catalog = g.words, console().box.catalog
-    with catalog.reading() as conn:
-        _, on = _asked_day(retention.clock_of(conn, now()).today)
-        tally = retention_dates.tally(conn, on)
-    _record("retention:export", tally.studies)
     # Whoever asks is known now, and no longer while the answer is sent.
     sees = access.sight()
 
     def row_of(conn: Reading, study_id: int) -> StudyRow | None:
         return sight.study(conn, sees, study_id)
 
+    with catalog.reading() as conn:
+        _, on = _asked_day(retention.clock_of(conn, now()).today)
+        due = due_list.every(conn, on)
+        told = due[:MOST_ON_PAPER] if kind == "pdf" else due
+        # The row in the audit names who is on the list, and nobody else.
+        told = [each for each in told if sees.all_studies or row_of(conn, each.study_id) is not None]
+    _record("retention:export", [each.study_id for each in told])
     if kind == "csv":
 
         def lines() -> Iterator[str]:
             with catalog.reading() as conn:
-                yield from due_list.csv_lines(due_list.lines(conn, on, row_of))
+                yield from due_list.csv_lines(due_list.lines(conn, told, row_of))
 
         answer = current_app.response_class(lines(), content_type="text/csv; charset=utf-8")
     else:
         with catalog.reading() as conn:
-            found, _ = due_list.page(conn, on, row_of, limit=MOST_ON_PAPER)
+            found = list(due_list.lines(conn, told, row_of))
             rules = {each.id: each for each in retention.book_of(conn).rules}
         html = render_template(
             "retention-paper.html",
             title=words("retention.title"),
             on=day(on, words),
             made=words.moment(now()),
-            total=tally.studies,
+            total=len(due),
             lines=tuple(_line(each, rules) for each in found),
             t=words,
             language=g.language,
@@ -344,9 +347,10 @@ def _row(conn: Reading, study_id: int) -> StudyRow | None:
     return sight.study(conn, access.sight(), study_id)
 
 
-def _record(word: str, rows: int) -> None:
+def _record(word: str, shown: list[int]) -> None:
+    """That these studies were before somebody's eyes: each patient's report of accesses has the list."""
     with console().box.catalog.transaction() as tx:
-        console().record(tx, word, "studies", forms.actor(), {"rows": rows})
+        console().record(tx, word, "studies", forms.actor(), {"rows": len(shown), "studies": shown})
 
 
 def _rule(rule: Rule | None) -> str:

@@ -345,7 +345,7 @@ def _page(user_id: int, typed: Typed | None = None, error: str = "", status: int
         line=_line(person, g.words),
         choices=_choices(g.words),
         typed=typed or _seen(person),
-        seen=forms.mark(_seen(person)),
+        seen=forms.mark(_seen(person)) if typed is None else forms.mark_again(_seen(person), status),
         faults=_meanwhile(typed, person, g.words) if typed is not None and status == 409 else (),
         error=error,
         active=person.active,
