@@ -40,9 +40,8 @@ from appliance.catalog import (
 )
 from appliance.errors import ApplianceError, Corrupt, Transient, Unknown
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
+from appliance.replication import recall
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import object_key
-from appliance.store import envelope
 from appliance.store.disk import disk_error
 from appliance.store.recovery import SECRET_BYTES
 from appliance.store.root_key import open_slots
@@ -240,33 +239,10 @@ def _opened(
             return ["the backup lacks the key of an image"]
         study_instance_uid, wrapped = recorded
         key = box.root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
-        opener: envelope.Opener | None = None
-        done = 0
-        count = envelope.segment_count(sealed_bytes)
-        for number, segment in enumerate(_segments(archive, object_id, digest)):
-            if opener is None:
-                opener = envelope.Opener(key, object_id.encode("ascii"), segment[: envelope.HEADER_BYTES])
-                segment = segment[envelope.HEADER_BYTES :]
-            opener.open_segment(number, segment, last=number == count - 1)
-            done = number + 1
-        if opener is None or done != count:
-            return ["an image in the archive is shorter than it was"]
+        recall.verify(archive, object_id, key, sealed_bytes, digest.update)
     except (Corrupt, Unknown) as error:
         return [f"an image in the archive is not what was written ({error.message})"]
     return _like_here(box, object_id, digest.hexdigest())
-
-
-def _segments(archive: Archive, object_id: ObjectId, digest: Any) -> Any:
-    """The segments of an object as it lies in the archive, the header with the first; `digest` sees every byte."""
-    rest = b""
-    for block in archive.blocks(object_key(object_id)):
-        digest.update(block)
-        rest += block
-        while len(rest) > envelope.SEGMENT_BYTES:
-            yield rest[: envelope.SEGMENT_BYTES]
-            rest = rest[envelope.SEGMENT_BYTES :]
-    if rest:
-        yield rest
 
 
 def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:

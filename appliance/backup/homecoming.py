@@ -17,11 +17,13 @@ from appliance.catalog import Reading, instances, settings
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings, InstanceId
 from appliance.replication import recall
+from appliance.replication.tombstone import RESTORED
 
 log = logging.getLogger(__name__)
 
-LAST: Final = "restore.last"
-"""What was restored, and how far its images are home, in `appliance.catalog.settings`."""
+LAST: Final = RESTORED
+"""What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
+by the restore, which tells those that came since from the others when the clock does not."""
 
 
 @dataclass(frozen=True, slots=True)

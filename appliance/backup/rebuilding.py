@@ -77,7 +77,7 @@ def rebuild(
     for document, key in _documents(archive, since):
         try:
             told = manifest.unseal(box.root, key, archive.document(document.key))
-            obey_tombstones(box, key, told, datetime.now(UTC))
+            obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
             with box.catalog.transaction() as tx:
                 new += _record(tx, box, place, told, actor)
         except (Corrupt, Unknown):

@@ -45,6 +45,7 @@ from appliance.catalog import (
     copying,
     destinations,
     devices,
+    instances,
     people,
     settings,
     totals,
@@ -59,6 +60,8 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
+from appliance.lifecycle import destruction
+from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT
@@ -254,17 +257,30 @@ def _prepare(
 
 
 def _opened(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[bytes, RootKey]:
-    """The recovery slot that `key` opens, the newest first, and the root key in it."""
+    """Of the recovery slots that `key` opens the one of the latest root key, and that root key.
+
+    A backup that was made right after a rotation of the root key may have brought a later one than the archive's own slot:
+    the paper is the same for both.
+    """
     wrong: ApplianceError | None = None
+    found: tuple[bytes, RootKey] | None = None
     aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
-    for where in (*sorted(aside), RECOVERY_SLOT, *(snapshot.slot_key(name) for name in names)):
+    own = (*sorted(aside), RECOVERY_SLOT)
+    for where in (*own, *(snapshot.slot_key(name) for name in names)):
         try:
             slot = archive.document(where)
-            return slot, open_with_recovery(slot, key)
+            root = open_with_recovery(slot, key)
         except Unknown:
             continue
         except (Refused, Corrupt) as error:
             wrong = wrong or error
+            continue
+        if found is None or root.generation > found[1].generation:
+            found = slot, root
+        if where not in own:
+            break  # the newest backup that it opens: those before have no later one
+    if found is not None:
+        return found
     if wrong is not None:
         raise wrong
     raise OperatorNeeded(
@@ -470,12 +486,14 @@ def _finish(
     with box.catalog.transaction() as tx:
         for person in people.people(tx):
             people.end_sessions_of(tx, person.id)  # a cookie of the old box opens nothing here
+        destruction.end_after_restore(tx, Act(by=actor, now=now, audit_key=box.audit_key, address=address))
         kept = totals.totals(tx)
         told: dict[str, Any] = {
             "at_utc": now.isoformat(),
             "from": place.name,
             "snapshot": index.name if index else "",
             "cursor": 0,
+            "last": instances.last_id(tx),
             "missing": 0,
             "home": False,
         }

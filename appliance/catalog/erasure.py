@@ -94,6 +94,14 @@ def studies_under(reading: Reading, key_ids: Sequence[KeyId]) -> list[tuple[int,
     return [(int(row[0]), utc_moment(row[1])) for row in rows]
 
 
+def latest_instance(reading: Reading, study: int) -> InstanceId:
+    """The row of the instance of a study (row id) that was recorded last; 0 when it has none."""
+    found = reading.exec_driver_sql(
+        "SELECT max(i.id) FROM instances AS i JOIN series AS s ON s.id = i.series WHERE s.study = ?", (study,)
+    ).scalar()
+    return InstanceId(int(found or 0))
+
+
 def is_here(reading: Reading, study_instance_uid: Uid) -> bool:
     """Whether the catalog has a study of that UID."""
     found = reading.exec_driver_sql(

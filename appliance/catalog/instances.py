@@ -196,6 +196,12 @@ def instance(reading: Connection, instance_id: InstanceId) -> InstanceRow | None
     return found[0] if found else None
 
 
+def with_object(reading: Connection, object_id: ObjectId) -> InstanceRow | None:
+    """The instance that an object holds; None if none does."""
+    found = _rows(reading, _select().where(instances.c.object_id == object_id))
+    return found[0] if found else None
+
+
 def instances_of_study(reading: Connection, study_instance_uid: Uid) -> list[InstanceRow]:
     """Every instance of a study, series by series in the order they came, each by number as far as they are numbers."""
     found = _rows(reading, _select().where(studies.c.study_instance_uid == study_instance_uid))

@@ -39,7 +39,7 @@ from appliance.catalog.tombstone_tables import (
     tombstones_owed,
 )
 from appliance.errors import Unknown
-from appliance.model import DestinationId, KeyId, ObjectId, Uid
+from appliance.model import DestinationId, InstanceId, KeyId, ObjectId, Uid
 
 _DIGEST_KEY: Final = "destruction.digest-key"
 
@@ -280,18 +280,29 @@ def lies_under(conn: Reading, manifest: str) -> list[Tombstone]:
 
 
 def obey(
-    tx: Transaction, manifest: str, tombstones: Sequence[Tombstone], now: datetime
+    tx: Transaction,
+    manifest: str,
+    tombstones: Sequence[Tombstone],
+    now: datetime,
+    *,
+    restored_to: InstanceId | None = None,
 ) -> tuple[Erased, ...]:
     """Destroy here what an archive says was destroyed: a box restored from an old backup, or from another archive.
 
     What was taken out, for the audit and the disk; nothing when all of it was known. A study that has got images since is
-    left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides. So is one that is held.
+    left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides. So is one
+    that is held. `restored_to` is the last instance that a restore brought: one behind it came since, whatever the clock
+    of a new machine said when it did.
     """
     gone: list[Erased] = []
     for each in tombstones:
         fresh = sorted(set(each.keys) - study_keys.destroyed_among(tx, each.keys))
         concerned = erasure.studies_under(tx, fresh)
         if not fresh or any(received > each.destroyed_utc for _, received in concerned):
+            continue
+        if restored_to is not None and any(
+            erasure.latest_instance(tx, study) > restored_to for study, _ in concerned
+        ):
             continue
         if holds.held_among(tx, [study for study, _ in concerned]):
             continue

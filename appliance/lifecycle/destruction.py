@@ -170,6 +170,18 @@ def expire(tx: Transaction, act: Act) -> list[int]:
     return over
 
 
+def end_after_restore(tx: Transaction, act: Act) -> list[int]:
+    """End whatever stands, on a box that has just become an earlier one again.
+
+    Its memory ends with the backup: a request may have been withdrawn since, or a study held. Two people look again.
+    """
+    standing = [each.id for each in destructions.standing(tx)]
+    for request_id in standing:
+        destructions.end(tx, request_id, Event.EXPIRE, by=act.by, reason="", now=act.now)
+        act.record(tx, "destruction:expire", f"destruction:{request_id}", {"reason": "restored"})
+    return standing
+
+
 # --- what changed since ----------------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ class Event(StrEnum):
 
     APPROVE = "approve"  # by another person than who asked
     WITHDRAW = "withdraw"  # by either
-    EXPIRE = "expire"  # nobody approved it, or carried it out, in time
+    EXPIRE = "expire"  # nobody approved it, or carried it out, in time; or the box was restored meanwhile
     FINISH = "finish"  # the last study that stood in it was destroyed
     EMPTY = "empty"  # every study was left out of it
 

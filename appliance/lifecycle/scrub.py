@@ -28,6 +28,7 @@ from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Reading, copying, destinations, instances, manifests, settings, totals
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.lifecycle.copies import Copies
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import manifest, recall
 from appliance.replication.destinations import Archive, build
@@ -51,8 +52,9 @@ ACTOR: Final = "jobs"
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """How far a pass is: cursors are row ids; `lost` are the objects that nobody has whole, `to_mend` those
-    whose archive was away; at most `MOST_LOST` of each. The latter are tried again in every slice."""
+    """How far a pass is: cursors are row ids; `repaired` are objects mended here, `copies` those mended on disks; `lost` are
+    the objects that nobody has whole, `to_mend` those whose archive was away; at most `MOST_LOST` of each. The latter
+    are tried again in every slice."""
 
     begun_utc: str
     cursor: int = 0
@@ -61,6 +63,7 @@ class Pass:
     repaired: int = 0
     manifests: int = 0
     rewritten: int = 0
+    copies: int = 0
     lost: tuple[str, ...] = ()
     to_mend: tuple[str, ...] = ()
 
@@ -77,12 +80,13 @@ def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: T
         rows = instances.objects_after(reading, InstanceId(standing.cursor), most)
         again = instances.objects_named(reading, standing.to_mend)
     standing = replace(standing, to_mend=())
+    copies = Copies(box, lambda object_id, place, wrong: _mended(box, object_id, wrong, now, place))
     for object_id, key_id, sealed_bytes in again:
-        standing = _object(box, standing, object_id, key_id, sealed_bytes, now)
+        standing = _object(box, copies, standing, object_id, key_id, sealed_bytes, now)
     for instance_id, object_id, key_id, sealed_bytes in rows:
         if not keep_going():
             return _keep(box, standing, now)
-        standing = _object(box, standing, object_id, key_id, sealed_bytes, now)
+        standing = _object(box, copies, standing, object_id, key_id, sealed_bytes, now)
         standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
     standing, more = _manifests(box, standing, now, keep_going, most)
     standing = _keep(box, standing, now)
@@ -104,30 +108,42 @@ def _standing(reading: Reading, now: datetime) -> Pass:
 
 
 def _object(
-    box: Box, standing: Pass, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, now: datetime
+    box: Box,
+    copies: Copies,
+    standing: Pass,
+    object_id: ObjectId,
+    key_id: KeyId,
+    sealed_bytes: int,
+    now: datetime,
 ) -> Pass:
-    """Verify one object, and mend it if it is damaged."""
+    """Verify one object here and on disks, and mend what is damaged."""
     try:
         wrong = _wrong(box, object_id, key_id, sealed_bytes)
     except Transient as error:
         log.warning("an object could not be read, and is tried in the next pass: %s", error.message)
         return standing
-    if not wrong:
-        return standing
-    subject = f"instance:{object_id}"
     try:
-        recall.recall(box, object_id, key_id, sealed_bytes)
+        if wrong:
+            recall.recall(box, object_id, key_id, sealed_bytes)
+            log.warning("a stored image was damaged and is mended from an archive")
+            _mended(box, object_id, wrong, now)
+            standing = replace(standing, repaired=standing.repaired + 1)
+        standing = replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
     except (Transient, OperatorNeeded) as error:
         log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
         return replace(standing, to_mend=(*standing.to_mend, object_id)[-MOST_LOST:])
     except (Unknown, Corrupt, Refused) as error:
         log.error("a stored image is damaged and could not be mended: %s", error.message)
-        _record(box, "instance:corrupt", subject, now, {"reason": wrong})
+        details = {"reason": wrong or error.message}
+        _record(box, "instance:corrupt", f"instance:{object_id}", now, details)
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
         return replace(standing, lost=lost)
-    log.warning("a stored image was damaged and is mended from an archive")
-    _record(box, "instance:mend", subject, now, {"reason": wrong})
-    return replace(standing, repaired=standing.repaired + 1)
+    return standing
+
+
+def _mended(box: Box, object_id: ObjectId, wrong: str, now: datetime, place: str = "") -> None:
+    details = {"reason": wrong} | ({"on": place} if place else {})
+    _record(box, "instance:mend", f"instance:{object_id}", now, details)
 
 
 def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> str:
@@ -207,6 +223,7 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
         details = {
             "checked": standing.checked,
             "repaired": standing.repaired,
+            "copies": standing.copies,
             "damaged": len(standing.lost),
             "manifests": standing.manifests,
             "rewritten": standing.rewritten,
@@ -216,7 +233,12 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
         outcome = audit.Outcome.FAILED if wrong else audit.Outcome.DONE
         entry = audit.Entry("store:scrub", "objects", ACTOR, details, outcome=outcome)
         audit.append(tx, box.audit_key, [entry], now)
-    log.info("everything was read again: objects=%d mended=%d", standing.checked, standing.repaired)
+    log.info(
+        "everything was read again: objects=%d mended=%d copies=%d",
+        standing.checked,
+        standing.repaired,
+        standing.copies,
+    )
 
 
 def _tell_health(tx: Any, standing: Pass, now: datetime) -> None:

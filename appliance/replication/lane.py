@@ -25,7 +25,7 @@ from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
-from appliance.replication.tombstone import lay_tombstone, obey_tombstones
+from appliance.replication.tombstone import RESTORED, lay_tombstone, obey_tombstones
 from appliance.store.keys import recovery_slot
 from appliance.store.root_key import newest_generation, split_slots
 
@@ -57,7 +57,7 @@ class Lane:
         self._keeping = threading.Lock()
         self._slot_kept = b""
         with self._box.catalog.reading() as conn:
-            self._was_restored = settings.get(conn, "restore.last") is not None
+            self._was_restored = settings.get(conn, RESTORED) is not None
         self._ticks = Ticks()
         self._threads = [
             threading.Thread(target=self._serve, name=f"{self._settings.name}-{number}", daemon=True)

@@ -8,6 +8,7 @@ name is the first one's again, over the same bytes.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from appliance.box import Box
@@ -16,6 +17,7 @@ from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, T
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import object_key
+from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,42 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         else:
             return
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
+
+
+def verify(
+    archive: Archive,
+    object_id: ObjectId,
+    key: bytes,
+    sealed_bytes: int,
+    saw: Callable[[bytes], None] = lambda _: None,
+) -> None:
+    """Open an object in an archive from its first byte to its last, and keep nothing; `saw` is given every byte of it.
+
+    Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what the archive raises.
+    """
+    opener: envelope.Opener | None = None
+    count, done = envelope.segment_count(sealed_bytes), 0
+    for segment in _segments(archive, object_id, saw):
+        if opener is None:
+            opener = envelope.Opener(key, object_id.encode("ascii"), segment[: envelope.HEADER_BYTES])
+            segment = segment[envelope.HEADER_BYTES :]
+        opener.open_segment(done, segment, last=done == count - 1)
+        done += 1
+    if done != count:
+        raise Corrupt("an object in an archive is shorter than it was")
+
+
+def _segments(archive: Archive, object_id: ObjectId, saw: Callable[[bytes], None]) -> Iterator[bytes]:
+    """The segments of an object as it lies in an archive, the header with the first."""
+    rest = b""
+    for block in archive.blocks(object_key(object_id)):
+        saw(block)
+        rest += block
+        while len(rest) > envelope.SEGMENT_BYTES:
+            yield rest[: envelope.SEGMENT_BYTES]
+            rest = rest[envelope.SEGMENT_BYTES :]
+    if rest:
+        yield rest
 
 
 def _fetch(

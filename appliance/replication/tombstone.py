@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import tombstones
+from appliance.catalog import Reading, instances, settings, tombstones
 from appliance.catalog.tombstones import Owed
 from appliance.errors import Corrupt, Unknown
-from appliance.model import DestinationSettings
+from appliance.model import DestinationSettings, InstanceId
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import object_key
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 KEPT: Final = "kept/"
 ACTOR: Final = "courier"
+RESTORED: Final = "restore.last"
+"""What was restored, in `appliance.catalog.settings` (`appliance.backup.homecoming`); `last` is the last instance that came by it."""
 
 
 def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: Owed, now: datetime) -> None:
@@ -54,16 +56,19 @@ def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: 
         audit.append(tx, box.audit_key, [entry], now)
 
 
-def obey_tombstones(box: Box, name: str, told: Mapping[str, Any], now: datetime) -> bool:
+def obey_tombstones(
+    box: Box, name: str, told: Mapping[str, Any], now: datetime, *, restoring: bool = False
+) -> bool:
     """Destroy here what the manifest `told`, found under `name`, says was destroyed; whether there was anything.
 
-    Raises `Corrupt` for tombstones that are none.
+    `restoring`: the box is being made whole, and nothing can have come to it yet. Raises `Corrupt` for tombstones that are none.
     """
     found = manifest.tombstones(told)
     if not found:
         return False
     with box.catalog.transaction() as tx:
-        gone = tombstones.obey(tx, name, found, now)
+        restored_to = InstanceId(instances.last_id(tx)) if restoring else _restored_to(tx)
+        gone = tombstones.obey(tx, name, found, now, restored_to=restored_to)
         entries = [
             audit.Entry(
                 "study:destroy",
@@ -82,6 +87,12 @@ def obey_tombstones(box: Box, name: str, told: Mapping[str, Any], now: datetime)
     if gone:
         log.warning("studies that an archive knows as destroyed were destroyed here too: %d", len(gone))
     return bool(gone)
+
+
+def _restored_to(conn: Reading) -> InstanceId | None:
+    """The last instance that the latest restore brought; None on a box that was never restored."""
+    told = settings.get(conn, RESTORED)
+    return InstanceId(int(told["last"])) if isinstance(told, dict) else None
 
 
 def _found(box: Box, archive: Archive, manifest_name: str, name: str) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from tests.campaigns import kill_ledger, outage
+from tests.campaigns import kill_ledger, outage, reachability
 
 
 def main() -> None:
@@ -27,6 +27,12 @@ def main() -> None:
     )
     asked.add_argument("--examples", type=int, default=1_000, help="invented requests for each operation")
     asked.add_argument("--seed", type=int, default=1)
+    model = campaigns.add_parser(
+        "reachability", help="random histories of receive, purge, hold, restore… against a model"
+    )
+    model.add_argument("--histories", type=int, default=100_000)
+    model.add_argument("--minutes", type=float, default=float("inf"), help="no longer than this")
+    model.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(
         prefix="campaign-", dir="var" if Path("var").is_dir() else None
@@ -40,6 +46,8 @@ def main() -> None:
                 seed=arguments.seed,
                 report=print,
             )
+        elif arguments.campaign == "reachability":
+            outcome = reachable(Path(folder).absolute(), arguments)
         elif arguments.campaign == "interface":
             outcome = interface(Path(folder).absolute(), arguments.examples, arguments.seed)
         else:
@@ -65,6 +73,18 @@ def interface(folder: Path, examples: int, seed: int) -> str:
     if asked.returncode:
         raise SystemExit(asked.stdout + asked.stderr)
     return asked.stdout
+
+
+def reachable(folder: Path, arguments: argparse.Namespace) -> reachability.Outcome:
+    """Random histories, in memory where there is room: half of a history's time is the disk's otherwise."""
+    with tempfile.TemporaryDirectory(prefix="campaign-", dir=reachability.scratch(folder)) as worlds:
+        return reachability.run(
+            Path(worlds),
+            histories=arguments.histories,
+            seed=arguments.seed,
+            seconds=60 * arguments.minutes,
+            report=print,
+        )
 
 
 def _free_port() -> int:

@@ -20,6 +20,7 @@ from appliance.catalog import Catalog, settings, study_keys
 from appliance.errors import Corrupt, OperatorNeeded
 from appliance.ingest import Reception
 from appliance.lifecycle import rotation
+from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import RECOVERY_SLOT, Document
 from appliance.store import keys
@@ -151,6 +152,31 @@ def test_who_works_during_a_rotation_notices_nothing(box: Box, tmp_path: Path) -
     assert contents(box) == as_sent(*sent)
 
 
+def test_a_backup_made_before_the_archive_has_the_new_slot_is_the_one_that_comes_back(
+    tmp_path: Path,
+    disk: DestinationSettings,
+) -> None:
+    """The same paper opens the slot of either root key: the later one must be taken, or the backup stays closed to it."""
+    with clinic_in(tmp_path / "before", disk) as clinic:
+        paper = confirmed(clinic.box)
+        clinic.receive(image(1, 1))
+        clinic.deliver()
+        clinic.back_up(now() - timedelta(hours=1))
+        rotation.rotate(clinic.box, str(paper), ENTRY, now())
+        made = clinic.back_up()
+        place = clinic.place
+    archive = build(place, None)  # type: ignore[arg-type]
+    assert isinstance(archive, Archive)
+    slot = archive.document(RECOVERY_SLOT)
+    assert keys.open_with_recovery(slot, paper).generation == 1, "the courier has written nothing since"
+    restored = restoring.restore(
+        config_in(tmp_path / "after"), archive, place, paper, tell=lambda *_: None, actor="tests"
+    )
+    assert restored.snapshot == made
+    with box_in(tmp_path / "after") as box:
+        assert box.root.generation == 2
+
+
 class Then:
     """An archive as it was when `newest` was its newest snapshot."""
 
@@ -233,6 +259,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from appliance.box import open_box
 from appliance.lifecycle import rotation
+from appliance.model import DestinationSettings
 from tests.boxes import config_in
 box = open_box(config_in(Path(sys.argv[1])))
 print("begins", flush=True)

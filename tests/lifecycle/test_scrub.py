@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from appliance import audit
-from appliance.catalog import settings
+from appliance.catalog import deliveries, destinations, settings
 from appliance.health.gathering import VERIFICATION
 from appliance.lifecycle import scrub
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
+from appliance.replication.destinations.archive import object_key
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic, contents, disk  # noqa: F401 - fixtures
 from tests.boxes import recorded
 
@@ -116,6 +120,53 @@ def test_every_flipped_bit_is_found_and_mended(kept: Clinic, tmp_path: Path, see
     kept.deliver()  # the courier writes the manifests again
     again = finished(kept)
     assert (again["repaired"], again["rewritten"]) == (0, 0)
+
+
+def copies(clinic: Clinic, tmp_path: Path) -> list[Path]:  # noqa: F811
+    return [tmp_path / "usb" / object_key(row.object_id) for row in recorded(clinic.box)]
+
+
+def test_a_copy_that_a_disk_let_rot_is_written_again(kept: Clinic, tmp_path: Path) -> None:
+    there = copies(kept, tmp_path)
+    whole = [path.read_bytes() for path in there]
+    dice = random.Random(11)
+    for path in there[:3]:
+        flip(path, dice)
+    there[3].unlink()
+    there[4].write_bytes(whole[4][:-1])
+    found = finished(kept)
+    assert (found["copies"], found["repaired"], found["lost"]) == (5, 0, [])
+    assert [path.read_bytes() for path in there] == whole
+    assert actions(kept).count("instance:mend") == 5
+    assert finished(kept)["copies"] == 0
+
+
+def test_a_copy_is_written_again_from_another_disk_when_the_image_is_not_here(
+    kept: Clinic, tmp_path: Path
+) -> None:
+    (tmp_path / "second").mkdir()
+    second = prepare(DestinationSettings("second", "vault", "ciphertext", {"path": str(tmp_path / "second")}))
+    (row, *_) = recorded(kept.box)
+    shutil.copytree(tmp_path / "usb" / "objects", tmp_path / "second" / "objects")
+    with kept.box.catalog.transaction() as tx:
+        deliveries.hold(tx, destinations.add(tx, second), row.id, {"proof": "read back"}, NOW)
+    kept.box.objects.path(row.object_id).unlink()
+    there = tmp_path / "usb" / object_key(row.object_id)
+    whole = there.read_bytes()
+    flip(there, random.Random(5))
+    assert finished(kept)["copies"] == 1
+    assert there.read_bytes() == whole
+
+
+def test_a_copy_that_was_the_only_one_is_reported_and_stays(kept: Clinic, tmp_path: Path) -> None:
+    (row, *_) = recorded(kept.box)
+    kept.box.objects.path(row.object_id).unlink()
+    there = tmp_path / "usb" / object_key(row.object_id)
+    flip(there, random.Random(6))
+    hurt = there.read_bytes()
+    assert finished(kept)["lost"] == [row.object_id]
+    assert there.read_bytes() == hurt
+    assert "instance:corrupt" in actions(kept)
 
 
 def test_what_nobody_has_whole_is_reported_and_stays(kept: Clinic, tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Reading the copies on disks again: what a USB disk has let rot must not be found on the day when it is all that is left.
+
+Each object that the box looks at in a pass is opened, from its first byte to its last, on each disk that has a receipt for it too,
+and one that is not what was written is written over from here (or from another archive, where it is not here). A disk that
+is not plugged in is passed over; its turn comes with the next pass.
+
+Buckets are not read: a month's download of everything costs a clinic more than its line gives, and who keeps a bucket keeps
+check sums of its own and repairs by them. Of those a restore drill brings a sample back every week.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
+
+from appliance.box import Box
+from appliance.catalog import deliveries, destinations, instances
+from appliance.catalog.instances import InstanceRow
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
+from appliance.replication import recall
+from appliance.replication.destinations import Parcel, build
+from appliance.replication.destinations.vault import VaultDestination
+
+log = logging.getLogger(__name__)
+
+
+class Copies:
+    """The disks of this box, for one slice. `mended` says of each copy that was written over where it is and why."""
+
+    def __init__(self, box: Box, mended: Callable[[ObjectId, str, str], None]) -> None:
+        self._box = box
+        self._mended = mended
+        with box.catalog.reading() as reading:
+            self._places: dict[DestinationId, DestinationSettings] = {
+                each.id: each
+                for each in destinations.destinations(reading)
+                if each.kind == "vault" and not each.paused
+            }
+
+    def check(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> int:
+        """Read an object on every disk that should have it, and mend what is damaged; how many were mended.
+
+        Raises `Corrupt` when one is damaged and nobody has the object whole, `Transient` or `OperatorNeeded` when that can't be
+        told now.
+        """
+        mended = 0
+        for place, disk in self._holders(object_id):
+            try:
+                recall.verify(disk, object_id, self._box.study_keys.key(key_id), sealed_bytes)
+            except (Corrupt, Unknown) as error:
+                self._write_again(disk, object_id, key_id, sealed_bytes)
+                log.warning("%s: a copy of an image was damaged and is written again", place.name)
+                self._mended(object_id, place.name, error.message)
+                mended += 1
+            except (Transient, OperatorNeeded, Refused) as error:
+                del self._places[place.id]  # for this slice
+                log.info("%s can't be read now: %s", place.name, error.message)
+        return mended
+
+    def _holders(self, object_id: ObjectId) -> Iterator[tuple[DestinationSettings, VaultDestination]]:
+        if not self._places:
+            return
+        with self._box.catalog.reading() as reading:
+            holding = deliveries.holders(reading, object_id)
+        for number in holding:
+            if (place := self._places.get(number)) is not None:
+                yield place, cast("VaultDestination", build(place, self._box))
+
+    def _write_again(
+        self, disk: VaultDestination, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
+    ) -> None:
+        box = self._box
+        if not recall.is_here(box, object_id):
+            try:
+                recall.recall(box, object_id, key_id, sealed_bytes)
+            except (Unknown, Refused) as error:
+                raise Corrupt("no archive has the image whole", hint="call support") from error
+        with box.catalog.reading() as reading:
+            row = instances.with_object(reading, object_id)
+        if row is None:
+            return  # it was destroyed meanwhile
+        parcel = _parcel(box, row)
+        with disk.open([parcel]) as session:
+            session.send(parcel)
+
+
+def _parcel(box: Box, row: InstanceRow) -> Parcel:
+    return Parcel(
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        object_id=row.object_id,
+        size_bytes=row.size_bytes,
+        sealed_bytes=row.sealed_bytes,
+        sealed_path=box.objects.path(row.object_id),
+        open=lambda: cast("BinaryIO", box.open_object(row.object_id, row.key_id)),
+        tried_before=True,
+    )

@@ -1,0 +1,65 @@
+"""What a fire leaves: by the model, of a box that was made again from one archive."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from appliance.catalog import rules
+from appliance.model import ObjectId, Rule
+from tests.campaigns.clinic_places import SHELVES, add_shelf
+
+if TYPE_CHECKING:
+    from tests.campaigns.clinic_world import World
+
+
+def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
+    """What a fire leaves by our own account: `taken` is the backup that the new box came from, none by manifests alone."""
+    shelf = world.shelves[name]
+    if backups:
+        newest = max(shelf.backups, default="")
+        assert taken == newest, f"restored from {taken or 'manifests'} where {newest or 'none'} is the newest"
+    memory = shelf.backups.get(taken) if backups else None
+    receipts: dict[str, set[ObjectId]] = {each: set() for each in SHELVES}
+    if memory is not None:
+        receipts |= deepcopy(memory.receipts)
+    receipts[name] |= shelf.named
+    rows = (set(memory.images) if memory else set()) | shelf.named
+    known = set(memory.known) if memory else set()
+    everything = {**world.burnt, **world.alive, **world.limbo, **world.gone}
+    world.alive = {}  # what was in limbo stays there: it may have been delivered, or not
+    for object_id in rows:
+        image = everything[object_id]
+        if object_id in world.limbo:
+            continue
+        if image.key_id in shelf.buried:
+            if object_id not in world.gone:
+                world.limbo[object_id] = image
+            continue
+        if object_id in world.gone:
+            world.limbo[object_id] = world.gone.pop(object_id)
+            world.notes["came back from an archive that was away"] += 1
+        elif any(
+            object_id in receipts[each] and object_id in world.shelves[each].whole for each in known | {name}
+        ):
+            world.alive[object_id] = image
+        else:
+            world.limbo[object_id] = image
+    world.burnt = {
+        object_id: image
+        for object_id, image in everything.items()
+        if object_id not in world.alive and object_id not in world.limbo and object_id not in world.gone
+    }
+    world.notes["images lost in a fire"] += len(world.burnt)
+    world.receipts = {each: objects & rows for each, objects in receipts.items()}
+    world.holds = dict(memory.holds) if memory else {}
+    world.requests, world.rotten, world.last_sent = {}, set(), None
+    world.known = known | {name}
+    for each in SHELVES:
+        if each not in world.known and world.shelves[each].plugged:
+            add_shelf(world.box, world.here, each)
+            world.known.add(each)
+    if memory is None:
+        place = world.settings_of(name)
+        with world.box.catalog.transaction() as tx:
+            rules.add_rule(tx, Rule(place.id, name, place.takes))

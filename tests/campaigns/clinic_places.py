@@ -1,0 +1,114 @@
+"""What a world of random histories consists of: images, disks as our own account has them, and the blank clinic it begins as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from appliance.backup import snapshot
+from appliance.box import Box, open_box
+from appliance.catalog import destinations, rules
+from appliance.config import Config, CourierConfig
+from appliance.model import DestinationSettings, KeyId, ObjectId, Rule
+from appliance.replication.destinations import Archive, Document, prepare
+from appliance.store import keys
+from tests.boxes import config_in
+from tests.instances import Instance
+
+SHELVES = ("usb", "nas")
+KEEP = timedelta(days=35)
+ERA = timedelta(days=61 * 366)
+"""How far a jump of years goes: everything that was here before is due then, whatever its rule."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An acknowledged image, as it lies under one name."""
+
+    object_id: ObjectId
+    key_id: KeyId
+    sent: Instance
+    era: int = 0
+
+    @property
+    def study(self) -> int:
+        return self.sent.study
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a backup remembers, by our own account."""
+
+    images: frozenset[ObjectId]
+    holds: dict[int, int]
+    receipts: dict[str, set[ObjectId]]
+    known: frozenset[str]
+
+
+@dataclass
+class Shelf:
+    """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has."""
+
+    plugged: bool = True
+    whole: set[ObjectId] = field(default_factory=set)
+    named: set[ObjectId] = field(default_factory=set)
+    buried: set[KeyId] = field(default_factory=set)
+    done: set[KeyId] = field(default_factory=set)
+    backups: dict[str, Remembered] = field(default_factory=dict)
+
+
+def prepare_template(folder: Path) -> None:
+    """Make the blank clinic that every world begins as a copy of, once: a new box costs half a second."""
+    if (folder / "template").exists():
+        return
+    here = folder / "world"
+    for name in SHELVES:
+        (here / name).mkdir(parents=True)
+    box = open_box(config_of(here / "box-0"))
+    paper = keys.show_recovery(here / "box-0" / "keys", box.root)
+    keys.check_recovery(here / "box-0" / "keys", box.root, str(paper))
+    for name in SHELVES:
+        add_shelf(box, here, name)
+    box.close()
+    (folder / "paper").write_text(str(paper))
+    here.rename(folder / "template")
+
+
+def config_of(data: Path) -> Config:
+    return replace(config_in(data), courier=CourierConfig(workers_per_destination=0))
+
+
+def place_of(here: Path, name: str) -> DestinationSettings:
+    return prepare(DestinationSettings(name, "vault", "ciphertext", {"path": str(here / name)}))
+
+
+def add_shelf(box: Box, here: Path, name: str) -> None:
+    place = place_of(here, name)
+    with box.catalog.transaction() as tx:
+        number = destinations.add(tx, place)
+        rules.add_rule(tx, Rule(number, name, place.takes))
+
+
+class WithoutBackups:
+    """An archive whose backups nobody finds: only its manifests are left."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def documents(self, prefix: str) -> Iterator[Document]:
+        if prefix != snapshot.PREFIX:
+            yield from self._archive.documents(prefix)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._archive, name)
+
+
+def flip(path: Path, at: int) -> None:
+    """Turn one bit of a file over."""
+    data = bytearray(path.read_bytes())
+    place = at % (8 * len(data))
+    data[place // 8] ^= 1 << place % 8
+    path.write_bytes(data)
