@@ -1,4 +1,4 @@
-"""What the processes write to standard error: one line an event, for a person or as JSON for a machine.
+"""What the processes write to standard error, and keep: one line an event, for a person or as JSON for a machine.
 
 ======================  ==============================================================================
 key of the JSON object  what it holds
@@ -16,32 +16,83 @@ An event is one line whatever stands in it: control characters, which a peer may
 escapes, so that nothing from outside can look like a line of ours or drive the terminal it is read in.
 
 An exception's own text is never written, in either form: it may hold what it choked on, such as a patient's name.
+
+The last half megabyte or two of each process is kept beside the data, in ``logs/PROCESS.log`` and ``PROCESS.log.1``, as
+JSON: for the support file, which must be made where nobody may read the machine's own journal. What cannot be written
+there, as on a full disk, is not: a process never fails for its log.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 TEXT, JSON = "text", "json"
 FORMATS = (TEXT, JSON)
+FOLDER = "logs"
+"""Below the data folder."""
+MOST_BYTES = 512 * 1024
+"""Of a file, before it becomes the older one, and the older one before it is gone."""
 _MOST_FRAMES = 8
 
 
-def configure(process: str, level: str, form: str) -> None:
-    """Let this process log as asked; a worker that is forked asks again, under its own name."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(process) if form == JSON else Lines())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+def configure(process: str, level: str, form: str, data: Path | None = None) -> None:
+    """Let this process log as asked, and keep its last lines in `data`; a worker that is forked asks again."""
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(JsonLines(process) if form == JSON else Lines())
+    handlers: list[logging.Handler] = [shown]
+    if data is not None:
+        kept = Kept(data / FOLDER / f"{process}.log")
+        kept.setFormatter(JsonLines(process))
+        handlers.append(kept)
+    logging.basicConfig(level=level, handlers=handlers, force=True)
+
+
+def kept_lines(data: Path) -> dict[str, str]:
+    """What is kept of each process, the oldest line first."""
+    found: dict[str, str] = {}
+    for path in sorted((data / FOLDER).glob("*.log")):
+        pieces = []
+        for each in (path.with_name(f"{path.name}.1"), path):
+            with suppress(OSError):
+                pieces.append(each.read_text("utf-8", "replace"))
+        found[path.stem] = "".join(pieces)
+    return found
 
 
 def places(error: BaseException) -> list[str]:
     """Where `error` came from, the innermost first, as ``file:line``; nothing that it says."""
     frames = traceback.extract_tb(error.__traceback__)[-_MOST_FRAMES:]
     return [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames)]
+
+
+class Kept(logging.Handler):
+    """The last lines, in two files of bounded size. One process writes a file."""
+
+    def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
+        super().__init__()
+        self._path = path
+        self._most = most_bytes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line of `record`, if it can be."""
+        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        with suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(file, line)
+                full = os.fstat(file).st_size >= self._most
+            finally:
+                os.close(file)
+            if full:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
 
 
 class Lines(logging.Formatter):

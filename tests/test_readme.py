@@ -46,6 +46,7 @@ def test_every_path_it_names_exists() -> None:
         "intake/",
         "backups/",
         "arriving/",
+        "logs/",
         "tls/",
         "server.pem",
         "clinic-ca.pem",

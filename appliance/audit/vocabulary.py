@@ -223,6 +223,8 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "backup:restore": Word(_USE, _STUDIES, "a blank box was restored from an archive"),
         "instance:recover": Word(_USE, _STUDY, "an instance was recorded again from a manifest"),
         "instance:mend": Word(_USE, _STUDY, "a damaged object was mended from an archive"),
+        "support:file": Word(_MACHINE, _NOTHING, "a support file was made, without anything of a patient"),
+        "support:take": Word(_COMMUNICATION, _NOTHING, "a support file was taken from the box"),
         "store:scrub": Word(_SECURITY, _NOTHING, "everything stored was read again"),
         "store:verify": Word(_SECURITY, _NOTHING, "the sealed objects were verified"),
     }

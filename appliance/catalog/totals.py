@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import func, select
+
 from appliance.catalog import counters
 from appliance.catalog.database import Reading
+from appliance.catalog.schema import metadata
 from appliance.model import DestinationId
 
 
@@ -35,6 +38,14 @@ def totals(conn: Reading) -> Totals:
         duplicates=kept.get(counters.DUPLICATES, 0),
         patient_conflicts=int(conn.exec_driver_sql(_CONFLICTS).scalar_one()),
     )
+
+
+def row_counts(conn: Reading) -> dict[str, int]:
+    """How many rows each table has; counts them one by one."""
+    return {
+        table.name: int(conn.execute(select(func.count()).select_from(table)).scalar_one())
+        for table in metadata.sorted_tables
+    }
 
 
 def confirmed(conn: Reading) -> Mapping[DestinationId, int]:

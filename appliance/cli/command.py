@@ -35,6 +35,7 @@ from appliance.cli import (
     settings,
     state,
     studies,
+    support,
     tokens,
     verification,
     webhooks,
@@ -102,6 +103,7 @@ def parser() -> Appliance:
     retention.add_to(verbs)
     holds.add_to(verbs)
     audit_log.add_to(verbs)
+    support.add_to(verbs)
     verbs.group("Processes")
     processes.add_to(verbs)
     return root

@@ -158,7 +158,7 @@ def _as_process(arguments: Arguments, name: str) -> Config:
     if arguments.child_of:
         die_with(arguments.child_of)
     config = load_config(os.environ)
-    logs.configure(name, config.log_level, config.log_format)
+    logs.configure(name, config.log_level, config.log_format, config.data.absolute())
     return config
 
 

@@ -259,7 +259,7 @@ def _work(config: Config, listening: socket.socket, loads: Loads, number: int) -
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     sys.setswitchinterval(_SWITCH_SECONDS)
     name = f"dicom-{number}"
-    logs.configure(name, config.log_level, config.log_format)
+    logs.configure(name, config.log_level, config.log_format, config.data.absolute())
     box = open_box(config)
     try:
         if number == 0:

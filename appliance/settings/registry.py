@@ -14,6 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from appliance import age
 from appliance.errors import Refused, Unknown
 from appliance.settings.kinds import (
     Choice,
@@ -119,6 +120,7 @@ _ALL = (
     Setting("health.disk_days", Span(7, 365, unit="days"), 30),
     Setting("health.device_silent_days", Span(1, 60, unit="days"), 2),
     Setting("health.failed_sign_ins", WholeNumber(3, 1000), 20),
+    Setting("support.reader_key", Text(100, shape=age.checked), careful=Careful.YES),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
     Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),

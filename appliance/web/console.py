@@ -23,6 +23,7 @@ from appliance.catalog.veil import Veil
 from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.health.deep import Examiner
 from appliance.imaging import Darkroom, View
+from appliance.web.drafts import Drafts
 from appliance.web.held import HeldForms
 from appliance.web.help import Book
 from appliance.web.language import DEFAULT, Languages
@@ -183,6 +184,7 @@ class Console:
     notices: Notices = field(default_factory=Notices)
     once: ShownOnce = field(default_factory=ShownOnce)
     held: HeldForms = field(default_factory=HeldForms)
+    drafts: Drafts = field(default_factory=Drafts)
     questions: Pace = field(default_factory=lambda: Pace(QUESTIONS, QUESTIONS_SECONDS))
     paces: Mapping[str, Pace] = field(default_factory=dict)
     viewed: Recently = field(default_factory=lambda: Recently(VIEWED_SECONDS))

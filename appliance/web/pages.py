@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Permission] = {
     "users": Permission.VIEW_USERS,
     "audit": Permission.READ_AUDIT,
     "retention": Permission.MANAGE_RETENTION,
+    "support": Permission.ADMIT_SUPPORT,
     "settings": Permission.VIEW_SETTINGS,
     "help": Permission.USE_CONSOLE,
 }

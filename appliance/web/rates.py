@@ -65,6 +65,8 @@ RATES: Mapping[str, Rate] = MappingProxyType(
                 "audit.export",
                 "audit.report",
                 "retention.export",
+                "support.make_file",
+                "support.take_file",
                 "settings.export",
                 "setup.recovery_sheet",
                 "setup.report_paper",

@@ -10,6 +10,7 @@ from tests.audit.access_routes import ACCESS_ROUTES
 from tests.audit.interface import INTERFACE
 from tests.audit.retention_routes import RETENTION_ROUTES
 from tests.audit.setup_routes import SETUP_ROUTES
+from tests.audit.support_routes import SUPPORT_ROUTES
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
 from tests.web.conftest import csrf_of
@@ -198,6 +199,7 @@ def _configuration(world: World) -> str:
 
 
 ROUTES: Mapping[str, Step] = {
+    **SUPPORT_ROUTES,
     "GET /": Nothing("leads to the page that is next", lambda w: w.get("/")),
     "GET /static/<path:filename>": Nothing("the console's own files, the same on every box"),
     # --- images

@@ -304,6 +304,9 @@ VERBS: Mapping[str, Step] = {
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
     "audit report": Act(["audit:report"], lambda w: w.say("audit", "report")),
     "audit export": Act(["audit:export"], lambda w: w.say("audit", "export") and None),
+    "support file": Act(
+        ["support:file", "support:take"], lambda w: w.say("support", "file", "--to", w.folder)
+    ),
     "run": Nothing("starts the four processes, each of which has a row of its own"),
     "dicom": Nothing(PROCESS),
     "courier": Nothing(PROCESS),

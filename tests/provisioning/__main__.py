@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -69,6 +70,9 @@ def build(suite: str) -> tuple[Path, Path]:
         check=True,
     )
     (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        if not any(name.endswith("static/build/manifest.json") for name in packed.namelist()):
+            raise SystemExit("the wheel has no web assets: run make setup")
     return wheel, wheels
 
 

@@ -24,6 +24,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 USES = {  # what the source can say, and the entry of the inventory that it belongs to
     "cryptography.hazmat.primitives.ciphers.aead.AESGCM": "AES-256-GCM",
+    "cryptography.hazmat.primitives.ciphers.aead.ChaCha20Poly1305": "ChaCha20-Poly1305",
+    "cryptography.hazmat.primitives.asymmetric.x25519": "X25519",
     "cryptography.hazmat.primitives.kdf.hkdf.HKDF": "HKDF-SHA-256",
     "cryptography.hazmat.primitives.asymmetric.ec": "ECDSA P-256",
     "cryptography.x509": "ECDSA P-256",
@@ -63,7 +65,7 @@ def found() -> dict[str, set[str]]:
     """What the source uses, and where: imports, and the algorithms that hash functions are called with."""
     uses: dict[str, set[str]] = defaultdict(set)
     for module, name in source.imported():
-        if ".ed25519." in name:
+        if ".ed25519." in name or ".x25519." in name:
             name = name.rpartition(".")[0]
         if name.startswith(("webauthn.", "cryptography.x509.")):
             name = "webauthn" if name.startswith("w") else "cryptography.x509"

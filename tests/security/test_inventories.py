@@ -38,7 +38,8 @@ def test_every_connection_is_listed_and_nothing_else_opens_one() -> None:
         assert source.entries("protection", "connections", language) == list(CONNECTIONS), language
 
 
-def test_no_program_of_the_machine_is_run_but_our_own_children() -> None:
+def test_no_program_of_the_machine_is_run_but_our_own_children_and_those_named() -> None:
+    """`fleet/units` asks systemctl, with fixed words."""
     running = {
         module
         for module, node in source.nodes()
@@ -46,7 +47,7 @@ def test_no_program_of_the_machine_is_run_but_our_own_children() -> None:
             r"subprocess\.\w+|os\.(system|popen|exec\w+|spawn\w+|posix_spawn\w*)", source.called(node)
         )
     }
-    assert running == {"cli/supervisor", "imaging/darkroom"}
+    assert running == {"cli/supervisor", "imaging/darkroom", "fleet/units"}
     for module, node in source.nodes():
         if source.called(node).startswith("subprocess."):
             assert isinstance(node, ast.Call)
@@ -98,6 +99,7 @@ FORMATS = {  # whose text is formatted, where it is not written beside the call
     "notify/texts": "a sentence of the languages",
     "web/language": "a sentence of the languages",
     "web/manner": "a pattern of the locale's dates",
+    "logs": "a record, by the formatter of the handler",
     "dicom/association_request": "a sentence of a table in the same file",
 }
 

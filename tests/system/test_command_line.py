@@ -102,6 +102,8 @@ WRONG = [
     ("jobs now", "", USAGE),
     ("web now", "", USAGE),
     ("setup --jsno", "", USAGE),
+    ("support file", "", USAGE),
+    ("support file --to /nowhere/at/all", "", CONFIGURATION),
     ("destination add vault --jsno", "", USAGE),
     ("destination secret --jsno", "", USAGE),
     ("user show --jsno", "", USAGE),

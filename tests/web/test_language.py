@@ -142,7 +142,7 @@ COMPUTED = (
     | {f"destroyed.here.{each}" for each in ("DONE", "OWED")}
     | {f"destroyed.{each}" for each in ("asked", "approved")}
 )
-OPEN_ENDED = ("modality.", "sex.", "side.", "process.", "audit.said.")
+OPEN_ENDED = ("modality.", "sex.", "side.", "process.", "audit.said.", "support.cut.")
 """Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""
 
 

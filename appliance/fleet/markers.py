@@ -1,0 +1,170 @@
+"""Cutting out of a text whatever names a patient or opens a lock. Pure.
+
+Two nets, one behind the other. The first knows what is in the catalog: every patient's name, ID and birth date, every
+accession number, and the secrets of the box; it finds them in any case, without their accents, and however they are
+parted (``TREMBLAY^Marie-Ève``, "Marie Eve Tremblay", ``1980-05-12``). The second knows shapes: a person's name as DICOM
+writes it, a health insurance number of Québec, an instance's UID, a mail address, keys and passwords.
+
+Chose to cut too much rather than too little: a patient called *Page* takes the word "page" out of a support file, which
+its reader survives. Rejected: one regular expression of all names (minutes, for a hundred thousand patients), and looking
+for whole values only (a log line holds a piece of one). A text is taken apart into runs of letters and runs of digits, and
+each sequence of runs is looked up in a set, so the time grows with the text and not with the clinic.
+
+Too short to be looked for are two Latin letters, or three digits: they are in every second line and name nobody. How many
+there are is counted, for whoever reads the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from appliance.catalog.folding import fold
+
+LEAST_LETTERS = 3
+LEAST_DIGITS = 4
+MOST_RUNS = 16
+"""A value that is made of more runs than this is found by its pieces only, or not at all: longer than any ID is."""
+LEAST_SECRET = 6
+_HEAD = 3
+_GAP = 3
+
+_RUN = re.compile(r"[^\W\d_]+|\d+")
+_NAME_PARTS = re.compile(r"[\^=]")
+
+_SHAPES: Mapping[str, re.Pattern[str]] = {
+    "secret": re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+        r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+        r"|\b[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){8}\b"  # a recovery key
+        r"|\bAGE-SECRET-KEY-1[A-Z0-9]+"
+        r"|(?i:\b(?:authorization|cookie)\"?\s*:\s*\"?)[^\n\"]+"
+        r"|(?i:\b(?:password|passwd|passphrase|secret|token|api[_-]?key)\"?\s*[=:]\s*\"?)[^\s\",}]+",
+        re.DOTALL,
+    ),
+    "shape": re.compile(r"[^\W\d_][\w.'’\-]*\^[^\s\",=<>]*"),
+    "health_number": re.compile(r"\b[A-Z]{4}[ -]?\d{4}[ -]?\d{4}\b"),
+    "uid": re.compile(r"(?<![\d.])(?!1\.2\.840\.10008\.)[012](?:\.(?:0|[1-9]\d*)){5,}\b"),
+    "mail": re.compile(r"[^\s@<>\"',;:]+@[^\s@<>\"',;:]+\.[^\s@<>\"',;:]+"),
+}
+"""By kind, in the order in which they are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    text: str
+    start: int
+    end: int
+
+
+class Markers:
+    """What is looked for: `known` are texts of the catalog with their kinds, `secrets` are cut exactly as they are."""
+
+    def __init__(self, known: Iterable[tuple[str, str]], secrets: Iterable[str] = ()) -> None:
+        self._kinds: dict[str, str] = {}
+        self.too_short = 0
+        for kind, text in known:
+            for form in _forms(kind, text):
+                if _is_long_enough(form):
+                    self._kinds.setdefault(form, kind)
+                elif form:
+                    self.too_short += 1
+        self._heads = {form[:_HEAD] for form in self._kinds}
+        self._longest = max(map(len, self._kinds), default=0)
+        self._secrets = sorted({each for each in secrets if len(each) >= LEAST_SECRET}, key=len, reverse=True)
+
+    def __len__(self) -> int:
+        return len(self._kinds) + len(self._secrets)
+
+    def cut(self, text: str) -> tuple[str, Counter[str]]:
+        """`text` with what was found replaced by ``[cut: KIND]``, and how often each kind was."""
+        counted: Counter[str] = Counter()
+        for secret in self._secrets:
+            if found := text.count(secret):
+                counted["secret"] += found
+                text = text.replace(secret, _mark("secret"))
+        for kind, shape in _SHAPES.items():
+            text, found = shape.subn(_mark(kind), text)
+            counted[kind] += found
+        text = self._cut_known(text, counted)
+        return text, +counted
+
+    def _cut_known(self, text: str, counted: Counter[str]) -> str:
+        if not self._kinds:
+            return text
+        kept: list[str] = []
+        done = 0
+        for start, end, kind in self._found(text):
+            kept += [text[done:start], _mark(kind)]
+            counted[kind] += 1
+            done = end
+        return "".join([*kept, text[done:]])
+
+    def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Where something known stands: the longest at each place, none within another, never in a mark of our own."""
+        pieces = [
+            _Piece(_squeezed(each[0]), each.start(), each.end())
+            for each in _RUN.finditer(_OWN_MARK.sub(lambda mark: "\0" * len(mark[0]), text))
+        ]
+        at = 0
+        while at < len(pieces):
+            found = self._longest_at(text, pieces, at)
+            if found is None:
+                at += 1
+                continue
+            last, kind = found
+            yield pieces[at].start, pieces[last].end, kind
+            at = last + 1
+
+    def _longest_at(self, text: str, pieces: list[_Piece], at: int) -> tuple[int, str] | None:
+        joined, best = "", None
+        for place in range(at, min(at + MOST_RUNS, len(pieces))):
+            if place > at:
+                between = text[pieces[place - 1].end : pieces[place].start]
+                if len(between) > _GAP or "\n" in between:
+                    break
+            joined += pieces[place].text
+            if len(joined) > self._longest or (len(joined) >= _HEAD and joined[:_HEAD] not in self._heads):
+                break
+            if kind := self._kinds.get(joined):
+                best = (place, kind)
+        return best
+
+
+def _mark(kind: str) -> str:
+    return f"[cut: {kind}]"
+
+
+_OWN_MARK = re.compile(r"\[cut: [a-z_]+\]")
+
+
+def _squeezed(text: str) -> str:
+    """`text` folded, without what parts its letters and digits."""
+    return fold(text).replace(" ", "")
+
+
+def _is_long_enough(form: str) -> bool:
+    if form.isdecimal():
+        return len(form) >= LEAST_DIGITS
+    return len(form) >= (LEAST_LETTERS if form.isascii() else LEAST_LETTERS - 1)
+
+
+def _forms(kind: str, text: str) -> set[str]:
+    """How a value may be written, squeezed."""
+    match kind:
+        case "name":
+            parts = [part for part in _NAME_PARTS.split(text) if part.strip()]
+            words = {_squeezed(word) for part in parts for word in re.split(r"[\s.,'’\-]+", part)}
+            whole = {_squeezed(part) for part in parts} | {_squeezed(text)}
+            turned = {_squeezed(f"{parts[1]} {parts[0]}")} if len(parts) > 1 else set()
+            return words | whole | turned
+        case "birth_date":
+            digits = _squeezed(text)
+            if len(digits) != 8 or not digits.isdecimal():
+                return {digits}
+            year, month, day = digits[:4], digits[4:6], digits[6:]
+            return {digits, f"{day}{month}{year}", f"{month}{day}{year}"}
+        case _:
+            return {_squeezed(text)}
