@@ -20,7 +20,10 @@ from appliance.catalog.schema import users
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """A token. `login` is whose; `scopes` are words of permissions; `revoked_by` is a login or a command line."""
+    """A token. `login` is whose; `scopes` are words of permissions; `revoked_by` is a login or a command line.
+
+    `made_with` is the row of the token that asked for it, None for one that a person made.
+    """
 
     id: int
     person_id: int
@@ -33,6 +36,7 @@ class ApiToken:
     last_address: str
     revoked_utc: datetime | None
     revoked_by: str
+    made_with: int | None
 
 
 _SELECT = select(api_tokens, users.c.login).join(users, users.c.id == api_tokens.c.user)
@@ -47,6 +51,7 @@ def add(
     scopes: Sequence[str],
     now: datetime,
     expires_utc: datetime,
+    made_with: int | None = None,
 ) -> ApiToken:
     """Record a new token."""
     done = tx.execute(
@@ -57,6 +62,7 @@ def add(
             scopes=list(scopes),
             created_utc=now,
             expires_utc=expires_utc,
+            made_with=made_with,
         )
     )
     assert done.inserted_primary_key is not None
@@ -102,6 +108,14 @@ def revoke(tx: Transaction, token_id: int, by: str, now: datetime) -> bool:
     return done.rowcount == 1
 
 
+def made_with(conn: Reading, token_id: int) -> list[ApiToken]:
+    """The tokens that were made with a token, and with those, and so on; the oldest first."""
+    family = select(api_tokens.c.id).where(api_tokens.c.made_with == token_id).cte(recursive=True)
+    family = family.union(select(api_tokens.c.id).join(family, api_tokens.c.made_with == family.c.id))
+    query = _SELECT.where(api_tokens.c.id.in_(select(family.c.id))).order_by(api_tokens.c.id)
+    return [_token(row) for row in conn.execute(query)]
+
+
 def _token(row: Row[*tuple[Any, ...]]) -> ApiToken:
     return ApiToken(
         id=row.id,
@@ -115,4 +129,5 @@ def _token(row: Row[*tuple[Any, ...]]) -> ApiToken:
         last_address=row.last_address,
         revoked_utc=row.revoked_utc,
         revoked_by=row.revoked_by,
+        made_with=row.made_with,
     )

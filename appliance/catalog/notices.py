@@ -6,13 +6,13 @@ that its bell may have changed (`change`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from appliance.catalog.database import Reading, Transaction
@@ -238,11 +238,24 @@ def notice(conn: Reading, notice_id: int, reader: int = 0) -> NoticeRow:
     return _row(row)
 
 
-def history(conn: Reading, reader: int, wanted: Wanted, *, everything: bool, limit: int) -> list[NoticeRow]:
-    """The newest notices first: those told to `reader`, or, with `everything`, all of them."""
+def history(
+    conn: Reading,
+    reader: int,
+    wanted: Wanted,
+    *,
+    everything: bool,
+    limit: int,
+    personal: Collection[str] = (),
+) -> list[NoticeRow]:
+    """The newest notices first: those told to `reader`, or, with `everything`, all of them.
+
+    Of the kinds `personal` nobody sees what somebody else was told.
+    """
     query = _rows(reader)
     if not everything:
         query = query.where(notice_receipts.c.user.is_not(None))
+    elif personal:
+        query = query.where(or_(notice_receipts.c.user.is_not(None), notices.c.kind.not_in(list(personal))))
     if wanted.severity:
         query = query.where(notices.c.severity == wanted.severity)
     if wanted.topic:

@@ -63,6 +63,7 @@ def list_notices(arguments: Arguments) -> int:
     """Print the notices."""
     from appliance.catalog import notices
     from appliance.catalog.notices import Wanted
+    from appliance.notify.kinds import OF_ACCOUNTS
     from appliance.notify.texts import title
 
     wanted = Wanted(state="standing" if arguments.standing else "")
@@ -80,7 +81,9 @@ def list_notices(arguments: Arguments) -> int:
                 "acknowledged_utc": each.acknowledged_utc,
                 "acknowledged_by": each.acknowledged_name,
             }
-            for each in notices.history(conn, 0, wanted, everything=True, limit=arguments.limit)
+            for each in notices.history(
+                conn, 0, wanted, everything=True, limit=arguments.limit, personal=OF_ACCOUNTS
+            )
         ]
     if arguments.json:
         as_json(rows)

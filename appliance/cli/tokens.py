@@ -108,7 +108,9 @@ def remove_token(arguments: Arguments) -> int:
     from appliance.identity import tokens
 
     with opened_box() as box, box.catalog.transaction() as tx:
-        found = tokens.revoke(tx, arguments.id, by=actor(), now=now())
-        record(tx, box, "token:remove", f"token:{found.id}", {"of": found.login})
-    print(f"Token {found.id} ({found.name}) opens nothing any more.")
+        gone = tokens.revoke(tx, arguments.id, by=actor(), now=now())
+        for each in gone:
+            record(tx, box, "token:remove", f"token:{each.id}", {"of": each.login})
+    for each in gone:
+        print(f"Token {each.id} ({each.name}) opens nothing any more.")
     return 0

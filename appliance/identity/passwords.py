@@ -48,11 +48,16 @@ _COMMON = (
     "password", "motdepasse", "123456", "qwerty", "azerty", "abcdef", "letmein", "welcome", "bienvenue", "admin",
     "bonjour", "iloveyou", "jetaime", "000000", "111111",
 )  # fmt: skip
-_ESTIMATED_CHARACTERS = 72  # what zxcvbn looks at: its time grows with the square
+_ESTIMATED_CHARACTERS = 24
+"""What zxcvbn looks at: enough for four words. Its time grows with the square of them, and with every sign that may stand
+for a letter: of 72 signs it takes five seconds, of 24 a quarter of one."""
 
 
 def check_password(password: str, *, login: str, name: str = "") -> None:
-    """Raises `Refused` with what to change, unless `password` will do for the person of that login and name."""
+    """Raises `Refused` with what to change, unless `password` will do for the person of that login and name.
+
+    Slow enough to need a turn: raises `Transient` like `hash_password`, and has no place in a transaction.
+    """
     normal = _as_typed(password)
     if len(normal) < LEAST_CHARACTERS:
         raise Refused(
@@ -79,10 +84,11 @@ def check_password(password: str, *, login: str, name: str = "") -> None:
 
 
 def _guesses(password: str, known: list[str]) -> int:
-    """After how many guesses somebody who knows `known` would come by `password`."""
+    """After how many guesses somebody who knows `known` would come by `password`. Raises `Transient` for too many at once."""
     from zxcvbn import zxcvbn  # its lists are megabytes, and passwords are chosen seldom
 
-    return int(zxcvbn(password[:_ESTIMATED_CHARACTERS], user_inputs=known)["guesses"])
+    with _Turn():
+        return int(zxcvbn(password[:_ESTIMATED_CHARACTERS], user_inputs=known)["guesses"])
 
 
 def hash_password(password: str) -> str:

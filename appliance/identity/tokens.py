@@ -2,7 +2,8 @@
 
 256 random bits behind a prefix by which a secret scanner knows them; only the digest is kept. What a token may do is
 what it was given *and* what its maker may still do: a person who leaves takes all tokens along, and a role that
-shrinks shrinks them too. Rejected: tokens that are nobody's (nobody would miss them when they leak), tokens without an
+shrinks shrinks them too. A token that is taken back takes those along that were made with it: whoever stole it may have
+made some to stay. Rejected: tokens that are nobody's (nobody would miss them when they leak), tokens without an
 end, and refresh tokens (a machine that can keep a secret for a day can keep it for a year).
 """
 
@@ -74,6 +75,7 @@ def make(
         scopes=wanted,
         now=now,
         expires_utc=min(until, within.token.expires_utc) if within is not None else until,
+        made_with=within.token.id if within is not None else None,
     )
     return text, made
 
@@ -89,12 +91,16 @@ def find(conn: Reading, text: str, now: datetime) -> Bearer | None:
     return Bearer(found, person, permissions_of(person.role) & _permissions(found.scopes))
 
 
-def revoke(tx: Transaction, token_id: int, *, by: str, now: datetime) -> ApiToken:
-    """Take a token back: it opens nothing from the next request on. Raises `Unknown`."""
+def revoke(tx: Transaction, token_id: int, *, by: str, now: datetime) -> list[ApiToken]:
+    """Take a token back, and all that were made with it: they open nothing from the next request on.
+
+    Returns those that were taken back, this one first. Raises `Unknown`.
+    """
     found = api_tokens.token(tx, token_id)
     if found is None or not api_tokens.revoke(tx, token_id, by, now):
         raise Unknown("there is no such token", hint="list the tokens again")
-    return found
+    made = api_tokens.made_with(tx, token_id)
+    return [found, *(each for each in made if api_tokens.revoke(tx, each.id, by, now))]
 
 
 def is_good(token: ApiToken, now: datetime) -> bool:

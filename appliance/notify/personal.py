@@ -49,6 +49,7 @@ _TOLD: Mapping[str, tuple[str, str]] = MappingProxyType(
         "user:recovery-codes": (_CHANGED, "your account was given new recovery codes"),
         "user:passkey-block": (_CHANGED, "a passkey of yours was blocked: there is a copy of it"),
         "user:change": (_CHANGED, "your login or your role was changed"),
+        "token:add": (_CHANGED, "a token that asks in your name was made for a program"),
         "user:second-factor-fail": (_TRIED, "somebody had your password and not your second factor"),
         "user:lock": (_TRIED, "somebody tried too many wrong passwords or codes for your account"),
     }
@@ -94,6 +95,8 @@ def _of(conn: Reading, row: AuditRow) -> _Told | None:
         words = _unusual(conn, row, login)
         return _Told(login, _OPENED, words) if words else None
     kind, words = _TOLD[str(row.action)]
+    if row.action == "token:add":
+        login = str(_details(row).get("of", ""))
     if row.action == "user:change":
         changed = _details(row)
         if not {"login", "role"} & set(changed):

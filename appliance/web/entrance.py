@@ -32,11 +32,14 @@ def arrived(tx: Transaction, cookie: str, person: Person, proof: Proof) -> None:
         console().notices.add(session, notice)
 
 
-def failed(tx: Transaction, login: str) -> None:
-    """After a failure that was counted: say in the audit if it was the one that shuts the account for a while."""
+def failed(tx: Transaction, login: str, actor: str = VISITOR) -> None:
+    """After a failure that was counted: say in the audit if it was the one that shuts the account for a while.
+
+    `actor` is who failed, where somebody is signed in already.
+    """
     person = people.person(tx, login)
     if person is not None and limits.is_shut(tx, login, security.address(), now()):
-        console().record(tx, "user:lock", person.login, VISITOR)
+        console().record(tx, "user:lock", person.login, actor)
 
 
 def device_words(words: Words, agent: str) -> str:

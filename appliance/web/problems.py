@@ -21,11 +21,13 @@ hold a patient's name.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
 
 from appliance.errors import (
     ApplianceError,
@@ -43,6 +45,7 @@ from appliance.web import security
 from appliance.web.api import problem
 from appliance.web.api.operation import Unconfirmed
 from appliance.web.api.shape import Fault, Malformed
+from appliance.web.console import now
 from appliance.web.pages import Page, page_of, show
 
 log = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ TABLE: tuple[tuple[type[ApplianceError], int, str], ...] = (
     (OperatorNeeded, 503, "operator"),
 )
 _BY_STATUS = {400: "stale", 401: "sign_in", 403: "forbidden", 404: "missing", 405: "missing", 413: "too_large",
-              421: "host", 422: "refused", 429: "later", 503: "later"}  # fmt: skip
+              421: "host", 422: "refused", 429: "pace", 503: "later"}  # fmt: skip
 
 
 _CODES = {
@@ -125,13 +128,26 @@ def _of_http(error: HTTPException) -> Response:
     if error.response is not None and isinstance(error.response, Response):
         return error.response
     status = error.code or 500
-    answer = _answer(status, _BY_STATUS.get(status, "unexpected"), "", "", _reference())
+    cause, hint = _of_pace(error) if isinstance(error, TooManyRequests) else ("", "")
+    answer = _answer(status, _BY_STATUS.get(status, "unexpected"), cause, hint, _reference())
     for name, value in error.get_headers():
         if name in ("WWW-Authenticate", "Retry-After"):
             answer.headers[name] = value
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return answer
+
+
+def _of_pace(error: TooManyRequests) -> tuple[str, str]:
+    """That it was too often, and when to come back, as far as that is known."""
+    back = error.retry_after
+    seconds = (back - now()).total_seconds() if isinstance(back, datetime) else float(back or 0)
+    cause = "more was asked for than is allowed in that time"
+    if seconds <= 0:
+        return cause, "wait a minute, then try again"
+    if seconds <= 90:
+        return cause, f"try again in {max(1, math.ceil(seconds))} seconds"
+    return cause, f"try again in {math.ceil(seconds / 60)} minutes"
 
 
 def _unexpected(error: Exception) -> Response:

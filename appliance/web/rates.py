@@ -1,6 +1,7 @@
 """How often one account may ask for what costs much, carries much away, or reaches others.
 
-Chosen: a table of endpoints, counted by account over all its sessions and tokens, in the memory of the console; far
+Chosen: a table of endpoints, counted by account over all its sessions, and for each of its tokens apart, so that a
+program that asks too often doesn't stop the person whose it is; in the memory of the console; far
 above the busiest day, so that nobody at work ever meets it, and low enough that a program with somebody's session is
 slowed from everything in a minute to everything in days, which the audit and its reader then have. Because: what is
 only audited is noticed when it is over. Rejected: a limit for every page (a viewer asks for a hundred pictures while one
@@ -37,6 +38,8 @@ PICTURES = Rate("pictures", 6000, 60)
 EXPORTS = Rate("exports", 60, 600)
 REACHING = Rate("reaching", 60, 600)
 """What makes the box call or write to somebody: tests of connections, links and invitations."""
+PASSWORDS = Rate("passwords", 20, 600)
+"""What is slow on purpose: each takes a core for a good part of a second."""
 
 RATES: Mapping[str, Rate] = MappingProxyType(
     {
@@ -93,21 +96,23 @@ RATES: Mapping[str, Rate] = MappingProxyType(
             ),
             REACHING,
         ),
+        "me.change_password": PASSWORDS,
     }
 )
 """By endpoint; what is not here is cheap, or bounded by what it does."""
 
 
 def check() -> None:
-    """Raise `TooManyRequests`, which says when to come back, once an account has asked too often; the audit is told."""
+    """Raise `TooManyRequests`, which says when to come back, once an account or a token has asked too often; the audit is told."""
     rate = RATES.get(request.endpoint or "")
     if rate is None or (g.session is None and g.bearer is None):
         return
     asks, console_ = access.person(), console()
-    left = console_.paces[rate.name].wait(str(asks.id))
+    who = str(asks.id) if g.bearer is None else f"token {g.bearer.token.id}"
+    left = console_.paces[rate.name].wait(who)
     if left <= 0:
         return
     console_.record_once(
-        console_.refused, ("rate", asks.id, rate.name), "access:pace", request.endpoint or "", asks.login
+        console_.refused, ("rate", who, rate.name), "access:pace", request.endpoint or "", asks.login
     )
     raise TooManyRequests(retry_after=max(1, math.ceil(left)))

@@ -24,6 +24,7 @@ from appliance.identity import confirming, limits, passkeys, policy
 from appliance.identity.passkeys import Purpose
 from appliance.web import forms, security
 from appliance.web.console import console, now
+from appliance.web.entrance import failed
 from appliance.web.held import Held
 from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.web.site import passkey_site
@@ -117,9 +118,10 @@ def _confirm(session: WebSession, moment: datetime) -> tuple[str, int] | None:
         elif not fits:
             fits = confirming.code_fits(tx, root, session, code, moment)
         if not fits:
-            failed = identity.reject if password else identity.reject_factor
-            failed(tx, login, address=address, now=moment)
+            reject = identity.reject if password else identity.reject_factor
+            reject(tx, login, address=address, now=moment)
             console().record(tx, "user:confirm-fail", login, login, {"address": address})
+            failed(tx, login, login)
             return forms.wrong(
                 "confirm_password" if password else "confirm_code", g.words("confirm.wrong")
             ), 422

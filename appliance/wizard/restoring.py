@@ -159,8 +159,13 @@ class Restorer:
         return "<Restorer>"
 
     def admit(self, visitor: str) -> None:
-        """The browser `visitor` has typed the claim code; another one that had is not admitted any more."""
+        """The browser `visitor` has typed the claim code; another one that had is not admitted any more.
+
+        What was typed in that one, secrets before all, is not for this one.
+        """
         with self._lock:
+            if visitor != self._admitted:
+                self._place = self._source = self._found = None
             self._admitted = visitor
 
     def is_admitted(self, visitor: str) -> bool:
@@ -209,12 +214,12 @@ class Restorer:
         return self._busy
 
     def begin_look(self) -> None:
-        """Try the source in the background; nothing if it is at something already."""
+        """Try the source in the background, or after it the one that was typed meanwhile; nothing while it restores."""
         self._begin(LOOK, self.look)
 
-    def begin_restore(self, actor: str, address: str) -> None:
-        """Restore in the background; nothing if it is at something already."""
-        self._begin(RUN, lambda: self.restore(actor, address))
+    def begin_restore(self, source: Source, actor: str, address: str) -> None:
+        """Restore from `source` in the background; nothing if it is at something already."""
+        self._begin(RUN, lambda: self.restore(actor, address, source))
 
     def _begin(self, name: str, work: Callable[[], object]) -> None:
         with self._lock:
@@ -223,19 +228,32 @@ class Restorer:
             self._busy = name
 
         def act() -> None:
+            again = True
             try:
-                work()
-            except ApplianceError as error:
-                log.warning("%s did not run: %s", name, error)
-            finally:
+                while again:
+                    tried = self._source
+                    try:
+                        work()
+                    except ApplianceError as error:
+                        log.warning("%s did not run: %s", name, error)
+                    with self._lock:
+                        # Whoever typed another source meanwhile was told that it is being looked at.
+                        again = name == LOOK and self._source not in (None, tried)
+                        self._busy = name if again else ""
+            except BaseException:
                 self._busy = ""
+                raise
 
         threading.Thread(target=act, name=name, daemon=True).start()
 
     def look(self) -> Run:
-        """Try the source: is it there, does the paper open it, what can be restored. Raises `Transient`, `Refused`."""
+        """Try the source: is it there, does the paper open it, what can be restored. Raises `Transient`, `Refused`.
+
+        What is found counts only as long as no other source was typed meanwhile.
+        """
         source = self._known()
         archive = self._archive(source.place)
+        found: list[Found] = []
 
         def reach(tell: Tell) -> Detail:
             tell({})
@@ -245,23 +263,27 @@ class Restorer:
 
         def paper(tell: Tell) -> Detail:
             tell({})
-            found = restoring.look(archive, source.key)
+            found.append(restoring.look(archive, source.key))
             with self._lock:
-                self._found = found
+                if self._source is source:
+                    self._found = found[0]
             return {}
 
         def backups(tell: Tell) -> Detail:
             tell({})
-            if self._found is not None:
-                self._found.check()
+            for each in found or self._found_of(source):
+                each.check()
             return {}
 
         acts: Mapping[str, Act] = {"reach": reach, "paper": paper, "backups": backups}
         return runs.run(self._box, LOOK, source.subject, acts)
 
-    def restore(self, actor: str, address: str) -> Run:
-        """Prepare the restored box and announce it. Raises `Transient` when that is under way already, `Refused`."""
-        source = self._known()
+    def restore(self, actor: str, address: str, source: Source | None = None) -> Run:
+        """Prepare the restored box and announce it. Raises `Transient` when that is under way already, `Refused`.
+
+        From `source`, or what was typed last.
+        """
+        source = source or self._known()
         archive = self._archive(source.place)
         box = self._box
 
@@ -290,6 +312,11 @@ class Restorer:
     def is_announced(self) -> bool:
         """Whether the restored box is about to take this one's place."""
         return is_announced(self._box.config.data.absolute())
+
+    def _found_of(self, source: Source) -> list[Found]:
+        """What an earlier look at `source` found, of which a part is tried again."""
+        with self._lock:
+            return [self._found] if self._source is source and self._found is not None else []
 
     def _known(self) -> Source:
         if self._source is None:

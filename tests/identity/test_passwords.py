@@ -30,6 +30,8 @@ def test_a_flood_is_told_to_come_back_at_once_and_afterwards_all_is_well() -> No
     assert all(queue)
     with pytest.raises(Transient, match="too many"):
         passwords.hash_password("quatre lapins sur une horloge")
+    with pytest.raises(Transient, match="too many"):
+        is_accepted("quatre lapins sur une horloge")  # estimating takes a core too
     for _ in queue:
         passwords._queue.release()
     leave.set()
@@ -117,6 +119,24 @@ def test_a_long_password_is_judged_by_a_part_of_it_and_used_whole() -> None:
     kept = passwords.hash_password(long)
     assert passwords.verify_password(kept, long)
     assert not passwords.verify_password(kept, long[:-1])
+
+
+def test_only_so_much_is_estimated_because_signs_that_stand_for_letters_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import zxcvbn
+
+    seen: list[str] = []
+    estimate = zxcvbn.zxcvbn
+
+    def listening(text: str, user_inputs: list[str]) -> dict[str, object]:
+        seen.append(text)
+        return dict(estimate(text, user_inputs=user_inputs))
+
+    monkeypatch.setattr(zxcvbn, "zxcvbn", listening)
+    is_accepted("7(+[69|99<!{%<+(|<6++3{280@76@@%3@!8[[<<%@5%%54|$@+353(0|[@5%19!47017$$!")
+    assert len(seen) == 1
+    assert len(seen[0]) <= 24
 
 
 # --- what is typed is what counts ------------------------------------------------------------------------------------

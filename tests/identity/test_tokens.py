@@ -88,7 +88,7 @@ def test_a_token_ends_with_its_day_its_removal_and_its_maker(box: Box, person: p
     assert find(box, text) is None
     with box.catalog.transaction() as tx:
         people.set_active(tx, person.id, True, NOW)
-        assert tokens.revoke(tx, number, by="owner", now=NOW).name == "report"
+        assert [each.name for each in tokens.revoke(tx, number, by="owner", now=NOW)] == ["report"]
     assert find(box, text) is None
     with pytest.raises(Unknown), box.catalog.transaction() as tx:
         tokens.revoke(tx, number, by="owner", now=NOW)
@@ -105,3 +105,27 @@ def test_tokens_have_a_name_an_end_and_a_number(box: Box, person: people.Person)
         make(box, person)
     with pytest.raises(Refused, match="as many"):
         make(box, person)
+
+
+def test_a_token_that_is_taken_back_takes_along_all_that_were_made_with_it(
+    box: Box, person: people.Person
+) -> None:
+    stolen, number = make(box, person)
+    _, kept = make(box, person, name="another")
+
+    def made_with(text: str) -> str:
+        bearer = find(box, text)
+        assert bearer is not None
+        with box.catalog.transaction() as tx:
+            child, _ = tokens.make(tx, person, name="child", scopes=VIEW, days=1, now=NOW, within=bearer)
+        return child
+
+    child = made_with(stolen)
+    grandchild = made_with(child)
+    with box.catalog.transaction() as tx:
+        gone = tokens.revoke(tx, number, by="owner", now=NOW)
+    assert [each.name for each in gone] == ["report", "child", "child"]
+    assert [find(box, text) for text in (stolen, child, grandchild)] == [None] * 3
+    with box.catalog.reading() as conn:
+        left = api_tokens.token(conn, kept)
+    assert left is not None and tokens.is_good(left, NOW)

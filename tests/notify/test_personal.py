@@ -51,7 +51,7 @@ def letters(box: Box) -> list[str]:
 
 
 def test_whatever_opens_the_account_is_told_to_its_person_alone(box: Box) -> None:
-    actions = [word for word in personal._TOLD if word != "user:change"]
+    actions = [word for word in personal._TOLD if word not in ("user:change", "token:add")]
     for number, action in enumerate(actions):
         moment = NOW + timedelta(minutes=number)
         subject = MARIE if number % 2 else f"user:{MARIE}"  # as pages and the command line name it
@@ -83,6 +83,13 @@ def test_a_new_login_or_role_is_told_to_the_new_login_and_a_new_name_to_nobody(b
     happened(box, "user:change", subject="user:lucien", details={"login": ["lucien", LUC]})
     assert judging.apply(box.catalog, [], NOW).raised == 2
     assert len(told(box)) == len(told(box, LUC)) == 1
+
+
+def test_a_token_is_told_to_whom_it_was_made_for(box: Box) -> None:
+    happened(box, "token:add", subject="token:5", actor="root", details={"of": MARIE, "scopes": []})
+    assert judging.apply(box.catalog, [], NOW).raised == 1
+    assert told(box) == [personal._TOLD["token:add"]]
+    assert told(box, LUC) == []
 
 
 def test_a_sign_in_is_told_when_it_is_from_a_new_place_or_after_long(box: Box) -> None:

@@ -182,6 +182,24 @@ def test_what_was_told_to_others_is_not_shown(app: Flask, box: Box, role: Role) 
         assert len(notices.unacknowledged(conn)) == 1
 
 
+def test_what_somebody_was_told_of_the_own_account_is_not_shown_to_an_owner(
+    app: Flask, owner: FlaskClient, box: Box
+) -> None:
+    browser_of(app, Role.ASSISTANT, "josee")
+    moment = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        entry = audit.Entry("user:lock", "josee", "visitor", {}, address="10.0.0.9")
+        audit.append(tx, box.audit_key, [entry], moment)
+    judging.apply(box.catalog, [], moment)
+    josee = browser_of(app, Role.ASSISTANT, "josee")
+    told = "somebody tried too many wrong passwords or codes"
+    assert told in page(josee, "/notices").lower()
+    found = re.search(r"/notices/(\d+)/read", page(josee, "/notices"))
+    assert found is not None
+    assert told not in page(owner, "/notices").lower()
+    assert post(owner, f"/notices/{found[1]}/read").status_code == 403
+
+
 def test_what_is_written_in_a_notice_stays_text(owner: FlaskClient, box: Box) -> None:
     nasty = '"><script>alert(1)</script>'
     with box.catalog.transaction() as tx:

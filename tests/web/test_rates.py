@@ -1,5 +1,6 @@
 """One account may ask for so much in a time: what is costly or carries much away, over all its sessions and tokens."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -34,7 +35,9 @@ def test_an_account_that_asks_too_often_is_told_when_to_come_back_and_the_audit_
     assert statuses(browser, "/studies", 5) == [200, 200, 200, 429, 429]
     answer = browser.get("/studies")
     assert 1 <= int(answer.headers["Retry-After"]) <= 600
-    assert "Try again" in browser.get("/studies", headers={"Accept-Language": "en"}).get_data(as_text=True)
+    html = browser.get("/studies", headers={"Accept-Language": "en"}).get_data(as_text=True)
+    assert "That was too often in a short time" in html and "the box is well" in html
+    assert re.search(r"Try again in \d+ minutes", html), "it says when to come back"
     with box.catalog.reading() as conn:
         said = [
             row
@@ -47,7 +50,7 @@ def test_an_account_that_asks_too_often_is_told_when_to_come_back_and_the_audit_
     assert browser.get("/me").status_code == 200
 
 
-def test_another_browser_or_a_token_of_the_same_account_gains_nothing_and_a_colleague_loses_nothing(
+def test_another_browser_gains_nothing_a_token_has_its_own_pace_and_a_colleague_loses_nothing(
     slow: Flask, box: Box
 ) -> None:
     first, second = browser_of(slow, "owner", "twice"), browser_of(slow, "owner", "twice")
@@ -59,9 +62,13 @@ def test_another_browser_or_a_token_of_the_same_account_gains_nothing_and_a_coll
         assert person is not None
         scopes = [Permission.USE_CONSOLE.value, Permission.VIEW_STUDIES.value, Permission.ALL_STUDIES.value]
         text, _ = tokens.make(tx, person, name="greedy", scopes=scopes, days=1, now=now)
-    answer = slow.test_client().get("/api/v1/studies", headers={"Authorization": f"Bearer {text}"})
-    assert (answer.status_code, answer.get_json()["code"]) == (429, "too_many")
-    assert int(answer.headers["Retry-After"]) >= 1
+    program = slow.test_client()
+    asked = [program.get("/api/v1/studies", headers={"Authorization": f"Bearer {text}"}) for _ in range(4)]
+    assert [each.status_code for each in asked] == [200, 200, 200, 429]
+    problem = asked[3].get_json()
+    assert problem["code"] == "too_many"
+    assert problem["remedy"].startswith("try again in")
+    assert int(asked[3].headers["Retry-After"]) >= 1
     assert browser_of(slow, "owner", "colleague").get("/studies").status_code == 200
 
 
@@ -112,3 +119,10 @@ def test_a_clinics_busiest_minute_is_far_below() -> None:
     assert rates.PICTURES.most >= 60 * 60  # a stack scrolled as fast as a screen redraws
     assert rates.EXPORTS.most >= 30
     assert rates.REACHING.most >= 30
+
+
+def test_changing_the_own_password_is_slow_on_purpose_and_has_its_pace(slow: Flask) -> None:
+    browser = browser_of(slow, "owner", "restless")
+    token = csrf_of(browser.get("/me").get_data(as_text=True))
+    typed = {"csrf": token, "password": "one of two", "again": "another of two"}
+    assert [browser.post("/me/password", data=typed).status_code for _ in range(4)] == [422] * 3 + [429]

@@ -5,6 +5,7 @@ import re
 import pytest
 from flask import Flask
 
+from appliance import audit
 from appliance.box import Box
 from appliance.catalog import destinations, devices
 from appliance.identity import Role
@@ -143,3 +144,6 @@ def test_guessing_at_the_confirmation_is_limited_like_at_the_door(app: Flask, bo
     statuses = [confirm(browser, asked, confirm_password="no such password").status_code for _ in range(6)]
     assert statuses == [422] * 5 + [429]
     assert confirm(browser, asked, confirm_password=PASSWORD).status_code == 429
+    with box.catalog.reading() as conn:
+        rows = [row for row in audit.recent(conn, limit=40) if row["action"] == "user:lock"]
+    assert [(row["subject"], row["actor"]) for row in rows if row["subject"] == "yann"] == [("yann", "yann")]

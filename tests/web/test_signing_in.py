@@ -91,6 +91,18 @@ def test_the_pages_of_the_second_step_want_the_first(app: Flask) -> None:
         assert browser.post(path, data={"csrf": token, "code": "123456"}).status_code == 403
 
 
+def test_guesses_at_a_new_factor_that_shut_the_account_are_said(app: Flask, box: Box) -> None:
+    add_person(box, "zoe")
+    browser = app.test_client()
+    sign_in(browser, login="zoe")
+    assert send(browser, "/enrol/code", "/enrol").status_code == 303
+    statuses = [
+        send(browser, "/enrol/code/confirm", "/enrol/code", code="000000").status_code for _ in range(6)
+    ]
+    assert statuses == [422] * 5 + [429]
+    assert actions(box, "zoe").count("user:lock") == 1
+
+
 def test_who_owes_a_factor_cannot_enrol_in_another_instead(app: Flask, box: Box) -> None:
     """Whoever has the password of a protected account must not be able to give it a factor of their own."""
     add_enrolled(box, "denis")

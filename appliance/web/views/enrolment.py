@@ -31,8 +31,8 @@ from appliance.identity import (
 )
 from appliance.identity.half_open import HalfOpen
 from appliance.web import forms, security
-from appliance.web.console import Notice, console, now
-from appliance.web.entrance import arrived, sign_in_cookie
+from appliance.web.console import VISITOR, Notice, console, now
+from appliance.web.entrance import arrived, failed, sign_in_cookie
 from appliance.web.pages import Page, page_of, show
 from appliance.web.site import passkey_site
 from appliance.web.views.door import as_json, needed_site, wait_words
@@ -118,6 +118,7 @@ def confirm_code() -> AnyResponse:
         elif until is None:
             sign_in = who.sign_in.id if who.sign_in is not None else ""
             identity.reject_factor(tx, who.person.login, address=address, now=moment, half_open_id=sign_in)
+            failed(tx, who.person.login, VISITOR if sign_in else who.person.login)
     if until is not None:
         return _code(who, wait_words(until), 429)
     if not fits:

@@ -14,7 +14,7 @@ from appliance.catalog import Reading, notice_preferences, notices, outbox
 from appliance.catalog.notices import NoticeRow, NoticeState, Wanted
 from appliance.errors import NotAuthorised, Refused
 from appliance.identity.permissions import Permission
-from appliance.notify.kinds import Channel, Severity, Topic
+from appliance.notify.kinds import OF_ACCOUNTS, Channel, Severity, Topic
 from appliance.notify.preferences import PERSONAL, as_value, defaults, parse
 from appliance.notify.telling import preferences_of
 from appliance.web import forms
@@ -114,7 +114,12 @@ def listing() -> Response:
     )
     with console().box.catalog.reading() as conn:
         rows = notices.history(
-            conn, forms.session().person.id, wanted, everything=_sees_everything(), limit=SHOWN + 1
+            conn,
+            forms.session().person.id,
+            wanted,
+            everything=_sees_everything(),
+            limit=SHOWN + 1,
+            personal=OF_ACCOUNTS,
         )
         lines = _lines(conn, rows[:SHOWN])
     chosen = {
@@ -310,13 +315,13 @@ def _line(row: NoticeRow, messages: list[outbox.Message]) -> NoticeLine:
 def _known(conn: Reading, notice_id: int) -> NoticeRow:
     """A notice that whoever asks was told of, or may see as all others."""
     row = notices.notice(conn, notice_id, forms.session().person.id)
-    if not row.told and not _sees_everything():
+    if not row.told and (row.kind in OF_ACCOUNTS or not _sees_everything()):
         raise NotAuthorised("this notice was for others", hint="go back to the notices")
     return row
 
 
 def _sees_everything() -> bool:
-    """Those who answer for the box see what others were told, too."""
+    """Those who answer for the box see what others were told, too; but of their own accounts."""
     return may(Permission.READ_AUDIT)
 
 

@@ -92,9 +92,11 @@ def remove(token_id: int) -> AnyResponse:
         found = api_tokens.token(tx, token_id)
         if found is None or not (found.person_id == forms.session().person.id or _sees_all()):
             raise Unknown("there is no such token", hint="list the tokens again")
-        tokens.revoke(tx, token_id, by=forms.actor(), now=now())
-        console().record(tx, "token:remove", f"token:{token_id}", forms.actor(), {"of": found.login})
-    forms.say(Notice("good", g.words("tokens.removed", name=found.name)))
+        gone = tokens.revoke(tx, token_id, by=forms.actor(), now=now())
+        for each in gone:
+            console().record(tx, "token:remove", f"token:{each.id}", forms.actor(), {"of": each.login})
+    along = g.words("tokens.removed_along", n=len(gone) - 1) if len(gone) > 1 else ""
+    forms.say(Notice("good", g.words("tokens.removed", name=found.name), along))
     return forms.back_to("/me/tokens")
 
 

@@ -37,7 +37,7 @@ from appliance.web.views.setup.frame import (
     setup_page,
 )
 from appliance.wizard import progress, restoring, runs
-from appliance.wizard.restoring import Restorer
+from appliance.wizard.restoring import Restorer, Source
 from appliance.wizard.runs import Part, PartState, Run
 from appliance.wizard.steps import Step
 
@@ -168,11 +168,12 @@ def begin_restore() -> AnyResponse:
     if (turned_away := _turned_away()) is not None:
         return turned_away
     restorer, address = console().restorer, security.address()
-    if restorer.source is None or not _looked(restorer).passed:
+    source = restorer.source
+    if source is None or not _looked(source).passed:
         return forms.back_to(HERE)
     with console().box.catalog.transaction() as tx:
         console().record(tx, "restore:start", "restore", VISITOR, {"address": address})
-    restorer.begin_restore(VISITOR, address)
+    restorer.begin_restore(source, VISITOR, address)
     return forms.back_to(HERE)
 
 
@@ -185,9 +186,9 @@ def _turned_away() -> AnyResponse | None:
     return None
 
 
-def _looked(restorer: Restorer) -> Run:
+def _looked(source: Source | None) -> Run:
     """The look at the source that was typed last; nothing done when there was none."""
-    box, source = console().box, restorer.source
+    box = console().box
     with box.catalog.reading() as conn:
         run = runs.latest(box, conn, restoring.LOOK)
     if run is None or source is None or run.subject != source.subject:
@@ -201,7 +202,7 @@ def _form(error: str = "") -> Response:
         blank = restoring.is_blank(conn)
         run = runs.latest(box, conn, restoring.RUN)
         typed = progress.read(conn).draft(Step.WELCOME)
-    looked = _looked(restorer)
+    looked = _looked(restorer.source)
     stage = _stage(restorer, blank, run, looked)
     found = restorer.found if stage == "found" else None
     shown = [*found.too_new, *found.snapshots] if found else []

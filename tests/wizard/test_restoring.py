@@ -1,0 +1,101 @@
+"""Who restores, with what was typed where, and which source a look was at: nothing of one gets into the other."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.backup import restoring as engine
+from appliance.backup.restoring import Found
+from appliance.box import Box
+from appliance.errors import OperatorNeeded, Refused
+from appliance.model import DestinationSettings
+from appliance.store.recovery import RecoveryKey
+from appliance.wizard import restoring
+from appliance.wizard.restoring import Restorer
+from tests.backup.conftest import eventually
+from tests.boxes import box_in
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Iterator[Box]:
+    with box_in(tmp_path / "blank") as box:
+        yield box
+
+
+@pytest.fixture
+def restorer(blank: Box) -> Restorer:
+    made = Restorer(blank)
+    made.admit("first browser")
+    return made
+
+
+def bucket(secret: str = "") -> DestinationSettings:
+    return restoring.bucket(
+        name="clinic",
+        region="ca-central-1",
+        access_key_id="AK1",
+        endpoint_url="",
+        canadian=False,
+        secret=secret,
+    )
+
+
+def folder(parent: Path, name: str) -> DestinationSettings:
+    (parent / name).mkdir()
+    return restoring.disk(str(parent / name))
+
+
+def test_what_one_browser_typed_is_not_for_the_next(restorer: Restorer) -> None:
+    restorer.keep(bucket("typed in the first browser"), str(RecoveryKey.generate()))
+    restorer.admit("first browser")
+    assert restorer.has_secret, "the same browser has typed the code again"
+    restorer.admit("second browser")
+    assert not restorer.has_secret
+    assert restorer.source is None
+    assert restorer.found is None
+    with pytest.raises(
+        OperatorNeeded, match="without its secret"
+    ):  # empty does not stand for somebody else's
+        restorer.keep(bucket(), str(RecoveryKey.generate()))
+    with pytest.raises(Refused):
+        restorer.look()
+
+
+def test_a_source_that_was_typed_during_a_look_is_looked_at_itself(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = RecoveryKey.generate(), RecoveryKey.generate()
+    of_first, of_second = Found((), (), 0, 1), Found((), (), 0, 2)
+    entered, leave = threading.Event(), threading.Event()
+
+    def look(_archive: object, key: RecoveryKey) -> Found:
+        if key == first:
+            entered.set()
+            assert leave.wait(60)
+            return of_first
+        return of_second
+
+    monkeypatch.setattr(engine, "look", look)
+    restorer.keep(folder(tmp_path, "one"), str(first))
+    restorer.begin_look()
+    assert entered.wait(60)
+    restorer.keep(folder(tmp_path, "two"), str(second))
+    restorer.begin_look()
+    leave.set()
+    eventually(lambda: restorer.busy == "")
+    assert restorer.found is of_second
+
+
+def test_what_is_found_where_nobody_looks_any_more_is_dropped(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(_archive: object, _key: RecoveryKey) -> Found:
+        restorer.admit("second browser")
+        return Found((), (), 0, 1)
+
+    monkeypatch.setattr(engine, "look", look)
+    restorer.keep(folder(tmp_path, "one"), str(RecoveryKey.generate()))
+    restorer.look()
+    assert restorer.found is None
