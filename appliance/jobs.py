@@ -33,7 +33,7 @@ from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
-from appliance.lifecycle import acting, destruction, purging, retention, rotation, scrub
+from appliance.lifecycle import acting, census, destruction, purging, retention, rotation, scrub
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -181,6 +181,21 @@ class Reading:
         scrub.scrub(box, now, keep_going=lambda: not self._stopping.is_set())
 
 
+class Counting:
+    """Counting the sealed objects for the ransomware guard, until the process stops."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def interrupt(self) -> None:
+        """Come to an end soon."""
+        self._stopping.set()
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Count once."""
+        census.take(box, now, keep_going=lambda: not self._stopping.is_set())
+
+
 class Destroying:
     """Carrying out what was approved to be destroyed, here and in the archives, until the process stops."""
 
@@ -217,6 +232,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
     """Everything that runs, and how often. `wake` is called when there is something to send."""
     backups = Schedule()
     reading = Reading()
+    counting = Counting()
     rotating = Rotation()
     dates = retention.Dates()
     destroying = Destroying()
@@ -235,6 +251,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
         Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
         Job("scrub", reading, scrub.EVERY_SECONDS, first_seconds=300, interrupt=reading.interrupt),
+        Job("census", counting, census.EVERY_SECONDS, first_seconds=15, interrupt=counting.interrupt),
         Job("retention-clock", watch_clock, 600),
         Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),
         Job("destruction-requests", review_requests, 3600, first_seconds=120),

@@ -70,6 +70,10 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         ),
         "instance:refuse": Word(_USE, _STUDIES, "an instance was refused", _REFUSED),
         "instance:corrupt": Word(_SECURITY, _STUDIES, "a sealed object is not what was written", _FAILED),
+        "guard:freeze": Word(
+            _SECURITY, _NOTHING, "the ransomware guard began to hold: nothing is overwritten or removed"
+        ),
+        "guard:release": Word(_SECURITY, _NOTHING, "the ransomware guard was released"),
         "object:remove": Word(_USE, _NOTHING, "sealed objects that no instance refers to were removed"),
         "study:view": Word(_ACCESS, _STUDY, "a study was opened"),
         "study:glimpse": Word(_ACCESS, _STUDY, "a small picture of a study was seen"),

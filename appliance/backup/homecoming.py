@@ -51,6 +51,12 @@ def under_way(reading: Reading) -> Homecoming | None:
     )
 
 
+def missing(reading: Reading) -> int:
+    """How many images no archive had whole when the box was restored; 0 for one that never was."""
+    last = settings.get(reading, LAST)
+    return int(last["missing"]) if isinstance(last, dict) else 0
+
+
 def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> None:
     """Keep an archive from being taken off the box while an image that is nowhere else has not come home from it.
 

@@ -24,7 +24,7 @@ from appliance import __version__, audit
 from appliance.backup import rotation, snapshot
 from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, copying, destinations, settings, totals
+from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
 from appliance.catalog.schema import REVISION
 from appliance.errors import ApplianceError, OperatorNeeded, Transient
 from appliance.model import DestinationSettings
@@ -85,7 +85,7 @@ def back_up(
     try:
         archive = archive_at(box, to)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
-        removed = _rotate(archive, now, keep)
+        removed = _rotate(box, archive, now, keep)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, to.name, now, actor, failure=error)
@@ -188,11 +188,11 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
         os.close(lock)
 
 
-def _rotate(archive: Archive, now: datetime, keep: timedelta) -> int:
+def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
     """Remove from a disk the snapshots past `keep`, and what cut attempts left; how many documents.
 
     A bucket is not touched: the box has no right to remove anything there, so that whoever takes the box over has none.
-    Its own life-cycle rule does it.
+    Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds.
     """
     if not isinstance(archive, VaultDestination):
         return 0
@@ -205,6 +205,9 @@ def _rotate(archive: Archive, now: datetime, keep: timedelta) -> int:
         moment = snapshot.moment_of(name)
         cut = name not in finished and moment is not None and now - moment > ABANDONED
         if name in gone or cut:
+            with box.catalog.reading() as reading:
+                if freezes.in_force(reading) is not None:
+                    break
             archive.remove(each.key)
             removed += 1
     return removed

@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from appliance.catalog import (  # noqa: F401 - the tables there belong to these
     access_tables,
+    freeze_tables,
     lifecycle_tables,
     notice_tables,
     tombstone_tables,
@@ -40,7 +41,7 @@ from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0013"
+REVISION = "0014"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------

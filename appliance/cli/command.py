@@ -23,6 +23,7 @@ from appliance.cli import (
     destructions,
     devices,
     grants,
+    guard,
     holds,
     importing,
     keys,
@@ -98,6 +99,7 @@ def parser() -> Appliance:
     verbs.group("Look after")
     notices.add_to(verbs)
     backups.add_to(verbs)
+    guard.add_to(verbs)
     destructions.add_to(verbs)
     verification.add_to(verbs)
     retention.add_to(verbs)

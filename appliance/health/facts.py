@@ -71,6 +71,14 @@ class Attempt:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The ransomware guard holds: since when, and by which of the words of `appliance.catalog.freezes.Why`."""
+
+    why: str
+    since_utc: datetime
+
+
 class Discipline(StrEnum):
     """Whether the system clock follows a time server, as the kernel says."""
 
@@ -184,6 +192,7 @@ class Facts:
     audit_feed_behind_utc: datetime | None = None
     backup: Attempt | None = None
     drill: Attempt | None = None
+    frozen: Frozen | None = None
     clock: Clock = Clock()
     certificates: tuple[Certificate, ...] = ()
     sign_in_failures: int = 0

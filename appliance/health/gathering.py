@@ -21,6 +21,7 @@ from appliance.catalog import (
     deliveries,
     destinations,
     devices,
+    freezes,
     instances,
     people,
     processes,
@@ -40,6 +41,7 @@ from appliance.health.facts import (
     Contents,
     Disk,
     Facts,
+    Frozen,
     Keys,
     Limits,
     Outcome,
@@ -148,12 +150,18 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         anchors=tuple(_anchors(settings.get(conn, AUDIT_ANCHORS, {}))),
         backup=_attempt(settings.get(conn, BACKUP)),
         drill=_attempt(settings.get(conn, DRILL)),
+        frozen=_frozen(conn),
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),
         forecast=_forecast(conn, facts),
         limits=Limits(**operator_settings.get_section(conn, "health")),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
+
+
+def _frozen(conn: Reading) -> Frozen | None:
+    found = freezes.in_force(conn)
+    return None if found is None else Frozen(str(found.why), found.begun_utc)
 
 
 def _behind(kept: object) -> datetime | None:

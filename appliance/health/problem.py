@@ -30,6 +30,7 @@ class Verb(StrEnum):
     SEE_WAITING = "see-waiting"
     SEE_DEVICES = "see-devices"
     SEE_STUDIES = "see-studies"
+    SEE_GUARD = "see-guard"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 An object, or a part that nobody writes and that carries no record, is removed only if two sweeps of one process, an
 hour apart by the monotonic clock, both found it in no intake log, in no held record and not in the catalog, asked in
 that order: an object goes from the log to one of the others and never back, so one that is in none by that order was
-in none at some moment. A clock that jumps removes nothing, and neither does a restart.
+in none at some moment. A clock that jumps removes nothing, and neither does a restart. While the ransomware guard holds
+nothing is removed, since a catalog that was put back would make orphans of images.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from appliance.box import Box
-from appliance.catalog import instances
+from appliance.catalog import freezes, instances
 from appliance.ingest import records
 from appliance.ingest.reception import HELD
 from appliance.model import ObjectId
@@ -30,6 +31,10 @@ class OrphanSweep:
     def sweep(self, monotonic_seconds: float) -> int:
         """Remove orphans that have been so for the grace period; how many were removed."""
         box = self._box
+        with box.catalog.reading() as reading:
+            if freezes.in_force(reading) is not None:
+                self._since.clear()
+                return 0
         removed = 0
         orphans = self._without_row()
         self._since = {each: self._since.get(each, monotonic_seconds) for each in orphans}

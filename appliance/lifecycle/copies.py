@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, instances
+from appliance.catalog import deliveries, destinations, freezes, instances
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
@@ -43,7 +43,7 @@ class Copies:
         """Read an object on every disk that should have it, and mend what is damaged; how many were mended.
 
         Raises `Corrupt` when one is damaged and nobody has the object whole, `Transient` or `OperatorNeeded` when that can't be
-        told now.
+        told now, or while the ransomware guard lets nothing be written over.
         """
         mended = 0
         for place, disk in self._holders(object_id):
@@ -72,6 +72,8 @@ class Copies:
         self, disk: VaultDestination, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
     ) -> None:
         box = self._box
+        with box.catalog.reading() as reading:
+            freezes.refuse(reading)
         if not recall.is_here(box, object_id):
             try:
                 recall.recall(box, object_id, key_id, sealed_bytes)

@@ -41,6 +41,7 @@ from appliance.catalog import (
     destinations,
     destructions,
     erasure,
+    freezes,
     settings,
     tombstones,
 )
@@ -83,10 +84,12 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     """Do what can be done now of everything approved and owed; how many studies were destroyed.
 
     Goes on where an earlier run was cut. What an archive refuses is recorded with its place, and keeps no other from going on.
-    Raises what the catalog and the disk raise.
+    Raises what the catalog and the disk raise. Does nothing while the ransomware guard holds: what is approved waits.
     """
     destroyed = 0
     with box.catalog.reading() as conn:
+        if freezes.in_force(conn) is not None:
+            return 0
         requests = destructions.approved(conn)
     for request in requests:
         destroyed += _carry_out(box, request, now, around)
@@ -135,9 +138,10 @@ def _carry_out_one(
         around.reached("copies sealed")
     try:
         with box.catalog.transaction() as tx:
+            freezes.refuse(tx)
             erased = _destroy(tx, box, request, study, now, copies)
             around.reached("destroying")
-    except Refused:
+    except (Refused, Transient):
         discard(box, copies.sealed)
         raise
     return erased
@@ -235,6 +239,8 @@ def _remove_objects(box: Box, now: datetime, around: Around) -> None:
         if not waiting or not around.keep_going():
             return
         for study, object_ids in waiting:
+            with box.catalog.reading() as conn:
+                freezes.refuse(conn)
             box.objects.destroy(object_ids)
             around.reached("objects removed")
             with box.catalog.transaction() as tx:

@@ -18,6 +18,7 @@ from typing import Final
 
 from appliance.backup import drill, making, snapshot
 from appliance.box import Box
+from appliance.catalog import freezes
 from appliance.errors import OperatorNeeded, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
@@ -48,8 +49,11 @@ def shred_older(
 ) -> Shredded:
     """Make a backup of now in the archive `place`, try it out, and make those before it unreadable; may be repeated.
 
-    Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then.
+    Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then. While
+    the ransomware guard holds, `Transient`.
     """
+    with box.catalog.reading() as reading:
+        freezes.refuse(reading)
     archive = making.archive_at(box, place)
     before = _names(each.key for each in archive.documents(snapshot.PREFIX))
     made = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going)
@@ -63,6 +67,8 @@ def shred_older(
     reached("drill passed")
     older = sorted(before - {made.name})
     for name in older:
+        with box.catalog.reading() as reading:
+            freezes.refuse(reading)
         _destroy(archive, name)
         reached("backup destroyed")
     return Shredded(made.name, len(older))

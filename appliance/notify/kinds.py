@@ -92,6 +92,8 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
         for rule in (
             AlertRule("disk-full", Topic.STORAGE, _C, roles=CLINIC, repeat_seconds=_HOUR),
             AlertRule("disk-low", Topic.STORAGE, _W, delay_seconds=_MINUTE, calm_seconds=10 * _MINUTE),
+            AlertRule("mass-loss", Topic.STORAGE, _C, roles=PRIVACY, calm_seconds=0, repeat_seconds=_HOUR),
+            AlertRule("guard-by-hand", Topic.STORAGE, _W, roles=PRIVACY, calm_seconds=0),
             AlertRule("damaged", Topic.STORAGE, _C, roles=PRIVACY),
             AlertRule("set-aside", Topic.STORAGE, _C),
             AlertRule("catalog", Topic.STORAGE, _C, repeat_seconds=_HOUR),

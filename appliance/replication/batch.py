@@ -17,13 +17,14 @@ from typing import BinaryIO, Final, cast
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Transaction, deliveries, destinations, manifests
+from appliance.catalog import Transaction, deliveries, destinations, freezes, manifests
 from appliance.catalog.deliveries import Claimed
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.model import DeliveryId, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.delivery import CLOSED, back_off
 from appliance.replication.destinations import Destination, Parcel, Receipt, Session, build
+from appliance.replication.destinations.parcel import WouldReplace
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ class Batch:
             return Outcome(claimed, error=absent)
         try:
             return Outcome(claimed, receipt=session.send(self._parcel(claimed)))
-        except (Refused, Corrupt) as error:
+        except (Refused, Corrupt, WouldReplace) as error:
             return Outcome(claimed, error=error)
         except ApplianceError:
             raise
@@ -275,6 +276,8 @@ class Batch:
 
     def _parcel(self, claimed: Claimed) -> Parcel:
         box, stop = self._box, self._errand.stopping
+        with box.catalog.reading() as conn:
+            held = freezes.in_force(conn) is not None
         return Parcel(
             study_instance_uid=claimed.study_instance_uid,
             series_instance_uid=claimed.series_instance_uid,
@@ -287,6 +290,7 @@ class Batch:
             sealed_path=box.objects.path(claimed.object_id),
             open=lambda: cast("BinaryIO", box.open_object(claimed.object_id, claimed.key_id)),
             tried_before=claimed.attempts > 1,
+            replaces="nothing" if held else "anything",
             keep_going=lambda: not stop.is_set(),
         )
 

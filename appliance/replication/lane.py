@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Final, cast
 
 from appliance import audit
-from appliance.catalog import deliveries, destinations, manifests, settings, tombstones
+from appliance.catalog import deliveries, destinations, freezes, manifests, settings, tombstones
 from appliance.catalog.deliveries import Claimed
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.replication import manifest
@@ -39,6 +39,7 @@ TIDY_SECONDS: Final = 3600.0
 STOP_SECONDS: Final = 60.0
 MANIFESTS: Final = "manifests/"
 MANIFESTS_ASKED: Final = 5
+MOST_HELD: Final = 2000
 
 
 class Lane:
@@ -56,6 +57,8 @@ class Lane:
         self._making = threading.Lock()
         self._keeping = threading.Lock()
         self._slot_kept = b""
+        self._slot_added = b""
+        self._held: set[int] = set()
         with self._box.catalog.reading() as conn:
             self._was_restored = settings.get(conn, RESTORED) is not None
         self._ticks = Ticks()
@@ -163,7 +166,10 @@ class Lane:
             return self._made[0]
 
     def keep_documents(self) -> None:
-        """Write the recovery slot and the manifests that are out of date, if the destination is an archive."""
+        """Write the recovery slot and the manifests that are out of date, if the destination is an archive.
+
+        While the ransomware guard holds, only what is not there yet under its name is written; the rest stays out of date.
+        """
         if self._settings.takes != "ciphertext" or not self._keeping.acquire(blocking=False):
             return
         try:
@@ -171,15 +177,20 @@ class Lane:
             with self._box.catalog.reading() as conn:
                 if not destinations.breaker(conn, self._settings.id).lets_send():
                     return
+                held = freezes.in_force(conn) is not None
                 due = manifests.out_of_date(
                     conn,
                     self._settings.id,
                     quiet_since=now - timedelta(seconds=MANIFEST_QUIET_SECONDS),
                     written_before=now - timedelta(seconds=MANIFEST_LONGEST_SECONDS),
-                    limit=BATCH,
+                    limit=MOST_HELD if held else BATCH,
                 )
-                destroyed = tombstones.owed(conn, self._settings.id, BATCH)
-            if not due and not destroyed and not self._ticks.due("tidy", TIDY_SECONDS):
+                destroyed = [] if held else tombstones.owed(conn, self._settings.id, BATCH)
+            if held:
+                due = [each for each in due if each.study not in self._held][:BATCH]
+            else:
+                self._held.clear()
+            if not due and not destroyed and (held or not self._ticks.due("tidy", TIDY_SECONDS)):
                 return
             archive = cast("Archive", self.destination())
             self._keep_slot(archive)
@@ -191,7 +202,7 @@ class Lane:
                 if self._stopping.is_set():
                     return
                 self._keep_manifest(archive, each)
-            if not due:
+            if not due and not held:
                 self._tidy(archive, now)
         except (Transient, OperatorNeeded, Refused) as error:
             self.broke(error)
@@ -204,8 +215,25 @@ class Lane:
             return
         if not self._slot_kept:
             self._refuse_another_box(archive, slot)
-        archive.put_document(RECOVERY_SLOT, slot)
-        self._slot_kept = slot
+        if self._may_write(archive, RECOVERY_SLOT):
+            archive.put_document(RECOVERY_SLOT, slot)
+            self._slot_kept = slot
+        elif archive.document(RECOVERY_SLOT) == slot:
+            self._slot_kept = slot
+        elif slot != self._slot_added:  # beside it, where a restore looks too
+            archive.put_document(f"{LATER_SLOT}{sha256(slot).hexdigest()[:16]}", slot)
+            self._slot_added = slot
+
+    def _may_write(self, archive: Archive, key: str) -> bool:
+        """Whether a document may be written now: always, or while the ransomware guard holds, if none is there."""
+        with self._box.catalog.reading() as conn:
+            if freezes.in_force(conn) is None:
+                return True
+        try:
+            archive.document(key)
+        except Unknown:
+            return True
+        return False
 
     def _refuse_another_box(self, archive: Archive, own: bytes) -> None:
         """Before the first write: an archive of another box is that box's only way back, if it is lost.
@@ -242,6 +270,9 @@ class Lane:
             key = manifest.key(self._box.root, due.study_instance_uid)
             destroyed = tombstones.lies_under(conn, key)
         self._around.reached("manifest read")
+        if not self._may_write(archive, key):
+            self._held.add(due.study)
+            return
         if self._was_restored and self._keep_older(
             archive, key, {row["object_id"] for row in rows.instances}
         ):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Reading, instances, settings, tombstones
+from appliance.catalog import Reading, freezes, instances, settings, tombstones
 from appliance.catalog.tombstones import Owed
 from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings, InstanceId
@@ -36,9 +36,10 @@ RESTORED: Final = "restore.last"
 def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: Owed, now: datetime) -> None:
     """Destroy in `archive` what opens a destroyed study, and on a disk its objects too; may be repeated.
 
-    Raises what the archive raises.
+    Raises what the archive raises, and `Transient` while the ransomware guard holds.
     """
     with box.catalog.reading() as conn:
+        freezes.refuse(conn)
         destroyed = tombstones.lies_under(conn, owed.manifest)
     mine = f"{KEPT}{manifest.digits(owed.manifest)}"
     for name in (
@@ -49,6 +50,8 @@ def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: 
         archive.put_document(name, manifest.seal_tombstone(box.root, owed.manifest, found, destroyed))
     if isinstance(archive, VaultDestination):
         for object_id in owed.objects:
+            with box.catalog.reading() as conn:
+                freezes.refuse(conn)
             archive.remove(object_key(object_id))
     with box.catalog.transaction() as tx:
         tombstones.lay(tx, place.id, owed)
@@ -61,12 +64,15 @@ def obey_tombstones(
 ) -> bool:
     """Destroy here what the manifest `told`, found under `name`, says was destroyed; whether there was anything.
 
-    `restoring`: the box is being made whole, and nothing can have come to it yet. Raises `Corrupt` for tombstones that are none.
+    `restoring`: the box is being made whole, and nothing can have come to it yet. Raises `Corrupt` for tombstones that are none,
+    and otherwise than in a restore `Transient` while the ransomware guard holds.
     """
     found = manifest.tombstones(told)
     if not found:
         return False
     with box.catalog.transaction() as tx:
+        if not restoring:
+            freezes.refuse(tx)
         restored_to = InstanceId(instances.last_id(tx)) if restoring else _restored_to(tx)
         gone = tombstones.obey(tx, name, found, now, restored_to=restored_to)
         entries = [

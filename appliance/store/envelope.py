@@ -51,7 +51,8 @@ FIRST_PLAINTEXT_BYTES = SEGMENT_BYTES - HEADER_BYTES - TAG_BYTES
 PLAINTEXT_BYTES = SEGMENT_BYTES - TAG_BYTES
 MAX_SEGMENTS = 1 << 32
 
-_HEADER_LENGTH = bytes([HEADER_BYTES])
+FIRST_BYTE = bytes([HEADER_BYTES])
+"""What every sealed object begins with: the length of its header."""
 
 
 def _cipher(key: bytes, salt: bytes, associated_data: bytes) -> AESGCM:
@@ -86,7 +87,7 @@ class Sealer:
     def __init__(self, key: bytes, associated_data: bytes, *, _drawn: bytes | None = None) -> None:
         # `_drawn` (salt, then nonce prefix) is for the vectors only: the same one twice under one key breaks GCM.
         drawn = secrets.token_bytes(SALT_BYTES + NONCE_PREFIX_BYTES) if _drawn is None else _drawn
-        self.header = _HEADER_LENGTH + drawn
+        self.header = FIRST_BYTE + drawn
         self._prefix = drawn[SALT_BYTES:]
         self._cipher = _cipher(key, drawn[:SALT_BYTES], associated_data)
         self._index = 0
@@ -134,7 +135,7 @@ class Opener:
 
     def __init__(self, key: bytes, associated_data: bytes, header: Buffer) -> None:
         header = bytes(header)
-        if len(header) != HEADER_BYTES or header[:1] != _HEADER_LENGTH:
+        if len(header) != HEADER_BYTES or header[:1] != FIRST_BYTE:
             raise Corrupt("a sealed object does not begin with its header")
         self._prefix = header[1 + SALT_BYTES :]
         self._cipher = _cipher(key, header[1 : 1 + SALT_BYTES], associated_data)

@@ -56,6 +56,7 @@ PLACES: Mapping[str, str] = {
     "devices": "devices",
     "door": "door",
     "enrolment": "door#second-factor",
+    "guard": "backups#guard",
     "help": "screen",
     "emergency": "account#emergency",
     "me": "account",

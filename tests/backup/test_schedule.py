@@ -155,6 +155,6 @@ def test_in_a_bucket_the_box_removes_nothing(clinic: Clinic) -> None:
     assert isinstance(vault, VaultDestination)
     for days in (100, 99, 98, 97, 96):
         making.make(clinic.box, vault, NOW - timedelta(days=days))
-    assert making._rotate(Bucket(vault), NOW, KEEP) == 0
+    assert making._rotate(clinic.box, Bucket(vault), NOW, KEEP) == 0
     assert removed == []
-    assert making._rotate(vault, NOW, KEEP) > 0
+    assert making._rotate(clinic.box, vault, NOW, KEEP) > 0

@@ -22,6 +22,7 @@ from appliance.health.facts import (
     Discipline,
     Disk,
     Facts,
+    Frozen,
     Keys,
     Limits,
     Outcome,
@@ -126,6 +127,16 @@ CASES = {
     "a duplicate": (kept(duplicates=1), (("duplicates", SOON),)),
     "a study with two patients": (kept(patient_conflicts=1), (("patient-conflict", ACT_NOW),)),
     "a damaged image": (kept(damaged=1), (("damaged", ACT_NOW),)),
+    "many images gone at once": (
+        replace(CALM, frozen=Frozen("vanished", NOW)),
+        (("mass-loss", ACT_NOW),),
+    ),
+    "many images altered at once": (replace(CALM, frozen=Frozen("altered", NOW)), (("mass-loss", ACT_NOW),)),
+    "many images reported damaged": (
+        replace(CALM, frozen=Frozen("reported", NOW)),
+        (("mass-loss", ACT_NOW),),
+    ),
+    "a freeze by hand": (replace(CALM, frozen=Frozen("by-hand", NOW)), (("guard-by-hand", SOON),)),
     "an audit that a bucket knows better": (
         replace(CALM, anchors=(Anchor("cloud", NOW, rolled_back=True),)),
         (("audit-rolled-back", ACT_NOW),),

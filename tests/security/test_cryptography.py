@@ -57,7 +57,7 @@ PACKAGES = re.compile(
     r"(cryptography|hashlib|hmac|argon2\.PasswordHasher|pyotp|webauthn|sqlcipher3|ssl|boto3|random|secrets|uuid"
     r"|Crypto|Cryptodome|nacl|jwt|jose|OpenSSL|passlib|bcrypt|gnupg|zlib\.crc32)(\.|$)"
 )
-ORDINARY_RANDOM = {"notify/sending", "replication/batch", "backup/drill"}
+ORDINARY_RANDOM = {"notify/sending", "replication/batch", "backup/drill", "lifecycle/census"}
 """Who may draw numbers that can be guessed: to spread tries out in time, and to take a sample."""
 
 

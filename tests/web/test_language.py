@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from appliance import audit
+from appliance.catalog.freezes import Why
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.outbox import MessageState
 from appliance.catalog.people import PersonState
@@ -39,7 +40,7 @@ from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
 from appliance.web.trying import TOUR
-from appliance.web.views import performance
+from appliance.web.views import guard, performance
 from appliance.web.views.notices import STATES as NOTICE_STATES
 from appliance.web.views.retention import WHEN
 from appliance.wizard import checks, cloud, forecast, machines, restoring, trial
@@ -63,6 +64,9 @@ COMPUTED = (
         for part in ("title", "text")
     }
     | {f"delivery.{act}" for act in ("retry", "pause", "resume")}
+    | {f"guard.why.{why}" for why in Why}
+    | {f"guard.found.{name}" for name in guard.EVIDENCE}
+    | {f"guard.first.{step}" for step in ("unplug", "leave", "call", "write", "mend", "release")}
     | {f"delivery.{act}_done" for act in ("retry", "pause", "resume", "cancel")}
     | {
         f"{kind}{part}"

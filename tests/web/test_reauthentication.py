@@ -26,6 +26,8 @@ DANGEROUS = (
     "destinations.add",
     "destinations.remove",
     "devices.remove",
+    "guard.freeze",
+    "guard.release",
     "me.add_factor",
     "me.remove_codes",
     "me.remove_passkey",

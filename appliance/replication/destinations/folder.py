@@ -32,7 +32,7 @@ from appliance.replication.destinations.files import (
     translated,
     write,
 )
-from appliance.replication.destinations.parcel import Parcel, Receipt, Session
+from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 
 _ARRIVING = ".arriving"
 
@@ -77,12 +77,14 @@ class FolderDestination:
         final = folder / f"{parcel.object_id}.dcm"
         part = self._arriving() / f"{parcel.object_id}-{secrets.token_hex(4)}"
         try:
-            if parcel.tried_before and final.exists():
+            if (parcel.tried_before or parcel.replaces == "nothing") and final.exists():
                 found = digest(final)
                 with parcel.open() as source:
                     if digest_of(blocks(source)) == found:
                         sync(folder)
                         return self._receipt(final, found)
+                if parcel.replaces == "nothing":
+                    raise WouldReplace
             folder.mkdir(exist_ok=True)
             try:
                 with parcel.open() as source:

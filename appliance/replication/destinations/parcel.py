@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, Literal, Protocol, TypeAlias
 
 from appliance.config import Config
+from appliance.errors import Transient
 from appliance.model import ObjectId, Takes, Uid
 
 Receipt: TypeAlias = Mapping[str, str | int | bool]
@@ -26,7 +27,8 @@ class Parcel:
 
     `tried_before` says that an earlier attempt may have got through. `open` returns the plaintext as a seekable
     read-only file and raises `Corrupt` when the ciphertext is not what was written. A send that lasts asks `keep_going`
-    now and then, and raises `Transient` once the courier wants to stop.
+    now and then, and raises `Transient` once the courier wants to stop. Where it `replaces` nothing, what is there already under
+    its name stays, and `WouldReplace` is raised unless that is the same.
     """
 
     study_instance_uid: Uid
@@ -40,7 +42,18 @@ class Parcel:
     sealed_path: Path
     open: Callable[[], BinaryIO]
     tried_before: bool = False
+    replaces: Literal["anything", "nothing"] = "anything"
     keep_going: Callable[[], bool] = field(default=lambda: True)
+
+
+class WouldReplace(Transient):
+    """Something else is there under the name of a parcel that may replace nothing: this one waits, and no other."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "something else is there under its name, and nothing is overwritten while the ransomware guard holds",
+            hint="once its cause is known, release the ransomware guard",
+        )
 
 
 class Session(Protocol):

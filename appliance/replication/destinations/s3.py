@@ -50,7 +50,7 @@ from appliance.replication.destinations.multipart import (
     parts_of,
     upload_in_parts,
 )
-from appliance.replication.destinations.parcel import Parcel, Receipt, Session
+from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, protections
 from appliance.replication.destinations.s3_errors import in_our_terms, status_of
 
@@ -136,11 +136,16 @@ class S3Destination:
         client = self._client()
         key = object_key(parcel.object_id)
         sha256 = verified_digest(parcel)
-        if parcel.tried_before and (receipt := self._found(client, key, parcel, sha256)):
+        looks_first = parcel.tried_before or parcel.replaces == "nothing"
+        if looks_first and (receipt := self._found(client, key, parcel, sha256)):
             if parcel.sealed_bytes > LEAST_PART_BYTES:
                 with suppress(Transient):  # it is there and proven; `abort_obsolete` comes round to this
                     abort_uploads(client, self.bucket, key, obsolete=lambda found, _: found == key)
             return receipt
+        if parcel.replaces == "nothing" and _unless_absent(
+            lambda: client.head_object(Bucket=self.bucket, Key=key)
+        ):
+            raise WouldReplace
         size = self.uplink.part_bytes(parcel.sealed_bytes)
         began = time.monotonic()
         if parcel.sealed_bytes <= size:

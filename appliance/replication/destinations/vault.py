@@ -35,7 +35,7 @@ from appliance.replication.destinations.archive import (
     verified_digest,
 )
 from appliance.replication.destinations.files import blocks, clear_away, digest, sync, translated, write
-from appliance.replication.destinations.parcel import Parcel, Receipt, Session
+from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 
 _ARRIVING: Final = ".arriving"
 _MARK: Final = ".clinicbox-vault"
@@ -96,7 +96,10 @@ class VaultDestination:
         final = self._path(object_key(parcel.object_id))
         try:
             self._look()
-            if not (parcel.tried_before and final.exists() and digest(final) == sha256):
+            looks_first = parcel.tried_before or parcel.replaces == "nothing"
+            if not (looks_first and final.exists() and digest(final) == sha256):
+                if parcel.replaces == "nothing" and final.exists():
+                    raise WouldReplace
                 with parcel.sealed_path.open("rb") as source:
                     self._keep(final, blocks(source), sha256, parcel)
             sync(final.parent)

@@ -1,0 +1,135 @@
+"""Counting the sealed objects: the ransomware guard's own eyes, every few minutes, whatever else is read.
+
+A sample of what the catalog says is here is looked at: whether it is there, whether its length and its first byte are those
+that it was given; and some of it is opened. A box with up to `SAMPLE` images is looked at whole. The sample is drawn at random, in
+short runs all over the catalog, because whoever encrypts a disk goes by folders or by dates, and both must be met.
+
+What is not expected to be here is not counted: after a restore, an image that has not come home yet. A row is asked for again
+before its object is called missing, because a study may be destroyed between the two looks.
+
+Chose one count over two in a row: whoever deletes is quick, and a disk that is away takes the catalog with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from appliance.backup import homecoming
+from appliance.box import Box
+from appliance.catalog import Reading, instances, totals
+from appliance.catalog.freezes import Freeze
+from appliance.errors import ApplianceError, Corrupt, Unknown
+from appliance.lifecycle import freezing
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.mass_loss import Count
+from appliance.model import InstanceId, KeyId, ObjectId
+from appliance.store import envelope
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS: Final = 300
+SAMPLE: Final = 2000
+OPENED: Final = 40
+RUN: Final = 50
+"""How many rows that follow one another are taken from each place of the catalog."""
+
+ACTOR: Final = "jobs"
+
+Sample = list[tuple[InstanceId, ObjectId, KeyId, int]]
+
+
+def take(
+    box: Box,
+    now: datetime,
+    *,
+    keep_going: Callable[[], bool] = lambda: True,
+    dice: random.Random | None = None,
+) -> Freeze | None:
+    """Count once, and judge; the freeze that this began, if it began one. Raises what the catalog raises."""
+    dice = dice or random.SystemRandom()
+    with box.catalog.reading() as reading:
+        sample = drawn(reading, dice)
+        kept = totals.totals(reading).instances
+        known = homecoming.missing(reading)
+    count = _count(box, sample, dice, keep_going)
+    if count is None:
+        return None
+    with box.catalog.transaction() as tx:
+        begun = freezing.counted(tx, Act(ACTOR, now, box.audit_key), count, kept=kept, known=known)
+    if begun is not None:
+        log.error("the ransomware guard holds: nothing is overwritten or removed until a person releases it")
+    return begun
+
+
+def drawn(reading: Reading, dice: random.Random) -> Sample:
+    """Objects that are expected here: all of them on a small box, otherwise runs of rows from all over the catalog."""
+    home = homecoming.under_way(reading)
+    if home is not None and not home.done:
+        return []
+    last = home.done if home is not None else instances.last_id(reading)
+    if last <= SAMPLE:
+        rows = instances.objects_after(reading, InstanceId(0), SAMPLE)
+    else:
+        starts = sorted(dice.randrange(last) for _ in range(SAMPLE // RUN))
+        rows = [row for start in starts for row in instances.objects_after(reading, InstanceId(start), RUN)]
+    return [row for row in {row[0]: row for row in rows}.values() if row[0] <= last]
+
+
+def _count(box: Box, sample: Sample, dice: random.Random, keep_going: Callable[[], bool]) -> Count | None:
+    """Look at a sample; None when there is no time for it."""
+    opened = {row[0] for row in dice.sample(sample, min(OPENED, len(sample)))}
+    missing: list[ObjectId] = []
+    altered: list[ObjectId] = []
+    unreadable: list[ObjectId] = []
+    for number, object_id, key_id, sealed_bytes in sample:
+        if not keep_going():
+            return None
+        try:
+            if not _looks_whole(box, object_id, sealed_bytes):
+                altered.append(object_id)
+            elif number in opened and not _opens(box, object_id, key_id):
+                unreadable.append(object_id)
+        except FileNotFoundError:
+            missing.append(object_id)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                altered.append(object_id)
+    gone = _gone(box, [*missing, *altered, *unreadable])
+    return Count(
+        looked=len(sample),
+        missing=len(set(missing) - gone),
+        altered=len(set(altered) - gone),
+        opened=len(opened),
+        unreadable=len(set(unreadable) - gone),
+    )
+
+
+def _looks_whole(box: Box, object_id: ObjectId, sealed_bytes: int) -> bool:
+    """Whether length and first byte are those of a sealed object. Raises OSError."""
+    with box.objects.path(object_id).open("rb", buffering=0) as file:
+        return os.fstat(file.fileno()).st_size == sealed_bytes and file.read(1) == envelope.FIRST_BYTE
+
+
+def _opens(box: Box, object_id: ObjectId, key_id: KeyId) -> bool:
+    try:
+        with box.open_object(object_id, key_id) as reader:
+            reader.read(1)
+    except (Corrupt, Unknown):
+        return False
+    except ApplianceError:
+        return True  # it can't be told now
+    return True
+
+
+def _gone(box: Box, object_ids: Sequence[ObjectId]) -> set[ObjectId]:
+    """Those that the catalog does not know any more: their study was destroyed meanwhile."""
+    if not object_ids:
+        return set()
+    with box.catalog.reading() as reading:
+        return set(object_ids) - {row[0] for row in instances.objects_named(reading, object_ids)}

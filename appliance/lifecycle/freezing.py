@@ -1,0 +1,129 @@
+"""The ransomware guard: beginning a freeze, by the box or by a person, and releasing it, with the audit in the same transaction.
+
+What a freeze stops stands with those who ask (`appliance.catalog.freezes`). The reasons that people write are kept with the
+freeze and not in the audit, because people write names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from appliance.catalog import Reading, Transaction, audit_search, freezes, settings
+from appliance.catalog.freezes import Freeze, Why
+from appliance.errors import Refused
+from appliance.lifecycle import mass_loss
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.mass_loss import Count, Evidence, Usual
+
+STANDING: Final = "guard.census"
+"""What was counted lately and what is usual here, in `appliance.catalog.settings`."""
+
+WINDOW: Final = 12
+"""How many counts are looked at together: an hour's."""
+
+REPORTED_WITHIN: Final = timedelta(hours=24)
+REPORTS: Final = ("instance:corrupt", "instance:mend")
+MOST_REPORTS: Final = 10_000
+LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The counts of the window, the newest last, and what is usual; since when reports count."""
+
+    counts: tuple[Count, ...] = ()
+    usual: Usual = field(default_factory=Usual)
+    reports_since_utc: datetime | None = None
+
+
+def standing(reading: Reading) -> Standing:
+    """What was counted lately."""
+    told = settings.get(reading, STANDING)
+    if not isinstance(told, dict):
+        return Standing()
+    since = told.get("reports_since_utc")
+    return Standing(
+        counts=tuple(Count(**each) for each in told["counts"]),
+        usual=Usual(**told["usual"]),
+        reports_since_utc=datetime.fromisoformat(since) if since else None,
+    )
+
+
+def counted(tx: Transaction, act: Act, count: Count, *, kept: int, known: int = 0) -> Freeze | None:
+    """Judge a new count with those before it; the freeze that it began, if it began one. See `Evidence` for `kept` and `known`."""
+    before = standing(tx)
+    counts = (*before.counts, count)[-WINDOW:]
+    reported = _reported(tx, before, act.now)
+    kind = mass_loss.judge(Evidence(counts, kept, reported, known), before.usual)
+    usual = mass_loss.used_to(before.usual, counts) if kind is None else before.usual
+    _keep(tx, Standing(counts, usual, before.reports_since_utc), act.now)
+    if kind is None:
+        return None
+    opened = sum(each.opened for each in counts)
+    unreadable = sum(each.unreadable for each in counts)
+    evidence = {
+        "kept": kept,
+        "looked": count.looked,
+        "missing": count.missing,
+        "altered": count.altered,
+        "opened": opened,
+        "unreadable": unreadable,
+        "reported": reported,
+    }
+    return _begin(tx, act, Why(kind.value), evidence)
+
+
+def freeze(tx: Transaction, act: Act, *, reason: str) -> Freeze:
+    """Begin a freeze because a person wants it. Raises `Refused` without a reason, or if one is in force."""
+    begun = _begin(tx, act, Why.BY_HAND, {}, _reason(reason))
+    if begun is None:
+        raise Refused("the ransomware guard holds already", hint="look at what it says")
+    return begun
+
+
+def release(tx: Transaction, act: Act, *, reason: str) -> Freeze:
+    """Let everything go on: what is lost now is known, and trips the guard no more. Raises `Refused`."""
+    ended = freezes.release(tx, reason=_reason(reason), by=act.by, now=act.now)
+    before = standing(tx)
+    _keep(tx, Standing((), mass_loss.accepted(before.counts), act.now), act.now)
+    act.record(tx, "guard:release", f"freeze:{ended.id}", {"why": str(ended.why)})
+    return ended
+
+
+def _begin(
+    tx: Transaction, act: Act, why: Why, evidence: Mapping[str, int], reason: str = ""
+) -> Freeze | None:
+    begun = freezes.begin(tx, why=why, evidence=evidence, reason=reason, by=act.by, now=act.now)
+    if begun is not None:
+        act.record(tx, "guard:freeze", f"freeze:{begun.id}", {"why": str(why), **evidence})
+    return begun
+
+
+def _reported(reading: Reading, of: Standing, now: datetime) -> int:
+    """How many objects those who read them have found damaged lately, each counted once.
+
+    A clock that was set back makes the window longer, and one set forward shorter; the counts don't depend on it.
+    """
+    since = max(now - REPORTED_WITHIN, of.reports_since_utc or now - REPORTED_WITHIN)
+    wanted = audit_search.Wanted(actions=REPORTS, since_utc=since)
+    return len({row.subject for row in audit_search.find(reading, wanted, limit=MOST_REPORTS)})
+
+
+def _keep(tx: Transaction, of: Standing, now: datetime) -> None:
+    since = of.reports_since_utc
+    told: dict[str, Any] = {
+        "counts": [asdict(each) for each in of.counts],
+        "usual": asdict(of.usual),
+        "reports_since_utc": since.isoformat() if since else None,
+    }
+    settings.put(tx, STANDING, told, now)
+
+
+def _reason(typed: str) -> str:
+    reason = " ".join(typed.split())
+    if not LEAST_CHARACTERS <= len(reason) <= MOST_CHARACTERS:
+        raise Refused("this needs a reason", hint="say in a few words what was found")
+    return reason
