@@ -31,7 +31,7 @@ from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.vault import VaultDestination
 from appliance.store.disk import disk_error
-from appliance.store.keys import recovery_slot
+from appliance.store.keys import whole_recovery_slot
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ def make(
         index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
         sealed = box.root.seal(snapshot.encode(index), snapshot.context(name))
         # Read when all is sealed: a root key that was rotated meanwhile is in it.
-        archive.put_document(snapshot.slot_key(name), recovery_slot(box.config.data.absolute() / "keys"))
+        slot = whole_recovery_slot(box.config.data.absolute() / "keys")
+        archive.put_document(snapshot.slot_key(name), slot)
         archive.put_document(snapshot.key_key(name), sealed_key)
         archive.put_document(snapshot.index_key(name), sealed)
     return index

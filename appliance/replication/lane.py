@@ -26,7 +26,7 @@ from appliance.replication.delivery import after_failure, after_test, rest_while
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
 from appliance.replication.tombstone import RESTORED, lay_tombstone, obey_tombstones
-from appliance.store.keys import recovery_slot
+from appliance.store.keys import whole_recovery_slot
 from appliance.store.root_key import newest_generation, split_slots
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,13 @@ class Lane:
             self._keeping.release()
 
     def _keep_slot(self, archive: Archive) -> None:
-        slot = recovery_slot(self._box.config.data.absolute() / "keys")
+        try:
+            slot = whole_recovery_slot(self._box.config.data.absolute() / "keys")
+        except Corrupt as error:  # the archive keeps the one that it has, and images go on being copied
+            log.error("%s: %s", self._settings.name, error)
+            if not self._slot_kept:
+                self._refuse_another_box(archive, b"")
+            return
         if slot == self._slot_kept:
             return
         if not self._slot_kept:

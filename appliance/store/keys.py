@@ -52,6 +52,7 @@ from appliance.store.root_key import (
     KEY_BYTES,
     RootKey,
     chain_slots,
+    check_slots,
     newest_generation,
     open_slots,
     seal_slot,
@@ -73,6 +74,7 @@ __all__ = [
     "rotate",
     "rotate_root",
     "show_recovery",
+    "whole_recovery_slot",
 ]
 
 ROOT_MACHINE = "root.machine"
@@ -246,6 +248,19 @@ def _mark(directory: Path) -> tuple[int, int] | None:
 def recovery_slot(directory: Path) -> bytes:
     """The bytes to keep off the box: with the printed recovery key they open the root key, and without it nothing."""
     return _read_or_hint(directory / ROOT_RECOVERY)
+
+
+def whole_recovery_slot(directory: Path) -> bytes:
+    """`recovery_slot`, for whoever lays it over a copy elsewhere. Raises `Corrupt` when it is damaged: that copy may not be."""
+    blob = recovery_slot(directory)
+    try:
+        check_slots(blob)
+    except Corrupt as error:
+        raise Corrupt(
+            f"{ROOT_RECOVERY} is damaged on this box: no paper may open it",
+            hint="issue a new recovery key: appliance key rotate",
+        ) from error
+    return blob
 
 
 def recovery_confirmed(directory: Path) -> bool:

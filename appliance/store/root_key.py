@@ -230,8 +230,14 @@ def slots_of(blob: bytes, kind: SlotKind) -> list[bytes]:
 
 
 def newest_generation(blob: bytes) -> int:
-    """The newest generation that any slot speaks of, 0 for none; no key is needed to see it."""
-    return max((int.from_bytes(each[10:14], "big") for each in split_slots(blob)), default=0)
+    """The newest generation that any undamaged slot speaks of, 0 for none; no key is needed to see it."""
+    return max((int.from_bytes(each[10:14], "big") for each in split_slots(blob) if _whole(each)), default=0)
+
+
+def check_slots(blob: bytes) -> None:
+    """Return if every slot is what was written, as far as that can be told without a key. Raises `Corrupt`."""
+    if not blob or not all(_whole(each) for each in split_slots(blob)):
+        raise _damaged()
 
 
 def open_slots(blob: bytes, kind: SlotKind, secret: bytes) -> RootKey | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.campaigns import kill_ledger, outage, reachability
+from tests.campaigns import cuts, flips, kill_ledger, outage, reachability
 
 
 def main() -> None:
@@ -33,6 +35,13 @@ def main() -> None:
     model.add_argument("--histories", type=int, default=100_000)
     model.add_argument("--minutes", type=float, default=float("inf"), help="no longer than this")
     model.add_argument("--seed", type=int, default=1)
+    cut = campaigns.add_parser(
+        "cuts", help="kill and power cut before every step of what archives and keys go through"
+    )
+    cut.add_argument("--operation", choices=[*cuts.OPERATIONS, "all"], default="all")
+    flip = campaigns.add_parser("flips", help="bits that flip by themselves, in everything that is kept (R7)")
+    flip.add_argument("--flips", type=int, default=1_000)
+    flip.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(
         prefix="campaign-", dir="var" if Path("var").is_dir() else None
@@ -48,6 +57,11 @@ def main() -> None:
             )
         elif arguments.campaign == "reachability":
             outcome = reachable(Path(folder).absolute(), arguments)
+        elif arguments.campaign == "cuts":
+            outcome = every_cut(Path(folder).absolute(), arguments.operation)
+        elif arguments.campaign == "flips":
+            with _in_memory(Path(folder).absolute()) as worlds:
+                outcome = flips.run(worlds, flips=arguments.flips, seed=arguments.seed, report=print)
         elif arguments.campaign == "interface":
             outcome = interface(Path(folder).absolute(), arguments.examples, arguments.seed)
         else:
@@ -76,15 +90,31 @@ def interface(folder: Path, examples: int, seed: int) -> str:
 
 
 def reachable(folder: Path, arguments: argparse.Namespace) -> reachability.Outcome:
-    """Random histories, in memory where there is room: half of a history's time is the disk's otherwise."""
-    with tempfile.TemporaryDirectory(prefix="campaign-", dir=reachability.scratch(folder)) as worlds:
+    """Random histories."""
+    with _in_memory(folder) as worlds:
         return reachability.run(
-            Path(worlds),
+            worlds,
             histories=arguments.histories,
             seed=arguments.seed,
             seconds=60 * arguments.minutes,
             report=print,
         )
+
+
+def every_cut(folder: Path, operation: str) -> str:
+    """Recover from the states before every step, of one operation or of all; a line for each."""
+    told = []
+    for name in cuts.OPERATIONS if operation == "all" else [operation]:
+        with _in_memory(folder) as worlds:
+            told.append(str(cuts.run(worlds, operation=name, report=print)))
+    return "\n".join(told)
+
+
+@contextmanager
+def _in_memory(folder: Path) -> Iterator[Path]:
+    """A folder in memory where there is room: half of the time is the disk's otherwise."""
+    with tempfile.TemporaryDirectory(prefix="campaign-", dir=reachability.scratch(folder)) as worlds:
+        yield Path(worlds)
 
 
 def _free_port() -> int:

@@ -11,7 +11,7 @@ import pytest
 from appliance.errors import Corrupt, OperatorNeeded, Refused
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
-from appliance.store.root_key import SLOT_BYTES, wrapped_generation
+from appliance.store.root_key import SLOT_BYTES, newest_generation, wrapped_generation
 from tests.store.key_folders import CONTEXT, NO_CREDENTIAL, confirmed, interrupted
 
 
@@ -208,3 +208,23 @@ def test_sealing_anew_killed_at_any_step_can_be_repeated(tmp_path: Path) -> None
     for directory in interrupted(prepared, tmp_path / "results", f"reseal {paper}"):
         assert keys.reseal(directory, str(paper), NO_CREDENTIAL) == root
         assert keys.open_keys(directory, NO_CREDENTIAL) == root
+
+
+def test_a_damaged_slot_is_never_laid_over_a_good_copy_elsewhere(directory: Path) -> None:
+    root, paper = confirmed(directory)
+    keys.rotate_root(directory, root, str(paper), NO_CREDENTIAL)
+    path = directory / "root.recovery"
+    whole = path.read_bytes()
+    assert keys.whole_recovery_slot(directory) == whole
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+        with pytest.raises(Corrupt, match="damaged on this box"):
+            keys.whole_recovery_slot(directory)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(Corrupt, match="damaged on this box"):
+        keys.whole_recovery_slot(directory)
+    path.write_bytes(whole[:10] + b"\xff" + whole[11:])  # a generation that never was, in a damaged slot
+    assert newest_generation(path.read_bytes()) == 1
+    fresh = keys.rotate(directory, keys.open_keys(directory, NO_CREDENTIAL), NO_CREDENTIAL)
+    keys.check_recovery(directory, keys.open_keys(directory, NO_CREDENTIAL), str(fresh))
+    assert keys.open_with_recovery(keys.whole_recovery_slot(directory), fresh).generation == 2, "the remedy"

@@ -1,0 +1,309 @@
+"""A clinic whose power fails, or whose process is killed, before every single step of what it does to its archives and its keys.
+
+Each operation is done once, on a box with a USB disk, while `tests.campaigns.power` keeps what would be left before each of its
+steps. Then each of those states is put in the place of the whole, the box is opened as after a power failure, goes on, and is held
+to what it had promised:
+
+- **snapshot** and **prune**: no image is touched, the newest finished backup is whole, and the next one is made;
+- **purge**: all of the study or nothing, and in the end nothing, anywhere, with its certificate complete;
+- **rotate**: machine and paper open the box, and all is under the new root key in the end, or under the old one;
+- **restore**: it is begun again and ends with every image.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from appliance import audit
+from appliance.backup import making, restoring, snapshot
+from appliance.box import Box, open_box
+from appliance.catalog import destinations, manifests, study_keys, tombstones
+from appliance.config import Config, CourierConfig
+from appliance.errors import Refused, Transient
+from appliance.lifecycle import purging, rotation
+from appliance.model import DestinationSettings
+from appliance.replication.batch import Counts, Errand, Held, Surroundings
+from appliance.replication.destinations import Archive, build, prepare
+from appliance.replication.lane import Lane
+from appliance.store import keys
+from appliance.store.recovery import RecoveryKey
+from tests.backup.conftest import Clinic, as_sent, clinic_in, contents
+from tests.backup.test_restoring import bring_home
+from tests.boxes import config_in
+from tests.campaigns.power import State, watched
+from tests.instances import Instance
+from tests.lifecycle.purge import LATER, approve, secrets_of
+
+KEPT: Final = [Instance(number, study=number // 2, pixel_bytes=2_000) for number in range(4)]
+DOOMED: Final = [
+    Instance(number, study=77, pixel_bytes=2_000, patient_id="GONE-77", patient_name="Zzyzx^Alma")
+    for number in (20, 21)
+]
+KEEP: Final = timedelta(days=35)
+ENTRY: Final = audit.Entry("key:rotate-root", "root key", "tests")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the clinic is: the box in ``box``, the disk in ``usb``, a box that comes back in ``after``."""
+
+    root: Path
+    settings: DestinationSettings
+    paper: RecoveryKey
+
+    def box(self, name: str = "box") -> Box:
+        return open_box(config(self.root / name))
+
+    def archive(self) -> Archive:
+        built = build(self.settings, None)  # type: ignore[arg-type]
+        assert isinstance(built, Archive)
+        return built
+
+
+def config(data: Path) -> Config:
+    return replace(config_in(data), courier=CourierConfig(workers_per_destination=0))
+
+
+# --- what is done ----------------------------------------------------------------------------------------------------
+
+
+def _snapshot(place: Place) -> None:
+    """A backup, while three older ones have had their time."""
+    box = place.box()
+    making.back_up(box, place_in(box), datetime.now(UTC), actor="tests", keep=KEEP)
+    box.close()
+
+
+def _purge(place: Place) -> None:
+    box = place.box()
+    _finish_purge(box)
+    box.close()
+
+
+def _finish_purge(box: Box) -> None:
+    for _ in range(3):
+        purging.carry_out(box, LATER)
+        deliver(box)
+
+
+def _rotate(place: Place) -> None:
+    box = place.box()
+    rotation.rotate(box, str(place.paper), ENTRY, datetime.now(UTC))
+    rotation.finish(box, datetime.now(UTC))
+    deliver(box)
+    box.close()
+
+
+def _restore(place: Place) -> None:
+    restoring.restore(
+        config(place.root / "after"),
+        place.archive(),
+        place.settings,
+        place.paper,
+        tell=lambda *_: None,
+        actor="tests",
+    )
+    place.box("after").close()
+
+
+# --- what must hold after a cut --------------------------------------------------------------------------------------
+
+
+def _after_snapshot(place: Place) -> None:
+    box = place.box()
+    try:
+        assert contents(box) == as_sent(*KEPT, *DOOMED)
+        found = restoring.look(place.archive(), place.paper)
+        assert found.damaged == 0, "a backup that looks finished is not whole"
+        assert found.snapshots, "no backup is left"
+        _whole(place, box)
+        made = making.back_up(box, place_in(box), datetime.now(UTC), actor="tests", keep=KEEP)
+        assert restoring.look(place.archive(), place.paper).snapshots[0] == made
+        assert not list((place.root / "box" / "backups").glob("catalog-*")), "a copy of the catalog is left"
+    finally:
+        box.close()
+
+
+def _whole(place: Place, box: Box) -> None:
+    """Every finished backup has each of its pieces."""
+    archive = place.archive()
+    for name in snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)]):
+        index = snapshot.decode(
+            name, box.root.unseal(archive.document(snapshot.index_key(name)), snapshot.context(name))
+        )
+        for number, piece in enumerate(index.pieces):
+            assert len(archive.document(snapshot.piece_key(name, number))) == piece.size_bytes
+        box.root.unseal(archive.document(snapshot.key_key(name)), snapshot.key_context(name))
+
+
+def _after_purge(place: Place) -> None:
+    box = place.box()
+    try:
+        here = contents(box)
+        assert here in (as_sent(*KEPT, *DOOMED), as_sent(*KEPT)), "half of a study is left"
+        _finish_purge(box)
+        assert contents(box) == as_sent(*KEPT)
+        with box.catalog.reading() as conn:
+            assert tombstones.certificates(conn, unfinished=True) == []
+            (certificate,) = tombstones.certificates(conn)
+            (study,) = tombstones.studies_of(conn, certificate.id)
+            assert (study.instances, audit.verify(conn, box.audit_key, None)) == (2, [])
+        names = {path.stem for path in (place.root / "usb" / "objects").rglob("*.sealed")}
+        assert len(names) == len(KEPT), "the disk keeps what was destroyed"
+        found = restoring.look(place.archive(), place.paper)
+        assert [each.contents.instances for each in found.snapshots] == [len(KEPT)]
+    finally:
+        box.close()
+
+
+def _after_rotate(place: Place) -> None:
+    box = place.box()
+    try:
+        assert contents(box) == as_sent(*KEPT, *DOOMED)
+        slot = keys.recovery_slot(place.root / "box" / "keys")
+        assert keys.open_with_recovery(slot, place.paper).knows(box.root), "the paper does not open the box"
+        rotation.finish(box, datetime.now(UTC))
+        deliver(box)
+        with box.catalog.reading() as conn:
+            assert study_keys.under_earlier(conn, box.root.generation, 10) == []
+            assert audit.verify(conn, box.audit_key, None) == []
+        assert restoring.look(place.archive(), place.paper).damaged == 0
+        assert contents(box) == as_sent(*KEPT, *DOOMED)
+    finally:
+        box.close()
+
+
+def _after_restore(place: Place) -> None:
+    try:
+        _restore(place)
+    except (Refused, Transient):
+        pass  # it is in its place already, or takes it when the box is opened
+    box = place.box("after")
+    try:
+        bring_home(box)
+        assert contents(box) == as_sent(*KEPT, *DOOMED)
+        with box.catalog.reading() as conn:
+            assert audit.verify(conn, box.audit_key, None) == []
+    finally:
+        box.close()
+
+
+OPERATIONS: Mapping[str, tuple[Callable[[Place], None], Callable[[Place], None]]] = MappingProxyType(
+    {
+        "snapshot": (_snapshot, _after_snapshot),
+        "purge": (_purge, _after_purge),
+        "rotate": (_rotate, _after_rotate),
+        "restore": (_restore, _after_restore),
+    }
+)
+
+
+# --- the campaign ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Figures of a campaign that found nothing wrong: states by operation and kind."""
+
+    steps: Mapping[str, int]
+    states: Counter[str]
+    seconds: float
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {count}" for name, count in sorted(self.states.items()))
+        steps = ", ".join(f"{name} {count}" for name, count in self.steps.items())
+        return f"{self.states.total()} different states after {steps} steps, all recovered in {self.seconds:.0f} s: {told}"
+
+
+def run(
+    folder: Path,
+    *,
+    operation: str,
+    most: int = 0,
+    seed: int = 1,
+    report: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Do `operation`, then recover from the states before its steps: all of them, or `most` drawn by `seed`.
+
+    Raises AssertionError at the first promise that a state breaks.
+    """
+    logging.getLogger("appliance").setLevel(logging.CRITICAL)
+    began = time.monotonic()
+    root = folder / "clinic"
+    place = prepared(root)
+    do, check = OPERATIONS[operation]
+    with watched(root, folder / "states") as watch:
+        do(place)
+    report(f"{operation}: {watch.steps} steps, {len(watch.states)} different states")
+    states = watch.states
+    if most and len(states) > most:
+        states = sorted(random.Random(seed).sample(states, most), key=lambda each: (each.number, each.kind))
+    counted: Counter[str] = Counter()
+    for state in states:
+        recover(place, state, check)
+        counted[f"{operation} {state.kind}"] += 1
+    return Outcome({operation: watch.steps}, counted, time.monotonic() - began)
+
+
+def recover(place: Place, state: State, check: Callable[[Place], None]) -> None:
+    """Put `state` in the place of the clinic, and see that it recovers. Raises AssertionError with the state's name."""
+    shutil.rmtree(place.root)
+    shutil.copytree(state.folder, place.root)
+    try:
+        check(place)
+    except BaseException as error:
+        raise AssertionError(f"{state}: {type(error).__name__}: {error}") from error
+
+
+def prepared(root: Path) -> Place:
+    """A clinic with two patients' images in its archive, three backups past their time, and a decision to destroy."""
+    for name in ("usb", "after"):
+        (root / name).mkdir(parents=True)
+    disk = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(root / "usb")}))
+    with clinic_in(root / "box", disk) as clinic:
+        folder = root / "box" / "keys"
+        keys.check_recovery(folder, clinic.box.root, str(clinic.paper))
+        clinic.receive(*KEPT, *DOOMED)
+        deliver(clinic.box)
+        for days in (300, 200, 100, 90):
+            _old_backup(clinic, datetime.now(UTC) - timedelta(days=days))
+        approve(clinic.box, secrets_of(clinic.box, DOOMED[0]).row.id)
+        return Place(root, clinic.place, clinic.paper)
+
+
+def _old_backup(clinic: Clinic, at: datetime) -> None:
+    making.back_up(clinic.box, clinic.place, at, actor="tests", keep=KEEP)
+
+
+def place_in(box: Box) -> DestinationSettings:
+    """The one archive of a box."""
+    with box.catalog.reading() as conn:
+        (place,) = destinations.destinations(conn)
+    return place
+
+
+def deliver(box: Box) -> None:
+    """What the courier does, until nothing is left to do, in this thread."""
+    place = place_in(box)
+    later = datetime.now(UTC) + timedelta(days=1)
+    box = replace(box, config=replace(box.config, courier=CourierConfig(workers_per_destination=0)))
+    lane = Lane(Errand(box, place, Surroundings(now=lambda: later, jitter=lambda: 0.5), Held(), Counts()))
+    while lane.one_batch():
+        pass
+    for _ in range(20):
+        lane.keep_documents()
+        with box.catalog.reading() as conn:
+            due = manifests.out_of_date(conn, place.id, quiet_since=later, written_before=later, limit=1)
+            if not due and not tombstones.owed(conn, place.id, 1):
+                return
+    raise AssertionError("the courier is never done")
