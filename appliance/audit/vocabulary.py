@@ -70,6 +70,7 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         ),
         "instance:refuse": Word(_USE, _STUDIES, "an instance was refused", _REFUSED),
         "instance:corrupt": Word(_SECURITY, _STUDIES, "a sealed object is not what was written", _FAILED),
+        "plan:print": Word(_MACHINE, _NOTHING, "the disaster recovery plan was taken"),
         "guard:freeze": Word(
             _SECURITY, _NOTHING, "the ransomware guard began to hold: nothing is overwritten or removed"
         ),

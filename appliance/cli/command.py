@@ -29,6 +29,7 @@ from appliance.cli import (
     keys,
     notices,
     people,
+    plan,
     processes,
     retention,
     rules,
@@ -100,6 +101,7 @@ def parser() -> Appliance:
     notices.add_to(verbs)
     backups.add_to(verbs)
     guard.add_to(verbs)
+    plan.add_to(verbs)
     destructions.add_to(verbs)
     verification.add_to(verbs)
     retention.add_to(verbs)

@@ -70,6 +70,8 @@ class Permission(StrEnum):
     """Show and check the recovery key, replace the root key."""
     MANAGE_BACKUPS = "backups:manage"
     """Run, check and restore backups."""
+    READ_PLAN = "plan:read"
+    """Read and print the disaster recovery plan: where the box, its copies and its keys are, and whom to call."""
     ADMIT_SUPPORT = "support:admit"
     """Let the vendor's support in, for a reason and for a time, and put it out."""
 
@@ -102,7 +104,7 @@ TABLE: Mapping[Role, frozenset[Permission]] = MappingProxyType(
                 _P.VIEW_STUDIES, _P.IDENTIFY_PATIENTS, _P.ALL_STUDIES, _P.GRANT_STUDIES, _P.EXPORT_STUDIES,
                 _P.MANAGE_RETENTION, _P.DESTROY_STUDIES,
                 _P.VIEW_DELIVERIES, _P.VIEW_DESTINATIONS, _P.VIEW_HEALTH, _P.VIEW_SETTINGS,
-                _P.VIEW_USERS, _P.RESET_USERS, _P.ADMIT_SUPPORT,
+                _P.VIEW_USERS, _P.RESET_USERS, _P.ADMIT_SUPPORT, _P.READ_PLAN,
                 _P.READ_AUDIT, _P.EXPORT_AUDIT, _P.RECORD_INCIDENTS,
             }
         ),

@@ -87,6 +87,7 @@ PLACES: Mapping[str, str] = {
     "holds": "retention#holds",
     "destructions": "retention#requests",
     "certificates": "retention#destroyed",
+    "plan": "backups#plan",
     "roles": "users#roles",
     "welcome": "users#link",
     "trust": "trust",

@@ -39,6 +39,7 @@ ROWS = {
     "settings:change":     "o-------",
     "keys:manage":         "o-------",
     "backups:manage":      "o-------",
+    "plan:read":           "op------",
     "support:admit":       "op------",
     "users:view":          "op------",
     "users:reset":         "op------",

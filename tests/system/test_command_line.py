@@ -82,6 +82,8 @@ WRONG = [
     ("hold add 1.2.3.4", "", USAGE),
     ("hold list every", "", USAGE),
     ("hold release 99 --reason over", "", NO_INPUT),
+    ("plan --language xx", "", USAGE),
+    ("plan --pdf nowhere/at-all/plan.pdf", "", CONFIGURATION),
     ("guard show all", "", USAGE),
     ("guard freeze", "", USAGE),
     ("guard release --reason over", "", DATA),

@@ -34,7 +34,7 @@ from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.settings import SETTINGS
 from appliance.settings.registry import PROVINCES
-from appliance.web import problems
+from appliance.web import plan_words, problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
@@ -64,6 +64,9 @@ COMPUTED = (
         for part in ("title", "text")
     }
     | {f"delivery.{act}" for act in ("retry", "pause", "resume")}
+    | {f"plan.{scenario}" for scenario in plan_words.SCENARIOS}
+    | {f"plan.{scenario}.{step}" for scenario, steps in plan_words.STEPS.items() for step in steps}
+    | {f"plan.span.{unit}" for unit in ("seconds", "minutes", "hours", "days")}
     | {f"guard.why.{why}" for why in Why}
     | {f"guard.found.{name}" for name in guard.EVIDENCE}
     | {f"guard.first.{step}" for step in ("unplug", "leave", "call", "write", "mend", "release")}

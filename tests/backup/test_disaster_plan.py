@@ -1,0 +1,162 @@
+"""The disaster recovery plan: true to the box, without a secret, and never too hopeful about how long it takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance import settings
+from appliance.backup import disaster_plan
+from appliance.backup.drill import Certificate
+from appliance.box import Box, open_box
+from appliance.catalog import destinations, devices
+from appliance.catalog import settings as kept
+from appliance.config import Config
+from appliance.model import DestinationSettings, Device, ae_title
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
+from appliance.web.plan_words import SCENARIOS, WordedPlan, span, worded
+
+NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
+LANGUAGES = Languages(web_ui() / "languages")
+SECRET = "tres-secret-0451"
+KEY_ID = "AKIAEXAMPLE77"
+
+
+def drilled(**changes: object) -> Certificate:
+    values: dict[str, object] = {
+        "at_utc": (NOW - timedelta(days=2)).isoformat(),
+        "archive": "cloud",
+        "snapshot": "20261123T200000Z-00000000",
+        "made_utc": (NOW - timedelta(days=3)).isoformat(),
+        "studies": 400,
+        "instances": 2000,
+        "sampled": 20,
+        "sampled_bytes": 20_000_000,
+        "catalog_seconds": 40.0,
+        "sample_seconds": 10.0,
+        "findings": (),
+    }
+    return Certificate(**(values | changes))  # type: ignore[arg-type]
+
+
+def clinic(data: Path) -> Box:
+    """A box with a bucket, a disk, a machine and what people have said of it."""
+    box = open_box(Config(data=data))
+    bucket = {"bucket": "clinic-images", "region": "ca-central-1", "access_key_id": KEY_ID}
+    with box.catalog.transaction() as tx:
+        destinations.add(tx, DestinationSettings("cloud", "s3", "ciphertext", bucket, secret=SECRET))
+        destinations.add(tx, DestinationSettings("usb", "vault", "ciphertext", {"path": "/media/backup"}))
+        devices.add_device(tx, Device(ae_title("PANO1"), "192.168.1.40", "Panoramic", 104), NOW)
+        said = {
+            "plan.place": "Second floor, closet",
+            "plan.key_holder": "Dr Roy, the safe at home",
+            "plan.phones": "Support 1 800 555-0100\nInternet 1 800 555-0199",
+            "clinic.name": "Clinique du Lac",
+        }
+        settings.change(tx, box.audit_key, said, actor="tests", now=NOW, root=box.root)
+        for name, age in (("cloud", 1), ("usb", 3)):
+            done = {"outcome": "succeeded", "succeeded_utc": (NOW - timedelta(days=age)).isoformat()}
+            kept.put(tx, f"backup.last.{name}", done, NOW)
+    return box
+
+
+def text_of(paper: WordedPlan) -> str:
+    lines = [f"{line.label}: {line.text}" for section in paper.sections for line in section.lines]
+    return "\n".join(
+        [paper.title, paper.clinic, paper.verdict, *[each.title for each in paper.sections], *lines]
+    )
+
+
+def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_no_secret(
+    tmp_path: Path,
+) -> None:
+    box = clinic(tmp_path)
+    try:
+        plan = disaster_plan.gather(box, "marie", NOW)
+    finally:
+        box.close()
+    assert [each.name for each in plan.archives] == ["cloud", "usb"], "that with the newest backup first"
+    for code in ("en", "fr", "es", "zh"):
+        said = text_of(worded(plan, LANGUAGES.words(code)))
+        for needed in (
+            "PANO1 · 192.168.1.40:104",
+            "Dr Roy, the safe at home",
+            "Support 1 800 555-0100 · Internet 1 800 555-0199",
+            "Second floor, closet",
+            "appliance restore s3 --bucket clinic-images --region ca-central-1 --access-key-id K",
+            "/media/backup",
+            "appliance key rotate",
+            LANGUAGES.words(code)("welcome.restore"),
+            LANGUAGES.words(code)("guard.freeze"),
+        ):
+            assert needed in said, (code, needed)
+        assert SECRET not in said
+        assert KEY_ID not in said
+        assert "{" not in said
+        assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
+
+
+def test_the_verdict_says_what_is_wrong_before_it_says_that_all_is_well(tmp_path: Path) -> None:
+    words = LANGUAGES.words("en")
+    box = open_box(Config(data=tmp_path / "new"))
+    try:
+        bare = disaster_plan.gather(box, "marie", NOW)
+    finally:
+        box.close()
+    assert worded(bare, words).verdict_tone == "bad"
+    assert "not said in the settings yet" in text_of(worded(bare, words))
+    box = clinic(tmp_path / "old")
+    try:
+        plan = disaster_plan.gather(box, "marie", NOW)
+        assert "recovery key" in worded(plan, words).verdict, "nobody has shown to have it"
+    finally:
+        box.close()
+    from dataclasses import replace
+
+    printed = replace(plan, recovery_confirmed=True)
+    assert "no restore drill has passed" in worded(printed, words).verdict
+    tried = replace(printed, last_drill=drilled())
+    assert worded(tried, words).verdict_tone == "good"
+    failed = replace(printed, last_drill=drilled(findings=("an image is missing",)))
+    assert worded(failed, words).verdict_tone == "wait"
+    late = replace(tried, at_utc=NOW + timedelta(days=30))
+    assert "old" in worded(late, words).verdict
+
+
+@given(
+    st.integers(1, 200),
+    st.integers(1, 1 << 34),
+    st.floats(0.001, 1e5),
+    st.floats(0, 1e5),
+    st.integers(0, 1 << 24),
+    st.integers(0, 1 << 50),
+)
+def test_an_estimate_is_never_less_than_the_sample_would_take_for_all(
+    sampled: int, sampled_bytes: int, seconds: float, catalog: float, instances: int, size_bytes: int
+) -> None:
+    passed = drilled(
+        sampled=sampled, sampled_bytes=sampled_bytes, sample_seconds=seconds, catalog_seconds=catalog
+    )
+    found = disaster_plan.estimate(passed, instances, size_bytes)
+    assert found.in_service_seconds == catalog
+    assert found.all_home_seconds is not None
+    assert found.all_home_seconds >= catalog
+    assert found.all_home_seconds >= seconds * (instances / sampled) * 0.999
+    assert found.all_home_seconds >= seconds * (size_bytes / sampled_bytes) * 0.999
+
+
+def test_without_a_sample_nothing_is_promised_about_the_images() -> None:
+    assert disaster_plan.estimate(drilled(sampled=0, sampled_bytes=0), 10, 10).all_home_seconds is None
+
+
+@given(st.floats(0, 1e9))
+def test_a_span_is_said_in_a_unit_of_everyday_and_never_too_short(seconds: float) -> None:
+    said = span(seconds, LANGUAGES.words("en"))
+    number, unit = said.split()
+    each = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}[unit.rstrip("s")]
+    assert int(number.replace(",", "")) * each >= seconds
+    assert int(number.replace(",", "")) >= 1
