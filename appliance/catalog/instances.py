@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
 
 from appliance.catalog import study_keys
 from appliance.catalog.arrival import Arrivals, next_ids
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Catalog, Reading, Transaction
-from appliance.catalog.schema import instances, series, studies
+from appliance.catalog.schema import instances, metadata, series, studies
 from appliance.catalog.statement import compiled
 from appliance.model import Header, InstanceId, Intake, KeyId, ObjectId, Received, Uid
 
@@ -282,6 +282,31 @@ def objects_after(
         .limit(limit)
     )
     return [(row[0], row[1], row[2], row[3]) for row in reading.execute(query)]
+
+
+def objects_expected_after(
+    reading: Connection, instance_id: InstanceId, limit: int
+) -> list[tuple[InstanceId, ObjectId, KeyId, int]]:
+    """As `objects_after`, without those whose file left this disk on purpose, because an archive has them proven whole."""
+    query = (
+        select(instances.c.id, instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes)
+        .where(instances.c.id > instance_id, *_not_evicted())
+        .order_by(instances.c.id)
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in reading.execute(query)]
+
+
+def expected_among(reading: Connection, object_ids: Sequence[ObjectId]) -> set[ObjectId]:
+    """Those of `object_ids` that an instance has and that did not leave this disk on purpose."""
+    query = select(instances.c.object_id).where(instances.c.object_id.in_(object_ids), *_not_evicted())
+    return {row[0] for row in reading.execute(query)}
+
+
+def _not_evicted() -> list[ColumnElement[bool]]:
+    """The condition that a file is meant to be here; storage tiers keep a table of those that are not, where they exist."""
+    away = metadata.tables.get("evictions")
+    return [] if away is None else [instances.c.id.not_in(select(away.c.instance))]
 
 
 def latest_received(reading: Connection) -> datetime | None:

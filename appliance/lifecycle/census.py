@@ -4,7 +4,7 @@ A sample of what the catalog says is here is looked at: whether it is there, whe
 that it was given; and some of it is opened. A box with up to `SAMPLE` images is looked at whole. The sample is drawn at random, in
 short runs all over the catalog, because whoever encrypts a disk goes by folders or by dates, and both must be met.
 
-What is not expected to be here is not counted: after a restore, an image that has not come home yet. A row is asked for again
+What is not expected to be here is not counted: after a restore, an image that has not come home yet; one that was evicted. A row is asked for again
 before its object is called missing, because a study may be destroyed between the two looks.
 
 Chose one count over two in a row: whoever deletes is quick, and a disk that is away takes the catalog with it.
@@ -74,10 +74,14 @@ def drawn(reading: Reading, dice: random.Random) -> Sample:
         return []
     last = home.done if home is not None else instances.last_id(reading)
     if last <= SAMPLE:
-        rows = instances.objects_after(reading, InstanceId(0), SAMPLE)
+        rows = instances.objects_expected_after(reading, InstanceId(0), SAMPLE)
     else:
         starts = sorted(dice.randrange(last) for _ in range(SAMPLE // RUN))
-        rows = [row for start in starts for row in instances.objects_after(reading, InstanceId(start), RUN)]
+        rows = [
+            row
+            for start in starts
+            for row in instances.objects_expected_after(reading, InstanceId(start), RUN)
+        ]
     return [row for row in {row[0]: row for row in rows}.values() if row[0] <= last]
 
 
@@ -128,8 +132,8 @@ def _opens(box: Box, object_id: ObjectId, key_id: KeyId) -> bool:
 
 
 def _gone(box: Box, object_ids: Sequence[ObjectId]) -> set[ObjectId]:
-    """Those that the catalog does not know any more: their study was destroyed meanwhile."""
+    """Those that are not expected here any more: their study was destroyed meanwhile, or they were evicted."""
     if not object_ids:
         return set()
     with box.catalog.reading() as reading:
-        return set(object_ids) - {row[0] for row in instances.objects_named(reading, object_ids)}
+        return set(object_ids) - instances.expected_among(reading, object_ids)

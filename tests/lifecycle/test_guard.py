@@ -352,7 +352,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
 def acting_functions() -> dict[str, set[str]]:
     """Where `put_document`, `remove`, `destroy` and their like are called on an archive or on the store of objects."""
     calls = re.compile(
-        r"\b(?:archive|self)\.(?:put_document|remove)\(|objects\.(?:remove|destroy)\(|session\.send\(|\.delete_object\("
+        r"\b(?:archive|self)\.(?:put_document|remove)\(|objects\.(?:remove|destroy|evict)\(|session\.send\(|\.delete_object\("
     )
     found: dict[str, set[str]] = {}
     root = Path(__file__).parents[2]
