@@ -220,6 +220,7 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "backup:make": Word(_COMMUNICATION, _NOTHING, "a backup was laid in an archive"),
         "backup:fail": Word(_MACHINE, _NOTHING, "a backup could not be made", _FAILED),
         "backup:drill": Word(_MACHINE, _NOTHING, "a backup was tried out"),
+        "backup:certify": Word(_USE, _NOTHING, "the certificate of a restore drill was printed"),
         "restore:admit": Word(_SECURITY, _NOTHING, "somebody typed the claim code, to restore a backup"),
         "restore:look": Word(
             _USE, _NOTHING, "somebody looked at which backups a blank box can be restored from"

@@ -17,7 +17,7 @@ import random
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -83,6 +83,11 @@ class Certificate:
     def passed(self) -> bool:
         return not self.findings
 
+    @property
+    def id(self) -> str:
+        """By which it is asked for: two are never alike in every word."""
+        return hashlib.sha256(str(self).encode() + self.at_utc.encode()).hexdigest()[:16]
+
     def __str__(self) -> str:
         """In plain words, one line each."""
         lines = [
@@ -130,6 +135,12 @@ def is_due(reading: Reading, name: str, now: datetime) -> bool:
     return age >= EVERY or age < -EVERY
 
 
+def last(reading: Reading, name: str) -> Mapping[str, str | None]:
+    """How the latest drill of the archive `name` went, in the form of `making.last`."""
+    told: Mapping[str, str | None] = settings.get(reading, _of(name), {})
+    return told
+
+
 def _of(name: str) -> str:
     """Where the outcome of the latest drill of one archive is kept."""
     return f"{LAST}.{name}"
@@ -151,7 +162,7 @@ def _drill(
     archive = archive_at(box, place)
     names = [name] if name else snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
     if not names:
-        raise Unknown("there is no backup to try out", hint="make one: appliance backup now")
+        raise Unknown("there is no backup to try out", hint="make a backup first")
     findings: list[str] = []
     began = time.monotonic()
     sealed = archive.document(snapshot.index_key(names[0]))

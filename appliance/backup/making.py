@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -102,6 +102,12 @@ def is_due(reading: Reading, name: str, now: datetime, every: timedelta) -> bool
         return True
     age = now - datetime.fromisoformat(told)
     return age >= every or age < -every
+
+
+def last(reading: Reading, name: str) -> Mapping[str, str | None]:
+    """How the latest attempt in the archive `name` went: ``at_utc``, ``outcome``, ``succeeded_utc``, ``reason``; empty for none."""
+    told: Mapping[str, str | None] = settings.get(reading, _of(name), {})
+    return told
 
 
 def _of(name: str) -> str:

@@ -58,6 +58,7 @@ PLACES: Mapping[str, str] = {
     "enrolment": "door#second-factor",
     "guard": "backups#guard",
     "help": "screen",
+    "backups": "backups",
     "emergency": "account#emergency",
     "me": "account",
     "me.recovery_sheet": "door#second-factor",

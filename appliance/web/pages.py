@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Permission] = {
     "deliveries": Permission.VIEW_DELIVERIES,
     "devices": Permission.VIEW_DEVICES,
     "destinations": Permission.VIEW_DESTINATIONS,
+    "backups": Permission.VIEW_DESTINATIONS,
     "users": Permission.VIEW_USERS,
     "audit": Permission.READ_AUDIT,
     "retention": Permission.MANAGE_RETENTION,

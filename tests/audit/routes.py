@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from tests.audit.access_routes import ACCESS_ROUTES
+from tests.audit.backup_routes import BACKUP_ROUTES
 from tests.audit.interface import INTERFACE
 from tests.audit.retention_routes import RETENTION_ROUTES
 from tests.audit.setup_routes import SETUP_ROUTES
@@ -211,6 +212,7 @@ ROUTES: Mapping[str, Step] = {
     "GET /instances/<int:instance_id>/image": Act(["study:view"], lambda w: _picture(w, "image")),
     "GET /instances/<int:instance_id>/thumbnail": Act(["study:glimpse"], lambda w: _picture(w, "thumbnail")),
     **INTERFACE,
+    **BACKUP_ROUTES,
     **RETENTION_ROUTES,
     # --- the audit
     "GET /audit": Act(["audit:view"], lambda w: w.get("/audit")),

@@ -5,6 +5,7 @@ from flask import Flask
 from appliance.web.views import (
     alerts,
     audit,
+    backups,
     certificates,
     claim,
     dashboard,
@@ -51,6 +52,7 @@ def mount(app: Flask) -> None:
     for module in (
         alerts,
         audit,
+        backups,
         claim,
         dashboard,
         deliveries,

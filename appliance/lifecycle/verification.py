@@ -1,0 +1,124 @@
+"""The whole store, looked at now because a person asks: every object that the catalog knows is here, and opens to what was
+stored. What the upkeep does by and by is `appliance.lifecycle.scrub`; this mends nothing, it says.
+
+An image that is in an archive and not here (after a restore they come home by and by) counts apart and is no damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from appliance import audit
+from appliance.box import Box
+from appliance.catalog import instances, settings
+from appliance.errors import ApplianceError, Corrupt, Unknown
+from appliance.lifecycle.scrub import VERIFICATION
+from appliance.model import KeyId, ObjectId
+from appliance.replication import recall
+from appliance.store.envelope import plain_size
+
+Tell = Callable[[int, int], None]
+"""Told how many objects of how many were looked at."""
+
+TOLD_EVERY = 100
+
+
+class Depth(StrEnum):
+    """How far a verification looks."""
+
+    OPENED = "opened"  # each is here, has its length, and opens with its key
+    EVERY_BYTE = "every-byte"
+
+
+class Kind(StrEnum):
+    """What is wrong with an object."""
+
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An object that is not as it should be; `words` say why."""
+
+    object_id: ObjectId
+    kind: Kind
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification found. `checked` objects were looked at; `away` are in an archive, and not on this box."""
+
+    checked: int
+    away: int
+    findings: tuple[Finding, ...]
+
+
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verified:
+    """Look at every object. The outcome is in the audit; that of every byte is what `health` tells of until the next."""
+    with box.catalog.reading() as reading:
+        recorded = list(instances.all_objects(reading))
+    findings: list[Finding] = []
+    away = 0
+    for number, (object_id, key_id, sealed_bytes) in enumerate(recorded):
+        if number % TOLD_EVERY == 0:
+            tell(number, len(recorded))
+        finding = _finding(box, object_id, key_id, sealed_bytes, depth)
+        if finding is not None and finding.kind is Kind.MISSING and _is_in_an_archive(box, object_id):
+            away += 1
+        elif finding is not None:
+            findings.append(finding)
+    tell(len(recorded), len(recorded))
+    found = Verified(len(recorded) - away, away, tuple(findings))
+    moment = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        if depth is Depth.EVERY_BYTE:
+            outcome = {"at_utc": moment.isoformat(), "checked": found.checked, "damaged": len(findings)}
+            settings.put(tx, VERIFICATION, outcome, moment)
+        details = {
+            "checked": found.checked,
+            "damaged": len(findings),
+            "every_byte": depth is Depth.EVERY_BYTE,
+        }
+        entry = audit.Entry(
+            "store:verify",
+            "objects",
+            actor,
+            details,
+            outcome=audit.Outcome.FAILED if findings else audit.Outcome.DONE,
+        )
+        audit.append(tx, box.audit_key, [entry], moment)
+    return found
+
+
+def _is_in_an_archive(box: Box, object_id: ObjectId) -> bool:
+    with box.catalog.reading() as reading:
+        return bool(recall.holders(reading, object_id))
+
+
+def _finding(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, depth: Depth) -> Finding | None:
+    """What is wrong with an object; None if nothing is."""
+    try:
+        with box.open_object(object_id, key_id) as reader:
+            if reader.size != plain_size(sealed_bytes):
+                return Finding(object_id, Kind.CORRUPT, "its length is not the recorded one")
+            if depth is Depth.EVERY_BYTE:
+                reader.verify()
+            else:
+                reader.read(1)
+    except Unknown:
+        return Finding(object_id, Kind.MISSING, "it is not on this box")
+    except Corrupt as error:
+        return Finding(object_id, Kind.CORRUPT, error.message)
+    except ApplianceError as error:
+        return Finding(object_id, Kind.UNREADABLE, error.message)
+    return None

@@ -1,0 +1,272 @@
+"""Backups: where they lie, how old the last is, whether it can be restored; made, tried out and read in full by hand.
+
+What is begun here goes on in the background and shows how far it is; it leaves the same rows and the same outcome as
+what the box does by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from flask import Blueprint, Response, current_app, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance import settings
+from appliance.backup import drill, making
+from appliance.backup.drill import Certificate
+from appliance.box import Box
+from appliance.catalog import Reading
+from appliance.catalog import settings as kept
+from appliance.errors import Transient, Unknown
+from appliance.health import VERIFICATION
+from appliance.identity.permissions import Permission
+from appliance.lifecycle import scrub
+from appliance.model import DestinationSettings
+from appliance.web import backup_words, forms, papers
+from appliance.web.access import needs
+from appliance.web.console import Notice, console
+from appliance.web.pages import Page, is_partial, page_of, show
+from appliance.web.views.setup.frame import in_background
+from appliance.wizard import by_hand
+from appliance.wizard.runs import INTERRUPTED, Part, PartState
+
+blueprint = Blueprint("backups", __name__, url_prefix="/backups")
+
+SHOWN = 12
+Tone = Literal["", "good", "wait", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How something last went: a word with its tone, when it last succeeded, and why it failed if it did."""
+
+    words: str
+    tone: Tone
+    at: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What was begun by hand. `state` is none, running, done or failed; `percent` is below 0 where it isn't known."""
+
+    state: Literal["none", "running", "done", "failed"]
+    percent: int
+    words: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLine:
+    """An archive, its last backup and its last drill, and what was begun there by hand."""
+
+    id: int
+    name: str
+    kind_words: str
+    paused: bool
+    backup: Outcome
+    drill: Outcome
+    making: Progress
+    trying: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateLine:
+    """A drill that was made, to read and to print."""
+
+    id: str
+    at: str
+    archive: str
+    words: str
+    tone: Tone
+    contents: str
+    sampled: str
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupsPage(Page):
+    """All archives, the certificates of drills, and what reading everything came to. `watched` while something runs."""
+
+    archives: tuple[ArchiveLine, ...]
+    often: str
+    certificates: tuple[CertificateLine, ...]
+    verified: str
+    verified_tone: Tone
+    scrubbed: str
+    verifying: Progress
+    watched: bool
+
+
+@blueprint.get("")
+@needs(Permission.VIEW_DESTINATIONS)
+def overview() -> Response:
+    """The page, or its live part alone."""
+    box, words = console().box, g.words
+    with box.catalog.reading() as conn:
+        lines = tuple(_archive_line(box, conn, each) for each in making.archives(conn))
+        often = words(
+            "backups.often",
+            hours=int(settings.get(conn, "backup.every_hours")),
+            days=int(settings.get(conn, "backup.keep_days")),
+        )
+        certificates = tuple(_certificate_line(each) for each in drill.certificates(conn)[:SHOWN])
+        verified, tone = _verified(conn)
+        scrubbed = _scrubbed(conn)
+        verifying = _progress(by_hand.latest(box, conn, by_hand.VERIFY), "verify")
+    page = page_of(
+        BackupsPage,
+        title=words("backups.title"),
+        section="backups",
+        archives=lines,
+        often=often,
+        certificates=certificates,
+        verified=verified,
+        verified_tone=tone,
+        scrubbed=scrubbed,
+        verifying=verifying,
+        watched=verifying.state == "running"
+        or any("running" in (each.making.state, each.trying.state) for each in lines),
+    )
+    return show("parts/backups.html" if is_partial() else "backups.html", page)
+
+
+@blueprint.post("/<int:destination_id>/make")
+@needs(Permission.MANAGE_BACKUPS)
+def make(destination_id: int) -> AnyResponse:
+    """Make a backup there now."""
+    box, actor = console().box, forms.actor()
+    return _start("backup-by-hand", lambda: by_hand.begin_backup(box, destination_id, actor))
+
+
+@blueprint.post("/<int:destination_id>/drill")
+@needs(Permission.MANAGE_BACKUPS)
+def try_out(destination_id: int) -> AnyResponse:
+    """Try out the newest backup there now."""
+    box, actor = console().box, forms.actor()
+    return _start("drill-by-hand", lambda: by_hand.begin_drill(box, destination_id, actor))
+
+
+@blueprint.post("/verify")
+@needs(Permission.MANAGE_BACKUPS)
+def verify() -> AnyResponse:
+    """Read every byte of everything now."""
+    box, actor = console().box, forms.actor()
+    return _start("verify-by-hand", lambda: by_hand.begin_verification(box, actor))
+
+
+@blueprint.post("/certificates/<certificate_id>")
+@needs(Permission.VIEW_DESTINATIONS)
+def certificate(certificate_id: str) -> Response:
+    """The certificate of a drill, on paper in the language of the page."""
+    with console().box.catalog.reading() as conn:
+        found = next((each for each in drill.certificates(conn) if each.id == certificate_id), None)
+        clinic = str(settings.get(conn, "clinic.name"))
+    if found is None:
+        raise Unknown("there is no such certificate", hint="go back to the backups")
+    paper = papers.report(console().languages, g.language, backup_words.worded(found, clinic, g.words))
+    with console().box.catalog.transaction() as tx:
+        console().record(tx, "backup:certify", found.archive, forms.actor(), {"snapshot": found.snapshot})
+    answer = current_app.response_class(paper, content_type="application/pdf")
+    answer.headers["Content-Disposition"] = f'attachment; filename="restore-drill-{found.at_utc[:10]}.pdf"'
+    return answer
+
+
+def _start(name: str, begin: Callable[[], by_hand.Begun]) -> AnyResponse:
+    """Put it on record as running, then leave it to a thread; the page shows how far it is."""
+    try:
+        in_background(name, begin())
+    except Transient:
+        forms.say(Notice("wait", g.words("backups.running_already")))
+    return forms.back_to("/backups")
+
+
+def _archive_line(box: Box, conn: Reading, place: DestinationSettings) -> ArchiveLine:
+    number = int(place.id)
+    return ArchiveLine(
+        id=number,
+        name=place.name,
+        kind_words=g.words(f"kind.{place.kind}"),
+        paused=place.paused,
+        backup=_outcome(making.last(conn, place.name), place.name),
+        drill=_outcome(drill.last(conn, place.name), place.name),
+        making=_progress(by_hand.latest(box, conn, by_hand.BACKUP, number), "backup"),
+        trying=_progress(by_hand.latest(box, conn, by_hand.DRILL, number), "drill"),
+    )
+
+
+def _outcome(told: Mapping[str, str | None], name: str) -> Outcome:
+    words, succeeded = g.words, told.get("succeeded_utc")
+    at = words.moment(datetime.fromisoformat(succeeded)) if succeeded else words("dashboard.never")
+    if not told:
+        return Outcome(words("backups.none_yet"), "wait", at, "")
+    if told.get("outcome") == "succeeded":
+        return Outcome(words("backups.succeeded"), "good", at, "")
+    reason = str(told.get("reason") or "").removeprefix(f"{name}: ")
+    said = " ".join(_sentence(words.cause(each)) for each in reason.split("; ")) if reason else ""
+    return Outcome(words("backups.failed"), "bad", at, said)
+
+
+def _progress(part: Part | None, name: str) -> Progress:
+    words = g.words
+    match part.state if part is not None else None:
+        case None:
+            return Progress("none", -1, "", "")
+        case PartState.RUNNING | PartState.WAITING:
+            assert part is not None
+            percent = int(part.detail.get("percent", -1))
+            said = words(f"backups.running.{name}")
+            if percent >= 0:
+                said = words("backups.at_percent", what=said, percent=percent)
+            return Progress("running", percent, said, "")
+        case PartState.FAILED:
+            assert part is not None
+            if part.cause == INTERRUPTED:
+                return Progress("failed", -1, words("backups.interrupted"), words("backups.interrupted_hint"))
+            cause = " ".join(_sentence(words.cause(each)) for each in (part.cause, part.hint) if each)
+            return Progress("failed", -1, words("backups.failed_at", at=words.moment(part.at_utc)), cause)
+        case _:
+            assert part is not None
+            return Progress("done", 100, words("backups.done_at", at=words.moment(part.at_utc)), "")
+
+
+def _sentence(text: str) -> str:
+    """A cause or a hint with its full stop; some are questions."""
+    return text if text.endswith("?") else f"{text}."
+
+
+def _certificate_line(found: Certificate) -> CertificateLine:
+    words = g.words
+    return CertificateLine(
+        id=found.id,
+        at=words.moment(datetime.fromisoformat(found.at_utc)),
+        archive=found.archive,
+        words=words("backups.passed" if found.passed else "backups.not_passed"),
+        tone="good" if found.passed else "bad",
+        contents=backup_words.contents(found.studies, found.instances, words),
+        sampled=words("backups.sampled_of", n=found.sampled, size=words.size(found.sampled_bytes)),
+        findings=backup_words.findings(found, words),
+    )
+
+
+def _verified(conn: Reading) -> tuple[str, Tone]:
+    """What the last look at everything came to, whoever made it."""
+    told = kept.get(conn, VERIFICATION)
+    if not isinstance(told, dict):
+        return g.words("backups.never_verified"), "wait"
+    at, damaged = g.words.moment(datetime.fromisoformat(told["at_utc"])), int(told["damaged"])
+    if damaged:
+        return g.words("backups.damaged", n=damaged, at=at), "bad"
+    return g.words("backups.whole", n=int(told["checked"]), at=at), "good"
+
+
+def _scrubbed(conn: Reading) -> str:
+    """When the box itself was last through, by and by."""
+    told = kept.get(conn, scrub.FINISHED)
+    if not isinstance(told, dict):
+        return ""
+    at = g.words.moment(datetime.fromisoformat(told["finished_utc"]))
+    return str(g.words("backups.scrubbed", n=int(told["checked"]), at=at, mended=int(told["repaired"])))

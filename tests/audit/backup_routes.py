@@ -1,0 +1,64 @@
+"""The routes of backups, drills and the whole verification: what was begun leaves its rows when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from appliance.backup import drill, making
+from appliance.catalog import destinations
+from tests.audit.walk import Act, Nothing, Step, World
+
+FIGURES = "counts, names of archives and moments, nothing of a patient"
+
+
+def _archive(world: World) -> int:
+    name = f"usb{world.next()}"
+    target = world.folder / name
+    target.mkdir()
+    world.say("destination", "add", "vault", name, "--path", target)
+    with world.box.catalog.reading() as conn:
+        found = destinations.destination(conn, name)
+    assert found is not None
+    return int(found.id)
+
+
+def _with_backup(world: World) -> int:
+    number = _archive(world)
+    with world.box.catalog.reading() as conn:
+        place = next(each for each in making.archives(conn) if each.id == number)
+    making.back_up(world.box, place, datetime.now(UTC), actor="tests", keep=timedelta(days=35))
+    return number
+
+
+def _until(world: World, word: str, path: str) -> Any:
+    before = world.last()
+    answer = world.post(path)
+    deadline = time.monotonic() + 60
+    while not any(row["action"] == word for row in world.rows(before)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
+
+
+def _print(world: World) -> Any:
+    number = _with_backup(world)
+    with world.box.catalog.reading() as conn:
+        place = next(each for each in making.archives(conn) if each.id == number)
+    made = drill.drill(world.box, place, datetime.now(UTC), actor="tests")
+    return world.post(f"/backups/certificates/{made.id}") and None  # a PDF
+
+
+BACKUP_ROUTES: Mapping[str, Step] = {
+    "GET /backups": Nothing(FIGURES, lambda w: w.get("/backups")),
+    "POST /backups/<int:destination_id>/make": Act(
+        ["backup:make"], lambda w: _until(w, "backup:make", f"/backups/{_archive(w)}/make")
+    ),
+    "POST /backups/<int:destination_id>/drill": Act(
+        ["backup:drill"], lambda w: _until(w, "backup:drill", f"/backups/{_with_backup(w)}/drill")
+    ),
+    "POST /backups/verify": Act(["store:verify"], lambda w: _until(w, "store:verify", "/backups/verify")),
+    "POST /backups/certificates/<certificate_id>": Act(["backup:certify"], _print),
+}
