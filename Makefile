@@ -6,7 +6,7 @@ COV_FAIL_UNDER ?= 85
 WORKERS ?= 2
 # The slow ones wait a good deal, for peers and for what a box does by itself: one more keeps both cores at work.
 SLOW_WORKERS ?= 3
-PYTEST := $(PY) -m pytest --dist loadfile
+PYTEST := $(PY) -m pytest --dist loadfile --no-loadscope-reorder
 COVER := --cov --cov-append --cov-report=
 
 .PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine lock clean
@@ -24,10 +24,11 @@ run: setup ## start the appliance: console on http://localhost:8080, DICOM on 11
 demo: setup ## show the main job in one terminal, on synthetic images
 	@exec $(PY) -m tests.demo
 
+# Coverage is asked of the fast tests alone: the slow ones start hundreds of processes, each slower to begin when it is traced.
 test: setup lint web-test ## every linter, type check, import contract and test, with coverage enforced
 	@rm -rf .cache/coverage && mkdir -p .cache/coverage
-	@$(MAKE) --no-print-directory fast slow COVERAGE=1
-	@$(MAKE) --no-print-directory coverage
+	@$(MAKE) --no-print-directory fast COVERAGE=1
+	@$(MAKE) --no-print-directory coverage slow
 
 lint: setup ## style, types and import contracts
 	$(PY) -m ruff check .
@@ -40,7 +41,7 @@ fast: setup ## the tests that take seconds
 	$(PYTEST) -n $(WORKERS) $(if $(COVERAGE),$(COVER)) -m "not slow"
 
 slow: setup ## the tests that start whole processes, break things on purpose, or drive a browser
-	$(PYTEST) -n $(SLOW_WORKERS) $(if $(COVERAGE),$(COVER)) -m slow
+	$(PYTEST) -n $(SLOW_WORKERS) -m slow
 
 coverage:
 	@$(PY) -m coverage combine --append --quiet 2>/dev/null || true

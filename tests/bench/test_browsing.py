@@ -36,6 +36,7 @@ def test_a_visitor_asks_for_a_list_as_the_page_does() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_people_who_browse_while_images_come_see_no_wrong_page_and_lose_no_image(tmp_path: Path) -> None:
     receiver, accounts = started(tmp_path, USERS)
     try:

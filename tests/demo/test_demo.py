@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_demonstration_runs_to_its_end(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -124,6 +124,7 @@ def assert_whole(box: Box, acknowledged: list[int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_at_any_call_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     prepare(tmp_path / "whole")
@@ -146,6 +147,7 @@ def test_killed_at_any_call_nothing_acknowledged_is_lost(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "attributes"), [(errno.EIO, True), (errno.ENOSPC, True), (errno.EIO, False)]
 )

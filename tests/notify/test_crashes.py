@@ -38,6 +38,7 @@ def run(data: Path, step: str, times: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "times", "copies"),
     [

@@ -25,7 +25,7 @@ from tests.system.dcmtk import storescu
 from tests.system.running import CALLER, MIB, Appliance, appliance, wait_for
 from tests.system.tink_streams import opened_by_tink
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.campaigns import outage
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_bad_weather_disturbs_no_reception_and_everything_arrives_once(
     tmp_path: Path, free_port: Callable[[], int]

@@ -18,7 +18,7 @@ from tests.web.served import Served, served
 from tests.web.test_browser import browser  # noqa: F401 -- a fixture
 from tests.web.translations import full
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 AXE = web_ui() / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")

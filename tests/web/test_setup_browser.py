@@ -24,7 +24,7 @@ from tests.web.conftest import PASSWORD
 from tests.web.test_browser import PATIENCE_MS, SCREENSHOTS, browser
 
 __all__ = ["browser"]
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(420)]
 
 WIDTHS = {"desktop": (1440, 900), "tablet": (834, 1112), "phone": (390, 844)}
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.web.api.serving import ask_everything, served
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 EXAMPLES = 8
 SEED = 20260302
