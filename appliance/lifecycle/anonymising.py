@@ -6,9 +6,10 @@
                                    └──▶ one transaction: copies recorded, study out of the catalog, its keys destroyed
 
 Until the commit the copies are objects that no row speaks of, which `ingest.orphans` removes; after it the study is gone. So there is
-never a moment with both, and none with neither. New UIDs are drawn at random and forgotten with this function: nothing that
-is left says which study became which. What a copy is received by, and when, is in the audit like everything that comes
-in; the row of the destruction counts the copies, without their names.
+never a moment with both, and none with neither. New UIDs are drawn at random and forgotten with
+this function. The audit has the rows of both at the same moment, as it has for everything that comes and goes: whoever reads it learns
+the number of a study that is destroyed, and on this box nothing is left that says whose it was. Somebody who has the
+original elsewhere needs no audit to know the picture again.
 
 Rejected: UIDs derived from the old ones, which whoever has the key could derive again; copies recorded before the destruction,
 which stay when the destruction is refused.
@@ -22,6 +23,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from appliance.box import Box
 from appliance.catalog import Reading, instances, studies
@@ -35,7 +37,10 @@ from appliance.replication import recall
 
 log = logging.getLogger(__name__)
 
-ORIGIN = Origin(Intake.IMPORT, "anonymised")
+MOST_BYTES: Final = 96 << 20
+"""Of an image that is copied: on its way it is in memory some eight times, and the process has 1.2 GB (`systemd/`)."""
+
+ORIGIN: Final = Origin(Intake.IMPORT, "anonymised")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +121,14 @@ def _rows(conn: Reading, study_id: int) -> list[InstanceRow]:
 
 def _may_stay(row: InstanceRow) -> bool:
     """Of two versions of one image the first, and none that names another patient than its study."""
-    if row.version or row.patient_conflict or not row.rows:
+    if row.version or row.patient_conflict or not row.rows or _pixels_bytes(row) > MOST_BYTES:
         return False
     return is_clear(row.modality, row.sop_class_uid, row.burned_in_annotation)
+
+
+def _pixels_bytes(row: InstanceRow) -> int:
+    """What its pixels may take once they are decoded, at two bytes each: a compressed file says little of that."""
+    return max(row.size_bytes, 2 * row.rows * row.columns * max(1, row.number_of_frames))
 
 
 def _copy(box: Box, row: InstanceRow, uid_of: Callable[[str], Uid]) -> bytes | None:
