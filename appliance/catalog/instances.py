@@ -14,12 +14,12 @@ structured reports often omit it. Text of a study that its first instance left o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select
 
 from appliance.catalog import study_keys
 from appliance.catalog.arrival import Arrivals, next_ids
@@ -192,7 +192,7 @@ def versions(reading: Connection, header: Header) -> list[InstanceRow]:
 
 def instance(reading: Connection, instance_id: InstanceId) -> InstanceRow | None:
     """One instance by its row id."""
-    found = _rows(reading, _select().where(instances.c.id == instance_id))
+    found = _rows(reading, _ONE, {"instance": instance_id})
     return found[0] if found else None
 
 
@@ -355,9 +355,15 @@ def _select() -> Select[Any]:
     ).select_from(instances.join(series).join(studies))
 
 
-def _rows(reading: Connection, query: Select[Any]) -> list[InstanceRow]:
+_ONE = _select().where(instances.c.id == bindparam("instance"))
+"""Asked for every picture: to build it costs more than to answer it."""
+
+
+def _rows(
+    reading: Connection, query: Select[Any], parameters: Mapping[str, object] | None = None
+) -> list[InstanceRow]:
     found = []
-    for row in reading.execute(query):
+    for row in reading.execute(query, parameters):
         values = list(row)
         values[_INTAKE] = Intake(values[_INTAKE])
         found.append(InstanceRow(*values))

@@ -279,15 +279,19 @@ def unread(conn: Reading, reader: int) -> Unread:
         notice_receipts.c.user == reader,
         literal_column("read_utc").is_(None),
     )
-    count, newest = conn.execute(
-        select(func.count(), func.max(notice_receipts.c.notice)).select_from(notice_receipts).where(own)
-    ).one()
-    critical = conn.execute(
+    critical = (
         select(func.count())
         .select_from(notice_receipts.join(notices))
         .where(notice_receipts.c.user == reader, _OPEN_CRITICAL)
-    ).scalar_one()
-    return Unread(int(count), int(newest or 0), int(critical))
+        .correlate(None)
+        .scalar_subquery()
+    )
+    count, newest, open_ = conn.execute(
+        select(func.count(), func.max(notice_receipts.c.notice), critical)
+        .select_from(notice_receipts)
+        .where(own)
+    ).one()
+    return Unread(int(count), int(newest or 0), int(open_))
 
 
 def unacknowledged(conn: Reading) -> list[NoticeRow]:

@@ -6,6 +6,8 @@ is in `appliance.catalog.settings`.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +17,8 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import operator_settings, setting_changes
+
+_SEVERAL = "SELECT key, value FROM operator_settings WHERE key IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ def get(conn: Reading, key: str) -> Any:
     return conn.execute(
         select(operator_settings.c.value).where(operator_settings.c.key == key)
     ).scalar_one_or_none()
+
+
+def values(conn: Reading, keys: Sequence[str]) -> dict[str, Any]:
+    """The values of those among `keys` that were chosen, in one statement: every request asks for some."""
+    return {key: json.loads(value) for key, value in conn.exec_driver_sql(_SEVERAL, (json.dumps(keys),))}
 
 
 def all_values(conn: Reading) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
-from appliance.catalog import notices
 from appliance.catalog.database import Reading
-from appliance.catalog.schema import counters, deliveries, destinations, devices, door, instances, series
+from appliance.catalog.schema import deliveries, destinations, instances, series
 from appliance.model import InstanceId, Takes
 
 
@@ -76,24 +75,30 @@ def tallies(conn: Reading, study_ids: Sequence[int]) -> dict[int, dict[Takes, Ta
     }
 
 
+_PULSE = """
+    SELECT
+        (SELECT value FROM counters WHERE name = 'study_change'),
+        (SELECT max(id) FROM delivery_events),
+        (SELECT max(id) FROM deliveries),
+        (SELECT count(*) FROM devices),
+        (SELECT max(id) FROM devices),
+        (SELECT count(*) FROM door),
+        (SELECT sum(calls) FROM door),
+        (SELECT json_group_array(json_array(id, paused, removed, breaker_failures)) FROM destinations),
+        (SELECT max(change) FROM notices)
+"""
+"""One statement, because it is asked several times a second for as long as anybody looks."""
+
+
 def pulse(conn: Reading) -> Pulse:
     """One cheap look at everything that the console follows live."""
-    studies = conn.execute(select(counters.c.value).where(counters.c.name == "study_change")).scalar() or 0
-    events = conn.exec_driver_sql("SELECT max(id) FROM delivery_events").scalar() or 0
-    owed = conn.execute(select(func.max(deliveries.c.id))).scalar() or 0
-    known = conn.execute(select(func.count(), func.max(devices.c.id))).one()
-    visits = conn.execute(select(func.count(), func.sum(door.c.calls))).one()
-    places = conn.execute(
-        select(
-            destinations.c.id, destinations.c.paused, destinations.c.removed, destinations.c.breaker_failures
-        )
-    ).all()
+    studies, events, owed, known, newest, callers, calls, places, told = conn.exec_driver_sql(_PULSE).one()
     return Pulse(
-        studies=int(studies),
+        studies=int(studies or 0),
         deliveries=mark(events, owed),
-        devices=mark(tuple(known), tuple(visits)),
-        destinations=mark(*(tuple(row) for row in places)),
-        notices=notices.change(conn),
+        devices=mark(known, newest, callers, calls),
+        destinations=mark(places),
+        notices=int(told or 0),
     )
 
 

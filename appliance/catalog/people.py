@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, insert, select, update
 
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import former_logins, sign_in_failures, users, web_sessions
@@ -223,7 +223,7 @@ def add_session(
 
 def session(conn: Reading, session_id: str) -> WebSession | None:
     """The session of that digest, whoever's and however old it is."""
-    row = conn.execute(_sessions().where(web_sessions.c.id == session_id)).one_or_none()
+    row = conn.execute(_SESSION, {"session": session_id}).one_or_none()
     return None if row is None else _session(row)
 
 
@@ -385,3 +385,7 @@ _SELECT = select(*(column.label(name) for name, column in _PERSON.items()))
 
 def _person(row: Row[*tuple[Any, ...]]) -> Person:
     return Person(**{name: getattr(row, name) for name in _PERSON})
+
+
+_SESSION = _sessions().where(web_sessions.c.id == bindparam("session"))
+"""Asked for every request: to build it costs more than to answer it."""

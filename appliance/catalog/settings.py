@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +17,18 @@ from appliance.catalog.schema import settings
 CONSOLE = "console-address"
 """The address at which people of the clinic open the console, once it has a name and a certificate: for letters."""
 
+_SEVERAL = "SELECT key, value FROM settings WHERE key IN (SELECT value FROM json_each(?))"
+
 
 def get(reading: Connection, key: str, default: Any = None) -> Any:
     """The value of `key`, or `default`."""
     row = reading.execute(select(settings.c.value).where(settings.c.key == key)).first()
     return default if row is None else row[0]
+
+
+def several(reading: Connection, keys: Sequence[str]) -> dict[str, Any]:
+    """The values of those among `keys` that are set, in one statement."""
+    return {key: json.loads(value) for key, value in reading.exec_driver_sql(_SEVERAL, (json.dumps(keys),))}
 
 
 def put(tx: Transaction, key: str, value: Any, now: datetime) -> None:

@@ -124,6 +124,7 @@ def _disk(box: Box) -> Disk | None:
 def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
     now = facts.at_utc
     kept = totals.totals(conn)
+    outcomes = settings.several(conn, (VERIFICATION, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL))
     days = _days(conn)
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
@@ -136,7 +137,7 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
             bytes=kept.bytes,
             duplicates=kept.duplicates,
             patient_conflicts=kept.patient_conflicts,
-            damaged=_figure(settings.get(conn, VERIFICATION, {}), "damaged"),
+            damaged=_figure(outcomes.get(VERIFICATION), "damaged"),
             set_aside=held,
         ),
         processes=_beating(rows, dicom_workers, now),
@@ -145,11 +146,11 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         senders=tuple(_senders(conn, days, facts.today)),
         received_today=sum(each.get(facts.today, 0) for each in days.values()),
         rules=len(rules.rules(conn)),
-        audit_findings=_figure(settings.get(conn, AUDIT_CHECK, {}), "findings"),
-        audit_feed_behind_utc=_behind(settings.get(conn, AUDIT_FEED, {})),
-        anchors=tuple(_anchors(settings.get(conn, AUDIT_ANCHORS, {}))),
-        backup=_attempt(settings.get(conn, BACKUP)),
-        drill=_attempt(settings.get(conn, DRILL)),
+        audit_findings=_figure(outcomes.get(AUDIT_CHECK), "findings"),
+        audit_feed_behind_utc=_behind(outcomes.get(AUDIT_FEED)),
+        anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
+        backup=_attempt(outcomes.get(BACKUP)),
+        drill=_attempt(outcomes.get(DRILL)),
         frozen=_frozen(conn),
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from appliance import settings
 from appliance.catalog import Reading, Transaction, account_links, half_open, people
@@ -18,6 +20,10 @@ from appliance.identity.stages import Proof
 
 SEEN_EVERY = timedelta(seconds=20)
 """How often a use is recorded at most: a page is no reason for a write."""
+
+
+LIMITS = ("sessions.idle_minutes", "sessions.absolute_hours", "sessions.concurrent")
+"""The settings that `SessionLimits` are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,13 @@ class SessionLimits:
 
 def session_limits(conn: Reading) -> SessionLimits:
     """What the clinic has decided."""
-    chosen = settings.get_section(conn, "sessions")
-    return SessionLimits(
-        timedelta(minutes=chosen["idle_minutes"]),
-        timedelta(hours=chosen["absolute_hours"]),
-        chosen["concurrent"],
-    )
+    return limits_of(settings.get_several(conn, LIMITS))
+
+
+def limits_of(chosen: Mapping[str, Any]) -> SessionLimits:
+    """The same, from the values of `LIMITS`, for whoever has read them with others."""
+    idle, lifetime, concurrent = (chosen[key] for key in LIMITS)
+    return SessionLimits(timedelta(minutes=idle), timedelta(hours=lifetime), concurrent)
 
 
 def open_session(

@@ -3,7 +3,7 @@
 ::
 
     SETTINGS        every key there is, with kind, default, bounds and who may change it
-    get             the value of a key, or its default
+    get             the value of a key, or its default; `get_several` reads many at once
     change          validates all or nothing, keeps old and new, writes the audit, in the caller's transaction
     history, undo   what was changed, by whom, when; undoing one change is itself a change
 
@@ -22,6 +22,7 @@ from appliance.settings.changing import (
     check,
     get,
     get_section,
+    get_several,
     history,
     is_careful,
     is_set,
@@ -68,6 +69,7 @@ __all__ = [
     "check",
     "get",
     "get_section",
+    "get_several",
     "history",
     "is_careful",
     "is_set",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,17 +51,21 @@ def get(reading: Reading, key: str) -> Any:
     return _effective(chosen, operator_settings.get(reading, key))
 
 
+def get_several(reading: Reading, keys: Sequence[str]) -> dict[str, Any]:
+    """The value of each of `keys`, or its default, read at once. Raises as `get`."""
+    chosen = [setting(key) for key in keys]
+    if any(each.is_secret for each in chosen):
+        raise ValueError("one of these is a secret")
+    kept = operator_settings.values(reading, keys)
+    return {each.key: _effective(each, kept.get(each.key)) for each in chosen}
+
+
 def get_section(reading: Reading, section: str) -> dict[str, Any]:
     """The values of a section by the part of the key after the dot, without its secrets."""
-    kept = operator_settings.all_values(reading)
-    found = {
-        each.key.partition(".")[2]: _effective(each, kept.get(each.key))
-        for each in SETTINGS.values()
-        if each.section == section and not each.is_secret
-    }
-    if not found:
+    keys = [each.key for each in SETTINGS.values() if each.section == section and not each.is_secret]
+    if not keys:
         raise Unknown("there is no such section of the settings", hint="list the settings to see their names")
-    return found
+    return {key.partition(".")[2]: value for key, value in get_several(reading, keys).items()}
 
 
 def secret(reading: Reading, root: RootKey, key: str) -> str:

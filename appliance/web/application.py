@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from flask import Flask
 from jinja2 import FileSystemLoader, StrictUndefined
 from werkzeug.routing import IntegerConverter
 
+from appliance import audit
 from appliance.box import Box
+from appliance.catalog import people
 from appliance.catalog.veil import Veil
 from appliance.health.deep import Examiner
 from appliance.imaging import Darkroom
 from appliance.web import api, problems, rates, security, timings, views
-from appliance.web.console import Assets, Console, web_ui
+from appliance.web.console import Assets, Console, now, web_ui
 from appliance.web.help import Book
 from appliance.web.language import Languages
 from appliance.web.live import Watcher
 from appliance.web.manner import MANNERS
 from appliance.web.pace import Pace
+from appliance.web.together import Together
 from appliance.web.views.dashboard import judgement_mark
 from appliance.wizard.restoring import Restorer
 
@@ -35,6 +41,19 @@ class RowNumber(IntegerConverter):
     """
 
     regex = r"[0-9]{1,18}"
+
+
+def _append(box: Box, entries: Sequence[audit.Entry]) -> None:
+    """Write rows of the audit of which nothing else depends."""
+    with box.catalog.transaction() as tx:
+        audit.append(tx, box.audit_key, entries, now())
+
+
+def _see(box: Box, uses: Sequence[tuple[str, datetime]]) -> None:
+    """Write when sessions were last used, by their ids."""
+    with box.catalog.transaction() as tx:
+        for session, moment in uses:
+            people.see_session(tx, session, moment)
 
 
 def create_app(box: Box) -> Flask:
@@ -57,6 +76,8 @@ def create_app(box: Box) -> Flask:
         timings=measured,
         examiner=Examiner(box),
         restorer=Restorer(box),
+        together=Together(partial(_append, box)),
+        uses=Together(partial(_see, box)),
         box=box,
         languages=Languages(web_ui() / "languages"),
         help={

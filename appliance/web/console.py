@@ -7,7 +7,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -32,10 +33,13 @@ from appliance.web.once import ShownOnce
 from appliance.web.pace import Pace
 from appliance.web.series import Series
 from appliance.web.timings import Timings
+from appliance.web.together import Together
 from appliance.wizard.checks import Remembered
 from appliance.wizard.restoring import Restorer
 
 PICTURES_BYTES = 64 << 20
+SAME_SECONDS = 3.0
+"""How long somebody waits for whoever draws the same picture."""
 VIEWED_SECONDS = 30 * 60
 SEARCHED_SECONDS = 60
 REFUSED_SECONDS = 60
@@ -91,6 +95,7 @@ class Pictures:
         self._kept: OrderedDict[tuple[int, View], bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self._turns: dict[tuple[int, View], tuple[threading.Lock, int]] = {}
 
     def get(self, instance: int, view: View) -> bytes | None:
         """The picture, if it is still kept."""
@@ -99,6 +104,26 @@ class Pictures:
             if found is not None:
                 self._kept.move_to_end((instance, view))
             return found
+
+    @contextmanager
+    def turn(self, instance: int, view: View) -> Iterator[None]:
+        """One at a time for the same picture: fifty people who open a list draw each of its pictures once.
+
+        Whoever has waited for long goes on all the same: what can't be drawn must not be waited for by one after the other.
+        """
+        with self._lock:
+            turn, waiting = self._turns.get((instance, view), (threading.Lock(), 0))
+            self._turns[instance, view] = turn, waiting + 1
+        held = turn.acquire(timeout=SAME_SECONDS)
+        try:
+            yield
+        finally:
+            if held:
+                turn.release()
+            with self._lock:
+                turn, waiting = self._turns.pop((instance, view))
+                if waiting > 1:
+                    self._turns[instance, view] = turn, waiting - 1
 
     def keep(self, instance: int, view: View, picture: bytes) -> None:
         """Keep a picture, and drop those used longest ago beyond the limit."""
@@ -170,7 +195,7 @@ class Notices:
 
 @dataclass(frozen=True)
 class Console:
-    """Everything that outlives a request."""
+    """Everything that outlives a request. `together` writes rows of the audit, `uses` when sessions were used."""
 
     box: Box
     languages: Languages
@@ -180,6 +205,8 @@ class Console:
     watcher: Watcher
     examiner: Examiner
     restorer: Restorer
+    together: Together[audit.Entry]
+    uses: Together[tuple[str, datetime]]
     pictures: Pictures = field(default_factory=Pictures)
     notices: Notices = field(default_factory=Notices)
     once: ShownOnce = field(default_factory=ShownOnce)
@@ -213,17 +240,23 @@ class Console:
         outcome: audit.Outcome | None = None,
     ) -> None:
         """Write what `actor` did, from where the request comes, into the audit, in the transaction that does it."""
-        entry = audit.Entry(
-            action,
-            subject,
-            actor,
-            {**(details or {}), **_by_token()},
-            study=study,
-            address=(request.remote_addr or "") if has_request_context() else "",
-            actor_kind=audit.ActorKind.VISITOR if actor == VISITOR else audit.ActorKind.PERSON,
-            outcome=outcome,
-        )
+        entry = _entry(action, subject, actor, details, study=study, outcome=outcome)
         audit.append(tx, self.box.audit_key, [entry], now())
+
+    def record_alone(
+        self,
+        action: str,
+        subject: str,
+        actor: str,
+        details: Mapping[str, object] | None = None,
+        *,
+        study: str = "",
+    ) -> None:
+        """`record` what changed nothing: committed on return, in one transaction with the rows of others who wait.
+
+        Raises what the catalog raises: what leaves no trace is not shown.
+        """
+        self.together.append(_entry(action, subject, actor, details, study=study))
 
     def record_once(
         self,
@@ -236,7 +269,7 @@ class Console:
         *,
         study: str = "",
     ) -> None:
-        """`record` in a transaction of its own, unless `what` was recorded `lately`.
+        """`record_alone`, unless `what` was recorded `lately`.
 
         For what is done again and again: pictures, lists, refusals. If it cannot be written it has not been noted
         either, and the error goes on to the visitor: what leaves no trace is not shown.
@@ -244,11 +277,32 @@ class Console:
         if not lately.first(what):
             return
         try:
-            with self.box.catalog.transaction() as tx:
-                self.record(tx, action, subject, actor, details, study=study)
+            self.record_alone(action, subject, actor, details, study=study)
         except ApplianceError:
             lately.forget(what)
             raise
+
+
+def _entry(
+    action: str,
+    subject: str,
+    actor: str,
+    details: Mapping[str, object] | None,
+    *,
+    study: str,
+    outcome: audit.Outcome | None = None,
+) -> audit.Entry:
+    """What `actor` did, from where the request of this thread comes."""
+    return audit.Entry(
+        action,
+        subject,
+        actor,
+        {**(details or {}), **_by_token()},
+        study=study,
+        address=(request.remote_addr or "") if has_request_context() else "",
+        actor_kind=audit.ActorKind.VISITOR if actor == VISITOR else audit.ActorKind.PERSON,
+        outcome=outcome,
+    )
 
 
 def _by_token() -> dict[str, object]:

@@ -17,13 +17,13 @@ from flask import Flask, Response, g, redirect, request
 from werkzeug.exceptions import BadRequest, Forbidden, MisdirectedRequest, Unauthorized
 from werkzeug.wrappers import Response as WsgiResponse
 
-from appliance import certificates, identity, settings
-from appliance.catalog import people
+from appliance import certificates
 from appliance.catalog.people import WebSession
 from appliance.errors import ApplianceError, Transient
 from appliance.identity.sessions import SEEN_EVERY
-from appliance.web import access, address_list, bearer, pulses, rates
+from appliance.web import access, address_list, bearer, gate, pulses, rates
 from appliance.web.console import VISITOR, console, now
+from appliance.web.gate import Gate
 from appliance.web.language import DEFAULT, NAMES, Languages
 
 SESSION_COOKIE = "console_session"
@@ -138,10 +138,26 @@ def speak(person: str = "", *, endpoint: str | None = "") -> None:
 def _language_of_the_clinic() -> str:
     """What the settings say; the default where they can't be read, because the page that says so must be shown."""
     try:
-        with console().box.catalog.reading() as conn:
-            return str(settings.get(conn, "language.default"))
+        return _gate().language
     except ApplianceError:
         return DEFAULT
+
+
+def _gate() -> Gate:
+    """What this request is judged by: read when the first check asks, and the same for all of them."""
+    if "gate" not in g:
+        g.gate = gate.read(console().box.catalog, _cookie_of_session(), now())
+    found: Gate = g.gate
+    return found
+
+
+def _cookie_of_session() -> str:
+    """The session that this request shows, if sessions are looked at here."""
+    if request.endpoint == "static" or bearer.is_borne():
+        return ""
+    if request.path.startswith("/api/") and "Authorization" in request.headers:
+        return ""  # a program that shows a token is judged by it alone
+    return request.cookies.get(cookie_name(SESSION_COOKIE), "")
 
 
 def _check_host() -> None:
@@ -169,20 +185,15 @@ def is_our_name(name: str) -> bool:
 
 def _check_address() -> None:
     if request.endpoint != "static":  # which says nothing about a box
-        address_list.check()
+        address_list.check(_gate().addresses)
 
 
 def _check_session() -> WsgiResponse | None:
     if bearer.is_borne():
         bearer.admit()
         return None
-    cookie = request.cookies.get(cookie_name(SESSION_COOKIE), "")
-    if request.path.startswith("/api/") and "Authorization" in request.headers:
-        cookie = ""  # a program that shows a token is judged by it alone
-    if cookie and request.endpoint != "static":
-        with console().box.catalog.reading() as conn:
-            g.limits = identity.session_limits(conn)
-            g.session = identity.find_within(conn, cookie, g.limits, now())
+    if _cookie_of_session():
+        g.limits, g.session = _gate().limits, _gate().session
     if g.session is not None:
         speak(g.session.person.language)
         _see(g.session)
@@ -216,8 +227,7 @@ def _see(session: WebSession) -> None:
     moment = now()
     if moment - session.seen_utc >= SEEN_EVERY:
         try:
-            with console().box.catalog.transaction() as tx:
-                people.see_session(tx, session.id, moment)
+            console().uses.append((session.id, moment))
         except Transient:
             return  # the catalog is busy with images: they come first, the next page records the use
 

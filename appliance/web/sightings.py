@@ -66,9 +66,8 @@ def listed(study_ids: Iterable[int], *, searched: bool, where: str = "console") 
     if not fresh and not asked:
         return
     try:
-        with console_.box.catalog.transaction() as tx:
-            word = "study:search" if searched else "study:list"
-            console_.record(tx, word, where, forms.actor(), {"rows": len(shown), "studies": fresh})
+        word = "study:search" if searched else "study:list"
+        console_.record_alone(word, where, forms.actor(), {"rows": len(shown), "studies": fresh})
     except ApplianceError:
         for each in fresh:
             console_.glimpsed.forget((session, each))

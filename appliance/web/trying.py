@@ -9,7 +9,7 @@ patient's ID must stay in sight.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from appliance.box import Box
@@ -34,14 +34,29 @@ _SAMPLES = "samples-shown"
 _HIDDEN = "samples-hidden"
 
 
-def is_new(reading: Reading, person_id: int) -> bool:
-    """Whether this person has neither taken the tour nor declined it."""
-    return settings.get(reading, f"toured:{person_id}") is None
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """What a list of studies must know: the samples in view, those taken from it, and whether the reader is new."""
+
+    samples: frozenset[str]
+    hidden: frozenset[str]
+    is_new: bool
+
+
+def trying_of(reading: Reading, person_id: int) -> Trying:
+    """All of it, read at once."""
+    kept = settings.several(reading, (_SAMPLES, _HIDDEN, _toured(person_id)))
+    gone = frozenset(kept.get(_HIDDEN, ()))
+    return Trying(frozenset(kept.get(_SAMPLES, ())) - gone, gone, _toured(person_id) not in kept)
+
+
+def _toured(person_id: int) -> str:
+    return f"toured:{person_id}"
 
 
 def toured(tx: Transaction, person_id: int, now: datetime) -> None:
     """The tour is not offered to this person again."""
-    settings.put(tx, f"toured:{person_id}", now.isoformat(), now)
+    settings.put(tx, _toured(person_id), now.isoformat(), now)
 
 
 def load(box: Box, now: datetime) -> Sample:
@@ -79,12 +94,6 @@ def hide(tx: Transaction, now: datetime) -> tuple[Uid, ...]:
     gone = samples(tx)
     settings.put(tx, _HIDDEN, sorted(hidden(tx) | set(gone)), now)
     return gone
-
-
-def in_view(reading: Reading, rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """`rows` without the samples that were taken from view."""
-    gone = hidden(reading)
-    return [row for row in rows if row.study_instance_uid not in gone]
 
 
 def _part10(sample: Sample) -> bytes:

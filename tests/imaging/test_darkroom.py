@@ -13,7 +13,7 @@ import pytest
 
 from appliance.errors import Corrupt
 from appliance.imaging import Darkroom, NotShown, View
-from appliance.imaging.child import serve
+from appliance.imaging.child import GIVES_WAY, serve
 
 from .test_pixels import image, part10
 
@@ -52,6 +52,13 @@ def test_child_draws_what_the_pipeline_draws(darkroom: Darkroom) -> None:
         io.BytesIO(data), View(format="png")
     )
     assert darkroom.describe(io.BytesIO(data), len(data)).columns == 8
+
+
+def test_drawing_gives_way_to_pages_and_reception(darkroom: Darkroom) -> None:
+    data = small()
+    darkroom.render(io.BytesIO(data), len(data), View())  # the child has answered, so it has begun
+    mine, its = (os.getpriority(os.PRIO_PROCESS, each) for each in (0, child_pid(darkroom)))
+    assert its == min(19, mine + GIVES_WAY)
 
 
 def test_one_frame_of_a_volume_does_not_fetch_the_volume(darkroom: Darkroom) -> None:

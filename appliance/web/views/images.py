@@ -19,7 +19,7 @@ from appliance.model import InstanceId
 from appliance.replication import recall
 from appliance.web import access, forms, sightings
 from appliance.web.access import needs
-from appliance.web.console import console
+from appliance.web.console import Pictures, console
 
 blueprint = Blueprint("images", __name__, url_prefix="/instances")
 
@@ -88,6 +88,13 @@ def known(instance_id: int) -> InstanceRow:
 
 def _picture(row: InstanceRow, view: View) -> Response:
     pictures = console().pictures
+    with pictures.turn(
+        row.id, view
+    ):  # who wants the same meanwhile waits for it, instead of drawing it again
+        return _developed(row, view, pictures)
+
+
+def _developed(row: InstanceRow, view: View, pictures: Pictures) -> Response:
     picture = pictures.get(row.id, view)
     if picture is None:
         try:

@@ -216,7 +216,8 @@ def _form(
 ) -> Response:
     """The form; with `seen` it still compares with what was true when whoever types began, and not with what is now."""
     with console().box.catalog.reading() as conn:
-        fields = tuple(_field(conn, each, typed, refusals.get(each.key), conflict) for each in chosen)
+        held = settings.get_several(conn, [each.key for each in chosen if not each.is_secret])
+        fields = tuple(_field(conn, each, held, typed, refusals.get(each.key), conflict) for each in chosen)
         revision = settings.revision(conn) if seen is None else seen
     section = chosen[0].section
     page = page_of(
@@ -236,7 +237,12 @@ def _form(
 
 
 def _field(
-    conn: Reading, chosen: Setting, typed: Mapping[str, str], refusal: Refused | None, conflict: bool
+    conn: Reading,
+    chosen: Setting,
+    held: Mapping[str, Any],
+    typed: Mapping[str, str],
+    refusal: Refused | None,
+    conflict: bool,
 ) -> FieldLine:
     kind = chosen.kind
     match kind:
@@ -256,7 +262,7 @@ def _field(
             control = "text"
     value = "" if chosen.is_secret else typed.get(chosen.key)
     if value is None:
-        value = kind.write(settings.get(conn, chosen.key))
+        value = kind.write(held[chosen.key])
     words = kind.words if isinstance(kind, settings.Choice | settings.Choices) else ()
     return FieldLine(
         key=chosen.key,
@@ -268,13 +274,12 @@ def _field(
         chosen=tuple(each.strip() for each in value.split(",")) if control == "choices" else (value,),
         given=chosen.is_secret and settings.is_set(conn, chosen.key),
         error=explained(g.words, refusal) if refusal is not None else "",
-        now=_now(conn, chosen, value) if conflict and not chosen.is_secret else "",
+        now=_now(held[chosen.key], chosen, value) if conflict and not chosen.is_secret else "",
     )
 
 
-def _now(conn: Reading, chosen: Setting, typed: str) -> str:
+def _now(true: Any, chosen: Setting, typed: str) -> str:
     """What is true of a setting at present, where that isn't what was typed."""
-    true = settings.get(conn, chosen.key)
     if chosen.kind.write(true) == typed:
         return ""
     return str(g.words("settings.is_now", value=_side(chosen, true) or g.words("settings.empty")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -103,11 +103,11 @@ def search() -> Response:
     days = PERIODS.get(period)
     since = "" if days is None else (now().astimezone() - timedelta(days=days)).strftime("%Y%m%d")
     with console().timings.measured("query"), console().box.catalog.reading() as conn:
-        most = limit + 1 + len(trying.hidden(conn))
+        tried = trying.trying_of(conn, forms.session().person.id)
+        most = limit + 1 + len(tried.hidden)
         found = sight.find(conn, access.sight(), text, modality=modality, date_from=since, limit=most)
-        rows = trying.in_view(conn, found)
-        new = trying.is_new(conn, forms.session().person.id)
-        lines = study_lines(conn, rows[:limit], g.words)
+        rows = [row for row in found if row.study_instance_uid not in tried.hidden]
+        lines = study_lines(conn, rows[:limit], g.words, tried.samples)
     sightings.listed((line.id for line in lines), searched=bool(text or modality or since))
     page = page_of(
         StudiesPage,
@@ -121,7 +121,7 @@ def search() -> Response:
         lines=lines,
         limit=limit,
         more=limit + ROWS if len(rows) > limit and limit < MOST_ROWS else 0,
-        new=new,
+        new=tried.is_new,
         tour=trying.TOUR,
     )
     return show("parts/study-rows.html" if is_partial() else "studies.html", page)
@@ -138,7 +138,8 @@ def study(study_id: int) -> AnyResponse:
         row = sight.study(conn, sees, study_id)
         if row is None:
             raise access.not_there("study", study_id)
-        line = study_lines(conn, [row], g.words)[0]
+        tried = trying.trying_of(conn, forms.session().person.id)
+        line = study_lines(conn, [row], g.words, tried.samples)[0]
         strips = filmstrip(conn, study_id, g.words)
         hidden = sight.hidden(conn, sees, study_id)
         kept = keeping_of(conn, study_id, g.words) if may(Permission.MANAGE_RETENTION) else None
@@ -170,11 +171,12 @@ def study(study_id: int) -> AnyResponse:
     return show("parts/viewer.html" if is_partial() else "study.html", page)
 
 
-def study_lines(conn: Reading, rows: list[StudyRow], words: Words) -> tuple[StudyLine, ...]:
-    """`rows` as the list shows them."""
+def study_lines(
+    conn: Reading, rows: list[StudyRow], words: Words, samples: Collection[str]
+) -> tuple[StudyLine, ...]:
+    """`rows` as the list shows them; `samples` are the UIDs of those to be marked as such."""
     ids = [row.id for row in rows]
     sees = access.sight()
-    samples = trying.samples(conn)
     pictures, tallies = sight.thumbnails(conn, sees, ids), sight.tallies(conn, sees, ids)
     return tuple(
         _line(
