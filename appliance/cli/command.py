@@ -22,6 +22,7 @@ from appliance.cli import (
     destinations,
     destructions,
     devices,
+    disk,
     grants,
     guard,
     holds,
@@ -100,6 +101,7 @@ def parser() -> Appliance:
     verbs.group("Look after")
     notices.add_to(verbs)
     backups.add_to(verbs)
+    disk.add_to(verbs)
     guard.add_to(verbs)
     plan.add_to(verbs)
     destructions.add_to(verbs)

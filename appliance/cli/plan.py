@@ -69,10 +69,15 @@ def show_plan(arguments: Arguments) -> int:
             }
         )
     else:
-        print(f"{safe(paper.title)}\n{safe(paper.made)}\n\n{safe(paper.verdict)}")
+        print("\n".join([_plain(paper.title), _plain(paper.made), "", _plain(paper.verdict)]))
         for section in paper.sections:
-            print(f"\n{safe(section.title)}")
+            print(f"\n{_plain(section.title)}")
             for line in section.lines:
-                said = textwrap.wrap(f"{line.label}: {line.text}", 100, subsequent_indent="    ")
-                print("\n".join(f"  {safe(each)}" for each in said))
+                said = textwrap.wrap(_plain(f"{line.label}: {line.text}"), 100, subsequent_indent="    ")
+                print("\n".join(f"  {each}" for each in said))
     return 0
+
+
+def _plain(text: str) -> str:
+    """`text` for a terminal, where a space that keeps words together is a space."""
+    return safe(text.replace("\u00a0", " ").replace("\u202f", " "))

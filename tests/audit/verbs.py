@@ -301,6 +301,7 @@ VERBS: Mapping[str, Step] = {
         lambda w: w.say("hold", "release", _hold(w).split()[1].strip(":"), "--reason", "it is over"),
     ),
     "plan": Act(["plan:print"], lambda w: w.say("plan")),
+    "disk": Nothing("sizes of files, nothing of a patient", lambda w: w.say("disk")),
     "guard show": Nothing("counts of objects, nothing of a patient", lambda w: w.say("guard", "show")),
     "guard freeze": Act(["guard:freeze"], lambda w: w.say("guard", "freeze", "--reason", "strange messages")),
     "guard release": Act(["guard:release"], lambda w: w.say("guard", "release", "--reason", "it was a test")),

@@ -84,6 +84,7 @@ WRONG = [
     ("hold release 99 --reason over", "", NO_INPUT),
     ("plan --language xx", "", USAGE),
     ("plan --pdf nowhere/at-all/plan.pdf", "", CONFIGURATION),
+    ("disk all", "", USAGE),
     ("guard show all", "", USAGE),
     ("guard freeze", "", USAGE),
     ("guard release --reason over", "", DATA),
