@@ -4,7 +4,8 @@ The copy lies in ``backups/`` of the data folder for as long as it is sent, encr
 it is removed by the next attempt. One attempt at a time, by a lock. The index goes last: an attempt that is cut leaves pieces
 that no index speaks of, which the rotation clears away. Every piece is read back by the archive itself.
 
-A clock that was set back makes a snapshot that sorts before others, no more.
+A clock that was set back makes a snapshot that sorts before others, no more; and while the clock is in doubt
+(`appliance.lifecycle.retention`), none is taken for too old.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
 from appliance.catalog.schema import REVISION
 from appliance.errors import ApplianceError, OperatorNeeded, Transient
+from appliance.lifecycle import retention
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.vault import VaultDestination
@@ -85,7 +87,7 @@ def back_up(
     try:
         archive = archive_at(box, to)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
-        removed = _rotate(box, archive, now, keep)
+        removed = _rotate(box, archive, now, keep) if _believed(box, now) else 0
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, to.name, now, actor, failure=error)
@@ -193,6 +195,15 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
         raise disk_error(error, "copying the catalog") from error
     finally:
         os.close(lock)
+
+
+def _believed(box: Box, now: datetime) -> bool:
+    """Whether the clock may say that a backup has had its time: one that was set wrong would do away with good ones."""
+    with box.catalog.reading() as reading:
+        doubt = retention.clock_of(reading, now).doubt
+    if doubt is not None:
+        log.info("no backup is removed while the clock of the box is in doubt (%s)", doubt)
+    return doubt is None
 
 
 def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:

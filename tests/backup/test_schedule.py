@@ -14,6 +14,7 @@ from appliance.catalog import destinations, settings
 from appliance.errors import OutOfResources, Transient
 from appliance.health.facts import Outcome
 from appliance.health.gathering import BACKUP, _attempt
+from appliance.lifecycle import retention
 from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import IMAGES, KEEP, Clinic
 
@@ -71,6 +72,8 @@ def test_what_health_reads_is_what_a_backup_writes(clinic: Clinic) -> None:
 
 def test_a_disk_is_rotated_and_what_cut_attempts_left_goes_too(clinic: Clinic, tmp_path: Path) -> None:
     for days in range(60, -1, -10):
+        with clinic.box.catalog.transaction() as tx:
+            retention.watch_clock(tx, NOW - timedelta(days=days), follows_time_server=True)
         clinic.back_up(NOW - timedelta(days=days))
     assert made_at(clinic) == [NOW - timedelta(days=days) for days in (30, 20, 10, 0)]
     cut = tmp_path / "usb" / "snapshots" / snapshot.new_name(NOW - timedelta(days=2), "deadbeef") / "000000"

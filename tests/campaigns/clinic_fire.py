@@ -52,6 +52,12 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
     }
     world.notes["images lost in a fire"] += len(world.burnt)
     world.receipts = {each: objects & rows for each, objects in receipts.items()}
+    # What a manifest alone tells of is owed by the rules of the backup; those that are made anew hold for what comes.
+    by_manifest = rows - set(memory.images) if memory else set()
+    world.owed = {
+        each: (memory.owed[each] | by_manifest if memory and each in memory.known else set())
+        for each in SHELVES
+    }
     world.holds = dict(memory.holds) if memory else {}
     world.requests, world.rotten, world.last_sent = {}, set(), None
     world.known = known | {name}

@@ -45,6 +45,7 @@ class Remembered:
     images: frozenset[ObjectId]
     holds: dict[int, int]
     receipts: dict[str, set[ObjectId]]
+    owed: dict[str, set[ObjectId]]
     known: frozenset[str]
 
 

@@ -79,6 +79,7 @@ class World:
         self.requests: dict[int, dict[int, frozenset[ObjectId]]] = {}
         self.shelves = {name: Shelf() for name in SHELVES}
         self.receipts: dict[str, set[ObjectId]] = {name: set() for name in SHELVES}
+        self.owed: dict[str, set[ObjectId]] = {name: set() for name in SHELVES}
         self.known = set(SHELVES)
         self.last_sent: Instance | None = None
         self.notes: Counter[str] = Counter()
@@ -138,6 +139,8 @@ class World:
         self.last_sent = sent
         if came.recorded:
             self.alive[stored.object_id] = Image(stored.object_id, stored.key_id, sent, self.era)
+            for name in self.known:
+                self.owed[name].add(stored.object_id)
             return
         assert came.identical == 1, "it was neither recorded nor taken for what is here"
         whole = [each for each in self.here_by_account() if each.sent == sent]
@@ -173,9 +176,8 @@ class World:
     def _delivered(self, name: str) -> None:
         """What a delivery to a disk that is there must have done, by our account."""
         shelf = self.shelves[name]
-        came = {
-            each.object_id for each in self.here_by_account() if each.object_id not in self.receipts[name]
-        }
+        here = {each.object_id for each in self.here_by_account()}
+        came = (self.owed[name] & here) - self.receipts[name]
         missing = {each for each in came if each in self.rotten or each in self.limbo}
         for object_id in came - missing:
             self.receipts[name].add(object_id)
@@ -229,6 +231,7 @@ class World:
             frozenset(each.object_id for each in self.here_by_account()),
             dict(self.holds),
             deepcopy(self.receipts),
+            deepcopy(self.owed),
             frozenset(self.known),
         )
 
