@@ -39,7 +39,7 @@ from appliance.model import (
     Takes,
     ae_title,
 )
-from appliance.replication.destinations import build
+from appliance.replication.destinations import access, build
 from appliance.settings.registry import unknown_key
 
 SCHEMA = 1
@@ -56,12 +56,22 @@ TAKES: Mapping[DestinationKind, Takes] = {
     "dicom": "dicom",
     "folder": "dicom",
     "vault": "ciphertext",
+    "sftp": "ciphertext",
 }
 OPTIONS: Mapping[DestinationKind, Mapping[str, type]] = {
     "s3": {"bucket": str, "region": str, "access_key_id": str, "endpoint_url": str, "canadian": bool},
     "dicom": {"ae_title": str, "address": str, "port": int},
     "folder": {"path": str},
     "vault": {"path": str, "mark": str},
+    "sftp": {
+        "address": str,
+        "port": int,
+        "user": str,
+        "folder": str,
+        "login": str,
+        "host_key": str,
+        "public_key": str,
+    },
 }
 """What may be said of each kind of destination."""
 
@@ -187,7 +197,7 @@ def plan(reading: Reading, box: Box, document: Mapping[str, Any]) -> Plan:
         if before is None or (before.options, before.paused) != (after.options, after.paused):
             said = "" if before is None else _of_destination(before)
             differences.append(Difference("destination", destination.name, said, _of_destination(after)))
-        if _needs_secret(after):
+        if _lacks_secret(after):
             secrets.append(f"destination {destination.name}")
     kept = {_rule_key(each) for each in rules.rules(reading)}
     differences += [
@@ -256,15 +266,13 @@ def _with_secret(before: DestinationSettings | None, wanted: DestinationSettings
         raise Refused(
             "a destination of that name is of another kind here", hint="rename one of the two, then try again"
         )
-    same_key = before is not None and before.options.get("access_key_id") == wanted.options.get(
-        "access_key_id"
-    )
+    same_key = before is not None and access.is_same(before, wanted)
     after = replace(wanted, secret=before.secret if before is not None and same_key else "")
-    return replace(after, paused=True) if _needs_secret(after) else after
+    return replace(after, paused=True) if _lacks_secret(after) else after
 
 
-def _needs_secret(destination: DestinationSettings) -> bool:
-    return bool(destination.options.get("access_key_id")) and not destination.secret
+def _lacks_secret(destination: DestinationSettings) -> bool:
+    return access.needs_secret(destination) and not destination.secret
 
 
 # --- understanding ---------------------------------------------------------------------------------------------------
@@ -331,7 +339,7 @@ def _destination(record: Mapping[str, Any], box: Box) -> DestinationSettings:
     if not isinstance(record.get("paused", False), bool):
         raise _wrong("destinations")
     try:
-        build(replace(found, secret="later") if found.options.get("access_key_id") else found, box)
+        build(replace(found, secret="later") if access.needs_secret(found) else found, box)
     except OperatorNeeded as error:  # of what is kept; this is still a document
         raise Refused(error.message, hint=error.hint) from error
     return replace(found, paused=bool(record.get("paused", False)))
@@ -347,7 +355,9 @@ def destination_of(name: Any, kind: Any, options: Any, secret: str = "") -> Dest
     ):
         raise Refused("that is not a name for a destination", hint="use up to 64 letters, digits or dashes")
     if kind not in get_args(DestinationKind):
-        raise Refused("there is no such kind of destination", hint="use one of s3, dicom, folder, vault")
+        raise Refused(
+            "there is no such kind of destination", hint="use one of s3, dicom, folder, vault, sftp"
+        )
     chosen = cast(DestinationKind, kind)
     if not isinstance(options, Mapping):
         raise _wrong("destinations")

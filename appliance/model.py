@@ -148,7 +148,7 @@ class Visitor:
     calls: int
 
 
-DestinationKind = Literal["dicom", "s3", "folder", "vault"]
+DestinationKind = Literal["dicom", "s3", "folder", "vault", "sftp"]
 Takes = Literal["ciphertext", "dicom"]
 
 

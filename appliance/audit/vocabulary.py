@@ -125,6 +125,7 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "destination:pause": Word(_CHANGE, _NOTHING, "a destination was paused"),
         "destination:resume": Word(_CHANGE, _NOTHING, "a destination was resumed"),
         "destination:test": Word(_CHANGE, _NOTHING, "a destination was tested"),
+        "destination:trust": Word(_CHANGE, _NOTHING, "the key of a file server was compared and pinned"),
         "rule:add": Word(_CHANGE, _NOTHING, "a rule was added"),
         "rule:remove": Word(_CHANGE, _NOTHING, "a rule was removed"),
         "key:show": Word(_SECURITY, _NOTHING, "the recovery key was shown"),

@@ -31,7 +31,7 @@ from appliance.errors import ApplianceError, OperatorNeeded, Transient
 from appliance.lifecycle import retention
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.vault import VaultDestination
+from appliance.replication.destinations.archive import Clearable
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
 
@@ -64,7 +64,7 @@ def archive_at(box: Box, settings_: DestinationSettings) -> Archive:
     if not isinstance(built, Archive):
         raise OperatorNeeded(
             f"{settings_.name} holds images, not sealed copies: a backup cannot go there",
-            hint="name a destination of the kind s3 or vault",
+            hint="name a destination of the kind s3, vault or sftp",
         )
     return built
 
@@ -79,7 +79,7 @@ def back_up(
     keep_going: Callable[[], bool] = lambda: True,
     tell: Tell = _silent,
 ) -> Index:
-    """Make a snapshot in the archive `to`, rotate those on a disk, and record how it went, for `health` and the audit.
+    """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit.
 
     Raises what the archive raises, `OutOfResources` without room for the copy, `Transient` when `keep_going` says no or
     another attempt is under way.
@@ -207,12 +207,12 @@ def _believed(box: Box, now: datetime) -> bool:
 
 
 def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
-    """Remove from a disk the snapshots past `keep`, and what cut attempts left; how many documents.
+    """Remove from a disk or a file server the snapshots past `keep`, and what cut attempts left; how many documents.
 
     A bucket is not touched: the box has no right to remove anything there, so that whoever takes the box over has none.
     Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds.
     """
-    if not isinstance(archive, VaultDestination):
+    if not isinstance(archive, Clearable):
         return 0
     documents = list(archive.documents(snapshot.PREFIX))
     finished = snapshot.names_in([each.key for each in documents])

@@ -454,7 +454,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _archive_known(box: Box, place: DestinationSettings) -> DestinationSettings:
     """The destination of the catalog that `place` is, with the access that has just worked; added if it isn't there."""
-    which = ("bucket", "endpoint_url", "path")
+    which = ("bucket", "endpoint_url", "path", "address", "folder")
     with box.catalog.transaction() as tx:
         for each in destinations.destinations(tx):
             mark = place.options.get("mark")

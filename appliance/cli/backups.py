@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.cli.arguments import Arguments, Verbs, add_json
+from appliance.cli.destinations import add_server, server_options
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import actor, now, opened_box, read_secret
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.model import DestinationSettings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def add_to(verbs: Verbs) -> None:
     backup = verbs.add(
         "backup",
         "snapshots of the index, the keys and the settings",
-        about="Backups are laid in every archive: cloud storage (s3) and disks or shares (vault). They are made by "
+        about="Backups are laid in every archive: cloud storage (s3), disks or shares (vault) and file servers (sftp). They are made by "
         "themselves, every day unless set otherwise. The images are there already: their copies leave as they arrive.",
         examples=["appliance backup now --to cloud", "appliance backup list"],
     )
@@ -51,6 +52,8 @@ def add_to(verbs: Verbs) -> None:
             "appliance restore s3 --bucket my-clinic --region ca-central-1 --access-key-id AK… \\",
             "    --recovery-key-file paper.txt <secret.txt",
             "appliance restore folder --path /media/backup --recovery-key-file paper.txt",
+            "appliance restore sftp --address 192.168.1.20 --user clinicbox --folder backup --fingerprint SHA256:… \\",
+            "    --recovery-key-file paper.txt <password.txt",
         ],
     )
     _add_sources(Verbs(restore))
@@ -70,7 +73,14 @@ def _add_sources(sources: Verbs) -> None:
     s3.add_argument("--secret-file", type=Path, metavar="F", help="a file with the secret access key")
     folder = sources.add("folder", "from a disk or a share that is mounted", act=restore_folder)
     folder.add_argument("--path", required=True, type=Path, metavar="P", help="where it is mounted")
-    for source in (s3, folder):
+    sftp = sources.add(
+        "sftp",
+        "from a file server; the password is read from standard input",
+        act=restore_sftp,
+        about="Without --fingerprint, the server's key is shown and nothing else is done.",
+    )
+    add_server(sftp)
+    for source in (s3, folder, sftp):
         source.add_argument(
             "--recovery-key-file",
             type=Path,
@@ -186,6 +196,23 @@ def restore_folder(arguments: Arguments) -> int:
     return _restore(arguments, prepare(DestinationSettings("disk", "vault", "ciphertext", {"path": path})))
 
 
+def restore_sftp(arguments: Arguments) -> int:
+    """Restore from a file server whose key was compared."""
+    from appliance.replication.destinations import sftp
+
+    secret = read_secret("Password", file=arguments.secret_file)
+    place = DestinationSettings(
+        "nas", "sftp", "ciphertext", server_options(arguments, "password"), secret=secret
+    )
+    if not arguments.fingerprint:
+        shown = sftp.SftpServer.from_settings(place).shown_key()
+        raise Refused(
+            f"the server shows the key {shown}",
+            hint="compare it with what the server shows itself, and give it with --fingerprint",
+        )
+    return _restore(arguments, sftp.trust(place, arguments.fingerprint))
+
+
 def _restore(arguments: Arguments, place: DestinationSettings) -> int:
     import os
 
@@ -244,7 +271,7 @@ def _chosen(known: list[DestinationSettings], name: str | None) -> list[Destinat
     if not known:
         raise OperatorNeeded(
             "there is no archive to lay a backup in",
-            hint="add one: 'appliance destination add s3 …' or 'appliance destination add vault …'",
+            hint="add one: 'appliance destination add s3 …', '… add vault …' or '… add sftp …'",
         )
     chosen = [each for each in known if name in (None, each.name)]
     if not chosen:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from appliance.cli.arguments import Arguments, Verbs, add_json, is_text, port
+from appliance.cli.arguments import Arguments, Parser, Verbs, add_json, is_text, port
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import now, opened_box, read_secret, record
 from appliance.errors import Refused, Unknown
@@ -28,8 +28,8 @@ def add_to(verbs: Verbs) -> None:
     destination = verbs.add(
         "destination",
         "the places that images are delivered to",
-        about="Cloud storage (s3) and a disk or share (vault) get sealed objects only; another DICOM system (dicom) and a "
-        "folder get images.",
+        about="Cloud storage (s3), a disk or share (vault) and a file server (sftp) get sealed objects only; another DICOM "
+        "system (dicom) and a folder get images.",
         examples=[
             "appliance destination add s3 cloud --bucket my-clinic --region ca-central-1 --access-key-id AK… <key.txt",
             "appliance destination add dicom orthodontist --ae-title ORTHO --address 192.168.1.60 --port 104",
@@ -43,6 +43,7 @@ def add_to(verbs: Verbs) -> None:
     _add_dicom(kinds)
     _add_folder(kinds)
     _add_vault(kinds)
+    _add_sftp(kinds)
     for name, summary, act in (
         ("test", "try the connection now, and say what is wrong", try_destination),
         ("pause", "deliver nothing there for now; what is owed waits", pause_destination),
@@ -60,11 +61,24 @@ def add_to(verbs: Verbs) -> None:
         examples=["appliance destination policy cloud >policy.json"],
     )
     policy.add_argument("name", metavar="NAME", help="the destination's name")
+    trust = own.add(
+        "trust",
+        "pin the key of a file server, once you have compared its fingerprint",
+        act=trust_server,
+        about="Read the fingerprint on the file server itself, not from this box: that is what makes it worth something. "
+        "Nothing is sent to a server whose key was not compared, or has changed since.",
+        examples=["appliance destination trust nas --fingerprint SHA256:Vu0jR…"],
+    )
+    trust.add_argument("name", metavar="NAME", help="the destination's name")
+    trust.add_argument(
+        "--fingerprint", required=True, metavar="F", help="as the server shows it itself, such as SHA256:…"
+    )
     secret = own.add(
         "secret",
-        "give a destination another secret access key",
+        "give a destination another secret access key, password or key",
         act=give_secret,
-        about="Read from standard input, or from --secret-file. A destination that waited for it is resumed.",
+        about="Read from standard input, or from --secret-file. Where the box comes in by a key, it makes a new one and "
+        "prints what is to be copied to the server. A destination that waited for it is resumed.",
     )
     secret.add_argument("name", metavar="NAME", help="the destination's name")
     secret.add_argument(
@@ -143,6 +157,56 @@ def _add_vault(kinds: Verbs) -> None:
     vault.add_argument("--path", required=True, type=Path, metavar="P", help="where it is mounted")
 
 
+def _add_sftp(kinds: Verbs) -> None:
+    sftp = kinds.add(
+        "sftp",
+        "a NAS or another file server, by SFTP: gets sealed objects that only this clinic's keys open",
+        act=add_sftp,
+        about="The password is read from standard input, or from --secret-file; with --with-key the box makes a key instead, "
+        "and prints what is to be copied to the server. Without --fingerprint, the server's key is shown for you to compare, "
+        "and nothing is sent until 'appliance destination trust'.",
+        examples=[
+            "appliance destination add sftp nas --address 192.168.1.20 --user clinicbox --folder backup <password.txt",
+            "appliance destination add sftp nas --address 192.168.1.20 --user clinicbox --folder backup --with-key",
+        ],
+    )
+    sftp.add_argument("name", metavar="NAME", help="what to call it")
+    add_server(sftp)
+    sftp.add_argument(
+        "--with-key", action="store_true", help="come in by a key that this box makes, not by a password"
+    )
+
+
+def add_server(parser: Parser) -> None:
+    """What says where a folder on a file server is, for adding one and for restoring from one."""
+    parser.add_argument("--address", required=True, metavar="A", help="its address or host name")
+    parser.add_argument("--port", type=port, default=22, metavar="P", help="its port (default: 22)")
+    parser.add_argument("--user", required=True, metavar="U", help="who the box is there")
+    parser.add_argument(
+        "--folder",
+        required=True,
+        metavar="D",
+        help="the folder, which must exist; from where this user comes in, or from /",
+    )
+    parser.add_argument(
+        "--fingerprint", metavar="F", help="of the server's key, as the server shows it itself"
+    )
+    parser.add_argument(
+        "--secret-file", type=Path, metavar="F", help="a file with the password, readable by you only"
+    )
+
+
+def server_options(arguments: Arguments, login: str) -> dict[str, str | int | bool]:
+    """The options that `add_server` asks for."""
+    return {
+        "address": arguments.address.strip(),
+        "port": arguments.port,
+        "user": arguments.user.strip(),
+        "folder": arguments.folder.strip(),
+        "login": login,
+    }
+
+
 def list_destinations(arguments: Arguments) -> int:
     """Print the destinations; secrets are not among the columns."""
     from appliance.catalog import destinations
@@ -200,6 +264,57 @@ def add_folder(arguments: Arguments) -> int:
 def add_vault(arguments: Arguments) -> int:
     """Add a disk or a share."""
     return _add(arguments, "vault", "ciphertext", {"path": _folder(arguments.path)})
+
+
+def add_sftp(arguments: Arguments) -> int:
+    """Add a file server; its key is pinned at once where its fingerprint was given."""
+    from appliance.replication.destinations import prepare, sftp
+
+    if arguments.with_key and arguments.secret_file:
+        raise Refused("--secret-file is of no use with --with-key", hint="give one of the two")
+    options = server_options(arguments, "key" if arguments.with_key else "password")
+    secret = "" if arguments.with_key else read_secret("Password", file=arguments.secret_file)
+    wanted = DestinationSettings(arguments.name.strip(), "sftp", "ciphertext", options, secret=secret)
+    wanted = prepare(wanted)
+    shown = sftp.SftpServer.from_settings(wanted).shown_key()
+    if arguments.fingerprint:
+        wanted = sftp.trust(wanted, arguments.fingerprint)
+    _add(arguments, "sftp", "ciphertext", dict(wanted.options), wanted.secret)
+    _tell_public_key(wanted)
+    if not arguments.fingerprint:
+        print(f"The server shows the key {shown}.")
+        print(
+            f"Compare it with what the server shows itself, then: appliance destination trust {safe(wanted.name)} --fingerprint …"
+        )
+    return 0
+
+
+def trust_server(arguments: Arguments) -> int:
+    """Pin the key of a server whose fingerprint a person has compared."""
+    from appliance.catalog import destinations
+    from appliance.replication.destinations import sftp
+
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            settings = _known(conn, arguments.name)
+        if settings.kind != "sftp":
+            raise Refused(
+                f"{safe(settings.name)} has no key that could be compared", hint="name a file server (sftp)"
+            )
+        trusted = sftp.trust(settings, arguments.fingerprint)
+        with box.catalog.transaction() as tx:
+            destinations.change(tx, settings.name, trusted.options)
+            record(
+                tx, box, "destination:trust", settings.name, {"host_key": str(trusted.options["host_key"])}
+            )
+    print(f"The key of {safe(settings.name)} is known from now on: {trusted.options['host_key']}")
+    return 0
+
+
+def _tell_public_key(settings: DestinationSettings) -> None:
+    if public := settings.options.get("public_key"):
+        print("Copy this line to the server, among the keys that may come in as this user:")
+        print(public)
 
 
 def _folder(path: Path) -> str:
@@ -302,16 +417,20 @@ def remove_destination(arguments: Arguments) -> int:
 def give_secret(arguments: Arguments) -> int:
     """Replace the secret of one destination."""
     from appliance.catalog import destinations
-    from appliance.replication.destinations import build
+    from appliance.replication.destinations import access, build, prepare
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
             settings = _known(conn, arguments.name)
-        if not settings.options.get("access_key_id"):
+        if not access.needs_secret(settings):
             raise Refused(
                 "this destination has no access key, so it has no secret", hint="add it again with one"
             )
-        settings = replace(settings, secret=read_secret("Secret access key", file=arguments.secret_file))
+        if settings.options.get("login") == "key":
+            settings = prepare(replace(settings, secret=""))
+        else:
+            words = "Secret access key" if settings.kind == "s3" else "Password"
+            settings = replace(settings, secret=read_secret(words, file=arguments.secret_file))
         build(settings, box)
         with box.catalog.transaction() as tx:
             destinations.change(tx, settings.name, settings.options, settings.secret)
@@ -320,6 +439,7 @@ def give_secret(arguments: Arguments) -> int:
     print(
         f"{safe(settings.name)} has another secret; 'appliance destination test {safe(settings.name)}' tries it."
     )
+    _tell_public_key(settings)
     return 0
 
 

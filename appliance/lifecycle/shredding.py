@@ -5,7 +5,7 @@ A backup holds the catalog of its day: names, dates, the keys of images. Each li
 whether or not it can be removed. But a clinic must never be without a backup, so first a new one is made, and a restore drill
 brings it and a sample of its images back. Only when that has passed do the older ones go.
 
-On a disk they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
+On a disk or a file server they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
 was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule.
 """
 
@@ -22,7 +22,7 @@ from appliance.catalog import freezes
 from appliance.errors import OperatorNeeded, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.vault import VaultDestination
+from appliance.replication.destinations.archive import Clearable
 
 REMEMBERED: Final = timedelta(days=35)
 """How long a bucket with versions keeps what was written over: long enough for a clinic to notice a thief, and no longer."""
@@ -83,7 +83,7 @@ def _names(keys: Iterable[str]) -> set[str]:
 
 def _destroy(archive: Archive, name: str) -> None:
     """The key first, in every case: what is cut after it has left nothing that opens."""
-    if isinstance(archive, VaultDestination):
+    if isinstance(archive, Clearable):
         archive.remove(snapshot.key_key(name))
         archive.remove(snapshot.index_key(name))
         for each in [each.key for each in archive.documents(f"{snapshot.PREFIX}{name}/")]:

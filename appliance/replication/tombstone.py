@@ -22,8 +22,7 @@ from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings, InstanceId
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import object_key
-from appliance.replication.destinations.vault import VaultDestination
+from appliance.replication.destinations.archive import Clearable, object_key
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ RESTORED: Final = "restore.last"
 
 
 def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: Owed, now: datetime) -> None:
-    """Destroy in `archive` what opens a destroyed study, and on a disk its objects too; may be repeated.
+    """Destroy in `archive` what opens a destroyed study, and where the box may remove its objects too; may be repeated.
 
     Raises what the archive raises, and `Transient` while the ransomware guard holds.
     """
@@ -48,7 +47,7 @@ def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: 
     ):
         found = _found(box, archive, owed.manifest, name)
         archive.put_document(name, manifest.seal_tombstone(box.root, owed.manifest, found, destroyed))
-    if isinstance(archive, VaultDestination):
+    if isinstance(archive, Clearable):
         for object_id in owed.objects:
             with box.catalog.reading() as conn:
                 freezes.refuse(conn)

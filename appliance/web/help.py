@@ -53,6 +53,7 @@ PLACES: Mapping[str, str] = {
     "deliveries": "deliveries",
     "destination": "destinations#rules",
     "destinations": "destinations",
+    "server_key": "destinations#server",
     "devices": "devices",
     "door": "door",
     "enrolment": "door#second-factor",

@@ -38,7 +38,7 @@ from appliance.box import Box
 from appliance.catalog import Reading
 from appliance.errors import ApplianceError, OperatorNeeded, Refused
 from appliance.model import DestinationSettings
-from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations import Archive, build, sftp
 from appliance.replication.destinations.vault import VaultDestination
 from appliance.store.recovery import RecoveryKey
 from appliance.store.succession import is_announced
@@ -52,8 +52,8 @@ LOOK_PARTS: Final = ("reach", "paper", "backups")
 RUN: Final = "restore"
 PARTS: Final = ("bring", "service")
 STAGES: Final = ("catalog", "manifests")
-KINDS: Final = ("bucket", "disk")
-"""The words for where a box comes back from: a bucket, or a disk or share that is mounted."""
+KINDS: Final = ("bucket", "server", "disk")
+"""The words for where a box comes back from: a bucket, a file server, or a disk or share that is mounted."""
 
 _TOLD_EVERY_SECONDS: Final = 0.3
 _MOUNTED_BELOW: Final = ("/media", "/mnt", "/run/media", "/srv")
@@ -125,6 +125,20 @@ def disk(path: str) -> DestinationSettings:
     return DestinationSettings("disk", "vault", "ciphertext", options)
 
 
+def server(*, address: str, port: int, folder: str, user: str, secret: str) -> DestinationSettings:
+    """A file server to restore from; see `Restorer.keep` for its key. Raises `Refused`."""
+    if not (address and folder and user):
+        raise Refused("a field is empty that must not be", hint="fill in all the fields")
+    options: dict[str, str | int | bool] = {
+        "address": address,
+        "port": port,
+        "folder": folder,
+        "user": user,
+        "login": "password",
+    }
+    return DestinationSettings("nas", "sftp", "ciphertext", options, secret)
+
+
 def is_blank(reading: Reading) -> bool:
     """Whether nothing would be lost by restoring another box in the place of this one."""
     try:
@@ -172,8 +186,10 @@ class Restorer:
         """Whether this browser has typed the claim code last."""
         return bool(self._admitted) and secrets.compare_digest(self._admitted, visitor)
 
-    def keep(self, place: DestinationSettings, paper: str) -> None:
+    def keep(self, place: DestinationSettings, paper: str, fingerprint: str = "") -> None:
         """Restore from `place` with the key that `paper` spells; an empty secret stands for the one typed before.
+
+        `fingerprint` is of a file server's key. Without one nothing is sent there, and the look says which key it shows.
 
         Raises what `build` raises when the place cannot be right, such as a bucket outside Canada, and `Refused` for a
         mistyped key, naming the group.
@@ -182,6 +198,8 @@ class Restorer:
         if before is not None and not place.secret and _same_access(before, place):
             place = replace(place, secret=before.secret)
         self._archive(place)
+        if fingerprint:
+            place = sftp.trust(place, fingerprint)
         with self._lock:
             self._place, self._source, self._found = place, None, None
         key = RecoveryKey.parse(paper)
@@ -337,7 +355,7 @@ class Restorer:
 
 def _same_access(before: DestinationSettings, now: DestinationSettings) -> bool:
     """Whether a secret that was typed for one place may be shown to the other: the same key at the same provider."""
-    which = ("access_key_id", "endpoint_url")
+    which = ("access_key_id", "endpoint_url", "address", "user")
     return all(before.options.get(name) == now.options.get(name) for name in which)
 
 

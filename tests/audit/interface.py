@@ -93,6 +93,16 @@ def _add_vault(world: World) -> Any:
     return _add(world, "vault", path=str(folder))
 
 
+def _sftp(world: World, act: str = "add") -> Any:
+    with world.file_server() as server:
+        where = {"address": "127.0.0.1", "port": server.port, "user": server.user, "login": "key"}
+        added = _add(world, "sftp", folder=str(server.folder), **where)
+        if act == "add":
+            return added
+        number, shown = added.get_json()["id"], server.trusted().options["host_key"]
+        return call(world, "POST", f"/destinations/{number}/trust", {"fingerprint": shown})
+
+
 def _rule(world: World, method: str) -> Any:
     made = call(world, "POST", "/rules", {"destination": world.destination()[1], "modality": "PX"}).get_json()
     return call(world, method, f"/rules/{made['id']}")
@@ -204,6 +214,10 @@ INTERFACE: Mapping[str, Step] = {
     ),
     "POST /api/v1/destinations/folder": Act(["destination:add"], partial(_add, kind="folder", path="/srv/x")),
     "POST /api/v1/destinations/vault": Act(["destination:add"], _add_vault),
+    "POST /api/v1/destinations/sftp": Act(["destination:add", "destination:remove"], _sftp),
+    "POST /api/v1/destinations/<int:destination_id>/trust": Act(
+        ["destination:add", "destination:trust", "destination:remove"], partial(_sftp, act="trust")
+    ),
     "GET /api/v1/destinations/<int:destination_id>": Nothing(CONFIGURED, _destination),
     "PATCH /api/v1/destinations/<int:destination_id>": Act(
         ["destination:change"], partial(_destination, method="PATCH", body={"options": {"path": "/srv/y"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -90,6 +91,21 @@ def _sign_in(world: World, password: str) -> Any:
     return client.post(
         "/sign-in", data={"csrf": csrf_of(page), "login": f"nobody{world.next()}", "password": password}
     )
+
+
+def _compared(world: World, method: str) -> Any:
+    """The page with a server's key, or what follows it."""
+    from appliance.catalog import destinations
+    from appliance.replication.destinations import prepare
+
+    with world.file_server() as server:
+        settings = prepare(replace(server.settings(), secret="", name=f"nas{world.next()}"))
+        with world.box.catalog.transaction() as tx:
+            number = destinations.add(tx, settings)
+        page = f"/destinations/{number}/key"
+        if method == "GET":
+            return world.get(page)
+        return world.post(page, fingerprint=str(server.trusted().options["host_key"]))
 
 
 def _destination(world: World, act: str) -> Any:
@@ -265,6 +281,12 @@ ROUTES: Mapping[str, Step] = {
     "POST /destinations/<int:destination_id>": Act(
         ["destination:change"],
         lambda w: w.post(f"/destinations/{w.destination()[0]}", path=str(w.folder)),
+    ),
+    "GET /destinations/<int:destination_id>/key": Act(
+        ["destination:remove"], partial(_compared, method="GET")
+    ),
+    "POST /destinations/<int:destination_id>/key": Act(
+        ["destination:trust", "destination:test", "destination:remove"], partial(_compared, method="POST")
     ),
     "POST /destinations/<int:destination_id>/rules": Act(["rule:add"], _rule),
     "POST /destinations/<int:destination_id>/rules/<int:rule_id>/remove": Act(["rule:remove"], _remove_rule),

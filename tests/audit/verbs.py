@@ -58,6 +58,17 @@ def _vault(world: World) -> Any:
     return world.say("destination", "add", "vault", name, "--path", world.folder / name)
 
 
+def _sftp(world: World, act: str = "add") -> Any:
+    with world.file_server() as server:
+        name = f"nas{world.next()}"
+        where = ("--address", "127.0.0.1", "--port", server.port, "--user", server.user)
+        added = world.say("destination", "add", "sftp", name, *where, "--folder", server.folder, "--with-key")
+        if act == "add":
+            return added
+        shown = server.trusted().options["host_key"]
+        return world.say("destination", "trust", name, "--fingerprint", shown)
+
+
 def _back_up(world: World) -> Any:
     name = f"archive{world.next()}"
     (world.folder / name).mkdir()
@@ -208,6 +219,10 @@ VERBS: Mapping[str, Step] = {
         ),
     ),
     "destination add vault": Act(["destination:add"], _vault),
+    "destination add sftp": Act(["destination:add", "destination:remove"], _sftp),
+    "destination trust": Act(
+        ["destination:add", "destination:trust", "destination:remove"], partial(_sftp, act="trust")
+    ),
     "destination add folder": Act(["destination:add"], lambda w: w.destination()[1]),
     **{
         f"destination {act}": Act([f"destination:{act}"], partial(_destination, act=act))
@@ -274,6 +289,9 @@ VERBS: Mapping[str, Step] = {
     "restore s3": Nothing("its row is in the box that comes of it: tests/cli/test_backups.py finds it there"),
     "restore folder": Nothing(
         "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"
+    ),
+    "restore sftp": Nothing(
+        "its row is in the box that comes of it: tests/cli/test_file_server.py restores so"
     ),
     "retention simulate": Act(["retention:list"], lambda w: w.say("retention", "simulate")),
     "retention rules": Nothing(CONFIGURED, lambda w: w.say("retention", "rules")),

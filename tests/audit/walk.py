@@ -26,6 +26,7 @@ from appliance.catalog import destinations, devices
 from appliance.cli import main
 from tests import synthetic
 from tests.people import choose_password
+from tests.replication.file_servers import FileServer, openssh
 from tests.synthetic.patients import PATIENTS
 from tests.web.conftest import LOGIN, PASSWORD, csrf_of, fill, sign_in
 
@@ -100,6 +101,16 @@ class World:
             found = destinations.destination(conn, name)
         assert found is not None
         return found.id, name
+
+    @contextmanager
+    def file_server(self) -> Iterator[FileServer]:
+        """A NAS that answers; what was added of it is taken away again, since backups would go there."""
+        with openssh(self.folder / f"nas{self.next()}") as server:
+            yield server
+        with self.box.catalog.reading() as conn:
+            gone = [each.name for each in destinations.destinations(conn) if each.kind == "sftp"]
+        for name in gone:
+            self.say("destination", "remove", name)
 
     def delivery(self) -> int:
         """A delivery that waits: its number."""

@@ -183,6 +183,7 @@ IN_ANY_TIME = {
     "replication/destinations/folder": "checksums",
     "replication/destinations/multipart": "checksums of ciphertext",
     "replication/destinations/s3": "checksums of ciphertext",
+    "replication/destinations/share": "checksums of ciphertext",
     "replication/destinations/vault": "checksums of ciphertext",
     "store/keys": "recovery keys, whose equality takes constant time",
     "web/views/claim": "one person, twice the same text",

@@ -15,6 +15,7 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
         "replication/destinations/multipart",
         "replication/destinations/protection",
     },
+    "SFTP": {"replication/destinations/sftp"},
     "SMTP": {"notify/smtp"},
     "webhooks": {"notify/posting"},
     "syslog": {"audit_feed"},

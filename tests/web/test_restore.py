@@ -1,6 +1,7 @@
 """Restoring in the browser, page by page, without one: who may, what is told apart, and that a blank box only is replaced."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
 from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
 from tests.boxes import box_in, recorded
+from tests.replication.file_servers import proftpd
 from tests.web.conftest import PASSWORD, add_owner, csrf_of
 
 pytestmark = pytest.mark.slow
@@ -143,6 +145,41 @@ def test_a_mistyped_key_is_told_from_another_box_s_and_from_an_empty_disk(
     assert abroad.status_code == 422
     assert "us-east-1 is not in Canada" in abroad.get_data(as_text=True)
     assert not (blank.config.data / "arriving").exists()
+
+
+def test_a_file_server_is_told_nothing_before_its_key_was_compared(
+    visitor: FlaskClient, blank: Box, lost: Clinic, tmp_path: Path
+) -> None:
+    with proftpd(tmp_path) as server:
+        copies = server.folder / "copies"
+        shutil.copytree(path_of(lost), copies)
+        at_the_box(visitor, blank)
+        typed = {
+            "kind": "server",
+            "address": "127.0.0.1",
+            "port": str(server.port),
+            "folder": str(copies),
+            "user": server.user,
+            "password": server.secret,
+            "key": str(lost.paper),
+        }
+        assert send(visitor, "look", **typed).status_code == 303
+        eventually(lambda: stage(visitor) != "looking")
+        assert stage(visitor) == "source"
+        shown = re.search(r"shows the key (\S+ SHA256:[\w+/]+)", page_of(visitor))
+        assert shown is not None
+        wrong = send(visitor, "look", **typed, fingerprint="SHA256:AAAA")
+        assert (wrong.status_code, "not the one that was typed" in wrong.get_data(as_text=True)) == (
+            422,
+            True,
+        )
+        typed["password"] = ""  # the one that was typed before, at the same server
+        assert send(visitor, "look", **typed, fingerprint=shown[1]).status_code == 303
+        eventually(lambda: stage(visitor) != "looking")
+        assert stage(visitor) == "found"
+        assert server.secret not in page_of(visitor)
+    with blank.catalog.reading() as conn:
+        assert not any(server.secret in str(dict(row)) for row in audit.export(conn))
 
 
 def test_backups_of_newer_software_are_refused_with_the_version_to_install(

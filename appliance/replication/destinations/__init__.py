@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from appliance.model import DestinationSettings
+from appliance.replication.destinations import sftp
 from appliance.replication.destinations.archive import Archive, Document
 from appliance.replication.destinations.dicom import DicomDestination
 from appliance.replication.destinations.folder import FolderDestination
 from appliance.replication.destinations.parcel import Destination, Parcel, Receipt, Sender, Session
 from appliance.replication.destinations.s3 import S3Destination
+from appliance.replication.destinations.sftp import SftpServer
+from appliance.replication.destinations.share import ShareDestination
 from appliance.replication.destinations.vault import VaultDestination
 
 __all__ = ["Archive", "Destination", "Document", "Parcel", "Receipt", "Sender", "Session", "build", "prepare"]
@@ -32,6 +35,8 @@ def build(settings: DestinationSettings, sender: Sender) -> Destination:
             return S3Destination.from_settings(settings)
         case "vault":
             return VaultDestination.from_settings(settings)
+        case "sftp":
+            return ShareDestination(SftpServer.from_settings(settings))
 
 
 def prepare(settings: DestinationSettings) -> DestinationSettings:
@@ -39,7 +44,11 @@ def prepare(settings: DestinationSettings) -> DestinationSettings:
 
     Raises as `build`, and `Transient` when the place cannot be reached.
     """
-    if settings.kind != "vault":
-        return settings
-    mark = VaultDestination.prepare(VaultDestination.from_settings(settings).path)
-    return replace(settings, options={**settings.options, "mark": mark})
+    match settings.kind:
+        case "vault":
+            mark = VaultDestination.prepare(VaultDestination.from_settings(settings).path)
+            return replace(settings, options={**settings.options, "mark": mark})
+        case "sftp":
+            return sftp.prepare(settings)
+        case _:
+            return settings

@@ -1,6 +1,6 @@
 """What an archive is: a destination that holds the ciphertext, and enough beside it to rebuild a blank box.
 
-Layout of every archive, a bucket or a disk (everything in it is sealed; names say nothing about anyone)::
+Layout of every archive, a bucket, a disk or a file server (everything in it is sealed; names say nothing about anyone)::
 
     objects/ab/<object id>.sealed       a sealed object, byte for byte the local file
     manifests/<digest>.sealed           what a study consists of (appliance.replication.manifest)
@@ -18,9 +18,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Final, Protocol, runtime_checkable
 
-from appliance.errors import Corrupt, Transient
+from appliance.errors import Corrupt, Refused, Transient
 from appliance.model import ObjectId
 from appliance.replication.destinations.parcel import Parcel
 
@@ -55,6 +56,25 @@ class Archive(Protocol):
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """A large one, piece by piece. Raises `Unknown` if there is none."""
+
+
+@runtime_checkable
+class Clearable(Archive, Protocol):
+    """An archive where the box itself removes what has had its time: a disk, a file server; never a bucket.
+
+    In a bucket the box has no right to remove anything, so that whoever takes the box over has none.
+    """
+
+    def remove(self, key: str) -> None:
+        """Remove a document, if it is there."""
+
+
+def parts_of_key(key: str) -> tuple[str, ...]:
+    """A key's parts, for archives where it becomes a path. Raises `Refused` for what is no key of an archive."""
+    parts = PurePosixPath(key).parts
+    if not parts or any(part in {"..", "/", "."} or "\0" in part for part in parts):
+        raise Refused("that is no key of an archive")
+    return parts
 
 
 def object_key(object_id: ObjectId) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from appliance.errors import Refused, Transient, Unknown
@@ -32,6 +32,7 @@ from appliance.replication.destinations.archive import (
     CONNECTION_TEXT,
     Document,
     object_key,
+    parts_of_key,
     verified_digest,
 )
 from appliance.replication.destinations.files import blocks, clear_away, digest, sync, translated, write
@@ -150,7 +151,7 @@ class VaultDestination:
             raise translated(error, self.path) from error
 
     def remove(self, key: str) -> None:
-        """Remove a document, if it is there: rotation on a disk is the box's own work."""
+        """See `Clearable`."""
         path = self._path(key)
         try:
             self._look()
@@ -195,10 +196,7 @@ class VaultDestination:
 
     def _path(self, key: str) -> Path:
         """Where `key` is. Raises `Refused` for what is no key of an archive."""
-        parts = PurePosixPath(key).parts
-        if not parts or any(part in {"..", "/", "."} or "\0" in part for part in parts):
-            raise Refused("that is no key of an archive")
-        return self.path.joinpath(*parts)
+        return self.path.joinpath(*parts_of_key(key))
 
 
 def _while_wanted(pieces: Iterator[bytes], parcel: Parcel | None) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from appliance.configuration import OPTIONS, destination_of
 from appliance.errors import OperatorNeeded, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings
-from appliance.replication.destinations import build
+from appliance.replication.destinations import access, build, prepare, sftp
 from appliance.web import forms
 from appliance.web.api.operation import operation, unchanged
 from appliance.web.api.shape import Row, Shape
@@ -109,6 +109,45 @@ class NewVault:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSftp:
+    """A folder on a NAS or another file server, by SFTP: gets sealed objects only."""
+
+    name: Name
+    address: Annotated[
+        str,
+        Shape(
+            "Its address or host name.",
+            example="192.168.1.20",
+            shortest=1,
+            longest=253,
+            pattern=r"^[0-9A-Za-z.:-]+$",
+        ),
+    ]
+    user: Annotated[
+        str, Shape("Who the box is there.", example="clinicbox", shortest=1, longest=64, pattern=r"^[!-~]+$")
+    ]
+    folder: Annotated[
+        str, Shape("The folder, which must exist.", example="backup", shortest=1, pattern=r"^[!-~]+$")
+    ]
+    port: Annotated[int, Shape("Its port.", example=22, least=1, most=65535)] = 22
+    login: Annotated[
+        Literal["password", "key"],
+        Shape("By a password, or by a key that the box makes: `public_key` is then among the options."),
+    ] = "password"
+    secret: Annotated[str, Shape("The password.", longest=500, is_secret=True)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """That the key of a server was compared."""
+
+    fingerprint: Annotated[
+        str,
+        Shape("As the server shows it itself.", example="SHA256:…", shortest=1, longest=120),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationChange:
     """Other options, or another secret. What is left out stays; an option that is null is taken away."""
 
@@ -198,6 +237,21 @@ def add_vault_destination(body: NewVault) -> Destination:
 
 
 @operation(
+    "POST",
+    "/destinations/sftp",
+    Permission.MANAGE_DESTINATIONS,
+    gives=Destination,
+    takes=NewSftp,
+    status=201,
+    is_careful=True,
+)
+def add_sftp_destination(body: NewSftp) -> Destination:
+    """Add a file server. Nothing is sent there before its key was compared: see `trust`."""
+    options = {key: value for key in OPTIONS["sftp"] if (value := getattr(body, key, ""))}
+    return _added(prepare(destination_of(body.name, "sftp", options, body.secret)))
+
+
+@operation(
     "PATCH",
     "/destinations/{destination_id}",
     Permission.MANAGE_DESTINATIONS,
@@ -214,11 +268,11 @@ def change_destination(destination_id: int, body: DestinationChange) -> Destinat
         unchanged(_shown(tx, before))
         options: dict[str, Any] = {**before.options, **body.options}
         options = {key: value for key, value in options.items() if value is not None}
-        same_key = options.get("access_key_id") == before.options.get("access_key_id")
-        kept = before.secret if same_key else ""
-        after = destination_of(
-            before.name, before.kind, options, kept if body.secret is None else body.secret
-        )
+        after = destination_of(before.name, before.kind, options, body.secret or "")
+        if body.secret is None and access.is_same(before, after):
+            after = replace(after, secret=before.secret)
+        if after.kind == "sftp":
+            after = prepare(after)
         _check(after)
         destinations.change(tx, before.name, after.options, after.secret)
         shown = {"kind": after.kind, **after.options} | ({} if body.secret is None else {"secret": "given"})
@@ -260,6 +314,30 @@ def resume_destination(destination_id: int) -> Destination:
 
 @operation(
     "POST",
+    "/destinations/{destination_id}/trust",
+    Permission.MANAGE_DESTINATIONS,
+    gives=Destination,
+    takes=Trust,
+    is_careful=True,
+)
+def trust_server(destination_id: int, body: Trust) -> Destination:
+    """Pin the key of a file server, if it is the one whose fingerprint was read there. It waits for the server."""
+    with console().box.catalog.reading() as conn:
+        found = _known(conn, destination_id)
+    if found.kind != "sftp":
+        raise Refused("this destination has no key to compare", hint="name a file server")
+    trusted = sftp.trust(found, body.fingerprint)
+    with console().box.catalog.transaction() as tx:
+        before = _known(tx, destination_id)
+        pinned = {**before.options, "host_key": trusted.options["host_key"]}
+        destinations.change(tx, before.name, pinned)
+        details = {"host_key": str(pinned["host_key"])}
+        console().record(tx, "destination:trust", before.name, forms.actor(), details)
+        return _shown(tx, replace(before, options=pinned))
+
+
+@operation(
+    "POST",
     "/destinations/{destination_id}/test",
     Permission.ACT_ON_DELIVERIES,
     gives=DestinationTest,
@@ -281,11 +359,13 @@ OPERATIONS = (
     add_dicom_destination,
     add_folder_destination,
     add_vault_destination,
+    add_sftp_destination,
     change_destination,
     remove_destination,
     pause_destination,
     resume_destination,
     test_destination,
+    trust_server,
 )
 
 

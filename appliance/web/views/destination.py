@@ -14,7 +14,7 @@ from appliance.configuration import rule_of
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings, Rule
-from appliance.replication.destinations import build
+from appliance.replication.destinations import access, build, prepare
 from appliance.web import forms
 from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console
@@ -26,6 +26,9 @@ blueprint = Blueprint("destination", __name__, url_prefix="/destinations")
 
 MODALITIES = ("PX", "IO", "CT", "DX", "CR", "XC", "MR", "US", "OT", "DOC")
 """Those that the page offers; a rule for another, made elsewhere, is listed by its code."""
+
+NOT_TYPED = ("mark", "host_key", "public_key")
+"""The options that no form asks for: they stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class DestinationPage(Page):
     canadian: bool
     given: bool
     again: bool
+    host_key: str
     seen: str
     faults: tuple[tuple[str, str, str], ...]
     rules: tuple[RuleLine, ...]
@@ -81,12 +85,14 @@ def change(destination_id: int) -> AnyResponse:
     canadian, secret = forms.text("canadian") == "1", forms.secret("secret").strip()
     try:
         wanted = settings_of(before.kind, {"name": before.name, **typed}, canadian, secret)
-        if before.options.get("mark"):
-            wanted = replace(wanted, options={**wanted.options, "mark": before.options["mark"]})
+        kept = {name: before.options[name] for name in NOT_TYPED if name in before.options}
+        wanted = replace(wanted, options={**wanted.options, **kept})
         with console().box.catalog.transaction() as tx:
             before = known(destination_id, tx)
             forms.check_unchanged(_made_of(before))
             wanted = replace(wanted, secret=_secret(before, wanted), id=before.id, paused=before.paused)
+            if wanted.kind == "sftp":
+                wanted = prepare(wanted)
             build(wanted, console().box)
             destinations.change(tx, before.name, wanted.options, wanted.secret)
             if secret and not before.secret:
@@ -139,11 +145,14 @@ def remove_rule(destination_id: int, rule_id: int) -> AnyResponse:
 
 
 def _secret(before: DestinationSettings, wanted: DestinationSettings) -> str:
-    """The secret from now on: the one that was given, or the one that there is for the same key."""
-    same = wanted.options.get("access_key_id") == before.options.get("access_key_id")
-    if wanted.secret or not wanted.options.get("access_key_id"):
+    """The secret from now on: the one that was given, or the one that there is for the same key or user."""
+    if wanted.options.get("login") == "key":  # made by the box itself
+        return before.secret if access.is_same(before, wanted) else ""
+    if wanted.secret or not access.needs_secret(wanted):
         return wanted.secret
-    if not (same and before.secret):
+    if not (access.is_same(before, wanted) and before.secret):
+        if wanted.kind != "s3":
+            raise Refused("this user needs a password", hint="type the password of this user", field="secret")
         raise Refused("an access key needs its secret", hint="type the secret of this key", field="secret")
     return before.secret
 
@@ -184,6 +193,7 @@ def _page(
         typed=options if typed is None else typed,
         canadian=bool(place.options.get("canadian")) if typed is None else canadian,
         given=bool(place.secret),
+        host_key=str(place.options.get("host_key", "")),
         again=bool(secret),
         seen=forms.mark(_made_of(place)) if typed is None else forms.mark_again(_made_of(place), status),
         faults=_meanwhile(typed, options, g.words) + _unlike(place, canadian, secret, g.words)
@@ -238,6 +248,8 @@ def _unlike(
 
 
 def _label(field: str) -> str:
+    if field == "folder":
+        return "destinations.path"
     return f"{'devices' if field in ('ae_title', 'address', 'port') else 'destinations'}.{field}"
 
 

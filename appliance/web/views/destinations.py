@@ -27,10 +27,11 @@ blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
 
 RETRIED_AT_ONCE = 500
 
-KINDS: tuple[DestinationKind, ...] = ("s3", "vault", "dicom", "folder")
+KINDS: tuple[DestinationKind, ...] = ("s3", "vault", "sftp", "dicom", "folder")
 TAKES: Mapping[DestinationKind, Takes] = {
     "s3": "ciphertext",
     "vault": "ciphertext",
+    "sftp": "ciphertext",
     "dicom": "dicom",
     "folder": "dicom",
 }
@@ -39,6 +40,12 @@ FIELDS: Mapping[DestinationKind, tuple[str, ...]] = {
     "dicom": ("ae_title", "address", "port"),
     "folder": ("path",),
     "vault": ("path",),
+    "sftp": ("address", "port", "user", "folder", "login"),
+}
+PRESET: Mapping[DestinationKind, Mapping[str, str]] = {
+    "s3": {"region": "ca-central-1"},
+    "dicom": {"port": "104"},
+    "sftp": {"port": "22", "login": "password"},
 }
 
 
@@ -107,8 +114,7 @@ def form(kind: str) -> Response:
     """The form for one kind."""
     if kind not in KINDS:
         raise Unknown("there is no such kind of destination")
-    preset = {"region": "ca-central-1"} if kind == "s3" else {"port": "104"} if kind == "dicom" else {}
-    return _form(kind, preset, True, False, "")
+    return _form(kind, PRESET.get(kind, {}), True, False, "")
 
 
 @blueprint.post("/new/<kind>")
@@ -124,6 +130,8 @@ def add(kind: str) -> AnyResponse:
     secret = forms.secret("secret").strip()
     try:
         settings = settings_of(chosen, typed, canadian, secret)
+        if chosen == "sftp":  # a key of its own, before it can be said whether all is there
+            settings = prepare(settings)
         build(settings, console().box)
         settings = prepare(settings)
         with console().box.catalog.transaction() as tx:
@@ -135,6 +143,8 @@ def add(kind: str) -> AnyResponse:
                 console().record(tx, "rule:add", settings.name, forms.actor(), {"device": "", "modality": ""})
     except ApplianceError as error:
         return _form(chosen, typed, everything, canadian, forms.explain(error), 422, again=bool(secret))
+    if chosen == "sftp":  # nothing is sent there before its key has been compared
+        return forms.back_to(f"/destinations/{settings.id}/key")
     try_out(settings)
     return forms.back_to("/destinations")
 
@@ -259,6 +269,7 @@ def _line(
         "dicom": f"{options.get('ae_title', '')} · {options.get('address', '')}:{options.get('port', '')}",
         "folder": str(options.get("path", "")),
         "vault": str(options.get("path", "")),
+        "sftp": f"{options.get('user', '')}@{options.get('address', '')} · {options.get('folder', '')}",
     }[settings.kind]
     own = [rule for rule in kept if rule.destination_id == settings.id]
     if any(rule.device is None and rule.modality is None for rule in own):

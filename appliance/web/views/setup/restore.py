@@ -23,6 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import identity
 from appliance.errors import ApplianceError
+from appliance.replication.destinations import sftp
 from appliance.web import forms, security
 from appliance.web.console import VISITOR, console, now
 from appliance.web.pages import is_partial, show
@@ -41,7 +42,10 @@ from appliance.wizard.restoring import Restorer, Source
 from appliance.wizard.runs import Part, PartState, Run
 from appliance.wizard.steps import Step
 
-FIELDS = ("kind", "bucket", "region", "access_key_id", "endpoint_url", "canadian", "path")
+FIELDS = (
+    *("kind", "bucket", "region", "access_key_id", "endpoint_url", "canadian", "path"),
+    *("address", "port", "folder", "user", "fingerprint"),
+)
 HERE = "/setup/restore"
 MOST_SHOWN = 5
 
@@ -133,6 +137,14 @@ def look_for_backups() -> AnyResponse:
     try:
         if typed["kind"] == "disk":
             place = restoring.disk(typed["path"])
+        elif typed["kind"] == "server":
+            place = restoring.server(
+                address=typed["address"],
+                port=forms.port(typed["port"]) or sftp.PORT,
+                folder=typed["folder"],
+                user=typed["user"],
+                secret=forms.secret("password").strip(),
+            )
         else:
             place = restoring.bucket(
                 name=typed["bucket"],
@@ -146,7 +158,7 @@ def look_for_backups() -> AnyResponse:
             progress.keep_draft(tx, Step.WELCOME, typed, now())
             details = {"kind": place.kind, "address": security.address()}
             console().record(tx, "restore:look", "restore", VISITOR, details)
-        restorer.keep(place, forms.secret("key"))
+        restorer.keep(place, forms.secret("key"), typed["fingerprint"] if place.kind == "sftp" else "")
     except ApplianceError as error:
         return _form(said(error))
     restorer.begin_look()
@@ -212,7 +224,13 @@ def _form(error: str = "") -> Response:
         Step.WELCOME,
         error=error,
         stage=stage,
-        typed={**dict.fromkeys(FIELDS, ""), "kind": "bucket", "region": "ca-central-1", **typed},
+        typed={
+            **dict.fromkeys(FIELDS, ""),
+            "kind": "bucket",
+            "region": "ca-central-1",
+            "port": str(sftp.PORT),
+            **typed,
+        },
         has_secret="yes" if restorer.has_secret else "no",
         disks=tuple(
             DiskLine(each.path, words("restore.disk_used" if each.is_archive else "restore.disk_other"))
