@@ -37,6 +37,8 @@ NAMED: Final = (
     "share",
     "path",
     "folder",
+    "user",
+    "host_key",
 )
 """The options of a destination that say where it is, in this order; no other is printed."""
 

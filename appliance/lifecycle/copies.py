@@ -1,8 +1,8 @@
-"""Reading the copies on disks again: what a USB disk has let rot must not be found on the day when it is all that is left.
+"""Reading the copies on disks and file servers again: what a USB disk has let rot must not be found on the day when it is all that is left.
 
-Each object that the box looks at in a pass is opened, from its first byte to its last, on each disk that has a receipt for it too,
+Each object that the box looks at in a pass is opened, from its first byte to its last, on each disk or file server that has a receipt for it too,
 and one that is not what was written is written over from here (or from another archive, where it is not here). A disk that
-is not plugged in is passed over; its turn comes with the next pass.
+is not plugged in, or a server that does not answer, is passed over; its turn comes with the next pass.
 
 Buckets are not read: a month's download of everything costs a clinic more than its line gives, and who keeps a bucket keeps
 check sums of its own and repairs by them. Of those a restore drill brings a sample back every week.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, Protocol, cast
 
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, freezes, instances
@@ -20,10 +20,17 @@ from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
 from appliance.replication import recall
-from appliance.replication.destinations import Parcel, build
-from appliance.replication.destinations.vault import VaultDestination
+from appliance.replication.destinations import Archive, Destination, Parcel, build
 
 log = logging.getLogger(__name__)
+
+
+READ: Final = ("vault", "sftp")
+"""The kinds of archive that are near enough to be read whole."""
+
+
+class ReadAgain(Destination, Archive, Protocol):
+    """What is read, and written over where it is damaged."""
 
 
 class Copies:
@@ -36,8 +43,9 @@ class Copies:
             self._places: dict[DestinationId, DestinationSettings] = {
                 each.id: each
                 for each in destinations.destinations(reading)
-                if each.kind == "vault" and not each.paused
+                if each.kind in READ and not each.paused
             }
+        self._built: dict[DestinationId, ReadAgain] = {}
 
     def check(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> int:
         """Read an object on every disk that should have it, and mend what is damaged; how many were mended.
@@ -59,18 +67,18 @@ class Copies:
                 log.info("%s can't be read now: %s", place.name, error.message)
         return mended
 
-    def _holders(self, object_id: ObjectId) -> Iterator[tuple[DestinationSettings, VaultDestination]]:
+    def _holders(self, object_id: ObjectId) -> Iterator[tuple[DestinationSettings, ReadAgain]]:
         if not self._places:
             return
         with self._box.catalog.reading() as reading:
             holding = deliveries.holders(reading, object_id)
         for number in holding:
             if (place := self._places.get(number)) is not None:
-                yield place, cast("VaultDestination", build(place, self._box))
+                if number not in self._built:  # whose connections serve the whole slice
+                    self._built[number] = cast("ReadAgain", build(place, self._box))
+                yield place, self._built[number]
 
-    def _write_again(
-        self, disk: VaultDestination, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
-    ) -> None:
+    def _write_again(self, disk: ReadAgain, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> None:
         box = self._box
         with box.catalog.reading() as reading:
             freezes.refuse(reading)

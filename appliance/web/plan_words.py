@@ -185,6 +185,12 @@ def _commands(plan: Plan, words: Words) -> str:
             )
         if each.kind == "vault":
             return f"appliance restore folder --path {each.where.get('path', 'P')}"
+        if each.kind == "sftp":
+            return (
+                f"appliance restore sftp --address {each.where.get('address', 'A')} --port {each.where.get('port', '22')} "
+                f"--user {each.where.get('user', 'U')} --folder {each.where.get('folder', 'D')} "
+                f"--fingerprint {each.where.get('host_key', 'F').rpartition(' ')[2]}"
+            )
     return words("plan.verdict.no_backup")
 
 

@@ -100,6 +100,29 @@ def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_n
         assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
 
 
+def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path) -> None:
+    nas: dict[str, str | int | bool] = {
+        "address": "192.168.1.20",
+        "port": 22,
+        "user": "clinicbox",
+        "folder": "backup",
+        "login": "password",
+        "host_key": "ssh-ed25519 SHA256:n52bw",
+    }
+    box = open_box(Config(data=tmp_path))
+    try:
+        with box.catalog.transaction() as tx:
+            destinations.add(tx, DestinationSettings("nas", "sftp", "ciphertext", nas, secret=SECRET))
+        said = text_of(worded(disaster_plan.gather(box, "marie", NOW), LANGUAGES.words("en")))
+    finally:
+        box.close()
+    assert (
+        "appliance restore sftp --address 192.168.1.20 --port 22 --user clinicbox --folder backup "
+        "--fingerprint SHA256:n52bw"
+    ) in said
+    assert SECRET not in said
+
+
 def test_the_verdict_says_what_is_wrong_before_it_says_that_all_is_well(tmp_path: Path) -> None:
     words = LANGUAGES.words("en")
     box = open_box(Config(data=tmp_path / "new"))

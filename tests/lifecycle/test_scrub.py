@@ -17,8 +17,17 @@ from appliance.lifecycle import scrub
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
-from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic, contents, disk  # noqa: F401 - fixtures
+from tests.backup.conftest import (  # noqa: F401 - fixtures
+    IMAGES,
+    Clinic,
+    as_sent,
+    clinic,
+    clinic_in,
+    contents,
+    disk,
+)
 from tests.boxes import recorded
+from tests.replication.file_servers import openssh
 
 NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
 
@@ -139,6 +148,22 @@ def test_a_copy_that_a_disk_let_rot_is_written_again(kept: Clinic, tmp_path: Pat
     assert [path.read_bytes() for path in there] == whole
     assert actions(kept).count("instance:mend") == 5
     assert finished(kept)["copies"] == 0
+
+
+def test_a_copy_that_a_file_server_let_rot_is_written_again(tmp_path: Path) -> None:
+    with (
+        openssh(tmp_path / "nas") as server,
+        clinic_in(tmp_path / "box", server.trusted(server.folder)) as kept,
+    ):
+        kept.receive(*IMAGES[:3])
+        kept.deliver()
+        first, second, _ = [server.folder / object_key(row.object_id) for row in recorded(kept.box)]
+        whole = first.read_bytes(), second.read_bytes()
+        flip(first, random.Random(5))
+        second.unlink()
+        found = finished(kept)
+        assert (found["copies"], found["lost"]) == (2, [])
+        assert (first.read_bytes(), second.read_bytes()) == whole
 
 
 def test_a_copy_is_written_again_from_another_disk_when_the_image_is_not_here(
