@@ -29,6 +29,7 @@ from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import deliveries, destructions, processes, settings
 from appliance.errors import ApplianceError
+from appliance.fleet import desk as support_desk
 from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
@@ -357,8 +358,10 @@ def run(box: Box, stop: threading.Event) -> None:
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     messenger = sending.Messenger(box)
     upkeep = Upkeep(box, duties(box, messenger.wake))
+    desk = support_desk.Desk(box)
     messenger.start()
     upkeep.start()
+    desk.start()
     supervision.ready("looking after the box")
     try:
         while True:
@@ -371,5 +374,6 @@ def run(box: Box, stop: threading.Event) -> None:
                 return
     finally:
         supervision.stopping("the duties at work may finish")
+        desk.stop()
         upkeep.stop()
         messenger.stop()

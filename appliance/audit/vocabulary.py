@@ -230,6 +230,16 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "backup:restore": Word(_USE, _STUDIES, "a blank box was restored from an archive"),
         "instance:recover": Word(_USE, _STUDY, "an instance was recorded again from a manifest"),
         "instance:mend": Word(_USE, _STUDY, "a damaged object was mended from an archive"),
+        "support:open": Word(_SECURITY, _NOTHING, "a session of remote support was opened"),
+        "support:close": Word(_SECURITY, _NOTHING, "a session of remote support was ended"),
+        "support:expire": Word(_SECURITY, _NOTHING, "a session of remote support was over its time"),
+        "support:enter": Word(_SECURITY, _NOTHING, "somebody of the vendor came in"),
+        "support:refuse": Word(_SECURITY, _NOTHING, "somebody was not let in to support the box", _REFUSED),
+        "support:act": Word(_SECURITY, _NOTHING, "somebody of the vendor asked the box for something"),
+        "support:leave": Word(
+            _SECURITY, _NOTHING, "somebody of the vendor left; the recording has this checksum"
+        ),
+        "support:replay": Word(_SECURITY, _NOTHING, "a recording of remote support was looked at"),
         "support:file": Word(_MACHINE, _NOTHING, "a support file was made, without anything of a patient"),
         "support:take": Word(_COMMUNICATION, _NOTHING, "a support file was taken from the box"),
         "store:scrub": Word(_SECURITY, _NOTHING, "everything stored was read again"),

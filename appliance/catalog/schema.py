@@ -33,6 +33,7 @@ from appliance.catalog import (  # noqa: F401 - the tables there belong to these
     freeze_tables,
     lifecycle_tables,
     notice_tables,
+    support_tables,
     tombstone_tables,
 )
 from appliance.catalog.columns import JsonText, UtcText
@@ -41,7 +42,7 @@ from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0014"
+REVISION = "0015"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------

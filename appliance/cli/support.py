@@ -1,23 +1,46 @@
-"""``appliance support``: what leads to whoever supports the box."""
+"""``appliance support``: what leads to whoever supports the box.
+
+``support line`` and ``support counter`` are no verbs for people: systemd or the desk starts the one, sshd the other, under
+an account that cannot open the box.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
-from appliance.cli.arguments import Arguments, Verbs
-from appliance.cli.session import now, opened_box, record
-from appliance.errors import OperatorNeeded
+from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
+from appliance.cli.listing import as_json, as_table
+from appliance.cli.session import actor, now, opened_box, record
+from appliance.errors import Corrupt, OperatorNeeded, Refused
+
+COLUMNS = {
+    "session": "SESSION",
+    "opened_utc": "OPENED",
+    "scope": "SCOPE",
+    "ended": "ENDED",
+    "visit": "VISIT",
+    "person": "PERSON",
+    "reason": "REASON",
+}
 
 
 def add_to(verbs: Verbs) -> None:
     """Add the noun with its own verbs."""
     support = verbs.add(
         "support",
-        "the support file",
-        about="A support file says how the box does: problems, versions, units, configuration, counts, logs. Whatever "
-        "names a patient is looked for in it and cut out. Nothing is sent: you give it to whoever helps you.",
-        examples=["appliance support file --to /media/usb"],
+        "the support file, and sessions of remote support",
+        about="Off until somebody of the clinic wants it. A support file says how the box does, without anything of a patient. "
+        "A session lets the vendor in for a few hours, through a tunnel that this box opens; everything is recorded.",
+        examples=[
+            "appliance support file --to /media/usb",
+            "appliance support open --hours 1 --reason 'deliveries wait'",
+            "appliance support close",
+            "appliance support recording 3",
+        ],
     )
     own = Verbs(support)
     make = own.add(
@@ -32,6 +55,158 @@ def add_to(verbs: Verbs) -> None:
     make.add_argument(
         "--open", action="store_true", help="as an archive that you can look into, whatever the setting says"
     )
+    opening = own.add(
+        "open",
+        "let the vendor in, for a reason and a time",
+        act=open_session,
+        about="The box dials out to the vendor, who comes back through that line with a certificate that names a person. "
+        "Everything that is typed and shown is recorded. It ends by itself, by 'support close', or by the vendor.",
+        examples=["appliance support open --hours 2 --scope operate --reason 'backups fail since Monday'"],
+    )
+    opening.add_argument("--reason", required=True, metavar="TEXT", help="why")
+    opening.add_argument(
+        "--hours", type=whole_number(1, 4), default=1, metavar="N", help="1 to 4 (default 1)"
+    )
+    opening.add_argument(
+        "--scope",
+        choices=["diagnose", "operate"],
+        default="diagnose",
+        help="look only, or act too (default diagnose)",
+    )
+    own.add("close", "put the vendor out", act=close_session)
+    add_json(own.add("sessions", "list the sessions, and who came in", act=list_sessions))
+    recording = own.add("recording", "show what was typed and shown", act=show_recording)
+    recording.add_argument(
+        "visit", type=whole_number(1, 2**53), metavar="VISIT", help="its number in 'support sessions'"
+    )
+    recording.add_argument("--cast", action="store_true", help="as a file for asciinema")
+    own.add("keys", "print the public keys of this box, for the vendor", act=show_keys)
+    for name, summary, act in (
+        ("line", "the line to the vendor, while a session is open", run_line),
+        ("counter", "what the vendor meets at the end of it", run_counter),
+    ):
+        process = own.add(name, summary, act=act)
+        process.add_argument("--desk", type=Path, required=True, metavar="SOCKET", help="where the desk is")
+
+
+def open_session(arguments: Arguments) -> int:
+    """Open a session."""
+    from appliance.fleet import support
+    from appliance.fleet.session import Scope
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        made = support.open_session(
+            tx,
+            box,
+            reason=arguments.reason,
+            scope=Scope(arguments.scope),
+            hours=arguments.hours,
+            by=actor(),
+            now=now(),
+        )
+        details = {
+            "scope": str(made.scope),
+            "expires_utc": made.expires_utc.isoformat(),
+            "reason": made.reason,
+        }
+        record(tx, box, "support:open", str(made.id), details)
+    print(
+        f"Session {made.id}: {made.scope}, until {made.expires_utc:%H:%M} UTC. End it: appliance support close"
+    )
+    return 0
+
+
+def close_session(arguments: Arguments) -> int:
+    """End the session that is open."""
+    del arguments
+    from appliance.catalog import support_sessions
+    from appliance.fleet.session import Ending
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        session = support_sessions.standing(tx)
+        if session is None:
+            raise Refused("no session of support is open", hint="there is nothing to end")
+        support_sessions.end(tx, session.id, Ending.CLINIC, actor(), now())
+        record(tx, box, "support:close", str(session.id), {"ending": str(Ending.CLINIC)})
+    print(f"Session {session.id} is ended.")
+    return 0
+
+
+def list_sessions(arguments: Arguments) -> int:
+    """Print the sessions, a line for each visit."""
+    from appliance.catalog import support_sessions
+
+    rows: list[dict[str, Any]] = []
+    with opened_box() as box, box.catalog.reading() as conn:
+        for each in support_sessions.sessions(conn):
+            common = {
+                "session": each.id,
+                "opened_utc": each.opened_utc.isoformat(timespec="seconds"),
+                "scope": str(each.scope),
+                "reason": each.reason,
+                "opened_by": each.opened_by,
+                "ended": str(each.ending or "open"),
+            }
+            visits = support_sessions.visits(conn, each.id)
+            rows += [common | {"visit": visit.id, "person": visit.person} for visit in visits] or [
+                common | {"visit": "", "person": ""}
+            ]
+    if arguments.json:
+        as_json(rows)
+    else:
+        as_table(COLUMNS, rows, empty="No session was ever opened.")
+    return 0
+
+
+def show_recording(arguments: Arguments) -> int:
+    """Print a recording, and whether it is what the audit says."""
+    from appliance.catalog import support_sessions
+    from appliance.fleet import recording
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        visit = support_sessions.visit(tx, arguments.visit)
+        events = support_sessions.events(tx, visit.id)
+        record(tx, box, "support:replay", str(visit.id), {"session": visit.session})
+    if arguments.cast:
+        print(recording.cast(visit, events), end="")
+        return 0
+    for each in events:
+        for line in each.text.rstrip("\n").split("\n"):
+            print(f"{each.at_milliseconds / 1000:9.3f} {'<' if each.kind == 'i' else '>'} {line}")
+    if not visit.sha256:
+        print("\nIt goes on.")
+    elif recording.checksum(visit, events) != visit.sha256:
+        raise Corrupt("this recording was changed", hint="compare it with the row support:leave of the audit")
+    else:
+        print(f"\nUnchanged since it ended: SHA-256 {visit.sha256}, as in the audit.")
+    return 0
+
+
+def show_keys(arguments: Arguments) -> int:
+    """Print what the vendor needs to know this box by."""
+    del arguments
+    from appliance.fleet import support
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        keys = support.keys_of(tx, box, now())
+    print(f"Dials out with:  {support.public(keys.dialling)}")
+    print(f"Is known by:     {support.public(keys.own)}")
+    return 0
+
+
+def run_line(arguments: Arguments) -> int:
+    """The line, until the session is over."""
+    from appliance.fleet import line
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    return line.run(arguments.desk)
+
+
+def run_counter(arguments: Arguments) -> int:
+    """The counter, until somebody leaves."""
+    from appliance.fleet import counter
+
+    return counter.run(arguments.desk, os.environ)
 
 
 def make_file(arguments: Arguments) -> int:

@@ -33,8 +33,9 @@ from typing import Any
 
 from appliance import __version__, age, configuration, health, logs, settings
 from appliance.box import Box
-from appliance.catalog import Reading, destinations, identifying, totals, webhooks
+from appliance.catalog import Reading, totals
 from appliance.errors import Corrupt, Transient
+from appliance.fleet import known
 from appliance.fleet.markers import Markers
 from appliance.fleet.units import unit_states
 from appliance.health import Facts
@@ -69,7 +70,7 @@ def make(box: Box, now: datetime) -> Bundle:
     """The support file of `box` as of `now`. Raises `Corrupt` if a second look still finds what was to be cut."""
     facts = health.gather(box, now)
     with box.catalog.reading() as conn:
-        markers = Markers(identifying.identifying(conn), _secrets(conn, box))
+        markers = known.markers(conn, box)
         documents = {
             "health.json": _health(facts),
             "versions.json": _versions(),
@@ -140,17 +141,6 @@ def _cut_within(markers: Markers, document: Any, counted: Counter[str]) -> Any:
             return text
         case _:
             return document
-
-
-def _secrets(conn: Reading, box: Box) -> Iterator[str]:
-    """Every secret that the box keeps in a form in which it could be leaked."""
-    for each in destinations.destinations(conn):
-        yield each.secret
-    for hook in webhooks.webhooks(conn):
-        yield hook.secret
-    for key, each_setting in settings.SETTINGS.items():
-        if each_setting.is_secret:
-            yield settings.secret(conn, box.root, key)
 
 
 def _health(facts: Facts) -> dict[str, Any]:

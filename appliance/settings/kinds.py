@@ -85,6 +85,25 @@ def certificates(text: str) -> str:
     return text
 
 
+def account(text: str) -> str:
+    """The name of an account on another machine. Raises `Refused`."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", text):
+        raise Refused("this is not the name of an account", hint="write it as the vendor has sent it")
+    return text
+
+
+def ssh_key(text: str) -> str:
+    """A public key of SSH, without its comment. Raises `Refused`; whether it is one is found out by what uses it."""
+    kinds = r"ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa|sk-ssh-ed25519@openssh\.com"
+    found = re.fullmatch(rf"({kinds}) ([A-Za-z0-9+/]{{40,}}={{0,2}})( .*)?", text)
+    if found is None:
+        raise Refused(
+            "this is not a public key of SSH",
+            hint="paste the line that begins with ssh-ed25519, without options",
+        )
+    return f"{found[1]} {found[2]}"
+
+
 # --- kinds -----------------------------------------------------------------------------------------------------------
 
 

@@ -27,9 +27,11 @@ from appliance.settings.kinds import (
     Span,
     Text,
     WholeNumber,
+    account,
     certificates,
     email,
     host,
+    ssh_key,
 )
 
 PROVINCES = ("QC", "ON", "BC", "AB", "MB", "SK", "NS", "NB", "NL", "PE", "YT", "NT", "NU")
@@ -123,6 +125,12 @@ _ALL = (
     Setting("health.disk_days", Span(7, 365, unit="days"), 30),
     Setting("health.device_silent_days", Span(1, 60, unit="days"), 2),
     Setting("health.failed_sign_ins", WholeNumber(3, 1000), 20),
+    Setting("support.host", Text(253, shape=host), careful=Careful.YES),
+    Setting("support.port", WholeNumber(1, 65535), 22, careful=Careful.YES),
+    Setting("support.user", Text(32, shape=account), careful=Careful.YES),
+    Setting("support.host_key", Text(1000, shape=ssh_key), careful=Careful.YES),
+    Setting("support.authority", Text(1000, shape=ssh_key), careful=Careful.YES),
+    Setting("support.forward_port", WholeNumber(0, 65535), 0, careful=Careful.YES),
     Setting("support.reader_key", Text(100, shape=age.checked), careful=Careful.YES),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from appliance import settings
+from appliance.catalog import support_sessions
+from appliance.fleet import support
+from appliance.fleet.session import Ending, Scope
 from tests.audit.walk import Act, Nothing, Step, World
 
 
@@ -13,9 +18,59 @@ def _take(world: World) -> Any:
     return world.post("/support/file/take")
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKX4Bzl4JQhJHLcQZMmtmDGxNnOjq0sYk0l0Xr0vWb1d"
+
+
+def enter_vendor(world: World) -> None:
+    """A vendor that nobody is behind, and no session: what opening one needs."""
+    now = datetime.now(UTC)
+    values = {"host": "192.0.2.1", "user": "box", "host_key": KEY, "authority": KEY}
+    with world.box.catalog.transaction() as tx:
+        chosen = {f"support.{name}": value for name, value in values.items()}
+        settings.change(tx, world.box.audit_key, chosen, actor="tests", now=now)
+        if (standing := support_sessions.standing(tx)) is not None:
+            support_sessions.end(tx, standing.id, Ending.CLINIC, "tests", now)
+
+
+def _open(world: World) -> Any:
+    enter_vendor(world)
+    return world.post("/support/sessions", reason="deliveries wait", scope="operate", hours="2")
+
+
+def _end(world: World) -> Any:
+    _open(world)
+    with world.box.catalog.reading() as conn:
+        standing = support_sessions.standing(conn)
+    assert standing is not None
+    return world.post(f"/support/sessions/{standing.id}/end")
+
+
+def visit(world: World) -> int:
+    """A visit that somebody made: its number."""
+    now = datetime.now(UTC)
+    with world.box.catalog.transaction() as tx:
+        made = (
+            support_sessions.add(tx, reason="r", scope=Scope.DIAGNOSE, by="m", now=now, expires_utc=now)
+            if support_sessions.standing(tx) is None
+            else support_sessions.sessions(tx)[0]
+        )
+        found = support_sessions.begin_visit(tx, made.id, "Ana Roy", "7", now)
+        support_sessions.add_event(tx, found, support_sessions.Event(5, "o", "Ready.\n"))
+        support.end_visit(tx, world.box, found, now)
+    return found
+
+
 SUPPORT_ROUTES: Mapping[str, Step] = {
     "GET /support": Nothing("what there is towards support; no patient", lambda w: w.get("/support")),
     "POST /support/file": Act(["support:file"], lambda w: w.post("/support/file")),
+    "POST /support/sessions": Act(["support:open"], _open),
+    "POST /support/sessions/<int:session_id>/end": Act(["support:close"], _end),
+    "GET /support/recordings/<int:visit_id>": Act(
+        ["support:replay"], lambda w: w.get(f"/support/recordings/{visit(w)}")
+    ),
+    "POST /support/recordings/<int:visit_id>/cast": Act(
+        ["support:replay"], lambda w: w.post(f"/support/recordings/{visit(w)}/cast")
+    ),
     "GET /support/file": Nothing("what was made and recorded a moment ago", lambda w: w.get("/support/file")),
     "POST /support/file/take": Act(["support:take"], _take),
 }

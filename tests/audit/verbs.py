@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from appliance.catalog import tombstones
+from tests.audit import support_routes
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
 
@@ -192,6 +193,11 @@ def _set_up(world: World) -> Any:
     return world.say("setup", answers)
 
 
+def _support_open(world: World) -> Any:
+    support_routes.enter_vendor(world)
+    return world.say("support", "open", "--reason", "deliveries wait")
+
+
 VERBS: Mapping[str, Step] = {
     "setup": Act(["setting:change", "setup:step"], _set_up),
     "status": Nothing("numbers, nothing of a patient", lambda w: w.say("status")),
@@ -327,6 +333,17 @@ VERBS: Mapping[str, Step] = {
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
     "audit report": Act(["audit:report"], lambda w: w.say("audit", "report")),
     "audit export": Act(["audit:export"], lambda w: w.say("audit", "export") and None),
+    "support open": Act(["support:open"], _support_open),
+    "support close": Act(["support:close"], lambda w: [_support_open(w), w.say("support", "close")][1]),
+    "support sessions": Nothing(
+        "who of the vendor came in and why; no patient", lambda w: w.say("support", "sessions")
+    ),
+    "support recording": Act(
+        ["support:replay"], lambda w: w.say("support", "recording", support_routes.visit(w))
+    ),
+    "support keys": Nothing("public keys", lambda w: w.say("support", "keys")),
+    "support line": Nothing("dials while a session is open; tests/fleet/test_remote.py reads its rows"),
+    "support counter": Nothing("what sshd runs for a caller; tests/fleet/test_remote.py reads its rows"),
     "support file": Act(
         ["support:file", "support:take"], lambda w: w.say("support", "file", "--to", w.folder)
     ),

@@ -137,6 +137,7 @@ def use(box: Machine) -> None:
         "and seen by the administrator",
         "DX" in box.ssh("appliance studies") or "PX" in box.ssh("appliance studies"),
     )
+    kept("without a session of support no line runs", not running(box, "support-line.service"))
     kept("a service that hangs is ended and comes back", comes_back(box))
     kept("no clear word is on its disk", not clear_words(box), "the patient's name was found")
 
@@ -152,6 +153,10 @@ def send_one(box: Machine) -> bool:
     command = storescu_command(11112, calling="PANO", called="PROVISIONED", files=[path])
     command[command.index("127.0.0.1")] = THERE
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def running(box: Machine, unit: str) -> bool:
+    return box.ssh(f"systemctl is-active {unit}", check=False).strip() == "active"
 
 
 def comes_back(box: Machine) -> bool:

@@ -20,6 +20,7 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
     "webhooks": {"notify/posting"},
     "syslog": {"audit_feed"},
     "clock": {"wizard/checks"},
+    "support": {"fleet/line", "fleet/desk", "fleet/counter"},
     "itself": {"cli/processes", "wizard/checks"},
 }
 NETWORK = re.compile(
@@ -40,7 +41,7 @@ def test_every_connection_is_listed_and_nothing_else_opens_one() -> None:
 
 
 def test_no_program_of_the_machine_is_run_but_our_own_children_and_those_named() -> None:
-    """`fleet/units` asks systemctl, with fixed words."""
+    """`fleet/units` asks systemctl, with fixed words; `fleet/line` runs ssh and sshd while a session is open."""
     running = {
         module
         for module, node in source.nodes()
@@ -48,7 +49,7 @@ def test_no_program_of_the_machine_is_run_but_our_own_children_and_those_named()
             r"subprocess\.\w+|os\.(system|popen|exec\w+|spawn\w+|posix_spawn\w*)", source.called(node)
         )
     }
-    assert running == {"cli/supervisor", "imaging/darkroom", "fleet/units"}
+    assert running == {"cli/supervisor", "imaging/darkroom", "fleet/units", "fleet/line", "fleet/desk"}
     for module, node in source.nodes():
         if source.called(node).startswith("subprocess."):
             assert isinstance(node, ast.Call)
@@ -100,6 +101,7 @@ FORMATS = {  # whose text is formatted, where it is not written beside the call
     "notify/texts": "a sentence of the languages",
     "web/language": "a sentence of the languages",
     "web/manner": "a pattern of the locale's dates",
+    "fleet/line": "the configuration of sshd, of the same file",
     "logs": "a record, by the formatter of the handler",
     "dicom/association_request": "a sentence of a table in the same file",
 }

@@ -12,6 +12,7 @@ import pytest
 from appliance.catalog import database
 from appliance.config import DicomConfig
 from appliance.dicom import scp
+from appliance.fleet import desk
 from appliance.store import keys
 from appliance.web import server
 from tests.system.running import VERBS
@@ -113,6 +114,19 @@ def test_the_seal_is_made_behind_walls_too(root: Path) -> None:
     figure = re.search(r"exposure level for \S+: (\d+\.\d)", told.stdout)
     assert figure is not None
     assert float(figure[1]) < 3.0, "it is root for a moment, because only root may seal"
+
+
+def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself(root: Path) -> None:
+    told = asked("systemd-analyze", "security", "--offline=true", f"--root={root}", "support-line.service")
+    figure = re.search(r"exposure level for \S+: (\d+\.\d)", told.stdout)
+    assert figure is not None
+    assert float(figure[1]) < 2.0
+    text = (SYSTEM / "support-line.service").read_text()
+    assert "User=appliance-support" in text
+    assert "InaccessiblePaths=-/var/lib/appliance " in text
+    assert "RuntimeMaxSec=4h" in text
+    assert "WantedBy" not in text, "only a session that is open starts it"
+    assert f"PathExists={desk.UNIT_FOLDER}/desk" in (SYSTEM / "support-line.path").read_text()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -150,7 +150,17 @@ COMPUTED = (
     | {f"destroyed.here.{each}" for each in ("DONE", "OWED")}
     | {f"destroyed.{each}" for each in ("asked", "approved")}
 )
-OPEN_ENDED = ("modality.", "sex.", "side.", "process.", "audit.said.", "support.cut.")
+OPEN_ENDED = (
+    "modality.",
+    "sex.",
+    "side.",
+    "process.",
+    "audit.said.",
+    "support.cut.",
+    "support.ended.",
+    "support.recording.",
+    "support.scope.",
+)
 """Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""
 
 

@@ -1,18 +1,22 @@
-"""Support: the file that says how the box does, without anything of a patient."""
+"""Support: the file that says how the box does, and sessions in which the vendor comes in; recorded, and replayed here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Blueprint, Response, current_app, g
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance.errors import ApplianceError, Unknown
-from appliance.fleet import bundle
+from appliance.catalog import Reading, support_sessions
+from appliance.catalog.support_sessions import Event, Visit
+from appliance.errors import ApplianceError, Refused, Unknown
+from appliance.fleet import bundle, recording, support
 from appliance.fleet.bundle import Bundle
+from appliance.fleet.session import MOST_HOURS, Ending, Scope, Session
 from appliance.identity.permissions import Permission
 from appliance.web import forms
-from appliance.web.access import needs
+from appliance.web.access import needs, reauthenticated
 from appliance.web.console import console, now
 from appliance.web.pages import Page, page_of, show
 
@@ -23,10 +27,63 @@ MOST_SHOWN_CHARACTERS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class SupportPage(Page):
-    """What there is towards support; `sealed` says whether a support file is for the vendor alone."""
+class VisitLine:
+    """Somebody who came in; `text` says who and when."""
 
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """A session, in words."""
+
+    number: int
+    opened: str
+    scope: str
+    reason: str
+    by: str
+    state: str
+    visits: tuple[VisitLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SupportPage(Page):
+    """What there is towards support; `sealed` says whether a support file is for the vendor alone.
+
+    `ready` says whether the vendor is entered; `current` is the session that is open, `hours` what may be chosen.
+    """
+
+    error: str
     sealed: bool
+    ready: bool
+    current: SessionLine | None
+    before: tuple[SessionLine, ...]
+    scopes: tuple[tuple[str, str, str], ...]
+    hours: tuple[tuple[int, str], ...]
+    typed: str
+    dialling: str
+    own: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One moment of a recording."""
+
+    at: str
+    typed: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPage(Page):
+    """What was typed and shown; `proof` says whether it is what the audit says."""
+
+    number: int
+    who: str
+    tone: str
+    proof: str
+    lines: tuple[Shown, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +111,86 @@ class FilePage(Page):
 @needs(Permission.ADMIT_SUPPORT)
 def overview() -> Response:
     """The page."""
-    with console().box.catalog.reading() as conn:
-        sealed = bool(bundle.reader_of(conn))
-    page = page_of(SupportPage, title=g.words("support.title"), section="support", sealed=sealed)
-    return show("support.html", page)
+    return _overview()
+
+
+@blueprint.post("/sessions")
+@needs(Permission.ADMIT_SUPPORT)
+@reauthenticated
+def open_session() -> AnyResponse:
+    """Let the vendor in."""
+    box, moment, by = console().box, now(), forms.actor()
+    chosen = forms.text("scope")
+    hours = forms.whole(forms.text("hours"), low=0, high=99, default=0)
+    try:
+        with box.catalog.transaction() as tx:
+            scope = Scope(chosen) if chosen in set(Scope) else Scope.DIAGNOSE
+            made = support.open_session(
+                tx, box, reason=forms.text("reason"), scope=scope, hours=hours, by=by, now=moment
+            )
+            details = {
+                "scope": str(scope),
+                "expires_utc": made.expires_utc.isoformat(),
+                "reason": made.reason,
+            }
+            console().record(tx, "support:open", str(made.id), by, details)
+    except Refused as error:
+        return _overview(forms.explain(error), 422)
+    except ApplianceError as error:
+        forms.say_error(error)
+    return forms.back_to("/support")
+
+
+@blueprint.post("/sessions/<int:session_id>/end")
+@needs(Permission.ADMIT_SUPPORT)
+def end_session(session_id: int) -> AnyResponse:
+    """Put the vendor out."""
+    with console().box.catalog.transaction() as tx:
+        session = support_sessions.session(tx, session_id)
+        if support_sessions.end(tx, session.id, Ending.CLINIC, forms.actor(), now()):
+            details = {"ending": str(Ending.CLINIC)}
+            console().record(tx, "support:close", str(session.id), forms.actor(), details)
+    return forms.back_to("/support")
+
+
+@blueprint.get("/recordings/<int:visit_id>")
+@needs(Permission.ADMIT_SUPPORT)
+def replay(visit_id: int) -> Response:
+    """What was typed and shown during one visit."""
+    visit, events = _recorded(visit_id)
+    words = g.words
+    state = (
+        "open"
+        if not visit.sha256
+        else "whole"
+        if recording.checksum(visit, events) == visit.sha256
+        else "changed"
+    )
+    page = page_of(
+        RecordingPage,
+        title=words("support.recording.title", n=visit.id),
+        section="support",
+        number=visit.id,
+        who=words("support.visit", person=visit.person, at=words.moment(visit.began_utc)),
+        tone={"open": "wait", "whole": "good", "changed": "bad"}[state],
+        proof=words(f"support.recording.{state}"),
+        lines=tuple(
+            Shown(f"{each.at_milliseconds / 1000:.1f}", each.kind == "i", each.text.rstrip("\n"))
+            for each in events
+        ),
+    )
+    return show("support-recording.html", page)
+
+
+@blueprint.post("/recordings/<int:visit_id>/cast")
+@needs(Permission.ADMIT_SUPPORT)
+def take_recording(visit_id: int) -> Response:
+    """The recording as a file for asciinema."""
+    visit, events = _recorded(visit_id)
+    answer = current_app.response_class(recording.cast(visit, events), content_type="application/x-asciicast")
+    answer.headers["Content-Disposition"] = f'attachment; filename="support-{visit.session}-{visit.id}.cast"'
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 @blueprint.post("/file")
@@ -113,6 +246,67 @@ def take_file() -> Response:
     answer.headers["Content-Disposition"] = f'attachment; filename="{made.name}{bundle.suffix(reader)}"'
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+def _overview(error: str = "", status: int = 200) -> Response:
+    box, moment, words = console().box, now(), g.words
+    with box.catalog.transaction() as tx:
+        keys = support.keys_of(tx, box, moment)
+        sealed = bool(bundle.reader_of(tx))
+        ready = support.endpoint(tx).is_complete
+        lines = [
+            (each.is_open(moment), _line(tx, each, moment))
+            for each in support_sessions.sessions(tx, limit=20)
+        ]
+    page = page_of(
+        SupportPage,
+        title=words("support.title"),
+        section="support",
+        error=error,
+        sealed=sealed,
+        ready=ready,
+        current=next((line for is_open, line in lines if is_open), None),
+        before=tuple(line for is_open, line in lines if not is_open),
+        scopes=tuple(
+            (str(each), words(f"support.scope.{each}"), words(f"support.scope.{each}.about"))
+            for each in Scope
+        ),
+        hours=tuple((n, words("support.hours", n=n)) for n in range(1, MOST_HOURS + 1)),
+        typed=forms.text("reason") if error else "",
+        dialling=support.public(keys.dialling),
+        own=support.public(keys.own),
+    )
+    return show("support.html", page, status)
+
+
+def _line(conn: Reading, session: Session, moment: datetime) -> SessionLine:
+    words = g.words
+    if session.is_open(moment):
+        state = words("support.until", at=words.moment(session.expires_utc))
+    else:
+        ending = session.ending or Ending.EXPIRED
+        state = words(f"support.ended.{ending}", at=words.moment(session.ended_utc or session.expires_utc))
+    return SessionLine(
+        session.id,
+        words.moment(session.opened_utc),
+        words(f"support.scope.{session.scope}"),
+        session.reason,
+        session.opened_by,
+        state,
+        tuple(
+            VisitLine(each.id, words("support.visit", person=each.person, at=words.moment(each.began_utc)))
+            for each in support_sessions.visits(conn, session.id)
+        ),
+    )
+
+
+def _recorded(visit_id: int) -> tuple[Visit, list[Event]]:
+    """A visit with what was recorded of it; the audit says who looked."""
+    with console().box.catalog.transaction() as tx:
+        visit = support_sessions.visit(tx, visit_id)
+        events = support_sessions.events(tx, visit_id)
+        console().record(tx, "support:replay", str(visit_id), forms.actor(), {"session": visit.session})
+    return visit, events
 
 
 def _made() -> Bundle:

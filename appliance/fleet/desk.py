@@ -1,0 +1,474 @@
+"""The desk: the only place where remote support meets the box. It is there while a session is open, and not otherwise.
+
+::
+
+    line (another account) ──▶ desk: where to dial, keys, how long; held open: when it closes, the line dies
+    counter (a caller)     ──▶ desk: certificate, then lines ──▶ words ──▶ verbs in children ──▶ cut, recorded, shown
+
+A session that is over, by the clinic, by the vendor, by the clock on the wall or by the clock that nobody sets, is noticed
+within a second: the desk kills what runs for a caller and closes every socket, and the line's processes end with that. What
+is typed and shown is in the catalog before it has an effect; the checksum of each visit's recording goes into the audit.
+
+The certificate is looked at here once more, because sshd runs where a hole in it may be used: the desk believes the
+authority's signature and not sshd. Every text that is shown goes through `appliance.fleet.markers`.
+
+The socket is in ``/run/appliance-desk`` where systemd starts the line (``support-line.path`` waits for it), else in the data
+folder, and then the line is a child of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
+
+from appliance import audit, logs
+from appliance.audit import Entry, Outcome
+from appliance.box import Box
+from appliance.catalog import support_sessions
+from appliance.catalog.support_sessions import Event
+from appliance.errors import ApplianceError, NotAuthorised, Refused
+from appliance.fleet import known, support
+from appliance.fleet.markers import Markers
+from appliance.fleet.session import (
+    Certificate,
+    Ending,
+    Scope,
+    Session,
+    admit,
+    command,
+    help_text,
+    principals,
+)
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+UNIT_FOLDER = Path("/run/appliance-desk")
+MOST_SHOWN_CHARACTERS = 200_000
+MOST_RECORDED_CHARACTERS = 4_000_000
+MOST_LOG_CHARACTERS = 20_000
+VERB_SECONDS = 300.0
+_PROMPT = "> "
+
+
+@dataclass
+class Desk:
+    """Looks for a session every second; `wall` and `monotonic` are arguments so that a test can let them part."""
+
+    box: Box
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    _open: OpenDesk | None = None
+
+    def __post_init__(self) -> None:
+        self._over: set[int] = (
+            set()
+        )  # sessions whose time has gone by here, whatever the catalog could be told
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="support-desk", daemon=True)
+
+    def start(self) -> None:
+        """Begin. What was cut with the process before is closed first."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; whoever is in is put out, and a session that is open goes on with the next start."""
+        self._stop.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Open the desk for a session, or close it when that is over."""
+        now, current = self.wall(), self._open
+        with self.box.catalog.reading() as conn:
+            session = support_sessions.standing(conn)
+        if session is not None and not session.is_open(now):
+            with self.box.catalog.transaction() as tx:
+                support.expire(tx, self.box, now)
+            session = None
+        if current is not None and (session is None or session.id != current.session.id or current.is_over()):
+            current.close()
+            self._open = None
+            self._over.add(current.session.id)
+        if session is not None and session.id in self._over:  # by the clock that nobody sets
+            self._expire(session, now)
+        elif session is not None and self._open is None:
+            support.close_left_open(self.box, now)
+            left = (session.expires_utc - now).total_seconds()
+            self._open = OpenDesk(self.box, session, self.wall, self.monotonic, self.monotonic() + left)
+            self._open.start()
+
+    def _expire(self, session: Session, now: datetime) -> None:
+        with self.box.catalog.transaction() as tx:
+            if support_sessions.end(tx, session.id, Ending.EXPIRED, support.ACTOR, now):
+                entry = Entry("support:expire", str(session.id), support.ACTOR)
+                audit.append(tx, self.box.audit_key, [entry], now)
+
+    def _run(self) -> None:
+        try:
+            support.close_left_open(self.box, self.wall())
+        except ApplianceError as error:
+            log.error("recordings of support could not be closed: %s", error)
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except ApplianceError as error:
+                log.error("the desk of support could not look: %s", error)
+                if self._open is not None and self._open.is_over():
+                    self._open.close()
+                    self._over.add(self._open.session.id)
+                    self._open = None
+            self._stop.wait(LOOK_SECONDS)
+        if self._open is not None:
+            self._open.close()
+
+
+@dataclass
+class OpenDesk:
+    """The desk during one session. `ends` is on the monotonic clock."""
+
+    box: Box
+    session: Session
+    wall: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    ends: float
+    over: threading.Event = field(default_factory=threading.Event)
+    _talks: set[socket.socket] = field(default_factory=set)
+    _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _line: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        by_unit = UNIT_FOLDER.is_dir() and os.access(UNIT_FOLDER, os.W_OK)
+        self._path = (UNIT_FOLDER if by_unit else self.box.config.data.absolute()) / "desk"
+        self._by_unit = by_unit
+        self._listening = socket.socket(socket.AF_UNIX)
+
+    def start(self) -> None:
+        """Let the line and callers come."""
+        self._path.unlink(missing_ok=True)
+        self._listening.bind(str(self._path))
+        self._path.chmod(0o660)
+        self._listening.listen(8)
+        self._listening.settimeout(LOOK_SECONDS)
+        self._begin(self._accept)
+        if not self._by_unit:
+            words = [sys.executable, "-m", "appliance", "support", "line", "--desk", str(self._path)]
+            self._line = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        log.info("support session %d: the desk is open, scope %s", self.session.id, self.session.scope)
+
+    def is_over(self) -> bool:
+        """Whether its time has gone by, whatever the clock on the wall says."""
+        return self.over.is_set() or self.monotonic() >= self.ends
+
+    def close(self) -> None:
+        """Put everybody out, at once."""
+        self.over.set()
+        self._path.unlink(missing_ok=True)
+        with self._lock:
+            for child in self._children:
+                _kill(child)
+            for talk in self._talks:
+                with suppress(OSError):
+                    talk.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        if self._line is not None:
+            self._line.terminate()
+            try:
+                self._line.wait(LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._line.kill()
+                self._line.wait()
+        for thread in self._threads:
+            thread.join()
+        log.info("support session %d: the desk is closed", self.session.id)
+
+    def _begin(self, act: Callable[[], None]) -> None:
+        thread = threading.Thread(target=act, name="support", daemon=True)
+        self._threads = [each for each in self._threads if each.is_alive()] + [thread]
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self.over.is_set():
+            try:
+                talk, _ = self._listening.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            talk.settimeout(None)
+            self._begin(lambda talk=talk: self._answer(talk))  # type: ignore[misc]
+
+    def _answer(self, talk: socket.socket) -> None:
+        """One connection, to its end."""
+        with talk, self._noted(talk):
+            try:
+                lines = _lines(talk)
+                asked = json.loads(next(lines, "{}"))
+                if asked.get("ask") == "line":
+                    self._give_line(talk)
+                elif asked.get("ask") == "counter":
+                    self._receive(talk, lines, str(asked.get("certificate", "")))
+            except ApplianceError as error:
+                log.warning("support session %d: %s", self.session.id, error)
+            except (OSError, ValueError, AttributeError):
+                pass  # the other side has left, or is none of ours
+
+    @contextmanager
+    def _noted(self, talk: socket.socket) -> Iterator[None]:
+        with self._lock:
+            self._talks.add(talk)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._talks.discard(talk)
+
+    def _give_line(self, talk: socket.socket) -> None:
+        """Say what the line needs, then wait with it for the end."""
+        with self.box.catalog.transaction() as tx:
+            endpoint = support.endpoint(tx)
+            keys = support.keys_of(tx, self.box, self.wall())
+        told = {
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "user": endpoint.user,
+            "host_key": endpoint.host_key,
+            "authority": endpoint.authority,
+            "forward_port": endpoint.forward_port,
+            "dialling": keys.dialling,
+            "own": keys.own,
+            "principals": principals(self.session.scope),
+            "seconds": max(0.0, self.ends - self.monotonic()),
+        }
+        talk.sendall(json.dumps(told).encode() + b"\n")
+        while talk.recv(64):
+            pass
+
+    def _receive(self, talk: socket.socket, lines: Iterator[str], certificate: str) -> None:
+        """Let one caller in, or say why not; the audit hears of both."""
+        now = self.wall()
+        try:
+            with self.box.catalog.reading() as conn:
+                found = certificate_of(certificate, support.endpoint(conn).authority)
+            scope = admit(self.session, found, now)
+        except ApplianceError as refusal:
+            entry = Entry(
+                "support:refuse",
+                str(self.session.id),
+                support.ACTOR,
+                {"why": refusal.message},
+                outcome=Outcome.REFUSED,
+            )
+            self.box.record([entry], now)
+            talk.sendall(f"{refusal}\n".encode())
+            return
+        with self.box.catalog.transaction() as tx:
+            visit = support_sessions.begin_visit(tx, self.session.id, found.person, str(found.serial), now)
+            details = {"session": self.session.id, "person": found.person, "serial": str(found.serial)}
+            audit.append(
+                tx,
+                self.box.audit_key,
+                [Entry("support:enter", str(visit), support.ACTOR, details | {"scope": str(scope)})],
+                now,
+            )
+            markers = known.markers(tx, self.box)
+        caller = _Caller(self, talk, visit, found.person, scope, markers)
+        try:
+            caller.serve(lines)
+        finally:
+            with self.box.catalog.transaction() as tx:
+                support.end_visit(tx, self.box, visit, self.wall())
+
+    def end(self, person: str) -> None:
+        """Let the vendor end the session."""
+        now = self.wall()
+        with self.box.catalog.transaction() as tx:
+            if support_sessions.end(tx, self.session.id, Ending.VENDOR, f"support: {person}", now):
+                details = {"ending": str(Ending.VENDOR), "person": person}
+                entry = Entry("support:close", str(self.session.id), support.ACTOR, details)
+                audit.append(tx, self.box.audit_key, [entry], now)
+
+    @contextmanager
+    def child(self, words: list[str], person: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One of the appliance's own verbs, in a group of its own, which the end of the session kills."""
+        environment = {**os.environ, "SUDO_USER": f"support ({person})"}
+        environment["APPLIANCE_DATA"] = str(self.box.config.data.absolute())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "appliance", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        with self._lock:
+            self._children.add(process)
+            if self.over.is_set():
+                _kill(process)
+        deadline = threading.Timer(VERB_SECONDS, _kill, (process,))
+        deadline.start()
+        try:
+            yield process
+        finally:
+            deadline.cancel()
+            _kill(process)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+            with self._lock:
+                self._children.discard(process)
+
+
+@dataclass
+class _Caller:
+    """One visitor: what is typed, and what is shown for it."""
+
+    desk: OpenDesk
+    talk: socket.socket
+    visit: int
+    person: str
+    scope: Scope
+    markers: Markers
+    recorded: int = 0
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+
+    def serve(self, lines: Iterator[str]) -> None:
+        """Answer line by line until one of the two has enough."""
+        session = self.desk.session
+        self._show(
+            f"Support session {session.id}: {self.scope}, until {session.expires_utc:%H:%M} UTC."
+            " Everything is recorded. Type: help\n" + _PROMPT
+        )
+        for line in lines:
+            line = "".join(each for each in line if each.isprintable())
+            self._record("i", line + "\n")
+            if line.strip() == "leave" or self.desk.over.is_set() or self.recorded > MOST_RECORDED_CHARACTERS:
+                return
+            if line.strip() == "end":
+                self._show("The session is ended.\n")
+                self.desk.end(self.person)
+                return
+            self._show(self._answer(line) + _PROMPT)
+
+    def _answer(self, line: str) -> str:
+        now = self.desk.wall()
+        try:
+            with self.desk.box.catalog.reading() as conn:
+                standing = support_sessions.session(conn, self.desk.session.id)
+            if not standing.is_open(now):
+                raise NotAuthorised("the session is over")
+            match line.split():
+                case []:
+                    return ""
+                case ["help"]:
+                    return help_text(self.scope)
+                case ["logs", process]:
+                    answer = self._logs(process)
+                case _:
+                    answer = self._verb(list(command(line, self.scope)))
+        except ApplianceError as error:
+            return f"{error}\n"
+        return self.markers.cut(answer)[0]
+
+    def _logs(self, process: str) -> str:
+        kept = logs.kept_lines(self.desk.box.config.data.absolute())
+        if process not in kept:
+            raise Refused("there is no such log", hint=f"there are: {', '.join(kept) or 'none'}")
+        self._note(f"logs {process}")
+        return kept[process][-MOST_LOG_CHARACTERS:]
+
+    def _verb(self, words: list[str]) -> str:
+        self._note(" ".join(words))
+        with self.desk.child(words, self.person) as process:
+            assert process.stdout is not None
+            return process.stdout.read(MOST_SHOWN_CHARACTERS).decode("utf-8", "replace")
+
+    def _note(self, words: str) -> None:
+        """What support does is in the audit by itself, beside what the verb writes there."""
+        details = {"session": self.desk.session.id, "person": self.person, "command": words}
+        self.desk.box.record(
+            [Entry("support:act", str(self.visit), support.ACTOR, details)], self.desk.wall()
+        )
+
+    def _show(self, text: str) -> None:
+        self._record("o", text)
+        self.talk.sendall(text.encode("utf-8", "backslashreplace"))
+
+    def _record(self, kind: str, text: str) -> None:
+        text = text.encode("utf-8", "backslashreplace").decode()
+        self.recorded += len(text)
+        after = int((time.monotonic() - self._began) * 1000)
+        with self.desk.box.catalog.transaction() as tx:
+            support_sessions.add_event(tx, self.visit, Event(after, kind, text))
+
+
+def certificate_of(line: str, authority: str) -> Certificate:
+    """What a certificate says, if `authority` has signed it for a person. Raises `NotAuthorised`."""
+    try:
+        found = serialization.load_ssh_public_identity(line.encode())
+        if not isinstance(found, SSHCertificate) or found.type is not SSHCertificateType.USER:
+            raise NotAuthorised(
+                "this is no certificate of a person", hint="come in with a signed certificate"
+            )
+        found.verify_cert_signature()
+        signer = found.signature_key()
+        wanted = serialization.load_ssh_public_key(authority.encode())
+    except (ValueError, InvalidSignature) as error:
+        raise NotAuthorised(
+            "the certificate cannot be believed", hint="have a new one signed by the vendor's authority"
+        ) from error
+    if _encoded(signer) != _encoded(wanted):
+        raise NotAuthorised("another authority has signed the certificate", hint="use the vendor's")
+    # A certificate "for ever" ends beyond what a date can say, and is refused for its length.
+    latest = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+    return Certificate(
+        person=found.key_id.decode("utf-8", "replace")[:100],
+        serial=found.serial,
+        principals=frozenset(each.decode("utf-8", "replace") for each in found.valid_principals),
+        after_utc=datetime.fromtimestamp(min(found.valid_after, latest), UTC),
+        before_utc=datetime.fromtimestamp(min(found.valid_before, latest), UTC),
+    )
+
+
+def _encoded(key: object) -> bytes:
+    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]  # of whichever kind: all of them have it
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return encoded
+
+
+def _lines(talk: socket.socket) -> Iterator[str]:
+    """What comes, line by line; a line that has no end is one."""
+    kept = b""
+    while piece := talk.recv(65536):
+        kept += piece
+        while b"\n" in kept:
+            line, _, kept = kept.partition(b"\n")
+            yield line.decode("utf-8", "replace")[:65536]
+        if len(kept) > 65536:
+            return
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,128 @@
+"""Opening and ending sessions of remote support, and the keys of the box for them, in the caller's transaction.
+
+Who opens or ends one writes the audit's row (``support:open``, ``support:close``); what happens by itself writes its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from appliance import audit, settings
+from appliance.audit import Entry
+from appliance.box import Box
+from appliance.catalog import Reading, Transaction, support_sessions
+from appliance.catalog import settings as kept_settings
+from appliance.errors import OperatorNeeded
+from appliance.fleet import recording
+from appliance.fleet.session import Ending, Scope, Session, expiry
+
+KEYS = "support.keys"
+"""Where the two SSH keys of the box are, sealed: the one it dials out with, and the one it is known by."""
+ACTOR = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the box dials to, by which key that place is known, and whose certificates it accepts; empty until entered."""
+
+    host: str
+    port: int
+    user: str
+    host_key: str
+    authority: str
+    forward_port: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a session can be opened at all."""
+        return all((self.host, self.user, self.host_key, self.authority))
+
+
+@dataclass(frozen=True, slots=True)
+class BoxKeys:
+    """Private keys, as OpenSSH reads them."""
+
+    dialling: str
+    own: str
+
+
+def endpoint(reading: Reading) -> Endpoint:
+    """What the clinic has entered of the vendor."""
+    names = ("host", "port", "user", "host_key", "authority", "forward_port")
+    return Endpoint(*(settings.get(reading, f"support.{name}") for name in names))
+
+
+def open_session(
+    tx: Transaction, box: Box, *, reason: str, scope: Scope, hours: int, by: str, now: datetime
+) -> Session:
+    """Open a session. Raises `Refused`; `OperatorNeeded` if no vendor is entered."""
+    if not endpoint(tx).is_complete:
+        raise OperatorNeeded(
+            "no vendor was entered", hint="enter where support is and its keys, in the settings of support"
+        )
+    expires = expiry(reason, hours, now)
+    expire(tx, box, now)
+    keys_of(tx, box, now)
+    return support_sessions.add(tx, reason=reason.strip(), scope=scope, by=by, now=now, expires_utc=expires)
+
+
+def expire(tx: Transaction, box: Box, now: datetime) -> bool:
+    """End the session that is over its time, or that a clock set back would make longer; whether there was one."""
+    session = support_sessions.standing(tx)
+    if session is None or session.is_open(now):
+        return False
+    if not support_sessions.end(tx, session.id, Ending.EXPIRED, ACTOR, now):
+        return False
+    audit.append(tx, box.audit_key, [Entry("support:expire", str(session.id), ACTOR)], now)
+    return True
+
+
+def end_visit(tx: Transaction, box: Box, visit_id: int, now: datetime) -> None:
+    """Close the recording of a visit, and bind its checksum into the audit."""
+    visit, events = support_sessions.visit(tx, visit_id), support_sessions.events(tx, visit_id)
+    digest = recording.checksum(visit, events)
+    support_sessions.end_visit(tx, visit_id, digest, now)
+    details = {"session": visit.session, "person": visit.person, "events": len(events), "sha256": digest}
+    audit.append(tx, box.audit_key, [Entry("support:leave", str(visit_id), ACTOR, details)], now)
+
+
+def close_left_open(box: Box, now: datetime) -> None:
+    """Close the recordings of visits that were cut with the process that had them."""
+    with box.catalog.transaction() as tx:
+        for visit in support_sessions.visits(tx):
+            end_visit(tx, box, visit.id, now)
+
+
+def keys_of(tx: Transaction, box: Box, now: datetime) -> BoxKeys:
+    """The keys of the box, made when they are first needed."""
+    kept = kept_settings.get(tx, KEYS)
+    if kept is None:
+        made = {name: _new_key() for name in ("dialling", "own")}
+        sealed = box.root.seal(json.dumps(made).encode(), KEYS.encode())
+        kept_settings.put(tx, KEYS, sealed.hex(), now)
+        return BoxKeys(**made)
+    return BoxKeys(**json.loads(box.root.unseal(bytes.fromhex(kept), KEYS.encode())))
+
+
+def public(key: str) -> str:
+    """The public half of one of the keys, as a line for the vendor."""
+    private = serialization.load_ssh_private_key(key.encode(), None)
+    encoded = private.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    return encoded.decode()
+
+
+def _new_key() -> str:
+    return (
+        Ed25519PrivateKey.generate()
+        .private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        .decode()
+    )

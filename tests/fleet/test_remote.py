@@ -1,0 +1,432 @@
+"""Remote support with a real ssh and sshd: the vendor's machine on loopback, the box's own line, and people who come in.
+
+Nothing of it is mocked: the desk is the one of the jobs process, the line and the counter are processes of their own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from appliance import audit, settings
+from appliance.box import Box, open_box
+from appliance.catalog import support_sessions
+from appliance.config import Config
+from appliance.fleet import recording, support
+from appliance.fleet.desk import Desk, OpenDesk
+from appliance.fleet.session import Ending, Scope
+from tests.synthetic.patients import HELENE
+from tests.web.conftest import fill
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+]
+
+Eventually = Callable[..., Any]
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd"
+
+
+def run(*words: object) -> None:
+    subprocess.run(
+        [str(each) for each in words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+
+
+@dataclass
+class Vendor:
+    """The vendor's endpoint, its authority, and the people it signs for."""
+
+    folder: Path
+    port: int
+    forward_port: int
+    process: subprocess.Popen[bytes]
+
+    def key(self, name: str) -> str:
+        return (self.folder / f"{name}.pub").read_text().strip()
+
+    def visit(
+        self,
+        *lines: str,
+        principal: str = "appliance-diagnose",
+        valid: str = "-1m:+1h",
+        authority: str = "authority",
+    ) -> subprocess.CompletedProcess[str]:
+        """Come in with a fresh certificate and type `lines`."""
+        caller = self.caller(principal=principal, valid=valid, authority=authority)
+        out, err = caller.communicate("".join(f"{line}\n" for line in lines), timeout=120)
+        return subprocess.CompletedProcess(caller.args, caller.returncode, out, err)
+
+    def caller(
+        self, *, principal: str = "appliance-diagnose", valid: str = "-1m:+1h", authority: str = "authority"
+    ) -> subprocess.Popen[str]:
+        """Somebody who comes in and stays."""
+        person = self.folder / "person"
+        (self.folder / "person-cert.pub").unlink(missing_ok=True)
+        run(
+            "ssh-keygen",
+            "-q",
+            "-s",
+            self.folder / authority,
+            "-I",
+            "Ana Roy",
+            "-n",
+            principal,
+            "-V",
+            valid,
+            "-z",
+            7,
+            f"{person}.pub",
+        )
+        return subprocess.Popen(
+            [
+                *("ssh", "-T", "-F", "none", "-p", str(self.forward_port), "-i", str(person)),
+                *("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"),
+                *("-o", f"UserKnownHostsFile={self.folder / 'known_boxes'}", "-o", "StrictHostKeyChecking=yes"),
+                f"{getpass.getuser()}@127.0.0.1",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    def knows_line(self) -> bool:
+        """Whether the box's tunnel stands: something listens on its port here."""
+        return any(
+            each.laddr and each.laddr.port == self.forward_port and each.status == psutil.CONN_LISTEN
+            for each in psutil.net_connections("tcp")
+        )
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    opened = open_box(Config(data=tmp_path_factory.mktemp("box")))
+    fill(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def vendor(
+    box: Box, tmp_path: Path, free_port: Callable[[], int], eventually: Eventually
+) -> Iterator[Vendor]:
+    """An sshd that lets the box in to forward a port, and nothing else."""
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    for name in ("host", "authority", "stranger", "person"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", tmp_path / name)
+    port, forward_port = free_port(), free_port()
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        keys = support.keys_of(tx, box, now)
+    (tmp_path / "boxes").write_text(f"restrict,port-forwarding {support.public(keys.dialling)}\n")
+    (tmp_path / "known_boxes").write_text(f"[127.0.0.1]:{forward_port} {support.public(keys.own)}\n")
+    (tmp_path / "config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {tmp_path}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
+        f"AuthorizedKeysFile {tmp_path}/boxes\nAuthenticationMethods publickey\nAllowTcpForwarding remote\nLogLevel ERROR\n"
+    )
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(tmp_path / "config")], stderr=subprocess.DEVNULL)
+    found = Vendor(tmp_path, port, forward_port, process)
+    with box.catalog.transaction() as tx:
+        values = {
+            "support.host": "127.0.0.1",
+            "support.port": port,
+            "support.user": getpass.getuser(),
+            "support.host_key": found.key("host"),
+            "support.authority": found.key("authority"),
+            "support.forward_port": forward_port,
+        }
+        settings.change(tx, box.audit_key, values, actor="tests", now=now)
+    yield found
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def desk(box: Box) -> Iterator[Desk]:
+    """What the jobs process runs."""
+    running = Desk(box)
+    running.start()
+    yield running
+    running.stop()
+    with box.catalog.transaction() as tx:
+        if (standing := support_sessions.standing(tx)) is not None:
+            support_sessions.end(tx, standing.id, Ending.CLINIC, "tests", datetime.now(UTC))
+
+
+def opened(box: Box, scope: Scope = Scope.DIAGNOSE, *, left: timedelta = timedelta(hours=1)) -> int:
+    """Open a session of which so much is left; its number."""
+    now = datetime.now(UTC) - timedelta(hours=1) + left
+    with box.catalog.transaction() as tx:
+        return support.open_session(
+            tx, box, reason="deliveries wait", scope=scope, hours=1, by="m", now=now
+        ).id
+
+
+def lines_running(box: Box) -> list[psutil.Process]:
+    """Every process of remote support of this box: the line, its ssh and its sshd."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            words = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if "support line" in words or "/inner" in words or "support-line-" in words:
+            found.append(process)
+    return found
+
+
+def rows(box: Box, action: str) -> list[dict[str, object]]:
+    with box.catalog.reading() as conn:
+        return [each for each in audit.export(conn) if each["action"] == action]
+
+
+def test_without_a_session_nothing_listens_and_nothing_dials(box: Box, vendor: Vendor, desk: Desk) -> None:
+    desk.look()
+    assert not lines_running(box)
+    assert not (box.config.data / "desk").exists()
+    assert not vendor.knows_line()
+
+
+def test_a_person_comes_in_looks_and_is_recorded(
+    box: Box, vendor: Vendor, desk: Desk, eventually: Eventually
+) -> None:
+    number = opened(box)
+    eventually(vendor.knows_line)
+    said = vendor.visit("help", "status", "backup", "sh -c id", "leave")
+    assert said.returncode == 0, said.stderr
+    assert "Everything is recorded" in said.stdout
+    assert "Kept: 3 studies" in said.stdout
+    assert "this session is for looking only" in said.stdout
+    assert "there is no such word" in said.stdout
+    (visit,) = eventually(lambda: _whole(box, number))
+    with box.catalog.reading() as conn:
+        events = support_sessions.events(conn, visit.id)
+    assert (visit.person, visit.serial) == ("Ana Roy", "7")
+    assert [each.text for each in events if each.kind == "i"] == [
+        "help\n",
+        "status\n",
+        "backup\n",
+        "sh -c id\n",
+        "leave\n",
+    ]
+    assert "".join(each.text for each in events if each.kind == "o") == said.stdout
+    cast = recording.cast(visit, events)
+    head, *rest = map(json.loads, cast.splitlines())
+    assert head["version"] == 2
+    assert len(rest) == len(events)
+    (left,) = [each for each in rows(box, "support:leave") if each["subject"] == str(visit.id)]
+    details = left["details"]
+    assert (
+        json.loads(details if isinstance(details, str) else json.dumps(details))["sha256"]
+        == hashlib.sha256(cast.encode()).hexdigest()
+        == visit.sha256
+    )
+    assert [each["outcome"] for each in rows(box, "support:act")] == ["done"]
+
+
+def _whole(box: Box, number: int) -> list[support_sessions.Visit]:
+    """The visits of a session whose recordings are closed."""
+    with box.catalog.reading() as conn:
+        return [each for each in support_sessions.visits(conn, number) if each.sha256]
+
+
+def test_nothing_of_a_patient_is_shown(box: Box, vendor: Vendor, desk: Desk, eventually: Eventually) -> None:
+    folder = box.config.data / "logs"
+    folder.mkdir(exist_ok=True)
+    (folder / "web.log").write_text(f"found {HELENE.family_name} as {HELENE.id}\nan event\n")
+    opened(box)
+    eventually(vendor.knows_line)
+    said = vendor.visit("logs web", "logs ../keys", "studies", "leave").stdout
+    assert "an event" in said
+    assert HELENE.family_name not in said
+    assert HELENE.id not in said
+    assert "[cut: name]" in said
+    assert "there is no such log" in said
+
+
+WRONG: tuple[dict[str, str], ...] = (
+    {"principal": "appliance-operate"},
+    {"valid": "-2h:-1h"},
+    {"valid": "-1m:+52w"},
+    {"authority": "stranger"},
+)
+
+
+def test_a_wrong_certificate_lets_nobody_in(
+    box: Box, vendor: Vendor, desk: Desk, eventually: Eventually
+) -> None:
+    opened(box)
+    eventually(vendor.knows_line)
+    before = len(rows(box, "support:enter"))
+    for wrong in WRONG:
+        assert "Kept:" not in vendor.visit("status", **wrong).stdout, wrong
+    assert len(rows(box, "support:enter")) == before
+    assert "Kept:" in vendor.visit("status").stdout
+
+
+def test_the_desk_does_not_believe_an_sshd_that_lets_a_stranger_in(
+    box: Box, vendor: Vendor, desk: Desk, eventually: Eventually, tmp_path: Path
+) -> None:
+    """As if sshd had a hole: the counter is run with a certificate of another authority."""
+    opened(box)
+    eventually((box.config.data / "desk").exists)
+    run(
+        "ssh-keygen",
+        "-q",
+        "-s",
+        tmp_path / "stranger",
+        "-I",
+        "X",
+        "-n",
+        "appliance-diagnose",
+        "-V",
+        "+1h",
+        tmp_path / "person.pub",
+    )
+    who = tmp_path / "who"
+    who.write_text(f"publickey {(tmp_path / 'person-cert.pub').read_text()}")
+    said = subprocess.run(
+        [sys.executable, "-m", "appliance", "support", "counter", "--desk", str(box.config.data / "desk")],
+        env={**os.environ, "SSH_USER_AUTH": str(who)},
+        input="status\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "another authority" in said.stdout
+    assert rows(box, "support:refuse")[-1]["outcome"] == "refused"
+
+
+def test_the_clinic_ends_it_while_somebody_is_in(
+    box: Box, vendor: Vendor, desk: Desk, eventually: Eventually
+) -> None:
+    number = opened(box)
+    eventually(vendor.knows_line)
+    caller = vendor.caller()
+    eventually(lambda: rows(box, "support:enter")[-1:])
+    with box.catalog.transaction() as tx:
+        support_sessions.end(tx, number, Ending.CLINIC, "m", datetime.now(UTC))
+    eventually(lambda: caller.poll() is not None)
+    caller.communicate()
+    eventually(lambda: not lines_running(box))
+    eventually(lambda: not vendor.knows_line())
+
+
+def test_the_vendor_ends_it(box: Box, vendor: Vendor, desk: Desk, eventually: Eventually) -> None:
+    number = opened(box)
+    eventually(vendor.knows_line)
+    assert "The session is ended." in vendor.visit("end").stdout
+    with box.catalog.reading() as conn:
+        assert support_sessions.session(conn, number).ending is Ending.VENDOR
+    eventually(lambda: not lines_running(box))
+
+
+def test_at_its_end_everything_is_killed(box: Box, vendor: Vendor, eventually: Eventually) -> None:
+    """By the clock that nobody sets, while the one on the wall stands still. Says how long it took."""
+    now, past = datetime.now(UTC), [0.0]
+    desk = Desk(box, wall=lambda: now + timedelta(seconds=1), monotonic=lambda: time.monotonic() + past[0])
+    number = opened(box)
+    desk.start()
+    try:
+        eventually(vendor.knows_line)
+        caller = vendor.caller()
+        eventually(lambda: lines_running(box) and _is_in(box, number))
+        past[0], ended = 3600.0, time.monotonic()
+        eventually(lambda: caller.poll() is not None and not lines_running(box), within_seconds=60)
+        print(f"killed {time.monotonic() - ended:.1f} s after the end")
+        caller.communicate()
+        eventually(lambda: [each for each in rows(box, "support:expire") if each["subject"] == str(number)])
+        with box.catalog.reading() as conn:
+            assert support_sessions.session(conn, number).ending is Ending.EXPIRED
+    finally:
+        desk.stop()
+
+
+def _is_in(box: Box, number: int) -> bool:
+    with box.catalog.reading() as conn:
+        return bool(support_sessions.visits(conn, number))
+
+
+def test_a_line_that_hangs_is_killed_by_another_process(
+    box: Box, vendor: Vendor, eventually: Eventually
+) -> None:
+    """The line is stopped in its tracks, and nobody closes the desk: `timeout` ends ssh all the same."""
+    number = opened(box)
+    with box.catalog.reading() as conn:
+        session = support_sessions.session(conn, number)
+    desk = OpenDesk(box, session, lambda: datetime.now(UTC), time.monotonic, time.monotonic() + 12)
+    desk.start()
+    try:
+        dialling = lambda: [each for each in lines_running(box) if each.name() == "ssh"]  # noqa: E731
+        (line,) = (each.parent() for each in _guards(eventually, box))
+        assert line is not None
+        line.send_signal(signal.SIGSTOP)
+        eventually(lambda: not dialling(), within_seconds=90)
+        assert line.status() == psutil.STATUS_STOPPED
+    finally:
+        desk.close()
+        with box.catalog.transaction() as tx:
+            support_sessions.end(tx, session.id, Ending.CLINIC, "tests", datetime.now(UTC))
+
+
+def _guards(eventually: Eventually, box: Box) -> list[psutil.Process]:
+    """The `timeout` over the ssh of the line, once there is one."""
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        found[:] = [each for each in lines_running(box) if each.name() == "timeout" and each.children()]
+        return bool(found)
+
+    eventually(there)
+    return found
+
+
+def test_the_box_hangs_up_on_another_host_key(
+    box: Box, vendor: Vendor, desk: Desk, eventually: Eventually
+) -> None:
+    with box.catalog.transaction() as tx:
+        settings.change(
+            tx,
+            box.audit_key,
+            {"support.host_key": vendor.key("stranger")},
+            actor="tests",
+            now=datetime.now(UTC),
+        )
+    opened(box)
+    eventually(lambda: lines_running(box))
+    line = next(each for each in lines_running(box) if "support line" in " ".join(each.cmdline()))
+    tried = {each.pid for each in line.children()}
+    eventually(lambda: {each.pid for each in line.children()} - tried)  # it dials again, after it was refused
+    assert not vendor.knows_line()
+
+
+def test_a_recording_that_was_cut_is_closed_with_the_next_start(box: Box) -> None:
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        made = support_sessions.add(tx, reason="r", scope=Scope.DIAGNOSE, by="m", now=now, expires_utc=now)
+        visit = support_sessions.begin_visit(tx, made.id, "Ana Roy", "7", now)
+        support_sessions.add_event(tx, visit, support_sessions.Event(5, "o", "status\n"))
+    support.close_left_open(box, now)
+    with box.catalog.reading() as conn:
+        assert support_sessions.visit(conn, visit).sha256 == recording.checksum(
+            support_sessions.visit(conn, visit), support_sessions.events(conn, visit)
+        )
+        assert not support_sessions.visits(conn)
