@@ -31,6 +31,7 @@ ORDER = (
     "audit",
     "retention",
     "problems",
+    "runbooks",
     "support",
     "settings",
     "screen",
