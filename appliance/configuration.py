@@ -39,6 +39,7 @@ from appliance.model import (
     Takes,
     ae_title,
 )
+from appliance.replication import recall
 from appliance.replication.destinations import access, build
 from appliance.settings.registry import unknown_key
 
@@ -254,6 +255,7 @@ def _put_destination(tx: Transaction, wanted: DestinationSettings, actor: str) -
     if before is None:
         destinations.add(tx, after)
         return audit.Entry("destination:add", after.name, actor, shown)
+    recall.refuse_to_move(tx, before, after.options)
     destinations.change(tx, before.name, after.options, after.secret)
     if after.paused != before.paused:
         (destinations.pause if after.paused else destinations.resume)(tx, after.name)

@@ -34,7 +34,7 @@ from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
-from appliance.lifecycle import acting, census, destruction, purging, retention, rotation, scrub
+from appliance.lifecycle import acting, census, destruction, eviction, purging, retention, rotation, scrub
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -214,6 +214,21 @@ class Destroying:
             log.info("studies destroyed: count=%d", destroyed)
 
 
+class Evicting:
+    """Making room, as the clinic has chosen, until the process stops."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def interrupt(self) -> None:
+        """Come to an end soon: the study at work stays."""
+        self._stopping.set()
+
+    def __call__(self, box: Box, now: datetime) -> None:
+        """Let leave what may, if anything should."""
+        eviction.evict(box, now, eviction.Around(keep_going=lambda: not self._stopping.is_set()))
+
+
 class Rotation:
     """Going on with a rotation of the root key that was cut, and catching what came late; cheap when there is nothing."""
 
@@ -237,6 +252,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
     rotating = Rotation()
     dates = retention.Dates()
     destroying = Destroying()
+    evicting = Evicting()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", sending.look_after, 60),
@@ -257,6 +273,13 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),
         Job("destruction-requests", review_requests, 3600, first_seconds=120),
         Job("destruction", destroying, 120, first_seconds=180, interrupt=destroying.interrupt),
+        Job(
+            "eviction",
+            evicting,
+            eviction.EVERY_SECONDS,
+            first_seconds=1200,
+            interrupt=evicting.interrupt,
+        ),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("rotation", rotating, rotation.EVERY_SECONDS, first_seconds=30, interrupt=rotating.interrupt),

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from appliance.box import Box
-from appliance.catalog import Reading, instances, settings
+from appliance.catalog import Reading, evictions, instances, settings
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
-from appliance.model import DestinationSettings, InstanceId
+from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import recall
 from appliance.replication.tombstone import RESTORED
 
@@ -58,10 +58,12 @@ def missing(reading: Reading) -> int:
 
 
 def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> None:
-    """Keep an archive from being taken off the box while an image that is nowhere else has not come home from it.
+    """Keep an archive from being taken off the box while an image that is nowhere else has not come home from it, or has left
+    for it.
 
     To be asked in the transaction that would remove it. Raises `Refused`.
     """
+    recall.refuse_to_lose(reading, place)
     if place.takes != "ciphertext" or under_way(reading) is None:
         return
     for object_id, _, _ in instances.all_objects(reading):
@@ -89,7 +91,7 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
         for instance_id, object_id, key_id, sealed_bytes in rows:
             if not keep_going():
                 break
-            if not recall.is_here(box, object_id):
+            if not recall.is_here(box, object_id) and not _stays_away(box, object_id):
                 try:
                     recall.recall(box, object_id, key_id, sealed_bytes)
                     came += 1
@@ -107,3 +109,9 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
     with box.catalog.transaction() as tx:
         settings.put(tx, LAST, {**last, **done}, now)
     return came
+
+
+def _stays_away(box: Box, object_id: ObjectId) -> bool:
+    """Whether an image had left the disk before the box was lost: it stays where it was, until somebody wants it."""
+    with box.catalog.reading() as reading:
+        return evictions.is_away(reading, object_id)

@@ -107,3 +107,19 @@ destruction_items = Table(
     Column("carried_out_utc", UtcText),
     PrimaryKeyConstraint("request", "study"),
 )
+
+# --- evictions.py ----------------------------------------------------------------------------------------------------
+
+evictions = Table(
+    "evictions",
+    metadata,
+    Column("instance", ForeignKey("instances.id", ondelete="CASCADE"), primary_key=True),
+    Column("study", Integer, nullable=False, index=True),  # a studies.id
+    Column("whereabouts", Text, nullable=False),  # leaving, away, coming
+    Column("dataset_sha256", Text, nullable=False),
+    Column("sealed_sha256", Text, nullable=False),
+    Column("places", JsonText, nullable=False),  # the destinations where it was read back, by id
+    Column("changed_utc", UtcText, nullable=False),
+)
+# What a crash may have cut: few, whatever is away.
+Index("ix_evictions_unsettled", evictions.c.instance, sqlite_where=literal("whereabouts <> 'away'"))

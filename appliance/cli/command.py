@@ -39,6 +39,7 @@ from appliance.cli import (
     state,
     studies,
     support,
+    tiers,
     tokens,
     verification,
     webhooks,
@@ -108,6 +109,7 @@ def parser() -> Appliance:
     verification.add_to(verbs)
     retention.add_to(verbs)
     holds.add_to(verbs)
+    tiers.add_to(verbs)
     audit_log.add_to(verbs)
     support.add_to(verbs)
     verbs.group("Processes")

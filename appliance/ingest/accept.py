@@ -20,6 +20,7 @@ from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, OutOfResources, Transient, Unknown
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
+from appliance.ingest.elsewhere import is_data_set_of
 from appliance.ingest.resealing import under_living_keys
 from appliance.model import InstanceId, Owed, Received, Uid
 from appliance.routing import deliveries_for
@@ -158,16 +159,19 @@ def _version(box: Box, arrival: Awaiting) -> int | None:
 
 
 def _holds(box: Box, kept: InstanceRow, new: SealedReader) -> bool:
-    """Whether `kept` is the data set in `new`; not if it cannot be read: evicted, damaged, or on a bad sector.
+    """Whether `kept` is the data set in `new`; not if it cannot be read: missing, damaged, or on a bad sector.
 
-    An old copy that is damaged must neither keep a good one out nor hold up the others.
+    One whose file is away, in an archive, is compared by the digest that was written down then. An old copy that is damaged must neither keep a good one out nor hold up the others.
     """
     try:
         with box.open_object(kept.object_id, kept.key_id) as old:
             return same_data_set(old, new)
     except OutOfResources:
         raise
-    except (Unknown, Corrupt, Transient):
+    except Unknown:
+        new.verify()
+        return is_data_set_of(box, kept.object_id, new)
+    except (Corrupt, Transient):
         new.verify()  # raises if it is the new one that cannot be read
         return False
 

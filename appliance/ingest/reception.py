@@ -32,6 +32,7 @@ from appliance.ingest import records
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
+from appliance.ingest.elsewhere import is_data_set_of
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
 from appliance.store import envelope
@@ -246,7 +247,11 @@ class Reception:
                 with self._box.open_object(each.object_id, each.key_id) as old, sealing.open() as new:
                     if same_data_set(old, new):
                         return True
-            except (Unknown, Corrupt, Transient):
+            except Unknown:
+                with sealing.open() as new:
+                    if is_data_set_of(self._box, each.object_id, new):
+                        return True
+            except (Corrupt, Transient):
                 continue  # not comparable: keep what came
         return False
 

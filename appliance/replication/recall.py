@@ -8,11 +8,12 @@ name is the first one's again, over the same bytes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from appliance.box import Box
-from appliance.catalog import Reading, deliveries, destinations
+from appliance.catalog import Reading, deliveries, destinations, evictions
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
@@ -21,6 +22,9 @@ from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
 log = logging.getLogger(__name__)
+
+_PLACE: Final = ("bucket", "endpoint_url", "region", "path", "mark")
+"""The options of an archive that say where it is."""
 
 _NOWHERE: Final = "the image is neither on this box nor in any archive that it knows of"
 
@@ -54,7 +58,11 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     """
     with box.catalog.reading() as reading:
         places = holders(reading, object_id)
+        was_evicted = evictions.is_away(reading, object_id)
     box.guard.admit(sealed_bytes)
+    if was_evicted:
+        with box.catalog.transaction() as tx:
+            evictions.coming(tx, object_id, datetime.now(UTC))
     trouble: ApplianceError | None = None
     for place in places:
         try:
@@ -65,8 +73,31 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
             log.warning("%s does not have an object whole that it has a receipt for: %s", place.name, error)
             trouble = trouble or Corrupt("no archive has the image whole", hint="call support")
         else:
+            if was_evicted:
+                with box.catalog.transaction() as tx:
+                    evictions.here(tx, [object_id])
             return
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
+
+
+def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
+    """Keep an archive from being taken off the box, or moved, while images are in it that are neither here nor elsewhere.
+
+    To be asked in the transaction that would do so. Raises `Refused`.
+    """
+    if place.takes != "ciphertext":
+        return
+    if evictions.depending_on(reading, place.id):
+        raise Refused(
+            "images have left this box for this archive, and no other has them",
+            hint="choose that images stay on the box, and bring them back with 'appliance tiers return'",
+        )
+
+
+def refuse_to_move(reading: Reading, before: DestinationSettings, options: Mapping[str, Any]) -> None:
+    """`refuse_to_lose`, if `options` would make another place of the archive that `before` is."""
+    if any(before.options.get(name) != options.get(name) for name in _PLACE):
+        refuse_to_lose(reading, before)
 
 
 def verify(

@@ -116,6 +116,13 @@ _ALL = (
     Setting("retention.practice", Choice(("both", "dental", "medical")), "both", careful=Careful.YES),
     Setting("backup.every_hours", Span(1, 7 * 24, unit="hours"), 24),
     Setting("backup.keep_days", Span(7, 3650, unit="days"), 35, careful=Careful.YES),
+    Setting("tiers.eviction", Choice(("off", "when-needed", "by-age")), "off", careful=Careful.YES),
+    Setting("tiers.keep_days", Span(30, 3650, unit="days"), 730, careful=Careful.YES),
+    Setting("tiers.unused_days", Span(7, 3650, unit="days"), 180),
+    Setting("tiers.newest_studies", WholeNumber(0, 50), 2),
+    Setting("tiers.copies", WholeNumber(1, 5), 1, careful=Careful.YES),
+    Setting("tiers.low_percent", WholeNumber(5, 90), 20),
+    Setting("tiers.enough_percent", WholeNumber(6, 95), 30),
     Setting("health.delivery_late_hours", Span(1, 7 * 24, unit="hours"), 1),
     Setting("health.delivery_urgent_days", Span(1, 60, unit="days"), 3),
     Setting("health.backup_late_days", Span(1, 60, unit="days"), 2),
@@ -204,5 +211,16 @@ def _health(values: Mapping[str, Any]) -> Mapping[str, Refused]:
     return found
 
 
-TOGETHER: tuple[Together, ...] = (_sessions, _mail, _health)
+def _tiers(values: Mapping[str, Any]) -> Mapping[str, Refused]:
+    if values["tiers.enough_percent"] <= values["tiers.low_percent"]:
+        return {
+            "tiers.enough_percent": Refused(
+                "making room would end before it begins",
+                hint="make it larger than the share of free space at which it begins",
+            )
+        }
+    return {}
+
+
+TOGETHER: tuple[Together, ...] = (_sessions, _mail, _health, _tiers)
 """Each is given the values of all settings but the secrets, as they would be, and names what it refuses by key."""

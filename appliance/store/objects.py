@@ -171,6 +171,23 @@ class ObjectStore:
         except OSError as error:
             raise disk_error(error, "removing an object") from error
 
+    def evict(self, object_ids: Sequence[ObjectId]) -> None:
+        """Remove the named files of these, durably on return; a recall that is on its way goes on. May be repeated."""
+        try:
+            for object_id in object_ids:
+                self.disk.remove(self._final(object_id))
+        except OSError as error:
+            raise disk_error(error, "removing an object") from error
+        self.sync(object_ids)
+
+    def sync(self, object_ids: Iterable[ObjectId]) -> None:
+        """Make durable what has become of the names of these."""
+        try:
+            for folder in sorted({self._final(each).parent for each in object_ids}):
+                self.disk.sync_directory(folder)
+        except OSError as error:
+            raise disk_error(error, "removing an object") from error
+
     def ids(self) -> Iterator[ObjectId]:
         """Every object on this box, in no order."""
         for folder in self.root.iterdir():

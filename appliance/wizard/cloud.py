@@ -25,6 +25,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, rules
 from appliance.errors import Refused, Unknown
 from appliance.model import DestinationSettings, Rule
+from appliance.replication import recall
 from appliance.replication.destinations import build
 from appliance.wizard import runs
 from appliance.wizard.runs import Act, Detail, Run, Tell
@@ -76,6 +77,7 @@ def keep(
     if before is None:
         destinations.add(tx, wanted)
     elif (dict(before.options), before.secret) != (dict(options), wanted.secret):
+        recall.refuse_to_move(tx, before, options)
         destinations.change(tx, before.name, options, secret or None)
     else:
         return before

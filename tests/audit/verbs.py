@@ -329,6 +329,14 @@ VERBS: Mapping[str, Step] = {
     "guard show": Nothing("counts of objects, nothing of a patient", lambda w: w.say("guard", "show")),
     "guard freeze": Act(["guard:freeze"], lambda w: w.say("guard", "freeze", "--reason", "strange messages")),
     "guard release": Act(["guard:release"], lambda w: w.say("guard", "release", "--reason", "it was a test")),
+    "tiers list": Nothing("how much is where, without a patient", lambda w: w.say("tiers", "list")),
+    "tiers plan": Act(["tiers:list"], lambda w: w.say("tiers", "plan")),
+    "tiers evict": Nothing(
+        "the box that is walked has chosen that nothing leaves; tests/lifecycle/test_eviction.py finds the row of each study"
+    ),
+    "tiers return": Nothing(
+        "nothing of the box that is walked is away; tests/lifecycle/test_eviction.py finds the row of each study"
+    ),
     "verify": Act(["store:verify"], lambda w: w.say("verify")),
     "audit verify": Act(["audit:verify"], lambda w: w.say("audit", "verify")),
     "audit report": Act(["audit:report"], lambda w: w.say("audit", "report")),
@@ -365,6 +373,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "samples": "keeps numbers of the box over time, without a patient",
     "sessions": ("user:expire",),
     "orphans": ("object:remove",),
+    "eviction": "off until the clinic chooses it; tests/lifecycle/test_eviction.py finds the row of each study",
     "audit": ("audit:verify",),
     "audit-feed": "sends the audit itself; tests/test_audit_feed.py",
     "anchors": "there is no bucket on the box that is walked; tests/test_witnesses.py finds the row of each anchor",

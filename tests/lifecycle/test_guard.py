@@ -333,6 +333,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         "appliance/backup/making.py": {"make", "_rotate"},
         "appliance/lifecycle/shredding.py": {"_destroy"},
         "appliance/lifecycle/purging.py": {"_remove_objects"},
+        "appliance/lifecycle/eviction.py": {"evict_study"},
         "appliance/lifecycle/copies.py": {"_write_again"},
         "appliance/replication/batch.py": {"_sent"},
         # Copies without a name that were never recorded.

@@ -13,6 +13,7 @@ from appliance.configuration import OPTIONS, destination_of
 from appliance.errors import OperatorNeeded, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings
+from appliance.replication import recall
 from appliance.replication.destinations import access, build, prepare, sftp
 from appliance.web import forms
 from appliance.web.api.operation import operation, unchanged
@@ -274,6 +275,7 @@ def change_destination(destination_id: int, body: DestinationChange) -> Destinat
         if after.kind == "sftp":
             after = prepare(after)
         _check(after)
+        recall.refuse_to_move(tx, before, after.options)
         destinations.change(tx, before.name, after.options, after.secret)
         shown = {"kind": after.kind, **after.options} | ({} if body.secret is None else {"secret": "given"})
         console().record(tx, "destination:change", after.name, forms.actor(), shown)

@@ -14,6 +14,7 @@ from appliance.configuration import rule_of
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings, Rule
+from appliance.replication import recall
 from appliance.replication.destinations import access, build, prepare
 from appliance.web import forms
 from appliance.web.access import may, needs, reauthenticated
@@ -94,6 +95,7 @@ def change(destination_id: int) -> AnyResponse:
             if wanted.kind == "sftp":
                 wanted = prepare(wanted)
             build(wanted, console().box)
+            recall.refuse_to_move(tx, before, wanted.options)
             destinations.change(tx, before.name, wanted.options, wanted.secret)
             if secret and not before.secret:
                 destinations.resume(tx, before.name)

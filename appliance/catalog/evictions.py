@@ -1,0 +1,293 @@
+"""Which images are not on this disk because an archive has them proven whole. The only writer of the table.
+
+::
+
+    (no row)   the file is here
+       │  proven in the archives, in the transaction that decides
+       ▼
+    LEAVING    the file is being removed ── cut ──▶ the file is here: no row; it is gone: AWAY
+       │  removed, and the folder synced
+       ▼
+     AWAY ──▶ COMING  it is being recalled ── cut ──▶ likewise
+                 └──▶ (no row)
+
+A row says what was in the file, so that an image that is sent once more is recognised while its file is away. Where the
+file is, only the disk can tell: the rows are what the box has decided, and `unsettled` those whose act may have been cut.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from appliance.catalog import destructions, holds
+from appliance.catalog.columns import utc_moment, utc_text
+from appliance.catalog.database import Reading, Transaction
+from appliance.lifecycle.tiers import StudyFacts
+from appliance.model import DestinationId, InstanceId, KeyId, ObjectId
+
+
+class Whereabouts(StrEnum):
+    """Where the file of an image with a row is."""
+
+    LEAVING = "leaving"
+    AWAY = "away"
+    COMING = "coming"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """An image that was read back whole: SHA-256 of its data set and of its ciphertext, hexadecimal, and the places asked."""
+
+    instance: InstanceId
+    object_id: ObjectId
+    dataset_sha256: str
+    sealed_sha256: str
+    places: tuple[DestinationId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """An image of a study with its file on this disk, as far as the catalog knows."""
+
+    instance: InstanceId
+    object_id: ObjectId
+    key_id: KeyId
+    size_bytes: int
+    sealed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How much is here and how much is away: images, and bytes of ciphertext."""
+
+    here: int
+    here_bytes: int
+    away: int
+    away_bytes: int
+
+
+_USED: Final = (
+    "SELECT at_utc FROM audit WHERE study = ? AND action IN ('study:view', 'study:export', 'study:recall')"
+    " ORDER BY id DESC LIMIT 1"
+)
+
+# A study's images that are here, whether all are where they are owed, and what else keeps them: one row a study.
+_FACTS: Final = """
+SELECT t.id, t.study_instance_uid, t.last_received_utc, t.patient_conflict, t.duplicates,
+       (SELECT count(*) FROM studies AS o WHERE o.patient = t.patient
+           AND (o.study_date > t.study_date OR (o.study_date = t.study_date AND o.id > t.id))) AS rank
+FROM studies AS t WHERE t.id IN (SELECT value FROM json_each(?)) ORDER BY t.id
+"""
+_IMAGES: Final = (
+    "SELECT count(*), coalesce(sum(i.sealed_bytes), 0) FROM series AS s JOIN instances AS i ON i.series = s.id"
+    " WHERE s.study = ? AND NOT EXISTS (SELECT 1 FROM evictions AS e WHERE e.instance = i.id)"
+)
+_OWED: Final = (
+    "SELECT 1 FROM series AS s JOIN instances AS i ON i.series = s.id JOIN deliveries AS d ON d.instance = i.id"
+    " WHERE s.study = ? AND d.state NOT IN ('CONFIRMED', 'CANCELLED') LIMIT 1"
+)
+# The archives that have a receipt for every image of a study that is here, and its manifest as it is now.
+_COPIES: Final = (
+    "SELECT d.destination, p.kind FROM series AS s JOIN instances AS i ON i.series = s.id"
+    " JOIN deliveries AS d ON d.instance = i.id AND d.state = 'CONFIRMED'"
+    " JOIN destinations AS p ON p.id = d.destination AND p.takes = 'ciphertext' AND NOT p.removed"
+    " JOIN manifests AS m ON m.destination = p.id AND m.study = s.study"
+    "  AND m.written_utc IS NOT NULL AND m.dirty_utc IS NULL"
+    " WHERE s.study = ? AND NOT EXISTS (SELECT 1 FROM evictions AS e WHERE e.instance = i.id)"
+    " GROUP BY d.destination HAVING count(DISTINCT i.id) = ?"
+)
+
+
+def oldest(
+    reading: Reading, before_utc: datetime, after: tuple[str, int], limit: int
+) -> list[tuple[str, int]]:
+    """The next studies with images here whose latest image came before a moment, the longest ago first.
+
+    `after` is the last pair of the slice before; ``("", 0)`` begins.
+    """
+    rows = reading.exec_driver_sql(
+        "SELECT t.last_received_utc, t.id FROM studies AS t"
+        " WHERE t.last_received_utc < ? AND (t.last_received_utc, t.id) > (?, ?)"
+        " AND t.instances > (SELECT count(*) FROM evictions AS e WHERE e.study = t.id)"
+        " ORDER BY t.last_received_utc, t.id LIMIT ?",
+        (utc_text(before_utc), after[0], after[1], limit),
+    )
+    return [(str(row[0]), int(row[1])) for row in rows]
+
+
+def facts_of(reading: Reading, study_ids: Sequence[int]) -> list[StudyFacts]:
+    """What keeps these studies here or lets them go, as it is now; those that are gone are left out."""
+    chosen = json.dumps(list(study_ids))
+    rows = reading.exec_driver_sql(_FACTS, (chosen,)).all()
+    held = holds.held_among(reading, study_ids)
+    asked = {number for each in destructions.standing(reading) for number in each.study_ids}
+    return [
+        _facts(reading, row, is_held=int(row[0]) in held, is_asked_for=int(row[0]) in asked) for row in rows
+    ]
+
+
+def _facts(reading: Reading, row: Sequence[object], *, is_held: bool, is_asked_for: bool) -> StudyFacts:
+    study, uid, received, conflict, duplicates, rank = row
+    here, here_bytes = reading.exec_driver_sql(_IMAGES, (study,)).one()
+    copies = reading.exec_driver_sql(_COPIES, (study, here)).all()
+    used = reading.exec_driver_sql(_USED, (uid,)).scalar()
+    return StudyFacts(
+        id=int(str(study)),
+        here=int(here),
+        here_bytes=int(here_bytes),
+        last_received_utc=utc_moment(str(received)),
+        last_used_utc=None if used is None else utc_moment(str(used)),
+        rank=int(str(rank)),
+        is_held=is_held,
+        is_asked_for=is_asked_for,
+        is_owed=reading.exec_driver_sql(_OWED, (study,)).first() is not None,
+        is_doubted=bool(conflict or duplicates),
+        copies=len(copies),
+        kinds=frozenset(str(kind) for _, kind in copies),
+    )
+
+
+def local_images(reading: Reading, study: int) -> list[Local]:
+    """The images of a study (row id) whose files are here, as far as the catalog knows."""
+    rows = reading.exec_driver_sql(
+        "SELECT i.id, i.object_id, i.key_id, i.size_bytes, i.sealed_bytes"
+        " FROM series AS s JOIN instances AS i ON i.series = s.id"
+        " WHERE s.study = ? AND NOT EXISTS (SELECT 1 FROM evictions AS e WHERE e.instance = i.id) ORDER BY i.id",
+        (study,),
+    )
+    return [Local(InstanceId(row[0]), ObjectId(row[1]), KeyId(row[2]), row[3], row[4]) for row in rows]
+
+
+def places_of(reading: Reading, study: int, images: int) -> list[DestinationId]:
+    """The archives that have a receipt for all `images` of a study that are here, and its manifest as it is now."""
+    return [
+        DestinationId(row[0])
+        for row in reading.exec_driver_sql(_COPIES, (study, images))
+        if row[0] is not None
+    ]
+
+
+def leave(tx: Transaction, study: int, proven: Iterable[Proven], now: datetime) -> None:
+    """Write down that the files of these images are about to be removed."""
+    _put(tx, study, proven, Whereabouts.LEAVING, now)
+
+
+def gone(tx: Transaction, study: int, proven: Iterable[Proven], now: datetime) -> None:
+    """Write down that their files are removed, durably. An image that was destroyed meanwhile gets no row."""
+    _put(tx, study, proven, Whereabouts.AWAY, now)
+
+
+def _put(tx: Transaction, study: int, proven: Iterable[Proven], where: Whereabouts, now: datetime) -> None:
+    for each in proven:
+        tx.exec_driver_sql(
+            "INSERT INTO evictions (instance, study, whereabouts, dataset_sha256, sealed_sha256, places, changed_utc)"
+            " SELECT i.id, ?, ?, ?, ?, ?, ? FROM instances AS i WHERE i.id = ? AND i.object_id = ?"
+            " ON CONFLICT (instance) DO UPDATE SET whereabouts = excluded.whereabouts,"
+            " changed_utc = excluded.changed_utc",
+            (
+                study,
+                where.value,
+                each.dataset_sha256,
+                each.sealed_sha256,
+                json.dumps(list(each.places)),
+                utc_text(now),
+                each.instance,
+                each.object_id,
+            ),
+        )
+
+
+def is_away(reading: Reading, object_id: ObjectId) -> bool:
+    """Whether the file of an object was removed, or is about to be, because an archive has it."""
+    return reading.exec_driver_sql(_ROW, (object_id,)).first() is not None
+
+
+_ROW: Final = "SELECT e.dataset_sha256 FROM evictions AS e JOIN instances AS i ON i.id = e.instance WHERE i.object_id = ?"
+
+
+def dataset_digest(reading: Reading, object_id: ObjectId) -> str:
+    """The SHA-256 of the data set of an image that is away, hexadecimal; empty if it isn't."""
+    row = reading.exec_driver_sql(_ROW, (object_id,)).first()
+    return "" if row is None else str(row[0])
+
+
+def coming(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
+    """Write down that an object is being recalled."""
+    tx.exec_driver_sql(
+        "UPDATE evictions SET whereabouts = 'coming', changed_utc = ?"
+        " WHERE instance = (SELECT id FROM instances WHERE object_id = ?)",
+        (utc_text(now), object_id),
+    )
+
+
+def here(tx: Transaction, object_ids: Sequence[ObjectId]) -> None:
+    """Write down that the files of these are here."""
+    tx.exec_driver_sql(
+        "DELETE FROM evictions WHERE instance IN"
+        " (SELECT id FROM instances WHERE object_id IN (SELECT value FROM json_each(?)))",
+        (json.dumps(list(object_ids)),),
+    )
+
+
+def away(tx: Transaction, object_ids: Sequence[ObjectId], now: datetime) -> None:
+    """Write down that the files of these, which have a row, are not here."""
+    tx.exec_driver_sql(
+        "UPDATE evictions SET whereabouts = 'away', changed_utc = ? WHERE instance IN"
+        " (SELECT id FROM instances WHERE object_id IN (SELECT value FROM json_each(?)))",
+        (utc_text(now), json.dumps(list(object_ids))),
+    )
+
+
+def unsettled(reading: Reading) -> list[ObjectId]:
+    """The objects whose removal or return was begun and not written down as done."""
+    rows = reading.exec_driver_sql(
+        "SELECT i.object_id FROM evictions AS e JOIN instances AS i ON i.id = e.instance"
+        " WHERE e.whereabouts <> 'away' ORDER BY i.id"
+    )
+    return [ObjectId(row[0]) for row in rows]
+
+
+def depending_on(reading: Reading, destination: DestinationId) -> int:
+    """How many images that are not here no other archive of this box has a receipt for."""
+    return int(
+        reading.exec_driver_sql(
+            "SELECT count(*) FROM evictions AS e WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d"
+            " JOIN destinations AS p ON p.id = d.destination AND p.takes = 'ciphertext' AND NOT p.removed"
+            " WHERE d.instance = e.instance AND d.state = 'CONFIRMED' AND d.destination <> ?)"
+            " AND EXISTS (SELECT 1 FROM deliveries AS d WHERE d.instance = e.instance AND d.destination = ?)",
+            (destination, destination),
+        ).scalar()
+        or 0
+    )
+
+
+def away_images(reading: Reading, study: int | None, limit: int) -> list[tuple[int, ObjectId, KeyId, int]]:
+    """At most `limit` images that are not here, of one study (row id) or of all: study, object, key, sealed size in bytes."""
+    rows = reading.exec_driver_sql(
+        "SELECT e.study, i.object_id, i.key_id, i.sealed_bytes FROM evictions AS e JOIN instances AS i ON i.id = e.instance"
+        " WHERE (? IS NULL OR e.study = ?) ORDER BY e.study, i.id LIMIT ?",
+        (study, study, limit),
+    )
+    return [(int(row[0]), ObjectId(row[1]), KeyId(row[2]), int(row[3])) for row in rows]
+
+
+def away_of_study(reading: Reading, study: int) -> int:
+    """How many images of a study (row id) are not here."""
+    found = reading.exec_driver_sql("SELECT count(*) FROM evictions WHERE study = ?", (study,)).scalar()
+    return int(found or 0)
+
+
+def tally(reading: Reading) -> Tally:
+    """How much is here and how much is away."""
+    images, total = reading.exec_driver_sql(
+        "SELECT count(*), coalesce(sum(sealed_bytes), 0) FROM instances"
+    ).one()
+    gone_images, gone_bytes = reading.exec_driver_sql(
+        "SELECT count(*), coalesce(sum(i.sealed_bytes), 0) FROM evictions AS e JOIN instances AS i ON i.id = e.instance"
+    ).one()
+    return Tally(int(images - gone_images), int(total - gone_bytes), int(gone_images), int(gone_bytes))
