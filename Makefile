@@ -9,7 +9,7 @@ SLOW_WORKERS ?= 3
 PYTEST := $(PY) -m pytest --dist loadfile --no-loadscope-reorder
 COVER := --cov --cov-append --cov-report=
 
-.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine lock clean
+.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image lock clean
 .NOTPARALLEL:
 
 help: ## say what there is
@@ -35,7 +35,8 @@ lint: setup ## style, types and import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/*; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/* image-build/build \
+		image-build/scripts/* image-build/mkosi.extra/usr/lib/appliance/libexec/*; fi
 
 fast: setup ## the tests that take seconds
 	$(PYTEST) -n $(WORKERS) $(if $(COVERAGE),$(COVER)) -m "not slow"
@@ -58,6 +59,12 @@ campaign: setup ## the long fault campaigns: make campaign ARGS="kill --kills 10
 
 test-machine: setup ## provision a booted Debian twice and use it; needs root, systemd-container, debootstrap; about 4 minutes
 	@exec $(PY) -m tests.provisioning $(ARGS)
+
+image: setup ## build the appliance's own image into .cache/image; needs root; 5 minutes the first time
+	@exec image-build/build $(ARGS)
+
+test-image: setup ## boot the image in QEMU and use it; needs root and 'make image'; 20 minutes; ARGS=theft
+	@exec $(PY) -m tests.image $(ARGS)
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions
 	@.ci/setup lock

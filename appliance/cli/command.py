@@ -34,6 +34,7 @@ from appliance.cli import (
     processes,
     retention,
     rules,
+    screen,
     setting_up,
     settings,
     state,
@@ -89,6 +90,7 @@ def parser() -> Appliance:
     importing.add_to(verbs)
     deliveries.add_to(verbs)
     verbs.group("Set up")
+    screen.add_to(verbs)
     setting_up.add_to(verbs)
     devices.add_to(verbs)
     destinations.add_to(verbs)

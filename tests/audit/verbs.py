@@ -355,6 +355,7 @@ VERBS: Mapping[str, Step] = {
     "support file": Act(
         ["support:file", "support:take"], lambda w: w.say("support", "file", "--to", w.folder)
     ),
+    "screen": Nothing("how to reach the box, for whoever stands before it", lambda w: w.say("screen")),
     "run": Nothing("starts the four processes, each of which has a row of its own"),
     "dicom": Nothing(PROCESS),
     "courier": Nothing(PROCESS),

@@ -28,6 +28,7 @@ WRONG = [
     ("", "", USAGE),
     ("statsu", "", USAGE),
     ("status --jsno", "", USAGE),
+    ("screen --folow-me", "", USAGE),
     ("studies --limit 0", "", USAGE),
     ("studies --limit many", "", USAGE),
     ("export 1.2.3.4 --to out", "", NO_INPUT),

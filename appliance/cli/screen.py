@@ -1,0 +1,155 @@
+"""``appliance screen``: what stands on the box's own screen, for whoever carries it into the clinic.
+
+Where the console is, as an address and as a picture for a telephone; the claim code while nobody owns the box; how to know
+that the browser speaks to this box and no other. On the image `screen.service` shows it on the first terminal.
+
+The recovery key of the disk (a credential of that service) is shown under the same condition as the claim code: while the
+box has no owner it holds nothing of a patient, and whoever could read the screen could as well take the box over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from appliance.cli.arguments import Arguments, Verbs
+from appliance.cli.listing import safe
+from appliance.cli.session import opened_box
+from appliance.errors import Transient
+
+if TYPE_CHECKING:
+    from appliance.box import Box
+
+FRONT_PORT: Final = 443
+LOOK_SECONDS: Final = 5.0
+"""Between two looks whether something has changed: an address, the claim, the certificate."""
+
+_CREDENTIAL: Final = "disk-recovery"
+_RECOVERY_KEY: Final = re.compile(r"[bcdefghijklnrtuv]{8}(-[bcdefghijklnrtuv]{8}){7}")
+"""As systemd-cryptenroll writes it (modhex)."""
+_CLEAR: Final = "\x1b[H\x1b[2J"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What there is to show. `claim_code` is None once the box has an owner; `disk_recovery` may be empty."""
+
+    addresses: tuple[str, ...]
+    ae_title: str
+    dicom_port: int
+    claim_code: str | None
+    authority_words: str
+    certificate: str
+    disk_recovery: str
+
+    def lines(self) -> list[str]:
+        """The text of it, at most 80 columns wide."""
+        hosts = [f"[{each}]" if ":" in each else each for each in self.addresses]
+        shown = [
+            "Clinic edge appliance",
+            "",
+            *(f"  Console      https://{host}" for host in hosts[:2]),
+            *([] if hosts else ["  Console      no address yet: is the network cable in?"]),
+            f"  DICOM        AE title {self.ae_title}, port {self.dicom_port}",
+        ]
+        if self.claim_code:
+            shown.append(f"  Claim code   {self.claim_code}  (type it in the console to own this box)")
+        if self.authority_words:
+            shown.append(f"  Authority    {self.authority_words}")
+        elif self.certificate:
+            first, second = self.certificate[:48], self.certificate[48:]
+            shown += ["  Certificate  the browser must show this SHA-256 fingerprint:"]
+            shown += [f"               {first}", f"               {second}"]
+        if self.claim_code and self.disk_recovery:
+            shown.append("  Disk key     write it down now, it opens the disk in another machine:")
+            half = len(self.disk_recovery) // 2
+            cut = self.disk_recovery.find("-", half) + 1 or half
+            shown += [
+                f"               {self.disk_recovery[:cut]}",
+                f"               {self.disk_recovery[cut:]}",
+            ]
+        if hosts:
+            shown += ["", *_picture(f"https://{hosts[0]}")]
+        return shown
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add(
+        "screen",
+        "show how to reach this box: address, claim code, fingerprint",
+        act=show,
+        about="What the appliance's own screen shows. With --follow it is drawn anew when something has changed.",
+        examples=["appliance screen"],
+    )
+    parser.add_argument("--follow", action="store_true", help="go on until Ctrl-C, clearing the screen")
+
+
+def show(arguments: Arguments) -> int:
+    """Print it once, or for as long as the machine is on."""
+    before: list[str] = []
+    while True:
+        try:
+            with opened_box() as box:
+                found = look(box).lines()
+        except Transient:
+            if not arguments.follow:
+                raise
+            found = before or ["Clinic edge appliance", "", "  Starting"]
+        if found != before:
+            print((_CLEAR if arguments.follow else "") + "\n".join(found), flush=True)
+            before = found
+        if not arguments.follow:
+            return 0
+        time.sleep(LOOK_SECONDS)
+
+
+def look(box: Box) -> Screen:
+    """What is to be shown now."""
+    from appliance import certificates, identity
+
+    with box.catalog.reading() as conn:
+        installed = certificates.installed(conn)
+    return Screen(
+        addresses=certificates.own_addresses(),
+        ae_title=safe(box.config.ae_title),
+        dicom_port=box.config.dicom.port,
+        claim_code=identity.claim_code(box),
+        authority_words=certificates.in_words(installed.fingerprint) if installed else "",
+        certificate="" if installed else _front_certificate(),
+        disk_recovery=_disk_recovery(),
+    )
+
+
+def _front_certificate() -> str:
+    """The fingerprint of the certificate that browsers meet before the clinic has its own; empty without a front."""
+    try:
+        pem = ssl.get_server_certificate(("127.0.0.1", FRONT_PORT), timeout=5)
+    except (OSError, ValueError):
+        return ""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest().hex(":").upper()
+
+
+def _disk_recovery() -> str:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        text = (Path(folder) / _CREDENTIAL).read_text("ascii").strip() if folder else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return text if _RECOVERY_KEY.fullmatch(text) else ""
+
+
+def _picture(address: str) -> list[str]:
+    """A QR code in half blocks, two rows of it to a line."""
+    import segno
+
+    out = io.StringIO()
+    segno.make(address, error="l", micro=False).terminal(out, border=2, compact=True)
+    return out.getvalue().rstrip("\n").split("\n")

@@ -1,0 +1,92 @@
+"""Lays out what the image takes from elsewhere in this tree: `python image-build/assemble.py TREE`.
+
+The units are those of ``systemd/``; firewall, front and time come out of the roles of ``provisioning/`` with their own
+defaults. So a stock Debian that was provisioned and the image cannot differ in what they let in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+ROOT = Path(__file__).parents[1]
+UNITS = ROOT / "systemd"
+ROLES = ROOT / "provisioning" / "roles"
+
+FOLDERS = {
+    "system": "usr/lib/systemd/system",
+    "libexec": "usr/lib/appliance/libexec",
+    "journald.conf.d": "usr/lib/systemd/journald.conf.d",
+    "coredump.conf.d": "usr/lib/systemd/coredump.conf.d",
+    "sysusers.d": "usr/lib/sysusers.d",
+    "tmpfiles.d": "usr/lib/tmpfiles.d",
+    "sysctl.d": "usr/lib/sysctl.d",
+}
+"""Where each folder of ``systemd/`` goes."""
+
+TEMPLATES = (
+    ("firewall", "nftables.conf.j2", "etc/nftables.conf"),
+    ("front", "nginx.conf.j2", "etc/nginx/nginx.conf"),
+    ("base", "chrony.conf.j2", "etc/chrony/conf.d/appliance.conf"),
+)
+"""What the roles write: role, template, and where it goes."""
+
+
+def main() -> None:
+    """Parse the arguments and lay it out."""
+    parser = argparse.ArgumentParser(prog="assemble.py", description=__doc__)
+    parser.add_argument("tree", type=Path, help="the folder to make; what is in it is removed")
+    parser.add_argument("--update-key", type=Path, help="the public key that updates are signed with")
+    arguments = parser.parse_args()
+    assemble(arguments.tree, arguments.update_key)
+
+
+def assemble(tree: Path, update_key: Path | None = None) -> None:
+    """Make `tree`; `update_key` is a keyring as gpg exports it."""
+    shutil.rmtree(tree, ignore_errors=True)
+    for name, place in FOLDERS.items():
+        shutil.copytree(UNITS / name, tree / place)
+    for role, template, place in TEMPLATES:
+        _write(tree / place, rendered(role, template))
+    front = tree / "usr/lib/systemd/system/nginx.service.d/appliance.conf"
+    _write(front, (ROLES / "front/files/nginx.service.conf").read_text())
+    zone = tree / "etc/localtime"
+    zone.symlink_to(f"../usr/share/zoneinfo/{defaults('base')['base_time_zone']}")
+    (tree / "etc/appliance").mkdir()
+    _write(tree / "usr/share/doc/appliance/README.md", (ROOT / "README.md").read_text())
+    if update_key is not None:
+        # systemd 257 reads this name; later releases read the same with .pgp.
+        place = tree / "usr/lib/systemd/import-pubring.gpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(update_key, place)
+        place.chmod(0o644)
+
+
+def defaults(role: str) -> dict[str, Any]:
+    """The variables of a role, as it ships them."""
+    return dict(yaml.safe_load((ROLES / role / "defaults/main.yml").read_text()))
+
+
+def rendered(role: str, template: str) -> str:
+    """What the role writes where nobody has chosen anything."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROLES / role / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(defaults(role))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,375 @@
+"""`python -m tests.image`: boot the image that `make image` built, and use it as a clinic, a thief and a power cut would.
+
+    make test-image                 the promises of a box that was just unpacked, through three starts
+    make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
+
+Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Everything is emulated, so that it runs where
+no hardware can be lent: a start takes two to four minutes. It says each promise as it has seen it kept, with the hour, and
+ends at the first that isn't.
+
+What it cannot show: a disk that loses what it had promised to keep (the machine is killed, the host's memory is not), real
+network cards, and a firmware that is not OVMF.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests import synthetic
+from tests.bench.wire import Encoded, PeerFailed, Sender
+from tests.image.machine import Hardware, Machine, install_programs, switched_on
+from tests.instances import CT_IMAGE, Instance
+from tests.system.dcmtk import storescu_command
+
+ROOT = Path(__file__).parents[2]
+BUILT = ROOT / ".cache" / "image"
+PROMISED_PORTS = {443, 11112}
+SERVICES = ("dicom", "courier", "jobs", "web")
+CALLING, HERE = "PANO", "10.0.2.2"
+LOAD_INSTANCES = 40
+"""Acknowledged before the power is cut, while more are on their way."""
+
+
+def main() -> None:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=["box", "theft"], default="box")
+    part = parser.parse_args().part
+    install_programs()
+    # Ended from outside, it must not leave a machine running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="machine-", dir=BUILT) as scratch:
+        hardware = Hardware(Path(scratch))
+        if part == "box":
+            box(hardware)
+        else:
+            theft(hardware)
+    print(f"all promises kept, in {(time.monotonic() - began) / 60:.0f} minutes")
+
+
+def image(kind: str = "") -> Path:
+    """The newest disk that was built; `kind` ".test" is the one with a way in."""
+    found = [each for each in (BUILT / "out").glob(f"appliance_*{kind}.raw") if _is_disk(each, kind)]
+    if not found:
+        raise SystemExit("there is no image: make image")
+    return max(found, key=lambda each: each.stat().st_mtime)
+
+
+def _is_disk(path: Path, kind: str) -> bool:
+    return re.fullmatch(r"appliance_[0-9.]+", path.name.removesuffix(f"{kind}.raw")) is not None
+
+
+# --- a box from its carton -------------------------------------------------------------------------------------------
+
+
+def box(hardware: Hardware) -> None:
+    """First start, a study, load, a cut of the power, second start, and what is left on the disk."""
+    hardware.assemble(image(".test"))
+    ledger: set[str] = set()
+    with switched_on(hardware, ports=(*PROMISED_PORTS, 22, 8080)) as machine:
+        running(machine)
+        is_as_promised(machine)
+        use(machine)
+        with sending(machine, ledger):
+            until = time.monotonic() + 1200
+            while len(ledger) < LOAD_INSTANCES:
+                assert time.monotonic() < until, f"{len(ledger)} acknowledged"
+                time.sleep(0.2)
+            machine.cut_power()
+        kept(f"power was cut under load, after {len(ledger)} answers", not machine.is_on)
+    with switched_on(hardware, ports=tuple(PROMISED_PORTS)) as machine:
+        running(machine, "it starts again after the cut, and nothing has failed")
+        machine.wait_until("appliance status --json")
+        there = acknowledged_and_there(machine, ledger)
+        lost = ledger - there
+        kept(f"all {len(ledger)} acknowledged instances are there", not lost, str(sorted(lost)[:5]))
+        verified = machine.inside("appliance verify")
+        kept("and whole, byte for byte", "damaged" not in verified or " 0 damaged" in verified, verified)
+        kept("the same /var was opened by the TPM2", machine.inside("cat /var/lib/disk-recovery/key") != "")
+        machine.power_off()
+    kept("no name of a patient stands in clear on the whole disk", not clear_words(hardware.disk))
+
+
+def running(machine: Machine, promise: str = "it starts, and nothing has failed") -> None:
+    """Wait until everything has started."""
+    machine.wait_until("systemctl is-system-running --wait || systemctl is-system-running | grep -q degraded")
+    state = machine.inside("systemctl is-system-running", check=False).strip()
+    failed = machine.inside(
+        "systemctl --failed --no-legend --plain; journalctl -b -p 3 --no-pager -o cat | tail -20"
+    )
+    kept(promise, state == "running", f"{state}: {failed}")
+
+
+def is_as_promised(machine: Machine) -> None:
+    """What the system itself says of its walls."""
+    mounts = {line.split()[1]: line.split() for line in machine.inside("cat /proc/mounts").splitlines()}
+    kept("the root is erofs, read-only", mounts["/"][2] == "erofs" and "ro" in mounts["/"][3].split(","))
+    kept(
+        "and verified",
+        "verity" in machine.inside("cat /sys/class/block/dm-*/dm/uuid | grep -i verity").lower(),
+    )
+    kept("/var is on LUKS", "CRYPT-LUKS2" in machine.inside("cat /sys/class/block/dm-*/dm/uuid"))
+    wanted = {"nodev", "nosuid", "noexec"}
+    kept("nothing on /var is a device or a program", wanted <= set(mounts["/var"][3].split(",")))
+    slots = machine.inside("systemd-cryptenroll /dev/disk/by-partlabel/data")
+    kinds = set(re.findall(r"\b(tpm2|recovery|password)\b", slots))
+    kept("it opens by the TPM2 and by a recovery key, and nothing else", kinds == {"tpm2", "recovery"}, slots)
+    state = machine.inside(
+        "od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+    )
+    kept("Secure Boot is on", state.split() == ["1"], state)
+    labels = machine.inside("ls /dev/disk/by-partlabel")
+    kept("there are two slots, one empty", "_empty" in labels, labels)
+    for name in SERVICES:
+        unit = f"appliance-{name}.service"
+        kept(f"{name} runs", machine.inside(f"systemctl is-active {unit}").strip() == "active")
+        kept(
+            f"{name} was never restarted",
+            machine.inside(f"systemctl show -P NRestarts {unit}").strip() == "0",
+        )
+        pid = machine.inside(f"systemctl show -P MainPID {unit}").strip()
+        profile = machine.inside(f"cat /proc/{pid}/attr/current").strip()
+        kept(f"{name} is held by AppArmor", profile == "appliance (enforce)", profile)
+    refused = machine.inside("journalctl -b -k --no-pager -o cat | grep 'apparmor=\"DENIED\"' || true")
+    kept("AppArmor had to refuse nothing", refused == "", refused[-3000:])
+    told = machine.inside("journalctl -b --no-pager -o cat -u 'appliance-*'")
+    kept("no process has met an error inside its walls", '"level": "ERROR"' not in told, told[-2000:])
+    kept(
+        "the seal of its keys is the TPM2's",
+        machine.inside("test ! -e /var/lib/appliance/keys/machine.key") == "",
+    )
+    heard = listening(machine)
+    kept(
+        "what listens beyond itself is what is promised",
+        heard == {("tcp", p) for p in PROMISED_PORTS},
+        str(heard),
+    )
+    for port in (22, 8080):
+        kept(f"port {port} is shut from outside", not answers(machine.ports[port]))
+    shown = machine.inside("cat /dev/vcs1 | fold -w 160 | sed 's/ *$//'", check=False)
+    kept(
+        "the screen shows where the console is and the claim code",
+        "https://" in shown and "Claim code" in shown,
+        shown,
+    )
+    kept("and the recovery key of the disk, until somebody owns the box", "Disk key" in shown, shown)
+
+
+def listening(machine: Machine) -> set[tuple[str, int]]:
+    """Protocol and port of every socket that hears more than this machine itself (/proc/net/tcp, udp; kernel's proc(5))."""
+    found = set()
+    for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in machine.inside(f"cat /proc/net/{name}").splitlines()[1:]:
+            fields = line.split()
+            address, port = fields[1].split(":")
+            loopback = address.endswith("7F") or address in ("0" * 24 + "01000000",)
+            # The answers of the DHCP server come to a port that the firewall opens to that server alone.
+            if fields[3] == state and not loopback and int(port, 16) not in (68, 546):
+                found.add((name.removesuffix("6"), int(port, 16)))
+    return found
+
+
+def answers(port: int) -> bool:
+    """Whether anything but QEMU's own forwarding answers on `port` here: it must speak, or hold the line."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+        line.settimeout(5)
+        try:
+            line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return bool(line.recv(1))
+        except OSError:
+            return False
+
+
+def use(machine: Machine) -> None:
+    """A clinic's morning: a person, a machine, a study, and the study in the browser's interface."""
+    machine.inside("appliance user invite olivia --name Olivia --role owner")
+    token = machine.inside(
+        "appliance token add olivia --name test --scope studies:view --scope studies:all "
+        "--scope patients:identify 2>/dev/null || appliance token add olivia --name test "
+        "--scope studies:view --scope studies:all"
+    )
+    machine.inside(f"appliance device add --ae-title {CALLING} --address {HERE}")
+    with tempfile.TemporaryDirectory() as folder:
+        films = synthetic.write(
+            (each for _, each in zip(range(3), synthetic.dental_set(1, scale=0.2), strict=False)),
+            Path(folder),
+        )
+        sent = subprocess.run(
+            storescu_command(machine.ports[11112], calling=CALLING, called="CLINICBOX", files=films),
+            capture_output=True,
+            check=False,
+        )
+    kept("storescu's images are acknowledged", sent.returncode == 0, sent.stderr.decode(errors="replace"))
+    (bearer,) = re.findall(r"\b[A-Za-z0-9_.-]{30,}\b", token)[:1]
+    machine.wait_until(
+        "appliance studies --json | grep -q StudyInstanceUID || appliance studies --json | grep -q study_"
+    )
+    studies = json.loads(https(machine, "/api/v1/studies", bearer))
+    kept("the study is seen through HTTPS", len(studies["studies"]) >= 1, str(studies)[:300])
+
+
+def https(machine: Machine, path: str, bearer: str) -> str:
+    """What the console answers. Its certificate is its own: here it is not judged, the screen's fingerprint is for people."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{machine.ports[443]}{path}", headers={"Authorization": f"Bearer {bearer}"}
+    )
+    with urllib.request.urlopen(request, timeout=120, context=context) as answer:
+        return str(answer.read().decode())
+
+
+# --- load, and a cut -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def sending(machine: Machine, ledger: set[str]) -> Iterator[None]:
+    """Two senders that go on until the line breaks; what was answered with success stands in `ledger`."""
+    stop = threading.Event()
+
+    def send(number: int) -> None:
+        sender: Sender | None = None
+        sent = 0
+        while not stop.is_set():
+            try:
+                if sender is None:
+                    sender = Sender(machine.ports[11112], [CT_IMAGE], called="CLINICBOX", calling=CALLING)
+                sent += 1
+                instance = Instance(sent, study=100 + number, pixel_bytes=60_000)
+                encoded = Encoded(instance.sop_class_uid, instance.sop_instance_uid, (instance.data_set,))
+                if sender.store(encoded) == 0:
+                    ledger.add(instance.sop_instance_uid)
+            except (OSError, PeerFailed):
+                sender = None
+                stop.wait(0.2)
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in (1, 2)]
+    for each in senders:
+        each.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for each in senders:
+            each.join()
+
+
+def acknowledged_and_there(machine: Machine, ledger: set[str]) -> set[str]:
+    """Which of `ledger` the box has recorded, asked for until it has settled what it had acknowledged."""
+    program = (
+        "import os, sys, json\n"
+        "from appliance.box import open_box\n"
+        "from appliance.config import load_config\n"
+        "from appliance.catalog import instances\n"
+        "from appliance.model import Uid\n"
+        "box = open_box(load_config(os.environ))\n"
+        "with box.catalog.reading() as conn:\n"
+        "    known = instances.known_among(conn, [Uid(each) for each in json.load(sys.stdin)])\n"
+        "print(json.dumps(sorted(str(each) for each in known)))\n"
+    )
+    machine.inside(f"cat >/run/known.py <<'END'\n{program}END\nchmod 644 /run/known.py")
+    machine.inside(f"cat >/run/ledger.json <<'END'\n{json.dumps(sorted(ledger))}\nEND\n")
+    ask = (
+        "systemd-run --quiet --collect --wait --pipe --uid=appliance --gid=appliance "
+        "--property=LoadCredentialEncrypted=machine-seal:/var/lib/machine-seal/machine-seal.cred "
+        "--setenv=APPLIANCE_DATA=/var/lib/appliance /usr/lib/appliance/venv/bin/python /run/known.py </run/ledger.json"
+    )
+    deadline = time.monotonic() + 600
+    while True:
+        there = set(json.loads(machine.inside(ask)))
+        if ledger <= there or time.monotonic() > deadline:
+            return there
+        time.sleep(3)
+
+
+def clear_words(disk: Path) -> bool:
+    """Whether a synthetic patient's name stands anywhere on the raw disk."""
+    film = next(iter(synthetic.dental_set(1, scale=0.1)))
+    family = str(film.PatientName).split("^")[0]
+    markers = [
+        word.encode(code) for word in (family, "Marqueur") for code in ("utf-8", "latin-1", "utf-16-le")
+    ]
+    overlap = max(map(len, markers))
+    with disk.open("rb") as stream:
+        at, end = 0, os.fstat(stream.fileno()).st_size
+        while at < end:
+            try:
+                at = os.lseek(stream.fileno(), at, os.SEEK_DATA)
+            except OSError:  # a hole to the end
+                return False
+            stop = os.lseek(stream.fileno(), at, os.SEEK_HOLE)
+            before = b""
+            while at < stop:
+                block = os.pread(stream.fileno(), min(1 << 24, stop - at), at)
+                if any(each in before + block for each in markers):
+                    return True
+                before, at = block[-overlap:], at + len(block)
+    return False
+
+
+# --- a thief ---------------------------------------------------------------------------------------------------------
+
+
+def theft(hardware: Hardware) -> None:
+    """The production image refuses credentials from outside; a disk in another machine stays shut."""
+    hardware.assemble(image())
+    with switched_on(hardware, ports=(443,)) as machine:
+        deadline = time.monotonic() + 1500
+        while not answers(machine.ports[443]) and time.monotonic() < deadline:
+            time.sleep(3)
+        kept("the production image starts and answers", answers(machine.ports[443]))
+        try:
+            machine.inside("true", seconds=60)
+            opened = True
+        except AssertionError:
+            opened = False
+        kept("a unit that is handed over by the hardware is not run", not opened)
+    hardware.assemble(image(".test"))
+    with switched_on(hardware, ports=()) as machine:
+        running(machine)
+        key = machine.inside("cat /var/lib/disk-recovery/key").strip()
+        machine.power_off()
+    hardware.new_tpm()
+    with switched_on(hardware, ports=(443,)) as machine:
+        machine.wait_until("systemctl list-jobs | grep -q cryptsetup")
+        # Until its own time is over it waits for the recovery key; nothing of /var is there.
+        machine.wait_until(
+            "systemctl is-active systemd-ask-password-console.path && ls /run/systemd/ask-password/ask.*"
+        )
+        mounted = machine.inside("grep -c ' /var ' /proc/mounts", check=False).strip()
+        kept("with another TPM2 the disk stays shut", mounted == "0", mounted)
+        device = "/dev/disk/by-partlabel/data"
+        opened_by = machine.inside(
+            f"printf %s '{key}' >/run/key && /usr/lib/systemd/systemd-cryptsetup attach data {device} /run/key",
+            check=False,
+        )
+        machine.wait_until("grep -q ' /var ' /proc/mounts")
+        kept("and the recovery key opens it", True, opened_by)
+
+
+def kept(promise: str, so: bool, otherwise: str = "") -> None:
+    """Say it, or end."""
+    print(f"{time.strftime('%H:%M:%S')} {'kept' if so else 'BROKEN'}: {promise}", flush=True)
+    if not so:
+        raise SystemExit(otherwise or 1)
+
+
+if __name__ == "__main__":
+    main()

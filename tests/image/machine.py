@@ -1,0 +1,273 @@
+"""A whole machine in QEMU: firmware with Secure Boot, a TPM2 (swtpm), a disk, one cable. Emulated, so it runs anywhere.
+
+The cable leads nowhere but to the ports that are forwarded here; ``10.0.2.2`` is this machine as the box sees it.
+
+The way in (`Door`) is a unit that the harness hands over as a system credential in SMBIOS strings, which only the test's
+kernel image reads: it answers commands on a virtio port. A production image has no such way, and a test shows it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FIRMWARE = Path("/usr/share/OVMF")
+PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm"}
+DISK_BYTES = 8 << 30
+PATIENCE_SECONDS = 1500.0
+"""Emulated, a start takes three minutes on an idle machine."""
+
+_AGENT = """
+import json, subprocess
+port = open("/dev/virtio-ports/inside", "r+b", buffering=0)
+left = b""
+while True:
+    while b"\\n" not in left:
+        left += port.read(4096) or b""
+    line, left = left.split(b"\\n", 1)
+    asked = json.loads(line)
+    done = subprocess.run(["/bin/sh", "-c", asked["command"]], stdin=subprocess.DEVNULL, capture_output=True)
+    told = {"number": asked["number"], "code": done.returncode, "out": done.stdout.decode(errors="replace"),
+            "err": done.stderr.decode(errors="replace")}
+    answer = json.dumps(told).encode() + b"\\n"
+    while answer:
+        answer = answer[port.write(answer):]
+"""
+
+DOOR_UNIT = f"""[Unit]
+DefaultDependencies=no
+After=systemd-udevd.service
+StartLimitIntervalSec=0
+ConditionPathExists=!/etc/initrd-release
+
+[Service]
+ExecStart=/usr/bin/python3 -I -c "import base64; exec(base64.b64decode('{base64.b64encode(_AGENT.encode()).decode()}'))"
+Restart=always
+RestartSec=2
+OOMScoreAdjust=-900
+"""
+
+
+def credential(name: str, text: str) -> list[str]:
+    """The words by which QEMU hands over a system credential in an SMBIOS string (type 11)."""
+    value = base64.b64encode(text.encode()).decode()
+    return ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={value}"]
+
+
+SLOW = "[Service]\nTimeoutStartSec=30min\nWatchdogSec=15min\n"
+"""Emulated, Python starts twenty times slower than on a box: a unit's patience is for hardware."""
+
+DOOR = [
+    *(
+        word
+        for name in ("dicom", "courier", "jobs", "web")
+        for word in credential(f"systemd.unit-dropin.appliance-{name}.service", SLOW)
+    ),
+    *credential("systemd.extra-unit.door.service", DOOR_UNIT),
+    *credential("systemd.unit-dropin.sysinit.target", "[Unit]\nWants=door.service\n"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def install_programs() -> None:
+    """What a machine needs, by apt where it is missing."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    missing += [] if (FIRMWARE / "OVMF_CODE_4M.secboot.fd").exists() else ["ovmf"]
+    if missing:
+        subprocess.run(
+            ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing, "swtpm-tools"], check=True
+        )
+
+
+@dataclass
+class Hardware:
+    """What stays when the power goes: the disk, the firmware's variables and the TPM2, all in `folder`."""
+
+    folder: Path
+    disk: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.disk = self.folder / "disk.raw"
+
+    def assemble(self, image: Path) -> None:
+        """A new machine, with `image` written to its disk."""
+        subprocess.run(["cp", "--sparse=always", str(image), str(self.disk)], check=True)
+        os.truncate(self.disk, DISK_BYTES)
+        shutil.copyfile(FIRMWARE / "OVMF_VARS_4M.fd", self.folder / "vars.fd")
+        self.new_tpm()
+
+    def new_tpm(self) -> None:
+        """Another TPM2 in the same machine, as after a theft of the disk."""
+        shutil.rmtree(self.folder / "tpm", ignore_errors=True)
+        (self.folder / "tpm").mkdir()
+
+
+@dataclass
+class Machine:
+    """A machine that is on."""
+
+    hardware: Hardware
+    process: subprocess.Popen[bytes]
+    tpm: subprocess.Popen[bytes]
+    ports: dict[int, int]
+    """Port of the box → port here."""
+    _door: socket.socket | None = None
+    _asked: int = 0
+
+    def inside(self, command: str, *, check: bool = True, seconds: float = PATIENCE_SECONDS) -> str:
+        """What `command` prints in the box, as root; `AssertionError` if it fails (`check`) or never answers."""
+        if self._door is None:
+            self._door = socket.socket(socket.AF_UNIX)
+            self._door.connect(str(self.hardware.folder / "inside.sock"))
+        self._asked += 1
+        asked = json.dumps({"number": self._asked, "command": command}).encode() + b"\n"
+        self._door.sendall(asked)
+        deadline, told = time.monotonic() + seconds, b""
+        while True:
+            self._door.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                more = self._door.recv(65536)
+            except TimeoutError:
+                more = b""
+            if not more:
+                raise AssertionError(f"no answer to: {command}\n{self.console()[-3000:]}")
+            told += more
+            *lines, told = told.split(b"\n")
+            for line in lines:
+                answer = json.loads(line)
+                if answer["number"] != self._asked:
+                    continue
+                if check and answer["code"]:
+                    raise AssertionError(f"{command}: {answer['code']}\n{answer['out']}\n{answer['err']}")
+                return str(answer["out"])
+
+    def wait_until(self, command: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return once `command` succeeds in the box."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.inside(command, seconds=max(1.0, deadline - time.monotonic()))
+                return
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
+
+    def console(self) -> str:
+        """What it has written to its serial line since it was switched on."""
+        path = self.hardware.folder / "console.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def is_on(self) -> bool:
+        return self.process.poll() is None
+
+    def cut_power(self) -> None:
+        """All at once, as a cord that is pulled."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def power_off(self) -> None:
+        """As the button does it."""
+        if self.is_on:
+            with suppress(AssertionError, OSError):
+                self.inside("systemctl --no-block poweroff", seconds=60)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(600)
+
+
+@contextmanager
+def switched_on(
+    hardware: Hardware,
+    *,
+    door: bool = True,
+    ports: tuple[int, ...] = (),
+    to_here: dict[int, int] | None = None,
+) -> Iterator[Machine]:
+    """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine."""
+    folder = hardware.folder.absolute()
+    for name in ("inside.sock", "tpm.sock", "console.log"):
+        (folder / name).unlink(missing_ok=True)
+    tpm = subprocess.Popen(
+        [
+            "swtpm",
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            f"dir={folder}/tpm",
+            "--ctrl",
+            f"type=unixio,path={folder}/tpm.sock",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "tpm.log").open("wb"),
+    )
+    forwarded = {port: free_port() for port in ports}
+    cable = "user,id=cable,restrict=on" + "".join(
+        f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in forwarded.items()
+    )
+    for there, here in (to_here or {}).items():
+        cable += f",guestfwd=tcp:10.0.2.100:{there}-tcp:127.0.0.1:{here}"
+    deadline = time.monotonic() + 60
+    while not (folder / "tpm.sock").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process = subprocess.Popen(
+        [
+            *("qemu-system-x86_64", "-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max"),
+            *("-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-vga", "std"),
+            *("-uuid", "7c9d2f54-3b1e-4c57-9a6e-52f1f0c1e5aa"),
+            *("-global", "driver=cfi.pflash01,property=secure,value=on"),
+            *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.secboot.fd"),
+            *("-drive", f"if=pflash,unit=1,format=raw,file={folder}/vars.fd"),
+            *("-chardev", f"socket,id=tpm,path={folder}/tpm.sock", "-tpmdev", "emulator,id=tpm0,chardev=tpm"),
+            *("-device", "tpm-crb,tpmdev=tpm0"),
+            *("-drive", f"if=none,id=disk,format=raw,discard=unmap,file={hardware.disk}"),
+            *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
+            *("-netdev", cable, "-device", "virtio-net-pci,netdev=cable"),
+            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+            *("-chardev", f"socket,id=inside,path={folder}/inside.sock,server=on,wait=off"),
+            *("-device", "virtserialport,chardev=inside,name=inside"),
+            *(
+                "-serial",
+                f"file:{folder}/console.log",
+                "-monitor",
+                f"unix:{folder}/monitor.sock,server=on,wait=off",
+            ),
+            *(DOOR if door else []),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=(folder / "qemu.log").open("wb"),
+    )
+    machine = Machine(hardware, process, tpm, forwarded)
+    try:
+        while not (folder / "inside.sock").exists():
+            if not machine.is_on:
+                raise AssertionError((folder / "qemu.log").read_text())
+            time.sleep(0.1)
+        yield machine
+    finally:
+        if machine.is_on:
+            machine.cut_power()
+        if machine._door is not None:
+            machine._door.close()
+        with suppress(subprocess.TimeoutExpired):
+            tpm.wait(10)
+        if tpm.poll() is None:
+            tpm.kill()
+            tpm.wait()

@@ -1,0 +1,379 @@
+"""The image's configuration as the tools read it, without building: what it starts, lets in, refuses and pins."""
+
+import configparser
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.image import machine
+from tests.provisioning.test_playbooks import rendered
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "image-build"
+EXTRA = BUILD / "mkosi.extra"
+TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
+SLOTS = {"root": 768, "root-verity": 64}
+"""MiB of each slot, the same in the image, in the box and for ever: a slot can't grow in the field."""
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BUILD / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def settings(path: Path) -> dict[str, list[str]]:
+    """The settings of a file in systemd's and mkosi's syntax, every line of a list by itself."""
+    found: dict[str, list[str]] = {}
+    key = ""
+    for line in path.read_text().splitlines():
+        if not line.strip() or line.lstrip().startswith(("#", "[")):
+            continue
+        if line[0].isspace():
+            found[key].append(line.strip())
+            continue
+        key, _, value = line.partition("=")
+        found.setdefault(key, []).extend([value] if value else [])
+    return found
+
+
+CONFIG = settings(BUILD / "mkosi.conf")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is laid into the image: the generated tree, and over it what stands in mkosi.extra."""
+    made = tmp_path_factory.mktemp("image") / "tree"
+    script("assemble").assemble(made)
+    shutil.copytree(EXTRA, made, dirs_exist_ok=True, symlinks=True)
+    return made
+
+
+# --- what it starts, and what it lets in -----------------------------------------------------------------------------
+
+
+def test_the_units_are_those_of_a_provisioned_debian(tree: Path) -> None:
+    for path in (ROOT / "systemd/system").rglob("*"):
+        if path.is_file():
+            built = tree / "usr/lib/systemd/system" / path.relative_to(ROOT / "systemd/system")
+            assert built.read_bytes() == path.read_bytes(), path.name
+
+
+def test_firewall_front_and_time_are_what_provisioning_writes(tree: Path) -> None:
+    for role, template, place in (
+        ("firewall", "nftables.conf.j2", "etc/nftables.conf"),
+        ("front", "nginx.conf.j2", "etc/nginx/nginx.conf"),
+        ("base", "chrony.conf.j2", "etc/chrony/conf.d/appliance.conf"),
+    ):
+        assert (tree / place).read_text().rstrip("\n") == rendered(role, template).rstrip("\n"), place
+    walls = ROOT / "provisioning/roles/front/files/nginx.service.conf"
+    assert (tree / "usr/lib/systemd/system/nginx.service.d/appliance.conf").read_text() == walls.read_text()
+
+
+def test_nobody_can_log_in(tree: Path) -> None:
+    assert "openssh-server" not in " ".join(CONFIG["Packages"])
+    for unit in ("getty@.service", "autovt@.service", "serial-getty@.service", "debug-shell.service"):
+        assert (tree / "usr/lib/systemd/system" / unit).readlink() == Path("/dev/null"), unit
+    assert not {"RootPassword", "Autologin", "Ssh", "RootShell"} & CONFIG.keys()
+
+
+def test_every_unit_that_is_started_exists_and_the_rest_is_not(tree: Path) -> None:
+    preset = (EXTRA / "usr/lib/systemd/system-preset/00-appliance.preset").read_text().splitlines()
+    enabled = [line.split()[1] for line in preset if line.startswith("enable ")]
+    assert preset[-1] == "disable *"
+    from_debian = {
+        "apparmor.service",
+        "chrony.service",
+        "fstrim.timer",
+        "nftables.service",
+        "nginx.service",
+        "systemd-networkd.service",
+        "systemd-networkd-wait-online.service",
+        "systemd-resolved.service",
+    }
+    system = tree / "usr/lib/systemd/system"
+    for name in set(enabled) - from_debian:
+        assert list(system.glob(name)), f"{name} is not in the image"
+    ours = {each.name for each in system.iterdir() if each.is_file() and "[Install]" in each.read_text()}
+    missing = {name for name in ours if not any(Path(name).match(pattern) for pattern in enabled)}
+    assert not missing, "made, and never started"
+
+
+def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(tree, root, symlinks=True)
+    system = root / "usr/lib/systemd/system"
+    for program in ("venv/bin/appliance", "venv/bin/python"):
+        path = root / "usr/lib/appliance" / program
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    for name in (
+        "basic",
+        "boot-complete",
+        "multi-user",
+        "network-online",
+        "shutdown",
+        "slices",
+        "sysinit",
+        "timers",
+    ):
+        (system / f"{name}.target").write_text(f"[Unit]\nDescription={name}\n")
+    for unit in ("boot-check.service", "disk-recovery-key.service", "screen.service", "update.service"):
+        told = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}", unit],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (told.returncode, told.stderr) == (0, ""), unit
+
+
+# --- what it refuses -------------------------------------------------------------------------------------------------
+
+
+def test_the_production_command_line_refuses_what_the_hardware_hands_over() -> None:
+    words = CONFIG["KernelCommandLine"]
+    assert "systemd.import_credentials=no" in words
+    assert "ro" in words
+    assert "systemd.verity_root_options=panic-on-corruption" in words
+    assert any(re.fullmatch(r"panic=[1-9]\d*", each) for each in words), (
+        "a kernel that panics must start again"
+    )
+    assert not [each for each in words if re.match(r"console=|init=|systemd\.debug|rd\.shell|rw$", each)]
+
+
+def test_the_test_kernel_image_differs_in_its_command_line_alone() -> None:
+    text = (BUILD / "scripts/test-uki").read_text()
+    sections = re.search(r"for section in ([a-z ]+);", text)
+    assert sections is not None
+    assert {"linux", "initrd", "osrel", "uname", "cmdline"} == set(sections[1].split())
+    assert "the production command line does not refuse credentials" in text
+
+
+def test_a_verified_root_and_signed_starts_are_asked_for() -> None:
+    assert CONFIG["SecureBoot"] == ["yes"]
+    assert CONFIG["SignExpectedPcr"] == ["yes"]
+    root = settings(BUILD / "mkosi.repart/20-root.conf")
+    assert (root["Format"], root["Verity"]) == (["erofs"], ["data"])
+    assert settings(BUILD / "mkosi.repart/10-root-verity.conf")["Verity"] == ["hash"]
+    data = settings(EXTRA / "usr/lib/repart.d/30-data.conf")
+    assert data["Encrypt"] == ["tpm2"]
+    (mount,) = [line.split() for line in (EXTRA / "etc/fstab").read_text().splitlines() if line[0] != "#"]
+    assert mount[:2] == ["/dev/mapper/data", "/var"]
+    assert {"nodev", "nosuid", "noexec"} <= set(mount[3].split(","))
+
+
+def test_no_key_is_in_version_control() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "image-build"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        assert not name.endswith((".key", ".pem", ".crt", ".gpg", ".pub", ".p12")), name
+        path = ROOT / name
+        if path.is_file() and not path.is_symlink():
+            assert "PRIVATE KEY" not in path.read_text(), name
+    assert "readonly tools=$work/tools keys=$work/keys" in (BUILD / "build").read_text()
+    assert ".cache/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_a_machine_never_waits_for_somebody_to_come() -> None:
+    in_root = EXTRA / "usr/lib/systemd/system/emergency.service.d/appliance.conf"
+    in_initrd = BUILD / "on-failure/usr/lib/systemd/system/emergency.service.d/appliance.conf"
+    assert in_root.read_bytes() == in_initrd.read_bytes()
+    assert "systemctl --force reboot" in in_root.read_text()
+    initrd = settings(BUILD / "mkosi.images/initrd/mkosi.conf")
+    assert (BUILD / "mkosi.images/initrd" / initrd["ExtraTrees"][0]).resolve() == BUILD / "on-failure"
+    manager = settings(EXTRA / "usr/lib/systemd/system.conf.d/appliance.conf")
+    assert manager["CrashAction"] == ["reboot"]
+    assert manager["RuntimeWatchdogSec"] == ["120s"]
+
+
+# --- AppArmor --------------------------------------------------------------------------------------------------------
+
+
+def test_every_service_is_held_by_a_profile_that_exists(tree: Path) -> None:
+    profiles = "\n".join(each.read_text() for each in (EXTRA / "etc/apparmor.d").iterdir())
+    names = set(re.findall(r"^profile (\S+)", profiles, re.MULTILINE))
+    wanted = settings(tree / "usr/lib/systemd/system/appliance-.service.d/60-image.conf")["AppArmorProfile"]
+    assert wanted == ["appliance"]
+    assert names == {"appliance", "nginx-front"}
+    assert "flags=(complain" not in profiles and "complain" not in profiles
+
+
+def test_the_profile_lets_no_process_write_but_where_its_data_is() -> None:
+    text = (EXTRA / "etc/apparmor.d/appliance").read_text()
+    writes = {
+        path
+        for path, mode in re.findall(r"^\s+(?:owner )?(/\S*|@\S+) ([a-z]+),$", text, re.MULTILINE)
+        if "w" in mode
+    }
+    allowed = r"/var/lib/appliance/|/run/(systemd|appliance)/|/\{tmp,var/tmp\}/|/dev/(shm/|tty1)|/\{media,mnt,srv\}/|@\{PROC\}"
+    assert not [each for each in writes if not re.match(allowed, each)]
+    assert "deny /var/lib/machine-seal/" in text
+
+
+# --- packages --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_for_is_pinned() -> None:
+    inventory = script("inventory")
+    pinned = inventory.locked((BUILD / "packages.lock").read_text())
+    assert set(CONFIG["Packages"]) <= set(pinned)
+    assert len(pinned) > 150
+    assert not {"openssh-server", "apt", "curl", "wget", "gcc", "sudo", "telnet", "avahi-daemon"} & set(
+        pinned
+    )
+
+
+def test_a_difference_is_told_whichever_way_it_goes() -> None:
+    inventory = script("inventory")
+    assert inventory.differences({"a": "1", "b": "2", "d": "4"}, {"a": "1", "b": "1", "c": "3"}) == [
+        "b: 1 → 2",
+        "c: 3 → not in the image",
+        "d: not locked → 4",
+    ]
+
+
+def test_the_bill_of_materials_names_every_package_and_every_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = script("inventory")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1764000000")
+    lock = (ROOT / "requirements-3.13-box.lock").read_text()
+    manifest: dict[str, Any] = {
+        "config": {"name": "appliance", "version": "1.2.3"},
+        "packages": [
+            {"type": "deb", "name": name, "version": version, "architecture": "amd64"}
+            for name, version in inventory.locked((BUILD / "packages.lock").read_text()).items()
+        ],
+    }
+    bill = inventory.sbom(manifest, lock)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    names = {each["name"] for each in bill["components"]}
+    assert {each["name"] for each in manifest["packages"]} <= names
+    assert {name for name, _, _ in inventory.wheels(lock)} <= names
+    assert len(set(re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE)) - names) == 0
+    references = [each["bom-ref"] for each in bill["components"]]
+    assert len(references) == len(set(references))
+    assert all(each["purl"].startswith(("pkg:deb/debian/", "pkg:pypi/")) for each in bill["components"])
+    assert bill["dependencies"][0]["dependsOn"] == sorted(references)
+    assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", bill["serialNumber"])
+    assert json.dumps(inventory.sbom(manifest, lock)) == json.dumps(bill), "the same image, the same bill"
+    assert set(inventory.INSIDE_WHEELS) <= names
+
+
+def test_python_is_installed_by_hash_and_without_a_network() -> None:
+    text = (BUILD / "scripts/python.chroot").read_text()
+    for word in ("--no-index", "--no-deps", "--require-hashes", "unchecked-hash"):
+        assert word in text
+    assert CONFIG["WithNetwork"] == ["no"]
+
+
+# --- slots and updates -----------------------------------------------------------------------------------------------
+
+
+def slots_of(folder: Path) -> Iterator[tuple[str, int]]:
+    for path in sorted(folder.glob("*.conf")):
+        found = settings(path)
+        if found["Type"][0] in SLOTS:
+            assert found["SizeMinBytes"] == found["SizeMaxBytes"]
+            yield found["Type"][0], int(found["SizeMinBytes"][0].removesuffix("M"))
+
+
+def test_both_slots_are_as_large_as_what_the_image_brings() -> None:
+    assert dict(slots_of(BUILD / "mkosi.repart")) == SLOTS
+    in_box = list(slots_of(EXTRA / "usr/lib/repart.d"))
+    assert sorted(in_box) == sorted([*SLOTS.items(), *SLOTS.items()])
+
+
+def test_an_update_is_signed_newer_and_tried_three_times() -> None:
+    assert [each.stem for each in TRANSFERS] == ["10-root-verity", "20-root", "30-uki"], "the UKI comes last"
+    read = [settings(each) for each in TRANSFERS]
+    for transfer in read:
+        assert transfer["Verify"] == ["yes"]
+        assert transfer["Type"][0] == "url-file"
+        assert transfer["Path"][0] == "@SOURCE@"
+        assert transfer["ProtectVersion"] == ["%A"], "the version that runs is never overwritten"
+    types = {settings(each)["MatchPartitionType"][0] for each in TRANSFERS[:2]}
+    assert types == set(SLOTS)
+    labels = {settings(path)["Label"][0] for path in sorted((BUILD / "mkosi.repart").glob("[12]*"))}
+    assert labels == {"%M_%A"}
+    for transfer in read[:2]:
+        assert transfer["MatchPattern"][1] == "appliance_@v", (
+            "as mkosi.repart labels them, of image appliance"
+        )
+    uki = read[2]
+    assert (uki["TriesLeft"], uki["TriesDone"], uki["InstancesMax"]) == (["3"], ["0"], ["2"])
+    assert CONFIG["ImageId"] == ["appliance"]
+    assert CONFIG["UnifiedKernelImageFormat"] == ["%i_%v"], (
+        "or sysupdate does not know the first version for one"
+    )
+    assert "--verify=yes" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+
+
+def test_a_start_is_good_only_if_the_box_says_so() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(EXTRA / "usr/lib/systemd/system/boot-check.service")
+    assert unit["Install"]["requiredby"] == "boot-complete.target"
+    assert unit["Unit"]["before"] == "boot-complete.target"
+    assert unit["Unit"]["failureaction"] == "reboot"
+    assert "LoaderBootCountPath" in unit["Unit"]["conditionpathexists"], (
+        "a version that proved itself is not doubted"
+    )
+    text = (EXTRA / "usr/lib/appliance/libexec/boot-check").read_text()
+    assert "http://127.0.0.1:8080/health/deep" in text
+    for name in ("dicom", "courier", "jobs", "web"):
+        assert f"appliance-{name}.service" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("", 0),
+        ("file:///tmp/x", 64),
+        ("https://updates.example/x y", 64),
+        ("https://a|b", 64),
+        ("https://a/$(id)", 64),
+    ],
+)
+def test_an_address_of_updates_that_is_none_is_refused(address: str, code: int, tmp_path: Path) -> None:
+    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    source = tmp_path / "source"
+    source.write_text(address)
+    text = text.replace("/var/lib/update/source", str(source)).replace(
+        "/run/sysupdate.d", str(tmp_path / "made")
+    )
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+# --- the harness -----------------------------------------------------------------------------------------------------
+
+
+def test_a_credential_is_what_the_firmware_can_carry() -> None:
+    words = machine.credential("systemd.extra-unit.x.service", "[Unit]\n")
+    assert words == [
+        "-smbios",
+        "type=11,value=io.systemd.credential.binary:systemd.extra-unit.x.service=W1VuaXRdCg==",
+    ]
+    assert "%" not in machine.DOOR_UNIT, "which systemd would take for a specifier"
+    assert all(len(each) < 16384 for each in machine.DOOR)
+
+
+def test_the_disk_has_room_for_what_is_laid_on_it() -> None:
+    slots = 2 * sum(SLOTS.values()) + 512
+    assert (slots + 2048) << 20 < machine.DISK_BYTES
