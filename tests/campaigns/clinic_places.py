@@ -46,6 +46,7 @@ class Remembered:
     holds: dict[int, int]
     receipts: dict[str, set[ObjectId]]
     owed: dict[str, set[ObjectId]]
+    gone: frozenset[ObjectId]
     known: frozenset[str]
 
 

@@ -232,6 +232,7 @@ class World:
             dict(self.holds),
             deepcopy(self.receipts),
             deepcopy(self.owed),
+            frozenset(self.gone),
             frozenset(self.known),
         )
 
@@ -331,9 +332,7 @@ class World:
     def _buried(self) -> None:
         """Which studies are gone now, and whether they might."""
         permitted = {study: objects for each in self.requests.values() for study, objects in each.items()}
-        for study in {each.study for each in self.alive.values()} | {
-            each.study for each in self.limbo.values()
-        }:
+        for study in {each.study for each in self.alive.values()}:
             if self._row_of(study) is not None:
                 continue
             assert study in permitted, f"study {study} was destroyed, and nobody has decided it"
