@@ -90,7 +90,7 @@ def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
     if evictions.depending_on(reading, place.id):
         raise Refused(
             "images have left this box for this archive, and no other has them",
-            hint="choose that images stay on the box, and bring them back with 'appliance tiers return'",
+            hint="choose that images stay on the box, and bring them back first",
         )
 
 
