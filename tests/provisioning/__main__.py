@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -30,6 +32,9 @@ KEPT = ROOT / ".cache" / "machines"
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 PROMISED_PORTS = {443, 11112}
 """2762 is let through and nobody listens there yet: DICOM over TLS is a later release."""
+
+VENDOR_PORT, FORWARD_PORT = 2222, 2223
+"""Where the vendor's sshd of the test of remote support is, and at which port there the box can be come to."""
 
 SERVICES = ("dicom", "courier", "jobs", "web")
 
@@ -138,6 +143,8 @@ def use(box: Machine) -> None:
         "DX" in box.ssh("appliance studies") or "PX" in box.ssh("appliance studies"),
     )
     kept("without a session of support no line runs", not running(box, "support-line.service"))
+    kept("a session opens the line, and who comes in through it looks", support_looks(box))
+    kept("its end ends the line, and who was in", support_ends(box))
     kept("a service that hangs is ended and comes back", comes_back(box))
     kept("no clear word is on its disk", not clear_words(box), "the patient's name was found")
 
@@ -157,6 +164,77 @@ def send_one(box: Machine) -> bool:
 
 def running(box: Machine, unit: str) -> bool:
     return box.ssh(f"systemctl is-active {unit}", check=False).strip() == "active"
+
+
+@cache
+def vendor() -> Path:
+    """The vendor's endpoint on this machine's end of the cable: an sshd that lets the box forward a port to itself."""
+    folder = Path(tempfile.mkdtemp(prefix="vendor-", dir=KEPT))
+    for name in ("host", "authority", "person"):
+        machine.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
+    principal = ("-I", "Ana Roy", "-n", "appliance-diagnose", "-V", "-5m:+1h")
+    machine.run("ssh-keygen", "-q", "-s", folder / "authority", *principal, folder / "person.pub")
+    (folder / "boxes").touch()
+    (folder / "config").write_text(
+        f"ListenAddress {machine.HERE}:{VENDOR_PORT}\nHostKey {folder}/host\nPidFile {folder}/pid\nUsePAM no\n"
+        f"StrictModes no\nAuthorizedKeysFile {folder}/boxes\nAllowTcpForwarding remote\n"
+    )
+    Path("/run/sshd").mkdir(exist_ok=True)
+    machine.run("/usr/sbin/sshd", "-f", folder / "config")
+    return folder
+
+
+def support_looks(box: Machine) -> bool:
+    """Enter the vendor, open a session, come in through the tunnel, look, and leave."""
+    folder = vendor()
+    for name, value in (
+        ("host", machine.HERE),
+        ("port", VENDOR_PORT),
+        ("user", "root"),
+        ("host_key", (folder / "host.pub").read_text().strip()),
+        ("authority", (folder / "authority.pub").read_text().strip()),
+        ("forward_port", FORWARD_PORT),
+    ):
+        box.ssh(f"appliance setting set support.{name} '{value}'")
+    dialling, own = (line.split(":", 1)[1].strip() for line in box.ssh("appliance support keys").splitlines())
+    (folder / "boxes").write_text(f"restrict,port-forwarding {dialling}\n")
+    (folder / "known").write_text(f"[127.0.0.1]:{FORWARD_PORT} {own}\n")
+    box.ssh("appliance support open --reason test --hours 1")
+    box.wait_until("systemctl is-active support-line.service")
+    said = come_in("status\nlogs jobs\nleave\n")
+    recorded = box.ssh("appliance support recording 1")
+    return "Everything is recorded" in said and "Kept:" in said and "Unchanged since it ended" in recorded
+
+
+def support_ends(box: Machine) -> bool:
+    """Close the session, and see the line go."""
+    box.ssh("appliance support close")
+    box.wait_until("! systemctl is-active support-line.service")
+    left = box.ssh("pgrep -c -u appliance-support", check=False).strip()
+    ended = left == "0" and "Kept:" not in come_in("status\n", tries=1)
+    os.kill(int((vendor() / "pid").read_text()), signal.SIGTERM)
+    return ended
+
+
+def come_in(typed: str, tries: int = 240) -> str:
+    """What somebody of the vendor is shown who types that; waits for the tunnel to stand."""
+    folder = vendor()
+    command = [
+        *("ssh", "-q", "-T", "-F", "none", "-p", str(FORWARD_PORT), "-i", str(folder / "person")),
+        *(
+            "-o",
+            f"UserKnownHostsFile={folder / 'known'}",
+            "-o",
+            "BatchMode=yes",
+            "appliance-support@127.0.0.1",
+        ),
+    ]
+    for _ in range(tries):
+        done = subprocess.run(command, input=typed, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+        time.sleep(1)
+    return ""
 
 
 def comes_back(box: Machine) -> bool:
