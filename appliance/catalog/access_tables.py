@@ -118,7 +118,7 @@ api_tokens = Table(
     text_column("last_address"),
     Column("revoked_utc", UtcText),
     text_column("revoked_by"),
-    Column("made_with", ForeignKey("api_tokens.id"), index=True),  # the token that asked for it, if one did
+    Column("made_with", Integer, index=True),  # the row id of the token that asked for it, if one did
     sqlite_autoincrement=True,
 )
 

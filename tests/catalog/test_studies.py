@@ -147,7 +147,14 @@ def test_a_study_is_found_by_uid_and_by_row_id(clinic: Catalog) -> None:
 
 def test_the_demand_on_the_folder_is_one_file_and_its_log(clinic: Catalog, tmp_path: Path) -> None:
     names = {each.name for each in tmp_path.iterdir()}
-    assert names == {"catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db.lock"}
+    assert names == {
+        "catalog.db",
+        "catalog.db-wal",
+        "catalog.db-shm",
+        "catalog.db.lock",
+        "catalog.db.next",
+        "catalog.db.now",
+    }
 
 
 def test_a_search_of_any_length_is_answered_or_refused(clinic: Catalog) -> None:

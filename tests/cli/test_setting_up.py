@@ -151,6 +151,7 @@ def test_no_option_takes_a_secret() -> None:
         "--secret-file",
         "--access-key-id",
         "--recovery-key-file",
+        "--with-key",  # takes no value: the box makes one
     }
 
 

@@ -52,6 +52,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "study_id": ("1", "2", "3"),
     "token_id": ("1",),
     "user_id": ("1",),
+    "visit_id": ("1",),
 }
 """What stands in for the places of an address; those that lead to no page are left out by the walk."""
 

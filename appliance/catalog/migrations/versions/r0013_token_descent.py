@@ -12,9 +12,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("api_tokens") as table:
-        table.add_column(sa.Column("made_with", sa.Integer(), nullable=True))
-        table.create_foreign_key(
-            op.f("fk_api_tokens_made_with_api_tokens"), "api_tokens", ["made_with"], ["id"]
-        )
-        table.create_index(op.f("ix_api_tokens_made_with"), ["made_with"], unique=False)
+    op.add_column("api_tokens", sa.Column("made_with", sa.Integer(), nullable=True))
+    op.create_index(op.f("ix_api_tokens_made_with"), "api_tokens", ["made_with"], unique=False)
