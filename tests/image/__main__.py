@@ -218,7 +218,7 @@ def use(machine: Machine) -> None:
     kept("storescu's images are acknowledged", sent.returncode == 0, sent.stderr.decode(errors="replace"))
     machine.wait_until("appliance studies --json | grep -q 2.25. || appliance studies --json | grep -q 1.2.")
     studies = json.loads(https(machine, "/api/v1/studies", bearer))
-    kept("the study is seen through HTTPS", len(studies["studies"]) >= 1, str(studies)[:300])
+    kept("the study is seen through HTTPS", len(studies["items"]) >= 1, str(studies)[:300])
 
 
 def https(machine: Machine, path: str, bearer: str) -> str:
