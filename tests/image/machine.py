@@ -209,6 +209,7 @@ def switched_on(
             "swtpm",
             "socket",
             "--tpm2",
+            "--terminate",
             "--tpmstate",
             f"dir={folder}/tpm",
             "--ctrl",
