@@ -64,6 +64,7 @@ image: setup ## build the appliance's own image into .cache/image; needs root; 5
 	@exec image-build/build $(ARGS)
 
 test-image: setup ## boot the image in QEMU and use it; needs root and 'make image'; 20 minutes; ARGS=theft
+	@image-build/build test-disk
 	@exec $(PY) -m tests.image $(ARGS)
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions
