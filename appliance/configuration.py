@@ -255,7 +255,7 @@ def _put_destination(tx: Transaction, wanted: DestinationSettings, actor: str) -
     if before is None:
         destinations.add(tx, after)
         return audit.Entry("destination:add", after.name, actor, shown)
-    recall.refuse_to_move(tx, before, after.options)
+    recall.let_move(tx, before, after.options)
     destinations.change(tx, before.name, after.options, after.secret)
     if after.paused != before.paused:
         (destinations.pause if after.paused else destinations.resume)(tx, after.name)

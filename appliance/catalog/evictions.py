@@ -9,10 +9,15 @@
        │  removed, and the folder synced
        ▼
      AWAY ──▶ COMING  it is being recalled ── cut ──▶ likewise
-                 └──▶ (no row)
+                 └──▶ (no row)  it has come; or no archive has it whole any more: it is lost, and missed by whoever counts
 
 A row says what was in the file, so that an image that is sent once more is recognised while its file is away. Where the
 file is, only the disk can tell: the rows are what the box has decided, and `unsettled` those whose act may have been cut.
+So whoever ends a row for a file that is here looks at the disk in the transaction that does so. A row that is LEAVING is
+ended only by whoever removes (`appliance.lifecycle.eviction`): a recall that ended it might find the file removed after.
+
+`places` are the archives that gave an image back whole when it left. Only they carry it: a receipt alone is a promise. One
+that is moved is struck out.
 """
 
 from __future__ import annotations
@@ -202,6 +207,16 @@ def _put(tx: Transaction, study: int, proven: Iterable[Proven], where: Whereabou
         )
 
 
+def proven_in(reading: Reading, object_id: ObjectId) -> frozenset[DestinationId]:
+    """The places that have shown an image whole that is away, as far as they were not moved since; none if it isn't away."""
+    rows = reading.exec_driver_sql(
+        "SELECT w.value FROM evictions AS e JOIN instances AS i ON i.id = e.instance, json_each(e.places) AS w"
+        " WHERE i.object_id = ?",
+        (object_id,),
+    )
+    return frozenset(DestinationId(row[0]) for row in rows)
+
+
 def is_away(reading: Reading, object_id: ObjectId) -> bool:
     """Whether the file of an object was removed, or is about to be, because an archive has it."""
     return reading.exec_driver_sql(_ROW, (object_id,)).first() is not None
@@ -217,16 +232,25 @@ def dataset_digest(reading: Reading, object_id: ObjectId) -> str:
 
 
 def coming(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
-    """Write down that an object is being recalled."""
+    """Write down that an object that is away is being recalled."""
     tx.exec_driver_sql(
-        "UPDATE evictions SET whereabouts = 'coming', changed_utc = ?"
-        " WHERE instance = (SELECT id FROM instances WHERE object_id = ?)",
+        "UPDATE evictions SET whereabouts = 'coming', changed_utc = ? WHERE whereabouts = 'away'"
+        " AND instance = (SELECT id FROM instances WHERE object_id = ?)",
         (utc_text(now), object_id),
     )
 
 
+def recalled(tx: Transaction, object_id: ObjectId) -> None:
+    """End the row of an object that was recalled, or that no archive has any more, unless it is leaving at this moment."""
+    tx.exec_driver_sql(
+        "DELETE FROM evictions WHERE whereabouts <> 'leaving'"
+        " AND instance = (SELECT id FROM instances WHERE object_id = ?)",
+        (object_id,),
+    )
+
+
 def here(tx: Transaction, object_ids: Sequence[ObjectId]) -> None:
-    """Write down that the files of these are here."""
+    """Write down that the files of these are here. Asked of the disk in this transaction, by whoever alone removes files."""
     tx.exec_driver_sql(
         "DELETE FROM evictions WHERE instance IN"
         " (SELECT id FROM instances WHERE object_id IN (SELECT value FROM json_each(?)))",
@@ -253,27 +277,54 @@ def unsettled(reading: Reading) -> list[ObjectId]:
 
 
 def depending_on(reading: Reading, destination: DestinationId) -> int:
-    """How many images that are not here no other archive of this box has a receipt for."""
+    """How many images that are not here were proven in no other archive of this box."""
     return int(
         reading.exec_driver_sql(
-            "SELECT count(*) FROM evictions AS e WHERE NOT EXISTS (SELECT 1 FROM deliveries AS d"
-            " JOIN destinations AS p ON p.id = d.destination AND p.takes = 'ciphertext' AND NOT p.removed"
-            " WHERE d.instance = e.instance AND d.state = 'CONFIRMED' AND d.destination <> ?)"
-            " AND EXISTS (SELECT 1 FROM deliveries AS d WHERE d.instance = e.instance AND d.destination = ?)",
-            (destination, destination),
+            "SELECT count(*) FROM evictions AS e WHERE NOT EXISTS (SELECT 1 FROM json_each(e.places) AS w"
+            " JOIN destinations AS p ON p.id = w.value AND p.takes = 'ciphertext' AND NOT p.removed"
+            " WHERE p.id <> ?)"
+            " AND (EXISTS (SELECT 1 FROM json_each(e.places) AS w WHERE w.value = ?)"
+            " OR EXISTS (SELECT 1 FROM deliveries AS d WHERE d.instance = e.instance AND d.destination = ?))",
+            (destination, destination, destination),
         ).scalar()
         or 0
     )
 
 
-def away_images(reading: Reading, study: int | None, limit: int) -> list[tuple[int, ObjectId, KeyId, int]]:
-    """At most `limit` images that are not here, of one study (row id) or of all: study, object, key, sealed size in bytes."""
-    rows = reading.exec_driver_sql(
-        "SELECT e.study, i.object_id, i.key_id, i.sealed_bytes FROM evictions AS e JOIN instances AS i ON i.id = e.instance"
-        " WHERE (? IS NULL OR e.study = ?) ORDER BY e.study, i.id LIMIT ?",
-        (study, study, limit),
+def strike_out(tx: Transaction, destination: DestinationId) -> None:
+    """Write down that what was proven there is proven there no more: it is another place now."""
+    tx.exec_driver_sql(
+        "UPDATE evictions SET places = (SELECT json_group_array(w.value) FROM json_each(evictions.places) AS w"
+        " WHERE w.value <> ?) WHERE EXISTS (SELECT 1 FROM json_each(evictions.places) AS w WHERE w.value = ?)",
+        (destination, destination),
     )
-    return [(int(row[0]), ObjectId(row[1]), KeyId(row[2]), int(row[3])) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """An image that is not here: of which study (row id), and its ciphertext."""
+
+    study: int
+    instance: InstanceId
+    object_id: ObjectId
+    key_id: KeyId
+    sealed_bytes: int
+
+
+def away_images(reading: Reading, study: int | None, after: tuple[int, int], limit: int) -> list[Away]:
+    """At most `limit` images that are not here, of one study (row id) or of all, by study and instance.
+
+    `after` is study and instance of the last one of the slice before; ``(0, 0)`` begins.
+    """
+    rows = reading.exec_driver_sql(
+        "SELECT e.study, i.id, i.object_id, i.key_id, i.sealed_bytes"
+        " FROM evictions AS e JOIN instances AS i ON i.id = e.instance"
+        " WHERE (? IS NULL OR e.study = ?) AND (e.study, e.instance) > (?, ?) ORDER BY e.study, e.instance LIMIT ?",
+        (study, study, *after, limit),
+    )
+    return [
+        Away(int(row[0]), InstanceId(row[1]), ObjectId(row[2]), KeyId(row[3]), int(row[4])) for row in rows
+    ]
 
 
 def away_of_study(reading: Reading, study: int) -> int:

@@ -110,7 +110,7 @@ def evict_now(arguments: Arguments) -> int:  # noqa: ARG001
             )
         if why:
             raise Refused(f"nothing may leave this disk now: {why}", hint="try again when that is over")
-        done = eviction.evict(box, now(), eviction.Around(actor=actor()))
+        done = eviction.evict(box, now, eviction.Around(actor=actor()))
     print(f"Studies that left: {done.studies}; images: {done.images}; bytes: {done.bytes}.")
     if done.kept:
         print(f"Studies that stay after all, because no archive showed them whole: {done.kept}.")

@@ -6,12 +6,17 @@
       └──▶ each image opened here from end to end, and read back     nothing has changed
            from every archive that counts: the same bytes
              └──▶ looked at again, and written down: LEAVING         one transaction, with the audit
-                    └──▶ files removed, folders synced               may be cut anywhere
-                           └──▶ written down: AWAY                   one transaction
+                    └──▶ a freeze asked for once more                else the rows end, and the files stay
+                           └──▶ files removed, folders synced        may be cut anywhere
+                                  └──▶ written down: AWAY            one transaction, what isn't here
 
 Cut between any two steps, an image is here, or proven in an archive and known to be there; usually both. What a cut has left
 unsettled is settled by looking at the disk: what is here counts as here, and is proven anew before it may leave another time.
-No proof outlives the run that made it.
+No proof outlives the run that made it, nor a change of the place where it was made.
+
+One process at a time settles, lets leave or brings back: it holds a lock beside the catalog, and another is told so. A recall for
+a viewer waits for nobody; it ends no row that is LEAVING. The hour is read anew wherever something is decided: a proof
+may take longer than an image takes to arrive, and one that came after the hour of a run would make its clock look behind.
 
 What keeps everything here, whatever the clinic chose: a clock that is doubted, a freeze of the guard, images still coming home after a restore, an
 archive that cannot be read at this moment, a single bit that differs. A file that doesn't open is left for the scrub to mend.
@@ -23,10 +28,13 @@ stays here. Rejected: a state beside each instance row, which the hot insert of 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -34,24 +42,27 @@ from appliance import audit
 from appliance import settings as chosen
 from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import Reading, destinations, evictions, freezes, studies
-from appliance.catalog.evictions import Local, Proven
+from appliance.catalog import Reading, Transaction, destinations, evictions, freezes, studies
+from appliance.catalog.evictions import Away, Local, Proven
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.ingest.duplicates import data_set_digest
 from appliance.lifecycle import retention, tiers
-from appliance.lifecycle.tiers import Choices, Eviction, Plan, Space, StudyFacts
+from appliance.lifecycle.tiers import Choices, Eviction, Pin, Plan, Space, StudyFacts
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
+from appliance.store.disk import disk_error
 
 log = logging.getLogger(__name__)
 
 ACTOR: Final = "jobs"
 EVERY_SECONDS: Final = 1800
-LOOKED_AT: Final = 2000
-"""How many studies one run looks at, the oldest first: more than an hour's line can read back."""
+MOST: Final = 2000
+"""How many studies leave in one run at most, the oldest first: more than an hour's line can read back."""
 
 AT_ONCE: Final = 200
+"""How many rows are read at a time."""
+
 _BLOCK_BYTES: Final = 1 << 20
 
 
@@ -82,6 +93,10 @@ class Evicted:
         )
 
 
+class Taken(Transient):
+    """Another process lets images leave or brings them back at this moment."""
+
+
 class _Stays(Exception):
     """A study stays on this box; why, for the log."""
 
@@ -110,94 +125,195 @@ def obstacle(reading: Reading, now: datetime) -> str:
     return ""
 
 
-def planned(box: Box, now: datetime, wanted: Choices | None = None) -> Plan:
-    """What would leave now, by the clinic's choice or by `wanted`; nothing is changed."""
-    space = box.guard.space()
+def planned(
+    box: Box,
+    now: datetime,
+    wanted: Choices | None = None,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> Plan:
+    """What would leave now, by the clinic's choice or by `wanted`; nothing is changed.
+
+    Reads on, slice by slice, past whatever is pinned, until what may leave is enough: a year of studies that are held for ever
+    must not hide those behind them.
+    """
+    found = box.guard.space()
+    space = Space(found.total_bytes, found.free_bytes)
     with box.catalog.reading() as reading:
         standing = wanted or choices(reading)
-        facts: list[StudyFacts] = []
-        after, before = ("", 0), now - timedelta(days=standing.keep_days)
-        while len(facts) < LOOKED_AT:
-            rows = evictions.oldest(reading, before, after, min(200, LOOKED_AT))
-            if not rows:
+    free: list[StudyFacts] = []
+    pinned = dict.fromkeys(Pin, 0)
+    after, before = ("", 0), now - timedelta(days=standing.keep_days)
+    looked = 0
+    while keep_going() and not _is_full(looked, free, standing, space):
+        with box.catalog.reading() as reading:
+            rows = evictions.oldest(reading, before, after, AT_ONCE)
+            facts = evictions.facts_of(reading, [number for _, number in rows])
+        if not rows:
+            break
+        after, looked = rows[-1], looked + len(rows)
+        for each in facts:
+            reasons = tiers.pins(each, standing, now)
+            for reason in reasons:
+                pinned[reason] += 1
+            if not reasons:
+                free.append(each)
+    return replace(tiers.plan(free, standing, space, now), pinned=pinned)
+
+
+def _is_full(looked: int, free: Sequence[StudyFacts], standing: Choices, space: Space) -> bool:
+    need = tiers.wanted(space, standing)
+    if standing.eviction is not Eviction.BY_AGE and not need:
+        return looked >= MOST  # nothing leaves: only what keeps them here is shown
+    if standing.eviction is Eviction.WHEN_NEEDED and sum(each.here_bytes for each in free) >= need:
+        return True
+    return len(free) >= MOST
+
+
+def evict(box: Box, clock: Callable[[], datetime], around: Around = Around()) -> Evicted:
+    """Settle what was cut, then let leave what the clinic's choice says; what left.
+
+    Raises `Taken` while another process moves images, and what the catalog raises.
+    """
+    with _alone(box):
+        _settle(box, clock())
+        with box.catalog.reading() as reading:
+            standing, why = choices(reading), obstacle(reading, clock())
+        if standing.eviction is Eviction.OFF or why:
+            return Evicted()
+        total = Evicted()
+        plan = planned(box, clock(), standing, around.keep_going)
+        for study in plan.leaving:
+            if not around.keep_going():
                 break
-            facts += evictions.facts_of(reading, [number for _, number in rows])
-            after = rows[-1]
-    return tiers.plan(facts, standing, Space(space.total_bytes, space.free_bytes), now)
-
-
-def evict(box: Box, now: datetime, around: Around = Around()) -> Evicted:
-    """Settle what was cut, then let leave what the clinic's choice says; what left. Raises what the catalog raises."""
-    settle(box, now)
-    with box.catalog.reading() as reading:
-        standing, why = choices(reading), obstacle(reading, now)
-    if standing.eviction is Eviction.OFF or why:
-        return Evicted()
-    total = Evicted()
-    plan = planned(box, now, standing)
-    for study in plan.leaving:
-        if not around.keep_going():
-            break
-        if standing.eviction is Eviction.WHEN_NEEDED and total.bytes >= plan.wanted_bytes:
-            break
-        total += evict_study(box, study.id, standing, now, around)
+            if standing.eviction is Eviction.WHEN_NEEDED and total.bytes >= plan.wanted_bytes:
+                break
+            total += _evict_study(box, study.id, standing, clock, around)
     if total.studies:
         log.info("images left this disk: studies=%d images=%d", total.studies, total.images)
     return total
 
 
-def evict_study(box: Box, study: int, standing: Choices, now: datetime, around: Around = Around()) -> Evicted:
+def evict_study(
+    box: Box, study: int, standing: Choices, clock: Callable[[], datetime], around: Around = Around()
+) -> Evicted:
     """Let the images of one study leave, if nothing pins it and archives have them whole; what left.
 
-    Raises what the catalog and this disk raise; what an archive raises keeps the study here.
+    Raises `Taken` while another process moves images, and what the catalog and this disk raise; what an archive raises keeps
+    the study here.
     """
+    with _alone(box):
+        return _evict_study(box, study, standing, clock, around)
+
+
+def _evict_study(
+    box: Box, study: int, standing: Choices, clock: Callable[[], datetime], around: Around
+) -> Evicted:
     with box.catalog.reading() as reading:
         images = evictions.local_images(reading, study)
+    size = sum(each.sealed_bytes for each in images)
     try:
-        proven = _prove(box, study, images, standing, now, around)
+        proof = _prove(box, study, images, standing, clock, around)
         around.reached("proven")
         with box.catalog.transaction() as tx:
-            _look_again(tx, study, images, proven, standing, now)
-            evictions.leave(tx, study, proven, now)
-            found = studies.study_by_id(tx, study)
-            details = {"instances": len(proven), "bytes": sum(each.sealed_bytes for each in images)}
-            entry = audit.Entry(
-                "study:evict",
-                f"study:{study}",
-                around.actor,
-                details,
-                study=found.study_instance_uid if found else "",
-            )
-            audit.append(tx, box.audit_key, [entry], now)
+            now = clock()
+            _look_again(tx, study, images, proof, standing, now)
+            evictions.leave(tx, study, proof.images, now)
+            _record_eviction(tx, box, study, len(images), size, around.actor, now)
             around.reached("leaving")
+        around.reached("written down")
+        _ask_once_more(box, study, proof, size, around.actor, clock)
     except _Stays as why:
         log.info("study %d stays on this disk: %s", study, why)
         return Evicted(kept=1)
-    around.reached("written down")
-    box.objects.evict([each.object_id for each in proven])
+    box.objects.evict([each.object_id for each in proof.images])
     around.reached("files removed")
     with box.catalog.transaction() as tx:
-        evictions.gone(tx, study, proven, now)
+        back = {each.object_id for each in proof.images if recall.is_here(box, each.object_id)}
+        evictions.here(tx, sorted(back))  # recalled since it was removed, by somebody who opened it
+        evictions.gone(tx, study, [each for each in proof.images if each.object_id not in back], clock())
     around.reached("away")
-    return Evicted(1, len(proven), sum(each.sealed_bytes for each in images))
+    return Evicted(1, len(images), size)
+
+
+def _ask_once_more(
+    box: Box, study: int, proof: _Proof, size: int, actor: str, clock: Callable[[], datetime]
+) -> None:
+    """Hold that nothing keeps everything here since it was written down, and take it back if so. Raises `_Stays`."""
+    with box.catalog.reading() as reading:
+        why = obstacle(reading, clock())
+    if not why:
+        return
+    with box.catalog.transaction() as tx:
+        evictions.here(tx, [each.object_id for each in proof.images])
+        outcome = audit.Outcome.FAILED
+        _record_eviction(tx, box, study, len(proof.images), size, actor, clock(), outcome)
+    raise _Stays(why)
+
+
+def _record_eviction(
+    tx: Transaction,
+    box: Box,
+    study: int,
+    images: int,
+    size: int,
+    actor: str,
+    now: datetime,
+    outcome: audit.Outcome = audit.Outcome.DONE,
+) -> None:
+    found = studies.study_by_id(tx, study)
+    entry = audit.Entry(
+        "study:evict",
+        f"study:{study}",
+        actor,
+        {"instances": images, "bytes": size},
+        outcome=outcome,
+        study=found.study_instance_uid if found else "",
+    )
+    audit.append(tx, box.audit_key, [entry], now)
 
 
 def settle(box: Box, now: datetime) -> int:
     """Write down where the files are whose removal or return was cut; how many were unsettled.
 
-    One that is being recalled at this very moment counts as away until it has come, which is written down then.
+    One that is being recalled at this very moment counts as away until it has come, which is written down then. Raises
+    `Taken` while another process moves images: what it is about to do is not cut.
     """
+    with _alone(box):
+        return _settle(box, now)
+
+
+def _settle(box: Box, now: datetime) -> int:
     with box.catalog.reading() as reading:
         waiting = evictions.unsettled(reading)
     if not waiting:
         return 0
-    here = [each for each in waiting if recall.is_here(box, each)]
-    away = sorted(set(waiting) - set(here))
-    box.objects.sync(away)  # a removal that was cut may not be durable yet
+    box.objects.sync(waiting)  # a removal that was cut may not be durable yet
     with box.catalog.transaction() as tx:
+        waiting = evictions.unsettled(tx)
+        here = [each for each in waiting if recall.is_here(box, each)]
         evictions.here(tx, here)
-        evictions.away(tx, away, now)
+        evictions.away(tx, sorted(set(waiting) - set(here)), now)
     return len(waiting)
+
+
+@contextmanager
+def _alone(box: Box) -> Iterator[None]:
+    """Be the only one who removes files or judges by the disk where they are. The lock ends with the process."""
+    path = box.config.data.absolute() / "tiers.lock"
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(error, "moving images between this disk and the archives") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Taken(
+                "images are leaving this disk or coming back to it already", hint="wait until that is done"
+            ) from error
+        yield
+    finally:
+        os.close(lock)
 
 
 def bring_back(
@@ -210,29 +326,42 @@ def bring_back(
 ) -> int:
     """Recall every image of a study that is away, or with None of all studies; how many came.
 
-    Whoever brings a study back wants it here: that counts as a use. Raises what `recall.recall` raises; what came until then
-    stays.
+    Whoever brings a study back wants it here: that counts as a use. One that no archive has whole is passed over, and told at
+    the end. Raises `Taken` while another process moves images, and what `recall.recall` raises; what came stays.
     """
     came = 0
-    marked: set[int] = set()
-    while keep_going():
-        with box.catalog.reading() as reading:
-            waiting = evictions.away_images(reading, study, AT_ONCE)
-        if not waiting:
-            break
-        for number, object_id, key_id, sealed_bytes in waiting:
-            if not keep_going():
-                return came
-            if number not in marked:
-                _record_recall(box, number, now, actor)
-                marked.add(number)
-            if recall.is_here(box, object_id):
-                with box.catalog.transaction() as tx:
-                    evictions.here(tx, [object_id])
-            else:
-                recall.recall(box, object_id, key_id, sealed_bytes)
-            came += 1
+    lost: list[ApplianceError] = []
+    recorded, after = 0, (0, 0)
+    with _alone(box):
+        while True:
+            with box.catalog.reading() as reading:
+                waiting = evictions.away_images(reading, study, after, AT_ONCE)
+            if not waiting:
+                break
+            for each in waiting:
+                if not keep_going():
+                    return came
+                if each.study != recorded:
+                    _record_recall(box, each.study, now, actor)
+                    recorded = each.study
+                after = (each.study, each.instance)
+                try:
+                    _bring_image(box, each)
+                    came += 1
+                except (Unknown, Corrupt) as error:
+                    lost.append(error)
+    if lost:
+        log.error("images that are whole in no archive any more: %d; brought back: %d", len(lost), came)
+        raise lost[0]
     return came
+
+
+def _bring_image(box: Box, image: Away) -> None:
+    with box.catalog.transaction() as tx:
+        if recall.is_here(box, image.object_id):
+            evictions.here(tx, [image.object_id])
+            return
+    recall.recall(box, image.object_id, image.key_id, image.sealed_bytes)
 
 
 def _record_recall(box: Box, study: int, now: datetime, actor: str) -> None:
@@ -248,16 +377,32 @@ def _record_recall(box: Box, study: int, now: datetime, actor: str) -> None:
 # --- the proof -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What was read back whole, and the archives as they were then."""
+
+    images: tuple[Proven, ...]
+    archives: Mapping[DestinationId, DestinationSettings]
+
+
 def _prove(
-    box: Box, study: int, images: Sequence[Local], standing: Choices, now: datetime, around: Around
-) -> list[Proven]:
+    box: Box,
+    study: int,
+    images: Sequence[Local],
+    standing: Choices,
+    clock: Callable[[], datetime],
+    around: Around,
+) -> _Proof:
     """Read every image here and in as many archives as count; raises `_Stays` at the first thing that isn't right."""
     with box.catalog.reading() as reading:
+        now = clock()
+        if why := obstacle(reading, now):  # before a byte is fetched for nothing
+            raise _Stays(why)
         _refuse_pinned(reading, study, standing, now)
         numbers = evictions.places_of(reading, study, len(images))
         known = _known(reading)
     archives = _archives(box, [known[each] for each in numbers if each in known])
-    proven = []
+    proven: list[Proven] = []
     for each in images:
         if not around.keep_going():
             raise _Stays("the run was asked to end")
@@ -270,7 +415,7 @@ def _prove(
             raise _Stays("no archive that counts has just shown every image whole")
         proven.append(Proven(each.instance, each.object_id, dataset, sealed, tuple(places)))
         around.reached("image proven")
-    return proven
+    return _Proof(tuple(proven), known)
 
 
 def _known(reading: Reading) -> dict[DestinationId, DestinationSettings]:
@@ -291,7 +436,7 @@ def _archives(box: Box, places: Sequence[DestinationSettings]) -> dict[Destinati
 
 
 def _enough(
-    places: Sequence[DestinationId], known: dict[DestinationId, DestinationSettings], standing: Choices
+    places: Sequence[DestinationId], known: Mapping[DestinationId, DestinationSettings], standing: Choices
 ) -> bool:
     return tiers.is_enough(len(places), [known[each].kind for each in places], standing)
 
@@ -340,20 +485,30 @@ def _look_again(
     reading: Reading,
     study: int,
     images: Sequence[Local],
-    proven: Sequence[Proven],
+    proof: _Proof,
     standing: Choices,
     now: datetime,
 ) -> None:
-    """Hold that what was proven is still what is: to be asked in the transaction that writes it down. Raises `_Stays`."""
+    """Hold that what was proven is still what is: to be asked in the transaction that writes it down. Raises `_Stays`.
+
+    An archive counts only if it is where it was: a receipt stands beside its number, and does not know of the other bucket.
+    """
     if why := obstacle(reading, now):
         raise _Stays(why)
     _refuse_pinned(reading, study, standing, now)
     if evictions.local_images(reading, study) != list(images):
         raise _Stays("its images have changed meanwhile")
-    numbers = set(evictions.places_of(reading, study, len(images)))
     known = _known(reading)
-    for each in proven:
-        if not _enough([place for place in each.places if place in numbers & set(known)], known, standing):
+    standing_still = {
+        number
+        for number in evictions.places_of(reading, study, len(images))
+        if number in known
+        and number in proof.archives
+        and known[number].kind == proof.archives[number].kind
+        and recall.is_same_place(known[number].options, proof.archives[number].options)
+    }
+    for each in proof.images:
+        if not _enough([place for place in each.places if place in standing_still], known, standing):
             raise _Stays("an archive is not there any more")
 
 

@@ -150,7 +150,7 @@ def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> s
     """What is wrong with an object, in words; empty when nothing is. Raises `Transient` when that can't be told now."""
     try:
         with box.open_object(object_id, key_id) as reader:
-            if box.objects.path(object_id).stat().st_size != sealed_bytes:
+            if reader.sealed_bytes != sealed_bytes:  # of the open file: its name may go meanwhile
                 return "its length is not the recorded one"
             reader.verify()
     except Unknown:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Reading, deliveries, destinations, evictions
+from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
@@ -23,9 +24,11 @@ from appliance.store.objects import SealedReader
 
 log = logging.getLogger(__name__)
 
-_PLACE: Final = ("bucket", "endpoint_url", "region", "path", "mark")
+_PLACE: Final = ("bucket", "endpoint_url", "region", "path", "mark", "address", "port", "folder", "user")
 """The options of an archive that say where it is."""
 
+ACTOR: Final = "jobs"
+NOT_WHOLE: Final = "no archive has the image whole"
 _NOWHERE: Final = "the image is neither on this box nor in any archive that it knows of"
 
 
@@ -54,7 +57,8 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     """Fetch an object that is not here; when this returns it is, and was opened from end to end.
 
     Raises `Unknown` if no archive has a receipt for it, `Corrupt` if none has it whole, `Transient` or `OperatorNeeded` if
-    an archive that has it can't be reached, `OutOfResources` when there is no room for it.
+    an archive that has it can't be reached, `OutOfResources` when there is no room for it. One that had left this disk and that
+    every archive says it has not whole counts as away no longer: it is missed here, and kept if it is sent again.
     """
     with box.catalog.reading() as reading:
         places = holders(reading, object_id)
@@ -64,20 +68,51 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         with box.catalog.transaction() as tx:
             evictions.coming(tx, object_id, datetime.now(UTC))
     trouble: ApplianceError | None = None
+    is_lost = True
     for place in places:
         try:
             _fetch(box, place, object_id, key_id, sealed_bytes)
         except (Transient, OperatorNeeded) as error:
-            trouble = error
+            trouble, is_lost = error, False
         except (Unknown, Corrupt, Refused) as error:
             log.warning("%s does not have an object whole that it has a receipt for: %s", place.name, error)
-            trouble = trouble or Corrupt("no archive has the image whole", hint="call support")
+            trouble = trouble or Corrupt(NOT_WHOLE, hint="call support")
+            if not isinstance(error, (Unknown, Corrupt)):  # another refusal says nothing of the object
+                is_lost = False
         else:
-            if was_evicted:
-                with box.catalog.transaction() as tx:
-                    evictions.here(tx, [object_id])
+            _write_down_return(box, object_id)
             return
+    if was_evicted and is_lost:
+        _write_off(box, object_id)
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
+
+
+def _write_down_return(box: Box, object_id: ObjectId) -> None:
+    """End the row of one that left this disk, before or while it was fetched, if its file is here indeed."""
+    with box.catalog.reading() as reading:
+        if not evictions.is_away(reading, object_id):
+            return
+    with box.catalog.transaction() as tx:
+        if is_here(box, object_id):
+            evictions.recalled(tx, object_id)
+
+
+def _write_off(box: Box, object_id: ObjectId) -> None:
+    """No archive has an object that is away: from now on it is missing here, which the census sees and health tells."""
+    log.error("an image that left this disk is whole in no archive any more")
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        if is_here(box, object_id):
+            return
+        evictions.recalled(tx, object_id)
+        entry = audit.Entry(
+            "instance:corrupt",
+            f"instance:{object_id}",
+            ACTOR,
+            {"reason": NOT_WHOLE},
+            study=instances.study_of(tx, object_id),
+        )
+        audit.append(tx, box.audit_key, [entry], now)
 
 
 def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
@@ -94,10 +129,20 @@ def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
         )
 
 
-def refuse_to_move(reading: Reading, before: DestinationSettings, options: Mapping[str, Any]) -> None:
-    """`refuse_to_lose`, if `options` would make another place of the archive that `before` is."""
-    if any(before.options.get(name) != options.get(name) for name in _PLACE):
-        refuse_to_lose(reading, before)
+def is_same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether an archive is where it was, by its options before and after."""
+    return all(one.get(name) == other.get(name) for name in _PLACE)
+
+
+def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str, Any]) -> None:
+    """`refuse_to_lose`, if `options` would make another place of the archive that `before` is; what was proven there is then
+    proven there no more.
+
+    To be asked in the transaction that changes it. Raises `Refused`.
+    """
+    if not is_same_place(before.options, options):
+        refuse_to_lose(tx, before)
+        evictions.strike_out(tx, before.id)
 
 
 def verify(

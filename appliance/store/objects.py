@@ -345,6 +345,11 @@ class SealedReader(io.RawIOBase):
             raise
         self._segments = envelope.segment_count(self._sealed_bytes)
 
+    @property
+    def sealed_bytes(self) -> int:
+        """The length of the ciphertext, as it was when it was opened."""
+        return self._sealed_bytes
+
     def readable(self) -> bool:
         return True
 

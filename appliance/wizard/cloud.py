@@ -77,7 +77,7 @@ def keep(
     if before is None:
         destinations.add(tx, wanted)
     elif (dict(before.options), before.secret) != (dict(options), wanted.secret):
-        recall.refuse_to_move(tx, before, options)
+        recall.let_move(tx, before, options)
         destinations.change(tx, before.name, options, secret or None)
     else:
         return before

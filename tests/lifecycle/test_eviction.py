@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +15,18 @@ from appliance import audit
 from appliance import settings as chosen
 from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import destinations, evictions, instances, settings, studies
+from appliance.catalog import Transaction, destinations, evictions, instances, settings, studies
 from appliance.catalog.columns import utc_text
 from appliance.catalog.holds import HoldKind
-from appliance.errors import Refused, Transient
+from appliance.catalog.rules import add_rule
+from appliance.errors import Corrupt, Refused, Transient
 from appliance.lifecycle import eviction, freezing, holds, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.eviction import Around, Evicted
-from appliance.lifecycle.tiers import Choices, Eviction
+from appliance.lifecycle.tiers import Choices, Eviction, Pin
+from appliance.model import DestinationSettings, ObjectId, Rule
 from appliance.replication import recall
+from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic, contents, disk  # noqa: F401 - fixtures
@@ -44,6 +48,12 @@ ANY = Choices(
 """As the clinic chose it, but that a disk counts as always there."""
 
 UNCUT = Around()
+
+
+def at_now() -> datetime:
+    """The clock of a run that takes no time."""
+    return NOW
+
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +86,7 @@ def evict_all(box: Box, standing: Choices = ANY, around: Around = UNCUT) -> Evic
     eviction.settle(box, NOW)
     total = Evicted()
     for study in study_ids(box):
-        total += eviction.evict_study(box, study, standing, NOW, around)
+        total += eviction.evict_study(box, study, standing, at_now, around)
     return total
 
 
@@ -120,18 +130,20 @@ def test_bringing_a_study_back_counts_as_a_use_of_it(kept: Clinic) -> None:
     study = study_ids(kept.box)[0]
     came = eviction.bring_back(kept.box, NOW, study, actor="cli")
     assert came and here(kept.box) == came
-    assert eviction.evict_study(kept.box, study, ANY, NOW) == Evicted(kept=1)
-    assert eviction.evict_study(kept.box, study, replace(ANY, unused_days=0), NOW).images == came
+    assert eviction.evict_study(kept.box, study, ANY, at_now) == Evicted(kept=1)
+    assert eviction.evict_study(kept.box, study, replace(ANY, unused_days=0), at_now).images == came
     assert eviction.bring_back(kept.box, NOW) == 11
     assert here(kept.box) == 11 and eviction.bring_back(kept.box, NOW) == 0
 
 
 def test_the_job_does_what_the_clinic_chose_and_nothing_by_itself(kept: Clinic) -> None:
-    assert eviction.evict(kept.box, NOW) == Evicted()
+    assert eviction.evict(kept.box, at_now) == Evicted()
     with kept.box.catalog.transaction() as tx:
         act = {"tiers.eviction": "by-age", "tiers.newest_studies": 0}
         chosen.change(tx, kept.box.audit_key, act, actor="marie", now=NOW)
-    assert eviction.evict(kept.box, NOW) == Evicted(), "a disk that can be carried home carries nothing alone"
+    assert eviction.evict(kept.box, at_now) == Evicted(), (
+        "a disk that can be carried home carries nothing alone"
+    )
     assert here(kept.box) == 11
 
 
@@ -264,8 +276,87 @@ def test_what_changes_between_proof_and_removal_is_seen(kept: Clinic) -> None:
                 for each in once:
                     each()
 
-        assert eviction.evict_study(kept.box, study, ANY, NOW, Around(reached=meanwhile)) == Evicted(kept=1)
+        assert eviction.evict_study(kept.box, study, ANY, at_now, Around(reached=meanwhile)) == Evicted(
+            kept=1
+        )
     assert here(kept.box) == 12 and rows(kept.box) == 0
+
+
+def only_at(wanted: str, act: Callable[[], None]) -> Around:
+    """`act` happens once, at that step."""
+    once = iter([act])
+
+    def reached(step: str) -> None:
+        if step == wanted:
+            for each in once:
+                each()
+
+    return Around(reached=reached)
+
+
+def test_an_archive_that_moves_between_proof_and_removal_carries_nothing(kept: Clinic) -> None:
+    """Its number and its receipts stay; the new place is empty."""
+    new = Path(str(kept.place.options["path"])).with_name("new")
+    new.mkdir()
+
+    def move() -> None:
+        with kept.box.catalog.transaction() as tx:
+            options = {**kept.place.options, "path": str(new)}
+            recall.let_move(tx, kept.place, options)
+            destinations.change(tx, kept.place.name, options)
+
+    study = study_ids(kept.box)[0]
+    done = eviction.evict_study(kept.box, study, ANY, at_now, only_at("proven", move))
+    assert done == Evicted(kept=1)
+    assert here(kept.box) == 11 and rows(kept.box) == 0
+
+
+def test_a_freeze_that_begins_after_the_decision_keeps_the_files(kept: Clinic) -> None:
+    study = study_ids(kept.box)[0]
+    around = only_at("written down", lambda: frozen(kept))
+    assert eviction.evict_study(kept.box, study, ANY, at_now, around) == Evicted(kept=1)
+    assert here(kept.box) == 11 and rows(kept.box) == 0
+    with kept.box.catalog.reading() as conn:
+        told = [each["outcome"] for each in audit.export(conn) if each["action"] == "study:evict"]
+    assert told == ["done", "failed"]
+
+
+def test_an_image_that_arrives_during_a_proof_does_not_make_the_clock_look_behind(kept: Clinic) -> None:
+    hour = [NOW]
+
+    def time_goes_by() -> None:
+        hour[0] += timedelta(hours=2)
+        with kept.box.catalog.transaction() as tx:
+            tx.exec_driver_sql(
+                "UPDATE studies SET last_received_utc = ? WHERE id = ?",
+                (utc_text(NOW + timedelta(hours=1)), study_ids(kept.box)[-1]),
+            )
+
+    study = study_ids(kept.box)[0]
+    around = only_at("image proven", time_goes_by)
+    assert eviction.evict_study(kept.box, study, ANY, lambda: hour[0], around).studies == 1
+
+
+def test_nothing_is_fetched_while_everything_stays_anyway(kept: Clinic) -> None:
+    seen: list[str] = []
+    with_a_clock_that_was_set(kept)
+    assert evict_all(kept.box, around=Around(reached=seen.append)) == Evicted(kept=4)
+    assert seen == []
+
+
+def test_studies_that_are_pinned_for_ever_do_not_hide_those_behind_them(
+    kept: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eviction, "AT_ONCE", 1)
+    monkeypatch.setattr(eviction, "MOST", 2)
+    first, second, *_ = study_ids(kept.box)
+    for study in (first, second):
+        with kept.box.catalog.transaction() as tx:
+            act = Act("marie", NOW, kept.box.audit_key)
+            holds.place(tx, act, kind=HoldKind.LEGAL, study=study, whole_patient=False, reason="claim")
+    plan = eviction.planned(kept.box, NOW, ANY)
+    assert [each.id for each in plan.leaving] == study_ids(kept.box)[2:4]
+    assert plan.pinned[Pin.HELD] == 2
 
 
 def test_the_run_ends_when_it_is_asked_to(kept: Clinic) -> None:
@@ -350,12 +441,87 @@ def test_a_recall_that_was_cut_is_settled_too(kept: Clinic, monkeypatch: pytest.
         raise Cut
 
     with monkeypatch.context() as patch:
-        patch.setattr(evictions, "here", die)
+        patch.setattr(evictions, "recalled", die)
         with pytest.raises(Cut):
             recall.recall(kept.box, row.object_id, row.key_id, row.sealed_bytes)
     assert recall.is_here(kept.box, row.object_id) and rows(kept.box) == 11
     assert eviction.settle(kept.box, NOW) == 1
     assert rows(kept.box) == 10
+
+
+# --- two at once -----------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_do_not_move_images_at_once(kept: Clinic) -> None:
+    """Whoever settles while another is about to remove would take the files for ones that stay."""
+    told: list[type[Exception]] = []
+
+    def another() -> None:
+        acts: list[Callable[[], object]] = [
+            lambda: eviction.settle(kept.box, NOW),
+            lambda: eviction.bring_back(kept.box, NOW),
+            lambda: eviction.evict(kept.box, at_now),
+        ]
+        for act in acts:
+            with pytest.raises(eviction.Taken) as refused:
+                act()
+            told.append(refused.type)
+
+    study = study_ids(kept.box)[0]
+    done = eviction.evict_study(kept.box, study, ANY, at_now, only_at("written down", another))
+    assert len(told) == 3 and done.images and rows(kept.box) == done.images
+    assert here(kept.box) == 11 - done.images
+    assert eviction.bring_back(kept.box, NOW) == done.images
+
+
+@pytest.mark.parametrize("step", ["written down", "files removed"])
+def test_an_image_that_somebody_recalls_while_it_leaves_has_a_row_only_if_it_is_away(
+    kept: Clinic, step: str
+) -> None:
+    study = study_ids(kept.box)[0]
+    with kept.box.catalog.reading() as conn:
+        first = evictions.local_images(conn, study)[0]
+
+    def fetch() -> None:
+        recall.recall(kept.box, first.object_id, first.key_id, first.sealed_bytes)
+        with kept.box.catalog.reading() as conn:
+            assert evictions.is_away(conn, first.object_id), "it may still be removed"
+
+    eviction.evict_study(kept.box, study, ANY, at_now, only_at(step, fetch))
+    with kept.box.catalog.reading() as conn:
+        for row in recorded(kept.box):
+            assert evictions.is_away(conn, row.object_id) is not recall.is_here(kept.box, row.object_id)
+    assert recall.is_here(kept.box, first.object_id) is (step == "files removed")
+
+
+def test_where_a_file_is_is_asked_in_the_transaction_that_ends_its_row(
+    kept: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evict_all(kept.box)
+    with kept.box.catalog.transaction() as tx:
+        tx.exec_driver_sql("UPDATE evictions SET whereabouts = 'coming'")
+    inside: list[int] = []
+    plain, begin = recall.is_here, kept.box.catalog.transaction
+    depth = [0]
+
+    @contextmanager
+    def counted() -> Iterator[Transaction]:
+        with begin() as tx:
+            depth[0] += 1
+            try:
+                yield tx
+            finally:
+                depth[0] -= 1
+
+    def looked(box: Box, object_id: ObjectId) -> bool:
+        inside.append(depth[0])
+        return plain(box, object_id)
+
+    monkeypatch.setattr(kept.box.catalog, "transaction", counted)
+    monkeypatch.setattr(recall, "is_here", looked)
+    eviction.settle(kept.box, NOW)
+    eviction.bring_back(kept.box, NOW)
+    assert inside and set(inside) == {1}
 
 
 # --- the others ------------------------------------------------------------------------------------------------------
@@ -381,24 +547,139 @@ def test_an_image_sent_again_is_kept_when_no_archive_has_a_receipt_any_more(kept
     assert len(recorded(kept.box)) == 12
 
 
+def test_an_image_that_no_archive_has_any_more_is_missed_and_kept_when_it_is_sent_again(kept: Clinic) -> None:
+    evict_all(kept.box)
+    lost = next(row for row in recorded(kept.box) if row.sop_instance_uid == IMAGES[0].sop_instance_uid)
+    (Path(str(kept.place.options["path"])) / object_key(lost.object_id)).unlink()
+    with pytest.raises(Corrupt):
+        recall.open_object(kept.box, lost.object_id, lost.key_id, lost.sealed_bytes)
+    assert rows(kept.box) == 10
+    with kept.box.catalog.reading() as conn:
+        assert instances.expected_among(conn, [lost.object_id]) == {lost.object_id}, "the census looks for it"
+        told = [each["subject"] for each in audit.export(conn) if each["action"] == "instance:corrupt"]
+    assert told == [f"instance:{lost.object_id}"]
+    kept.receive(IMAGES[0])
+    again = [row for row in recorded(kept.box) if row.sop_instance_uid == lost.sop_instance_uid]
+    assert len(again) == 2 and recall.is_here(kept.box, again[-1].object_id)
+
+
+def test_an_image_whose_archive_cannot_be_asked_is_not_given_up(kept: Clinic) -> None:
+    evict_all(kept.box)
+    row = recorded(kept.box)[0]
+    without_archive(kept)
+    with pytest.raises(Transient):
+        recall.recall(kept.box, row.object_id, row.key_id, row.sealed_bytes)
+    assert rows(kept.box) == 11
+
+
+def test_an_image_sent_again_is_kept_when_its_receipt_is_of_an_archive_that_never_showed_it(
+    kept: Clinic,
+) -> None:
+    evict_all(kept.box)
+    other = a_second_archive(kept)
+    with kept.box.catalog.transaction() as tx:
+        tx.exec_driver_sql("UPDATE evictions SET places = ?", (json.dumps([other.id]),))
+        tx.exec_driver_sql(
+            "UPDATE deliveries SET state = 'PENDING', receipt = NULL WHERE destination = ?", (other.id,)
+        )
+    kept.receive(IMAGES[0])
+    assert len(recorded(kept.box)) == 12
+
+
+def test_what_no_archive_has_does_not_keep_the_rest_from_coming_back(kept: Clinic) -> None:
+    evict_all(kept.box)
+    in_archive(kept).unlink()
+    damaged = in_archive(kept, 5)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(Corrupt):
+        eviction.bring_back(kept.box, NOW)
+    assert here(kept.box) == 9 and rows(kept.box) == 0
+
+
 def test_an_archive_that_has_what_is_not_here_can_neither_be_taken_off_nor_moved(kept: Clinic) -> None:
     evict_all(kept.box)
-    with kept.box.catalog.reading() as conn:
-        place = destinations.destinations(conn)[0]
+    with kept.box.catalog.transaction() as tx:
+        place = destinations.destinations(tx)[0]
         with pytest.raises(Refused):
-            homecoming.refuse_if_needed(conn, kept.box, place)
+            homecoming.refuse_if_needed(tx, kept.box, place)
         with pytest.raises(Refused):
-            recall.refuse_to_move(conn, place, {**place.options, "path": "/elsewhere"})
-        recall.refuse_to_move(conn, place, dict(place.options))
+            recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+        recall.let_move(tx, place, dict(place.options))
     eviction.bring_back(kept.box, NOW)
-    with kept.box.catalog.reading() as conn:
-        homecoming.refuse_if_needed(conn, kept.box, place)
-        recall.refuse_to_move(conn, place, {**place.options, "path": "/elsewhere"})
+    with kept.box.catalog.transaction() as tx:
+        homecoming.refuse_if_needed(tx, kept.box, place)
+        recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+
+
+def a_second_archive(clinic: Clinic) -> DestinationSettings:  # noqa: F811
+    """One more disk, with a receipt for everything that the first has one for; none of it was read back there."""
+    path = Path(str(clinic.place.options["path"])).with_name("usb2")
+    path.mkdir()
+    with clinic.box.catalog.transaction() as tx:
+        other = prepare(DestinationSettings("usb2", "vault", "ciphertext", {"path": str(path)}))
+        other = replace(other, id=destinations.add(tx, other))
+        add_rule(tx, Rule(other.id, other.name, other.takes))
+        for row in recorded(clinic.box):
+            tx.exec_driver_sql(
+                "INSERT INTO deliveries (instance, destination, priority, state, attempts, reason, created_utc,"
+                " changed_utc, receipt)"
+                " SELECT d.instance, ?, d.priority, d.state, d.attempts, d.reason, d.created_utc, d.changed_utc, d.receipt"
+                " FROM deliveries AS d JOIN instances AS i ON i.id = d.instance"
+                " WHERE d.destination = ? AND i.object_id = ?",
+                (other.id, clinic.place.id, row.object_id),
+            )
+    return other
+
+
+def proven_in(box: Box) -> set[tuple[int, ...]]:
+    with box.catalog.reading() as conn:
+        return {
+            tuple(json.loads(row[0])) for row in conn.exec_driver_sql("SELECT places FROM evictions").all()
+        }
+
+
+def test_a_receipt_that_was_never_read_back_lets_no_proven_archive_go(kept: Clinic) -> None:
+    evict_all(kept.box)
+    other = a_second_archive(kept)
+    with kept.box.catalog.transaction() as tx:
+        place = next(each for each in destinations.destinations(tx) if each.id == kept.place.id)
+        with pytest.raises(Refused):
+            homecoming.refuse_if_needed(tx, kept.box, place)
+        with pytest.raises(Refused):
+            recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+        recall.let_move(tx, other, {**other.options, "path": "/elsewhere"})
+
+
+def test_of_two_proven_archives_one_may_move_and_carries_nothing_then(kept: Clinic) -> None:
+    evict_all(kept.box)
+    other = a_second_archive(kept)
+    with kept.box.catalog.transaction() as tx:
+        places = json.dumps([kept.place.id, other.id])
+        tx.exec_driver_sql("UPDATE evictions SET places = ?", (places,))
+        place = next(each for each in destinations.destinations(tx) if each.id == kept.place.id)
+        recall.let_move(tx, place, dict(place.options))
+    assert proven_in(kept.box) == {(kept.place.id, other.id)}
+    with kept.box.catalog.transaction() as tx:
+        recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+    assert proven_in(kept.box) == {(other.id,)}
+    with kept.box.catalog.transaction() as tx:
+        with pytest.raises(Refused):
+            recall.let_move(tx, other, {**other.options, "path": "/elsewhere"})
+        with pytest.raises(Refused):
+            homecoming.refuse_if_needed(tx, kept.box, other)
+        homecoming.refuse_if_needed(tx, kept.box, place)
+
+
+@pytest.mark.parametrize("name", ["address", "port", "folder", "user", "bucket", "endpoint_url", "path"])
+def test_each_option_that_says_where_an_archive_is_makes_it_another_place(name: str) -> None:
+    before = {"address": "nas", "port": 22, "folder": "/a", "user": "box", "bucket": "b", "host_key": "k"}
+    assert not recall.is_same_place(before, {**before, name: "other"})
+    assert recall.is_same_place(before, {**before, "host_key": "another"})
 
 
 def test_a_restored_box_leaves_away_what_was_away(kept: Clinic, tmp_path: Path) -> None:
     study = study_ids(kept.box)[0]
-    away = eviction.evict_study(kept.box, study, ANY, NOW).images
+    away = eviction.evict_study(kept.box, study, ANY, at_now).images
     assert away
     kept.back_up()
     restore(tmp_path / "after", kept.place, kept.paper)

@@ -333,7 +333,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         "appliance/backup/making.py": {"make", "_rotate"},
         "appliance/lifecycle/shredding.py": {"_destroy"},
         "appliance/lifecycle/purging.py": {"_remove_objects"},
-        "appliance/lifecycle/eviction.py": {"evict_study"},
+        "appliance/lifecycle/eviction.py": {"_evict_study"},
         "appliance/lifecycle/copies.py": {"_write_again"},
         "appliance/replication/batch.py": {"_sent"},
         # Copies without a name that were never recorded.
@@ -345,6 +345,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         # Texts that mean nothing.
         "appliance/replication/destinations/vault.py": {"check"},
         "appliance/replication/destinations/s3.py": {"check"},
+        "appliance/replication/destinations/share.py": {"check"},
         "appliance/replication/destinations/protection.py": {"_removal"},
     }
     assert acting_functions() == places

@@ -14,9 +14,10 @@ from appliance import audit
 from appliance.catalog import deliveries, destinations, settings
 from appliance.health.gathering import VERIFICATION
 from appliance.lifecycle import scrub
-from appliance.model import DestinationSettings
+from appliance.model import DestinationSettings, ObjectId
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
+from appliance.store.objects import SealedReader
 from tests.backup.conftest import (  # noqa: F401 - fixtures
     IMAGES,
     Clinic,
@@ -102,6 +103,23 @@ def test_a_damaged_object_is_mended_from_the_archive(kept: Clinic, damage: Calla
         assert found["repaired"] == 0, "what is in an archive only is no damage: it is recalled when wanted"
     assert found["lost"] == []
     assert contents_after_recall(kept) == as_sent(*IMAGES)
+
+
+def test_an_object_that_leaves_the_disk_while_it_is_read_is_no_damage(
+    kept: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an eviction does: the name goes, and what is open is read to its end."""
+    plain = kept.box.objects.open
+
+    def leaving(object_id: ObjectId, key: bytes) -> SealedReader:
+        reader = plain(object_id, key)
+        kept.box.objects.path(object_id).unlink(missing_ok=True)
+        return reader
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.box.objects, "open", leaving)
+        found = finished(kept)
+    assert (found["checked"], found["repaired"], found["lost"]) == (11, 0, [])
 
 
 def contents_after_recall(clinic: Clinic) -> dict[str, bytes]:  # noqa: F811

@@ -275,7 +275,7 @@ def change_destination(destination_id: int, body: DestinationChange) -> Destinat
         if after.kind == "sftp":
             after = prepare(after)
         _check(after)
-        recall.refuse_to_move(tx, before, after.options)
+        recall.let_move(tx, before, after.options)
         destinations.change(tx, before.name, after.options, after.secret)
         shown = {"kind": after.kind, **after.options} | ({} if body.secret is None else {"secret": "given"})
         console().record(tx, "destination:change", after.name, forms.actor(), shown)

@@ -95,7 +95,7 @@ def change(destination_id: int) -> AnyResponse:
             if wanted.kind == "sftp":
                 wanted = prepare(wanted)
             build(wanted, console().box)
-            recall.refuse_to_move(tx, before, wanted.options)
+            recall.let_move(tx, before, wanted.options)
             destinations.change(tx, before.name, wanted.options, wanted.secret)
             if secret and not before.secret:
                 destinations.resume(tx, before.name)
