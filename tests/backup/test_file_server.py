@@ -27,10 +27,10 @@ def place(tmp_path: Path) -> Iterator[DestinationSettings]:
 
 
 def test_a_blank_box_the_paper_and_a_file_server(tmp_path: Path, place: DestinationSettings) -> None:
-    now = datetime.now(UTC)
     with clinic_in(tmp_path / "before", place) as clinic:
         clinic.receive(*IMAGES[:6])
         clinic.deliver()
+        now = datetime.now(UTC)
         old = [clinic.back_up(now - KEEP - timedelta(days=day)).name for day in (9, 8, 7, 6)]
         clinic.back_up(now)
         assert _names(clinic) == {*old[2:], _newest(clinic)}, "three stay, whatever their age"

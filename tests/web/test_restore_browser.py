@@ -115,10 +115,8 @@ def test_a_blank_box_becomes_the_lost_one_through_a_mistyped_key_and_a_killed_pr
         page.locator("[value=disk]").check()
         walk.look("restore-disk")
         page.locator("[value=bucket]").check()
-        page.locator("main details summary", has_text="Amazon").click()
-        page.locator("[name=canadian]").check()
-        walk.fill(bucket=bucket, region="ca-central-1", access_key_id="tests", secret="tests",
-                  endpoint_url=f"http://127.0.0.1:{line.port}")  # fmt: skip
+        place = (bucket, f"http://127.0.0.1:{line.port}")
+        type_place(walk, *place)
         groups = paper.split("-")
         wrong = [*groups[:6], ("2" if groups[6][0] != "2" else "3") + groups[6][1:], *groups[7:]]
         walk.fill(key="-".join(wrong))
@@ -137,9 +135,13 @@ def test_a_blank_box_becomes_the_lost_one_through_a_mistyped_key_and_a_killed_pr
         expect(at.locator("tbody tr")).to_have_count(1)
         expect(at).to_contain_text("4 images", timeout=PATIENCE_MS)
         walk.look("restore-found")
-        in_french(walk, browser)
+        in_french(walk, browser, place, paper)
         walk.goto("/setup/restore")
-        type_code(walk)  # another browser has typed it since, and chose another place
+        type_code(
+            walk
+        )  # another browser has typed it since: nothing that was typed here is kept for it, nor the other way
+        stage(walk, "source")
+        type_place(walk, *place)
         walk.fill(key=paper)
         walk.press("/setup/restore/look")
         stage(walk, "found")
@@ -176,7 +178,19 @@ def test_a_blank_box_becomes_the_lost_one_through_a_mistyped_key_and_a_killed_pr
     assert paper not in walk.box.log()
 
 
-def in_french(walk: Walk, browser: Browser) -> None:
+def type_place(walk: Walk, bucket: str, endpoint_url: str) -> None:
+    walk.page.locator("main details summary", has_text="Amazon").click()
+    walk.page.locator("[name=canadian]").check()
+    walk.fill(
+        bucket=bucket,
+        region="ca-central-1",
+        access_key_id="tests",
+        secret="tests",
+        endpoint_url=endpoint_url,
+    )
+
+
+def in_french(walk: Walk, browser: Browser, place: tuple[str, str], paper: str) -> None:
     """The same pages in French, by another person at another browser."""
     context = browser.new_context(locale="fr-CA", viewport={"width": 1440, "height": 900})
     page = context.new_page()
@@ -186,6 +200,10 @@ def in_french(walk: Walk, browser: Browser) -> None:
     expect(page.locator("h1")).to_have_text("Restaurer une sauvegarde", timeout=PATIENCE_MS)
     other.look("restore-code")
     type_code(other)
+    stage(other, "source")
+    type_place(other, *place)
+    other.fill(key=paper)
+    other.press("/setup/restore/look")
     stage(other, "found")
     expect(page.locator("#restore")).to_contain_text("celle-ci est prise", timeout=PATIENCE_MS)
     other.look("restore-found")
