@@ -8,7 +8,7 @@ is erased. A secret is in the table in clear, inside the sealed catalog, and lea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -74,6 +74,23 @@ def change(tx: Transaction, name: str, options: Mapping[str, Any], secret: str |
     values: dict[str, Any] = {"options": dict(options)} | ({} if secret is None else {"secret": secret})
     tx.execute(update(table).where(table.c.id == found.id).values(**values))
     set_breaker(tx, found.id, CLOSED)
+
+
+def pin(tx: Transaction, name: str, host_key: str) -> DestinationSettings:
+    """Know the server of a destination by `host_key` from now on; how the destination is then. Raises `Unknown`.
+
+    Where another key was known, a password was typed for that other server. It is forgotten, and nothing is sent until it has
+    been typed again: whoever trusts a key in good faith must not hand the password to whoever holds it. A private key of
+    our own stays, since it is never sent.
+    """
+    before = _known(tx, name)
+    after = replace(before, options={**before.options, "host_key": host_key})
+    known = before.options.get("host_key") or host_key
+    if known != host_key and before.options.get("login") != "key":
+        after = replace(after, secret="", paused=True)
+        pause(tx, name)
+    change(tx, name, after.options, after.secret)
+    return after
 
 
 def remove(tx: Transaction, name: str, now: datetime) -> int:

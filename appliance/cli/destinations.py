@@ -303,11 +303,14 @@ def trust_server(arguments: Arguments) -> int:
             )
         trusted = sftp.trust(settings, arguments.fingerprint)
         with box.catalog.transaction() as tx:
-            destinations.change(tx, settings.name, trusted.options)
-            record(
-                tx, box, "destination:trust", settings.name, {"host_key": str(trusted.options["host_key"])}
-            )
-    print(f"The key of {safe(settings.name)} is known from now on: {trusted.options['host_key']}")
+            host_key = str(trusted.options["host_key"])
+            after = destinations.pin(tx, settings.name, host_key)
+            record(tx, box, "destination:trust", settings.name, {"host_key": host_key})
+    print(f"The key of {safe(settings.name)} is known from now on: {host_key}")
+    if not after.secret:
+        print(
+            f"Its password was for the key before, and is forgotten: appliance destination secret {safe(settings.name)}"
+        )
     return 0
 
 

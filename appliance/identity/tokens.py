@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from appliance.catalog import Reading, Transaction, api_tokens, people
 from appliance.catalog.api_tokens import ApiToken
 from appliance.catalog.people import Person
-from appliance.errors import Refused, Unknown
+from appliance.errors import NotAuthorised, Refused, Unknown
 from appliance.identity.permissions import Permission, permissions_of
 
 PREFIX = "clinicbox_"
@@ -48,10 +48,15 @@ def make(
     now: datetime,
     within: Bearer | None = None,
 ) -> tuple[str, ApiToken]:
-    """A new token of `person`: the text, which is kept nowhere, and what is kept. Raises `Refused`.
+    """A new token of `person`: the text, which is kept nowhere, and what is kept. Raises `Refused`, `NotAuthorised`.
 
-    One that is made with a token, `within`, may do no more and lasts no longer than that one.
+    One that is made with a token, `within`, may do no more and lasts no longer than that one, which is looked at again here: it may
+    have been taken back since the request began, and those that it had made with it.
     """
+    if within is not None:
+        within = _bearer(tx, api_tokens.token(tx, within.token.id), now)
+        if within is None:
+            raise NotAuthorised("this token opens nothing any more", hint="ask with another one")
     name = " ".join(name.split())
     if not 1 <= len(name) <= MOST_NAME_CHARACTERS or not name.isprintable():
         raise Refused("a token needs a name", hint="name the program that will use it", field="name")
@@ -82,7 +87,11 @@ def make(
 
 def find(conn: Reading, text: str, now: datetime) -> Bearer | None:
     """Whose good token `text` is."""
-    found = api_tokens.find(conn, digest(text))
+    return _bearer(conn, api_tokens.find(conn, digest(text)), now)
+
+
+def _bearer(conn: Reading, found: ApiToken | None, now: datetime) -> Bearer | None:
+    """Who has the token `found`, if it is good and its maker still works here."""
     if found is None or not is_good(found, now):
         return None
     person = people.person_by_id(conn, found.person_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from shlex import quote
 
 from appliance.backup.disaster_plan import Place, Plan
 from appliance.backup.drill import Certificate
@@ -175,20 +176,20 @@ def _commands(plan: Plan, words: Words) -> str:
     for each in plan.archives:
         if each.kind == "s3":
             endpoint = (
-                f" --endpoint-url {each.where['endpoint_url']} --canadian"
+                f" --endpoint-url {quote(each.where['endpoint_url'])} --canadian"
                 if "endpoint_url" in each.where
                 else ""
             )
             return (
-                f"appliance restore s3 --bucket {each.where.get('bucket', 'B')} --region {each.where.get('region', 'R')}"
+                f"appliance restore s3 --bucket {quote(each.where.get('bucket', 'B'))} --region {quote(each.where.get('region', 'R'))}"
                 f"{endpoint} --access-key-id K"
             )
         if each.kind == "vault":
-            return f"appliance restore folder --path {each.where.get('path', 'P')}"
+            return f"appliance restore folder --path {quote(each.where.get('path', 'P'))}"
         if each.kind == "sftp":
             return (
-                f"appliance restore sftp --address {each.where.get('address', 'A')} --port {each.where.get('port', '22')} "
-                f"--user {each.where.get('user', 'U')} --folder {each.where.get('folder', 'D')} "
+                f"appliance restore sftp --address {quote(each.where.get('address', 'A'))} --port {each.where.get('port', '22')} "
+                f"--user {quote(each.where.get('user', 'U'))} --folder {quote(each.where.get('folder', 'D'))} "
                 f"--fingerprint {each.where.get('host_key', 'F').rpartition(' ')[2]}"
             )
     return words("plan.verdict.no_backup")

@@ -1,7 +1,7 @@
 """How often one account may ask for what costs much, carries much away, or reaches others.
 
-Chosen: a table of endpoints, counted by account over all its sessions, and for each of its tokens apart, so that a
-program that asks too often doesn't stop the person whose it is; in the memory of the console; far
+Chosen: a table of endpoints, counted by account over all its sessions, and over all its tokens apart, so that a
+program that asks too often doesn't stop the person whose it is, and gains nothing by making itself more tokens; in the memory of the console; far
 above the busiest day, so that nobody at work ever meets it, and low enough that a program with somebody's session is
 slowed from everything in a minute to everything in days, which the audit and its reader then have. Because: what is
 only audited is noticed when it is over. Rejected: a limit for every page (a viewer asks for a hundred pictures while one
@@ -110,12 +110,12 @@ RATES: Mapping[str, Rate] = MappingProxyType(
 
 
 def check() -> None:
-    """Raise `TooManyRequests`, which says when to come back, once an account or a token has asked too often; the audit is told."""
+    """Raise `TooManyRequests`, which says when to come back, once an account or its tokens have asked too often; the audit is told."""
     rate = RATES.get(request.endpoint or "")
     if rate is None or (g.session is None and g.bearer is None):
         return
     asks, console_ = access.person(), console()
-    who = str(asks.id) if g.bearer is None else f"token {g.bearer.token.id}"
+    who = str(asks.id) if g.bearer is None else f"tokens of {asks.id}"
     left = console_.paces[rate.name].wait(who)
     if left <= 0:
         return

@@ -104,8 +104,8 @@ def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path
     nas: dict[str, str | int | bool] = {
         "address": "192.168.1.20",
         "port": 22,
-        "user": "clinicbox",
-        "folder": "backup",
+        "user": "clinic box",
+        "folder": "backup $(box); x",
         "login": "password",
         "host_key": "ssh-ed25519 SHA256:n52bw",
     }
@@ -117,8 +117,8 @@ def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path
     finally:
         box.close()
     assert (
-        "appliance restore sftp --address 192.168.1.20 --port 22 --user clinicbox --folder backup "
-        "--fingerprint SHA256:n52bw"
+        "appliance restore sftp --address 192.168.1.20 --port 22 --user 'clinic box' "
+        "--folder 'backup $(box); x' --fingerprint SHA256:n52bw"
     ) in said
     assert SECRET not in said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from tests.boxes import box_in, recorded
 from tests.instances import Instance
 from tests.replication.parcels import take_in
 
+NAS = DestinationSettings(
+    "nas",
+    "sftp",
+    "ciphertext",
+    {"user": "clinic", "login": "password", "host_key": "ssh-ed25519 SHA256:a"},
+    "s3cret",
+)
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
 CLOUD = DestinationSettings(
     "cloud",
@@ -204,3 +212,26 @@ def test_a_manifest_names_only_what_the_bucket_holds(box: Box) -> None:
     assert [row["study_instance_uid"] for row in rows.studies] == [claimed.study_instance_uid]
     assert len(rows.series) == 1
     assert [row["name"] for row in rows.patients] == ["Marqueur^Éloïse"]
+
+
+def test_a_password_is_not_kept_for_another_server(box: Box) -> None:
+    add(box, NAS)
+    with box.catalog.transaction() as tx:
+        same = destinations.pin(tx, "nas", "ssh-ed25519 SHA256:a")
+        assert (same.secret, same.paused) == ("s3cret", False)
+        after = destinations.pin(tx, "nas", "ssh-ed25519 SHA256:b")
+        assert destinations.destination(tx, "nas") == after
+    assert (after.secret, after.paused) == ("", True)
+    assert after.options == {**NAS.options, "host_key": "ssh-ed25519 SHA256:b"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"login": "password"}, {"login": "key", "host_key": "ssh-ed25519 SHA256:a"}],
+    ids=["first-key", "key-of-our-own"],
+)
+def test_a_secret_that_is_sent_to_nobody_else_is_kept(box: Box, options: dict[str, str]) -> None:
+    add(box, replace(NAS, options=options))
+    with box.catalog.transaction() as tx:
+        after = destinations.pin(tx, "nas", "ssh-ed25519 SHA256:b")
+    assert (after.secret, after.paused) == ("s3cret", False)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from appliance.box import open_box
+from appliance.catalog import destinations
+from appliance.config import load_config
 from tests.cli.conftest import Say
 from tests.replication.file_servers import PASSWORD, FileServer, openssh, private_key, proftpd
 
@@ -95,6 +100,26 @@ def test_a_key_that_changed_is_trusted_by_its_new_fingerprint_only(say: Say, tmp
         new = str(other.trusted().options["host_key"])
         assert say("destination", "trust", "nas", "--fingerprint", new).code == 0
         assert say("destination", "test", "nas").code == 0
+
+
+def test_the_password_is_asked_for_again_once_another_key_is_trusted(say: Say, nas: FileServer) -> None:
+    shown = str(nas.trusted().options["host_key"])
+    added = say(
+        "destination", "add", "sftp", "nas", *where(nas), "--fingerprint", shown, typed=f"{PASSWORD}\n"
+    )
+    assert added.code == 0, added.err
+    with closing(open_box(load_config(os.environ))) as box, box.catalog.transaction() as tx:
+        known = destinations.destination(tx, "nas")
+        assert known is not None
+        before = f"ssh-ed25519 SHA256:{'x' * 43}"
+        destinations.change(tx, "nas", {**known.options, "host_key": before})
+    trusted = say("destination", "trust", "nas", "--fingerprint", shown)
+    assert (trusted.code, "appliance destination secret nas" in trusted.out) == (0, True)
+    (row,) = say("destination", "list", "--json").rows
+    assert "paused" in str(row)
+    assert say("destination", "test", "nas").code == 78
+    assert say("destination", "secret", "nas", typed=f"{PASSWORD}\n").code == 0
+    assert say("destination", "test", "nas").code == 0
 
 
 def test_bad_input_gets_one_line(say: Say, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from appliance import identity
 from appliance.box import Box
 from appliance.catalog import api_tokens, people
-from appliance.errors import Refused, Unknown
+from appliance.errors import NotAuthorised, Refused, Unknown
 from appliance.identity import tokens
 from appliance.identity.permissions import Permission
 from appliance.identity.roles import Role
@@ -129,3 +129,22 @@ def test_a_token_that_is_taken_back_takes_along_all_that_were_made_with_it(
     with box.catalog.reading() as conn:
         left = api_tokens.token(conn, kept)
     assert left is not None and tokens.is_good(left, NOW)
+
+
+@pytest.mark.parametrize("ending", ["taken back", "over", "its maker gone"])
+def test_a_token_that_has_ended_since_the_request_began_makes_no_other(
+    box: Box, person: people.Person, ending: str
+) -> None:
+    text, number = make(box, person, days=1)
+    bearer = find(box, text)
+    assert bearer is not None
+    with box.catalog.transaction() as tx:
+        if ending == "taken back":
+            tokens.revoke(tx, number, by="owner", now=NOW)
+        elif ending == "its maker gone":
+            people.set_active(tx, person.id, False, NOW)
+    later = NOW + timedelta(days=1 if ending == "over" else 0)
+    with pytest.raises(NotAuthorised), box.catalog.transaction() as tx:
+        tokens.make(tx, person, name="child", scopes=VIEW, days=1, now=later, within=bearer)
+    with box.catalog.reading() as conn:
+        assert [each.id for each in api_tokens.tokens(conn, person.id)] == [number]

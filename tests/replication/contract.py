@@ -11,6 +11,7 @@ import pytest
 
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
 from appliance.replication.destinations import Destination, Parcel
+from appliance.replication.destinations.parcel import WouldReplace
 from tests.instances import Instance
 from tests.replication.parcels import parcels_in, plain
 
@@ -115,6 +116,32 @@ class DestinationContract:
             session.send(parcels[0])
         for secret in ("MARK0001", "Marqueur", parcels[0].sop_instance_uid, parcels[0].study_instance_uid):
             assert secret not in str(error.value)
+
+
+class NamesContract:
+    """What a destination that keeps each object under its name promises besides; a peer by DICOM names them itself."""
+
+    @pytest.mark.parametrize("tried_before", [False, True], ids=["first", "again"])
+    def test_nothing_is_written_over_where_nothing_may_be_replaced(
+        self, place: Place, parcels: list[Parcel], tried_before: bool
+    ) -> None:
+        first = parcels[0]
+        other = replace(
+            parcels[1],
+            object_id=first.object_id,
+            study_instance_uid=first.study_instance_uid,
+            replaces="nothing",
+            tried_before=tried_before,
+        )
+        with place.destination.open(parcels) as session:
+            receipt = session.send(first)
+            kept = place.held(first)
+            with pytest.raises(WouldReplace):
+                session.send(other)
+            assert place.held(first) == kept
+            assert session.send(replace(first, replaces="nothing")).get("sha256") == receipt.get("sha256")
+            session.send(replace(parcels[1], replaces="nothing"))
+        assert place.count() == 2
 
 
 class RefusalContract:

@@ -10,10 +10,10 @@ from appliance.errors import OperatorNeeded, OutOfResources, Transient
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Parcel
 from appliance.replication.destinations.folder import FolderDestination
-from tests.replication.contract import DestinationContract, Place
+from tests.replication.contract import DestinationContract, NamesContract, Place
 
 
-class TestFolder(DestinationContract):
+class TestFolder(DestinationContract, NamesContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         folder = tmp_path / "hand-over"

@@ -21,7 +21,7 @@ from appliance.replication.destinations.s3 import S3Destination
 from tests.instances import Instance
 from tests.replication.archive_contract import ArchiveContract
 from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, line, settings
-from tests.replication.contract import DestinationContract, Place, RefusalContract
+from tests.replication.contract import DestinationContract, NamesContract, Place, RefusalContract
 from tests.replication.parcels import parcels_in
 from tests.replication.receivers import free_port
 
@@ -57,7 +57,7 @@ def large(data_dir: Path) -> Iterator[Parcel]:
         yield parcels[0]
 
 
-class TestS3(DestinationContract, RefusalContract):
+class TestS3(DestinationContract, NamesContract, RefusalContract):
     @pytest.fixture
     def place(self, the_cloud: Cloud, bucket: str) -> Iterator[Place]:
         @contextmanager

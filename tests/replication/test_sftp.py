@@ -18,7 +18,7 @@ from appliance.replication.destinations.archive import Clearable, object_key
 from appliance.replication.destinations.sftp import Room, SftpServer
 from appliance.replication.destinations.share import ShareDestination
 from tests.replication.archive_contract import ArchiveContract
-from tests.replication.contract import DestinationContract, Place
+from tests.replication.contract import DestinationContract, NamesContract, Place
 from tests.replication.file_servers import (
     FileServer,
     openssh,
@@ -54,7 +54,7 @@ def folder_of(place: Place) -> Path:
     return Path(place.destination.server.folder)
 
 
-class TestSftp(DestinationContract):
+class TestSftp(DestinationContract, NamesContract):
     @pytest.fixture
     def place(self, server: FileServer) -> Place:
         settings = server.trusted()

@@ -15,10 +15,10 @@ from appliance.replication.destinations import Parcel, build
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.vault import VaultDestination
 from tests.replication.archive_contract import ArchiveContract
-from tests.replication.contract import DestinationContract, Place
+from tests.replication.contract import DestinationContract, NamesContract, Place
 
 
-class TestVault(DestinationContract):
+class TestVault(DestinationContract, NamesContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         folder = tmp_path / "usb"

@@ -50,7 +50,7 @@ def test_an_account_that_asks_too_often_is_told_when_to_come_back_and_the_audit_
     assert browser.get("/me").status_code == 200
 
 
-def test_another_browser_gains_nothing_a_token_has_its_own_pace_and_a_colleague_loses_nothing(
+def test_another_browser_gains_nothing_tokens_have_a_pace_of_their_own_and_a_colleague_loses_nothing(
     slow: Flask, box: Box
 ) -> None:
     first, second = browser_of(slow, "owner", "twice"), browser_of(slow, "owner", "twice")
@@ -69,6 +69,10 @@ def test_another_browser_gains_nothing_a_token_has_its_own_pace_and_a_colleague_
     assert problem["code"] == "too_many"
     assert problem["remedy"].startswith("try again in")
     assert int(asked[3].headers["Retry-After"]) >= 1
+    with box.catalog.transaction() as tx:
+        another, _ = tokens.make(tx, person, name="another", scopes=scopes, days=1, now=now)
+    more = program.get("/api/v1/studies", headers={"Authorization": f"Bearer {another}"})
+    assert more.status_code == 429, "more tokens are no more pace"
     assert browser_of(slow, "owner", "colleague").get("/studies").status_code == 200
 
 

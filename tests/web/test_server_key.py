@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from appliance.box import Box
-from appliance.catalog import destinations
+from appliance.catalog import destinations, people
+from appliance.identity import tokens
 from appliance.model import DestinationSettings
 from tests.replication.file_servers import PASSWORD, FileServer, openssh, private_key, proftpd
 from tests.web.conftest import csrf_of
@@ -116,6 +119,36 @@ def test_a_changed_key_is_typed_and_never_clicked(signed_in: FlaskClient, box: B
         assert kept(box, server).options["host_key"] == shown
         assert trust(signed_in, page, new)[0] == 303
         assert kept(box, server).options["host_key"] == new
+
+
+@pytest.mark.parametrize("way", ["console", "interface"])
+def test_the_password_is_asked_for_again_once_another_key_is_trusted(
+    signed_in: FlaskClient, app: Flask, box: Box, nas: FileServer, way: str
+) -> None:
+    page = add(signed_in, nas, secret=PASSWORD)
+    shown = str(nas.trusted().options["host_key"])
+    name, before = f"nas {nas.port}", f"ssh-ed25519 SHA256:{'x' * 43}"
+    with box.catalog.transaction() as tx:
+        destinations.change(tx, name, {**kept(box, nas).options, "host_key": before})
+    assert kept(box, nas).secret == PASSWORD
+    if way == "console":
+        assert trust(signed_in, page, shown)[0] == 303
+        told = signed_in.get(page.removesuffix("/key")).get_data(as_text=True)
+        assert "type the password of this user" in told.lower()
+    else:
+        with box.catalog.transaction() as tx:
+            owner = next(each for each in people.people(tx) if each.role == "owner")
+            scopes, made = ("console:use", "destinations:manage"), datetime.now(UTC)
+            text, _ = tokens.make(tx, owner, name="desk", scopes=scopes, days=1, now=made)
+        bearer = {"Authorization": f"Bearer {text}"}
+        asked = "/api/v1" + page.removesuffix("/key") + "/trust"
+        answer = app.test_client().post(asked, headers=bearer, json={"fingerprint": shown})
+        assert (answer.status_code, answer.get_json()["secret"]) == (200, "none"), answer.get_data(
+            as_text=True
+        )
+        assert answer.get_json()["state"] == "paused"
+    after = kept(box, nas)
+    assert (after.options["host_key"], after.secret, after.paused) == (shown, "", True)
 
 
 def test_other_destinations_have_no_key(signed_in: FlaskClient, box: Box, tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import io
 import logging
-import secrets
+import re
 import socket
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -39,7 +39,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import options
-from appliance.replication.destinations.share import Entry
+from appliance.replication.destinations.share import Entry, aside
 
 PORT: Final = 22
 CONNECT_SECONDS: Final = 10
@@ -52,6 +52,10 @@ _READ_ONLY: Final = 1  # SSH_FXE_STATVFS_ST_RDONLY
 _FSYNC: Final = "fsync@openssh.com"
 _RENAME: Final = "posix-rename@openssh.com"
 _STATVFS: Final = "statvfs@openssh.com"
+_KINDS: Final = frozenset(
+    {"ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"}
+)
+_FINGERPRINT: Final = re.compile("SHA256:[A-Za-z0-9+/]{43}")
 _SIGNED_BY: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """How a server signs with a key of that type, where it isn't called like the type."""
 
@@ -88,6 +92,13 @@ class SftpServer:
                 hint="type the password of this user",
                 field="secret",
             )
+        host_key = options.text(settings, "host_key", "")
+        if host_key and not _is_key(host_key):
+            raise OperatorNeeded(
+                f"the destination {settings.name} has no valid server key",
+                hint="trust the key of the server again",
+                field="host_key",
+            )
         return cls(
             name=settings.name,
             address=options.text(settings, "address").strip(),
@@ -95,7 +106,7 @@ class SftpServer:
             user=options.text(settings, "user").strip(),
             folder=options.text(settings, "folder").strip().rstrip("/") or "/",
             login=login,
-            host_key=options.text(settings, "host_key", ""),
+            host_key=host_key,
             secret=settings.secret,
         )
 
@@ -161,7 +172,7 @@ class SftpServer:
                 f"the file server {self.address} knows no way to encrypt that is still safe",
                 hint="bring its software up to date",
             ) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except Exception as error:  # paramiko lets through what a broken answer does to it
             transport.close()
             raise Transient(
                 f"the file server {self.address} does not speak SFTP at port {self.port}",
@@ -185,7 +196,9 @@ class SftpServer:
             raise OperatorNeeded(
                 f"the file server {self.address} does not let {self.user} in", hint=hint
             ) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except ApplianceError:
+            raise
+        except Exception as error:
             raise Transient(f"the file server {self.address} hung up while {self.user} came in") from error
 
     def _changed(self, shown: str) -> OperatorNeeded:
@@ -244,10 +257,20 @@ class SftpLine:
             if _RENAME in self.client.extensions:
                 self.client.posix_rename(source, final)
             else:
-                self._move_in_two(source, final)
+                self._move_in_two(name, to)
             # Of a folder only some servers will do it.
             with suppress(OSError), self.client.open(final.rpartition("/")[0] or "/", "r") as folder:
                 self.client.sync(folder)
+
+    def put_back(self, name: str, to: str) -> bool:
+        """See `share.Line`."""
+        with self._in_our_terms():
+            try:
+                self.client.stat(self._path(to))
+            except FileNotFoundError:
+                self.client.rename(self._path(name), self._path(to))  # never over what has come meanwhile
+                return True
+            return False
 
     def remove(self, name: str) -> None:
         """See `share.Line`."""
@@ -285,16 +308,29 @@ class SftpLine:
         with suppress(Exception):  # whatever is still said on the way out is of no use to anybody
             self.client.get_channel().get_transport().close()  # type: ignore[union-attr]
 
-    def _move_in_two(self, source: str, final: str) -> None:
-        """For a server that renames over nothing: what was there is put aside first, and never gone before the new one is there."""
-        aside = f"{source}-{secrets.token_hex(4)}"
+    def _move_in_two(self, name: str, to: str) -> None:
+        """For a server that renames over nothing: what was there is put aside first, and back where the new one doesn't come."""
+        source, final, waiting = self._path(name), self._path(to), aside(to)
         try:
-            self.client.rename(final, aside)
+            self.client.rename(final, self._path(waiting))
         except FileNotFoundError:
             self.client.rename(source, final)
             return
-        self.client.rename(source, final)
-        self.client.remove(aside)
+        try:
+            self.client.rename(source, final)
+        except BaseException:
+            self._return(waiting, to)
+            raise
+        with suppress(FileNotFoundError):  # a connection test has cleared it away
+            self.client.remove(self._path(waiting))
+
+    def _return(self, waiting: str, to: str) -> None:
+        """Put back what was put aside, by another connection where this one was cut; else the connection test does it."""
+        try:
+            self.client.rename(self._path(waiting), self._path(to))
+        except Exception:  # noqa: BLE001 - whatever cut this connection, another one tries
+            with suppress(Exception), closing(self.server.dial()) as line:
+                line.put_back(waiting, to)
 
     def _path(self, name: str) -> str:
         return f"{self.server.folder.rstrip('/')}/{name}" if name else self.server.folder
@@ -318,12 +354,14 @@ class SftpLine:
             raise Transient(f"the connection to the file server {address} was cut") from error
         except OSError as error:
             raise self._failure() from error
+        except Exception as error:  # SFTPError, struct.error, …: an answer that is none
+            raise Transient(f"the connection to the file server {address} was cut") from error
 
     def _failure(self) -> ApplianceError:
         """What a bare *Failure* means, by what the server's file system says of itself."""
         try:
             room = self.client.room(self.server.folder)
-        except (OSError, EOFError, paramiko.SSHException):
+        except Exception:  # noqa: BLE001 - whatever it answers, it doesn't say
             room = None
         return failure(self.server.words, room)
 
@@ -403,6 +441,8 @@ class _Client(paramiko.SFTPClient):
             raise OperatorNeeded(
                 "the file server lets us in but offers no SFTP", hint="allow SFTP for this user there"
             ) from error
+        except Exception as error:
+            raise Transient("the file server hung up") from error
 
     def _send_version(self) -> int:
         hello = Message()
@@ -436,6 +476,12 @@ class _Client(paramiko.SFTPClient):
 
     def _request(self, kind: int, *told: Any) -> Any:
         return super()._request(kind, *told)  # type: ignore[misc]
+
+
+def _is_key(told: str) -> bool:
+    """Whether `told` may be the words of a key that a server could show: its type, and its SHA-256. Pure."""
+    kind, _, fingerprint = told.partition(" ")
+    return kind in _KINDS and bool(_FINGERPRINT.fullmatch(fingerprint))
 
 
 def _words_of(key: paramiko.PKey) -> str:

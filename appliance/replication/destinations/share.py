@@ -6,7 +6,7 @@ volume that is not mounted there, or a mistyped name, and nothing is laid beside
 
 A file is written beside its place (``.arriving``), synced as far as the server can, read back, and moved. An object that was cut
 on its way goes on where it stopped, because the whole of it is read back in any case. What nobody came back for is removed a
-day later by the connection test.
+day later by the connection test. It also puts back what was put aside for a successor that a cut kept from coming.
 
 Chose a few connections that are kept and lent, because a restore reads thousands of small documents and a connection costs more
 than a document. Each is used by one thread at a time, and one that has failed is not used again. Rejected: the kernel's own
@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Final, Protocol
+from urllib.parse import quote, unquote
 
 from appliance.errors import OperatorNeeded, Transient, Unknown
 from appliance.model import Takes
@@ -37,9 +38,10 @@ from appliance.replication.destinations.archive import (
     verified_digest,
 )
 from appliance.replication.destinations.files import blocks, digest_of
-from appliance.replication.destinations.parcel import Parcel, Receipt, Session
+from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 
 _ARRIVING: Final = ".arriving"
+_ASIDE: Final = "aside-"
 _LEFT_BEHIND: Final = timedelta(days=1)
 _IDLE_SECONDS: Final = 60.0
 _KEPT_OPEN: Final = 4
@@ -74,6 +76,9 @@ class Line(Protocol):
 
     def move(self, name: str, to: str) -> None:
         """Give a file another name, over what has it now."""
+
+    def put_back(self, name: str, to: str) -> bool:
+        """Give a file another name; False, and it is left where it is, if something has that now."""
 
     def remove(self, name: str) -> None:
         """Remove a file."""
@@ -144,6 +149,9 @@ class ShareDestination:
         self.put_document(CONNECTION_TEST, CONNECTION_TEXT)
         with self._line() as line:
             for each in line.entries(_ARRIVING):
+                key = _put_aside(each.name)
+                if key and line.put_back(f"{_ARRIVING}/{each.name}", key):
+                    continue
                 if datetime.now(UTC) - each.written_utc > _LEFT_BEHIND and not each.is_folder:
                     line.remove(f"{_ARRIVING}/{each.name}")
         return f"The folder {self.server.words} can be written and read."
@@ -161,8 +169,11 @@ class ShareDestination:
         key = object_key(parcel.object_id)
         part = f"{_ARRIVING}/{parcel.object_id}"
         with self._line() as line:
-            if not (parcel.tried_before and _is_there(line, key, parcel.sealed_bytes, sha256)):
-                begun = _size_bytes(line, part) if parcel.tried_before else 0
+            looks_first = parcel.tried_before or parcel.replaces == "nothing"
+            if not (looks_first and _is_there(line, key, parcel.sealed_bytes, sha256)):
+                if parcel.replaces == "nothing" and _size_bytes(line, key) is not None:
+                    raise WouldReplace
+                begun = (_size_bytes(line, part) or 0) if parcel.tried_before else 0
                 try:
                     with parcel.sealed_path.open("rb") as source:
                         if not (begun and self._went_on(line, part, key, source, parcel, sha256, begun)):
@@ -194,9 +205,17 @@ class ShareDestination:
         parts_of_key(prefix.rstrip("/"))
         with self._line() as line:
             try:
-                yield from _below(line, prefix.rstrip("/"))
+                top = line.entries(prefix.rstrip("/"))
             except FileNotFoundError:
                 self._look(line)
+                return
+            try:
+                yield from _below(line, prefix.rstrip("/"), top)
+            except FileNotFoundError as error:  # part of a list would look like all of it
+                raise Transient(
+                    f"the folder {self.server.words} failed",
+                    hint="if it lasts, look at the file server itself",
+                ) from error
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """See `Archive`."""
@@ -223,7 +242,7 @@ class ShareDestination:
         line = self._idle.take() or self.server.dial()
         try:
             yield line
-        except Unknown:
+        except (Unknown, WouldReplace):
             self._idle.give_back(line)
             raise
         except BaseException:
@@ -289,22 +308,36 @@ class ShareDestination:
             raise Transient("the file server did not keep what was written to it") from error
 
 
-def _size_bytes(line: Line, name: str) -> int:
-    """How much of a file is there: 0 for none of it."""
+def aside(key: str) -> str:
+    """Where what is under `key` waits for its successor, on a server that moves nothing over a file."""
+    return f"{_ARRIVING}/{_ASIDE}{quote(key, safe='')}-{secrets.token_hex(4)}"
+
+
+def _put_aside(name: str) -> str:
+    """The key of what was put `aside` under that name; nothing for other names. Pure."""
+    if not name.startswith(_ASIDE):
+        return ""
+    return unquote(name.removeprefix(_ASIDE).rpartition("-")[0])
+
+
+def _size_bytes(line: Line, name: str) -> int | None:
+    """How much of a file is there; None where there is no such file."""
     try:
         return line.size_bytes(name)
     except FileNotFoundError:
-        return 0
+        return None
 
 
 def _is_there(line: Line, key: str, size_bytes: int, sha256: str) -> bool:
     return _size_bytes(line, key) == size_bytes and digest_of(line.read(key)) == sha256
 
 
-def _below(line: Line, folder: str) -> Iterator[Document]:
-    for each in line.entries(folder):
+def _below(line: Line, folder: str, entries: Sequence[Entry]) -> Iterator[Document]:
+    """What is in the folder and in those below it; FileNotFoundError where one of those has gone meanwhile."""
+    for each in entries:
         if each.is_folder:
-            yield from _below(line, f"{folder}/{each.name}")
+            below = f"{folder}/{each.name}"
+            yield from _below(line, below, line.entries(below))
         else:
             yield Document(f"{folder}/{each.name}", each.written_utc)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from appliance.backup import homecoming
 from appliance.catalog import Reading, destinations
 from appliance.configuration import OPTIONS, destination_of
-from appliance.errors import OperatorNeeded, Refused, Unknown
+from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings
 from appliance.replication import recall
@@ -323,19 +323,26 @@ def resume_destination(destination_id: int) -> Destination:
     is_careful=True,
 )
 def trust_server(destination_id: int, body: Trust) -> Destination:
-    """Pin the key of a file server, if it is the one whose fingerprint was read there. It waits for the server."""
+    """Pin the key of a file server, if it is the one whose fingerprint was read there. It waits for the server.
+
+    Where another key was pinned, the password is forgotten and the destination paused: give it again, and resume.
+    """
     with console().box.catalog.reading() as conn:
         found = _known(conn, destination_id)
     if found.kind != "sftp":
         raise Refused("this destination has no key to compare", hint="name a file server")
-    trusted = sftp.trust(found, body.fingerprint)
+    try:
+        trusted = sftp.trust(found, body.fingerprint)
+    except (
+        Transient,
+        OperatorNeeded,
+    ) as error:  # it is the file server that does not answer, and not this box
+        raise Refused(error.message, hint=error.hint) from error
     with console().box.catalog.transaction() as tx:
-        before = _known(tx, destination_id)
-        pinned = {**before.options, "host_key": trusted.options["host_key"]}
-        destinations.change(tx, before.name, pinned)
-        details = {"host_key": str(pinned["host_key"])}
-        console().record(tx, "destination:trust", before.name, forms.actor(), details)
-        return _shown(tx, replace(before, options=pinned))
+        host_key = str(trusted.options["host_key"])
+        after = destinations.pin(tx, _known(tx, destination_id).name, host_key)
+        console().record(tx, "destination:trust", after.name, forms.actor(), {"host_key": host_key})
+        return _shown(tx, after)
 
 
 @operation(

@@ -6,7 +6,7 @@ to be compared. One that has changed has to be typed from the server itself: som
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
@@ -60,12 +60,10 @@ def trust(destination_id: int) -> AnyResponse:
     except ApplianceError as error:
         return _page(settings, forms.explain(error), 422)
     with console().box.catalog.transaction() as tx:
-        now = known(destination_id, tx)
-        pinned = {**now.options, "host_key": trusted.options["host_key"]}
-        destinations.change(tx, now.name, pinned)
-        details = {"host_key": str(pinned["host_key"])}
-        console().record(tx, "destination:trust", now.name, forms.actor(), details)
-    try_out(replace(now, options=pinned))
+        host_key = str(trusted.options["host_key"])
+        now = destinations.pin(tx, known(destination_id, tx).name, host_key)
+        console().record(tx, "destination:trust", now.name, forms.actor(), {"host_key": host_key})
+    try_out(now)
     return forms.back_to(f"/destinations/{destination_id}")
 
 
