@@ -15,6 +15,7 @@ import hashlib
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -84,10 +85,13 @@ def back_up(
     Raises what the archive raises, `OutOfResources` without room for the copy, `Transient` when `keep_going` says no or
     another attempt is under way.
     """
+    began = time.monotonic()
     try:
         archive = archive_at(box, to)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
-        removed = _rotate(box, archive, now, keep) if _believed(box, now) else 0
+        # An image that came while the backup was sent must not look like one of tomorrow.
+        later = now + timedelta(seconds=time.monotonic() - began)
+        removed = _rotate(box, archive, now, keep) if _believed(box, later) else 0
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, to.name, now, actor, failure=error)

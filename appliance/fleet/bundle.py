@@ -36,12 +36,11 @@ from appliance.box import Box
 from appliance.catalog import Reading, totals
 from appliance.errors import Corrupt, Transient
 from appliance.fleet import known
+from appliance.fleet.known import LEFT_OUT
 from appliance.fleet.markers import Markers
 from appliance.fleet.units import unit_states
 from appliance.health import Facts
 
-LEFT_OUT = ("clinic.", "mail.user", "mail.from", "support.")
-"""Settings whose names begin so tell of people, or of nothing that matters here."""
 PARTS = (
     "cryptography", "flask", "pydicom", "pynetdicom", "python-gdcm", "sqlalchemy", "sqlcipher3", "waitress",
 )  # fmt: skip

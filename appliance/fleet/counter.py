@@ -40,12 +40,16 @@ def certificate(environ: Mapping[str, str]) -> str:
     try:
         lines = Path(environ["SSH_USER_AUTH"]).read_text("ascii").splitlines()
     except (KeyError, OSError, UnicodeDecodeError) as error:
-        raise NotAuthorised("sshd has not said who came in") from error
+        raise NotAuthorised(
+            "sshd has not said who came in", hint="come in through the line that the clinic has opened"
+        ) from error
     for line in lines:
         method, _, key = line.partition(" ")
         if method == "publickey":
             return key
-    raise NotAuthorised("nobody comes in but by a certificate")
+    raise NotAuthorised(
+        "nobody comes in but by a certificate", hint="come in with the one that the vendor has signed"
+    )
 
 
 def _pass_on(talk: socket.socket) -> None:

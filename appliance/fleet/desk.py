@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
 
@@ -44,6 +44,7 @@ from appliance.catalog import support_sessions
 from appliance.catalog.support_sessions import Event
 from appliance.errors import ApplianceError, NotAuthorised, Refused
 from appliance.fleet import known, support
+from appliance.fleet.known import LEFT_OUT
 from appliance.fleet.markers import Markers
 from appliance.fleet.session import (
     Certificate,
@@ -110,8 +111,9 @@ class Desk:
         elif session is not None and self._open is None:
             support.close_left_open(self.box, now)
             left = (session.expires_utc - now).total_seconds()
-            self._open = OpenDesk(self.box, session, self.wall, self.monotonic, self.monotonic() + left)
-            self._open.start()
+            desk = OpenDesk(self.box, session, self.wall, self.monotonic, self.monotonic() + left)
+            desk.start()
+            self._open = desk
 
     def _expire(self, session: Session, now: datetime) -> None:
         with self.box.catalog.transaction() as tx:
@@ -127,8 +129,11 @@ class Desk:
         while not self._stop.is_set():
             try:
                 self.look()
-            except ApplianceError as error:
-                log.error("the desk of support could not look: %s", error)
+            except Exception as error:  # noqa: BLE001 - a session that nobody ends any more would be worse
+                log.error(
+                    "the desk of support could not look: %s",
+                    error if isinstance(error, ApplianceError) else type(error).__name__,
+                )
                 if self._open is not None and self._open.is_over():
                     self._open.close()
                     self._over.add(self._open.session.id)
@@ -386,7 +391,7 @@ class _Caller:
                 case _:
                     answer = self._verb(list(command(line, self.scope)))
         except ApplianceError as error:
-            return f"{error}\n"
+            answer = f"{error}\n"
         return self.markers.cut(answer)[0]
 
     def _logs(self, process: str) -> str:
@@ -400,7 +405,12 @@ class _Caller:
         self._note(" ".join(words))
         with self.desk.child(words, self.person) as process:
             assert process.stdout is not None
-            return process.stdout.read(MOST_SHOWN_CHARACTERS).decode("utf-8", "replace")
+            told = process.stdout.read(MOST_SHOWN_CHARACTERS).decode("utf-8", "replace")
+        # What the support file leaves out of the clinic's settings is not shown here either.
+        lines = told.splitlines(keepends=True)
+        return "".join(
+            each for each in lines if not (words[0] == "setting" and any(part in each for part in LEFT_OUT))
+        )
 
     def _note(self, words: str) -> None:
         """What support does is in the audit by itself, beside what the verb writes there."""
@@ -432,7 +442,7 @@ def certificate_of(line: str, authority: str) -> Certificate:
         found.verify_cert_signature()
         signer = found.signature_key()
         wanted = serialization.load_ssh_public_key(authority.encode())
-    except (ValueError, InvalidSignature) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise NotAuthorised(
             "the certificate cannot be believed", hint="have a new one signed by the vendor's authority"
         ) from error

@@ -9,6 +9,9 @@ from appliance.box import Box
 from appliance.catalog import Reading, destinations, identifying, webhooks
 from appliance.fleet.markers import Markers
 
+LEFT_OUT = ("clinic.", "mail.user", "mail.from", "plan.", "support.")
+"""Settings whose names begin so tell of people, or of nothing that matters to support."""
+
 
 def markers(conn: Reading, box: Box) -> Markers:
     """The markers of `box`, as of now."""

@@ -40,9 +40,11 @@ class OrphanSweep:
         self._since = {each: self._since.get(each, monotonic_seconds) for each in orphans}
         for object_id, since in list(self._since.items()):
             if monotonic_seconds - since >= GRACE_SECONDS:
-                box.objects.remove(object_id)
+                with box.catalog.transaction() as tx:  # nobody records it meanwhile
+                    if not instances.objects_named(tx, [object_id]):
+                        box.objects.remove(object_id)
+                        removed += 1
                 del self._since[object_id]
-                removed += 1
         return removed
 
     def _in_logs(self) -> Iterator[ObjectId]:

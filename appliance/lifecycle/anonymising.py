@@ -142,6 +142,9 @@ def _copy(box: Box, row: InstanceRow, uid_of: Callable[[str], Uid]) -> bytes | N
     except Refused as error:
         log.info("an image is left out of the anonymous study: %s", error.message)
         return None
+    except Exception as error:  # noqa: BLE001 - what a malformed attribute raises may quote it: only the kind is told
+        log.info("an image is left out of the anonymous study: %s", type(error).__name__)
+        return None
 
 
 def _new_uid() -> Uid:

@@ -26,6 +26,7 @@ is complete when the last has done it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -48,7 +49,7 @@ from appliance.catalog import (
 from appliance.catalog.columns import utc_text
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
-from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
+from appliance.errors import ApplianceError, Refused, Transient
 from appliance.ingest.accept import accept_within
 from appliance.lifecycle import destruction
 from appliance.lifecycle.anonymising import Copies, copies_of, discard
@@ -87,12 +88,18 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     Raises what the catalog and the disk raise. Does nothing while the ransomware guard holds: what is approved waits.
     """
     destroyed = 0
+    began = time.monotonic()
+
+    def at() -> datetime:
+        """What the clock says by now: copies take minutes, and an image that came meanwhile must not look like one of tomorrow."""
+        return now + timedelta(seconds=time.monotonic() - began)
+
     with box.catalog.reading() as conn:
         if freezes.in_force(conn) is not None:
             return 0
         requests = destructions.approved(conn)
     for request in requests:
-        destroyed += _carry_out(box, request, now, around)
+        destroyed += _carry_out(box, request, at, around)
     _close_ended(box, now)
     _remove_objects(box, now, around)
     _leave_no_remains(box, now, around)
@@ -104,22 +111,20 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
 # --- this box --------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(box: Box, request: DestructionRequest, now: datetime, around: Around) -> int:
+def _carry_out(box: Box, request: DestructionRequest, at: Callable[[], datetime], around: Around) -> int:
     """Destroy the studies of an approved request, one by one."""
     done = 0
     for study in request.study_ids:
         if not around.keep_going():
             return done
         try:
-            erased = _carry_out_one(box, request, study, now, around)
+            erased = _carry_out_one(box, request, study, at, around)
         except Refused as error:
             log.warning("a study of an approved request was not destroyed: %s", error.message)
             continue
-        except (
-            Transient,
-            OperatorNeeded,
-        ) as error:  # an archive that has the images is away: only their copies wait
-            log.warning("a study is made anonymous later: %s", error.message)
+        except ApplianceError as error:
+            # An archive is away, an image is damaged, there is no room for copies: this study waits, and nothing else does.
+            log.warning("a study of an approved request is destroyed later: %s", error.message)
             continue
         around.reached("destroyed")
         box.study_keys.forget(erased.keys)
@@ -128,23 +133,37 @@ def _carry_out(box: Box, request: DestructionRequest, now: datetime, around: Aro
 
 
 def _carry_out_one(
-    box: Box, request: DestructionRequest, study: int, now: datetime, around: Around
+    box: Box, request: DestructionRequest, study: int, at: Callable[[], datetime], around: Around
 ) -> erasure.Erased:
     copies = Copies((), 0)
     if request.method is Method.ANONYMISE:
         with box.catalog.reading() as conn:
-            destruction.refuse_if_changed(conn, request.id, study, now)
+            destruction.refuse_if_changed(conn, request.id, study, at())
         copies = copies_of(box, study, around.keep_going)
         around.reached("copies sealed")
     try:
         with box.catalog.transaction() as tx:
             freezes.refuse(tx)
-            erased = _destroy(tx, box, request, study, now, copies)
+            _refuse_without_file(box, copies)
+            erased = _destroy(tx, box, request, study, at(), copies)
             around.reached("destroying")
     except (Refused, Transient):
         discard(box, copies.sealed)
         raise
     return erased
+
+
+def _refuse_without_file(box: Box, copies: Copies) -> None:
+    """Raise `Transient` unless every copy is whole on the disk: what is destroyed next has no other."""
+    for each in copies.sealed:
+        try:
+            length = box.objects.path(each.stored.object_id).stat().st_size
+        except FileNotFoundError:
+            length = -1
+        if length != each.stored.sealed_bytes:
+            raise Transient(
+                "a copy that was to be kept is not there any more", hint="it is made again by itself"
+            )
 
 
 def _close_ended(box: Box, now: datetime) -> None:

@@ -97,7 +97,8 @@ def obey_tombstones(
 def _restored_to(conn: Reading) -> InstanceId | None:
     """The last instance that the latest restore brought; None on a box that was never restored."""
     told = settings.get(conn, RESTORED)
-    return InstanceId(int(told["last"])) if isinstance(told, dict) else None
+    last = told.get("last") if isinstance(told, dict) else None  # earlier software did not write it
+    return None if last is None else InstanceId(int(last))
 
 
 def _found(box: Box, archive: Archive, manifest_name: str, name: str) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ import pytest
 
 from appliance.backup import drill, snapshot
 from appliance.backup.making import archive_at
+from appliance.lifecycle import retention
 from appliance.model import DestinationSettings
 from tests.backup.conftest import IMAGES, KEEP, Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home, restore
@@ -32,6 +33,8 @@ def test_a_blank_box_the_paper_and_a_file_server(tmp_path: Path, place: Destinat
         clinic.deliver()
         now = datetime.now(UTC)
         old = [clinic.back_up(now - KEEP - timedelta(days=day)).name for day in (9, 8, 7, 6)]
+        with clinic.box.catalog.transaction() as tx:
+            retention.watch_clock(tx, now, follows_time_server=True)
         clinic.back_up(now)
         assert _names(clinic) == {*old[2:], _newest(clinic)}, "three stay, whatever their age"
         assert drill.drill(clinic.box, clinic.place, now, actor="tests").passed

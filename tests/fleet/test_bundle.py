@@ -39,6 +39,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
             {
                 "mail.password": "a-secret-of-the-mail",
                 "clinic.name": "Clinique du Lac",
+                "plan.key_holder": "Gaspard",
                 "clinic.privacy_officer_name": "Odile Roy",
             },
             actor="tests",
@@ -112,6 +113,7 @@ def test_people_of_the_clinic_are_not_in_it(made: Bundle) -> None:
     text = "".join(made.files.values())
     assert "Clinique du Lac" not in text
     assert "Odile" not in text
+    assert "Gaspard" not in text, "who has the recovery key is nobody's business"
 
 
 def test_the_archive_has_what_is_shown_before(made: Bundle) -> None:

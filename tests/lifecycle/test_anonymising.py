@@ -190,6 +190,60 @@ def test_a_study_of_which_nothing_can_stay_is_not_destroyed_under_that_name(clin
         anonymising.refuse_unless_some_stay(conn, [row.id])
 
 
+def test_an_image_that_cannot_be_read_as_one_is_left_out_and_keeps_nothing_else_back(clinic: Clinic) -> None:
+    box = clinic.box
+    study, films = take_in(box, photo=False)
+    broken = films[0].copy()
+    broken.SOPInstanceUID = broken.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("1.2.3.77.99")
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, broken, enforce_file_format=True)
+    # BitsStored of three bytes: what reads it raises an error of its own.
+    data = file.getvalue().replace(b"\x28\x00\x01\x01US\x02\x00", b"\x28\x00\x01\x01US\x03\x00\x00", 1)
+    import_file(box, io.BytesIO(data), Origin(Intake.IMPORT, "tests"))
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+    assert purging.carry_out(box, LATER) == 1
+    (kept,) = all_studies(box)
+    assert kept.instances == 3
+
+
+def test_a_copy_that_is_gone_before_the_study_is_destroyed_keeps_it(clinic: Clinic) -> None:
+    box = clinic.box
+    study, _ = take_in(box)
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+    before = set(box.objects.ids())
+
+    def reached(step: str) -> None:
+        if step == "copies sealed":
+            box.objects.remove(next(each for each in box.objects.ids() if each not in before))
+
+    assert purging.carry_out(box, LATER, purging.Around(reached=reached)) == 0
+    assert [each.id for each in all_studies(box)] == [study]
+    assert set(box.objects.ids()) == before
+    assert purging.carry_out(box, LATER) == 1
+
+
+def test_one_study_whose_image_is_damaged_keeps_no_other_from_being_destroyed(clinic: Clinic) -> None:
+    box = clinic.box
+    study, _ = take_in(box)
+    other = colour_photo(scale=0.2)
+    other.StudyInstanceUID = "1.2.3.78"
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, other, enforce_file_format=True)
+    file.seek(0)
+    import_file(box, file, Origin(Intake.IMPORT, "tests"))
+    clinic.deliver()
+    row = next(each for each in rows_of(box, study) if each.modality == "IO")
+    path = box.objects.path(row.object_id)
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    approve(box, study, method=Method.ANONYMISE)
+    (second,) = [each.id for each in all_studies(box) if each.id != study]
+    approve(box, second)
+    assert purging.carry_out(box, LATER) == 1
+    assert [each.id for each in all_studies(box)] == [study]
+
+
 def test_copies_go_to_archives_only(clinic: Clinic) -> None:
     """Another DICOM system has got the study with its name: the anonymous one is not for it."""
     box = clinic.box

@@ -346,7 +346,6 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         "appliance/replication/destinations/vault.py": {"check"},
         "appliance/replication/destinations/share.py": {"check"},
         "appliance/replication/destinations/s3.py": {"check"},
-        "appliance/replication/destinations/share.py": {"check"},
         "appliance/replication/destinations/protection.py": {"_removal"},
     }
     assert acting_functions() == places

@@ -49,6 +49,7 @@ USES = {  # what the source can say, and the entry of the inventory that it belo
 NO_USE = {  # of the same packages, and no algorithm
     "cryptography.exceptions.InvalidSignature",
     "cryptography.exceptions.InvalidTag",
+    "cryptography.exceptions.UnsupportedAlgorithm",
     "cryptography.hazmat.primitives.hashes",
     "cryptography.hazmat.primitives.serialization",
     "hashlib",
