@@ -5,7 +5,8 @@ it is removed by the next attempt. One attempt at a time, by a lock. The index g
 that no index speaks of, which the rotation clears away. Every piece is read back by the archive itself.
 
 A clock that was set back makes a snapshot that sorts before others, no more; and while the clock is in doubt
-(`appliance.lifecycle.retention`), none is taken for too old.
+(`appliance.lifecycle.retention`), none is taken for too old. It is asked when the snapshot is made and one is to go: images have
+come since the attempt began, which a moment from then would know nothing of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import hashlib
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -79,19 +79,19 @@ def back_up(
     keep: timedelta,
     keep_going: Callable[[], bool] = lambda: True,
     tell: Tell = _silent,
+    clock: Callable[[], datetime] | None = None,
 ) -> Index:
     """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit.
 
-    Raises what the archive raises, `OutOfResources` without room for the copy, `Transient` when `keep_going` says no or
+    It bears `now`; by `clock`, which without one runs from `now` on, the older ones have had their time. Raises what the archive raises, `OutOfResources` without room for the copy, `Transient` when `keep_going` says no or
     another attempt is under way.
     """
-    began = time.monotonic()
+    clock = clock or retention.running_from(now)
     try:
         archive = archive_at(box, to)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
-        # An image that came while the backup was sent must not look like one of tomorrow.
-        later = now + timedelta(seconds=time.monotonic() - began)
-        removed = _rotate(box, archive, now, keep) if _believed(box, later) else 0
+        believed = _believed(box, clock)
+        removed = 0 if believed is None else _rotate(box, archive, believed, keep)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, to.name, now, actor, failure=error)
@@ -201,13 +201,19 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
         os.close(lock)
 
 
-def _believed(box: Box, now: datetime) -> bool:
-    """Whether the clock may say that a backup has had its time: one that was set wrong would do away with good ones."""
-    with box.catalog.reading() as reading:
-        doubt = retention.clock_of(reading, now).doubt
-    if doubt is not None:
-        log.info("no backup is removed while the clock of the box is in doubt (%s)", doubt)
-    return doubt is None
+def _believed(box: Box, clock: Callable[[], datetime]) -> datetime | None:
+    """The moment by which a backup may have had its time; None while the clock is in doubt: set wrong, it would do away with
+    good ones.
+
+    In a transaction, so that nothing is recorded between the look at the clock and the look at what came last.
+    """
+    with box.catalog.transaction() as tx:
+        now = clock()
+        doubt = retention.clock_of(tx, now).doubt
+    if doubt is None:
+        return now
+    log.info("no backup is removed while the clock of the box is in doubt (%s)", doubt)
+    return None
 
 
 def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:

@@ -10,6 +10,7 @@ from appliance import settings
 from appliance.backup import drill, homecoming, making
 from appliance.box import Box
 from appliance.errors import ApplianceError
+from appliance.lifecycle import retention
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,11 @@ class Schedule:
         self._stopping.set()
 
     def make(self, box: Box, now: datetime) -> None:
-        """Make what is due. One archive that fails keeps no other from its backup; the first failure is told."""
+        """Make what is due. One archive that fails keeps no other from its backup; the first failure is told.
+
+        All bear `now`; the clock runs on from there, since the first may take hours.
+        """
+        clock = retention.running_from(now)
         with box.catalog.reading() as conn:
             places = [each for each in making.archives(conn) if not each.paused]
             every = timedelta(hours=int(settings.get(conn, "backup.every_hours")))
@@ -38,7 +43,13 @@ class Schedule:
         for place in due:
             try:
                 made = making.back_up(
-                    box, place, now, actor="jobs", keep=keep, keep_going=lambda: not self._stopping.is_set()
+                    box,
+                    place,
+                    now,
+                    actor="jobs",
+                    keep=keep,
+                    keep_going=lambda: not self._stopping.is_set(),
+                    clock=clock,
                 )
             except ApplianceError as error:
                 failure = failure or error

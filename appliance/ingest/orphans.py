@@ -5,6 +5,10 @@ hour apart by the monotonic clock, both found it in no intake log, in no held re
 that order: an object goes from the log to one of the others and never back, so one that is in none by that order was
 in none at some moment. A clock that jumps removes nothing, and neither does a restart. While the ransomware guard holds
 nothing is removed, since a catalog that was put back would make orphans of images.
+
+What is made for a transaction to come, as the anonymous copies of a study are, may be without a row for longer than that. So a
+row is asked for once more in the transaction that removes: whoever records an object looks in theirs whether it is there,
+and one of the two comes first.
 """
 
 from __future__ import annotations
@@ -40,12 +44,20 @@ class OrphanSweep:
         self._since = {each: self._since.get(each, monotonic_seconds) for each in orphans}
         for object_id, since in list(self._since.items()):
             if monotonic_seconds - since >= GRACE_SECONDS:
-                with box.catalog.transaction() as tx:  # nobody records it meanwhile
-                    if not instances.objects_named(tx, [object_id]):
-                        box.objects.remove(object_id)
-                        removed += 1
+                removed += self._remove(object_id)
                 del self._since[object_id]
         return removed
+
+    def _remove(self, object_id: ObjectId) -> int:
+        """Remove it unless it has a row by now or the ransomware guard has begun to hold; how many that was.
+
+        A transaction each, which writes nothing: an image that arrives waits for one removal at most.
+        """
+        with self._box.catalog.transaction() as tx:
+            if freezes.in_force(tx) is not None or instances.objects_named(tx, [object_id]):
+                return 0
+            self._box.objects.remove(object_id)
+        return 1
 
     def _in_logs(self) -> Iterator[ObjectId]:
         for metadata in metadata_in(self._box.intake_folder, self._box.intake_key):

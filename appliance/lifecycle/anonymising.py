@@ -6,7 +6,11 @@
                                    └──▶ one transaction: copies recorded, study out of the catalog, its keys destroyed
 
 Until the commit the copies are objects that no row speaks of, which `ingest.orphans` removes; after it the study is gone. So there is
-never a moment with both, and none with neither. New UIDs are drawn at random and forgotten with
+never a moment with both, and none with neither: whoever destroys calls `refuse_unless_whole` in that transaction, because the sweep
+may have removed the first copies of a study that took long.
+
+An image whose copy can't be made, whatever the reason that lies in the image, is left out; it keeps no other from its copy.
+ New UIDs are drawn at random and forgotten with
 this function. The audit has the rows of both at the same moment, as it has for everything that comes and goes: whoever reads it learns
 the number of a study that is destroyed, and on this box nothing is left that says whose it was. Somebody who has the
 original elsewhere needs no audit to know the picture again.
@@ -29,11 +33,12 @@ from appliance.box import Box
 from appliance.catalog import Reading, instances, studies
 from appliance.catalog.instances import InstanceRow
 from appliance.catalog.veil import is_clear
-from appliance.errors import Corrupt, Refused, Unknown
+from appliance.errors import ApplianceError, Corrupt, OutOfResources, Refused, Transient, Unknown
 from appliance.ingest.importing import seal_file
 from appliance.lifecycle.anonymous import anonymous
 from appliance.model import Intake, Origin, Received, Uid
 from appliance.replication import recall
+from appliance.store.disk import disk_error
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +104,22 @@ def copies_of(box: Box, study_id: int, keep_going: Callable[[], bool]) -> Copies
     return Copies(tuple(sealed), len(rows) - len(sealed))
 
 
+def refuse_unless_whole(box: Box, sealed: Sequence[Received]) -> None:
+    """Raise `Transient` unless the file of each copy is here, as long as it was sealed.
+
+    For whoever destroys the original, in the transaction that does: what is removed as an orphan is removed in one, too.
+    """
+    for each in sealed:
+        try:
+            found_bytes = box.objects.path(each.stored.object_id).stat().st_size
+        except FileNotFoundError:
+            found_bytes = None
+        except OSError as error:
+            raise disk_error(error, "looking at an anonymous copy") from error
+        if found_bytes != each.stored.sealed_bytes:
+            raise Transient("an anonymous copy is not here any more", hint="the copies are made again later")
+
+
 def discard(box: Box, sealed: list[Received] | tuple[Received, ...]) -> None:
     """Remove copies that are not going to be recorded."""
     for each in sealed:
@@ -132,7 +153,11 @@ def _pixels_bytes(row: InstanceRow) -> int:
 
 
 def _copy(box: Box, row: InstanceRow, uid_of: Callable[[str], Uid]) -> bytes | None:
-    """The anonymous copy; None where the pixels of this image can't be decoded or are not as it says."""
+    """The anonymous copy; None where none can be made of this image: the pixels can't be decoded, or it is not as it says.
+
+    What pydicom and numpy raise of a value that is none quotes the value, so only its kind is told. A machine without memory
+    or disk says nothing of the image, which waits then.
+    """
     with recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes) as reader:
         original = reader.read()
     try:
@@ -142,8 +167,14 @@ def _copy(box: Box, row: InstanceRow, uid_of: Callable[[str], Uid]) -> bytes | N
     except Refused as error:
         log.info("an image is left out of the anonymous study: %s", error.message)
         return None
-    except Exception as error:  # noqa: BLE001 - what a malformed attribute raises may quote it: only the kind is told
-        log.info("an image is left out of the anonymous study: %s", type(error).__name__)
+    except ApplianceError:
+        raise
+    except MemoryError as error:
+        raise OutOfResources("no memory to copy an image", hint="it goes on later") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # decoders raise it too, without a number
+            raise disk_error(error, "copying an image") from error
+        log.warning("an image is left out of the anonymous study: %s", type(error).__name__)
         return None
 
 

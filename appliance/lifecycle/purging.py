@@ -21,12 +21,14 @@ needs the right to remove and the uplink of a month; waiting until they have had
 
 An archive that cannot be reached owes its part until it can, as a delivery does: the certificate says so, place by place, and
 is complete when the last has done it.
+
+What is wrong with one study or one image keeps no other from being destroyed, and nothing that is owed from being done. Whether a
+study is due is asked of a clock that runs on (`retention.running_from`): the copies of one study are newer than the start of the run.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -49,10 +51,10 @@ from appliance.catalog import (
 from appliance.catalog.columns import utc_text
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
-from appliance.errors import ApplianceError, Refused, Transient
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.ingest.accept import accept_within
-from appliance.lifecycle import destruction
-from appliance.lifecycle.anonymising import Copies, copies_of, discard
+from appliance.lifecycle import destruction, retention
+from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older
 from appliance.model import DestinationId, DestinationSettings
@@ -75,56 +77,67 @@ moved within a page may lie in its unused space, under the catalog's key: the ce
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a run is given: whether to go on, and a word for each step that a test may cut it at."""
+    """What a run is given: whether to go on, a word for each step that a test may cut it at, and a clock.
+
+    Without one, the clock says at the start what the run is told, and goes on from there.
+    """
 
     keep_going: Callable[[], bool] = lambda: True
     reached: Callable[[str], None] = field(default=lambda _: None)
+    clock: Callable[[], datetime] | None = None
 
 
 def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     """Do what can be done now of everything approved and owed; how many studies were destroyed.
 
     Goes on where an earlier run was cut. What an archive refuses is recorded with its place, and keeps no other from going on.
-    Raises what the catalog and the disk raise. Does nothing while the ransomware guard holds: what is approved waits.
+    Nor does a study that can't be destroyed now, or of which no copy can be made. Raises what the catalog and the disk raise,
+    and a defect in one request once all the rest is done. Does nothing while the ransomware guard holds: what is approved waits.
     """
+    clock = around.clock or retention.running_from(now)
     destroyed = 0
-    began = time.monotonic()
-
-    def at() -> datetime:
-        """What the clock says by now: copies take minutes, and an image that came meanwhile must not look like one of tomorrow."""
-        return now + timedelta(seconds=time.monotonic() - began)
-
     with box.catalog.reading() as conn:
         if freezes.in_force(conn) is not None:
             return 0
         requests = destructions.approved(conn)
+    defect: Exception | None = None
     for request in requests:
-        destroyed += _carry_out(box, request, at, around)
-    _close_ended(box, now)
-    _remove_objects(box, now, around)
-    _leave_no_remains(box, now, around)
-    _shred_backups(box, now, around)
-    _complete(box, now)
+        try:
+            destroyed += _carry_out(box, request, clock, around)
+        except Exception as error:  # noqa: BLE001 - raised once what is owed is done
+            defect = defect or error
+    _close_ended(box, clock())
+    _remove_objects(box, clock(), around)
+    _leave_no_remains(box, clock(), around)
+    _shred_backups(box, clock, around)
+    _complete(box, clock())
+    if defect is not None:
+        raise defect
     return destroyed
 
 
 # --- this box --------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(box: Box, request: DestructionRequest, at: Callable[[], datetime], around: Around) -> int:
-    """Destroy the studies of an approved request, one by one."""
+def _carry_out(box: Box, request: DestructionRequest, clock: Callable[[], datetime], around: Around) -> int:
+    """Destroy the studies of an approved request, one by one; what is wrong with one is told, and keeps no other from it."""
     done = 0
     for study in request.study_ids:
         if not around.keep_going():
             return done
         try:
-            erased = _carry_out_one(box, request, study, at, around)
+            erased = _carry_out_one(box, request, study, clock, around)
         except Refused as error:
             log.warning("a study of an approved request was not destroyed: %s", error.message)
             continue
-        except ApplianceError as error:
-            # An archive is away, an image is damaged, there is no room for copies: this study waits, and nothing else does.
-            log.warning("a study of an approved request is destroyed later: %s", error.message)
+        except (
+            Transient,
+            OperatorNeeded,
+        ) as error:  # an archive that has the images is away: only their copies wait
+            log.warning("a study is made anonymous later: %s", error.message)
+            continue
+        except Corrupt as error:  # the scrub says which: here it is only why the study stays
+            log.error("a study of an approved request waits for somebody to look at it: %s", error.message)
             continue
         around.reached("destroyed")
         box.study_keys.forget(erased.keys)
@@ -133,37 +146,23 @@ def _carry_out(box: Box, request: DestructionRequest, at: Callable[[], datetime]
 
 
 def _carry_out_one(
-    box: Box, request: DestructionRequest, study: int, at: Callable[[], datetime], around: Around
+    box: Box, request: DestructionRequest, study: int, clock: Callable[[], datetime], around: Around
 ) -> erasure.Erased:
     copies = Copies((), 0)
     if request.method is Method.ANONYMISE:
         with box.catalog.reading() as conn:
-            destruction.refuse_if_changed(conn, request.id, study, at())
+            destruction.refuse_if_changed(conn, request.id, study, clock())
         copies = copies_of(box, study, around.keep_going)
         around.reached("copies sealed")
     try:
         with box.catalog.transaction() as tx:
             freezes.refuse(tx)
-            _refuse_without_file(box, copies)
-            erased = _destroy(tx, box, request, study, at(), copies)
+            erased = _destroy(tx, box, request, study, clock(), copies)
             around.reached("destroying")
     except (Refused, Transient):
         discard(box, copies.sealed)
         raise
     return erased
-
-
-def _refuse_without_file(box: Box, copies: Copies) -> None:
-    """Raise `Transient` unless every copy is whole on the disk: what is destroyed next has no other."""
-    for each in copies.sealed:
-        try:
-            length = box.objects.path(each.stored.object_id).stat().st_size
-        except FileNotFoundError:
-            length = -1
-        if length != each.stored.sealed_bytes:
-            raise Transient(
-                "a copy that was to be kept is not there any more", hint="it is made again by itself"
-            )
 
 
 def _close_ended(box: Box, now: datetime) -> None:
@@ -187,11 +186,13 @@ def _destroy(
 ) -> erasure.Erased:
     """The one transaction that destroys a study, with whatever it is still owed, and records the copies that are kept of it.
 
-    Raises `Refused` when it is held, not due any more, or on its way: then nothing has changed, and all that it is owed goes on.
+    Raises `Refused` when it is held, not due any more, or on its way, `Transient` when a copy is not on the disk: then nothing
+    has changed, and all that it is owed goes on.
     """
     due = destruction.refuse_if_changed(tx, request.id, study, now)
     if deliveries.being_sent(tx, study):
         raise Refused("an image of the study is being sent", hint="it is destroyed afterwards")
+    refuse_unless_whole(box, copies.sealed)
     erased = erasure.erase(tx, study, now)
     if erased is None:
         raise Refused("the study is not here any more", hint="look at the request again")
@@ -282,7 +283,7 @@ def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
 # --- archives --------------------------------------------------------------------------------------------------------
 
 
-def _shred_backups(box: Box, now: datetime, around: Around) -> None:
+def _shred_backups(box: Box, clock: Callable[[], datetime], around: Around) -> None:
     """In each archive that has all its tombstones: one new backup for all certificates that wait for it."""
     with box.catalog.reading() as conn:
         unfinished = [each for each in tombstones.certificates(conn, unfinished=True) if each.closed_utc]
@@ -300,11 +301,11 @@ def _shred_backups(box: Box, now: datetime, around: Around) -> None:
         if number not in here:
             with box.catalog.transaction() as tx:
                 for each, place in owing:
-                    tombstones.give_up(tx, each.id, place.destination, now)
+                    tombstones.give_up(tx, each.id, place.destination, clock())
             continue
-        laid = _laid(box, owing, now)
+        laid = _laid(box, owing, clock())
         if laid and not here[number].paused:
-            _shred(box, here[number], laid, now, keep, around)
+            _shred(box, here[number], laid, clock(), keep, around)
 
 
 def _laid(box: Box, owing: list[tuple[Certificate, Place]], now: datetime) -> list[Certificate]:

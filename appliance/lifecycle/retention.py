@@ -7,9 +7,10 @@ once the rules did. It works in short transactions, because an image that arrive
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -123,6 +124,18 @@ def clock_of(reading: Reading, now: datetime) -> Clock:
         noted_utc=_moment(kept.get("noted_utc")),
         set_utc=_moment(kept.get("set_utc")),
     )
+
+
+def running_from(
+    now: datetime, monotonic_seconds: Callable[[], float] = time.monotonic
+) -> Callable[[], datetime]:
+    """A clock that says `now` at this moment and goes on from there: for a run that decides more than once.
+
+    The moment of its start won't do: an image that arrives meanwhile would be of a moment to come, and the clock `BEHIND`.
+    Rejected: the box's clock, read again and again, which may be set in the middle, and make due what was not.
+    """
+    begun = monotonic_seconds()
+    return lambda: now + timedelta(seconds=monotonic_seconds() - begun)
 
 
 def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) -> None:

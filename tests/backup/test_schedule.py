@@ -10,7 +10,7 @@ import pytest
 from appliance import audit
 from appliance.backup import making, snapshot
 from appliance.backup.schedule import Schedule
-from appliance.catalog import destinations, settings
+from appliance.catalog import destinations, instances, settings
 from appliance.errors import OutOfResources, Transient
 from appliance.health.facts import Outcome
 from appliance.health.gathering import BACKUP, _attempt
@@ -18,6 +18,7 @@ from appliance.lifecycle import retention
 from appliance.replication.destinations.s3 import S3Destination
 from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import IMAGES, KEEP, Clinic
+from tests.catalog.arrivals import received
 
 NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
 
@@ -69,6 +70,32 @@ def test_what_health_reads_is_what_a_backup_writes(clinic: Clinic) -> None:
         told = _attempt(settings.get(conn, BACKUP))
     assert told is not None
     assert (told.outcome, told.succeeded_utc, told.reason) == (Outcome.SUCCEEDED, NOW, "")
+
+
+def test_an_image_that_comes_during_a_backup_keeps_no_disk_from_its_rotation(clinic: Clinic) -> None:
+    for days in range(60, 0, -10):
+        with clinic.box.catalog.transaction() as tx:
+            retention.watch_clock(tx, NOW - timedelta(days=days), follows_time_server=True)
+        clinic.back_up(NOW - timedelta(days=days))
+
+    def receive(done: int, total: int) -> None:
+        with clinic.box.catalog.transaction() as tx:
+            instances.record(tx, received(NOW + timedelta(microseconds=1)), version=0)
+
+    with clinic.box.catalog.transaction() as tx:
+        retention.watch_clock(tx, NOW, follows_time_server=True)
+    making.back_up(clinic.box, clinic.place, NOW, actor="tests", keep=KEEP, tell=receive)
+    assert made_at(clinic) == [NOW - timedelta(days=days) for days in (30, 20, 10, 0)]
+
+
+def test_an_image_of_a_moment_to_come_still_keeps_a_disk_from_its_rotation(clinic: Clinic) -> None:
+    for days in range(60, -1, -10):
+        with clinic.box.catalog.transaction() as tx:
+            retention.watch_clock(tx, NOW - timedelta(days=days), follows_time_server=True)
+            if days == 40:
+                instances.record(tx, received(NOW + timedelta(minutes=5)), version=0)
+        clinic.back_up(NOW - timedelta(days=days))
+    assert made_at(clinic) == [NOW - timedelta(days=days) for days in range(60, -1, -10)]
 
 
 def test_a_disk_is_rotated_and_what_cut_attempts_left_goes_too(clinic: Clinic, tmp_path: Path) -> None:

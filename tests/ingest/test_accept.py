@@ -14,8 +14,12 @@ from appliance.box import Box
 from appliance.catalog import deliveries, destinations, instances, rules
 from appliance.dicom.header import read_start
 from appliance.errors import Mismatch, NotUnderstood, OutOfResources
-from appliance.ingest import OrphanSweep, Reception, import_file, sealing
-from appliance.model import DestinationId, DestinationSettings, Intake, Origin, Rule
+from appliance.ingest import Awaiting, OrphanSweep, Reception, accept, import_file, sealing
+from appliance.ingest.importing import seal_file
+from appliance.ingest.orphans import GRACE_SECONDS
+from appliance.lifecycle import freezing
+from appliance.lifecycle.acting import Act
+from appliance.model import DestinationId, DestinationSettings, Intake, ObjectId, Origin, Rule
 from appliance.store.intake_log import metadata_in
 from tests.boxes import MODALITY, box_in, data_set_of, recorded, send
 from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
@@ -322,6 +326,34 @@ def test_an_orphan_is_removed_only_after_two_sweeps_an_hour_apart(tmp_path: Path
         assert sweep.sweep(3000.0) == 0
         assert sweep.sweep(3800.0) == 1
         assert [row.object_id for row in recorded(box)] == list(box.objects.ids())
+
+
+@pytest.mark.parametrize("meanwhile", ["recorded", "guarded"])
+def test_an_orphan_is_looked_for_again_in_the_transaction_that_removes(
+    tmp_path: Path, meanwhile: str
+) -> None:
+    """Copies of a whole study wait for their rows for as long as it takes; the guard may begin to hold at any moment."""
+    with box_in(tmp_path) as box:
+        sealed = seal_file(box, io.BytesIO(Instance(1).data_set), MODALITY)
+
+        class Late(OrphanSweep):
+            """Between its look at the catalog and the removal, something else comes first."""
+
+            def _without_row(self) -> set[ObjectId]:
+                found = super()._without_row()
+                if found and self._since:
+                    if meanwhile == "recorded":
+                        accept(box, [Awaiting(sealed)])
+                    else:
+                        with box.catalog.transaction() as tx:
+                            act = Act("marie", datetime.now(UTC), box.audit_key)
+                            freezing.freeze(tx, act, reason="a strange message")
+                return found
+
+        sweep = Late(box)
+        assert sweep.sweep(0.0) == 0
+        assert sweep.sweep(GRACE_SECONDS) == 0
+        assert list(box.objects.ids()) == [sealed.stored.object_id]
 
 
 def test_no_clear_byte_is_on_the_disk(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -15,16 +18,17 @@ from appliance.catalog import deliveries, destinations, instances, rules, studie
 from appliance.catalog.columns import canonical_json
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.instances import InstanceRow
-from appliance.errors import Refused
+from appliance.errors import Refused, Transient
 from appliance.ingest.importing import import_file
 from appliance.ingest.orphans import GRACE_SECONDS, OrphanSweep
 from appliance.lifecycle import anonymising, certificate, holds, purging
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import Method
-from appliance.model import DestinationSettings, Intake, Origin, Rule
+from appliance.model import DestinationSettings, Intake, Origin, Rule, Uid
 from appliance.replication.destinations import prepare
 from tests.backup.conftest import Clinic, clinic_in
 from tests.boxes import box_in
+from tests.catalog.arrivals import received
 from tests.lifecycle.purge import LATER, approve, carry_out
 from tests.lifecycle.remains import clear_pages
 from tests.synthetic.dental import colour_photo, full_mouth_series
@@ -120,7 +124,7 @@ def study_of_row(box: Box, study: int) -> studies.StudyRow:
     return row
 
 
-class Cut(Exception):
+class Cut(BaseException):
     """The power failed."""
 
 
@@ -153,6 +157,178 @@ def test_cut_at_any_step_there_are_never_both_and_never_neither(
         (kept,) = all_studies(box)
         assert kept.instances == 3
         assert {row.object_id for row in rows_of(box, kept.id)} == set(box.objects.ids())
+
+
+def test_copies_that_the_sweep_has_eaten_destroy_nothing(clinic: Clinic) -> None:
+    """A study that takes longer than the grace: its first copies are orphans, and gone when the last one is made."""
+    box = clinic.box
+    study, _ = take_in(box)
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+    originals = {row.object_id for row in rows_of(box, study)}
+
+    def reached(step: str) -> None:
+        if step == "copies sealed":
+            sweep = OrphanSweep(box)
+            sweep.sweep(0.0)
+            assert sweep.sweep(GRACE_SECONDS) == 3
+
+    assert purging.carry_out(box, LATER, purging.Around(reached=reached)) == 0
+    assert [each.id for each in all_studies(box)] == [study]
+    assert set(box.objects.ids()) == originals
+    assert purging.carry_out(box, LATER) == 1
+    (kept,) = all_studies(box)
+    assert {row.object_id for row in rows_of(box, kept.id)} == set(box.objects.ids())
+
+
+def test_a_copy_that_is_cut_short_destroys_nothing(clinic: Clinic) -> None:
+    box = clinic.box
+    study, _ = take_in(box)
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+    originals = {row.object_id for row in rows_of(box, study)}
+
+    def reached(step: str) -> None:
+        if step == "copies sealed":
+            path = box.objects.path(min(set(box.objects.ids()) - originals))
+            path.write_bytes(path.read_bytes()[:-1])
+
+    assert purging.carry_out(box, LATER, purging.Around(reached=reached)) == 0
+    assert [each.id for each in all_studies(box)] == [study]
+    assert set(box.objects.ids()) == originals
+
+
+# --- what is wrong with one image --------------------------------------------------------------------------------------
+
+BROKEN = {
+    "a decimal that is none": (b"\x28\x00\x50\x10DS\x04\x001024", b"\x28\x00\x50\x10DS\x04\x00abc "),
+    "a whole number that is none": (b"\x28\x00\x08\x00IS\x02\x001 ", b"\x28\x00\x08\x00IS\x02\x00x "),
+    "a number of three bytes": (
+        b"\x28\x00\x06\x01US\x02\x00\x07\x00",
+        b"\x28\x00\x06\x01US\x03\x00\x07\x00\x00",
+    ),
+    "two numbers for one": (
+        b"\x28\x00\x00\x01US\x02\x00\x10\x00",
+        b"\x28\x00\x00\x01US\x04\x00\x10\x00\x10\x00",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_an_image_of_which_no_copy_can_be_made_keeps_no_other_from_its_own(
+    clinic: Clinic, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = clinic.box
+    study, _ = take_in(box, photo=False)
+    films = [*full_mouth_series(scale=0.2)][3:4]
+    for each in films:
+        each.StudyInstanceUID, each.PatientID, each.PatientName = "1.2.3.77", "GONE-77", "Zzyzxmarker^Alma"
+        each.AccessionNumber, each.WindowCenter, each.NumberOfFrames = "", "1024", "1"
+        each.SmallestImagePixelValue = 7
+        file = io.BytesIO()
+        pydicom.dcmwrite(file, each, enforce_file_format=True)
+        right, wrong = BROKEN[broken]
+        assert file.getvalue().count(right) == 1
+        import_file(box, io.BytesIO(file.getvalue().replace(right, wrong)), Origin(Intake.IMPORT, "tests"))
+    clinic.deliver()
+    assert len(rows_of(box, study)) == 4
+    approve(box, study, method=Method.ANONYMISE)
+    assert purging.carry_out(box, LATER) == 1
+    (kept,) = all_studies(box)
+    assert kept.instances == 3
+    ours = [each.getMessage() for each in caplog.records if each.name.startswith("appliance")]
+    assert any("is left out" in each for each in ours)
+    assert all("abc" not in each for each in ours)
+
+
+def other_study(box: Box, number: int) -> int:
+    """A study of another patient; its row."""
+    film = next(iter(full_mouth_series(seed=number, scale=0.2)))
+    film.StudyInstanceUID, film.PatientID, film.AccessionNumber = f"1.2.3.8{number}", f"P-{number}", ""
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, film, enforce_file_format=True)
+    file.seek(0)
+    import_file(box, file, Origin(Intake.IMPORT, "tests"))
+    with box.catalog.reading() as conn:
+        (row,) = [
+            each for each in studies.find(conn, limit=100) if each.study_instance_uid == film.StudyInstanceUID
+        ]
+    return row.id
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [MemoryError(), OSError(errno.ENOMEM, "no memory"), Transient("no memory to decompress")],
+    ids=repr,
+)
+def test_a_machine_that_can_make_no_copy_now_leaves_no_image_out(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """It says nothing of the image, whose original would be destroyed without a copy."""
+    box = clinic.box
+    study, _ = take_in(box)
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+    before = set(box.objects.ids())
+    written: list[object] = []
+    write = pydicom.dcmwrite
+
+    def second_fails(*given: Any, **named: Any) -> None:
+        written.append(given)
+        if len(written) == 2:
+            raise failure
+        write(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pydicom, "dcmwrite", second_fails)
+        assert purging.carry_out(box, LATER) == 0
+    assert len(written) == 2
+    assert [each.id for each in all_studies(box)] == [study]
+    assert set(box.objects.ids()) == before
+    assert purging.carry_out(box, LATER) == 1
+    (kept,) = all_studies(box)
+    assert kept.instances == 3
+
+
+def test_a_defect_in_one_request_is_told_when_the_others_are_carried_out(clinic: Clinic) -> None:
+    box = clinic.box
+    study, _ = take_in(box)
+    other = other_study(box, 1)
+    clinic.deliver()
+    approve(box, study, method=Method.ANONYMISE)
+    approve(box, other)
+    gone = {row.object_id for row in rows_of(box, other)}
+
+    def reached(step: str) -> None:
+        if step == "copies sealed":
+            raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        purging.carry_out(box, LATER, purging.Around(reached=reached))
+    assert [each.id for each in all_studies(box)] == [study]
+    assert not gone & set(box.objects.ids())
+
+
+def test_all_studies_of_a_request_are_carried_out_in_one_run(clinic: Clinic) -> None:
+    """Copies, and whatever arrives meanwhile, are newer than the start of the run: no reason to doubt the clock."""
+    box = clinic.box
+    wanted = [other_study(box, number) for number in (1, 2, 3)]
+    clinic.deliver()
+    approve(box, *wanted, method=Method.ANONYMISE)
+    newest = LATER
+
+    def reached(step: str) -> None:
+        nonlocal newest
+        if step == "destroyed":
+            newest += timedelta(microseconds=1)
+            with box.catalog.transaction() as tx:
+                instances.record(tx, received(newest, study_instance_uid=Uid("1.2.3.99")), version=0)
+
+    assert purging.carry_out(box, LATER, purging.Around(reached=reached)) == 3
+    assert not {each.id for each in all_studies(box)} & set(wanted)
+
+
+# --- what stays ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_hold_that_comes_while_the_copies_are_made_leaves_the_study_and_no_copy(clinic: Clinic) -> None:

@@ -338,7 +338,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         "appliance/replication/batch.py": {"_sent"},
         # Copies without a name that were never recorded.
         "appliance/lifecycle/anonymising.py": {"discard"},
-        "appliance/ingest/orphans.py": {"sweep"},
+        "appliance/ingest/orphans.py": {"_remove"},
         # New ciphertext of what is kept already, or of a part that a crash cut short: it was never recorded.
         "appliance/ingest/accept.py": {"_accept_distinct"},
         "appliance/ingest/reception.py": {"_left_behind"},

@@ -405,7 +405,7 @@ def test_older_backups_stay_while_the_newest_does_not_pass_its_drill(local: Clin
 # --- cut -------------------------------------------------------------------------------------------------------------
 
 
-class Cut(Exception):
+class Cut(BaseException):
     """The power failed."""
 
 

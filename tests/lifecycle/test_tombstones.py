@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.box import Box
-from appliance.catalog import destinations, destructions, instances, study_keys, tombstones
+from appliance.catalog import destinations, destructions, instances, settings, study_keys, tombstones
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.sealing import Announced, Buffers, Sealing
@@ -20,7 +20,7 @@ from appliance.lifecycle.request import State
 from appliance.model import Received
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive, build
-from appliance.replication.tombstone import obey_tombstones
+from appliance.replication.tombstone import RESTORED, obey_tombstones
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic, contents, disk  # noqa: F401 - fixtures
 from tests.backup.test_restoring import bring_home, restore
 from tests.boxes import MODALITY, box_in
@@ -92,6 +92,21 @@ def test_a_box_that_came_back_learns_of_a_destruction(back: tuple[Clinic, Secret
         assert obey_tombstones(box, name, told, datetime.now(UTC))
         with box.catalog.reading() as conn:
             assert study_keys.destroyed_among(conn, secrets.keys) == set(secrets.keys)
+        assert contents(box) == {}
+
+
+def test_a_box_that_came_back_by_earlier_software_learns_of_it_too(
+    back: tuple[Clinic, Secrets, Path],
+) -> None:
+    """Which did not write down what the restore brought."""
+    clinic, _, data = back  # noqa: F811
+    name, told = told_by(clinic)
+    with box_in(data) as box:
+        with box.catalog.transaction() as tx:
+            restored = dict(settings.get(tx, RESTORED))
+            del restored["last"]
+            settings.put(tx, RESTORED, restored, datetime.now(UTC))
+        assert obey_tombstones(box, name, told, datetime.now(UTC))
         assert contents(box) == {}
 
 
