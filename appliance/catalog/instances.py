@@ -303,6 +303,12 @@ def expected_among(reading: Connection, object_ids: Sequence[ObjectId]) -> set[O
     return {row[0] for row in reading.execute(query)}
 
 
+def rows_expected_among(reading: Connection, rows: Sequence[InstanceId]) -> set[InstanceId]:
+    """Those of `rows` in which an instance stands whose file did not leave this disk on purpose."""
+    query = select(instances.c.id).where(instances.c.id.in_(rows), *_not_evicted())
+    return {row[0] for row in reading.execute(query)}
+
+
 def _not_evicted() -> list[ColumnElement[bool]]:
     """The condition that a file is meant to be here; storage tiers keep a table of those that are not, where they exist."""
     away = metadata.tables.get("evictions")

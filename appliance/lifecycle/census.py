@@ -1,8 +1,10 @@
 """Counting the sealed objects: the ransomware guard's own eyes, every few minutes, whatever else is read.
 
 A sample of what the catalog says is here is looked at: whether it is there, whether its length and its first byte are those
-that it was given; and some of it is opened. A box with up to `SAMPLE` images is looked at whole. The sample is drawn at random, in
-short runs all over the catalog, because whoever encrypts a disk goes by folders or by dates, and both must be met.
+that it was given; and some of it is opened. A box with up to `SAMPLE` images on its disk is looked at whole. The sample is drawn at
+random, in short runs all over the catalog, because whoever encrypts a disk goes by folders or by dates, and both must be met.
+Each run begins at an image that is expected here, all of them alike: begun anywhere in the catalog of a box whose older images
+were evicted, nearly all runs would be the same first ones after the gap.
 
 What is not expected to be here is not counted: after a restore, an image that has not come home yet; one that was evicted. A row is asked for again
 before its object is called missing, because a study may be destroyed between the two looks.
@@ -73,16 +75,28 @@ def drawn(reading: Reading, dice: random.Random) -> Sample:
     if home is not None and not home.done:
         return []
     last = home.done if home is not None else instances.last_id(reading)
-    if last <= SAMPLE:
-        rows = instances.objects_expected_after(reading, InstanceId(0), SAMPLE)
-    else:
-        starts = sorted(dice.randrange(last) for _ in range(SAMPLE // RUN))
-        rows = [
-            row
-            for start in starts
-            for row in instances.objects_expected_after(reading, InstanceId(start), RUN)
-        ]
-    return [row for row in {row[0]: row for row in rows}.values() if row[0] <= last]
+    rows = _up_to(last, instances.objects_expected_after(reading, InstanceId(0), SAMPLE + 1))
+    if len(rows) <= SAMPLE:
+        return rows
+    runs = [
+        instances.objects_expected_after(reading, InstanceId(start - 1), RUN)
+        for start in _starts(reading, dice, last)
+    ]
+    return _up_to(last, list({row[0]: row for run in runs for row in run}.values()))
+
+
+def _up_to(last: int, rows: Sample) -> Sample:
+    return [row for row in rows if row[0] <= last]
+
+
+def _starts(reading: Reading, dice: random.Random, last: int) -> list[int]:
+    """Where the runs begin: rows up to `last`, of which more than `SAMPLE` are expected, so some draws always meet one."""
+    found: list[int] = []
+    while len(found) < SAMPLE // RUN:
+        thrown = [InstanceId(1 + dice.randrange(last)) for _ in range(SAMPLE)]
+        expected = instances.rows_expected_among(reading, thrown)
+        found += [row for row in thrown if row in expected]
+    return sorted(found[: SAMPLE // RUN])
 
 
 def _count(box: Box, sample: Sample, dice: random.Random, keep_going: Callable[[], bool]) -> Count | None:

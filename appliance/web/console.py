@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Transaction
 from appliance.catalog.veil import Veil
-from appliance.errors import ApplianceError, OperatorNeeded
+from appliance.errors import OperatorNeeded, Transient
 from appliance.health.deep import Examiner
 from appliance.imaging import Darkroom, View
 from appliance.web.drafts import Drafts
@@ -137,32 +137,73 @@ class Pictures:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
 
 
+class _Recording:
+    """What somebody is recording just now, for those who wait for it."""
+
+    __slots__ = ("ended", "is_recorded")
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.is_recorded = False
+
+
 class Recently:
-    """Whether something was noted within some seconds; bounded, and by the monotonic clock."""
+    """Whether something was recorded within some seconds; bounded, and by the monotonic clock.
+
+    Noted once it is recorded, never before: who asks for the same meanwhile waits until it is, so that nobody is shown what
+    has no row yet.
+    """
 
     def __init__(self, seconds: float, most: int = _REMEMBERED) -> None:
         self._seconds = seconds
         self._most = most
         self._noted: OrderedDict[Hashable, float] = OrderedDict()
+        self._recording: dict[Hashable, _Recording] = {}
         self._lock = threading.Lock()
 
-    def forget(self, what: Hashable) -> None:
-        """Let the next be the first again."""
+    def note(self, what: Hashable) -> None:
+        """It is recorded, in whatever way."""
         with self._lock:
-            self._noted.pop(what, None)
+            self._note(what)
 
-    def first(self, what: Hashable) -> bool:
-        """True the first time in so many seconds."""
-        now = time.monotonic()
+    @contextmanager
+    def fresh(self, wanted: Iterable[Hashable]) -> Iterator[tuple[Hashable, ...]]:
+        """Those of `wanted` that nobody has recorded lately, in order: the block records them, and they are noted if it
+        ends well.
+
+        Then waits for those that others are recording, and raises `Transient` if one of these was not recorded. Not before, so
+        that two who want the same in another order never wait for each other.
+        """
+        asked = tuple(dict.fromkeys(wanted))
         with self._lock:
-            before = self._noted.get(what)
-            if before is not None and now - before < self._seconds:
-                return False
-            self._noted[what] = now
-            self._noted.move_to_end(what)
-            while len(self._noted) > self._most:
-                self._noted.popitem(last=False)
-            return True
+            others = {each: found for each in asked if (found := self._recording.get(each)) is not None}
+            mine = tuple(each for each in asked if each not in others and not self._is_noted(each))
+            own = _Recording()
+            self._recording.update(dict.fromkeys(mine, own))
+        try:
+            yield mine
+            own.is_recorded = True
+        finally:
+            with self._lock:
+                for each in mine:
+                    del self._recording[each]
+                    if own.is_recorded:
+                        self._note(each)
+            own.ended.set()
+        for found in others.values():
+            found.ended.wait()
+            if not found.is_recorded:
+                raise Transient("it could not be recorded who sees this", hint="it is tried again by itself")
+
+    def _is_noted(self, what: Hashable) -> bool:
+        before = self._noted.get(what)
+        return before is not None and time.monotonic() - before < self._seconds
+
+    def _note(self, what: Hashable) -> None:
+        self._noted[what] = time.monotonic()
+        self._noted.move_to_end(what)
+        while len(self._noted) > self._most:
+            self._noted.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,15 +313,12 @@ class Console:
         """`record_alone`, unless `what` was recorded `lately`.
 
         For what is done again and again: pictures, lists, refusals. If it cannot be written it has not been noted
-        either, and the error goes on to the visitor: what leaves no trace is not shown.
+        either, and the error goes on to the visitor: what leaves no trace is not shown. Who asks for the same while it is
+        being written waits for it.
         """
-        if not lately.first(what):
-            return
-        try:
-            self.record_alone(action, subject, actor, details, study=study)
-        except ApplianceError:
-            lately.forget(what)
-            raise
+        with lately.fresh([what]) as fresh:
+            if fresh:
+                self.record_alone(action, subject, actor, details, study=study)
 
 
 def _entry(

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from appliance.catalog import sight
-from appliance.errors import ApplianceError
 from appliance.web import access, forms
 from appliance.web.console import console
 
@@ -30,18 +29,17 @@ def opened(
 ) -> None:
     """A study was opened, or its image `instance`. `anew`: a person asked for the whole page once more."""
     console_, session = console(), access.visit()
-    console_.glimpsed.first((session, study_id))  # the strips of thumbnails are part of what was opened
-    if anew:
-        console_.viewed.forget((session, study_id))
-    console_.record_once(
-        console_.viewed,
-        (session, study_id),
-        "study:view",
-        f"study:{study_id}",
-        forms.actor(),
-        None if instance is None else {"instance": instance},
-        study=study_instance_uid or _uid(study_id),
-    )
+    subject, uid = f"study:{study_id}", study_instance_uid or _uid(study_id)
+    details = None if instance is None else {"instance": instance}
+    what = (session, study_id)
+    with console_.glimpsed.fresh([what]):  # the strips of thumbnails are part of what was opened
+        if anew:
+            console_.record_alone("study:view", subject, forms.actor(), details, study=uid)
+            console_.viewed.note(what)
+        else:
+            console_.record_once(
+                console_.viewed, what, "study:view", subject, forms.actor(), details, study=uid
+            )
 
 
 def glimpsed(study_id: int, study_instance_uid: str, *, instance: int) -> None:
@@ -61,18 +59,13 @@ def glimpsed(study_id: int, study_instance_uid: str, *, instance: int) -> None:
 def listed(study_ids: Iterable[int], *, searched: bool, where: str = "console") -> None:
     """A list of studies was shown, found by a search or not."""
     console_, session, shown = console(), access.visit(), tuple(study_ids)
-    fresh = [each for each in shown if console_.glimpsed.first((session, each))]
-    asked = console_.searched.first(session) if searched else console_.viewed.first((session, where))
-    if not fresh and not asked:
-        return
-    try:
-        word = "study:search" if searched else "study:list"
-        console_.record_alone(word, where, forms.actor(), {"rows": len(shown), "studies": fresh})
-    except ApplianceError:
-        for each in fresh:
-            console_.glimpsed.forget((session, each))
-        (console_.searched if searched else console_.viewed).forget(session if searched else (session, where))
-        raise
+    lists, this = (console_.searched, session) if searched else (console_.viewed, (session, where))
+    studies = {(session, each): each for each in shown}
+    with lists.fresh([this]) as asked, console_.glimpsed.fresh(studies) as unseen:
+        if asked or unseen:
+            word = "study:search" if searched else "study:list"
+            fresh = [studies[each] for each in studies if each in unseen]
+            console_.record_alone(word, where, forms.actor(), {"rows": len(shown), "studies": fresh})
 
 
 def _uid(study_id: int) -> str:
