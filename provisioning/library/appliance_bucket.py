@@ -40,6 +40,8 @@ author: [the appliance's engineers]
 """
 
 POLICY_NAME = "clinic-edge-appliance"
+FIRST_REGION = "us-east-1"
+"""Where a bucket is that names no region."""
 PRIVATE: PublicAccessBlockConfigurationTypeDef = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
@@ -67,9 +69,11 @@ class Bucket:
         self.done: list[str] = []
 
     def bring_up(self) -> None:
-        """Create it if need be, and set what differs."""
+        """Create it if need be, and set what differs. Raises `Refused` for one that is in another region."""
         wanted = bucket_policy.bucket_settings()
-        if not self._is_there:
+        if self._is_there:
+            self._refuse_elsewhere()
+        else:
             self._act("create the bucket", self._create)
         if self._now(self._public) != PRIVATE:
             self._act("keep public access out", self._set_public)
@@ -83,6 +87,15 @@ class Bucket:
             self._act(
                 "end what was overwritten",
                 lambda: self._set_rules([*kept, *wanted["LifecycleConfiguration"]["Rules"]]),
+            )
+
+    def _refuse_elsewhere(self) -> None:
+        told: Any = self._s3.get_bucket_location(Bucket=self._name).get("LocationConstraint")
+        there = told or FIRST_REGION
+        if there != self._region:
+            raise Refused(
+                f"the bucket {self._name} is in {there}, not in {self._region}",
+                hint="choose another name, or the region that it is in",
             )
 
     def _now(self, ask: Callable[[], Any]) -> Any:
@@ -165,11 +178,31 @@ def settle_user(iam: Any, user: str, bucket: str, key_file: Path, *, check: bool
     return done
 
 
+def refuse_a_mightier(iam: Any, user: str) -> None:
+    """Raises `Refused` for a user who is there and may more than a box should, by another policy or a group."""
+    if _asked(lambda: iam.get_user(UserName=user)) is None:
+        return
+    more = [
+        *(each for each in iam.list_user_policies(UserName=user)["PolicyNames"] if each != POLICY_NAME),
+        *(each["PolicyName"] for each in iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]),
+        *(each["GroupName"] for each in iam.list_groups_for_user(UserName=user)["Groups"]),
+    ]
+    if more:
+        raise Refused(
+            f"the user {user} may more than a box should, by {', '.join(sorted(more))}",
+            hint="name a user of the box's own, or take these away from this one",
+        )
+
+
 def _write_key(iam: Any, user: str, key_file: Path) -> None:
     """The file is made before the key, so that no key exists which nobody has."""
     descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        made = iam.create_access_key(UserName=user)["AccessKey"]
+        try:
+            made = iam.create_access_key(UserName=user)["AccessKey"]
+        except BaseException:
+            key_file.unlink()  # an empty one would keep the next run from making a key
+            raise
         file.write(
             json.dumps({"access_key_id": made["AccessKeyId"], "secret": made["SecretAccessKey"]}) + "\n"
         )
@@ -217,14 +250,15 @@ def _settled(asked: dict[str, Any], *, check: bool) -> list[str]:
     where = {"region_name": asked["region"]} | (
         {"endpoint_url": asked["endpoint_url"]} if asked["endpoint_url"] else {}
     )
+    iam = boto3.client("iam", **where)
+    if asked["user"]:
+        refuse_a_mightier(iam, asked["user"])
     bucket = Bucket(boto3.client("s3", **where), asked["name"], asked["region"], check=check)
     bucket.bring_up()
     if not asked["user"]:
         return bucket.done
     key_file = Path(asked["key_file"])
-    return bucket.done + settle_user(
-        boto3.client("iam", **where), asked["user"], asked["name"], key_file, check=check
-    )
+    return bucket.done + settle_user(iam, asked["user"], asked["name"], key_file, check=check)
 
 
 if __name__ == "__main__":

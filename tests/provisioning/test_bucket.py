@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -9,10 +10,13 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from appliance.errors import Refused
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.protection import State, protections
 from tests.provisioning.test_playbooks import PROVISIONING, tool
@@ -114,3 +118,83 @@ def test_a_key_that_has_nowhere_to_go_is_not_made(the_cloud: Cloud, tmp_path: Pa
     values = {"bucket_name": "clinic-kept", "bucket_user": "clinic-0002", "bucket_key_file": str(key_file)}
     assert played(tmp_path, the_cloud, **values).returncode != 0
     assert key_file.read_text() == "an earlier one"
+
+
+# --- the module itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the playbook runs, in this process."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "tests")
+    spec = importlib.util.spec_from_file_location(
+        "appliance_bucket", PROVISIONING / "library" / "appliance_bucket.py"
+    )
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture
+def iam(the_cloud: Cloud, module: Any) -> Any:
+    return boto3.client("iam", endpoint_url=the_cloud.url, region_name=REGION)
+
+
+def asked(there: Cloud, bucket: str, **values: str) -> dict[str, Any]:
+    where = {"name": bucket, "region": REGION, "endpoint_url": there.url, "canadian": True}
+    return where | {"user": "", "key_file": ""} | values
+
+
+MORE = json.dumps(
+    {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+)
+
+
+@pytest.mark.parametrize("way", ["inline", "attached", "group"])
+def test_no_key_is_made_for_a_user_who_may_more_than_a_box(
+    the_cloud: Cloud, module: Any, iam: Any, tmp_path: Path, way: str
+) -> None:
+    user, bucket, key_file = f"admin-{way}", f"clinic-user-{way}", tmp_path / "key.json"
+    iam.create_user(UserName=user)
+    match way:
+        case "inline":
+            iam.put_user_policy(UserName=user, PolicyName="all-inline", PolicyDocument=MORE)
+        case "attached":
+            made = iam.create_policy(PolicyName="all-attached", PolicyDocument=MORE)["Policy"]
+            iam.attach_user_policy(UserName=user, PolicyArn=made["Arn"])
+        case _:
+            iam.create_group(GroupName="all-group")
+            iam.add_user_to_group(GroupName="all-group", UserName=user)
+    values = asked(the_cloud, bucket, user=user, key_file=str(key_file))
+    with pytest.raises(Refused, match=f"may more than a box should, by all-{way}"):
+        module._settled(values, check=False)
+    assert iam.list_access_keys(UserName=user)["AccessKeyMetadata"] == []
+    assert not key_file.exists()
+    assert bucket not in [each["Name"] for each in the_cloud.client().list_buckets()["Buckets"]]
+
+
+@pytest.mark.parametrize("place", ["us-east-1", "eu-west-1"])
+def test_a_bucket_of_another_region_is_left_as_it_is(the_cloud: Cloud, module: Any, place: str) -> None:
+    elsewhere = boto3.client("s3", endpoint_url=the_cloud.url, region_name=place)
+    name = f"clinic-in-{place}"
+    if place == "us-east-1":  # S3 has no word for it
+        elsewhere.create_bucket(Bucket=name)
+    else:
+        elsewhere.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    with pytest.raises(Refused, match=f"is in {place}, not in {REGION}"):
+        module._settled(asked(the_cloud, name), check=False)
+    assert "Status" not in elsewhere.get_bucket_versioning(Bucket=name)
+
+
+def test_a_key_that_could_not_be_made_leaves_no_file_in_the_way_of_the_next(
+    module: Any, iam: Any, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "key.json"
+    with pytest.raises(ClientError):
+        module._write_key(iam, "nobody-there", key_file)
+    assert not key_file.exists()
+    iam.create_user(UserName="there-now")
+    module._write_key(iam, "there-now", key_file)
+    assert json.loads(key_file.read_text())["access_key_id"]

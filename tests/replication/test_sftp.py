@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Parcel, build, prepare, sftp
 from appliance.replication.destinations.archive import Clearable, object_key
-from appliance.replication.destinations.sftp import Room, SftpServer
-from appliance.replication.destinations.share import ShareDestination
+from appliance.replication.destinations.sftp import Room, SftpLine, SftpServer
+from appliance.replication.destinations.share import ShareDestination, aside
 from tests.replication.archive_contract import ArchiveContract
 from tests.replication.contract import DestinationContract, NamesContract, Place
 from tests.replication.file_servers import (
@@ -308,6 +311,81 @@ def test_what_a_crash_left_is_cleared_away_a_day_later(server: FileServer) -> No
     assert (old.exists(), new.exists()) == (False, True)
 
 
+KEY = "manifests/one.sealed"
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["refused", "cut"])
+def test_what_was_there_is_there_again_where_its_successor_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    with proftpd(tmp_path) as server:
+        archive = built(server.trusted(server.folder))
+        archive.put_document(KEY, b"first")
+        (line, _), *_ = archive._idle.lines
+        assert isinstance(line, SftpLine)
+        rename = line.client.rename
+
+        def fails(source: str, final: str) -> None:
+            if source.startswith(f"{server.folder}/.arriving/one.sealed"):
+                if cut:
+                    line.close()
+                raise OSError("Failure")
+            rename(source, final)
+
+        monkeypatch.setattr(line.client, "rename", fails)
+        with pytest.raises(Transient):
+            archive.put_document(KEY, b"second")
+        assert (server.folder / KEY).read_bytes() == b"first"
+        assert archive.document(KEY) == b"first"
+
+
+def test_what_waits_aside_is_put_back_by_the_connection_test_and_over_nothing(server: FileServer) -> None:
+    settings = server.trusted()
+    archive, folder = built(settings), Path(str(settings.options["folder"]))
+    archive.put_document("manifests/two.sealed", b"its successor")
+    waiting = {key: folder / aside(key) for key in (KEY, "manifests/two.sealed", "gone/three.sealed")}
+    for each in waiting.values():
+        each.write_bytes(b"what was there")
+        os.utime(each, (time.time() - 90_000,) * 2)
+    (folder / ".arriving" / "aside-..%2F..%2Foutside-12345678").write_bytes(b"not ours")
+    archive.check()
+    assert archive.document(KEY) == b"what was there"
+    assert archive.document("manifests/two.sealed") == b"its successor"
+    assert [each.exists() for each in waiting.values()] == [False, False, True]
+
+
+def test_a_list_that_loses_a_folder_on_its_way_does_not_look_whole(server: FileServer) -> None:
+    settings = server.trusted()
+    archive = built(settings)
+    for each in ("a", "b"):
+        archive.put_document(f"snapshots/{each}/index", b"x")
+    found = archive.documents("snapshots/")
+    assert next(iter(found)).key == "snapshots/a/index"
+    shutil.rmtree(Path(str(settings.options["folder"])) / "snapshots" / "b")
+    with pytest.raises(Transient):
+        list(found)
+    assert [each.key for each in archive.documents("snapshots/")] == ["snapshots/a/index"]
+
+
+@pytest.mark.parametrize("answer", [paramiko.SFTPError("Garbage packet received"), struct.error("too short")])
+def test_an_answer_that_is_none_is_tried_again_on_another_connection(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch, answer: Exception
+) -> None:
+    archive = built(server.trusted())
+    archive.put_document(KEY, b"x")
+    (line, _), *_ = archive._idle.lines
+    assert isinstance(line, SftpLine)
+
+    def broken(*_: object) -> None:
+        raise answer
+
+    monkeypatch.setattr(line.client, "_read_packet", broken)
+    with pytest.raises(Transient):
+        archive.document(KEY)
+    assert not line.is_up()
+    assert archive.document(KEY) == b"x"
+
+
 @pytest.mark.parametrize("key", ["../outside", "objects/../../x", "/etc/passwd", "", "a/\0"])
 def test_no_key_leads_out_of_the_folder(ssh: FileServer, key: str) -> None:
     archive = built(ssh.trusted())
@@ -323,7 +401,17 @@ def test_no_key_leads_out_of_the_folder(ssh: FileServer, key: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"address": ""}, {"user": ""}, {"folder": ""}, {"port": 0}, {"port": 70_000}, {"login": "rlogin"}],
+    [
+        {"address": ""},
+        {"user": ""},
+        {"folder": ""},
+        {"port": 0},
+        {"port": 70_000},
+        {"login": "rlogin"},
+        {"host_key": "SHA256:x"},
+        {"host_key": f"ssh-dss SHA256:{'x' * 43}"},
+        {"host_key": "ssh-ed25519 SHA256:short"},
+    ],
 )
 def test_options_that_cannot_be_right_need_a_person(
     ssh: FileServer, options: dict[str, str | int | bool]

@@ -21,13 +21,13 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Final, Protocol
 from urllib.parse import quote, unquote
 
-from appliance.errors import OperatorNeeded, Transient, Unknown
+from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import Takes
 from appliance.replication.destinations.archive import (
     CONNECTION_TEST,
@@ -149,11 +149,12 @@ class ShareDestination:
         self.put_document(CONNECTION_TEST, CONNECTION_TEXT)
         with self._line() as line:
             for each in line.entries(_ARRIVING):
-                key = _put_aside(each.name)
-                if key and line.put_back(f"{_ARRIVING}/{each.name}", key):
-                    continue
-                if datetime.now(UTC) - each.written_utc > _LEFT_BEHIND and not each.is_folder:
-                    line.remove(f"{_ARRIVING}/{each.name}")
+                with suppress(FileNotFoundError):  # whoever was at it has ended, or its folder is not there
+                    key = _put_aside(each.name)
+                    if key and line.put_back(f"{_ARRIVING}/{each.name}", key):
+                        continue
+                    if datetime.now(UTC) - each.written_utc > _LEFT_BEHIND and not each.is_folder:
+                        line.remove(f"{_ARRIVING}/{each.name}")
         return f"The folder {self.server.words} can be written and read."
 
     @contextmanager
@@ -315,9 +316,12 @@ def aside(key: str) -> str:
 
 def _put_aside(name: str) -> str:
     """The key of what was put `aside` under that name; nothing for other names. Pure."""
-    if not name.startswith(_ASIDE):
+    key = unquote(name.removeprefix(_ASIDE).rpartition("-")[0]) if name.startswith(_ASIDE) else ""
+    try:
+        parts_of_key(key)
+    except Refused:  # the name is not one of ours
         return ""
-    return unquote(name.removeprefix(_ASIDE).rpartition("-")[0])
+    return key
 
 
 def _size_bytes(line: Line, name: str) -> int | None:
