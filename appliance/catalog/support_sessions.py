@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.support_tables import support_events, support_sessions, support_visits
@@ -133,6 +133,13 @@ def events(reading: Reading, visit_id: int) -> list[Event]:
     columns = support_events.c.at_milliseconds, support_events.c.kind, support_events.c.text
     query = select(*columns).where(support_events.c.visit == visit_id).order_by(support_events.c.id)
     return [Event(*row) for row in reading.execute(query)]
+
+
+def recorded_characters(reading: Reading, session_id: int) -> int:
+    """How much was recorded in a session, by all who came in."""
+    length = func.coalesce(func.sum(func.length(support_events.c.text)), 0)
+    joined = select(length).join(support_visits, support_visits.c.id == support_events.c.visit)
+    return int(reading.execute(joined.where(support_visits.c.session == session_id)).scalar_one())
 
 
 def _select() -> Any:

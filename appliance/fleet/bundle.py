@@ -36,11 +36,12 @@ from appliance.box import Box
 from appliance.catalog import Reading, totals
 from appliance.errors import Corrupt, Transient
 from appliance.fleet import known
-from appliance.fleet.known import LEFT_OUT
 from appliance.fleet.markers import Markers
 from appliance.fleet.units import unit_states
 from appliance.health import Facts
 
+LEFT_OUT = ("support.",)
+"""Settings whose names begin so matter nothing here; those that tell of people are left out besides."""
 PARTS = (
     "cryptography", "flask", "pydicom", "pynetdicom", "python-gdcm", "sqlalchemy", "sqlcipher3", "waitress",
 )  # fmt: skip
@@ -194,7 +195,7 @@ def _configuration(conn: Reading) -> dict[str, Any]:
     chosen = {
         key: value
         for key, value in document["settings"].items()
-        if not key.startswith(LEFT_OUT) or key == "clinic.province"
+        if not (key.startswith(LEFT_OUT) or known.tells_of_people(key))
     }
     return document | {"settings": chosen}
 

@@ -44,7 +44,6 @@ from appliance.catalog import support_sessions
 from appliance.catalog.support_sessions import Event
 from appliance.errors import ApplianceError, NotAuthorised, Refused
 from appliance.fleet import known, support
-from appliance.fleet.known import LEFT_OUT
 from appliance.fleet.markers import Markers
 from appliance.fleet.session import (
     Certificate,
@@ -63,6 +62,10 @@ LOOK_SECONDS = 1.0
 UNIT_FOLDER = Path("/run/appliance-desk")
 MOST_SHOWN_CHARACTERS = 200_000
 MOST_RECORDED_CHARACTERS = 4_000_000
+"""Of one visit."""
+MOST_RECORDED_IN_SESSION = 16_000_000
+MOST_CONNECTIONS = 16
+MOST_PERSON_CHARACTERS = 100
 MOST_LOG_CHARACTERS = 20_000
 VERB_SECONDS = 300.0
 _PROMPT = "> "
@@ -81,6 +84,7 @@ class Desk:
         self._over: set[int] = (
             set()
         )  # sessions whose time has gone by here, whatever the catalog could be told
+        self._failed: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="support-desk", daemon=True)
 
@@ -103,17 +107,20 @@ class Desk:
                 support.expire(tx, self.box, now)
             session = None
         if current is not None and (session is None or session.id != current.session.id or current.is_over()):
-            current.close()
-            self._open = None
-            self._over.add(current.session.id)
+            self._close(current)
         if session is not None and session.id in self._over:  # by the clock that nobody sets
             self._expire(session, now)
         elif session is not None and self._open is None:
             support.close_left_open(self.box, now)
             left = (session.expires_utc - now).total_seconds()
-            desk = OpenDesk(self.box, session, self.wall, self.monotonic, self.monotonic() + left)
-            desk.start()
-            self._open = desk
+            opening = OpenDesk(self.box, session, self.wall, self.monotonic, self.monotonic() + left)
+            opening.start()
+            self._open = opening
+
+    def _close(self, desk: OpenDesk) -> None:
+        self._open = None
+        self._over.add(desk.session.id)
+        desk.close()
 
     def _expire(self, session: Session, now: datetime) -> None:
         with self.box.catalog.transaction() as tx:
@@ -122,25 +129,37 @@ class Desk:
                 audit.append(tx, self.box.audit_key, [entry], now)
 
     def _run(self) -> None:
-        try:
-            support.close_left_open(self.box, self.wall())
-        except ApplianceError as error:
-            log.error("recordings of support could not be closed: %s", error)
+        # What a process that was killed has left lies there: systemd would start the line for it again and again.
+        self._try("clear its place", lambda: place(self.box).unlink(missing_ok=True))
+        self._try("close recordings", lambda: support.close_left_open(self.box, self.wall()))
         while not self._stop.is_set():
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - a session that nobody ends any more would be worse
-                log.error(
-                    "the desk of support could not look: %s",
-                    error if isinstance(error, ApplianceError) else type(error).__name__,
-                )
-                if self._open is not None and self._open.is_over():
-                    self._open.close()
-                    self._over.add(self._open.session.id)
-                    self._open = None
+            if not self._try("look", self.look) and (current := self._open) is not None and current.is_over():
+                self._try("close", lambda: self._close(current))
             self._stop.wait(LOOK_SECONDS)
         if self._open is not None:
             self._open.close()
+
+    def _try(self, what: str, act: Callable[[], object]) -> bool:
+        """Whether `act` came to its end. Whatever stops it, this thread goes on: nobody else ends a session in time."""
+        try:
+            act()
+        except ApplianceError as error:
+            said = f"{what}: {error}"
+        except Exception as error:  # noqa: BLE001  # as the docstring says
+            said = f"{what}: {type(error).__name__} in {' < '.join(logs.places(error))}"
+        else:
+            self._failed.pop(what, None)
+            return True
+        if self._failed.get(what) != said:  # once, and not every second
+            log.error("the desk of support could not %s", said)
+        self._failed[what] = said
+        return False
+
+
+def place(box: Box) -> Path:
+    """Where the socket of the desk is."""
+    by_unit = UNIT_FOLDER.is_dir() and os.access(UNIT_FOLDER, os.W_OK)
+    return (UNIT_FOLDER if by_unit else box.config.data.absolute()) / "desk"
 
 
 @dataclass
@@ -160,22 +179,28 @@ class OpenDesk:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        by_unit = UNIT_FOLDER.is_dir() and os.access(UNIT_FOLDER, os.W_OK)
-        self._path = (UNIT_FOLDER if by_unit else self.box.config.data.absolute()) / "desk"
-        self._by_unit = by_unit
+        self._path = place(self.box)
+        self._lookout = known.Lookout(self.box)
+        self._recorded = 0
         self._listening = socket.socket(socket.AF_UNIX)
 
     def start(self) -> None:
-        """Let the line and callers come."""
-        self._path.unlink(missing_ok=True)
-        self._listening.bind(str(self._path))
-        self._path.chmod(0o660)
-        self._listening.listen(8)
-        self._listening.settimeout(LOOK_SECONDS)
-        self._begin(self._accept)
-        if not self._by_unit:
-            words = [sys.executable, "-m", "appliance", "support", "line", "--desk", str(self._path)]
-            self._line = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        """Let the line and callers come. If that fails, nothing is left open, and it may be tried again with another."""
+        try:
+            with self.box.catalog.reading() as conn:
+                self._recorded = support_sessions.recorded_characters(conn, self.session.id)
+            self._path.unlink(missing_ok=True)
+            self._listening.bind(str(self._path))
+            self._path.chmod(0o660)
+            self._listening.listen(8)
+            self._listening.settimeout(LOOK_SECONDS)
+            self._begin(self._accept)
+            if self._path.parent != UNIT_FOLDER:
+                words = [sys.executable, "-m", "appliance", "support", "line", "--desk", str(self._path)]
+                self._line = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        except BaseException:
+            self.close()
+            raise
         log.info("support session %d: the desk is open, scope %s", self.session.id, self.session.scope)
 
     def is_over(self) -> bool:
@@ -185,7 +210,8 @@ class OpenDesk:
     def close(self) -> None:
         """Put everybody out, at once."""
         self.over.set()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
         with self._lock:
             for child in self._children:
                 _kill(child)
@@ -200,7 +226,9 @@ class OpenDesk:
             except subprocess.TimeoutExpired:
                 self._line.kill()
                 self._line.wait()
-        for thread in self._threads:
+        with self._lock:
+            threads = self._threads
+        for thread in threads:
             thread.join()
         log.info("support session %d: the desk is closed", self.session.id)
 
@@ -218,7 +246,12 @@ class OpenDesk:
             except OSError:
                 return
             talk.settimeout(None)
-            self._begin(lambda talk=talk: self._answer(talk))  # type: ignore[misc]
+            with self._lock:  # whoever comes while the desk closes is put out with the others, or not let in
+                if self.over.is_set() or len(self._talks) >= MOST_CONNECTIONS:
+                    talk.close()
+                    continue
+                self._talks.add(talk)
+                self._begin(lambda talk=talk: self._answer(talk))  # type: ignore[misc]
 
     def _answer(self, talk: socket.socket) -> None:
         """One connection, to its end."""
@@ -237,8 +270,6 @@ class OpenDesk:
 
     @contextmanager
     def _noted(self, talk: socket.socket) -> Iterator[None]:
-        with self._lock:
-            self._talks.add(talk)
         try:
             yield
         finally:
@@ -272,7 +303,12 @@ class OpenDesk:
         try:
             with self.box.catalog.reading() as conn:
                 found = certificate_of(certificate, support.endpoint(conn).authority)
-            scope = admit(self.session, found, now)
+                session = support_sessions.session(conn, self.session.id)  # it may have been ended since
+            scope = admit(session, found, now)
+            if self._recorded >= MOST_RECORDED_IN_SESSION:
+                raise NotAuthorised(
+                    "the recording of this session is full", hint="ask the clinic to open another session"
+                )
         except ApplianceError as refusal:
             entry = Entry(
                 "support:refuse",
@@ -293,13 +329,22 @@ class OpenDesk:
                 [Entry("support:enter", str(visit), support.ACTOR, details | {"scope": str(scope)})],
                 now,
             )
-            markers = known.markers(tx, self.box)
-        caller = _Caller(self, talk, visit, found.person, scope, markers)
+        caller = _Caller(self, talk, visit, found.person, scope)
         try:
             caller.serve(lines)
         finally:
             with self.box.catalog.transaction() as tx:
                 support.end_visit(tx, self.box, visit, self.wall())
+
+    def markers(self) -> Markers:
+        """What is cut out of all that is shown."""
+        return self._lookout.markers()
+
+    def count(self, characters: int) -> bool:
+        """Count what is recorded; whether there is room for more in this session, whoever comes in and however often."""
+        with self._lock:
+            self._recorded += characters
+            return self._recorded < MOST_RECORDED_IN_SESSION
 
     def end(self, person: str) -> None:
         """Let the vendor end the session."""
@@ -350,11 +395,11 @@ class _Caller:
     visit: int
     person: str
     scope: Scope
-    markers: Markers
     recorded: int = 0
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
+        self._room = True
 
     def serve(self, lines: Iterator[str]) -> None:
         """Answer line by line until one of the two has enough."""
@@ -366,7 +411,7 @@ class _Caller:
         for line in lines:
             line = "".join(each for each in line if each.isprintable())
             self._record("i", line + "\n")
-            if line.strip() == "leave" or self.desk.over.is_set() or self.recorded > MOST_RECORDED_CHARACTERS:
+            if line.strip() == "leave" or self.desk.over.is_set() or not self._room:
                 return
             if line.strip() == "end":
                 self._show("The session is ended.\n")
@@ -375,11 +420,10 @@ class _Caller:
             self._show(self._answer(line) + _PROMPT)
 
     def _answer(self, line: str) -> str:
-        now = self.desk.wall()
         try:
             with self.desk.box.catalog.reading() as conn:
                 standing = support_sessions.session(conn, self.desk.session.id)
-            if not standing.is_open(now):
+            if not standing.is_open(self.desk.wall()):
                 raise NotAuthorised("the session is over")
             match line.split():
                 case []:
@@ -387,30 +431,29 @@ class _Caller:
                 case ["help"]:
                     return help_text(self.scope)
                 case ["logs", process]:
-                    answer = self._logs(process)
+                    return self._logs(process)
                 case _:
-                    answer = self._verb(list(command(line, self.scope)))
+                    return self._verb(list(command(line, self.scope)))
         except ApplianceError as error:
-            answer = f"{error}\n"
-        return self.markers.cut(answer)[0]
+            return self._cut(f"{error}\n")
+
+    def _cut(self, text: str) -> str:
+        return self.desk.markers().cut(text)[0]
 
     def _logs(self, process: str) -> str:
         kept = logs.kept_lines(self.desk.box.config.data.absolute())
         if process not in kept:
             raise Refused("there is no such log", hint=f"there are: {', '.join(kept) or 'none'}")
         self._note(f"logs {process}")
-        return kept[process][-MOST_LOG_CHARACTERS:]
+        return last_lines(self._cut(kept[process]), MOST_LOG_CHARACTERS)
 
     def _verb(self, words: list[str]) -> str:
         self._note(" ".join(words))
         with self.desk.child(words, self.person) as process:
             assert process.stdout is not None
-            told = process.stdout.read(MOST_SHOWN_CHARACTERS).decode("utf-8", "replace")
-        # What the support file leaves out of the clinic's settings is not shown here either.
-        lines = told.splitlines(keepends=True)
-        return "".join(
-            each for each in lines if not (words[0] == "setting" and any(part in each for part in LEFT_OUT))
-        )
+            shown = process.stdout.read(MOST_SHOWN_CHARACTERS)
+            text = first_lines(shown, whole=len(shown) < MOST_SHOWN_CHARACTERS)
+        return self._cut(without_people(text) if words[0] == "setting" else text)
 
     def _note(self, words: str) -> None:
         """What support does is in the audit by itself, beside what the verb writes there."""
@@ -426,9 +469,32 @@ class _Caller:
     def _record(self, kind: str, text: str) -> None:
         text = text.encode("utf-8", "backslashreplace").decode()
         self.recorded += len(text)
+        self._room = self.desk.count(len(text)) and self.recorded <= MOST_RECORDED_CHARACTERS
         after = int((time.monotonic() - self._began) * 1000)
         with self.desk.box.catalog.transaction() as tx:
             support_sessions.add_event(tx, self.visit, Event(after, kind, text))
+
+
+def first_lines(data: bytes, *, whole: bool) -> str:
+    """The text of `data`, without its last line if it is not `whole`: half of a name is one that nobody looks for."""
+    if not whole:
+        data = data[: data.rfind(b"\n") + 1] + b"(The rest is too long to be shown.)\n"
+    return data.decode("utf-8", "replace")
+
+
+def last_lines(text: str, most_characters: int) -> str:
+    """The last lines of `text` that fit, none of them broken."""
+    if len(text) <= most_characters:
+        return text
+    kept = text[-most_characters - 1 :]
+    return kept[kept.find("\n") + 1 :] if "\n" in kept else ""
+
+
+def without_people(table: str) -> str:
+    """The listing of settings or of their changes, without those that tell of the clinic's people."""
+    return "".join(
+        line for line in table.splitlines(keepends=True) if not any(map(known.tells_of_people, line.split()))
+    )
 
 
 def certificate_of(line: str, authority: str) -> Certificate:
@@ -451,12 +517,17 @@ def certificate_of(line: str, authority: str) -> Certificate:
     # A certificate "for ever" ends beyond what a date can say, and is refused for its length.
     latest = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
     return Certificate(
-        person=found.key_id.decode("utf-8", "replace")[:100],
+        person=_shown(found.key_id)[:MOST_PERSON_CHARACTERS].strip(),
         serial=found.serial,
         principals=frozenset(each.decode("utf-8", "replace") for each in found.valid_principals),
         after_utc=datetime.fromtimestamp(min(found.valid_after, latest), UTC),
         before_utc=datetime.fromtimestamp(min(found.valid_before, latest), UTC),
     )
+
+
+def _shown(data: bytes) -> str:
+    """Of what a stranger has written, what can be shown: nothing that drives a terminal, or turns a line round."""
+    return "".join(each for each in data.decode("utf-8", "replace") if each.isprintable())
 
 
 def _encoded(key: object) -> bytes:

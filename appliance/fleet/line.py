@@ -215,6 +215,11 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def is_possible() -> bool:
+    """Whether this system has what the line is made of; the image of the appliance has no sshd."""
+    return all(shutil.which(program, path=_PATH) for program in ("ssh", "sshd", "setpriv", "timeout"))
+
+
 def _sshd() -> str:
     found = shutil.which("sshd", path=_PATH)
     if found is None:

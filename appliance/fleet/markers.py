@@ -10,12 +10,16 @@ its reader survives. Rejected: one regular expression of all names (minutes, for
 for whole values only (a log line holds a piece of one). A text is taken apart into runs of letters and runs of digits, and
 each sequence of runs is looked up in a set, so the time grows with the text and not with the clinic.
 
+What is written with escapes (``L\\u00e9vesque``, ``L%C3%A9vesque``, ``&eacute;``) is looked at decoded too; a line that names
+somebody only then is cut whole, because where in it is not known.
+
 Too short to be looked for are two Latin letters, or three digits: they are in every second line and name nobody. How many
 there are is counted, for whoever reads the file.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -80,6 +84,31 @@ class Markers:
 
     def cut(self, text: str) -> tuple[str, Counter[str]]:
         """`text` with what was found replaced by ``[cut: KIND]``, and how often each kind was."""
+        text, counted = self._cut_as_written(text)
+        if not _ESCAPE.search(text):
+            return text, counted
+        lines = text.split("\n")
+        hidden = [(at, kind) for at, line in enumerate(lines) if (kind := self._hidden_in(line))]
+        if not hidden:
+            return text, counted
+        for at, kind in hidden:
+            lines[at] = _mark(kind)
+            counted[kind] += 1
+        text, more = self.cut("\n".join(lines))
+        return text, counted + more
+
+    def _hidden_in(self, line: str) -> str:
+        """The kind of what is in `line` only when its escapes are read; empty if there is nothing."""
+        for _ in range(_MOST_DECODINGS):
+            plain = _decoded(line)
+            if plain == line:
+                break
+            if found := self._cut_as_written(plain)[1]:
+                return max(found, key=found.__getitem__)
+            line = plain
+        return ""
+
+    def _cut_as_written(self, text: str) -> tuple[str, Counter[str]]:
         counted: Counter[str] = Counter()
         for secret in self._secrets:
             if found := text.count(secret):
@@ -135,6 +164,32 @@ class Markers:
 
 def _mark(kind: str) -> str:
     return f"[cut: {kind}]"
+
+
+_MOST_DECODINGS = 3
+"""An escape may be escaped once more, in a log of a log."""
+_UNITS = re.compile(r"(?:\\+u[0-9A-Fa-f]{4})+")
+_BYTES = re.compile(r"(?:\\+x[0-9A-Fa-f]{2})+|(?:%[0-9A-Fa-f]{2})+")
+_SIGNS = re.compile(r"\\+[abfnrtv\"'/]")
+_ESCAPE = re.compile(rf"{_UNITS.pattern}|{_BYTES.pattern}|{_SIGNS.pattern}|&#?\w+;")
+
+
+def _decoded(text: str) -> str:
+    """`text` with the escapes of JSON, Python, URLs and HTML read once; for looking at, not for showing."""
+
+    def units(found: re.Match[str]) -> str:
+        data = b"".join(int(each, 16).to_bytes(2) for each in re.findall(r"u(.{4})", found[0]))
+        return data.decode("utf-16-be", "replace")
+
+    def octets(found: re.Match[str]) -> str:
+        data = bytes(int(each, 16) for each in re.findall(r"[x%](..)", found[0]))
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+
+    text = html.unescape(_BYTES.sub(octets, _UNITS.sub(units, text)))
+    return _SIGNS.sub(" ", text)
 
 
 _OWN_MARK = re.compile(r"\[cut: [a-z_]+\]")

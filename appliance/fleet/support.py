@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +19,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction, support_sessions
 from appliance.catalog import settings as kept_settings
 from appliance.errors import OperatorNeeded
-from appliance.fleet import recording
+from appliance.fleet import line, recording
 from appliance.fleet.session import Ending, Scope, Session, expiry
 
 KEYS = "support.keys"
@@ -39,8 +40,16 @@ class Endpoint:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a session can be opened at all."""
+        """Whether the vendor is entered."""
         return all((self.host, self.user, self.host_key, self.authority))
+
+
+class Readiness(StrEnum):
+    """Whether a session can be opened, and why not."""
+
+    READY = "ready"
+    NO_VENDOR = "no_vendor"
+    NOT_HERE = "not_here"  # no OpenSSH on this system
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,24 @@ def endpoint(reading: Reading) -> Endpoint:
     return Endpoint(*(settings.get(reading, f"support.{name}") for name in names))
 
 
+def readiness(reading: Reading) -> Readiness:
+    """Whether a session can be opened on this system, with what was entered."""
+    if not line.is_possible():
+        return Readiness.NOT_HERE
+    return Readiness.READY if endpoint(reading).is_complete else Readiness.NO_VENDOR
+
+
 def open_session(
     tx: Transaction, box: Box, *, reason: str, scope: Scope, hours: int, by: str, now: datetime
 ) -> Session:
-    """Open a session. Raises `Refused`; `OperatorNeeded` if no vendor is entered."""
-    if not endpoint(tx).is_complete:
+    """Open a session. Raises `Refused`; `OperatorNeeded` if no vendor is entered, or this system cannot have any in."""
+    ready = readiness(tx)
+    if ready is Readiness.NOT_HERE:
+        raise OperatorNeeded(
+            "remote support cannot work on this system",
+            hint="take the support file, and give it to whoever helps you",
+        )
+    if ready is Readiness.NO_VENDOR:
         raise OperatorNeeded(
             "no vendor was entered", hint="enter where support is and its keys, in the settings of support"
         )

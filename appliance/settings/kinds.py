@@ -94,6 +94,11 @@ def account(text: str) -> str:
 
 def ssh_key(text: str) -> str:
     """A public key of SSH, without its comment. Raises `Refused`; whether it is one is found out by what uses it."""
+    if text.startswith("sk-"):
+        raise Refused(
+            "what a key on a security token has signed cannot be verified here",
+            hint="paste a key that begins with ssh-ed25519",
+        )
     kinds = r"ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa"
     found = re.fullmatch(rf"({kinds}) ([A-Za-z0-9+/]{{40,}}={{0,2}})( .*)?", text)
     if found is None:

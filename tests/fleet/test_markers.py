@@ -69,6 +69,24 @@ def test_a_marker_is_found_in_every_writing(text: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        r"L\u00e9vesque", r"L\u00E9vesque", r"Le\u0301vesque", r"L\xe9vesque", r"L\xc3\xa9vesque", "L%C3%A9vesque",
+        "l%E9vesque", "L&eacute;vesque", "L&#233;vesque", r"L\\u00e9vesque", "L%25C3%25A9vesque",
+        r"said:\nlevesque", r'{\"LEVESQUE\"}', r"\u004c\u00e9vesque", "%4c%c3%a9vesque",
+    ],
+)  # fmt: skip
+def test_a_line_that_names_somebody_in_escapes_is_cut_whole(written: str) -> None:
+    markers = Markers([("name", "Lévesque^Zoé")])
+    left, counted = markers.cut(f"one\nfound {written} here\nthree % 100%25 \\u0041")
+    assert left.startswith("one\n")
+    assert left.endswith("\nthree % 100%25 \\u0041")
+    assert "vesque" not in left.lower()
+    assert counted["name"] == 1
+    assert markers.cut(left) == (left, {})
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "12 deliveries returned to the queue",

@@ -35,6 +35,7 @@ from tests.web.conftest import fill
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(180),
 ]
 

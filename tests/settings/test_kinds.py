@@ -21,7 +21,7 @@ from appliance.settings import (
     Texts,
     WholeNumber,
 )
-from appliance.settings.kinds import certificates, email, host
+from appliance.settings.kinds import certificates, email, host, ssh_key
 
 KINDS: tuple[Kind, ...] = (
     Text(20),
@@ -97,6 +97,7 @@ def test_a_value_has_one_normal_form(kind: Kind, value: Any, normal: Any) -> Non
         (Text(shape=email), "a@b@c"),
         (Text(shape=email), "a@b\u00a0c"),
         (Text(shape=host), "http://mail"),
+        (Text(1000, shape=ssh_key), f"sk-ssh-ed25519@openssh.com {'A' * 68}"),
         (Text(shape=host), "-a.ca"),
         (Text(shape=host), "mail.clinic.ca:25"),
         (

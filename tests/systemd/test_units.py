@@ -125,6 +125,7 @@ def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself(root: Pat
     assert "User=appliance-support" in text
     assert "InaccessiblePaths=-/var/lib/appliance " in text
     assert "RuntimeMaxSec=4h" in text
+    assert "IPAddressDeny=localhost\nIPAddressAllow=127.0.0.53\n" in text
     assert "WantedBy" not in text, "only a session that is open starts it"
     assert f"PathExists={desk.UNIT_FOLDER}/desk" in (SYSTEM / "support-line.path").read_text()
 

@@ -51,12 +51,12 @@ class SessionLine:
 class SupportPage(Page):
     """What there is towards support; `sealed` says whether a support file is for the vendor alone.
 
-    `ready` says whether the vendor is entered; `current` is the session that is open, `hours` what may be chosen.
+    `ready` says whether one can be opened; `current` is the session that is open, `hours` what may be chosen.
     """
 
     error: str
     sealed: bool
-    ready: bool
+    ready: support.Readiness
     current: SessionLine | None
     before: tuple[SessionLine, ...]
     scopes: tuple[tuple[str, str, str], ...]
@@ -253,7 +253,7 @@ def _overview(error: str = "", status: int = 200) -> Response:
     with box.catalog.transaction() as tx:
         keys = support.keys_of(tx, box, moment)
         sealed = bool(bundle.reader_of(tx))
-        ready = support.endpoint(tx).is_complete
+        ready = support.readiness(tx)
         lines = [
             (each.is_open(moment), _line(tx, each, moment))
             for each in support_sessions.sessions(tx, limit=20)
