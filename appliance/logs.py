@@ -29,6 +29,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,16 @@ def configure(process: str, level: str, form: str, data: Path | None = None) -> 
         kept.setFormatter(JsonLines(process))
         handlers.append(kept)
     logging.basicConfig(level=level, handlers=handlers, force=True)
+    _silence_libraries()
+
+
+def _silence_libraries() -> None:
+    """Keep the DICOM libraries out of every process's log: they quote the values that they complain of."""
+    warnings.filterwarnings("ignore", module=r"pydicom|pynetdicom")
+    for name in ("pynetdicom", "pydicom"):
+        library = logging.getLogger(name)
+        library.setLevel(logging.CRITICAL + 1)
+        library.propagate = False
 
 
 def kept_lines(data: Path) -> dict[str, str]:

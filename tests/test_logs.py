@@ -2,6 +2,9 @@
 
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,28 @@ def test_a_process_logs_as_it_is_configured(form: str, capsys: pytest.CaptureFix
         assert json.loads(said)["process"] == "courier"
     else:
         assert said == "INFO appliance.test: hello\n"
+
+
+LIBRARY = """
+import sys
+from pathlib import Path
+import pydicom
+from appliance import logs
+logs.configure("jobs", "INFO", "text", Path(sys.argv[1]))
+ds = pydicom.Dataset()
+ds.WindowCenter = "1"
+ds._dict[pydicom.tag.Tag(0x00281050)] = pydicom.dataelem.RawDataElement(
+    pydicom.tag.Tag(0x00281050), "DS", 12, b"Zzyzxmarker ", 0, False, True)
+try:
+    ds.WindowCenter
+except Exception:
+    pass
+"""
+
+
+def test_what_a_dicom_library_complains_of_is_in_no_log(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", LIBRARY, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    kept = "".join(each.read_text() for each in tmp_path.rglob("*.log"))
+    assert "Zzyzxmarker" not in said.stderr + said.stdout + kept

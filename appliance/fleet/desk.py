@@ -33,10 +33,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
-
 from appliance import audit, logs
 from appliance.audit import Entry, Outcome
 from appliance.box import Box
@@ -44,9 +40,9 @@ from appliance.catalog import support_sessions
 from appliance.catalog.support_sessions import Event
 from appliance.errors import ApplianceError, NotAuthorised, Refused
 from appliance.fleet import known, support
+from appliance.fleet.certificate import certificate_of
 from appliance.fleet.markers import Markers
 from appliance.fleet.session import (
-    Certificate,
     Ending,
     Scope,
     Session,
@@ -65,7 +61,6 @@ MOST_RECORDED_CHARACTERS = 4_000_000
 """Of one visit."""
 MOST_RECORDED_IN_SESSION = 16_000_000
 MOST_CONNECTIONS = 16
-MOST_PERSON_CHARACTERS = 100
 MOST_LOG_CHARACTERS = 20_000
 VERB_SECONDS = 300.0
 _PROMPT = "> "
@@ -495,46 +490,6 @@ def without_people(table: str) -> str:
     return "".join(
         line for line in table.splitlines(keepends=True) if not any(map(known.tells_of_people, line.split()))
     )
-
-
-def certificate_of(line: str, authority: str) -> Certificate:
-    """What a certificate says, if `authority` has signed it for a person. Raises `NotAuthorised`."""
-    try:
-        found = serialization.load_ssh_public_identity(line.encode())
-        if not isinstance(found, SSHCertificate) or found.type is not SSHCertificateType.USER:
-            raise NotAuthorised(
-                "this is no certificate of a person", hint="come in with a signed certificate"
-            )
-        found.verify_cert_signature()
-        signer = found.signature_key()
-        wanted = serialization.load_ssh_public_key(authority.encode())
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
-        raise NotAuthorised(
-            "the certificate cannot be believed", hint="have a new one signed by the vendor's authority"
-        ) from error
-    if _encoded(signer) != _encoded(wanted):
-        raise NotAuthorised("another authority has signed the certificate", hint="use the vendor's")
-    # A certificate "for ever" ends beyond what a date can say, and is refused for its length.
-    latest = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
-    return Certificate(
-        person=_shown(found.key_id)[:MOST_PERSON_CHARACTERS].strip(),
-        serial=found.serial,
-        principals=frozenset(each.decode("utf-8", "replace") for each in found.valid_principals),
-        after_utc=datetime.fromtimestamp(min(found.valid_after, latest), UTC),
-        before_utc=datetime.fromtimestamp(min(found.valid_before, latest), UTC),
-    )
-
-
-def _shown(data: bytes) -> str:
-    """Of what a stranger has written, what can be shown: nothing that drives a terminal, or turns a line round."""
-    return "".join(each for each in data.decode("utf-8", "replace") if each.isprintable())
-
-
-def _encoded(key: object) -> bytes:
-    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]  # of whichever kind: all of them have it
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
-    return encoded
 
 
 def _lines(talk: socket.socket) -> Iterator[str]:

@@ -26,10 +26,10 @@ from appliance.config import Config
 from appliance.errors import NotAuthorised, OperatorNeeded
 from appliance.fleet import desk as desks
 from appliance.fleet import known, line, support
+from appliance.fleet.certificate import certificate_of
 from appliance.fleet.desk import (
     Desk,
     OpenDesk,
-    certificate_of,
     first_lines,
     last_lines,
     place,
