@@ -98,13 +98,9 @@ from pathlib import Path
 import pydicom
 from appliance import logs
 logs.configure("jobs", "INFO", "text", Path(sys.argv[1]))
-ds = pydicom.Dataset()
-ds.WindowCenter = "1"
-ds._dict[pydicom.tag.Tag(0x00281050)] = pydicom.dataelem.RawDataElement(
-    pydicom.tag.Tag(0x00281050), "DS", 12, b"Zzyzxmarker ", 0, False, True)
 try:
-    ds.WindowCenter
-except Exception:
+    pydicom.DataElement(0x00281050, "DS", "Zzyzxmarker")
+except ValueError:
     pass
 """
 
