@@ -175,7 +175,7 @@ class Restorer:
     def admit(self, visitor: str) -> None:
         """The browser `visitor` has typed the claim code; another one that had is not admitted any more.
 
-        What was typed in that one, secrets before all, is not for this one.
+        The secret and the paper that were typed in that one are not for this one, and it looks for itself.
         """
         with self._lock:
             if visitor != self._admitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def main() -> None:
     flip.add_argument("--flips", type=int, default=1_000)
     flip.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    logging.getLogger("appliance").setLevel(logging.CRITICAL)  # here, and not where tests would keep it
     with tempfile.TemporaryDirectory(
         prefix="campaign-", dir="var" if Path("var").is_dir() else None
     ) as folder:

@@ -12,7 +12,6 @@ to what it had promised:
 
 from __future__ import annotations
 
-import logging
 import random
 import shutil
 import time
@@ -240,7 +239,6 @@ def run(
 
     Raises AssertionError at the first promise that a state breaks.
     """
-    logging.getLogger("appliance").setLevel(logging.CRITICAL)
     began = time.monotonic()
     root = folder / "clinic"
     place = prepared(root)

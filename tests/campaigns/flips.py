@@ -12,7 +12,6 @@ Kinds of what is hurt, drawn for each flip:
 
 from __future__ import annotations
 
-import logging
 import random
 import shutil
 import time
@@ -55,7 +54,6 @@ class Outcome:
 
 def run(folder: Path, *, flips: int, seed: int, report: Callable[[str], None] = lambda _: None) -> Outcome:
     """Flip `flips` bits. Raises AssertionError at the first that is not found, or shown."""
-    logging.getLogger("appliance").setLevel(logging.CRITICAL)
     began, dice, found = time.monotonic(), random.Random(seed), Counter[str]()
     place = prepared(folder / "clinic")
     (folder / "clinic").rename(folder / "whole")

@@ -18,7 +18,6 @@ A violation is shrunk to the fewest steps and printed; ``python -m tests.campaig
 
 from __future__ import annotations
 
-import logging
 import random
 import shutil
 import time
@@ -109,7 +108,6 @@ def run(
     report: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Live through `histories`, or as many as `seconds` allow. Raises `Violation` at the first broken promise."""
-    logging.getLogger("appliance").setLevel(logging.CRITICAL)
     began, done, lived = time.monotonic(), Counter[str](), 0
     prepare_template(folder)
     for number in range(seed, seed + histories):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -219,6 +220,7 @@ def test_an_image_of_which_no_copy_can_be_made_keeps_no_other_from_its_own(
     clinic: Clinic, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     box = clinic.box
+    caplog.set_level(logging.INFO, "appliance")
     study, _ = take_in(box, photo=False)
     films = [*full_mouth_series(scale=0.2)][3:4]
     for each in films:
