@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import now, opened_box, read_secret, record
+from appliance.settings.registry import LANGUAGES
 
 COLUMNS = {
     "name": "NAME",
@@ -54,7 +55,7 @@ def add_to(verbs: Verbs) -> None:
         help="the least severity it hears of (default warning)",
     )
     add.add_argument(
-        "--language", choices=("en", "fr", "es", "zh"), default="en", help="of the titles (default en)"
+        "--language", choices=LANGUAGES, default="", help="of what is posted (default: the clinic's)"
     )
     add.add_argument("--to", default="", metavar="NUMBER", help="the telephone number, for sms")
     add.add_argument("--on-lan", action="store_true", help="it is a system inside the clinic's network")

@@ -31,6 +31,7 @@ from appliance.errors import Refused
 from appliance.notify import posting, signing
 from appliance.notify.kinds import RANK, Channel, Severity
 from appliance.notify.texts import sentence, title
+from appliance.settings.registry import LANGUAGES
 
 KEPT = timedelta(days=1)
 """How long a message to a webhook is tried: yesterday's alarm in a chat helps nobody. The letter is still on its way."""
@@ -101,18 +102,22 @@ def add(
     url: str,
     now: datetime,
     format: str = "json",  # noqa: A002 - the word of the form, the command line and the table
-    language: str = "en",
+    language: str = "",
     least: str = Severity.WARNING,
     to: str = "",
     ca: str = "",
     on_lan: bool = False,
 ) -> Webhook:
-    """Record a webhook with a new secret, which is in the answer and never shown again. Raises `Refused`."""
+    """Record a webhook with a new secret, which is in the answer and never shown again. Raises `Refused`.
+
+    Without a `language`, what is posted there is in the clinic's.
+    """
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise Refused(
             "that is not a name for a webhook", hint="use up to 64 letters, digits or dashes", field="name"
         )
-    if format not in FORMATS or least not in tuple(Severity):
+    language = language or str(settings.get(tx, "language.default"))
+    if format not in FORMATS or least not in tuple(Severity) or language not in LANGUAGES:
         raise Refused("those are not choices that there are", hint="use the choices that the page offers")
     posting.place_of(url, on_lan=on_lan)
     if format == "sms" and not _is_number(to):
@@ -175,7 +180,8 @@ def _line(news: News, hook: Webhook, clinic: str) -> str:
     language = _language(hook)
     said = title(language, news.kind, news.subject)
     event = sentence(language, f"event_of_notice.{news.event}")
-    return f"{clinic or sentence(language, 'product')}: {event}: {said}"
+    named = clinic or sentence(language, "product")
+    return sentence(language, "event_of_notice.line", clinic=named, event=event, title=said)
 
 
 def _language(hook: Webhook) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance import settings
 from appliance.box import Box
 from appliance.catalog import outbox, webhooks
 from appliance.catalog.webhooks import Webhook
@@ -221,8 +222,16 @@ def test_each_form_is_what_its_receiver_reads(box: Box) -> None:
 def test_a_chat_in_french(box: Box) -> None:
     body = written(box, format="slack", language="fr")
     assert body == {
-        "text": "Boîtier clinique: nouveau: Une destination est injoignable (cloud &amp; &lt;more&gt;)"
+        "text": "Boîtier clinique\xa0: nouveau\xa0: Une destination est injoignable (cloud &amp; &lt;more&gt;)"
     }
+
+
+def test_a_webhook_without_a_language_of_its_own_speaks_the_clinics(box: Box) -> None:
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, {"language.default": "es"}, actor="t", now=NOW)
+    body = written(box)
+    assert isinstance(body, dict)
+    assert body["notice"]["title"] == "No se puede acceder a un destino"
 
 
 def test_a_card_for_teams(box: Box) -> None:
@@ -247,6 +256,7 @@ def test_a_text_message_fits_one(box: Box) -> None:
         {"format": "sms", "to": "call me"},
         {"format": "pigeon"},
         {"least": "loud"},
+        {"language": "tlh"},
         {"name": ""},
         {"url": "http://hooks.example.ca/"},
     ],

@@ -91,7 +91,7 @@ COMPUTED = (
     | {each.sentence(word) for each in SETTINGS.values() for word in getattr(each.kind, "words", ())}
     | {f"notice.{kind}" for kind in (*RULES, *OF_ACCOUNTS)}
     | {f"severity.{severity}" for severity in Severity}
-    | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test")}
+    | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test", "line")}
     | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}
     | {"mail.footer"}
     | {f"notices.state_{state}" for state in NOTICE_STATES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -370,6 +371,33 @@ def test_a_webhook_is_added_tried_and_removed_and_its_secret_is_shown_once(
         everything = str(audit.recent(conn, limit=100))
     assert "geheim" not in everything
     assert secret[0] not in everything
+
+
+def test_a_webhook_speaks_the_language_that_was_chosen_for_it(owner: FlaskClient, box: Box) -> None:
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, {"language.default": "fr"}, actor="t", now=datetime.now(UTC))
+    html = page(owner, "/notices/channels")
+    assert re.search(r'<option value="fr" lang="fr" selected>', html), "the clinic's language is suggested"
+    with receiver() as found:
+        asked = {"url": found.url(), "format": "slack", "least": "warning", "on_lan": "1"}
+        for name, language in (("atelier", "fr"), ("taller", "es")):
+            post(owner, "/notices/channels/webhooks", name=name, language=language, **asked)
+        html = page(owner, "/notices/channels")
+        for number, name in ((1, "Français"), (2, "Español")):
+            assert name in html
+            post(owner, f"/notices/channels/webhooks/{number}/test")
+    said = [json.loads(body)["text"] for body in found.bodies]
+    assert said == [
+        "Boîtier clinique\xa0: essai\xa0: Ceci est un essai",
+        "Caja clínica: prueba: Esto es una prueba",
+    ]
+    refused = post(owner, "/notices/channels/webhooks", name="x", language="tlh", **asked)
+    assert refused.status_code == 422
+    html = refused.get_data(as_text=True)
+    assert 'name="name" value="x"' in html, "what was typed stays"
+    assert re.search(r'<option value="slack" selected>', html)
+    with box.catalog.reading() as conn:
+        assert [each.options["language"] for each in webhooks.webhooks(conn)] == ["fr", "es"]
 
 
 @pytest.mark.parametrize(

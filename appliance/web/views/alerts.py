@@ -21,7 +21,7 @@ from appliance.notify.kinds import RULES, AlertRule, Channel, Severity, changed,
 from appliance.web import forms
 from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
-from appliance.web.language import Words, explained
+from appliance.web.language import DEFAULT, NAMES, Languages, Words, explained
 from appliance.web.pages import Page, is_partial, page_of, show
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/notices")
@@ -85,6 +85,8 @@ class HookLine:
     name: str
     host: str
     format_words: str
+    language: str
+    language_name: str
     least_words: str
     trouble: str
     last_success: str
@@ -113,15 +115,30 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class TypedHook:
+    """The form of a webhook as it was typed."""
+
+    name: str = ""
+    url: str = ""
+    format: str = "json"
+    language: str = ""
+    least: str = Severity.WARNING
+    to: str = ""
+    on_lan: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelsPage(Page):
-    """The mail server, the webhooks, the messages."""
+    """The mail server, the webhooks, the messages; `typed` is the form of a new webhook."""
 
     mail_host: str
     mail_from: str
     mail_to: str
     trial: Trial | None
     hooks: tuple[HookLine, ...]
+    typed: TypedHook
     formats: tuple[str, ...]
+    languages: tuple[tuple[str, str], ...]
     severities: tuple[str, ...]
     messages: tuple[MessageLine, ...]
     secret: str
@@ -405,23 +422,32 @@ def try_mail() -> AnyResponse:
 def add_hook() -> AnyResponse:
     """Add a webhook, and show its secret: this once."""
     moment = now()
+    typed = TypedHook(
+        forms.text("name"),
+        forms.text("url"),
+        forms.text("format"),
+        forms.text("language"),
+        forms.text("least"),
+        forms.text("to"),
+        forms.text("on_lan") == "1",
+    )
     try:
         with console().box.catalog.transaction() as tx:
             hook = hooks.add(
                 tx,
-                name=forms.text("name"),
-                url=forms.text("url"),
+                name=typed.name,
+                url=typed.url,
                 now=moment,
-                format=forms.text("format"),
-                language=g.language,
-                least=forms.text("least"),
-                to=forms.text("to"),
-                on_lan=forms.text("on_lan") == "1",
+                format=typed.format,
+                language=typed.language,
+                least=typed.least,
+                to=typed.to,
+                on_lan=typed.on_lan,
             )
-            details = {"format": hook.format, "on_lan": hook.on_lan}
+            details = {"format": hook.format, "language": hook.options["language"], "on_lan": hook.on_lan}
             console().record(tx, "webhook:add", hook.name, forms.actor(), details)
     except Refused as refusal:
-        return _channels(error=forms.explain(refusal), status=422)
+        return _channels(error=forms.explain(refusal), status=422, typed=typed)
     return _channels(secret=hook.secret)
 
 
@@ -466,13 +492,19 @@ def _hook(hook_id: int) -> webhooks.Webhook:
 
 
 def _channels(
-    *, trial: Trial | None = None, secret: str = "", error: str = "", status: int = 200
+    *,
+    trial: Trial | None = None,
+    secret: str = "",
+    error: str = "",
+    status: int = 200,
+    typed: TypedHook | None = None,
 ) -> Response:
     person, words = forms.session().person, g.words
     with console().box.catalog.reading() as conn:
         known = webhooks.webhooks(conn)
         sent = outbox.messages(conn, limit=MESSAGES)
         host, sender = settings.get(conn, "mail.host"), settings.get(conn, "mail.from")
+        language = str(settings.get(conn, "language.default"))
     names = {str(each.id): each.name for each in known}
     page = page_of(
         ChannelsPage,
@@ -482,7 +514,9 @@ def _channels(
         mail_to=trial.to if trial else person.login if "@" in person.login else "",
         trial=trial,
         hooks=tuple(_hook_line(each) for each in known),
+        typed=typed or TypedHook(language=language),
         formats=tuple(hooks.FORMATS),
+        languages=tuple((manner.code, manner.name) for manner in Languages.offered()),
         severities=tuple(reversed(Severity)),
         messages=tuple(_message_line(each, names) for each in sent),
         secret=secret,
@@ -492,11 +526,14 @@ def _channels(
 
 
 def _hook_line(hook: webhooks.Webhook) -> HookLine:
+    language = hook.options.get("language", DEFAULT)
     return HookLine(
         id=hook.id,
         name=hook.name,
         host=urlsplit(hook.url).hostname or "",
         format_words=g.words(f"hook_format.{hook.format}"),
+        language=language,
+        language_name=NAMES.get(language, language),
         least_words=g.words(f"severity.{hook.options.get('least', Severity.WARNING)}"),
         trouble=g.words.cause(hook.breaker.reason) if hook.breaker.reason else "",
         last_success=g.words.moment(hook.last_success_utc),
