@@ -45,6 +45,7 @@ ORDER = (
 
 PLACES: Mapping[str, str] = {
     "alerts": "notices#alerts",
+    "channels": "notices#channels",
     "audit": "audit",
     "audit.choose": "audit#reports",
     "audit.report": "audit#reports",

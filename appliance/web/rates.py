@@ -79,8 +79,8 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         ),
         **dict.fromkeys(
             (
-                "alerts.try_hook",
-                "alerts.try_mail",
+                "channels.try_hook",
+                "channels.try_mail",
                 "api.echo_device",
                 "api.invite_user",
                 "api.make_user_link",
