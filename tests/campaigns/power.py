@@ -120,6 +120,7 @@ class Watch:
         if number in self._contents:
             self._contents[token] = self._contents.pop(number)
         if number in self._folders:
+            self._folders.discard(number)  # what gets it next may be a file
             self._folders.add(token)
             self._names[token] = self._names.pop(number, {})
         if path.name in {_DATABASE, _LOG} and path.exists():

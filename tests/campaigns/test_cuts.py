@@ -76,7 +76,7 @@ def test_what_was_removed_comes_back_until_its_folder_is_synced(tmp_path: Path) 
     with watched(root, tmp_path / "states") as watch:
         (root / "deep" / "file").unlink()
         (root / "deep").rmdir()
-        written(root / "other", b"x", sync=False)
+        written(root / "other", b"1234", sync=False)
         synced(root)
     assert contents(watch.states[:1], *KINDS) == [{"deep/file": b"kept"}]
     # Before the sync a cut leaves the very same, so that it was not kept again.

@@ -45,7 +45,7 @@ def test_its_picture_is_drawn_by_the_viewers_own_darkroom() -> None:
     from PIL import Image
 
     whole = part10(MADE)
-    darkroom = Darkroom(1)
+    darkroom = Darkroom(1, task_seconds=300)
     try:
         picture = Image.open(io.BytesIO(darkroom.render(io.BytesIO(whole), len(whole), View())))
     finally:

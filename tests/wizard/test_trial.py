@@ -27,7 +27,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="module")
 def darkroom() -> Iterator[Darkroom]:
-    made = Darkroom(1)
+    made = Darkroom(1, task_seconds=300)
     yield made
     made.close()
 
