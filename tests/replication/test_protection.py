@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import boto3
@@ -20,6 +20,7 @@ from appliance.replication.destinations.protection import State, protections
 from appliance.replication.destinations.s3 import S3Destination
 from tests.replication.cloud import REGION, Cloud, cloud
 
+Enforced = Callable[[Cloud, dict[str, Any]], AbstractContextManager[tuple[str, str]]]
 SETTINGS = bucket_policy.bucket_settings()
 
 
@@ -105,6 +106,8 @@ def policies_enforced(server: Cloud, policy: dict[str, Any]) -> Iterator[tuple[s
         aws_secret_access_key="tests",
     )
     iam.create_user(UserName="box")
+    # S3 asks for ListBucket when a bucket is looked for (HEAD); this server has a name of its own for that.
+    policy["Statement"][0]["Action"].append("s3:HeadBucket")
     iam.put_user_policy(UserName="box", PolicyName="printed", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName="box")["AccessKey"]
     _requests_without_question(server, "0")
@@ -114,6 +117,11 @@ def policies_enforced(server: Cloud, policy: dict[str, Any]) -> Iterator[tuple[s
         _requests_without_question(server, "inf")
 
 
+@pytest.fixture
+def enforced() -> Enforced:
+    return policies_enforced
+
+
 def _requests_without_question(server: Cloud, count: str) -> None:
     asked = urllib.request.Request(
         f"{server.url}/moto-api/reset-auth", count.encode(), {"Content-Type": "text/plain"}, method="POST"
@@ -121,18 +129,27 @@ def _requests_without_question(server: Cloud, count: str) -> None:
     urllib.request.urlopen(asked, timeout=60).close()
 
 
-def test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_committed(server: Cloud) -> None:
+def test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_committed(
+    server: Cloud, enforced: Enforced
+) -> None:
     bucket, key = protected_bucket(server), "manifests/a.sealed"
     policy = bucket_policy.key_policy(bucket)
-    # S3 asks for ListBucket when a bucket is looked for (HEAD); this server has a name of its own for that.
-    policy["Statement"][0]["Action"].append("s3:HeadBucket")
-    with policies_enforced(server, policy) as (access_key_id, secret):
+    with enforced(server, policy) as (access_key_id, secret):
         box = S3Destination(bucket, REGION, server.url, access_key_id, secret)
         assert "can be written and read" in box.check()
         assert {each.state for each in box.protections()} == {State.ON}
         box.put_document(key, b"committed")
         client = box._client()
         committed = client.head_object(Bucket=bucket, Key=key)["VersionId"]
+
+        def encrypt_otherwise() -> None:
+            client.put_bucket_encryption(
+                Bucket=bucket,
+                ServerSideEncryptionConfiguration={
+                    "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+                },
+            )
+
         attempts: list[Callable[[], Any]] = [
             lambda: client.delete_object(Bucket=bucket, Key=key),
             lambda: client.delete_object(Bucket=bucket, Key=key, VersionId=committed),
@@ -159,19 +176,17 @@ def test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_com
                 Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
             ),
             lambda: client.put_bucket_policy(Bucket=bucket, Policy="{}"),
-            lambda: client.put_bucket_encryption(
-                Bucket=bucket,
-                ServerSideEncryptionConfiguration={
-                    "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-                },
-            ),
-            # Not tried: PutObjectRetention. This server takes it for PutObject, which the box may do.
+            encrypt_otherwise,
+            # Not tried: PutObjectRetention. moto takes it for PutObject, which the box may do.
             lambda: client.delete_bucket(Bucket=bucket),
         ]
         for number, attempt in enumerate(attempts):
             with pytest.raises(ClientError) as refused:
                 attempt()
-            assert refused.value.response["Error"]["Code"] == "AccessDenied", number
+            code = refused.value.response["Error"]["Code"]
+            # Ceph in Debian 12 knows no such encryption, and says so before it asks who may.
+            unknown = attempt is encrypt_otherwise and code == "InvalidArgument"
+            assert code == "AccessDenied" or unknown, number
         box.put_document(
             key, b"encrypted by somebody who has the key"
         )  # overwriting is what the box does, too

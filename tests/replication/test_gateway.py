@@ -1,0 +1,101 @@
+"""What is promised of a bucket, on an S3 server that is not moto: the same tests, on Ceph's object gateway.
+
+They are all in this file, because the server takes a while to start, and one start is enough for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import Refused
+from appliance.model import DestinationSettings
+from appliance.replication.destinations.s3 import S3Destination
+from tests.backup.conftest import Clinic, clinic_in
+from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
+from tests.lifecycle.test_purging import (  # noqa: F401
+    test_a_backup_from_before_does_not_bring_a_study_back_whose_tombstone_lies_there,
+    test_a_purged_patient_is_unreadable_here_in_the_replica_and_in_every_backup,
+)
+from tests.replication.archive_contract import ArchiveContract
+from tests.replication.cloud import Cloud, settings
+from tests.replication.gateway import gateway, policies_enforced
+from tests.replication.receivers import free_port
+from tests.replication.test_protection import (  # noqa: F401
+    Enforced,
+    protected_bucket,
+    test_a_bucket_set_as_it_is_printed_has_every_protection,
+    test_a_life_cycle_that_forgets_too_soon_is_missing,
+    test_a_plain_bucket_lacks_them_and_loses_nothing_by_the_question,
+    test_overwriting_leaves_the_committed_version_readable_and_locked,
+    test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_committed,
+)
+from tests.replication.test_s3 import (  # noqa: F401
+    TestS3,
+    destination_at,
+    large,
+    small,
+    test_a_large_object_arrives_in_parts,
+    test_a_leftover_upload_without_a_usable_part_is_aborted,
+    test_a_part_that_is_not_what_is_here_is_sent_again,
+    test_a_resend_of_what_is_there_uploads_nothing,
+    test_a_store_that_does_not_verify_has_everything_read_back,
+    test_an_interrupted_upload_keeps_its_parts,
+    test_an_upload_goes_on_where_it_was_cut,
+    test_an_upload_whose_answer_was_lost_is_found_not_repeated,
+    test_obsolete_uploads_are_aborted_and_owed_ones_kept,
+    test_other_bytes_under_the_key_are_replaced_not_believed,
+    test_the_receipt_names_the_version_that_was_read_back,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def the_cloud() -> Iterator[Cloud]:
+    with gateway() as running:
+        yield running
+
+
+class TestGatewayAsArchive(ArchiveContract):
+    @pytest.fixture
+    def archive(self, the_cloud: Cloud, bucket: str) -> S3Destination:
+        return destination_at(the_cloud.url, bucket)
+
+    @pytest.fixture
+    def unreachable(self, bucket: str) -> S3Destination:
+        return destination_at(f"http://127.0.0.1:{free_port()}", bucket)
+
+
+@pytest.fixture
+def server(the_cloud: Cloud) -> Cloud:
+    return the_cloud
+
+
+@pytest.fixture
+def enforced() -> Enforced:
+    return policies_enforced
+
+
+@pytest.fixture
+def place(the_cloud: Cloud) -> DestinationSettings:
+    """A bucket as it is printed: versions, lock, life cycle."""
+    return settings(the_cloud.url, protected_bucket(the_cloud))
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, place: DestinationSettings) -> Iterator[Clinic]:
+    with clinic_in(tmp_path / "before", place) as clinic:
+        yield clinic
+
+
+def test_a_name_that_is_taken_stays_whatever_the_store_makes_of_the_condition(
+    the_cloud: Cloud, bucket: str
+) -> None:
+    destination = destination_at(the_cloud.url, bucket)
+    destination.put_new("anchors/one", b"first")
+    with pytest.raises(Refused):
+        destination.put_new("anchors/one", b"second")
+    assert the_cloud.get(bucket, "anchors/one") == b"first"
