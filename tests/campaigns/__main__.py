@@ -31,7 +31,7 @@ def main() -> None:
     asked.add_argument("--examples", type=int, default=1_000, help="invented requests for each operation")
     asked.add_argument("--seed", type=int, default=1)
     model = campaigns.add_parser(
-        "reachability", help="random histories of receive, purge, hold, restore… against a model"
+        "reachability", help="random histories of receive, evict, purge, hold, restore… against a model"
     )
     model.add_argument("--histories", type=int, default=100_000)
     model.add_argument("--minutes", type=float, default=float("inf"), help="no longer than this")

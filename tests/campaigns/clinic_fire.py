@@ -1,16 +1,56 @@
-"""What a fire leaves: by the model, of a box that was made again from one archive."""
+"""A fire in a world of random histories, and what it leaves by the model: of a box that was made again from one archive."""
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+from appliance.backup import restoring
+from appliance.box import open_box
 from appliance.catalog import rules
+from appliance.errors import OperatorNeeded, Refused
 from appliance.model import ObjectId, Rule
-from tests.campaigns.clinic_places import SHELVES, add_shelf
+from tests.campaigns.clinic_checks import check_chain
+from tests.campaigns.clinic_places import SHELVES, WithoutBackups, add_shelf, config_of, place_of
 
 if TYPE_CHECKING:
     from tests.campaigns.clinic_world import World
+
+
+def burn(world: World, name: str, *, backups: bool) -> bool:
+    """The box is gone; a blank one is made the same again from one archive, with the newest paper that opens it.
+
+    Where there is nothing to come back from, that must be said, and the fire is put out.
+    """
+    shelf = world.shelves[name]
+    if not shelf.plugged:
+        return False
+    folder = world.here / f"box-{world.boxes + 1}"
+    archive = world.archive(name)
+    paper = world.papers[shelf.paper]
+    try:
+        told = restoring.restore(
+            config_of(folder),
+            archive if backups else WithoutBackups(archive),
+            place_of(world.here, name),
+            paper,
+            tell=lambda *_: None,
+            actor="tests",
+        )
+    except (OperatorNeeded, Refused) as error:
+        held = shelf.named or (backups and shelf.backups)
+        assert not held, f"there is something to restore from, and it is refused: {error}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    check_chain(world)
+    world.box.close()
+    shutil.rmtree(world.here / f"box-{world.boxes}")
+    world.boxes += 1
+    world.paper = paper
+    world.box = open_box(config_of(folder))
+    survivors(world, name, told.snapshot.name if told.snapshot else "", backups=backups)
+    return True
 
 
 def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
@@ -61,7 +101,9 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
         for each in SHELVES
     }
     world.holds = dict(memory.holds) if memory else {}
-    world.requests, world.rotten, world.last_sent = {}, set(), None
+    world.away = set(memory.away) & rows if memory else set()
+    world.late = {(each, object_id) for each in SHELVES for object_id in rows}
+    world.requests, world.rotten, world.last_sent = {}, set(), {}
     world.known = known | {name}
     for each in SHELVES:
         if each not in world.known and world.shelves[each].plugged:

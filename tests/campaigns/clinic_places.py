@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,40 @@ class Image:
     def study(self) -> int:
         return self.sent.study
 
+    @cached_property
+    def data_set(self) -> bytes:
+        """What was sent, made once: it is compared again and again."""
+        return self.sent.data_set
+
 
 @dataclass(frozen=True)
 class Remembered:
     """What a backup remembers, by our own account."""
 
     images: frozenset[ObjectId]
-    holds: dict[int, int]
+    holds: dict[int, frozenset[int]]
     receipts: dict[str, set[ObjectId]]
     owed: dict[str, set[ObjectId]]
     gone: frozenset[ObjectId]
     known: frozenset[str]
+    away: frozenset[ObjectId]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What two people have decided to destroy, as it was then, and until when that stands."""
+
+    studies: dict[int, frozenset[ObjectId]]
+    until: datetime
 
 
 @dataclass
 class Shelf:
-    """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has."""
+    """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has, and the
+    number of the newest paper that opens it."""
 
     plugged: bool = True
+    paper: int = 0
     whole: set[ObjectId] = field(default_factory=set)
     named: set[ObjectId] = field(default_factory=set)
     buried: set[KeyId] = field(default_factory=set)

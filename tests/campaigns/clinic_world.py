@@ -1,6 +1,7 @@
 """The world that random histories happen in: a clinic's box, two disks that hold its archives, and a model of what is where.
 
-The model is what a careful secretary would keep on paper: which image is acknowledged, on which disk it lies, which backup
+Many studies live in one world, each its own life; what happens to the whole box (a delivery, a backup, years, a fire) happens to
+all of them. The model is what a careful secretary would keep on paper: which image is acknowledged, on which disk it lies, which backup
 remembers what, who is held, what two people have decided. It never asks the product what it should expect.
 """
 
@@ -14,19 +15,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from appliance import audit
-from appliance.backup import homecoming, making, restoring, snapshot
+from appliance.backup import homecoming, making, snapshot
 from appliance.box import open_box
-from appliance.catalog import destinations, manifests, settings, studies, study_keys, tombstones
+from appliance.catalog import destinations, manifests, studies, study_keys, tombstones
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.tombstones import PlaceState
-from appliance.errors import NotAuthorised, OperatorNeeded, Refused
+from appliance.errors import Corrupt, NotAuthorised, Refused
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.sealing import Announced, Buffers, Sealing
-from appliance.lifecycle import destruction, holds, purging, retention, rotation, scrub
+from appliance.lifecycle import destruction, holds, purging, retention, rotation
 from appliance.lifecycle.acting import Act
-from appliance.lifecycle.request import Method
-from appliance.model import DestinationSettings, KeyId, ObjectId, Received
+from appliance.lifecycle.request import STANDS, Method
+from appliance.model import DestinationSettings, ObjectId, Received
 from appliance.replication import recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build
@@ -36,26 +37,30 @@ from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
 from tests.boxes import MODALITY
 from tests.campaigns.clinic_checks import opened
-from tests.campaigns.clinic_fire import survivors
+from tests.campaigns.clinic_fire import burn
 from tests.campaigns.clinic_places import (
     ERA,
     KEEP,
     SHELVES,
     Image,
     Remembered,
+    Request,
     Shelf,
-    WithoutBackups,
     config_of,
-    flip,
     place_of,
 )
+from tests.campaigns.clinic_rot import rot, rot_archive, scrub_all
+from tests.campaigns.clinic_tiers import evict, holding, recall_study
 from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
 
+WATCHED = timedelta(hours=1)
 EXPECTED = (Refused, NotAuthorised)
 
-
-class NothingLeft(Exception):
-    """The world has ended: nothing was ever delivered, and the box is ashes."""
+_RECEIPTS = (
+    "SELECT i.object_id FROM deliveries AS d JOIN instances AS i ON i.id = d.instance"
+    " JOIN destinations AS p ON p.id = d.destination"
+    " WHERE p.name = ? AND NOT p.removed AND d.state = 'CONFIRMED'"
+)
 
 
 class World:
@@ -69,53 +74,62 @@ class World:
         self.box = open_box(config_of(self.here / "box-0"))
         self.now = datetime.now(UTC)
         self.era = 0
-        self.papers = [RecoveryKey.parse((folder / "paper").read_text())]
+        self.paper = RecoveryKey.parse((folder / "paper").read_text())
+        self.papers = [self.paper]
         self.alive: dict[ObjectId, Image] = {}
         self.limbo: dict[ObjectId, Image] = {}
         self.gone: dict[ObjectId, Image] = {}
         self.burnt: dict[ObjectId, Image] = {}
         self.rotten: set[ObjectId] = set()
-        self.holds: dict[int, int] = {}
-        self.requests: dict[int, dict[int, frozenset[ObjectId]]] = {}
+        self.holds: dict[int, frozenset[int]] = {}
+        self.requests: dict[int, Request] = {}
+        self.away: set[ObjectId] = set()
         self.shelves = {name: Shelf() for name in SHELVES}
         self.receipts: dict[str, set[ObjectId]] = {name: set() for name in SHELVES}
         self.owed: dict[str, set[ObjectId]] = {name: set() for name in SHELVES}
+        self.late: set[tuple[str, ObjectId]] = set()
         self.known = set(SHELVES)
-        self.last_sent: Instance | None = None
+        self.last_sent: dict[int, Instance] = {}
+        self.seen: dict[ObjectId, tuple[int, ...]] = {}
         self.notes: Counter[str] = Counter()
         self._buffers = Buffers()
+        self._watch_clock()
 
     def close(self) -> None:
         self.box.close()
 
-    def take(self, name: str, one: int, two: int) -> bool:
-        """Carry out a step; False if it means nothing in this state."""
+    def take(self, name: str, study: int, one: int, two: int) -> bool:
+        """Carry out a step, of `study` if it is one of a study; False if it means nothing in this state."""
         self.now += timedelta(minutes=10)
+        if self.now - self._noted >= WATCHED or study < 0:
+            self._watch_clock()
+        done = getattr(self, f"_{name}")(study, one, two)
+        return done is not False
+
+    def _watch_clock(self) -> None:
+        """As the job does every hour."""
         with self.box.catalog.transaction() as tx:
             retention.watch_clock(tx, self.now, follows_time_server=True)
-        done = getattr(self, f"_{name}")(one, two)
-        return done is not False
+        self._noted = self.now
 
     # --- images --------------------------------------------------------------------------------------------------
 
-    def _receive(self, one: int, two: int) -> None:
+    def _receive(self, study: int, one: int, two: int) -> None:
         self._send(
-            Instance(
-                one % 3, study=two % 4, pixel_bytes=300, patient_id=f"P{two % 4 // 2}", variant=one // 3 % 2
-            )
+            Instance(one % 3, study=study, pixel_bytes=300, patient_id=f"P{study // 2}", variant=one // 3 % 2)
         )
 
-    def _again(self, one: int, two: int) -> bool:
-        if self.last_sent is None:
+    def _again(self, study: int, one: int, two: int) -> bool:
+        if (sent := self.last_sent.get(study)) is None:
             return False
-        self._send(self.last_sent)
+        self._send(sent)
         return True
 
-    def _correct(self, one: int, two: int) -> bool:
+    def _correct(self, study: int, one: int, two: int) -> bool:
         """The same UID with other bytes."""
-        if self.last_sent is None:
+        if (sent := self.last_sent.get(study)) is None:
             return False
-        self._send(replace(self.last_sent, variant=self.last_sent.variant + 1))
+        self._send(replace(sent, variant=sent.variant + 1))
         return True
 
     def _send(self, sent: Instance) -> None:
@@ -136,7 +150,7 @@ class World:
         sealing.release()
         stored = sealing.stored
         came = accept(box, [Awaiting(Received(header, MODALITY, stored, self.now))])
-        self.last_sent = sent
+        self.last_sent[sent.study] = sent
         if came.recorded:
             self.alive[stored.object_id] = Image(stored.object_id, stored.key_id, sent, self.era)
             for name in self.known:
@@ -152,7 +166,7 @@ class World:
 
     # --- archives ------------------------------------------------------------------------------------------------
 
-    def _deliver(self, one: int, two: int) -> None:
+    def _deliver(self, study: int, one: int, two: int) -> None:
         around = Surroundings(now=lambda: self.now + timedelta(minutes=5), jitter=lambda: 0.5)
         for name in sorted(self.known):
             if not self.shelves[name].plugged:
@@ -160,10 +174,11 @@ class World:
             lane = Lane(Errand(self.box, self.settings_of(name), around, Held(), Counts()))
             while lane.one_batch():
                 pass
-            for _ in range(20):
+            for _ in range(200):
                 lane.keep_documents()
                 if not self._owes_documents(name):
                     break
+            self.shelves[name].paper = self.papers.index(self.paper)
             self._delivered(name)
 
     def _owes_documents(self, name: str) -> bool:
@@ -177,20 +192,36 @@ class World:
         """What a delivery to a disk that is there must have done, by our account."""
         shelf = self.shelves[name]
         here = {each.object_id for each in self.here_by_account()}
-        came = (self.owed[name] & here) - self.receipts[name]
-        missing = {each for each in came if each in self.rotten or each in self.limbo}
-        for object_id in came - missing:
-            self.receipts[name].add(object_id)
-            shelf.whole.add(object_id)
-        shelf.named |= self.receipts[name] & set(self.alive)
-        for image in self.gone.values():
-            if image.key_id in self._destroyed_here():
-                shelf.buried.add(image.key_id)
-
-    def _destroyed_here(self) -> set[KeyId]:
-        keys_ = [each.key_id for each in self.gone.values()]
         with self.box.catalog.reading() as conn:
-            return study_keys.destroyed_among(conn, keys_)
+            told = set(conn.exec_driver_sql(_RECEIPTS, (name,)).scalars())
+        for object_id in (self.owed[name] & here) - self.receipts[name]:
+            image = self.alive.get(object_id) or self.limbo[object_id]
+            if object_id in told:
+                assert self.is_whole(name, image), (
+                    f"{name} has given a receipt for {object_id}, and has it not whole"
+                )
+                self.receipts[name].add(object_id)
+                shelf.whole.add(object_id)
+                self.late.discard((name, object_id))
+                continue
+            if object_id in self.rotten or object_id in self.limbo or not self._can_be_had(object_id):
+                self.late.add((name, object_id))  # it is tried again by and by, at a time that we leave open
+            assert (name, object_id) in self.late, f"{object_id} could be delivered to {name}, and was not"
+        shelf.named |= self.receipts[name] & set(self.alive)
+        unburied = {each.key_id for each in self.gone.values()} - shelf.buried
+        with self.box.catalog.reading() as conn:
+            shelf.buried |= study_keys.destroyed_among(conn, sorted(unburied))
+
+    def _can_be_had(self, object_id: ObjectId) -> bool:
+        return recall.is_here(self.box, object_id) or bool(holding(self, object_id))
+
+    def is_whole(self, name: str, image: Image) -> bool:
+        """Whether a disk that is there has an image, by its bytes."""
+        try:
+            found = opened(self, (self.here / name / object_key(image.object_id)).read_bytes(), image)
+        except (FileNotFoundError, Corrupt):
+            return False
+        return found == image.data_set
 
     def settings_of(self, name: str) -> DestinationSettings:
         with self.box.catalog.reading() as conn:
@@ -198,12 +229,13 @@ class World:
         assert found is not None
         return found
 
-    def _archive(self, name: str) -> Archive:
+    def archive(self, name: str) -> Archive:
+        """A shelf as the product sees it."""
         built = build(place_of(self.here, name), None)  # type: ignore[arg-type]
         assert isinstance(built, Archive)
         return built
 
-    def _unplug(self, one: int, two: int) -> bool:
+    def _unplug(self, study: int, one: int, two: int) -> bool:
         name = SHELVES[one % 2]
         if not self.shelves[name].plugged or not all(each.plugged for each in self.shelves.values()):
             return False
@@ -211,17 +243,18 @@ class World:
         self.shelves[name].plugged = False
         return True
 
-    def _plug(self, one: int, two: int) -> bool:
+    def _plug(self, study: int, one: int, two: int) -> bool:
         away = [name for name, each in self.shelves.items() if not each.plugged]
         for name in away:
             (self.here / f"{name}.away").rename(self.here / name)
             self.shelves[name].plugged = True
         return bool(away)
 
-    def _back_up(self, one: int, two: int) -> bool:
+    def _back_up(self, study: int, one: int, two: int) -> bool:
         name = SHELVES[one % 2]
         if name not in self.known or not self.shelves[name].plugged:
             return False
+        self.shelves[name].paper = self.papers.index(self.paper)
         made = making.back_up(self.box, self.settings_of(name), self.now, actor="tests", keep=KEEP)
         self._remember(name, made.name)
         return True
@@ -234,6 +267,7 @@ class World:
             deepcopy(self.owed),
             frozenset(self.gone),
             frozenset(self.known),
+            frozenset(self.away),
         )
 
     # --- people --------------------------------------------------------------------------------------------------
@@ -241,47 +275,49 @@ class World:
     def _act(self, by: str = "marie") -> Act:
         return Act(by=by, now=self.now, audit_key=self.box.audit_key)
 
-    def _row_of(self, study: int) -> int | None:
-        uid = Instance(0, study=study).study_instance_uid
+    def row_of(self, study: int) -> int | None:
+        """The row of a study that is here."""
         with self.box.catalog.reading() as conn:
-            found = [each.id for each in studies.find(conn, limit=100) if each.study_instance_uid == uid]
-        return found[0] if found else None
+            found = studies.study(conn, Instance(0, study=study).study_instance_uid)
+        return found.id if found else None
 
-    def _hold(self, one: int, two: int) -> bool:
-        study = one % 4
-        if (row := self._row_of(study)) is None:
+    def is_held(self, study: int) -> bool:
+        """Whether a hold falls on a study, by our account."""
+        return any(study in held for held in self.holds.values())
+
+    def _hold(self, study: int, one: int, two: int) -> bool:
+        """On the study, or on its patient with what is still to come."""
+        if (row := self.row_of(study)) is None:
             return False
+        whole = one % 4 == 0
+        kind = HoldKind.ACCESS if two % 4 == 0 else HoldKind.LEGAL
         with self.box.catalog.transaction() as tx:
-            held = holds.place(
-                tx, self._act(), kind=HoldKind.LEGAL, study=row, whole_patient=False, reason="file 12"
-            )
-        self.holds[held.id] = study
+            held = holds.place(tx, self._act(), kind=kind, study=row, whole_patient=whole, reason="file 12")
+        self.holds[held.id] = frozenset({study, study ^ 1} if whole else {study})
         return True
 
-    def _release(self, one: int, two: int) -> bool:
-        if not self.holds:
+    def _release(self, study: int, one: int, two: int) -> bool:
+        found = sorted(number for number, held in self.holds.items() if study in held)
+        if not found:
             return False
-        chosen = sorted(self.holds)[one % len(self.holds)]
+        chosen = found[one % len(found)]
         with self.box.catalog.transaction() as tx:
             holds.release(tx, self._act(), chosen, reason="it is over")
         del self.holds[chosen]
         return True
 
-    def _years(self, one: int, two: int) -> bool:
+    def _years(self, study: int, one: int, two: int) -> bool:
         if self.era > 60:
             return False
         self.now += ERA
         self.era += 1
-        with self.box.catalog.transaction() as tx:
-            retention.watch_clock(tx, self.now, follows_time_server=True)
+        self._watch_clock()
         return True
 
-    def _ask(self, one: int, two: int) -> bool:
-        """One asks, another approves; mostly they wait until it can be due."""
-        wanted = sorted({one % 4, two % 4})
-        if one // 4 % 4:
-            self._years(one, two)
-        found = {study: row for study in wanted if (row := self._row_of(study)) is not None}
+    def _ask(self, study: int, one: int, two: int) -> bool:
+        """One asks for a study, or all of its patient, and another approves."""
+        wanted = {study, study ^ 1} if one % 4 == 0 else {study}
+        found = {each: row for each in sorted(wanted) if (row := self.row_of(each)) is not None}
         if not found:
             return False
         try:
@@ -293,24 +329,25 @@ class World:
         except EXPECTED:
             self.notes["refused to ask"] += 1
             return False
-        for study in found:
-            assert study not in self.holds.values(), (
-                f"study {study} is held, and two people could decide on it"
-            )
-            visits = [each.era for each in self.alive.values() if each.study // 2 == study // 2]
-            assert max(visits, default=-1) < self.era, f"study {study} was due before its time"
-        self.requests[asked.id] = {study: self._objects_of(study) for study in found}
-        if one // 16 % 2:
-            self._carry_out(one, two)
+        for each in found:
+            assert not self.is_held(each), f"study {each} is held, and two people could decide on it"
+            visits = [image.era for image in self.alive.values() if image.study // 2 == each // 2]
+            assert max(visits, default=-1) < self.era, f"study {each} was due before its time"
+        self.requests[asked.id] = Request({each: self._objects_of(each) for each in found}, self.now + STANDS)
         return True
+
+    def is_asked_for(self, study: int) -> bool:
+        """Whether a decision to destroy a study stands, by our account."""
+        return any(study in each.studies and self.now < each.until for each in self.requests.values())
 
     def _objects_of(self, study: int) -> frozenset[ObjectId]:
         return frozenset(each.object_id for each in self.here_by_account() if each.study == study)
 
-    def _withdraw(self, one: int, two: int) -> bool:
-        if not self.requests:
+    def _withdraw(self, study: int, one: int, two: int) -> bool:
+        found = sorted(number for number, each in self.requests.items() if study in each.studies)
+        if not found:
             return False
-        chosen = sorted(self.requests)[one % len(self.requests)]
+        chosen = found[one % len(found)]
         try:
             with self.box.catalog.transaction() as tx:
                 destruction.withdraw(tx, self._act(), chosen, reason="a mistake")
@@ -319,7 +356,7 @@ class World:
         del self.requests[chosen]
         return True
 
-    def _carry_out(self, one: int, two: int) -> None:
+    def _carry_out(self, study: int, one: int, two: int) -> None:
         """The jobs do what can be done now, and the courier after them, as often as it takes."""
         with self.box.catalog.transaction() as tx:
             destruction.expire(tx, self._act("jobs"))
@@ -327,45 +364,54 @@ class World:
             purging.carry_out(self.box, self.now)
             self._buried()
             self._shredded()
-            self._deliver(one, two)
+            with self.box.catalog.reading() as conn:
+                if not tombstones.certificates(conn, unfinished=True):
+                    return
+            self._deliver(study, one, two)
 
     def _buried(self) -> None:
         """Which studies are gone now, and whether they might."""
-        permitted = {study: objects for each in self.requests.values() for study, objects in each.items()}
+        permitted = {
+            study: objects for each in self.requests.values() for study, objects in each.studies.items()
+        }
+        with self.box.catalog.reading() as conn:
+            here = set(conn.exec_driver_sql("SELECT study_instance_uid FROM studies").scalars())
         for study in {each.study for each in self.alive.values()}:
-            if self._row_of(study) is not None:
+            if Instance(0, study=study).study_instance_uid in here:
                 continue
             assert study in permitted, f"study {study} was destroyed, and nobody has decided it"
-            assert study not in self.holds.values(), f"study {study} is held, and was destroyed"
+            assert not self.is_held(study), f"study {study} is held, and was destroyed"
             assert self._objects_of(study) == permitted[study], (
                 f"study {study} has changed, and was destroyed"
             )
             self._move_to_gone(self._objects_of(study))
             self.notes["destroyed"] += 1
             for each in self.requests.values():
-                each.pop(study, None)
+                each.studies.pop(study, None)
 
     def _move_to_gone(self, objects: frozenset[ObjectId] | set[ObjectId]) -> None:
         for object_id in objects:
             image = self.alive.pop(object_id, None) or self.limbo.pop(object_id)
             self.gone[object_id] = image
             self.rotten.discard(object_id)
+            self.away.discard(object_id)
             for shelf in self.shelves.values():
                 if shelf.plugged:
                     shelf.whole.discard(object_id)
 
     def _shredded(self) -> None:
         """Which archives say that they are done with which keys: from then on that is held against them for ever."""
+        undone = [
+            each
+            for each in self.gone.values()
+            if any(each.key_id not in shelf.done for shelf in self.shelves.values())
+        ]
         with self.box.catalog.reading() as conn:
-            for certificate in tombstones.certificates(conn):
-                digests = {each.digest for each in tombstones.studies_of(conn, certificate.id)}
-                of_it = {
-                    image.key_id
-                    for image in self.gone.values()
-                    if (known := tombstones.was_destroyed(conn, image.sent.study_instance_uid)) is not None
-                    and known[0].id == certificate.id
-                    and known[1].digest in digests
-                }
+            for uid in {each.sent.study_instance_uid for each in undone}:
+                if (known := tombstones.was_destroyed(conn, uid)) is None:
+                    continue
+                certificate, _ = known
+                of_it = {each.key_id for each in undone if each.sent.study_instance_uid == uid}
                 for place in tombstones.places(conn, certificate.id):
                     if place.state is PlaceState.DONE and place.name in self.shelves:
                         if of_it - self.shelves[place.name].done:
@@ -374,7 +420,7 @@ class World:
         for name, shelf in self.shelves.items():
             if not shelf.plugged:
                 continue
-            there = snapshot.names_in([each.key for each in self._archive(name).documents(snapshot.PREFIX)])
+            there = snapshot.names_in([each.key for each in self.archive(name).documents(snapshot.PREFIX)])
             for old in set(shelf.backups) - set(there):
                 del shelf.backups[old]
             for new in set(there) - set(shelf.backups):
@@ -382,120 +428,47 @@ class World:
 
     # --- fire ----------------------------------------------------------------------------------------------------
 
-    def _burn(self, one: int, two: int) -> bool:
-        return self._burned(SHELVES[one % 2], backups=True)
+    def _burn(self, study: int, one: int, two: int) -> bool:
+        return burn(self, SHELVES[one % 2], backups=True)
 
-    def _burn_without_backups(self, one: int, two: int) -> bool:
-        return self._burned(SHELVES[one % 2], backups=False)
+    def _burn_without_backups(self, study: int, one: int, two: int) -> bool:
+        return burn(self, SHELVES[one % 2], backups=False)
 
-    def _burned(self, name: str, *, backups: bool) -> bool:
-        """The box is gone; a blank one is made the same again from one archive and the newest paper."""
-        shelf = self.shelves[name]
-        if not shelf.plugged:
-            return False
-        self.box.close()
-        shutil.rmtree(self.here / f"box-{self.boxes}")
-        self.boxes += 1
-        config, archive = config_of(self.here / f"box-{self.boxes}"), self._archive(name)
-        from_ = archive if backups else WithoutBackups(archive)
-        try:
-            told = restoring.restore(
-                config, from_, place_of(self.here, name), self.papers[-1], tell=lambda *_: None, actor="tests"
-            )
-        except (OperatorNeeded, Refused):
-            # No slot of that paper, or nothing at all, is there yet.
-            held = shelf.named or (backups and shelf.backups)
-            assert not held, "there is something to restore from, and it is refused"
-            raise NothingLeft from None
-        self.box = open_box(config)
-        survivors(self, name, told.snapshot.name if told.snapshot else "", backups=backups)
-        return True
-
-    def _home(self, one: int, two: int) -> bool:
+    def _home(self, study: int, one: int, two: int) -> bool:
         with self.box.catalog.reading() as conn:
             if homecoming.under_way(conn) is None:
                 return False
-        homecoming.bringing_home(self.box, self.now, keep_going=lambda: True)
+        homecoming.bringing_home(self.box, self.now, keep_going=lambda: True, most=10_000)
         return True
 
     # --- keys ----------------------------------------------------------------------------------------------------
 
-    def _rotate_paper(self, one: int, two: int) -> None:
+    def _rotate_paper(self, study: int, one: int, two: int) -> None:
         folder = self.box.config.data.absolute() / "keys"
         fresh = keys.rotate(folder, self.box.root)
         keys.check_recovery(folder, self.box.root, str(fresh))
+        self.paper = fresh
         self.papers.append(fresh)
-        self._deliver(one, two)  # the new slot reaches the archives with the next documents
+        self._deliver(study, one, two)  # the new slot reaches the archives with the next documents
 
-    def _rotate_root(self, one: int, two: int) -> None:
+    def _rotate_root(self, study: int, one: int, two: int) -> None:
         entry = audit.Entry("key:rotate-root", "root key", "tests")
-        rotation.rotate(self.box, str(self.papers[-1]), entry, self.now)
+        rotation.rotate(self.box, str(self.paper), entry, self.now)
         rotation.finish(self.box, self.now)
 
-    # --- rot -----------------------------------------------------------------------------------------------------
+    # --- disk and rot --------------------------------------------------------------------------------------------
 
-    def _rot(self, one: int, two: int) -> bool:
-        """A bit flips in an object on the box that an archive has whole."""
-        known = [shelf for name, shelf in self.shelves.items() if name in self.known]
-        found = [
-            object_id
-            for object_id in sorted(self.alive)
-            if object_id not in self.rotten
-            and recall.is_here(self.box, object_id)
-            and any(
-                object_id in self.shelves[name].whole and object_id in self.receipts[name]
-                for name in self.known
-            )
-        ]
-        if not found or not known:
-            return False
-        chosen = found[one % len(found)]
-        flip(self.box.objects.path(chosen), two)
-        self.rotten.add(chosen)
-        return True
+    def _evict(self, study: int, one: int, two: int) -> bool:
+        return evict(self, study, copies=1 + one % 2)
 
-    def _rot_archive(self, one: int, two: int) -> bool:
-        """A bit flips in an object on a disk, whose box has it whole."""
-        name = SHELVES[one % 2]
-        shelf = self.shelves[name]
-        if not shelf.plugged or name not in self.known:
-            return False
-        found = [
-            object_id
-            for object_id in sorted(shelf.whole & set(self.alive) & self.receipts[name] - self.rotten)
-            if recall.is_here(self.box, object_id)
-        ]
-        if not found:
-            return False
-        chosen = found[two % len(found)]
-        flip(self.here / name / object_key(chosen), one)
-        shelf.whole.discard(chosen)
-        return True
+    def _recall(self, study: int, one: int, two: int) -> bool:
+        return recall_study(self, study)
 
-    def _scrub(self, one: int, two: int) -> None:
-        with self.box.catalog.transaction() as tx:
-            if isinstance(told := settings.get(tx, scrub.STANDING), dict):  # from the first object on
-                settings.put(tx, scrub.STANDING, {**told, "cursor": 0, "manifest_cursor": 0}, self.now)
-        scrub.scrub(self.box, self.now, most=1000)
-        for object_id in sorted(self.rotten):
-            whole = [
-                name
-                for name in self.known
-                if object_id in self.shelves[name].whole and object_id in self.receipts[name]
-            ]
-            if any(self.shelves[name].plugged for name in whole):
-                self.rotten.discard(object_id)
-        for name in self.known:
-            shelf = self.shelves[name]
-            if shelf.plugged:
-                shelf.whole |= {
-                    object_id
-                    for object_id in self.receipts[name] & set(self.alive)
-                    if object_id not in self.rotten and recall.is_here(self.box, object_id)
-                }
-                for object_id in self.receipts[name] & set(self.alive):
-                    if object_id in shelf.whole:
-                        path = self.here / name / object_key(object_id)
-                        assert opened(self, path.read_bytes(), self.alive[object_id]) is not None, (
-                            f"{object_id} is rotten on {name}, and the scrub has left it so"
-                        )
+    def _rot(self, study: int, one: int, two: int) -> bool:
+        return rot(self, study, one, two)
+
+    def _rot_archive(self, study: int, one: int, two: int) -> bool:
+        return rot_archive(self, study, one, two)
+
+    def _scrub(self, study: int, one: int, two: int) -> None:
+        scrub_all(self)

@@ -1,50 +1,94 @@
-"""The short form of the reachability model: twenty-five histories of a clinic with two disks."""
+"""The short form of the reachability model: the lives of forty studies on one box with two disks."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.campaigns import reachability
-from tests.campaigns.clinic_checks import check
+from tests.campaigns.clinic_checks import check, check_study
 from tests.campaigns.clinic_places import prepare_template
 from tests.campaigns.clinic_world import World
+from tests.campaigns.reachability import OF_A_STUDY, OF_THE_BOX, SHORTEST, Step, world_of
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_acknowledged_is_reachable_and_what_is_destroyed_is_not(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=reachability.scratch(tmp_path)) as worlds:
-        outcome = reachability.run(Path(worlds), histories=25, seed=1)
-    assert outcome.histories == 25
-    assert set(reachability.STEPS) <= set(outcome.done), "every kind of step was taken"
-    assert outcome.done["destroyed"] > 0
+        outcome = reachability.run(Path(worlds), histories=40, seed=1)
+    assert (outcome.histories, outcome.worlds) == (40, 1)
+    assert {*OF_A_STUDY} - {"withdraw", "recall"} <= set(outcome.done), "nearly every kind of step was taken"
+    assert {"destroyed", "archive done", "images left", "burn", "scrub", "rotate_root"} <= set(outcome.done)
     print(outcome)
 
 
-@pytest.mark.slow
-def test_the_model_sees_an_image_that_is_lost(tmp_path: Path) -> None:
-    """The check itself is worth nothing if it cannot fail."""
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
     prepare_template(tmp_path)
     world = World(tmp_path)
-    try:
-        world.take("receive", 0, 0)
-        world.take("deliver", 0, 0)
+    yield world
+    world.close()
+
+
+@pytest.mark.slow
+def test_the_model_sees_an_image_that_is_lost(world: World) -> None:
+    """The check itself is worth nothing if it cannot fail."""
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    check(world)
+    for path in world.here.rglob("objects/??/*.sealed"):
+        path.unlink()
+    with pytest.raises(AssertionError, match="cannot be read"):
         check(world)
-        for path in world.here.rglob("objects/??/*.sealed"):
-            path.unlink()
-        with pytest.raises(AssertionError, match="cannot be read"):
-            check(world)
-    finally:
-        world.close()
+    with pytest.raises(AssertionError, match="cannot be read"):
+        check_study(world, 0)
+
+
+@pytest.mark.slow
+def test_the_model_sees_an_image_that_changes_after_it_was_read(world: World) -> None:
+    world.take("receive", 0, 0, 0)
+    check(world)
+    (path,) = (world.here / "box-0").rglob("objects/??/*.sealed")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
+    with pytest.raises(AssertionError, match="cannot be read"):
+        check(world)
+
+
+@pytest.mark.slow
+def test_the_model_sees_a_study_that_is_held_leave(world: World) -> None:
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    world.holds[1] = frozenset({0})  # by our account only: so the product lets it leave
+    with pytest.raises(AssertionError, match="is held, and left"):
+        world.take("evict", 0, 0, 0)
+
+
+def test_a_world_is_drawn_from_its_seed_and_has_whole_lives() -> None:
+    steps = world_of(7, 40)
+    assert steps == world_of(7, 40) != world_of(8, 40)
+    assert {each.study for each in steps} == {-1, *range(40)}
+    assert {each.name for each in steps if each.study < 0} <= set(OF_THE_BOX)
+    for study in range(40):
+        life = [each.name for each in steps if each.study == study]
+        assert life[0] == "receive", "a life begins with an image"
+        assert len(life) >= SHORTEST
 
 
 def test_a_violation_is_shrunk_to_the_steps_that_it_needs() -> None:
-    steps = [reachability.Step(name, 0, 0) for name in "abcdefgh"]
+    steps = [Step(name, 0, 0, 0) for name in "abcdefgh"]
     left = list(steps)
-    for candidate in reachability._without_one(left):
+    for candidate in reachability._without_some(left):
         if {"c", "f"} <= {each.name for each in candidate}:
             left[:] = candidate
     assert [each.name for each in left] == ["c", "f"]
+
+
+def test_a_shorter_history_of_another_kind_is_another_finding() -> None:
+    one = "evict(3, 1, 2): AssertionError: 96e1835f72e5dc4c left, and only ['usb'] has it whole"
+    other = "evict(7, 9, 9): AssertionError: 0123456789abcdef left, and only ['usb'] has it whole"
+    assert reachability._kind(one) == reachability._kind(other)
+    assert reachability._kind(one) != reachability._kind("scrub(-1, 0, 0): AssertionError: it is rotten")
