@@ -63,12 +63,22 @@ def served(
 ) -> Iterator[Served]:
     """A box in `folder` with an owner and three studies, its console on `port`."""
     box = open_box(Config(data=folder, web=WebConfig(port=port)))
-    add_owner(box)
-    fill(box, scale=scale)
+    try:
+        add_owner(box)
+        fill(box, scale=scale)
+        with serving(box, browser, eventually) as running:
+            yield running
+    finally:
+        box.close()
+
+
+@contextmanager
+def serving(box: Box, browser: Browser, eventually: Callable[..., object]) -> Iterator[Served]:
+    """The console of `box`, as it is, on the port that its configuration names."""
     stop = threading.Event()
-    serving = threading.Thread(target=web.serve, args=(box, stop), daemon=True)
-    serving.start()
-    address = f"http://localhost:{port}"
+    thread = threading.Thread(target=web.serve, args=(box, stop), daemon=True)
+    thread.start()
+    address = f"http://localhost:{box.config.web.port}"
 
     def answers() -> bool:
         try:
@@ -84,6 +94,5 @@ def served(
         for context in browser.contexts:
             context.close()
         stop.set()
-        serving.join(60)
-        assert not serving.is_alive(), "the console did not stop"
-        box.close()
+        thread.join(60)
+        assert not thread.is_alive(), "the console did not stop"
