@@ -9,7 +9,7 @@ SLOW_WORKERS ?= 3
 PYTEST := $(PY) -m pytest --dist loadfile --no-loadscope-reorder
 COVER := --cov --cov-append --cov-report=
 
-.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image lock clean
+.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image test-update lock clean
 .NOTPARALLEL:
 
 help: ## say what there is
@@ -65,7 +65,12 @@ image: setup ## build the appliance's own image into .cache/image; needs root; 5
 
 test-image: setup ## boot the image in QEMU and use it; needs root and 'make image'; 20 minutes; ARGS=theft
 	@image-build/build test-disk
-	@exec $(PY) -m tests.image $(ARGS)
+	@exec $(PY) -m tests.image $(or $(ARGS),box)
+
+test-update: setup ## boot the image and offer it updates: spoilt, cut, failing, good; an hour; ARGS="failing good" for some
+	@image-build/build test-disk
+	@image-build/build test-updates
+	@exec $(PY) -m tests.image updates $(ARGS)
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions
 	@.ci/setup lock

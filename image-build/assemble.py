@@ -42,12 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="assemble.py", description=__doc__)
     parser.add_argument("tree", type=Path, help="the folder to make; what is in it is removed")
     parser.add_argument("--update-key", type=Path, help="the public key that updates are signed with")
+    parser.add_argument(
+        "--update-address", help="where a box looks for updates, if nobody tells it otherwise"
+    )
     arguments = parser.parse_args()
-    assemble(arguments.tree, arguments.update_key)
+    assemble(arguments.tree, arguments.update_key, arguments.update_address)
 
 
-def assemble(tree: Path, update_key: Path | None = None) -> None:
-    """Make `tree`; `update_key` is a keyring as gpg exports it."""
+def assemble(tree: Path, update_key: Path | None = None, update_address: str | None = None) -> None:
+    """Make `tree`; `update_key` is a keyring as gpg exports it, `update_address` an address of HTTPS."""
     shutil.rmtree(tree, ignore_errors=True)
     for name, place in FOLDERS.items():
         shutil.copytree(UNITS / name, tree / place)
@@ -59,6 +62,8 @@ def assemble(tree: Path, update_key: Path | None = None) -> None:
     zone.symlink_to(f"../usr/share/zoneinfo/{defaults('base')['base_time_zone']}")
     (tree / "etc/appliance").mkdir()
     _write(tree / "usr/share/doc/appliance/README.md", (ROOT / "README.md").read_text())
+    if update_address:
+        _write(tree / "usr/share/appliance/update/source", f"{update_address}\n")
     if update_key is not None:
         # systemd 257 reads this name; later releases read the same with .pgp.
         place = tree / "usr/lib/systemd/import-pubring.gpg"

@@ -172,13 +172,15 @@ class Limits:
 class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
-    `received_today` counts what came by every way, not only from `senders`.
+    `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
+    and left again, because they did not prove themselves.
     """
 
     at_utc: datetime
     today: date
     keys: Keys
     disk: Disk | None = None
+    left_versions: tuple[str, ...] = ()
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

@@ -56,6 +56,9 @@ from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
 
 FRESH = timedelta(seconds=30)
+LEFT_VERSIONS = Path("/run/appliance-update/left")
+"""What `update-outcome` of the image says at each start: one version a line. Elsewhere there is no such file."""
+
 FAILURES_WITHIN = timedelta(hours=1)
 
 VERIFICATION = "verification"
@@ -74,6 +77,7 @@ def gather(box: Box, now: datetime) -> Facts:
         today=now.astimezone().date(),
         keys=_keys(box),
         disk=_disk(box),
+        left_versions=left_versions(LEFT_VERSIONS),
         contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
     )
     try:
@@ -103,6 +107,14 @@ def _keys(box: Box) -> Keys:
     except ApplianceError as error:
         seal = Trouble(error.message, error.hint)
     return Keys(recovery_confirmed=not recovery_is_pending(box), seal=seal)
+
+
+def left_versions(told: Path) -> tuple[str, ...]:
+    """The versions that were tried on this machine and left again, from the file `told`."""
+    try:
+        return tuple(told.read_text(encoding="utf-8").split())
+    except OSError:
+        return ()
 
 
 def _disk(box: Box) -> Disk | None:

@@ -167,6 +167,10 @@ CASES = {
         replace(CALM, keys=Keys(False, "credential")),
         (("recovery-key", ACT_NOW),),
     ),
+    "a version that was tried and left": (
+        replace(CALM, left_versions=("1.4.2",)),
+        (("update-failed", SOON),),
+    ),
     "a seal in a file": (replace(CALM, keys=Keys(True, "file")), (("machine-seal", SOON),)),
     "no seal": (replace(CALM, keys=Keys(True, Trouble("gone"))), (("machine-seal", ACT_NOW),)),
     "a worker of two": (running(dicom_0=False), (("dicom-weak", ACT_NOW),)),

@@ -2,6 +2,7 @@
 
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
+    make test-update                updates that are refused, cut, damaged, failing and good; ARGS="failing good" for some
 
 Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Everything is emulated, so that it runs where
 no hardware can be lent: a start takes two to four minutes. It says each promise as it has seen it kept, with the hour, and
@@ -32,13 +33,13 @@ from pathlib import Path
 
 from tests import synthetic
 from tests.bench.wire import Encoded, PeerFailed, Sender
-from tests.image.machine import Hardware, Machine, install_programs, switched_on
+from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, install_programs, switched_on
+from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
+from tests.image.updates import PARTS, updates
 from tests.instances import CT_IMAGE, Instance
 from tests.system.dcmtk import storescu_command
 
-ROOT = Path(__file__).parents[2]
-BUILT = ROOT / ".cache" / "image"
-PROMISED_PORTS = {443, 11112}
+UPDATES = ("cut", *PARTS)
 SERVICES = ("dicom", "courier", "jobs", "web")
 CALLING, HERE = "PANO", "10.0.2.2"
 LOAD_INSTANCES = 40
@@ -48,8 +49,12 @@ LOAD_INSTANCES = 40
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["box", "theft"], default="box")
-    part = parser.parse_args().part
+    parser.add_argument("part", nargs="?", choices=["box", "theft", "updates"], default="box")
+    parser.add_argument("updates", nargs="*", help=f"of `updates` these alone: {' '.join(UPDATES)}")
+    arguments = parser.parse_args()
+    part, chosen = arguments.part, frozenset(arguments.updates or UPDATES)
+    if not chosen <= set(UPDATES):
+        parser.error(f"there is no {' '.join(chosen - set(UPDATES))}")
     install_programs()
     # Ended from outside, it must not leave a machine running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -58,21 +63,11 @@ def main() -> None:
         hardware = Hardware(Path(scratch))
         if part == "box":
             box(hardware)
+        elif part == "updates":
+            updates(hardware, chosen)
         else:
             theft(hardware)
     print(f"all promises kept, in {(time.monotonic() - began) / 60:.0f} minutes")
-
-
-def image(kind: str = "") -> Path:
-    """The newest disk that was built; `kind` ".test" is the one with a way in."""
-    found = [each for each in (BUILT / "out").glob(f"appliance_*{kind}.raw") if _is_disk(each, kind)]
-    if not found:
-        raise SystemExit("there is no image: make image")
-    return max(found, key=lambda each: each.stat().st_mtime)
-
-
-def _is_disk(path: Path, kind: str) -> bool:
-    return re.fullmatch(r"appliance_[0-9.]+", path.name.removesuffix(f"{kind}.raw")) is not None
 
 
 # --- a box from its carton -------------------------------------------------------------------------------------------
@@ -106,16 +101,6 @@ def box(hardware: Hardware) -> None:
         kept("the same /var was opened by the TPM2", machine.inside("cat /var/lib/disk-recovery/key") != "")
         machine.power_off()
     kept("nothing of a patient stands in clear on the whole disk", not clear_words(hardware.disk))
-
-
-def running(machine: Machine, promise: str = "it starts, and nothing has failed") -> None:
-    """Wait until everything has started."""
-    machine.wait_until("systemctl is-system-running --wait || systemctl is-system-running | grep -q degraded")
-    state = machine.inside("systemctl is-system-running", check=False).strip()
-    failed = machine.inside(
-        "systemctl --failed --no-legend --plain; journalctl -b -p 3 --no-pager -o cat | tail -20"
-    )
-    kept(promise, state == "running", f"{state}: {failed}")
 
 
 def is_as_promised(machine: Machine) -> None:
@@ -164,13 +149,27 @@ def is_as_promised(machine: Machine) -> None:
     )
     for port in (22, 8080):
         kept(f"port {port} is shut from outside", not answers(machine.ports[port]))
-    shown = machine.inside("cat /dev/vcs1 | fold -w 160 | sed 's/ *$//'", check=False)
+    shown = on_screen(machine)
     kept(
         "the screen shows where the console is and the claim code",
         "https://" in shown and "Claim code" in shown,
         shown,
     )
     kept("and the recovery key of the disk, until somebody owns the box", "Disk key" in shown, shown)
+    programs = machine.inside("command -v ssh sshd telnetd dropbear || true").strip()
+    kept("there is no program by which somebody could log in from afar", programs == "", programs)
+
+
+def on_screen(machine: Machine) -> str:
+    """What stands on the first terminal once something does; else what its service has said."""
+    screen = "fold -w 160 /dev/vcs1 | sed 's/ *$//'"
+    try:
+        machine.wait_until("grep -aq https:// /dev/vcs1", seconds=PATIENCE_SECONDS / 2)
+        return machine.inside(screen)
+    except AssertionError:
+        return machine.inside(
+            f"{screen} | cat -s; systemctl status --no-pager --full screen.service", check=False
+        )
 
 
 def listening(machine: Machine) -> set[tuple[str, int]]:
@@ -358,13 +357,6 @@ def theft(hardware: Hardware) -> None:
         )
         machine.wait_until("grep -q ' /var ' /proc/mounts")
         kept("and the recovery key opens it", True, opened_by)
-
-
-def kept(promise: str, so: bool, otherwise: str = "") -> None:
-    """Say it, or end."""
-    print(f"{time.strftime('%H:%M:%S')} {'kept' if so else 'BROKEN'}: {promise}", flush=True)
-    if not so:
-        raise SystemExit(otherwise or 1)
 
 
 if __name__ == "__main__":

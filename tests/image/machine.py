@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,9 +24,13 @@ from pathlib import Path
 
 FIRMWARE = Path("/usr/share/OVMF")
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm"}
+RELAY = Path(__file__).with_name("relay.py")
 DISK_BYTES = 8 << 30
 PATIENCE_SECONDS = 1500.0
 """Emulated, a start takes three minutes on an idle machine."""
+
+RESTART_SECONDS = 120.0
+"""Until a question is put again to a machine that may have gone down over it."""
 
 _AGENT = """
 import json, subprocess
@@ -72,6 +77,11 @@ DOOR = [
         word
         for name in ("dicom", "courier", "jobs", "web")
         for word in credential(f"systemd.unit-dropin.appliance-{name}.service", SLOW)
+    ),
+    *(
+        word
+        for name in ("chrony", "dbus", "nginx", "systemd-logind", "systemd-networkd", "systemd-resolved")
+        for word in credential(f"systemd.unit-dropin.{name}.service", "[Service]\nTimeoutStartSec=30min\n")
     ),
     *credential("systemd.extra-unit.door.service", DOOR_UNIT),
     *credential("systemd.unit-dropin.sysinit.target", "[Unit]\nWants=door.service\n"),
@@ -150,24 +160,40 @@ class Machine:
             told += more
             *lines, told = told.split(b"\n")
             for line in lines:
-                answer = json.loads(line)
+                try:
+                    answer = json.loads(line)
+                except ValueError:  # the box went down in mid-word
+                    continue
                 if answer["number"] != self._asked:
                     continue
                 if check and answer["code"]:
                     raise AssertionError(f"{command}: {answer['code']}\n{answer['out']}\n{answer['err']}")
                 return str(answer["out"])
 
-    def wait_until(self, command: str, seconds: float = PATIENCE_SECONDS) -> None:
-        """Return once `command` succeeds in the box."""
+    def wait_until(
+        self, command: str, seconds: float = PATIENCE_SECONDS, each_seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        """Return once `command` succeeds in the box. Where it may start again meanwhile, an answer can be lost: it is
+        asked again after `each_seconds`."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                self.inside(command, seconds=max(1.0, deadline - time.monotonic()))
+                self.inside(command, seconds=max(1.0, min(each_seconds, deadline - time.monotonic())))
                 return
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(2)
+
+    def boot(self) -> str:
+        """The number that the kernel gave this start."""
+        return self.inside("cat /proc/sys/kernel/random/boot_id").strip()
+
+    def wait_for_restart(self, boot: str) -> None:
+        """Return once it answers in another start than `boot`."""
+        self.wait_until(
+            f"! grep -q {boot} /proc/sys/kernel/random/boot_id", 2 * PATIENCE_SECONDS, RESTART_SECONDS
+        )
 
     def console(self) -> str:
         """What it has written to its serial line since it was switched on."""
@@ -223,7 +249,8 @@ def switched_on(
         f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in forwarded.items()
     )
     for there, here in (to_here or {}).items():
-        cable += f",guestfwd=tcp:10.0.2.100:{there}-tcp:127.0.0.1:{here}"
+        # A command for each connection: to a port, QEMU itself connects once, and that is all.
+        cable += f",guestfwd=tcp:10.0.2.100:{there}-cmd:{sys.executable} -I -S {RELAY} {here}"
     deadline = time.monotonic() + 60
     while not (folder / "tpm.sock").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -3,9 +3,11 @@
 import configparser
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from appliance.health import gathering
 from tests.image import machine
 from tests.provisioning.test_playbooks import rendered
 
@@ -129,7 +132,15 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         "timers",
     ):
         (system / f"{name}.target").write_text(f"[Unit]\nDescription={name}\n")
-    for unit in ("boot-check.service", "disk-recovery-key.service", "screen.service", "update.service"):
+    for unit in (
+        "boot-check.service",
+        "disk-recovery-key.service",
+        "screen.service",
+        "update.service",
+        "update.timer",
+        "update-outcome.service",
+        "update-from-stick.service",
+    ):
         told = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}", unit],
             capture_output=True,
@@ -227,6 +238,28 @@ def test_the_profile_lets_no_process_write_but_where_its_data_is() -> None:
     assert "deny /var/lib/machine-seal/" in text
 
 
+def test_what_only_one_machine_has_is_taken_out_of_the_root(tmp_path: Path) -> None:
+    etc, loader = tmp_path / "etc", tmp_path / "usr/lib/systemd/boot/efi"
+    for folder in (etc / "chrony", etc / "apparmor.d", loader):
+        folder.mkdir(parents=True)
+    (etc / "chrony/chrony.conf").write_text("pool 2.debian.pool.ntp.org iburst\n")
+    (etc / "nftables.conf").write_text("")
+    (etc / "shadow").write_text("root:!*:20415:0:99999:7:::\nnginx:!:20399::::::\n")
+    left = [etc / "passwd-", etc / "shadow-", loader / "systemd-bootx64.efi.signed"]
+    for path in left:
+        path.write_text("of one machine, or one hour")
+    environment = {**os.environ, "BUILDROOT": str(tmp_path), "SOURCE_DATE_EPOCH": "1764000000"}
+    subprocess.run([str(BUILD / "scripts/finish")], env=environment, check=True)
+    assert (etc / "shadow").read_text() == "root:!*:20416:0:99999:7:::\nnginx:!:20416::::::\n"
+    assert not [each for each in left if each.exists()]
+    assert (etc / "machine-id").read_bytes() == b""
+    (etc / "shadow").write_text("root::1:::::::\n")
+    opened = subprocess.run(
+        [str(BUILD / "scripts/finish")], env=environment, capture_output=True, check=False
+    )
+    assert opened.returncode != 0, "an account without a password"
+
+
 # --- packages --------------------------------------------------------------------------------------------------------
 
 
@@ -312,6 +345,9 @@ def test_an_update_is_signed_newer_and_tried_three_times() -> None:
     labels = {settings(path)["Label"][0] for path in sorted((BUILD / "mkosi.repart").glob("[12]*"))}
     assert labels == {"%M_%A"}
     for transfer in read[:2]:
+        assert transfer["MatchPattern"][0].endswith(".raw.gz"), (
+            "an empty slot is not sent over a clinic's line"
+        )
         assert transfer["MatchPattern"][1] == "appliance_@v", (
             "as mkosi.repart labels them, of image appliance"
         )
@@ -321,7 +357,9 @@ def test_an_update_is_signed_newer_and_tried_three_times() -> None:
     assert CONFIG["UnifiedKernelImageFormat"] == ["%i_%v"], (
         "or sysupdate does not know the first version for one"
     )
-    assert "--verify=yes" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    update = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    assert "--verify=yes" in update
+    assert "--reboot" in update, "nobody stands beside the box to start it again"
 
 
 def test_a_start_is_good_only_if_the_box_says_so() -> None:
@@ -337,6 +375,78 @@ def test_a_start_is_good_only_if_the_box_says_so() -> None:
     assert "http://127.0.0.1:8080/health/deep" in text
     for name in ("dicom", "courier", "jobs", "web"):
         assert f"appliance-{name}.service" in text
+
+
+def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> None:
+    timer = settings(EXTRA / "usr/lib/systemd/system/update.timer")
+    assert timer["OnCalendar"] == ["*-*-* 02:00"]
+    assert (timer["RandomizedDelaySec"], timer["FixedRandomDelay"]) == (["2h"], ["yes"])
+    assert "Persistent" not in timer, "a box that was off at night does not start again by day"
+    assert settings(EXTRA / "usr/lib/systemd/system/update.service")["Type"] == ["oneshot"]
+
+
+def test_the_vendors_address_comes_with_the_image_if_he_names_one(tmp_path: Path) -> None:
+    source = "usr/share/appliance/update/source"
+    assemble = script("assemble").assemble
+    assemble(tmp_path / "named", None, "https://updates.example")
+    assert (tmp_path / "named" / source).read_text() == "https://updates.example\n"
+    assemble(tmp_path / "unnamed", None, "")
+    assert not (tmp_path / "unnamed" / source).exists()
+    assert f"/{source}" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+
+
+def test_a_stick_is_judged_by_the_same_signature_as_the_line(tmp_path: Path) -> None:
+    rule = (EXTRA / "usr/lib/udev/rules.d/90-update-from-stick.rules").read_text()
+    assert 'ENV{ID_FS_LABEL}=="BOXUPDATE"' in rule
+    assert 'ENV{SYSTEMD_WANTS}+="update-from-stick.service"' in rule
+    assert (
+        "/dev/disk/by-label/BOXUPDATE"
+        in (EXTRA / "usr/lib/systemd/system/update-from-stick.service").read_text()
+    )
+    # It runs: the mount is left out, `update` asks for the address that it is given and finds what lies on the stick.
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (stick / "SHA256SUMS").write_text("what was signed")
+    update = tmp_path / "update"
+    update.write_text(
+        "#!/usr/bin/env python3\nimport sys, urllib.request\n"
+        "assert sys.argv[1].startswith('http://127.0.0.1:')\n"
+        "sys.exit(urllib.request.urlopen(sys.argv[1] + '/SHA256SUMS').read() != b'what was signed')\n"
+    )
+    update.chmod(0o755)
+    mounts = tmp_path / "mount"
+    mounts.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/mounted\n')
+    mounts.chmod(0o755)
+    text = (EXTRA / "usr/lib/appliance/update_from_stick.py").read_text()
+    text = text.replace("/run/update-stick", str(stick)).replace(
+        "/usr/lib/appliance/libexec/update", str(update)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text, "/dev/stick"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mounted").read_text().split() == [
+        *("-t", "vfat", "-o", "ro,nodev,nosuid,noexec", "/dev/stick", str(stick)),
+    ]
+
+
+def test_a_version_that_was_left_is_told_to_the_box(tmp_path: Path) -> None:
+    for name in ("1.0.0.efi", "1.0.1+0-3.efi", "1.0.2+2-1.efi"):
+        (tmp_path / f"appliance_{name}").touch()
+    told, script_path = tmp_path / "left", EXTRA / "usr/lib/appliance/libexec/update-outcome"
+    subprocess.run([str(script_path), str(told), str(tmp_path)], check=True)
+    assert gathering.left_versions(told) == ("1.0.1",), "not the one that still has tries"
+    (tmp_path / "appliance_1.0.1+0-3.efi").unlink()
+    subprocess.run([str(script_path), str(told), str(tmp_path)], check=True)
+    assert gathering.left_versions(told) == ()
+    assert gathering.left_versions(tmp_path / "no image") == ()
+    unit = (EXTRA / "usr/lib/systemd/system/update-outcome.service").read_text()
+    assert f"update-outcome {gathering.LEFT_VERSIONS}\n" in unit
+    assert f"  {gathering.LEFT_VERSIONS} r,\n" in (EXTRA / "etc/apparmor.d/appliance").read_text()
 
 
 @pytest.mark.parametrize(
@@ -358,6 +468,9 @@ def test_an_address_of_updates_that_is_none_is_refused(address: str, code: int, 
     )
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
+    if code:
+        given = subprocess.run(["sh", "-c", text, "update", address], capture_output=True, check=False)
+        assert given.returncode == code, "nor one that it is given by a stick"
     assert not (tmp_path / "made").exists()
 
 

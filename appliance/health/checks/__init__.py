@@ -31,6 +31,7 @@ from appliance.health.checks import (
     setting_up,
     sign_ins,
     silence,
+    updates,
     upkeep,
 )
 from appliance.health.facts import Facts
@@ -59,6 +60,7 @@ _MODULES = (
     sign_ins,
     audit_feed,
     upkeep,
+    updates,
     silence,
     duplicates,
     clock,

@@ -1,0 +1,261 @@
+"""Updates as a box meets them: refused ones, a cut of the power in the middle, two that fail, and one that is good.
+
+`image-build/build test-updates` makes what is offered: three newer versions, each signed, of which only the last one works.
+The box looks for them over its cable, as it would at the vendor's address; nobody lays a hand on it in between.
+"""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
+from tests.image.promises import BUILT, image, kept, running
+
+OFFERED = BUILT / "test-updates"
+ADDRESS = "http://10.0.2.100/"
+CUT_AFTER_BYTES = 8 << 20
+"""So much of the root has left the server when the power is cut."""
+RUN_WITHOUT_RESTART = "sed 's/ --reboot//' /usr/lib/appliance/libexec/update >/run/update && sh /run/update"
+
+
+def updates(hardware: Hardware, parts: frozenset[str]) -> None:
+    """The cut of the power, and those of `PARTS` that are named, in their order, on one box."""
+    hardware.assemble(image(".test"))
+    with shop() as offers:
+        if "cut" in parts:
+            with switched_on(hardware, to_here={80: offers.port}) as machine:
+                running(machine)
+                cut(machine, offers)
+        with switched_on(hardware, to_here={80: offers.port}) as machine:
+            running(machine)
+            kept("in the version that it was unpacked with", version(machine) == unpacked_version())
+            kept("and there is no other to start", len(kernels(machine)) == 1, str(kernels(machine)))
+            for name, part in PARTS.items():
+                if name in parts:
+                    machine.inside(f"echo {ADDRESS} >/var/lib/update/source")
+                    part(machine, offers)
+            machine.power_off()
+
+
+# --- the server of updates -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shop:
+    """What the box finds at its address: the files of `folder`, until `hold` lets no more of a root out."""
+
+    port: int = 0
+    folder: Path = OFFERED
+    holds: bool = False
+    reached: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def shop() -> Iterator[Shop]:
+    """A server of updates on a port of this machine."""
+    offers = Shop()
+
+    class Counter(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(offers.folder))
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            if offers.holds and ".root.raw" in self.path:
+                outputfile.write(source.read(CUT_AFTER_BYTES))
+                outputfile.flush()
+                offers.reached.set()
+                offers.closed.wait()
+                return
+            super().copyfile(source, outputfile)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Nobody asks."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counter) as server:
+        server.daemon_threads = True
+        offers.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield offers
+        finally:
+            offers.closed.set()
+            server.shutdown()
+
+
+# --- what a box says of itself ---------------------------------------------------------------------------------------
+
+
+def version(machine: Machine) -> str:
+    """The version that runs."""
+    return machine.inside(". /usr/lib/os-release; echo $IMAGE_VERSION").strip()
+
+
+def kernels(machine: Machine) -> list[str]:
+    """The kernel images that the loader has to choose from, with what is left of their tries in their names."""
+    return sorted(machine.inside("ls /efi/EFI/Linux").split())
+
+
+def offered_version(folder: Path) -> str:
+    """Which version lies in `folder`."""
+    (uki,) = folder.glob("*.efi")
+    return uki.name.removeprefix("appliance_").removesuffix(".efi")
+
+
+def root_identifier(folder: Path) -> str:
+    """The identifier of the partition that the root in `folder` becomes."""
+    (root,) = folder.glob("*.root.raw.gz")
+    found = re.fullmatch(r"appliance_[0-9.]+_([0-9a-f]{32})\.root\.raw\.gz", root.name)
+    assert found is not None, root.name
+    digits = found[1]
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+# --- what is offered -------------------------------------------------------------------------------------------------
+
+
+def refused(machine: Machine, offers: Shop) -> None:
+    """Signed by another, signed long ago, altered on its way, unsigned: of none a byte comes to be started."""
+    before = kernels(machine)
+    with tempered() as made:
+        for name, why in (
+            ("stranger", "that somebody else has signed"),
+            ("expired", "whose signature has expired"),
+            ("unsigned", "that nobody has signed"),
+            ("altered", "that was altered on its way"),
+        ):
+            offers.folder = made / name
+            taken = machine.inside("systemctl start update.service && echo taken", check=False)
+            told = machine.inside("journalctl -b -u update.service -n 20 -o cat --no-pager")
+            kept(f"an update {why} is refused", "taken" not in taken, told)
+            kept(
+                "and nothing is there that could be started",
+                kernels(machine) == before,
+                str(kernels(machine)),
+            )
+
+
+@contextmanager
+def tempered() -> Iterator[Path]:
+    """The good update, spoilt in four ways; what isn't spoilt is the same file."""
+    folder = BUILT / "spoilt"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for name in ("stranger", "expired", "unsigned", "altered"):
+            shutil.copytree(
+                OFFERED / ("expired" if name == "expired" else "good"), folder / name, copy_function=os.link
+            )
+        (folder / "unsigned" / "SHA256SUMS.gpg").unlink()
+        (altered,) = (folder / "altered").glob("*.verity.raw.gz")
+        data = bytearray(altered.read_bytes())
+        data[len(data) // 2] ^= 1
+        altered.unlink()
+        altered.write_bytes(data)
+        sign_as_stranger(folder / "stranger")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sign_as_stranger(folder: Path) -> None:
+    """The same list of digests, signed with a key that no box knows."""
+    home = folder.parent / "home"
+    home.mkdir(mode=0o700)
+    gpg = ("gpg", "--homedir", str(home), "--batch", "--quiet", "--yes")
+    signature = folder / "SHA256SUMS.gpg"
+    signature.unlink()
+    for words in (
+        ("--passphrase", "", "--quick-generate-key", "stranger", "ed25519", "sign", "never"),
+        ("--detach-sign", "--output", str(signature), str(folder / "SHA256SUMS")),
+    ):
+        subprocess.run([*gpg, *words], check=True)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+
+
+def cut(machine: Machine, offers: Shop) -> None:
+    """The power goes while the next root is being written."""
+    offers.folder, offers.holds = OFFERED / "good", True
+    machine.inside(f"echo {ADDRESS} >/var/lib/update/source && systemctl start --no-block update.service")
+    assert offers.reached.wait(1500), "the box has never asked for the root"
+    machine.cut_power()
+    offers.holds = False
+    kept("power was cut while the next root was being written", not machine.is_on)
+
+
+def corrupted(machine: Machine, offers: Shop) -> None:
+    """A slot that was damaged after it had been written: the kernel finds out, and the version before returns."""
+    folder = offers.folder = OFFERED / "corrupted"
+    had = version(machine)
+    machine.inside(RUN_WITHOUT_RESTART)
+    machine.inside(
+        f"dd if=/dev/urandom of=/dev/disk/by-partuuid/{root_identifier(folder)} bs=1M count=64 conv=fsync"
+    )
+    boot = machine.boot()
+    machine.inside("systemctl --no-block reboot")
+    returned(machine, boot, had, offered_version(folder), "a version in a damaged slot")
+
+
+def failing(machine: Machine, offers: Shop) -> None:
+    """A version that is whole, starts, and doesn't do what a box is for."""
+    folder = offers.folder = OFFERED / "failing"
+    had = version(machine)
+    boot = machine.boot()
+    machine.inside("systemctl start --no-block update.service")
+    returned(machine, boot, had, offered_version(folder), "a version that fails its own check")
+
+
+def returned(machine: Machine, boot: str, had: str, tried: str, what: str) -> None:
+    """Wait until the box is back in version `had` by itself, having tried the other three times."""
+    machine.wait_for_restart(boot)
+    machine.wait_until(
+        f". /usr/lib/os-release; test $IMAGE_VERSION = {had}", 5 * PATIENCE_SECONDS, RESTART_SECONDS
+    )
+    running(machine, f"{what} is left by itself, and the one before runs")
+    there = kernels(machine)
+    kept("after three tries", f"appliance_{tried}+0-3.efi" in there, str(there))
+    machine.inside("systemctl start update.service")
+    kept("and it isn't taken a second time", kernels(machine) == there, str(kernels(machine)))
+
+
+def good(machine: Machine, offers: Shop) -> None:
+    """The one that works; and afterwards an older one, properly signed."""
+    folder = offers.folder = OFFERED / "good"
+    wanted, boot = offered_version(folder), machine.boot()
+    disk = machine.inside("cat /var/lib/disk-recovery/key")
+    machine.inside("systemctl start --no-block update.service")
+    machine.wait_for_restart(boot)
+    running(machine, "a good version is taken, and started by itself; nothing has failed")
+    kept("it is the new one", version(machine) == wanted, version(machine))
+    kept(
+        "the TPM2 gives it the key of the same /var", machine.inside("cat /var/lib/disk-recovery/key") == disk
+    )
+    machine.wait_until("systemctl is-active systemd-bless-boot.service")
+    there = kernels(machine)
+    kept("it has called itself good, and is doubted no more", f"appliance_{wanted}.efi" in there, str(there))
+    kept("the version before stays in the other slot", len(there) == 2, str(there))
+    offers.folder = OFFERED / "failing"
+    machine.inside("systemctl start update.service")
+    kept("an older version is not taken, however well it is signed", kernels(machine) == there)
+
+
+def unpacked_version() -> str:
+    """The version of the image that the box was unpacked with."""
+    return image(".test").name.removeprefix("appliance_").removesuffix(".test.raw")
+
+
+PARTS: dict[str, Callable[[Machine, Shop], None]] = {
+    "refused": refused,
+    "corrupted": corrupted,
+    "failing": failing,
+    "good": good,
+}
