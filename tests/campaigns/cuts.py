@@ -5,6 +5,7 @@ steps. Then each of those states is put in the place of the whole, the box is op
 to what it had promised:
 
 - **snapshot** and **prune**: no image is touched, the newest finished backup is whole, and the next one is made;
+- **evict** and **recall**: each image is here, or whole in the archive and known to be there; what was cut goes on, and all come back;
 - **purge**: all of the study or nothing, and in the end nothing, anywhere, with its certificate complete;
 - **rotate**: machine and paper open the box, and all is under the new root key in the end, or under the old one;
 - **restore**: it is begun again and ends with every image.
@@ -26,12 +27,13 @@ from typing import Final
 from appliance import audit
 from appliance.backup import making, restoring, snapshot
 from appliance.box import Box, open_box
-from appliance.catalog import destinations, manifests, study_keys, tombstones
+from appliance.catalog import destinations, evictions, manifests, studies, study_keys, tombstones
 from appliance.config import Config, CourierConfig
 from appliance.errors import Refused, Transient
-from appliance.lifecycle import purging, retention, rotation
+from appliance.lifecycle import eviction, purging, retention, rotation
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
+from appliance.replication import recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build, prepare
 from appliance.replication.lane import Lane
@@ -39,7 +41,8 @@ from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
 from tests.backup.conftest import Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home
-from tests.boxes import config_in
+from tests.boxes import config_in, recorded
+from tests.campaigns.clinic_tiers import AT_ONCE
 from tests.campaigns.power import State, watched
 from tests.instances import Instance
 from tests.lifecycle.purge import LATER, approve, secrets_of
@@ -80,9 +83,43 @@ def config(data: Path) -> Config:
 def _snapshot(place: Place) -> None:
     """A backup, while older ones have had their time, by a clock that somebody has compared."""
     box = place.box()
+    _trust_clock(box)
+    before = _backups(place)
+    making.back_up(box, place_in(box), datetime.now(UTC), actor="tests", keep=KEEP)
+    assert len(_backups(place) - before) == 1 and before - _backups(place), (
+        "one is made, and older ones are pruned"
+    )
+    box.close()
+
+
+def _backups(place: Place) -> set[str]:
+    return set(snapshot.names_in([each.key for each in place.archive().documents(snapshot.PREFIX)]))
+
+
+def _trust_clock(box: Box) -> None:
+    """Somebody has compared the clock, which the decision to destroy had put years ahead."""
     with box.catalog.transaction() as tx:
         retention.trust_clock(tx, Act(by="marie", now=datetime.now(UTC), audit_key=box.audit_key))
-    making.back_up(box, place_in(box), datetime.now(UTC), actor="tests", keep=KEEP)
+
+
+def _evict(place: Place) -> None:
+    """Let all leave that may: what is to be destroyed stays."""
+    box = place.box()
+    _trust_clock(box)
+    assert _leave(box) == len(KEPT)
+    box.close()
+
+
+def _leave(box: Box) -> int:
+    """How many images left."""
+    with box.catalog.reading() as conn:
+        numbers = [each.id for each in studies.find(conn)]
+    return sum(eviction.evict_study(box, each, AT_ONCE, lambda: datetime.now(UTC)).images for each in numbers)
+
+
+def _recall(place: Place) -> None:
+    box = place.box()
+    assert eviction.bring_back(box, datetime.now(UTC)) == len(KEPT)
     box.close()
 
 
@@ -148,6 +185,39 @@ def _whole(place: Place, box: Box) -> None:
         box.root.unseal(archive.document(snapshot.key_key(name)), snapshot.key_context(name))
 
 
+def _after_moving(place: Place) -> None:
+    """After a cut while images left or came back."""
+    box = place.box()
+    try:
+        rows = recorded(box)
+        assert len(rows) == len(KEPT) + len(DOOMED)
+        for row in rows:
+            if recall.is_here(box, row.object_id):
+                with box.open_object(row.object_id, row.key_id) as reader:
+                    reader.verify()
+            else:
+                recall.verify(
+                    place.archive(), row.object_id, box.study_keys.key(row.key_id), row.sealed_bytes
+                )
+        eviction.settle(box, datetime.now(UTC))
+        with box.catalog.reading() as conn:
+            for row in rows:
+                away = evictions.is_away(conn, row.object_id)
+                assert away is not recall.is_here(box, row.object_id), "it is not where the box says"
+            assert evictions.unsettled(conn) == []
+        _trust_clock(box)
+        _leave(box)
+        here = {row.object_id for row in rows if recall.is_here(box, row.object_id)}
+        assert len(here) == len(DOOMED), "what was cut goes on, and what is to be destroyed stays"
+        eviction.bring_back(box, datetime.now(UTC))
+        assert contents(box) == as_sent(*KEPT, *DOOMED)
+        with box.catalog.reading() as conn:
+            assert evictions.tally(conn).away == 0
+            assert audit.verify(conn, box.audit_key, None) == []
+    finally:
+        box.close()
+
+
 def _after_purge(place: Place) -> None:
     box = place.box()
     try:
@@ -200,12 +270,27 @@ def _after_restore(place: Place) -> None:
         box.close()
 
 
-OPERATIONS: Mapping[str, tuple[Callable[[Place], None], Callable[[Place], None]]] = MappingProxyType(
+def _as_it_is(place: Place) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is done, what must hold after a cut of it, and what is done before."""
+
+    do: Callable[[Place], None]
+    check: Callable[[Place], None]
+    ready: Callable[[Place], None] = _as_it_is
+
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
-        "snapshot": (_snapshot, _after_snapshot),
-        "purge": (_purge, _after_purge),
-        "rotate": (_rotate, _after_rotate),
-        "restore": (_restore, _after_restore),
+        "snapshot": Operation(_snapshot, _after_snapshot),
+        "evict": Operation(_evict, _after_moving),
+        "recall": Operation(_recall, _after_moving, ready=_evict),
+        "purge": Operation(_purge, _after_purge),
+        "rotate": Operation(_rotate, _after_rotate),
+        "restore": Operation(_restore, _after_restore),
     }
 )
 
@@ -242,16 +327,17 @@ def run(
     began = time.monotonic()
     root = folder / "clinic"
     place = prepared(root)
-    do, check = OPERATIONS[operation]
+    wanted = OPERATIONS[operation]
+    wanted.ready(place)
     with watched(root, folder / "states") as watch:
-        do(place)
+        wanted.do(place)
     report(f"{operation}: {watch.steps} steps, {len(watch.states)} different states")
     states = watch.states
     if most and len(states) > most:
         states = sorted(random.Random(seed).sample(states, most), key=lambda each: (each.number, each.kind))
     counted: Counter[str] = Counter()
     for state in states:
-        recover(place, state, check)
+        recover(place, state, wanted.check)
         counted[f"{operation} {state.kind}"] += 1
     return Outcome({operation: watch.steps}, counted, time.monotonic() - began)
 

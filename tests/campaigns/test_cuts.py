@@ -19,7 +19,7 @@ def test_it_recovers_from_a_cut_before_any_step(tmp_path: Path, operation: str) 
     with tempfile.TemporaryDirectory(dir=reachability.scratch(tmp_path)) as worlds:
         outcome = cuts.run(Path(worlds), operation=operation, most=5)
     assert outcome.states.total() == 5
-    assert outcome.steps[operation] > 30
+    assert outcome.steps[operation] > 10
     print(outcome)
 
 
