@@ -2,6 +2,7 @@
 
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
+    python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are refused, cut, damaged, failing and good; ARGS="failing good" for some
 
 Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Everything is emulated, so that it runs where
@@ -34,6 +35,7 @@ from pathlib import Path
 from tests import synthetic
 from tests.bench.wire import Encoded, PeerFailed, Sender
 from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, install_programs, switched_on
+from tests.image.offers import offers
 from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
 from tests.image.updates import PARTS, updates
 from tests.instances import CT_IMAGE, Instance
@@ -49,12 +51,15 @@ LOAD_INSTANCES = 40
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["box", "theft", "updates"], default="box")
+    parser.add_argument("part", nargs="?", choices=["box", "theft", "offers", "updates"], default="box")
     parser.add_argument("updates", nargs="*", help=f"of `updates` these alone: {' '.join(UPDATES)}")
     arguments = parser.parse_args()
     part, chosen = arguments.part, frozenset(arguments.updates or UPDATES)
     if not chosen <= set(UPDATES):
         parser.error(f"there is no {' '.join(chosen - set(UPDATES))}")
+    if part == "offers":
+        offers()
+        return
     install_programs()
     # Ended from outside, it must not leave a machine running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -6,25 +6,20 @@ The box looks for them over its cable, as it would at the vendor's address; nobo
 
 from __future__ import annotations
 
-import http.server
 import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, image, kept, running
+from tests.image.serving import Shop, shop
 
 OFFERED = BUILT / "test-updates"
 ADDRESS = "http://10.0.2.100/"
-CUT_AFTER_BYTES = 8 << 20
-"""So much of the root has left the server when the power is cut."""
 RUN_WITHOUT_RESTART = "sed 's/ --reboot//' /usr/lib/appliance/libexec/update >/run/update && sh /run/update"
 
 
@@ -45,52 +40,6 @@ def updates(hardware: Hardware, parts: frozenset[str]) -> None:
                     machine.inside(f"echo {ADDRESS} >/var/lib/update/source")
                     part(machine, offers)
             machine.power_off()
-
-
-# --- the server of updates -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Shop:
-    """What the box finds at its address: the files of `folder`, until `hold` lets no more of a root out."""
-
-    port: int = 0
-    folder: Path = OFFERED
-    holds: bool = False
-    reached: threading.Event = field(default_factory=threading.Event)
-    closed: threading.Event = field(default_factory=threading.Event)
-
-
-@contextmanager
-def shop() -> Iterator[Shop]:
-    """A server of updates on a port of this machine."""
-    offers = Shop()
-
-    class Counter(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(offers.folder))
-
-        def copyfile(self, source: Any, outputfile: Any) -> None:
-            if offers.holds and ".root.raw" in self.path:
-                outputfile.write(source.read(CUT_AFTER_BYTES))
-                outputfile.flush()
-                offers.reached.set()
-                offers.closed.wait()
-                return
-            super().copyfile(source, outputfile)
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            """Nobody asks."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counter) as server:
-        server.daemon_threads = True
-        offers.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield offers
-        finally:
-            offers.closed.set()
-            server.shutdown()
 
 
 # --- what a box says of itself ---------------------------------------------------------------------------------------

@@ -1,0 +1,321 @@
+"""What sysupdate makes of the transfers that a box carries, without a machine: a disk in a file, two slots, a server.
+
+Runs in the tools tree of the build, whose sysupdate is the box's. It shows in seconds what is taken, what is refused and what
+a cut leaves; that a machine starts from it, and returns from what fails, only `tests.image.updates` shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from gzip import compress
+from pathlib import Path
+
+from tests.image.promises import BUILT, kept
+from tests.image.serving import CUT_AFTER_BYTES, Shop, shop
+
+TRANSFERS = Path(__file__).parents[2] / "image-build/mkosi.extra/usr/share/appliance/update"
+ROOT_TYPE, VERITY_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
+SLOT_BYTES = {"root": 24 << 20, "verity": 2 << 20}
+KERNEL_BYTES = 3 << 20
+HAD = "0.1.0"
+
+_IN_TOOLS = """
+tools=$1 folder=$2; shift 2
+mount --bind "$tools" "$tools"
+for each in dev proc sys; do mount --rbind "/$each" "$tools/$each"; done
+mount -t tmpfs tmpfs "$tools/tmp"
+mount -t tmpfs tmpfs "$tools/run"
+mkdir "$tools/tmp/bench"
+mount --rbind "$folder" "$tools/tmp/bench"
+mount --bind "$folder/trusted.gpg" "$tools/usr/lib/systemd/import-pubring.gpg"
+cd "$tools"
+pivot_root . mnt
+umount --lazy /mnt
+exec env -i PATH=/usr/sbin:/usr/bin "$@"
+"""
+
+
+@dataclass
+class Bench:
+    """A disk with version `HAD` in one slot, and what may be offered to it. As a box: `kernels` is the folder on the ESP."""
+
+    folder: Path
+    disk: str = ""
+
+    @property
+    def kernels(self) -> Path:
+        return self.folder / "kernels"
+
+    def in_tools(self, *command: str) -> subprocess.Popen[str]:
+        """A program of the tools tree, with this folder at /tmp/bench."""
+        return subprocess.Popen(
+            [
+                *("unshare", "--mount", "--propagation", "private", "bash", "-euc", _IN_TOOLS, "in_tools"),
+                *(str(BUILT / "tools"), str(self.folder), *command),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ask(self, *command: str) -> str:
+        """What it prints; it must succeed."""
+        with self.in_tools(*command) as process:
+            told, _ = process.communicate()
+        assert process.returncode == 0, told
+        return told
+
+    def partition(self) -> None:
+        """Two slots, the first of them full; the disk is a loop device over a file."""
+        (self.folder / "disk.raw").touch()
+        os.truncate(self.folder / "disk.raw", 2 * sum(SLOT_BYTES.values()) + (4 << 20))
+        lines = [
+            "label: gpt",
+            f"start=2048, size={SLOT_BYTES['root'] // 512}, type={ROOT_TYPE}, name=appliance_{HAD}",
+        ]
+        for kind, label in (
+            (VERITY_TYPE, f"appliance_{HAD}"),
+            (ROOT_TYPE, "_empty"),
+            (VERITY_TYPE, "_empty"),
+        ):
+            size = SLOT_BYTES["root" if kind == ROOT_TYPE else "verity"] // 512
+            lines.append(f"size={size}, type={kind}, name={label}")
+        (self.folder / "layout").write_text("\n".join(lines) + "\n")
+        self.ask("sh", "-c", "sfdisk --quiet /tmp/bench/disk.raw </tmp/bench/layout")
+        attached = subprocess.run(
+            ["losetup", "--find", "--show", str(self.folder / "disk.raw")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.disk = attached.stdout.strip()
+        self.kernels.mkdir()
+        (self.kernels / f"appliance_{HAD}.efi").write_bytes(b"the version that runs")
+
+    def carry(self, port: int) -> None:
+        """The transfers of a box, but for this disk, this folder of kernels, and a version that no os-release names."""
+        (self.folder / "transfers").mkdir()
+        for each in TRANSFERS.glob("*.transfer"):
+            text = each.read_text()
+            for was, here in (
+                ("@SOURCE@", f"http://127.0.0.1:{port}/"),
+                ("ProtectVersion=%A", f"ProtectVersion={HAD}"),
+                ("Path=auto", f"Path={self.disk}"),
+                ("Path=/EFI/Linux\nPathRelativeTo=boot", "Path=/tmp/bench/kernels"),
+            ):
+                text = text.replace(was, here)
+            (self.folder / "transfers" / each.name).write_text(text)
+
+    def update(self) -> subprocess.Popen[str]:
+        """As `libexec/update` calls it, but that nothing starts again."""
+        return self.in_tools(
+            "/usr/lib/systemd/systemd-sysupdate",
+            "--verify=yes",
+            "--definitions=/tmp/bench/transfers",
+            "update",
+        )
+
+    def take(self) -> tuple[int, str]:
+        """Exit status and what was said."""
+        with self.update() as process:
+            told, _ = process.communicate()
+        return process.returncode, told
+
+    def slots(self) -> list[tuple[str, str]]:
+        """Label and identifier of each partition."""
+        table = json.loads(self.ask("sfdisk", "--json", "/tmp/bench/disk.raw"))["partitiontable"]
+        return [(each.get("name", ""), each["uuid"].lower()) for each in table["partitions"]]
+
+    def to_start(self) -> list[str]:
+        """The names among the kernels that a loader would see."""
+        return sorted(each.name for each in self.kernels.glob("appliance_*.efi"))
+
+
+# --- what is offered -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A folder as a server of updates has it, and what was packed in it."""
+
+    folder: Path
+    version: str
+    identifiers: dict[str, str]
+    contents: dict[str, bytes]
+
+
+def offer(bench: Bench, version: str, signer: Path, *options: str) -> Offer:
+    """Noise in the shape of a version, signed by `signer`."""
+    folder = bench.folder / "offers" / f"{version}-{signer.name}-{len(options)}"
+    folder.mkdir(parents=True)
+    noise = random.Random(version)
+    identifiers, contents = {}, {}
+    for kind, size in SLOT_BYTES.items():
+        data = noise.randbytes(size // 2) + bytes(size - size // 2)
+        identifiers[kind], contents[kind] = str(uuid.UUID(int=noise.getrandbits(128))), data
+        packed = folder / f"appliance_{version}_{identifiers[kind].replace('-', '')}.{kind}.raw.gz"
+        packed.write_bytes(compress(data, compresslevel=1, mtime=0))
+    (folder / f"appliance_{version}.efi").write_bytes(noise.randbytes(KERNEL_BYTES))
+    digests = [
+        (hashlib.sha256(each.read_bytes()).hexdigest(), each.name) for each in sorted(folder.iterdir())
+    ]
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in digests))
+    signature = ("--detach-sign", "--output", str(folder / "SHA256SUMS.gpg"), str(folder / "SHA256SUMS"))
+    _gpg(signer, *options, *signature)
+    return Offer(folder, version, identifiers, contents)
+
+
+def signer(folder: Path, name: str) -> Path:
+    """A key of this test's own."""
+    home = folder / name
+    home.mkdir(mode=0o700)
+    _gpg(home, "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never")
+    return home
+
+
+def _gpg(home: Path, *words: str) -> None:
+    subprocess.run(["gpg", "--homedir", str(home), "--batch", "--quiet", "--yes", *words], check=True)
+
+
+@contextmanager
+def benched() -> Iterator[tuple[Bench, Shop, Path, Path]]:
+    """A bench, its server, the vendor's key, and another's."""
+    if not (BUILT / "tools/usr/lib/systemd/systemd-sysupdate").exists():
+        raise SystemExit("there are no tools to build in: make image")
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=BUILT) as made, shop() as offers:
+        bench = Bench(Path(made))
+        vendor, stranger = signer(bench.folder, "vendor"), signer(bench.folder, "stranger")
+        try:
+            _gpg(vendor, "--export", "--output", str(bench.folder / "trusted.gpg"))
+            bench.partition()
+            bench.carry(offers.port)
+            yield bench, offers, vendor, stranger
+        finally:
+            for home in (vendor, stranger):
+                subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+            if bench.disk:
+                subprocess.run(["losetup", "--detach", bench.disk], check=True)
+
+
+# --- the promises ----------------------------------------------------------------------------------------------------
+
+
+def offers() -> None:
+    """Everything that can be offered, one after the other, to one disk."""
+    with benched() as (bench, shown, vendor, stranger):
+        had, to_start = bench.slots(), bench.to_start()
+        first = offer(bench, "0.1.1", vendor)
+        for why, folder in spoilt(bench, first, vendor, stranger):
+            shown.folder = folder
+            code, told = bench.take()
+            kept(f"an update {why} is refused", code != 0, told)
+            kept("and there is nothing new to start", bench.to_start() == to_start, str(bench.to_start()))
+        shown.folder = offer(bench, "0.0.9", vendor).folder
+        code, told = bench.take()
+        kept(
+            "an older version is not taken, however well it is signed",
+            (code, bench.to_start()) == (0, to_start),
+            told,
+        )
+        cut(bench, shown, first)
+        taken(bench, shown, first, "after a cut it is taken whole")
+        kept("the slot that runs is untouched", bench.slots()[:2] == had[:2], str(bench.slots()))
+        left = bench.kernels / f"appliance_{first.version}+3-0.efi"
+        left.rename(left.with_name(f"appliance_{first.version}+0-3.efi"))
+        to_start = bench.to_start()
+        code, told = bench.take()
+        kept(
+            "a version that was left is not taken a second time",
+            (code, bench.to_start()) == (0, to_start),
+            told,
+        )
+        taken(bench, shown, offer(bench, "0.1.2", vendor), "the next version takes its place")
+        kept("and the slot that runs is untouched still", bench.slots()[:2] == had[:2], str(bench.slots()))
+
+
+def spoilt(bench: Bench, first: Offer, vendor: Path, stranger: Path) -> Iterator[tuple[str, Path]]:
+    """Why it must be refused, and the folder."""
+    yield "that somebody else has signed", offer(bench, first.version, stranger).folder
+    expired = offer(bench, first.version, vendor, "--default-sig-expire", "seconds=1")
+    while (
+        subprocess.run(
+            [
+                "gpg",
+                "--homedir",
+                str(vendor),
+                "--batch",
+                "--quiet",
+                "--verify",
+                str(expired.folder / "SHA256SUMS.gpg"),
+            ],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    ):
+        pass  # the second is not over
+    yield "whose signature has expired", expired.folder
+    for why, pattern in (
+        ("whose list was altered", "SHA256SUMS"),
+        ("whose hashes were altered on their way", "*.verity.raw.gz"),
+        ("whose root was altered on its way", "*.root.raw.gz"),
+        ("whose kernel was altered on its way", "*.efi"),
+    ):
+        folder = bench.folder / "offers" / why.replace(" ", "-")
+        shutil.copytree(first.folder, folder)
+        (path,) = folder.glob(pattern)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        yield why, folder
+    unsigned = bench.folder / "offers" / "unsigned"
+    shutil.copytree(first.folder, unsigned)
+    (unsigned / "SHA256SUMS.gpg").unlink()
+    yield "that nobody has signed", unsigned
+
+
+def cut(bench: Bench, shown: Shop, first: Offer) -> None:
+    """It ends in the middle of the root, as when the power goes."""
+    to_start = bench.to_start()
+    shown.folder, shown.holds = first.folder, True
+    with bench.update() as process:
+        assert shown.reached.wait(600), "it has never asked for the root"
+        process.kill()
+    shown.holds = False
+    shown.closed.set()
+    kept(
+        f"cut after {CUT_AFTER_BYTES >> 20} MiB of the root, there is nothing new to start",
+        bench.to_start() == to_start,
+    )
+    labels = [label for label, _ in bench.slots()]
+    kept("and the root is not called by its name", labels[2] != f"appliance_{first.version}", str(labels))
+
+
+def taken(bench: Bench, shown: Shop, wanted: Offer, promise: str) -> None:
+    """It is there to the bit, under its name and identifier, with three tries, beside the one that runs."""
+    shown.folder = wanted.folder
+    code, told = bench.take()
+    kept(promise, code == 0, told)
+    name = f"appliance_{wanted.version}"
+    slots = bench.slots()
+    expected = [(name, wanted.identifiers["root"]), (name, wanted.identifiers["verity"])]
+    kept("under its name, and found by its root hash", slots[2:] == expected, str(slots))
+    disk = (bench.folder / "disk.raw").read_bytes()
+    kept("to the bit", all(disk.count(each) == 1 for each in wanted.contents.values()))
+    there = bench.to_start()
+    kept(
+        "it has three tries, beside the one that runs",
+        there == [f"appliance_{HAD}.efi", f"{name}+3-0.efi"],
+        str(there),
+    )
