@@ -58,6 +58,7 @@ TAKES: Mapping[DestinationKind, Takes] = {
     "folder": "dicom",
     "vault": "ciphertext",
     "sftp": "ciphertext",
+    "smb": "ciphertext",
 }
 OPTIONS: Mapping[DestinationKind, Mapping[str, type]] = {
     "s3": {"bucket": str, "region": str, "access_key_id": str, "endpoint_url": str, "canadian": bool},
@@ -72,6 +73,15 @@ OPTIONS: Mapping[DestinationKind, Mapping[str, type]] = {
         "login": str,
         "host_key": str,
         "public_key": str,
+    },
+    "smb": {
+        "address": str,
+        "port": int,
+        "share": str,
+        "folder": str,
+        "user": str,
+        "domain": str,
+        "server_name": str,
     },
 }
 """What may be said of each kind of destination."""
@@ -358,7 +368,8 @@ def destination_of(name: Any, kind: Any, options: Any, secret: str = "") -> Dest
         raise Refused("that is not a name for a destination", hint="use up to 64 letters, digits or dashes")
     if kind not in get_args(DestinationKind):
         raise Refused(
-            "there is no such kind of destination", hint="use one of s3, dicom, folder, vault, sftp"
+            "there is no such kind of destination",
+            hint="use one of s3, dicom, folder, vault, sftp, smb",
         )
     chosen = cast(DestinationKind, kind)
     if not isinstance(options, Mapping):

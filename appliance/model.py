@@ -148,7 +148,7 @@ class Visitor:
     calls: int
 
 
-DestinationKind = Literal["dicom", "s3", "folder", "vault", "sftp"]
+DestinationKind = Literal["dicom", "s3", "folder", "vault", "sftp", "smb"]
 Takes = Literal["ciphertext", "dicom"]
 
 

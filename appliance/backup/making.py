@@ -65,7 +65,7 @@ def archive_at(box: Box, settings_: DestinationSettings) -> Archive:
     if not isinstance(built, Archive):
         raise OperatorNeeded(
             f"{settings_.name} holds images, not sealed copies: a backup cannot go there",
-            hint="name a destination of the kind s3, vault or sftp",
+            hint="name a destination of the kind s3, vault, sftp or smb",
         )
     return built
 

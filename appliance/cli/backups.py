@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.cli.arguments import Arguments, Verbs, add_json
-from appliance.cli.destinations import add_server, server_options
 from appliance.cli.listing import as_json, as_table, safe
+from appliance.cli.servers import add_server, add_share, server_options, share_options
 from appliance.cli.session import actor, now, opened_box, read_secret
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.model import DestinationSettings
@@ -25,7 +25,7 @@ def add_to(verbs: Verbs) -> None:
     backup = verbs.add(
         "backup",
         "snapshots of the index, the keys and the settings",
-        about="Backups are laid in every archive: cloud storage (s3), disks or shares (vault) and file servers (sftp). They are made by "
+        about="Backups are laid in every archive: cloud storage (s3), disks (vault), file servers (sftp) and shares (smb). They are made by "
         "themselves, every day unless set otherwise. The images are there already: their copies leave as they arrive.",
         examples=["appliance backup now --to cloud", "appliance backup list"],
     )
@@ -54,6 +54,8 @@ def add_to(verbs: Verbs) -> None:
             "appliance restore folder --path /media/backup --recovery-key-file paper.txt",
             "appliance restore sftp --address 192.168.1.20 --user clinicbox --folder backup --fingerprint SHA256:… \\",
             "    --recovery-key-file paper.txt <password.txt",
+            "appliance restore smb --address 192.168.1.20 --share backup --user clinicbox \\",
+            "    --recovery-key-file paper.txt <password.txt",
         ],
     )
     _add_sources(Verbs(restore))
@@ -80,7 +82,9 @@ def _add_sources(sources: Verbs) -> None:
         about="Without --fingerprint, the server's key is shown and nothing else is done.",
     )
     add_server(sftp)
-    for source in (s3, folder, sftp):
+    smb = sources.add("smb", "from a share; the password is read from standard input", act=restore_smb)
+    add_share(smb)
+    for source in (s3, folder, sftp, smb):
         source.add_argument(
             "--recovery-key-file",
             type=Path,
@@ -213,6 +217,15 @@ def restore_sftp(arguments: Arguments) -> int:
     return _restore(arguments, sftp.trust(place, arguments.fingerprint))
 
 
+def restore_smb(arguments: Arguments) -> int:
+    """Restore from a share."""
+    from appliance.replication.destinations import prepare
+
+    secret = read_secret("Password", file=arguments.secret_file)
+    place = DestinationSettings("share", "smb", "ciphertext", share_options(arguments), secret)
+    return _restore(arguments, prepare(place))
+
+
 def _restore(arguments: Arguments, place: DestinationSettings) -> int:
     import os
 
@@ -271,7 +284,7 @@ def _chosen(known: list[DestinationSettings], name: str | None) -> list[Destinat
     if not known:
         raise OperatorNeeded(
             "there is no archive to lay a backup in",
-            hint="add one: 'appliance destination add s3 …', '… add vault …' or '… add sftp …'",
+            hint="add one: 'appliance destination add s3 …', '… add vault …', '… add sftp …' or '… add smb …'",
         )
     chosen = [each for each in known if name in (None, each.name)]
     if not chosen:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from appliance.cli.arguments import Arguments, Parser, Verbs, add_json, is_text, port
+from appliance.cli.arguments import Arguments, Verbs, add_json, is_text, port
 from appliance.cli.listing import as_json, as_table, safe
+from appliance.cli.servers import add_server, add_share, server_options, share_options
 from appliance.cli.session import now, opened_box, read_secret, record
 from appliance.errors import Refused, Unknown
 from appliance.model import DestinationKind, DestinationSettings, Takes, ae_title
@@ -28,7 +29,7 @@ def add_to(verbs: Verbs) -> None:
     destination = verbs.add(
         "destination",
         "the places that images are delivered to",
-        about="Cloud storage (s3), a disk or share (vault) and a file server (sftp) get sealed objects only; another DICOM "
+        about="Cloud storage (s3), a disk (vault), a file server (sftp) and a share (smb) get sealed objects only; another DICOM "
         "system (dicom) and a folder get images.",
         examples=[
             "appliance destination add s3 cloud --bucket my-clinic --region ca-central-1 --access-key-id AK… <key.txt",
@@ -44,6 +45,7 @@ def add_to(verbs: Verbs) -> None:
     _add_folder(kinds)
     _add_vault(kinds)
     _add_sftp(kinds)
+    _add_smb(kinds)
     for name, summary, act in (
         ("test", "try the connection now, and say what is wrong", try_destination),
         ("pause", "deliver nothing there for now; what is owed waits", pause_destination),
@@ -177,34 +179,21 @@ def _add_sftp(kinds: Verbs) -> None:
     )
 
 
-def add_server(parser: Parser) -> None:
-    """What says where a folder on a file server is, for adding one and for restoring from one."""
-    parser.add_argument("--address", required=True, metavar="A", help="its address or host name")
-    parser.add_argument("--port", type=port, default=22, metavar="P", help="its port (default: 22)")
-    parser.add_argument("--user", required=True, metavar="U", help="who the box is there")
-    parser.add_argument(
-        "--folder",
-        required=True,
-        metavar="D",
-        help="the folder, which must exist; from where this user comes in, or from /",
+def _add_smb(kinds: Verbs) -> None:
+    smb = kinds.add(
+        "smb",
+        "a share of a NAS or of Windows, by SMB 3: gets sealed objects that only this clinic's keys open",
+        act=add_smb,
+        about="The password is read from standard input, or from --secret-file. The box signs in, encrypted or signed and never "
+        "as a guest, and keeps what the server calls itself: another one gets nothing. SMB has no key that you could "
+        "compare, as SFTP has; make the password long, and the account for this box alone.",
+        examples=[
+            "appliance destination add smb share --address 192.168.1.20 --share backup --folder clinic --user clinicbox \\",
+            "    <password.txt",
+        ],
     )
-    parser.add_argument(
-        "--fingerprint", metavar="F", help="of the server's key, as the server shows it itself"
-    )
-    parser.add_argument(
-        "--secret-file", type=Path, metavar="F", help="a file with the password, readable by you only"
-    )
-
-
-def server_options(arguments: Arguments, login: str) -> dict[str, str | int | bool]:
-    """The options that `add_server` asks for."""
-    return {
-        "address": arguments.address.strip(),
-        "port": arguments.port,
-        "user": arguments.user.strip(),
-        "folder": arguments.folder.strip(),
-        "login": login,
-    }
+    smb.add_argument("name", metavar="NAME", help="what to call it")
+    add_share(smb)
 
 
 def list_destinations(arguments: Arguments) -> int:
@@ -287,6 +276,12 @@ def add_sftp(arguments: Arguments) -> int:
             f"Compare it with what the server shows itself, then: appliance destination trust {safe(wanted.name)} --fingerprint …"
         )
     return 0
+
+
+def add_smb(arguments: Arguments) -> int:
+    """Add a share; what its server calls itself is kept."""
+    secret = read_secret("Password", file=arguments.secret_file)
+    return _add(arguments, "smb", "ciphertext", share_options(arguments), secret)
 
 
 def trust_server(arguments: Arguments) -> int:
@@ -420,7 +415,7 @@ def remove_destination(arguments: Arguments) -> int:
 def give_secret(arguments: Arguments) -> int:
     """Replace the secret of one destination."""
     from appliance.catalog import destinations
-    from appliance.replication.destinations import access, build, prepare
+    from appliance.replication.destinations import access, anew, build, prepare
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
@@ -433,7 +428,8 @@ def give_secret(arguments: Arguments) -> int:
             settings = prepare(replace(settings, secret=""))
         else:
             words = "Secret access key" if settings.kind == "s3" else "Password"
-            settings = replace(settings, secret=read_secret(words, file=arguments.secret_file))
+            secret = read_secret(words, file=arguments.secret_file)
+            settings = prepare(anew(replace(settings, secret=secret)))
         build(settings, box)
         with box.catalog.transaction() as tx:
             destinations.change(tx, settings.name, settings.options, settings.secret)

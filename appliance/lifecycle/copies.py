@@ -25,7 +25,7 @@ from appliance.replication.destinations import Archive, Destination, Parcel, bui
 log = logging.getLogger(__name__)
 
 
-READ: Final = ("vault", "sftp")
+READ: Final = ("vault", "sftp", "smb")
 """The kinds of archive that are near enough to be read whole."""
 
 

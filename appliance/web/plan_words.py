@@ -192,6 +192,13 @@ def _commands(plan: Plan, words: Words) -> str:
                 f"--user {quote(each.where.get('user', 'U'))} --folder {quote(each.where.get('folder', 'D'))} "
                 f"--fingerprint {each.where.get('host_key', 'F').rpartition(' ')[2]}"
             )
+        if each.kind == "smb":
+            folder = f" --folder {quote(each.where['folder'])}" if each.where.get("folder") else ""
+            domain = f" --domain {quote(each.where['domain'])}" if each.where.get("domain") else ""
+            return (
+                f"appliance restore smb --address {quote(each.where.get('address', 'A'))} --port {each.where.get('port', '445')} "
+                f"--share {quote(each.where.get('share', 'S'))}{folder} --user {quote(each.where.get('user', 'U'))}{domain}"
+            )
     return words("plan.verdict.no_backup")
 
 

@@ -11,7 +11,7 @@ again, and what was fetched by then is still there.
 ====  =======  =======================================================================
 run   part     is done when
 ====  =======  =======================================================================
-LOOK  reach    the bucket or the disk answers
+LOOK  reach    the bucket, the server or the disk answers
 LOOK  paper    the recovery key opens what lies there
 LOOK  backups  there is something that this version can restore
 RUN   bring    the index is here, checked, and what came after it is read
@@ -52,8 +52,8 @@ LOOK_PARTS: Final = ("reach", "paper", "backups")
 RUN: Final = "restore"
 PARTS: Final = ("bring", "service")
 STAGES: Final = ("catalog", "manifests")
-KINDS: Final = ("bucket", "server", "disk")
-"""The words for where a box comes back from: a bucket, a file server, or a disk or share that is mounted."""
+KINDS: Final = ("bucket", "server", "share", "disk")
+"""The words for where a box comes back from: a bucket, a file server, a share, or a disk that is mounted."""
 
 _TOLD_EVERY_SECONDS: Final = 0.3
 _MOUNTED_BELOW: Final = ("/media", "/mnt", "/run/media", "/srv")
@@ -137,6 +137,18 @@ def server(*, address: str, port: int, folder: str, user: str, secret: str) -> D
         "login": "password",
     }
     return DestinationSettings("nas", "sftp", "ciphertext", options, secret)
+
+
+def share(
+    *, address: str, port: int, share: str, folder: str, user: str, domain: str, secret: str
+) -> DestinationSettings:
+    """A share to restore from. Raises `Refused`."""
+    if not (address and share and user):
+        raise Refused("a field is empty that must not be", hint="fill in all the fields")
+    told = {"address": address, "share": share, "folder": folder, "user": user, "domain": domain}
+    options: dict[str, str | int | bool] = {name: value for name, value in told.items() if value}
+    options["port"] = port
+    return DestinationSettings("share", "smb", "ciphertext", options, secret)
 
 
 def is_blank(reading: Reading) -> bool:
@@ -355,8 +367,10 @@ class Restorer:
 
 def _same_access(before: DestinationSettings, now: DestinationSettings) -> bool:
     """Whether a secret that was typed for one place may be shown to the other: the same key at the same provider."""
-    which = ("access_key_id", "endpoint_url", "address", "user")
-    return all(before.options.get(name) == now.options.get(name) for name in which)
+    which = ("access_key_id", "endpoint_url", "address", "port", "user", "domain")
+    return before.kind == now.kind and all(
+        before.options.get(name) == now.options.get(name) for name in which
+    )
 
 
 def _now_and_then(tell: Tell) -> fetching.Tell:

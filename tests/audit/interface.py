@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from tests.audit.walk import Act, Nothing, Step, World, echoing
+from tests.replication.shares import PASSWORD, SHARE
 
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
 
@@ -101,6 +102,12 @@ def _sftp(world: World, act: str = "add") -> Any:
             return added
         number, shown = added.get_json()["id"], server.trusted().options["host_key"]
         return call(world, "POST", f"/destinations/{number}/trust", {"fingerprint": shown})
+
+
+def _smb(world: World) -> Any:
+    with world.share_server() as server:
+        where = {"address": "127.0.0.1", "port": server.port, "share": SHARE, "user": server.user}
+        return _add(world, "smb", secret=PASSWORD, **where)
 
 
 def _rule(world: World, method: str) -> Any:
@@ -214,6 +221,7 @@ INTERFACE: Mapping[str, Step] = {
     ),
     "POST /api/v1/destinations/folder": Act(["destination:add"], partial(_add, kind="folder", path="/srv/x")),
     "POST /api/v1/destinations/vault": Act(["destination:add"], _add_vault),
+    "POST /api/v1/destinations/smb": Act(["destination:add", "destination:remove"], _smb),
     "POST /api/v1/destinations/sftp": Act(["destination:add", "destination:remove"], _sftp),
     "POST /api/v1/destinations/<int:destination_id>/trust": Act(
         ["destination:add", "destination:trust", "destination:remove"], partial(_sftp, act="trust")

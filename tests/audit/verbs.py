@@ -12,6 +12,8 @@ from appliance.catalog import tombstones
 from tests.audit import support_routes
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
+from tests.replication.shares import PASSWORD as SHARE_PASSWORD
+from tests.replication.shares import SHARE
 
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
 PROCESS = "a process that runs until it is told to stop; tests/system starts them, and the walk reads its code's row"
@@ -68,6 +70,14 @@ def _sftp(world: World, act: str = "add") -> Any:
             return added
         shown = server.trusted().options["host_key"]
         return world.say("destination", "trust", name, "--fingerprint", shown)
+
+
+def _smb(world: World) -> Any:
+    with world.share_server() as server:
+        where = ("--address", "127.0.0.1", "--port", server.port, "--share", SHARE, "--user", server.user)
+        return world.say(
+            "destination", "add", "smb", f"share{world.next()}", *where, typed=f"{SHARE_PASSWORD}\n"
+        )
 
 
 def _back_up(world: World) -> Any:
@@ -225,6 +235,7 @@ VERBS: Mapping[str, Step] = {
         ),
     ),
     "destination add vault": Act(["destination:add"], _vault),
+    "destination add smb": Act(["destination:add", "destination:remove"], _smb),
     "destination add sftp": Act(["destination:add", "destination:remove"], _sftp),
     "destination trust": Act(
         ["destination:add", "destination:trust", "destination:remove"], partial(_sftp, act="trust")
@@ -297,6 +308,9 @@ VERBS: Mapping[str, Step] = {
         "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"
     ),
     "restore sftp": Nothing(
+        "its row is in the box that comes of it: tests/cli/test_file_server.py restores so"
+    ),
+    "restore smb": Nothing(
         "its row is in the box that comes of it: tests/cli/test_file_server.py restores so"
     ),
     "retention simulate": Act(["retention:list"], lambda w: w.say("retention", "simulate")),

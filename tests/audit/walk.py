@@ -27,6 +27,7 @@ from appliance.cli import main
 from tests import synthetic
 from tests.people import choose_password
 from tests.replication.file_servers import FileServer, openssh
+from tests.replication.shares import ShareServer, samba
 from tests.synthetic.patients import PATIENTS
 from tests.web.conftest import LOGIN, PASSWORD, csrf_of, fill, sign_in
 
@@ -107,8 +108,18 @@ class World:
         """A NAS that answers; what was added of it is taken away again, since backups would go there."""
         with openssh(self.folder / f"nas{self.next()}") as server:
             yield server
+        self._take_away("sftp")
+
+    @contextmanager
+    def share_server(self) -> Iterator[ShareServer]:
+        """The same with a share."""
+        with samba(self.folder / f"share{self.next()}") as server:
+            yield server
+        self._take_away("smb")
+
+    def _take_away(self, kind: str) -> None:
         with self.box.catalog.reading() as conn:
-            gone = [each.name for each in destinations.destinations(conn) if each.kind == "sftp"]
+            gone = [each.name for each in destinations.destinations(conn) if each.kind == kind]
         for name in gone:
             self.say("destination", "remove", name)
 

@@ -1,4 +1,4 @@
-"""The same from a NAS: backup, drill, rotation, fire, restore, images home, through a real file server."""
+"""The same from a NAS: backup, drill, rotation, fire, restore, images home, through real file servers, by SFTP and by SMB."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from appliance.backup import drill, snapshot
 from appliance.backup.making import archive_at
 from appliance.lifecycle import retention
 from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
 from tests.backup.conftest import IMAGES, KEEP, Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home, restore
 from tests.boxes import box_in
 from tests.replication.file_servers import openssh
+from tests.replication.shares import samba
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[DestinationSettings]:
-    with openssh(tmp_path / "nas") as server:
-        yield server.trusted()
+@pytest.fixture(params=["sftp", "smb"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DestinationSettings]:
+    if request.param == "sftp":
+        with openssh(tmp_path / "nas") as server:
+            yield server.trusted()
+    else:
+        with samba(tmp_path / "nas") as server:
+            yield prepare(server.settings())
 
 
 def test_a_blank_box_the_paper_and_a_file_server(tmp_path: Path, place: DestinationSettings) -> None:

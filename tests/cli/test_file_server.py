@@ -1,4 +1,4 @@
-"""A NAS by the command line: added, its key compared, a backup laid there, and a blank box restored from it."""
+"""A NAS by the command line, by SFTP and by SMB: added, its key compared, a backup laid there, and a blank box restored from it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from appliance.catalog import destinations
 from appliance.config import load_config
 from tests.cli.conftest import Say
 from tests.replication.file_servers import PASSWORD, FileServer, openssh, private_key, proftpd
+from tests.replication.shares import PASSWORD as SHARE_PASSWORD
+from tests.replication.shares import SHARE, samba
 
 
 @pytest.fixture
@@ -120,6 +122,45 @@ def test_the_password_is_asked_for_again_once_another_key_is_trusted(say: Say, n
     assert say("destination", "test", "nas").code == 78
     assert say("destination", "secret", "nas", typed=f"{PASSWORD}\n").code == 0
     assert say("destination", "test", "nas").code == 0
+
+
+def test_a_share_is_added_backed_up_to_and_restored_from(
+    say: Say, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with samba(tmp_path / "nas") as server:
+        place = [
+            *("--address", "127.0.0.1", "--port", server.port, "--user", server.user),
+            *("--share", SHARE, "--folder", "/"),
+        ]
+        wrong = say("destination", "add", "smb", "share", *place, typed="another\n")
+        assert (wrong.code, "does not let" in wrong.err) == (78, True)
+        assert say("destination", "list", "--json").rows == []
+        added = say("destination", "add", "smb", "share", *place, typed=f"{SHARE_PASSWORD}\n")
+        assert added.code == 0, added.err
+        tested = say("destination", "test", "share")
+        assert (tested.code, f"\\\\127.0.0.1\\{SHARE}" in tested.out) == (0, True)
+        (row,) = say("destination", "list", "--json").rows
+        assert row["options"]["server_name"] == "testnas"
+        assert SHARE_PASSWORD not in str(row) + say("audit", "export").out
+
+        assert say("import", *films).code == 0
+        made = say("backup", "now", "--to", "share")
+        assert made.code == 0, made.err
+        paper = tmp_path / "paper.txt"
+        paper.write_text(say("key", "show-recovery").out, "ascii")
+        paper.chmod(0o600)
+        with monkeypatch.context() as blank:
+            blank.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+            restored = say(
+                *("restore", "smb", *place, "--recovery-key-file", paper), typed=f"{SHARE_PASSWORD}\n"
+            )
+            assert restored.code == 0, restored.err
+            assert len(say("studies", "--json").rows) == 3
+    with samba(tmp_path / "other", name="OTHERNAS", port=server.port):
+        alarm = say("destination", "test", "share")
+        assert (alarm.code, "another server answers" in alarm.err) == (78, True)
+        assert say("destination", "secret", "share", typed=f"{SHARE_PASSWORD}\n").code == 0
+        assert say("destination", "test", "share").code == 0
 
 
 def test_bad_input_gets_one_line(say: Say, tmp_path: Path) -> None:

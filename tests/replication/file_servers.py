@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def private_key(kind: str = "ed25519") -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -94,7 +94,7 @@ def _answers(port: int) -> bool:
 
 
 @contextmanager
-def _running(command: Sequence[str | Path], port: int, said: Path) -> Iterator[None]:
+def running(command: Sequence[str | Path], port: int, said: Path) -> Iterator[None]:
     with said.open("wb") as output:
         server = subprocess.Popen([str(each) for each in command], stdout=output, stderr=output)
     try:
@@ -104,12 +104,13 @@ def _running(command: Sequence[str | Path], port: int, said: Path) -> Iterator[N
     finally:
         # Whoever is connected has a process of its own, which outlives the one that listens.
         for each in psutil.Process(server.pid).children(recursive=True):
-            each.kill()
+            with suppress(psutil.NoSuchProcess):  # it has gone with its connection
+                each.kill()
         server.kill()
         server.wait()
 
 
-def _kept(path: Path, text: str) -> Path:
+def kept(path: Path, text: str) -> Path:
     path.touch(mode=0o600)
     path.write_text(text)
     return path
@@ -124,14 +125,14 @@ def openssh(
     data = folder or home / "data"
     data.mkdir(exist_ok=True)
     private, public = private_key()
-    port = port or _free_port()
+    port = port or free_port()
     if os.getuid() == 0:  # where the package's own service would have it
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     configuration = f"""
         Port {port}
         ListenAddress 127.0.0.1
-        HostKey {_kept(home / "host_key", host_key or private_key()[0])}
-        AuthorizedKeysFile {_kept(home / "let_in", public)}
+        HostKey {kept(home / "host_key", host_key or private_key()[0])}
+        AuthorizedKeysFile {kept(home / "let_in", public)}
         PidFile none
         UsePAM no
         StrictModes no
@@ -141,8 +142,8 @@ def openssh(
     """
     sshd = shutil.which("sshd", path=f"/usr/sbin:{os.defpath}")
     assert sshd, "these tests need Debian's openssh-server: make setup"
-    command: list[str | Path] = [*begin, sshd, "-D", "-e", "-f", _kept(home / "sshd_config", configuration)]
-    with _running(command, port, home / "said"):
+    command: list[str | Path] = [*begin, sshd, "-D", "-e", "-f", kept(home / "sshd_config", configuration)]
+    with running(command, port, home / "said"):
         yield FileServer(port, me(), "key", private, data)
 
 
@@ -152,7 +153,7 @@ def proftpd(home: Path) -> Iterator[FileServer]:
     home.mkdir(parents=True, exist_ok=True)
     data = home / "data"
     data.mkdir(exist_ok=True)
-    port, user = _free_port(), me()
+    port, user = free_port(), me()
     hashed = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=PASSWORD, capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -180,11 +181,11 @@ def proftpd(home: Path) -> Iterator[FileServer]:
         SystemLog {home / "log"}
         DelayEngine off
         AuthOrder mod_auth_file.c
-        AuthUserFile {_kept(home / "users", line)}
+        AuthUserFile {kept(home / "users", line)}
         RequireValidShell off
         RootLogin on
         SFTPEngine on
-        SFTPHostKey {_kept(home / "host_key", rsa_key.decode())}
+        SFTPHostKey {kept(home / "host_key", rsa_key.decode())}
         SFTPExtensions -fsync -posixRename -statvfs
         SFTPAuthMethods password
     """
@@ -195,9 +196,9 @@ def proftpd(home: Path) -> Iterator[FileServer]:
         "--nodaemon",
         "--quiet",
         "--config",
-        _kept(home / "conf", configuration),
+        kept(home / "conf", configuration),
     ]
-    with _running(command, port, home / "said"):
+    with running(command, port, home / "said"):
         yield FileServer(port, "clinic", "password", PASSWORD, data)
 
 
@@ -205,7 +206,7 @@ def unreachable() -> DestinationSettings:
     """A server that is switched off."""
     options: dict[str, str | int | bool] = {
         "address": "127.0.0.1",
-        "port": _free_port(),
+        "port": free_port(),
         "user": "clinic",
         "folder": "/volume1/backup",
         "host_key": f"ssh-ed25519 SHA256:{'x' * 43}",

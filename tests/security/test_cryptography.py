@@ -44,6 +44,8 @@ USES = {  # what the source can say, and the entry of the inventory that it belo
     "sha256": "SHA-256",
     "hmac sha256": "HMAC-SHA-256",
     "md5": "MD5",
+    "uuid.uuid4": "random",
+    "smbprotocol.session.Session": "NTLMv2",
     "zlib.crc32": "CRC-32",
 }
 NO_USE = {  # of the same packages, and no algorithm
@@ -54,6 +56,7 @@ NO_USE = {  # of the same packages, and no algorithm
     "cryptography.hazmat.primitives.serialization",
     "hashlib",
     "hmac",
+    "uuid.UUID",
     "hmac.compare_digest",
 }
 PACKAGES = re.compile(

@@ -16,6 +16,7 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
         "replication/destinations/protection",
     },
     "SFTP": {"replication/destinations/sftp"},
+    "SMB": {"replication/destinations/smb", "replication/destinations/smb_connection"},
     "SMTP": {"notify/smtp"},
     "webhooks": {"notify/posting"},
     "syslog": {"audit_feed"},
@@ -25,7 +26,7 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
 }
 NETWORK = re.compile(
     r"(http\.client|http\.server|smtplib|ftplib|telnetlib|xmlrpc|urllib\.request|urllib3|requests|httpx|aiohttp"
-    r"|boto3|botocore|waitress|socketserver|paramiko|websockets?|pynetdicom\.(ae|association|transport|dul))(\.|$)"
+    r"|boto3|botocore|waitress|socketserver|paramiko|smbprotocol|websockets?|pynetdicom\.(ae|association|transport|dul))(\.|$)"
 )
 OPENING = re.compile(r"socket\.(socket|create_connection|create_server|fromfd)$")
 ONLY_NAMES = {"cli/supervisor", "supervision", "wizard/report"}

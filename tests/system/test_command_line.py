@@ -129,6 +129,8 @@ WRONG = [
     ("destination add sftp --jsno", "", USAGE),
     ("destination trust --jsno", "", USAGE),
     ("restore sftp --jsno", "", USAGE),
+    ("destination add smb --jsno", "", USAGE),
+    ("restore smb --jsno", "", USAGE),
     ("user show --jsno", "", USAGE),
     ("user invite --jsno", "", USAGE),
     ("user change --jsno", "", USAGE),

@@ -73,11 +73,11 @@ COMPUTED = (
     | {f"delivery.{act}_done" for act in ("retry", "pause", "resume", "cancel")}
     | {
         f"{kind}{part}"
-        for kind in ("kind.s3", "kind.vault", "kind.sftp", "kind.dicom", "kind.folder")
+        for kind in ("kind.s3", "kind.vault", "kind.sftp", "kind.smb", "kind.dicom", "kind.folder")
         for part in ("", "_text")
     }
     | {f"destinations.path_hint_{kind}" for kind in ("vault", "folder")}
-    | {f"destinations.new_{kind}" for kind in ("s3", "vault", "sftp", "dicom", "folder")}
+    | {f"destinations.new_{kind}" for kind in ("s3", "vault", "sftp", "smb", "dicom", "folder")}
     | {f"nav.{name}" for name in SECTIONS}
     | {f"role.{role}{part}" for role in Role for part in ("", ".about")}
     | {f"permission.{each}" for each in Permission}

@@ -21,6 +21,8 @@ from appliance.web.application import create_app
 from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
 from tests.boxes import box_in, recorded
 from tests.replication.file_servers import proftpd
+from tests.replication.shares import PASSWORD as SHARE_PASSWORD
+from tests.replication.shares import SHARE, samba
 from tests.web.conftest import PASSWORD, add_owner, csrf_of
 
 pytestmark = pytest.mark.slow
@@ -180,6 +182,34 @@ def test_a_file_server_is_told_nothing_before_its_key_was_compared(
         assert server.secret not in page_of(visitor)
     with blank.catalog.reading() as conn:
         assert not any(server.secret in str(dict(row)) for row in audit.export(conn))
+
+
+def test_a_share_is_looked_at_with_its_password(
+    visitor: FlaskClient, blank: Box, lost: Clinic, tmp_path: Path
+) -> None:
+    with samba(tmp_path / "nas") as server:
+        shutil.copytree(path_of(lost), server.data / "copies")
+        at_the_box(visitor, blank)
+        typed = {
+            "kind": "share",
+            "share_address": "127.0.0.1",
+            "share_port": str(server.port),
+            "share": SHARE,
+            "share_folder": "copies",
+            "share_user": server.user,
+            "key": str(lost.paper),
+        }
+        assert send(visitor, "look", **typed, share_password="another").status_code == 303
+        eventually(lambda: stage(visitor) != "looking")
+        assert stage(visitor) == "source"
+        assert "does not let" in page_of(visitor)
+        assert "ne laisse pas entrer" in page_of(visitor, "fr")
+        assert send(visitor, "look", **typed, share_password=SHARE_PASSWORD).status_code == 303
+        eventually(lambda: stage(visitor) != "looking")
+        assert stage(visitor) == "found"
+        assert SHARE_PASSWORD not in page_of(visitor)
+    with blank.catalog.reading() as conn:
+        assert not any(SHARE_PASSWORD in str(dict(row)) for row in audit.export(conn))
 
 
 def test_backups_of_newer_software_are_refused_with_the_version_to_install(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from appliance.model import DestinationSettings
-from appliance.replication.destinations import sftp
+from appliance.replication.destinations import sftp, smb
 from appliance.replication.destinations.archive import Archive, Document
 from appliance.replication.destinations.dicom import DicomDestination
 from appliance.replication.destinations.folder import FolderDestination
@@ -16,9 +16,21 @@ from appliance.replication.destinations.parcel import Destination, Parcel, Recei
 from appliance.replication.destinations.s3 import S3Destination
 from appliance.replication.destinations.sftp import SftpServer
 from appliance.replication.destinations.share import ShareDestination
+from appliance.replication.destinations.smb import SmbServer
 from appliance.replication.destinations.vault import VaultDestination
 
-__all__ = ["Archive", "Destination", "Document", "Parcel", "Receipt", "Sender", "Session", "build", "prepare"]
+__all__ = [
+    "Archive",
+    "Destination",
+    "Document",
+    "Parcel",
+    "Receipt",
+    "Sender",
+    "Session",
+    "anew",
+    "build",
+    "prepare",
+]
 
 
 def build(settings: DestinationSettings, sender: Sender) -> Destination:
@@ -37,6 +49,13 @@ def build(settings: DestinationSettings, sender: Sender) -> Destination:
             return VaultDestination.from_settings(settings)
         case "sftp":
             return ShareDestination(SftpServer.from_settings(settings))
+        case "smb":
+            return ShareDestination(SmbServer.from_settings(settings))
+
+
+def anew(settings: DestinationSettings) -> DestinationSettings:
+    """`settings` with another secret, as if nobody had answered there yet where that is remembered: then `prepare`. Pure."""
+    return smb.anew(settings) if settings.kind == "smb" else settings
 
 
 def prepare(settings: DestinationSettings) -> DestinationSettings:
@@ -50,5 +69,7 @@ def prepare(settings: DestinationSettings) -> DestinationSettings:
             return replace(settings, options={**settings.options, "mark": mark})
         case "sftp":
             return sftp.prepare(settings)
+        case "smb":
+            return smb.prepare(settings)
         case _:
             return settings

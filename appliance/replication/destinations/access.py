@@ -14,8 +14,9 @@ from appliance.model import DestinationKind, DestinationSettings
 BELONGS_TO: Final[Mapping[DestinationKind, tuple[str, ...]]] = {
     "s3": ("access_key_id",),
     "sftp": ("user", "login", "host_key"),
+    "smb": ("address", "port", "user", "domain"),
 }
-"""The options that a secret belongs to. An SFTP server is known by its key, wherever it is."""
+"""The options that a secret belongs to. An SFTP server is known by its key, wherever it is; one of SMB shows none."""
 
 
 def needs_secret(settings: DestinationSettings) -> bool:
@@ -23,7 +24,7 @@ def needs_secret(settings: DestinationSettings) -> bool:
     match settings.kind:
         case "s3":
             return bool(settings.options.get("access_key_id"))
-        case "sftp":
+        case "sftp" | "smb":
             return True
         case _:
             return False

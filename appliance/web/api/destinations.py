@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,7 +15,7 @@ from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings
 from appliance.replication import recall
-from appliance.replication.destinations import access, build, prepare, sftp
+from appliance.replication.destinations import access, anew, build, prepare, sftp
 from appliance.web import forms
 from appliance.web.api.operation import operation, unchanged
 from appliance.web.api.shape import Row, Shape
@@ -139,6 +140,33 @@ class NewSftp:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSmb:
+    """A share of a NAS or of Windows, by SMB 3: gets sealed objects only."""
+
+    name: Name
+    address: Annotated[
+        str,
+        Shape(
+            "The server's address or host name.",
+            example="192.168.1.20",
+            shortest=1,
+            longest=253,
+            pattern=r"^[0-9A-Za-z.:-]+$",
+        ),
+    ]
+    share: Annotated[
+        str, Shape("The share.", example="backup", shortest=1, longest=80, pattern=r"^[!-.0-\[\]-~]+$")
+    ]
+    user: Annotated[
+        str, Shape("Who the box is there.", example="clinicbox", shortest=1, longest=64, pattern=r"^[!-~]+$")
+    ]
+    secret: Annotated[str, Shape("The password.", shortest=1, longest=500, is_secret=True)]
+    folder: Annotated[str, Shape("The folder in it, which must exist; empty for the share itself.")] = ""
+    domain: Annotated[str, Shape("The domain of this user, where there is one.", longest=255)] = ""
+    port: Annotated[int, Shape("Its port.", example=445, least=1, most=65535)] = 445
+
+
+@dataclass(frozen=True, slots=True)
 class Trust:
     """That the key of a server was compared."""
 
@@ -253,6 +281,21 @@ def add_sftp_destination(body: NewSftp) -> Destination:
 
 
 @operation(
+    "POST",
+    "/destinations/smb",
+    Permission.MANAGE_DESTINATIONS,
+    gives=Destination,
+    takes=NewSmb,
+    status=201,
+    is_careful=True,
+)
+def add_smb_destination(body: NewSmb) -> Destination:
+    """Add a share. The box signs in there, and keeps what the server calls itself: it waits for the server."""
+    options = {key: value for key in OPTIONS["smb"] if (value := getattr(body, key, ""))}
+    return _added(_asked(destination_of(body.name, "smb", options, body.secret)))
+
+
+@operation(
     "PATCH",
     "/destinations/{destination_id}",
     Permission.MANAGE_DESTINATIONS,
@@ -263,13 +306,18 @@ def add_sftp_destination(body: NewSftp) -> Destination:
     is_careful=True,
 )
 def change_destination(destination_id: int, body: DestinationChange) -> Destination:
-    """Change where a destination is, or its secret. Another access key needs its own secret."""
+    """Change where a destination is, or its secret. Another access key needs its own secret.
+
+    With a password for a share, the box signs in there first, and keeps what the server calls itself from then on.
+    """
+    with console().box.catalog.reading() as conn:
+        asked = _changed(_known(conn, destination_id), body)
+    if asked.kind == "smb" and body.secret:
+        asked = _asked(anew(asked))
     with console().box.catalog.transaction() as tx:
         before = _known(tx, destination_id)
         unchanged(_shown(tx, before))
-        options: dict[str, Any] = {**before.options, **body.options}
-        options = {key: value for key, value in options.items() if value is not None}
-        after = destination_of(before.name, before.kind, options, body.secret or "")
+        after = asked if asked.kind == "smb" and body.secret else _changed(before, body)
         if body.secret is None and access.is_same(before, after):
             after = replace(after, secret=before.secret)
         if after.kind == "sftp":
@@ -331,13 +379,8 @@ def trust_server(destination_id: int, body: Trust) -> Destination:
         found = _known(conn, destination_id)
     if found.kind != "sftp":
         raise Refused("this destination has no key to compare", hint="name a file server")
-    try:
+    with _of_the_server():
         trusted = sftp.trust(found, body.fingerprint)
-    except (
-        Transient,
-        OperatorNeeded,
-    ) as error:  # it is the file server that does not answer, and not this box
-        raise Refused(error.message, hint=error.hint) from error
     with console().box.catalog.transaction() as tx:
         host_key = str(trusted.options["host_key"])
         after = destinations.pin(tx, _known(tx, destination_id).name, host_key)
@@ -369,6 +412,7 @@ OPERATIONS = (
     add_folder_destination,
     add_vault_destination,
     add_sftp_destination,
+    add_smb_destination,
     change_destination,
     remove_destination,
     pause_destination,
@@ -385,6 +429,27 @@ def _added(wanted: DestinationSettings) -> Destination:
         shown = {"kind": wanted.kind, **wanted.options}
         console().record(tx, "destination:add", wanted.name, forms.actor(), shown)
         return _shown(tx, replace(wanted, id=number))
+
+
+def _changed(before: DestinationSettings, body: DestinationChange) -> DestinationSettings:
+    options: dict[str, Any] = {**before.options, **body.options}
+    options = {key: value for key, value in options.items() if value is not None}
+    return destination_of(before.name, before.kind, options, body.secret or "")
+
+
+def _asked(wanted: DestinationSettings) -> DestinationSettings:
+    """As it is to be recorded, once its server was asked."""
+    with _of_the_server():
+        return prepare(wanted)
+
+
+@contextmanager
+def _of_the_server() -> Iterator[None]:
+    """It is the file server that does not answer, or that somebody has to mend, and not this box."""
+    try:
+        yield
+    except (Transient, OperatorNeeded) as error:
+        raise Refused(error.message, hint=error.hint) from error
 
 
 def _check(wanted: DestinationSettings) -> None:

@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings, Rule
 from appliance.replication import recall
-from appliance.replication.destinations import access, build, prepare
+from appliance.replication.destinations import access, anew, build, prepare
 from appliance.web import forms
 from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console
@@ -28,7 +28,7 @@ blueprint = Blueprint("destination", __name__, url_prefix="/destinations")
 MODALITIES = ("PX", "IO", "CT", "DX", "CR", "XC", "MR", "US", "OT", "DOC")
 """Those that the page offers; a rule for another, made elsewhere, is listed by its code."""
 
-NOT_TYPED = ("mark", "host_key", "public_key")
+NOT_TYPED = ("mark", "host_key", "public_key", "server_name")
 """The options that no form asks for: they stay as they are."""
 
 
@@ -58,6 +58,7 @@ class DestinationPage(Page):
     given: bool
     again: bool
     host_key: str
+    server_name: str
     seen: str
     faults: tuple[tuple[str, str, str], ...]
     rules: tuple[RuleLine, ...]
@@ -88,6 +89,8 @@ def change(destination_id: int) -> AnyResponse:
         wanted = settings_of(before.kind, {"name": before.name, **typed}, canadian, secret)
         kept = {name: before.options[name] for name in NOT_TYPED if name in before.options}
         wanted = replace(wanted, options={**wanted.options, **kept})
+        if wanted.kind == "smb" and secret:  # the server is asked before the catalog is held
+            wanted = prepare(anew(wanted))
         with console().box.catalog.transaction() as tx:
             before = known(destination_id, tx)
             forms.check_unchanged(_made_of(before))
@@ -196,6 +199,7 @@ def _page(
         canadian=bool(place.options.get("canadian")) if typed is None else canadian,
         given=bool(place.secret),
         host_key=str(place.options.get("host_key", "")),
+        server_name=str(place.options.get("server_name", "")),
         again=bool(secret),
         seen=forms.mark(_made_of(place)) if typed is None else forms.mark_again(_made_of(place), status),
         faults=_meanwhile(typed, options, g.words) + _unlike(place, canadian, secret, g.words)

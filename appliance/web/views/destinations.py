@@ -27,11 +27,12 @@ blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
 
 RETRIED_AT_ONCE = 500
 
-KINDS: tuple[DestinationKind, ...] = ("s3", "vault", "sftp", "dicom", "folder")
+KINDS: tuple[DestinationKind, ...] = ("s3", "vault", "sftp", "smb", "dicom", "folder")
 TAKES: Mapping[DestinationKind, Takes] = {
     "s3": "ciphertext",
     "vault": "ciphertext",
     "sftp": "ciphertext",
+    "smb": "ciphertext",
     "dicom": "dicom",
     "folder": "dicom",
 }
@@ -41,11 +42,16 @@ FIELDS: Mapping[DestinationKind, tuple[str, ...]] = {
     "folder": ("path",),
     "vault": ("path",),
     "sftp": ("address", "port", "user", "folder", "login"),
+    "smb": ("address", "port", "share", "folder", "user", "domain"),
 }
+_MAY_BE_EMPTY = frozenset(
+    {("s3", "endpoint_url"), ("s3", "access_key_id"), ("smb", "folder"), ("smb", "domain")}
+)
 PRESET: Mapping[DestinationKind, Mapping[str, str]] = {
     "s3": {"region": "ca-central-1"},
     "dicom": {"port": "104"},
     "sftp": {"port": "22", "login": "password"},
+    "smb": {"port": "445"},
 }
 
 
@@ -231,7 +237,7 @@ def settings_of(
     options: dict[str, str | int | bool] = {}
     for field in FIELDS[kind]:
         value = typed[field]
-        if not value and field not in ("endpoint_url", "access_key_id"):
+        if not value and (kind, field) not in _MAY_BE_EMPTY:
             raise Refused("a field is empty that must not be", hint="fill in all the fields", field=field)
         if field == "port":
             options[field] = forms.port(value) or 0
@@ -270,6 +276,7 @@ def _line(
         "folder": str(options.get("path", "")),
         "vault": str(options.get("path", "")),
         "sftp": f"{options.get('user', '')}@{options.get('address', '')} · {options.get('folder', '')}",
+        "smb": f"{options.get('user', '')}@{options.get('address', '')} · {options.get('share', '')} {options.get('folder', '')}",
     }[settings.kind]
     own = [rule for rule in kept if rule.destination_id == settings.id]
     if any(rule.device is None and rule.modality is None for rule in own):

@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import identity
 from appliance.errors import ApplianceError
-from appliance.replication.destinations import sftp
+from appliance.replication.destinations import sftp, smb
 from appliance.web import forms, security
 from appliance.web.console import VISITOR, console, now
 from appliance.web.pages import is_partial, show
@@ -45,6 +45,7 @@ from appliance.wizard.steps import Step
 FIELDS = (
     *("kind", "bucket", "region", "access_key_id", "endpoint_url", "canadian", "path"),
     *("address", "port", "folder", "user", "fingerprint"),
+    *("share_address", "share_port", "share", "share_folder", "share_user", "share_domain"),
 )
 HERE = "/setup/restore"
 MOST_SHOWN = 5
@@ -145,6 +146,16 @@ def look_for_backups() -> AnyResponse:
                 user=typed["user"],
                 secret=forms.secret("password").strip(),
             )
+        elif typed["kind"] == "share":
+            place = restoring.share(
+                address=typed["share_address"],
+                port=forms.port(typed["share_port"]) or smb.PORT,
+                share=typed["share"],
+                folder=typed["share_folder"],
+                user=typed["share_user"],
+                domain=typed["share_domain"],
+                secret=forms.secret("share_password").strip(),
+            )
         else:
             place = restoring.bucket(
                 name=typed["bucket"],
@@ -229,6 +240,7 @@ def _form(error: str = "") -> Response:
             "kind": "bucket",
             "region": "ca-central-1",
             "port": str(sftp.PORT),
+            "share_port": str(smb.PORT),
             **typed,
         },
         has_secret="yes" if restorer.has_secret else "no",
