@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from appliance import audit
 from appliance.catalog import Catalog, Conflict, database, instances, settings, studies
+from appliance.catalog.schema import REVISION
 from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Transient
 from tests.catalog.arrivals import KEY, NOW, received
 
@@ -64,13 +65,44 @@ def test_a_key_of_another_length_is_a_mistake_of_the_program(path: Path) -> None
         Catalog.open(path, b"short")
 
 
-def test_newer_software_is_not_undone(path: Path) -> None:
+def of_newer_software(path: Path, works_with: int) -> None:
+    """A catalog to which revision 9999 has added, and which software from `works_with` on may use."""
     catalog = Catalog.open(path, KEY)
     with catalog.transaction() as tx:
         tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        tx.execute(text("ALTER TABLE settings ADD COLUMN later TEXT"))
+        tx.execute(text(f"PRAGMA user_version = {works_with}"))
     catalog.close()
+
+
+@pytest.mark.parametrize("works_with", [int(REVISION) + 1, 9999, 0])
+def test_newer_software_is_not_undone(path: Path, works_with: int) -> None:
+    of_newer_software(path, works_with)
     with pytest.raises(OperatorNeeded, match="newer software"):
         Catalog.open(path, KEY)
+
+
+def test_software_that_an_update_went_back_to_goes_on_where_that_only_added(path: Path) -> None:
+    of_newer_software(path, int(REVISION))
+    catalog = Catalog.open(path, KEY)
+    with catalog.transaction() as tx:
+        settings.put(tx, "acknowledged", 1, NOW)
+    catalog.close()
+    reopened = Catalog.open(path, KEY)
+    with reopened.reading() as reading:
+        assert settings.get(reading, "acknowledged") == 1
+        assert reading.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999", (
+            "not undone"
+        )
+        assert reading.execute(text("SELECT later FROM settings")).all(), "nor taken away"
+    reopened.close()
+
+
+def test_a_catalog_bears_the_earliest_software_that_works_with_it(path: Path) -> None:
+    catalog = Catalog.open(path, KEY)
+    with catalog.reading() as reading:
+        assert reading.exec_driver_sql("PRAGMA user_version").scalar() == int(REVISION)
+    catalog.close()
 
 
 def test_a_folder_that_is_not_there_is_for_the_operator(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The revisions build what the schema declares, and the schema is what the code believes."""
 
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -37,6 +39,39 @@ def test_newest_revision_is_the_one_the_code_expects() -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations.FOLDER))
     assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+
+def only_adds(source: str) -> bool:
+    """Whether a revision does no more than earlier software can work with: see `appliance.catalog.migrations`."""
+    calls = re.findall(r"\b(?:op|batch|batch_op)\.(\w+)\(", source)
+    columns = re.findall(r"op\.add_column\((.*?)\)\s*(?:\n|$)", source, re.DOTALL)
+    return set(calls) <= {"create_table", "create_index", "add_column", "f"} and all(
+        "nullable=True" in each or "server_default=" in each for each in columns
+    )
+
+
+def test_a_revision_that_earlier_software_works_with_only_adds() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations.FOLDER))
+    for each in ScriptDirectory.from_config(config).walk_revisions():
+        if (works_with := getattr(each.module, "works_with", None)) is not None:
+            assert works_with < each.revision
+            assert only_adds(Path(each.path).read_text()), f"{each.revision} does more"
+    assert only_adds((migrations.FOLDER / "versions/r0013_token_descent.py").read_text())
+    for more in (
+        'op.drop_column("a", "b")',
+        'op.execute("DELETE FROM a")',
+        'with op.batch_alter_table("a") as batch:\n    batch.alter_column("b")',
+        'op.add_column("a", sa.Column("b", sa.Text(), nullable=False))',
+    ):
+        assert not only_adds(more), more
+
+
+def test_the_word_of_each_revision_counts_and_the_latest_decides() -> None:
+    adding, changing = SimpleNamespace(works_with="0002"), SimpleNamespace()
+    assert migrations.earliest({"0002": changing, "0003": adding}) == 2
+    assert migrations.earliest({"0002": changing, "0003": adding, "0004": changing}) == 4
+    assert migrations.earliest({"0003": changing, "0004": adding}) == 3, "what came in between decides"
 
 
 def test_row_ids_in_addresses_are_never_used_twice() -> None:

@@ -2,10 +2,19 @@
 
 A revision is never changed once released. It runs inside one transaction: a crash in the middle leaves the catalog at
 the revision it had. Alembic is imported only when there is something to do, since it costs each start 0.1 s and 10 MB.
+
+An update that doesn't prove itself is left again within minutes, and by then its software has brought the catalog up to date.
+So a revision may say that software of an earlier one can go on with its tables: ``works_with = "0016"``. It may if it
+only adds (tables, indexes, columns that may stay empty or have a default) and the earlier software does no harm by knowing
+nothing of it: one that hides, holds or forbids something may not. Without the word, only its own software works with it. Chose
+this because nothing that was acknowledged in between is lost. Rejected: downgrades, which drop what was written, and
+a copy of the catalog from before, which lacks it. The catalog bears the number of the earliest such revision as its
+``user_version``, set in the transaction that migrates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -27,7 +36,8 @@ def revision_of(connection: Connection) -> str | None:
 def migrate(connection: Connection, found: str | None) -> None:
     """Bring the tables from revision `found` to the newest, in the transaction that `connection` is in.
 
-    Raises `OperatorNeeded` when `found` is not known: newer software has been here.
+    Nothing is done, and the tables are good, where newer software has only added to them. Raises `OperatorNeeded` when
+    `found` is not known and newer software has done more.
     """
     from alembic import command
     from alembic.config import Config
@@ -36,10 +46,23 @@ def migrate(connection: Connection, found: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {each.revision: each.module for each in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
+        if 0 < _works_with(connection) <= max(map(int, known)):
+            return
         raise OperatorNeeded(
             f"the catalog was written by newer software (revision {found})",
             hint="install that version or a newer one; this one would damage what it does not know",
         )
     command.upgrade(config, "head")
+    connection.exec_driver_sql(f"PRAGMA user_version = {earliest(known)}")
+
+
+def earliest(revisions: Mapping[str, object]) -> int:
+    """The number of the earliest revision whose software works with the tables that all of `revisions` make."""
+    return max(int(getattr(module, "works_with", revision)) for revision, module in revisions.items())
+
+
+def _works_with(connection: Connection) -> int:
+    """What the catalog bears; 0 when nobody has said it."""
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
