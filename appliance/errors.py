@@ -9,7 +9,8 @@
     │   ├── NotAuthorised    ... this peer or person may not do this
     │   └── Unknown          ... there is nothing by that name
     ├── Transient            the machine: try again later, nothing was kept
-    │   └── OutOfResources   ... when there is space again
+    │   ├── OutOfResources   ... when there is space again
+    │   └── Resting          ... when it has been fetched from deep archive, in hours
     ├── Corrupt              stop, quarantine, alert: bytes at rest are not what was written
     └── OperatorNeeded       a person; the hint says what to do, and is mandatory
 
@@ -75,6 +76,14 @@ class Transient(ApplianceError):
 
 class OutOfResources(Transient):
     """No space, no inodes, or too much at once (PS3.4 B.2.3: A700)."""
+
+
+class Resting(Transient):
+    """It lies in deep archive, whole: it has to be asked for, and can be read `wait_hours` later at the latest."""
+
+    def __init__(self, message: str, *, wait_hours: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.wait_hours = wait_hours
 
 
 class Corrupt(ApplianceError):

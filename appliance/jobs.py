@@ -34,7 +34,17 @@ from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
 from appliance.ingest import OrphanSweep
-from appliance.lifecycle import acting, census, destruction, eviction, purging, retention, rotation, scrub
+from appliance.lifecycle import (
+    acting,
+    census,
+    destruction,
+    eviction,
+    purging,
+    retention,
+    returning,
+    rotation,
+    scrub,
+)
 from appliance.notify import sending
 
 log = logging.getLogger(__name__)
@@ -225,9 +235,10 @@ class Evicting:
         self._stopping.set()
 
     def __call__(self, box: Box, now: datetime) -> None:  # noqa: ARG002 - a long run reads the clock anew
-        """Let leave what may, if anything should."""
+        """Bring what is wanted, then let leave what may, if anything should."""
         around = eviction.Around(keep_going=lambda: not self._stopping.is_set())
         try:
+            returning.bring_wanted(box, around.keep_going)
             eviction.evict(box, lambda: datetime.now(UTC), around)
         except eviction.Taken:
             log.info("room is made later: somebody moves images already")

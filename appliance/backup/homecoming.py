@@ -1,7 +1,8 @@
 """After a restore the box is in service with an index and without images; here they come home, by and by.
 
 An image that somebody wants is recalled at once (`replication.recall`); the others follow in the order in which they came,
-some at a time, at the pace of the duties. How far it is stands in the catalog's settings.
+some at a time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and
+passed over; once the last has been looked at, one more pass brings what has come up since.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from appliance.box import Box
 from appliance.catalog import Reading, evictions, instances, settings
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
 from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import recall
 from appliance.replication.tombstone import RESTORED
@@ -87,6 +88,8 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
             return 0
         rows = instances.objects_after(reading, InstanceId(int(last["cursor"])), most)
     came, cursor, missing = 0, int(last["cursor"]), int(last["missing"])
+    deep: int | None = last.get("deep")  # the instance before the first that lies in deep archive, and
+    missing_then = int(last.get("missing_then", 0))  # how many were missing up to there
     try:
         for instance_id, object_id, key_id, sealed_bytes in rows:
             if not keep_going():
@@ -95,16 +98,22 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
                 try:
                     recall.recall(box, object_id, key_id, sealed_bytes)
                     came += 1
+                except Resting:
+                    if deep is None:
+                        deep, missing_then = cursor, missing
                 except (Unknown, Corrupt) as error:
                     missing += 1
                     log.error("an image cannot be brought back: %s", error.message)
             cursor = instance_id
     except (Transient, OperatorNeeded) as error:
         log.warning("images are brought back later: %s", error.message)
+    at_the_end = len(rows) < most and (not rows or cursor == rows[-1][0])
     done = {
-        "cursor": cursor,
-        "missing": missing,
-        "home": len(rows) < most and (not rows or cursor == rows[-1][0]),
+        "cursor": deep if at_the_end and deep is not None else cursor,
+        "deep": None if at_the_end else deep,
+        "missing": missing_then if at_the_end and deep is not None else missing,
+        "missing_then": missing_then,
+        "home": at_the_end and deep is None,
     }
     with box.catalog.transaction() as tx:
         settings.put(tx, LAST, {**last, **done}, now)

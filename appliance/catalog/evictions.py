@@ -16,6 +16,8 @@ file is, only the disk can tell: the rows are what the box has decided, and `uns
 So whoever ends a row for a file that is here looks at the disk in the transaction that does so. A row that is LEAVING is
 ended only by whoever removes (`appliance.lifecycle.eviction`): a recall that ended it might find the file removed after.
 
+`wanted_utc` is when somebody asked for an image that takes hours to come, or will be needed: the job brings those.
+
 `places` are the archives that gave an image back whole when it left. Only they carry it: a receipt alone is a promise. One
 that is moved is struck out.
 """
@@ -238,6 +240,35 @@ def coming(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
         " AND instance = (SELECT id FROM instances WHERE object_id = ?)",
         (utc_text(now), object_id),
     )
+
+
+def want(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
+    """Write down that the images of that object's study are wanted here: those that are away, and not wanted already."""
+    tx.exec_driver_sql(
+        "UPDATE evictions SET wanted_utc = ? WHERE wanted_utc IS NULL AND study ="
+        " (SELECT e.study FROM evictions AS e JOIN instances AS i ON i.id = e.instance WHERE i.object_id = ?)",
+        (utc_text(now), object_id),
+    )
+
+
+def want_study(tx: Transaction, study: int, now: datetime) -> None:
+    """As `want`, for a study (row id)."""
+    tx.exec_driver_sql(
+        "UPDATE evictions SET wanted_utc = ? WHERE wanted_utc IS NULL AND study = ?", (utc_text(now), study)
+    )
+
+
+def wanted(reading: Reading, after: tuple[int, int], limit: int) -> list[Away]:
+    """At most `limit` images that are wanted here, by study and instance; `after` as with `away_images`."""
+    rows = reading.exec_driver_sql(
+        "SELECT e.study, i.id, i.object_id, i.key_id, i.sealed_bytes"
+        " FROM evictions AS e JOIN instances AS i ON i.id = e.instance"
+        " WHERE e.wanted_utc IS NOT NULL AND (e.study, e.instance) > (?, ?) ORDER BY e.study, e.instance LIMIT ?",
+        (*after, limit),
+    )
+    return [
+        Away(int(row[0]), InstanceId(row[1]), ObjectId(row[2]), KeyId(row[3]), int(row[4])) for row in rows
+    ]
 
 
 def recalled(tx: Transaction, object_id: ObjectId) -> None:

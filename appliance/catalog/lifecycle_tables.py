@@ -120,6 +120,13 @@ evictions = Table(
     Column("sealed_sha256", Text, nullable=False),
     Column("places", JsonText, nullable=False),  # the destinations where it was read back, by id
     Column("changed_utc", UtcText, nullable=False),
+    Column("wanted_utc", UtcText),  # since when somebody waits for it; null: nobody
 )
-# What a crash may have cut: few, whatever is away.
+# What a crash may have cut, and what somebody waits for: few, whatever is away.
 Index("ix_evictions_unsettled", evictions.c.instance, sqlite_where=literal("whereabouts <> 'away'"))
+Index(
+    "ix_evictions_wanted",
+    evictions.c.study,
+    evictions.c.instance,
+    sqlite_where=literal("wanted_utc IS NOT NULL"),
+)

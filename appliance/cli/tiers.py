@@ -120,14 +120,14 @@ def evict_now(arguments: Arguments) -> int:  # noqa: ARG001
 def bring_back(arguments: Arguments) -> int:
     """Recall what is away."""
     from appliance.cli.studies import chosen_study
-    from appliance.lifecycle import eviction
+    from appliance.lifecycle import returning
 
     with opened_box() as box:
         study = None
         if not arguments.all:
             with box.catalog.transaction() as tx:
                 study = chosen_study(tx, arguments.study).id
-        came = eviction.bring_back(box, now(), study, actor=actor())
+        came = returning.bring_back(box, now(), study, actor=actor())
     print(f"Images that are back: {came}.")
     return 0
 

@@ -43,8 +43,15 @@ from appliance import settings as chosen
 from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, evictions, freezes, studies
-from appliance.catalog.evictions import Away, Local, Proven
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.catalog.evictions import Local, Proven
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    OperatorNeeded,
+    Refused,
+    Transient,
+    Unknown,
+)
 from appliance.ingest.duplicates import data_set_digest
 from appliance.lifecycle import retention, tiers
 from appliance.lifecycle.tiers import Choices, Eviction, Pin, Plan, Space, StudyFacts
@@ -174,7 +181,7 @@ def evict(box: Box, clock: Callable[[], datetime], around: Around = Around()) ->
 
     Raises `Taken` while another process moves images, and what the catalog raises.
     """
-    with _alone(box):
+    with alone(box):
         _settle(box, clock())
         with box.catalog.reading() as reading:
             standing, why = choices(reading), obstacle(reading, clock())
@@ -201,7 +208,7 @@ def evict_study(
     Raises `Taken` while another process moves images, and what the catalog and this disk raise; what an archive raises keeps
     the study here.
     """
-    with _alone(box):
+    with alone(box):
         return _evict_study(box, study, standing, clock, around)
 
 
@@ -278,7 +285,7 @@ def settle(box: Box, now: datetime) -> int:
     One that is being recalled at this very moment counts as away until it has come, which is written down then. Raises
     `Taken` while another process moves images: what it is about to do is not cut.
     """
-    with _alone(box):
+    with alone(box):
         return _settle(box, now)
 
 
@@ -297,7 +304,7 @@ def _settle(box: Box, now: datetime) -> int:
 
 
 @contextmanager
-def _alone(box: Box) -> Iterator[None]:
+def alone(box: Box) -> Iterator[None]:
     """Be the only one who removes files or judges by the disk where they are. The lock ends with the process."""
     path = box.config.data.absolute() / "tiers.lock"
     try:
@@ -314,64 +321,6 @@ def _alone(box: Box) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def bring_back(
-    box: Box,
-    now: datetime,
-    study: int | None = None,
-    *,
-    actor: str = ACTOR,
-    keep_going: Callable[[], bool] = lambda: True,
-) -> int:
-    """Recall every image of a study that is away, or with None of all studies; how many came.
-
-    Whoever brings a study back wants it here: that counts as a use. One that no archive has whole is passed over, and told at
-    the end. Raises `Taken` while another process moves images, and what `recall.recall` raises; what came stays.
-    """
-    came = 0
-    lost: list[ApplianceError] = []
-    recorded, after = 0, (0, 0)
-    with _alone(box):
-        while True:
-            with box.catalog.reading() as reading:
-                waiting = evictions.away_images(reading, study, after, AT_ONCE)
-            if not waiting:
-                break
-            for each in waiting:
-                if not keep_going():
-                    return came
-                if each.study != recorded:
-                    _record_recall(box, each.study, now, actor)
-                    recorded = each.study
-                after = (each.study, each.instance)
-                try:
-                    _bring_image(box, each)
-                    came += 1
-                except (Unknown, Corrupt) as error:
-                    lost.append(error)
-    if lost:
-        log.error("images that are whole in no archive any more: %d; brought back: %d", len(lost), came)
-        raise lost[0]
-    return came
-
-
-def _bring_image(box: Box, image: Away) -> None:
-    with box.catalog.transaction() as tx:
-        if recall.is_here(box, image.object_id):
-            evictions.here(tx, [image.object_id])
-            return
-    recall.recall(box, image.object_id, image.key_id, image.sealed_bytes)
-
-
-def _record_recall(box: Box, study: int, now: datetime, actor: str) -> None:
-    with box.catalog.transaction() as tx:
-        found = studies.study_by_id(tx, study)
-        uid = found.study_instance_uid if found else ""
-        details = {"instances": evictions.away_of_study(tx, study)}
-        audit.append(
-            tx, box.audit_key, [audit.Entry("study:recall", f"study:{study}", actor, details, study=uid)], now
-        )
 
 
 # --- the proof -------------------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from typing import Any, Final
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import object_key
+from appliance.replication.destinations.archive import Waking, object_key
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
@@ -57,7 +57,8 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     """Fetch an object that is not here; when this returns it is, and was opened from end to end.
 
     Raises `Unknown` if no archive has a receipt for it, `Corrupt` if none has it whole, `Transient` or `OperatorNeeded` if
-    an archive that has it can't be reached, `OutOfResources` when there is no room for it. One that had left this disk and that
+    an archive that has it can't be reached, `OutOfResources` when there is no room for it, `Resting` if it lies in deep archive: it is
+    asked for then, and what had left this disk comes by itself (`lifecycle.returning.bring_wanted`). One that had left this disk and that
     every archive says it has not whole counts as away no longer: it is missed here, and kept if it is sent again.
     """
     with box.catalog.reading() as reading:
@@ -68,10 +69,14 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         with box.catalog.transaction() as tx:
             evictions.coming(tx, object_id, datetime.now(UTC))
     trouble: ApplianceError | None = None
+    deep: list[tuple[DestinationSettings, Resting]] = []
     is_lost = True
     for place in places:
         try:
             _fetch(box, place, object_id, key_id, sealed_bytes)
+        except Resting as error:
+            deep.append((place, error))
+            is_lost = False
         except (Transient, OperatorNeeded) as error:
             trouble, is_lost = error, False
         except (Unknown, Corrupt, Refused) as error:
@@ -82,9 +87,26 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         else:
             _write_down_return(box, object_id)
             return
+    if deep:
+        raise _asked_for(box, object_id, *deep[0])
     if was_evicted and is_lost:
         _write_off(box, object_id)
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
+
+
+def _asked_for(box: Box, object_id: ObjectId, place: DestinationSettings, why: Resting) -> Resting:
+    """Ask for an object that no archive has at hand; the error that says how long it takes. Raises what the archive raises."""
+    archive = build(place, box)
+    assert isinstance(archive, Waking)
+    archive.wake(object_key(object_id))
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        evictions.want(tx, object_id, now)
+    return Resting(
+        f"the image lies in deep archive and has been asked for: it is here within {why.wait_hours} hours",
+        wait_hours=why.wait_hours,
+        hint="it comes by itself; look again then",
+    )
 
 
 def _write_down_return(box: Box, object_id: ObjectId) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown
-from appliance.lifecycle import eviction
+from appliance.lifecycle import eviction, returning
 from appliance.lifecycle.tiers import Choices, Eviction
 from appliance.model import ObjectId
 from appliance.replication import recall
@@ -64,7 +64,7 @@ def recall_study(world: World, study: int) -> bool:
         return False
     trouble: Exception | None = None
     try:
-        eviction.bring_back(world.box, world.now, row)
+        returning.bring_back(world.box, world.now, row)
     except (Transient, OperatorNeeded, Unknown, Corrupt) as error:
         trouble = error
     for object_id in away:

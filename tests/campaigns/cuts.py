@@ -30,7 +30,7 @@ from appliance.box import Box, open_box
 from appliance.catalog import destinations, evictions, manifests, studies, study_keys, tombstones
 from appliance.config import Config, CourierConfig
 from appliance.errors import Refused, Transient
-from appliance.lifecycle import eviction, purging, retention, rotation
+from appliance.lifecycle import eviction, purging, retention, returning, rotation
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication import recall
@@ -119,7 +119,7 @@ def _leave(box: Box) -> int:
 
 def _recall(place: Place) -> None:
     box = place.box()
-    assert eviction.bring_back(box, datetime.now(UTC)) == len(KEPT)
+    assert returning.bring_back(box, datetime.now(UTC)) == len(KEPT)
     box.close()
 
 
@@ -209,7 +209,7 @@ def _after_moving(place: Place) -> None:
         _leave(box)
         here = {row.object_id for row in rows if recall.is_here(box, row.object_id)}
         assert len(here) == len(DOOMED), "what was cut goes on, and what is to be destroyed stays"
-        eviction.bring_back(box, datetime.now(UTC))
+        returning.bring_back(box, datetime.now(UTC))
         assert contents(box) == as_sent(*KEPT, *DOOMED)
         with box.catalog.reading() as conn:
             assert evictions.tally(conn).away == 0

@@ -18,7 +18,7 @@ from appliance.box import Box
 from appliance.catalog import Transaction, destinations, evictions, settings
 from appliance.catalog.columns import utc_text
 from appliance.catalog.holds import HoldKind
-from appliance.lifecycle import eviction, freezing, holds, retention
+from appliance.lifecycle import eviction, freezing, holds, retention, returning
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.eviction import Around, Evicted
 from appliance.lifecycle.tiers import Pin
@@ -63,12 +63,12 @@ def test_what_leaves_comes_back_byte_for_byte_when_it_is_opened(kept: Clinic) ->
 def test_bringing_a_study_back_counts_as_a_use_of_it(kept: Clinic) -> None:
     evict_all(kept.box)
     study = study_ids(kept.box)[0]
-    came = eviction.bring_back(kept.box, NOW, study, actor="cli")
+    came = returning.bring_back(kept.box, NOW, study, actor="cli")
     assert came and here(kept.box) == came
     assert eviction.evict_study(kept.box, study, ANY, at_now) == Evicted(kept=1)
     assert eviction.evict_study(kept.box, study, replace(ANY, unused_days=0), at_now).images == came
-    assert eviction.bring_back(kept.box, NOW) == 11
-    assert here(kept.box) == 11 and eviction.bring_back(kept.box, NOW) == 0
+    assert returning.bring_back(kept.box, NOW) == 11
+    assert here(kept.box) == 11 and returning.bring_back(kept.box, NOW) == 0
 
 
 def test_the_job_does_what_the_clinic_chose_and_nothing_by_itself(kept: Clinic) -> None:
@@ -372,7 +372,7 @@ def test_two_processes_do_not_move_images_at_once(kept: Clinic) -> None:
     def another() -> None:
         acts: list[Callable[[], object]] = [
             lambda: eviction.settle(kept.box, NOW),
-            lambda: eviction.bring_back(kept.box, NOW),
+            lambda: returning.bring_back(kept.box, NOW),
             lambda: eviction.evict(kept.box, at_now),
         ]
         for act in acts:
@@ -384,7 +384,7 @@ def test_two_processes_do_not_move_images_at_once(kept: Clinic) -> None:
     done = eviction.evict_study(kept.box, study, ANY, at_now, only_at("written down", another))
     assert len(told) == 3 and done.images and rows(kept.box) == done.images
     assert here(kept.box) == 11 - done.images
-    assert eviction.bring_back(kept.box, NOW) == done.images
+    assert returning.bring_back(kept.box, NOW) == done.images
 
 
 @pytest.mark.parametrize("step", ["written down", "files removed"])
@@ -433,5 +433,5 @@ def test_where_a_file_is_is_asked_in_the_transaction_that_ends_its_row(
     monkeypatch.setattr(kept.box.catalog, "transaction", counted)
     monkeypatch.setattr(recall, "is_here", looked)
     eviction.settle(kept.box, NOW)
-    eviction.bring_back(kept.box, NOW)
+    returning.bring_back(kept.box, NOW)
     assert inside and set(inside) == {1}

@@ -15,7 +15,7 @@ from appliance.box import Box
 from appliance.catalog import destinations, evictions, instances
 from appliance.catalog.rules import add_rule
 from appliance.errors import Corrupt, Refused, Transient
-from appliance.lifecycle import eviction
+from appliance.lifecycle import eviction, returning
 from appliance.model import DestinationSettings, Rule
 from appliance.replication import recall
 from appliance.replication.destinations import prepare
@@ -107,7 +107,7 @@ def test_what_no_archive_has_does_not_keep_the_rest_from_coming_back(kept: Clini
     damaged = in_archive(kept, 5)
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(Corrupt):
-        eviction.bring_back(kept.box, NOW)
+        returning.bring_back(kept.box, NOW)
     assert here(kept.box) == 9 and rows(kept.box) == 0
 
 
@@ -120,7 +120,7 @@ def test_an_archive_that_has_what_is_not_here_can_neither_be_taken_off_nor_moved
         with pytest.raises(Refused):
             recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
         recall.let_move(tx, place, dict(place.options))
-    eviction.bring_back(kept.box, NOW)
+    returning.bring_back(kept.box, NOW)
     with kept.box.catalog.transaction() as tx:
         homecoming.refuse_if_needed(tx, kept.box, place)
         recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})

@@ -18,6 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 from botocore.config import Config as ClientConfig
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_api import state_manager
+from moto.s3.models import FakeKey, s3_backends
 from moto.server import ThreadedMotoServer
 
 from appliance.model import DestinationSettings
@@ -72,6 +75,34 @@ class Cloud:
         ]
 
 
+def sink(cloud: Cloud, bucket: str, key: str, storage_class: str = "DEEP_ARCHIVE") -> None:
+    """What a life cycle does: an object lies deep, and takes hours to come up once it is asked for, that is until `come_up`.
+
+    moto moves nothing by itself: the object is copied over itself, and its state is set where the server keeps it.
+    """
+    cloud.client().copy_object(
+        Bucket=bucket,
+        Key=key,
+        CopySource={"Bucket": bucket, "Key": key},
+        StorageClass=storage_class,
+        MetadataDirective="COPY",
+    )
+    state_manager.set_transition("s3::keyrestore", {"progression": "manual", "times": 1_000_000})
+    _in_moto(bucket, key).status = "IN_PROGRESS"
+
+
+def come_up(bucket: str, *keys: str) -> None:
+    """The hours are over: what was asked for can be read."""
+    for each in keys:
+        _in_moto(bucket, each).status = "RESTORED"
+
+
+def _in_moto(bucket: str, key: str) -> FakeKey:
+    found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
+    assert isinstance(found, FakeKey)
+    return found
+
+
 @contextmanager
 def cloud() -> Iterator[Cloud]:
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -101,6 +132,7 @@ class Fault(Enum):
 
     HANG_UP = "the connection is cut before anything is sent on"
     CUT = "the connection is cut in the middle of the body"
+    CUT_ANSWER = "the request arrives, and the connection is cut in the middle of the answer"
     LOSE_ANSWER = "the request arrives, the answer does not"
     UNAVAILABLE = "503 SlowDown"
     BROKEN = "500 InternalError"
@@ -221,6 +253,9 @@ class _Relay(BaseHTTPRequestHandler):
         own = answer.getheader("Content-Length")
         self.send_header("Content-Length", own if self.command == "HEAD" and own else str(len(content)))
         self.end_headers()
+        if fault is Fault.CUT_ANSWER:
+            self.wfile.write(content[: len(content) // 2])
+            return self.hang_up()
         self.wfile.write(content)
         return None
 

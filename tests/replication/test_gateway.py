@@ -15,6 +15,12 @@ from appliance.model import DestinationSettings
 from appliance.replication.destinations.s3 import S3Destination
 from tests.backup.conftest import Clinic, clinic_in
 from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
+from tests.lifecycle.test_eviction_cloud import (  # noqa: F401
+    remote,
+    test_a_study_stays_while_one_bit_of_its_object_in_the_bucket_differs,
+    test_an_object_that_a_bucket_has_lost_or_damaged_since_is_told_and_never_shown,
+    test_what_leaves_for_a_bucket_comes_back_byte_for_byte,
+)
 from tests.lifecycle.test_purging import (  # noqa: F401
     test_a_backup_from_before_does_not_bring_a_study_back_whose_tombstone_lies_there,
     test_a_purged_patient_is_unreadable_here_in_the_replica_and_in_every_backup,

@@ -55,7 +55,7 @@ FRENCH, ENGLISH = LANGUAGES.words("fr"), LANGUAGES.words("en")
 COMPUTED = (
     {f"state.{state}" for state in State}
     | {f"event.{event}" for event in (*Event, "owe")}
-    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away")}
+    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting")}
     | {
         f"problem.{kind}.{part}"
         for kind in {kind for _, _, kind in problems.TABLE}

@@ -69,6 +69,14 @@ class Clearable(Archive, Protocol):
         """Remove a document, if it is there."""
 
 
+@runtime_checkable
+class Waking(Archive, Protocol):
+    """An archive whose objects may lie so deep that reading one raises `Resting` until it was asked for and has come up."""
+
+    def wake(self, key: str) -> None:
+        """Ask for an object to be fetched, unless that was done already or it can be read."""
+
+
 def parts_of_key(key: str) -> tuple[str, ...]:
     """A key's parts, for archives where it becomes a path. Raises `Refused` for what is no key of an archive."""
     parts = PurePosixPath(key).parts

@@ -31,6 +31,7 @@ ON_OBJECTS: Final = (
     "s3:GetObject",
     "s3:GetObjectVersion",
     "s3:PutObject",
+    "s3:RestoreObject",
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
 )

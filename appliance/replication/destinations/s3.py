@@ -53,11 +53,13 @@ from appliance.replication.destinations.multipart import (
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, protections
 from appliance.replication.destinations.s3_errors import in_our_terms, status_of
+from appliance.replication.destinations.storage_class import Rest, rest_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 READ_BACK_BYTES: Final = 8 << 20
+AWAKE_DAYS: Final = 7
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 _OBSOLETE_SECONDS: Final = 24 * 3600
@@ -251,6 +253,21 @@ class S3Destination:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
             yield from body.iter_chunks(BLOCK_BYTES)
+
+    def wake(self, key: str) -> None:
+        """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""
+        client = self._client()
+        found = _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
+        if not found:
+            raise Unknown("the cloud storage does not hold that", hint="look in another archive")
+        if rest_of(found.get("StorageClass", ""), found.get("Restore", "")) is not Rest.RESTING:
+            return
+        with in_our_terms("fetching an object from deep archive"):
+            client.restore_object(
+                Bucket=self.bucket,
+                Key=key,
+                RestoreRequest={"Days": AWAKE_DAYS, "GlacierJobParameters": {"Tier": "Standard"}},
+            )
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
         """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""

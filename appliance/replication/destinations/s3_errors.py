@@ -19,7 +19,8 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient
+from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Resting, Transient
+from appliance.replication.destinations.storage_class import DEEP, class_of
 
 _WRONG_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "InvalidBucketName"})
@@ -89,6 +90,12 @@ def status_of(error: ClientError) -> int:
 def _answered(error: ClientError, doing: str) -> ApplianceError:
     code, status = code_of(error), status_of(error)
     words = f"{doing} failed ({code or status})"
+    if code == "InvalidObjectState":
+        told = str(error.response.get("Error", {}).get("StorageClass", ""))
+        return Resting(
+            "the object lies in deep archive, and has to be fetched first",
+            wait_hours=class_of(told).wait_hours or DEEP.wait_hours,
+        )
     if code == "RequestTimeTooSkewed":
         return Transient(words, hint="if it lasts, check this box's clock")
     if code in _FULL:

@@ -1,0 +1,168 @@
+"""What lies in deep archive is waiting, not lost: it is asked for once, said how long it takes, and comes by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from appliance.backup import drill, homecoming
+from appliance.errors import Resting
+from appliance.lifecycle import eviction, returning, scrub
+from appliance.lifecycle.eviction import Evicted
+from appliance.replication import recall
+from tests.backup.conftest import IMAGES, as_sent, contents
+from tests.backup.test_restoring import restore
+from tests.boxes import box_in, recorded
+from tests.lifecycle.evicting import NOW, evict_all, here, reached, rows, study_ids
+from tests.lifecycle.test_eviction_cloud import CLOUD, Remote, remote, the_cloud  # noqa: F401 - fixtures
+from tests.replication.cloud import come_up, sink
+
+pytestmark = pytest.mark.slow
+
+
+def sink_all(remote: Remote, numbers: range = range(11)) -> list[str]:  # noqa: F811
+    keys = [remote.key(number) for number in numbers]
+    for key in keys:
+        sink(remote.cloud, remote.bucket, key)
+    return keys
+
+
+def asked_for(remote: Remote) -> int:  # noqa: F811
+    """How many times something was asked to be fetched."""
+    return sum(each.method == "POST" and "restore" in each.query for each in remote.line.requests)
+
+
+def test_an_image_that_lies_deep_is_asked_for_once_and_the_hours_are_said(remote: Remote) -> None:  # noqa: F811
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    sink_all(remote)
+    row = recorded(box)[0]
+    for _ in range(3):
+        with pytest.raises(Resting, match="within 12 hours") as told:
+            recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
+        assert told.value.wait_hours == 12
+    assert asked_for(remote) == 1
+    assert rows(box) == 11, "it is away, and not given up"
+
+
+def test_the_rest_of_its_study_is_asked_for_too_and_all_of_it_comes_by_itself(remote: Remote) -> None:  # noqa: F811
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    keys = sink_all(remote)
+    row = recorded(box)[0]
+    with pytest.raises(Resting):
+        recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
+    study = row.study_id
+    of_study = [number for number, each in enumerate(recorded(box)) if each.study_id == study]
+    for _ in range(2):
+        assert returning.bring_wanted(box) == 0
+    assert asked_for(remote) == len(of_study)
+    come_up(remote.bucket, *(keys[number] for number in of_study))
+    eviction.settle(box, NOW)
+    assert returning.bring_wanted(box) == len(of_study)
+    assert here(box) == len(of_study) and rows(box) == 11 - len(of_study)
+    assert returning.bring_wanted(box) == 0, "nobody waits for the others"
+    for number in of_study:
+        image = recorded(box)[number]
+        box.open_object(image.object_id, image.key_id).close()
+
+
+def test_a_person_who_brings_everything_back_gets_what_is_at_hand_and_hears_of_the_rest(
+    remote: Remote,  # noqa: F811
+) -> None:
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    deep = sink_all(remote, range(10, 11))
+    with pytest.raises(Resting):
+        returning.bring_back(box, NOW)
+    assert here(box) == 10
+    come_up(remote.bucket, *deep)
+    eviction.settle(box, NOW)
+    assert returning.bring_wanted(box) == 1
+    assert reached(box) == as_sent(*IMAGES)
+
+
+def test_nothing_leaves_for_what_can_not_be_read_back_and_nothing_is_fetched_for_it(remote: Remote) -> None:  # noqa: F811
+    sink_all(remote)
+    assert evict_all(remote.clinic.box, CLOUD) == Evicted(kept=4)
+    assert here(remote.clinic.box) == 11
+    assert asked_for(remote) == 0
+
+
+def test_what_is_at_hand_is_opened_at_once_whatever_else_lies_deep(remote: Remote) -> None:  # noqa: F811
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    sink_all(remote, range(1))
+    row = recorded(box)[1]
+    recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes).close()
+    assert asked_for(remote) == 0
+
+
+def test_a_study_that_is_needed_tomorrow_is_brought_today(remote: Remote) -> None:  # noqa: F811
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    study = study_ids(box)[1]
+    with box.catalog.transaction() as tx:
+        returning.want(tx, study, NOW)
+    came = returning.bring_wanted(box)
+    assert came == sum(each.study_id == study for each in recorded(box))
+    assert here(box) == came
+
+
+def test_a_blank_box_asks_for_what_lies_deep_and_goes_on_with_the_rest(
+    remote: Remote,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    deep = sink_all(remote, range(2, 5))
+    remote.clinic.back_up()
+    restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        for _ in range(12):  # three passes, four at a time
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True, most=4)
+        assert here(box) == 8
+        with box.catalog.reading() as conn:
+            assert homecoming.under_way(conn) is not None
+            assert homecoming.missing(conn) == 0
+        assert asked_for(remote) == 3
+        come_up(remote.bucket, *deep)
+        for _ in range(12):
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True, most=4)
+        with box.catalog.reading() as conn:
+            assert homecoming.under_way(conn) is None
+        assert contents(box) == as_sent(*IMAGES)
+
+
+def test_an_image_that_is_lost_is_counted_once_however_many_passes_are_made(
+    remote: Remote,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    remote.clinic.back_up()
+    deep = sink_all(remote, range(2, 3))
+    for number in (0, 7):
+        remote.cloud.client().delete_object(Bucket=remote.bucket, Key=remote.key(number))
+    restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        for _ in range(6):
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        come_up(remote.bucket, *deep)
+        for _ in range(3):
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        with box.catalog.reading() as conn:
+            assert (homecoming.under_way(conn), homecoming.missing(conn)) == (None, 2)
+
+
+def test_a_drill_and_the_scrub_take_what_lies_deep_for_waiting_and_fetch_nothing(
+    remote: Remote,  # noqa: F811
+) -> None:
+    box = remote.clinic.box
+    remote.clinic.back_up()
+    sink_all(remote)
+    assert drill.drill(box, remote.clinic.place, datetime.now(UTC), actor="tests").passed
+    assert asked_for(remote) == 0
+    damaged = box.objects.path(recorded(box)[4].object_id)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    found = scrub.scrub(box, NOW)
+    assert (found.repaired, found.lost) == (0, ())
+    assert asked_for(remote) == 1, "the damaged one is asked for, to be mended"
