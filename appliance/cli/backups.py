@@ -17,7 +17,15 @@ from appliance.model import DestinationSettings
 if TYPE_CHECKING:
     from appliance.box import Box
 
-COLUMNS = {"archive": "ARCHIVE", "name": "NAME", "made": "MADE", "instances": "IMAGES", "bytes": "BYTES"}
+COLUMNS = {
+    "archive": "ARCHIVE",
+    "name": "NAME",
+    "made": "MADE",
+    "studies": "STUDIES",
+    "instances": "IMAGES",
+    "bytes": "BYTES",
+    "proof": "PROOF",
+}
 
 
 def add_to(verbs: Verbs) -> None:
@@ -32,7 +40,13 @@ def add_to(verbs: Verbs) -> None:
     own = Verbs(backup)
     make = own.add("now", "make a backup now", act=back_up)
     make.add_argument("--to", metavar="NAME", help="one archive only (default: every one)")
-    listing = own.add("list", "show the backups that the archives hold, the newest first", act=list_backups)
+    listing = own.add(
+        "list",
+        "show the backups that the archives hold, the newest first",
+        act=list_backups,
+        about="Read from the archives themselves. The proof says what the latest drill of each has found: passed, failed, "
+        "untried, or damaged for one that does not say what was written.",
+    )
     listing.add_argument("--of", metavar="NAME", help="of one archive only")
     add_json(listing)
     tried = own.add(
@@ -119,26 +133,25 @@ def back_up(arguments: Arguments) -> int:
 
 def list_backups(arguments: Arguments) -> int:
     """Show what the archives hold."""
-    from appliance.backup import making, snapshot
+    from appliance.backup import inventory, making
 
     rows: list[dict[str, Any]] = []
     with opened_box() as box:
         with box.catalog.reading() as reading:
             places = _chosen(making.archives(reading), arguments.of)
         for place in places:
-            archive = making.archive_at(box, place)
-            for name in snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)]):
-                sealed = archive.document(snapshot.index_key(name))
-                index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
+            for each in inventory.take(box, place, most=sys.maxsize).held:
+                index = each.index
                 rows.append(
                     {
                         "archive": place.name,
-                        "name": name,
-                        "made_utc": index.made_utc.isoformat(),
-                        "software": index.software,
-                        "studies": index.contents.studies,
-                        "instances": index.contents.instances,
-                        "bytes": index.size_bytes,
+                        "name": each.name,
+                        "made_utc": each.made_utc.isoformat(),
+                        "software": None if index is None else index.software,
+                        "studies": None if index is None else index.contents.studies,
+                        "instances": None if index is None else index.contents.instances,
+                        "bytes": None if index is None else index.size_bytes,
+                        "proof": str(each.proof),
                     }
                 )
     rows.sort(key=lambda row: row["name"], reverse=True)

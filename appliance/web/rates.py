@@ -65,6 +65,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         **dict.fromkeys(
             (
                 "api.export_configuration",
+                "api.get_plan",
                 "audit.export",
                 "audit.report",
                 "backups.certificate",
@@ -83,9 +84,11 @@ RATES: Mapping[str, Rate] = MappingProxyType(
                 "channels.try_mail",
                 "api.echo_device",
                 "api.invite_user",
+                "api.list_backups",
                 "api.make_user_link",
                 "api.test_destination",
                 "api.trust_server",
+                "backups.held",
                 "backups.make",
                 "backups.try_out",
                 "backups.verify",

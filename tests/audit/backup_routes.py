@@ -9,6 +9,7 @@ from typing import Any
 
 from appliance.backup import drill, making
 from appliance.catalog import destinations
+from tests.audit.interface import call
 from tests.audit.walk import Act, Nothing, Step, World
 
 FIGURES = "counts, names of archives and moments, nothing of a patient"
@@ -53,6 +54,10 @@ def _print(world: World) -> Any:
 
 BACKUP_ROUTES: Mapping[str, Step] = {
     "GET /backups": Nothing(FIGURES, lambda w: w.get("/backups")),
+    "GET /backups/<int:destination_id>": Nothing(FIGURES, lambda w: w.get(f"/backups/{_with_backup(w)}")),
+    "GET /api/v1/backups/<int:destination_id>": Nothing(
+        FIGURES, lambda w: call(w, "GET", f"/backups/{_with_backup(w)}")
+    ),
     "POST /backups/<int:destination_id>/make": Act(
         ["backup:make"], lambda w: _until(w, "backup:make", f"/backups/{_archive(w)}/make")
     ),

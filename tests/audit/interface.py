@@ -264,5 +264,15 @@ INTERFACE: Mapping[str, Step] = {
     "POST /api/v1/configuration/import": Act(
         ["configuration:import"], lambda w: call(w, "POST", "/configuration/import", _document(w))
     ),
+    "GET /api/v1/guard": Nothing(
+        "counts of objects, nothing of a patient", lambda w: call(w, "GET", "/guard")
+    ),
+    "POST /api/v1/guard/freeze": Act(
+        ["guard:freeze"], lambda w: call(w, "POST", "/guard/freeze", {"reason": "strange messages"})
+    ),
+    "POST /api/v1/guard/release": Act(
+        ["guard:release"], lambda w: call(w, "POST", "/guard/release", {"reason": "a test"})
+    ),
+    "GET /api/v1/plan": Act(["plan:print"], lambda w: call(w, "GET", "/plan")),
     "GET /api/v1/audit": Act(["audit:view"], lambda w: call(w, "GET", "/audit")),
 }

@@ -33,7 +33,7 @@ def test_a_backup_is_made_listed_audited_and_restored(
     assert made.code == 0, made.err
     assert f"{len(films)} images" in made.out
     (row,) = say("backup", "list", "--json").rows
-    assert (row["archive"], row["instances"]) == ("usb", len(films))
+    assert (row["archive"], row["instances"], row["proof"]) == ("usb", len(films), "untried")
     assert row["name"] in say("backup", "list", "--of", "usb").out
     assert "backup:make" in [each["action"] for each in say("audit", "export").rows]
     paper = paper_in(say, tmp_path)

@@ -115,6 +115,13 @@ def under_way(box: Box, name: str, percent: int) -> Iterator[None]:
         thread.join(60)
 
 
+def page_of_archive(lived: Served, name: str) -> str:
+    with lived.box.catalog.reading() as conn:
+        found = destinations.destination(conn, name)
+    assert found is not None
+    return f"{lived.address}/backups/{found.id}"
+
+
 @pytest.fixture
 def struck(lived: Served) -> Iterator[None]:
     """Half of a thousand images are gone, and the guard has held before."""
@@ -165,6 +172,10 @@ def test_backups_and_the_plan_are_for_everybody_when_there_is_something_in_them(
         expect(page.locator("#everything progress")).to_have_attribute("value", "40")
         expect(page.locator("main .note.bad").first).to_be_visible()
         check(page, "backups")
+    for archive, name in ((page_of_archive(lived, "usb"), "held"), (page_of_archive(lived, "away"), "away")):
+        page.goto(archive)
+        expect(page.locator("main .table, main .note.bad")).to_have_count(1)
+        check(page, f"backups-{name}")
     page.goto(f"{lived.address}/plan")
     check(page, "plan")
     page.context.close()

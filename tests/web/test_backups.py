@@ -174,3 +174,24 @@ def test_what_is_not_there_is_not_found(owner: FlaskClient) -> None:
     token = csrf_of(page(owner))
     for path in ("/backups/999/make", "/backups/999/drill", "/backups/certificates/0123456789abcdef"):
         assert owner.post(path, data={"csrf": token}).status_code == 404, path
+
+
+def test_the_page_of_an_archive_says_what_it_holds_and_what_if_it_is_away(
+    owner: FlaskClient, clinic: Clinic
+) -> None:
+    usb, place = number(clinic.box), Path(str(clinic.place.options["path"]))
+    press(owner, f"{usb}/make")
+    assert f'href="/backups/{usb}"' in page(owner)
+    html = owner.get(f"/backups/{usb}").get_data(as_text=True)
+    assert "Backups in usb" in html
+    assert "3 images" in html and "not yet" in html
+    press(owner, f"{usb}/drill")
+    assert "passed, " in owner.get(f"/backups/{usb}").get_data(as_text=True)
+    place.rename(place.with_name("away"))
+    try:
+        answer = owner.get(f"/backups/{usb}", headers={"Accept-Language": "fr"})
+    finally:
+        place.with_name("away").rename(place)
+    assert answer.status_code == 200
+    assert "L’archive n’a pas pu être lue" in answer.get_data(as_text=True)
+    assert owner.get("/backups/999").status_code == 404

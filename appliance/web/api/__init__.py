@@ -19,6 +19,7 @@ What is asked is checked against its shape first (400), then by the same code as
 from flask import Flask
 
 from appliance.web.api import (
+    backups,
     box,
     configuration,
     deliveries,
@@ -40,6 +41,7 @@ RESOURCES = (
     rules,
     devices,
     retention,
+    backups,
     settings,
     configuration,
     users,

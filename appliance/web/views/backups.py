@@ -15,12 +15,13 @@ from flask import Blueprint, Response, current_app, g
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import settings
-from appliance.backup import drill, making
+from appliance.backup import drill, inventory, making
 from appliance.backup.drill import Certificate
+from appliance.backup.inventory import Held, Proof
 from appliance.box import Box
 from appliance.catalog import Reading
 from appliance.catalog import settings as kept
-from appliance.errors import Transient, Unknown
+from appliance.errors import ApplianceError, Transient, Unknown
 from appliance.health import VERIFICATION
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import scrub
@@ -28,6 +29,7 @@ from appliance.model import DestinationSettings
 from appliance.web import backup_words, forms, papers
 from appliance.web.access import needs
 from appliance.web.console import Notice, console
+from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.web.views.setup.frame import in_background
 from appliance.wizard import by_hand
@@ -88,6 +90,28 @@ class CertificateLine:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldLine:
+    """A backup that lies in an archive, in words; `proof` is what its latest drill found."""
+
+    made: str
+    contents: str
+    size: str
+    software: str
+    proof: str
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPage(Page):
+    """What one archive holds; `cause` says why it could not be read, `older` how many there are beside those shown."""
+
+    id: int
+    held: tuple[HeldLine, ...]
+    older: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackupsPage(Page):
     """All archives, the certificates of drills, and what reading everything came to. `watched` while something runs."""
 
@@ -132,6 +156,30 @@ def overview() -> Response:
         or any("running" in (each.making.state, each.trying.state) for each in lines),
     )
     return show("parts/backups.html" if is_partial() else "backups.html", page)
+
+
+@blueprint.get("/<int:destination_id>")
+@needs(Permission.VIEW_DESTINATIONS)
+def held(destination_id: int) -> Response:
+    """Which backups an archive holds, as it says itself at this moment."""
+    box, words = console().box, g.words
+    with box.catalog.reading() as conn:
+        place = by_hand.archive(conn, destination_id)
+    found, cause = inventory.Inventory((), 0), ""
+    try:
+        found = inventory.take(box, place)
+    except ApplianceError as error:
+        cause = explained(words, error)
+    page = page_of(
+        HeldPage,
+        title=words("backups.held", archive=place.name),
+        section="backups",
+        id=destination_id,
+        held=tuple(_held_line(each) for each in found.held),
+        older=words("backups.held_older", n=found.older) if found.older else "",
+        cause=cause,
+    )
+    return show("backups-held.html", page)
 
 
 @blueprint.post("/<int:destination_id>/make")
@@ -236,6 +284,22 @@ def _progress(part: Part | None, name: str) -> Progress:
 def _sentence(text: str) -> str:
     """A cause or a hint with its full stop; some are questions."""
     return text if text.endswith("?") else f"{text}."
+
+
+def _held_line(found: Held) -> HeldLine:
+    words, index, drilled = g.words, found.index, found.drilled
+    tone: Mapping[Proof, Tone] = {Proof.PASSED: "good", Proof.UNTRIED: ""}
+    at = words.moment(datetime.fromisoformat(drilled.at_utc)) if drilled is not None else ""
+    return HeldLine(
+        made=words.moment(found.made_utc),
+        contents=""
+        if index is None
+        else backup_words.contents(index.contents.studies, index.contents.instances, words),
+        size="" if index is None else words.size(index.size_bytes),
+        software="" if index is None else index.software,
+        proof=words(f"backups.proof.{found.proof}", at=at) if at else words(f"backups.proof.{found.proof}"),
+        tone=tone.get(found.proof, "bad"),
+    )
 
 
 def _certificate_line(found: Certificate) -> CertificateLine:

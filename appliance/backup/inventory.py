@@ -1,0 +1,81 @@
+"""Which backups an archive holds, as the archive itself says, and whether each was ever tried out.
+
+Chose to ask the archive over keeping a list of what was laid there: a list would still name what a disk has lost, what a bucket's
+own rule has removed, and what somebody else has done away with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from appliance.backup import drill, snapshot
+from appliance.backup.drill import Certificate
+from appliance.backup.making import archive_at
+from appliance.backup.snapshot import Index
+from appliance.box import Box
+from appliance.errors import Corrupt, Unknown
+from appliance.model import DestinationSettings
+
+MOST: Final = 60
+"""So many are read at once: a daily backup that is kept for 35 days, and some made by hand."""
+
+
+class Proof(StrEnum):
+    """What is known of a backup."""
+
+    PASSED = "passed"  # its latest drill brought it back
+    FAILED = "failed"  # its latest drill did not
+    UNTRIED = "untried"
+    DAMAGED = "damaged"  # its index is not what was written
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A backup in an archive. `index` is None for a damaged one, `drilled` its latest drill."""
+
+    name: str
+    made_utc: datetime
+    index: Index | None
+    drilled: Certificate | None
+
+    @property
+    def proof(self) -> Proof:
+        """What is known of it."""
+        if self.index is None:
+            return Proof.DAMAGED
+        if self.drilled is None:
+            return Proof.UNTRIED
+        return Proof.PASSED if self.drilled.passed else Proof.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The newest backups of an archive, the newest first, and how many older ones were not read."""
+
+    held: tuple[Held, ...]
+    older: int
+
+
+def take(box: Box, place: DestinationSettings, *, most: int = MOST) -> Inventory:
+    """Read what `place` holds. Raises what the archive raises; a backup that is damaged is in the list."""
+    archive = archive_at(box, place)
+    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    with box.catalog.reading() as reading:
+        drills = [each for each in drill.certificates(reading) if each.archive == place.name]
+    found: list[Held] = []
+    for name in names[:most]:
+        moment = snapshot.moment_of(name)
+        assert moment is not None, "names_in gives no others"
+        try:
+            sealed = archive.document(snapshot.index_key(name))
+            index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
+        except Corrupt:
+            index = None
+        except Unknown:  # a rotation has removed it meanwhile
+            continue
+        drilled = next((each for each in drills if each.snapshot == name), None)
+        found.append(Held(name, moment if index is None else index.made_utc, index, drilled))
+    return Inventory(tuple(found), max(len(names) - most, 0))

@@ -1,0 +1,211 @@
+"""Backups, the ransomware guard, and the disaster recovery plan: what an archive holds, and what holds when much is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from appliance.backup import disaster_plan, inventory
+from appliance.backup.inventory import Held, Proof
+from appliance.catalog import Reading, freezes
+from appliance.catalog.freezes import Why
+from appliance.identity.permissions import Permission
+from appliance.lifecycle import freezing
+from appliance.web import forms, keeping
+from appliance.web.api.operation import operation
+from appliance.web.api.shape import Shape
+from appliance.web.console import console, now
+from appliance.web.plan_words import worded
+from appliance.wizard import by_hand
+
+Reason = Annotated[
+    str, Shape("In a few words, for those who read it later.", example="a disk has died", longest=200)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup in an archive; of a damaged one only its name and moment are known. `tried_utc` is of its latest drill."""
+
+    name: str
+    made_utc: datetime
+    software: str | None
+    studies: int | None
+    instances: int | None
+    bytes: Annotated[int | None, Shape("Of the index, the keys and the settings; images are kept beside it.")]
+    proof: Proof
+    tried_utc: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backups:
+    """What one archive holds, the newest first; `older` were not read."""
+
+    items: tuple[Backup, ...]
+    older: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A time in which nothing that is kept was overwritten or removed; `released_utc` is null while it lasts."""
+
+    why: Why
+    reason: str
+    begun_by: str
+    begun_utc: datetime
+    released_by: str
+    released_utc: datetime | None
+    release_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Whether the guard holds, and its latest freezes, the latest first."""
+
+    holds: bool
+    freezes: tuple[Freeze, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardAct:
+    """Why the guard is to hold, or what its cause was."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class PlanQuery:
+    """In which language."""
+
+    language: Literal["en", "fr", "es", "zh"] = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """One line of the plan."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSection:
+    """A part of the plan."""
+
+    title: str
+    lines: tuple[PlanLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPlan:
+    """The plan in words; `verdict` says whether the box could be brought back today."""
+
+    title: str
+    made: str
+    verdict: str
+    sections: tuple[PlanSection, ...]
+
+
+@operation(
+    "GET", "/backups/{destination_id}", Permission.VIEW_DESTINATIONS, gives=Backups, refuses=(422, 507)
+)
+def list_backups(destination_id: int) -> Backups:
+    """List the backups that an archive holds, read from the archive now. It waits for the other side."""
+    box = console().box
+    with box.catalog.reading() as conn:
+        place = by_hand.archive(conn, destination_id)
+    found = inventory.take(box, place)
+    return Backups(tuple(_backup(each) for each in found.held), found.older)
+
+
+@operation("GET", "/guard", Permission.VIEW_HEALTH, gives=Guard)
+def get_guard() -> Guard:
+    """Get whether the ransomware guard holds, since when and why."""
+    with console().box.catalog.reading() as conn:
+        return _guard(conn)
+
+
+@operation(
+    "POST",
+    "/guard/freeze",
+    Permission.MANAGE_BACKUPS,
+    gives=Guard,
+    takes=GuardAct,
+    refuses=(422,),
+    is_careful=True,
+)
+def freeze_box(body: GuardAct) -> Guard:
+    """Let nothing be overwritten or removed from now on, here and in the archives."""
+    with console().box.catalog.transaction() as tx:
+        freezing.freeze(tx, keeping.act(), reason=body.reason)
+        return _guard(tx)
+
+
+@operation(
+    "POST",
+    "/guard/release",
+    Permission.MANAGE_BACKUPS,
+    gives=Guard,
+    takes=GuardAct,
+    refuses=(422,),
+    is_careful=True,
+)
+def release_guard(body: GuardAct) -> Guard:
+    """Let everything go on, once the cause is known."""
+    with console().box.catalog.transaction() as tx:
+        freezing.release(tx, keeping.act(), reason=body.reason)
+        return _guard(tx)
+
+
+@operation("GET", "/plan", Permission.READ_PLAN, gives=RecoveryPlan, asks=PlanQuery)
+def get_plan(query: PlanQuery) -> RecoveryPlan:
+    """Get the disaster recovery plan, made from how the box is now. No secret, nothing of patients."""
+    box, actor = console().box, forms.actor()
+    paper = worded(disaster_plan.gather(box, actor, now()), console().languages.words(query.language))
+    with box.catalog.transaction() as tx:
+        console().record(tx, "plan:print", "plan", actor, {"language": query.language})
+    return RecoveryPlan(
+        paper.title,
+        paper.made,
+        paper.verdict,
+        tuple(
+            PlanSection(each.title, tuple(PlanLine(line.label, line.text) for line in each.lines))
+            for each in paper.sections
+        ),
+    )
+
+
+OPERATIONS = (list_backups, get_guard, freeze_box, release_guard, get_plan)
+
+
+def _backup(held: Held) -> Backup:
+    index = held.index
+    return Backup(
+        name=held.name,
+        made_utc=held.made_utc,
+        software=None if index is None else index.software,
+        studies=None if index is None else index.contents.studies,
+        instances=None if index is None else index.contents.instances,
+        bytes=None if index is None else index.size_bytes,
+        proof=held.proof,
+        tried_utc=None if held.drilled is None else held.drilled.at_utc,
+    )
+
+
+def _guard(conn: Reading) -> Guard:
+    return Guard(
+        freezes.in_force(conn) is not None,
+        tuple(
+            Freeze(
+                each.why,
+                each.reason,
+                each.begun_by,
+                each.begun_utc,
+                each.released_by,
+                each.released_utc,
+                each.release_reason,
+            )
+            for each in freezes.latest(conn)
+        ),
+    )

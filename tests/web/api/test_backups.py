@@ -1,0 +1,105 @@
+"""Backups, the ransomware guard and the recovery plan for programs: what the command line shows and does, they may too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from appliance import audit
+from appliance.backup import drill
+from appliance.box import Box
+from appliance.identity import Role
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
+from appliance.web import create_app
+from tests.backup.conftest import IMAGES, Clinic, clinic_in
+from tests.web.api.conftest import Caller
+from tests.web.conftest import add_owner
+
+OTHERS = (Role.PRACTITIONER, Role.TECHNICIAN, Role.VENDOR_SUPPORT)
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(folder / "usb")}))
+    with clinic_in(folder / "box", place) as made:
+        add_owner(made.box)
+        made.receive(*IMAGES[:2])
+        made.deliver()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def box(clinic: Clinic) -> Box:
+    return clinic.box
+
+
+@pytest.fixture(scope="module")
+def app(box: Box) -> Iterator[Flask]:
+    application = create_app(box)
+    yield application
+    application.extensions["console"].watcher.close()
+    application.extensions["console"].darkroom.close()
+
+
+def test_what_an_archive_holds_is_listed_with_its_proof(owner: Caller, clinic: Clinic) -> None:
+    path = f"/backups/{clinic.place.id}"
+    assert owner("GET", path).get_json() == {"items": [], "older": 0}
+    made = clinic.back_up()
+    (row,) = owner("GET", path).get_json()["items"]
+    assert (row["name"], row["instances"], row["proof"], row["tried_utc"]) == (made.name, 2, "untried", None)
+    assert drill.drill(clinic.box, clinic.place, datetime.now(UTC), actor="tests").passed
+    (row,) = owner("GET", path).get_json()["items"]
+    assert row["proof"] == "passed"
+    assert owner("GET", "/backups/999").status_code == 404
+    place = Path(str(clinic.place.options["path"]))
+    place.rename(place.with_name("away"))
+    away = owner("GET", path)
+    place.with_name("away").rename(place)
+    assert away.status_code == 503
+    assert away.get_json()["detail"]
+
+
+def test_a_program_holds_everything_and_lets_it_go_on(owner: Caller, box: Box) -> None:
+    assert owner("GET", "/guard").get_json() == {"holds": False, "freezes": []}
+    held = owner("POST", "/guard/freeze", {"reason": "strange messages on two computers"})
+    assert held.status_code == 200
+    assert held.get_json()["holds"] is True
+    assert owner("POST", "/guard/freeze", {"reason": "again and again"}).status_code == 422
+    assert owner("GET", "/guard").get_json()["freezes"][0]["why"] == "by-hand"
+    assert owner("POST", "/guard/release", {"reason": " "}).status_code == 422
+    let_go = owner("POST", "/guard/release", {"reason": "it was a joke of the nephew"}).get_json()
+    assert (let_go["holds"], let_go["freezes"][0]["released_by"]) == (False, "owner")
+    with box.catalog.reading() as conn:
+        rows = [(row["action"], row["actor"]) for row in audit.recent(conn, limit=200)]
+    assert [each for each in rows if each[0].startswith("guard:")] == [
+        ("guard:release", "owner"),
+        ("guard:freeze", "owner"),
+    ]
+
+
+def test_the_recovery_plan_is_read_in_a_language_and_that_is_on_record(owner: Caller, box: Box) -> None:
+    plan = owner("GET", "/plan?language=fr").get_json()
+    assert plan["title"] == "Plan de reprise après sinistre"
+    assert "usb" in str(plan["sections"])
+    assert owner("GET", "/plan?language=tlh").status_code == 400
+    with box.catalog.reading() as conn:
+        (row,) = [row for row in audit.recent(conn, limit=200) if row["action"] == "plan:print"]
+    assert row["actor"] == "owner"
+
+
+@pytest.mark.parametrize("role", OTHERS)
+def test_who_may_not_hold_everything_or_read_the_plan_is_refused(
+    caller: Callable[[str], Caller], role: Role
+) -> None:
+    asked = caller(role)
+    assert asked("GET", "/guard").status_code == 200
+    for act in ("freeze", "release"):
+        assert asked("POST", f"/guard/{act}", {"reason": "because"}).status_code == 403
+    assert asked("GET", "/plan").status_code == 403
