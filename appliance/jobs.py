@@ -30,6 +30,7 @@ from appliance.box import Box
 from appliance.catalog import deliveries, destructions, processes, settings
 from appliance.errors import ApplianceError
 from appliance.fleet import desk as support_desk
+from appliance.fleet import pulse
 from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.health.sampling import Sampler
@@ -64,7 +65,8 @@ Act = Callable[[Box, datetime], None]
 class Job:
     """One duty: its name in log and heartbeat, what it does, how often, and how long after the start at first.
 
-    Those of one `lane` wait for each other; the alarm has one of its own, because no long sweep may hold it up.
+    Those of one `lane` wait for each other; the alarm has one of its own, because no long sweep may hold it up, and what calls
+    outside has others, because it must hold up nothing.
     `interrupt` asks it to come to an end when the process stops.
     """
 
@@ -72,7 +74,7 @@ class Job:
     act: Act
     every_seconds: int
     first_seconds: int = 0
-    lane: Literal["default", "alarm", "audit-feed"] = "default"
+    lane: Literal["default", "alarm", "audit-feed", "heartbeat"] = "default"
     interrupt: Callable[[], None] = lambda: None
 
 
@@ -297,6 +299,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         ),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
+        Job("heartbeat", pulse.beat, 60, first_seconds=30, lane="heartbeat"),
         Job("rotation", rotating, rotation.EVERY_SECONDS, first_seconds=30, interrupt=rotating.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )
@@ -327,6 +330,7 @@ class Upkeep:
                 "default": ThreadPoolExecutor(2),
                 "alarm": ThreadPoolExecutor(1),
                 "audit-feed": ThreadPoolExecutor(1),
+                "heartbeat": ThreadPoolExecutor(1),
             },
             job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
         )

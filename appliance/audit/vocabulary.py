@@ -245,6 +245,14 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "support:replay": Word(_SECURITY, _NOTHING, "a recording of remote support was looked at"),
         "support:file": Word(_MACHINE, _NOTHING, "a support file was made, without anything of a patient"),
         "support:take": Word(_COMMUNICATION, _NOTHING, "a support file was taken from the box"),
+        "heartbeat:agree": Word(
+            _SECURITY, _NOTHING, "heartbeats to whoever looks after the box were agreed to"
+        ),
+        "heartbeat:withdraw": Word(_SECURITY, _NOTHING, "heartbeats were forbidden again"),
+        "heartbeat:send": Word(
+            _COMMUNICATION, _NOTHING, "a heartbeat was taken, for the first time or after it was not"
+        ),
+        "heartbeat:fail": Word(_MACHINE, _NOTHING, "a heartbeat was not taken; it is tried again", _FAILED),
         "store:scrub": Word(_SECURITY, _NOTHING, "everything stored was read again"),
         "store:verify": Word(_SECURITY, _NOTHING, "the sealed objects were verified"),
     }

@@ -25,6 +25,7 @@ from appliance.cli import (
     disk,
     grants,
     guard,
+    heartbeats,
     holds,
     importing,
     keys,
@@ -114,6 +115,7 @@ def parser() -> Appliance:
     tiers.add_to(verbs)
     audit_log.add_to(verbs)
     support.add_to(verbs)
+    heartbeats.add_to(verbs)
     verbs.group("Processes")
     processes.add_to(verbs)
     return root

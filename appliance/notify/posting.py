@@ -90,6 +90,14 @@ def resolved(place: Place, *, on_lan: bool) -> str:
     return addresses[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered: the status, and the beginning of the body."""
+
+    status: int
+    body: bytes
+
+
 def post(hook: Webhook, body: bytes, headers: dict[str, str]) -> int:
     """Post `body`; the status of the answer, 2xx.
 
@@ -98,7 +106,15 @@ def post(hook: Webhook, body: bytes, headers: dict[str, str]) -> int:
     """
     place = place_of(hook.url, on_lan=hook.on_lan)
     address = resolved(place, on_lan=hook.on_lan)
-    connection = _Pinned(place, address, _context(hook) if place.scheme == "https" else None)
+    context = _context(hook.options.get("ca", "")) if place.scheme == "https" else None
+    return _judged(place, exchange(place, address, context, body, headers).status)
+
+
+def exchange(
+    place: Place, address: str, context: ssl.SSLContext | None, body: bytes, headers: dict[str, str]
+) -> Answer:
+    """Post `body` to `place` at the `address` that was checked. Raises `Transient`, `OperatorNeeded` if it is not trusted."""
+    connection = _Pinned(place, address, context)
     try:
         connection.request(
             "POST",
@@ -107,7 +123,7 @@ def post(hook: Webhook, body: bytes, headers: dict[str, str]) -> int:
             headers={**headers, "User-Agent": f"clinic-edge-appliance/{__version__}", "Connection": "close"},
         )
         answer = connection.getresponse()
-        answer.read(MOST_ANSWER_BYTES)
+        return Answer(answer.status, answer.read(MOST_ANSWER_BYTES))
     except ssl.SSLCertVerificationError as error:
         raise OperatorNeeded(
             f"the certificate of {place.host} cannot be trusted ({error.verify_message})",
@@ -123,7 +139,6 @@ def post(hook: Webhook, body: bytes, headers: dict[str, str]) -> int:
         ) from error
     finally:
         connection.close()
-    return _judged(place, answer.status)
 
 
 def _judged(place: Place, status: int) -> int:
@@ -139,17 +154,22 @@ def _judged(place: Place, status: int) -> int:
     raise Refused(f"{place.host} refuses the message (status {status})")
 
 
-def _context(hook: Webhook) -> ssl.SSLContext:
+def _context(ca: str) -> ssl.SSLContext:
+    try:
+        return trusting(ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise OperatorNeeded(
+            "the certificate given for this webhook cannot be read",
+            hint="add the webhook again with the certificate of its authority",
+        ) from error
+
+
+def trusting(ca: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with the authorities of this system and those of `ca` (PEM). Raises `ssl.SSLError`, `ValueError`."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca := hook.options.get("ca"):
-        try:
-            context.load_verify_locations(cadata=ca)
-        except (ssl.SSLError, ValueError) as error:
-            raise OperatorNeeded(
-                "the certificate given for this webhook cannot be read",
-                hint="add the webhook again with the certificate of its authority",
-            ) from error
+    if ca:
+        context.load_verify_locations(cadata=ca)
     return context
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from appliance.errors import Refused
 
@@ -107,6 +108,30 @@ def ssh_key(text: str) -> str:
             hint="paste the line that begins with ssh-ed25519, without options",
         )
     return f"{found[1]} {found[2]}"
+
+
+def outpost(text: str) -> str:
+    """Where heartbeats go: an address of HTTPS, or a bucket with what its objects' names begin with. Raises `Refused`."""
+    wrong = Refused(
+        "heartbeats cannot go there",
+        hint="write it as https://fleet.example.ca/heartbeats or s3://bucket/clinics",
+    )
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise wrong
+    if text.startswith("s3://"):
+        if not re.fullmatch(
+            r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]{1,64}){0,4}", text.rstrip("/")
+        ):
+            raise wrong
+        return text.rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.password or port == 0:
+        raise wrong
+    return text
 
 
 # --- kinds -----------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from appliance.settings.kinds import (
     certificates,
     email,
     host,
+    outpost,
     ssh_key,
 )
 
@@ -139,6 +140,13 @@ _ALL = (
     Setting("support.authority", Text(1000, shape=ssh_key), careful=Careful.YES),
     Setting("support.forward_port", WholeNumber(0, 65535), 0, careful=Careful.YES),
     Setting("support.reader_key", Text(100, shape=age.checked), careful=Careful.YES),
+    Setting("heartbeat.address", Text(500, shape=outpost), careful=Careful.YES),
+    Setting("heartbeat.ca", Text(20_000, lines=True, shape=certificates), careful=Careful.YES),
+    Setting("heartbeat.on_lan", Flag(), default=False, careful=Careful.YES),
+    Setting("heartbeat.region", Text(32), "ca-central-1", careful=Careful.YES),
+    Setting("heartbeat.endpoint_url", Text(500), careful=Careful.YES),
+    Setting("heartbeat.access_key_id", Text(128), careful=Careful.YES),
+    Setting("heartbeat.secret", Secret(), careful=Careful.YES),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
     Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),

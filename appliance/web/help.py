@@ -84,6 +84,7 @@ PLACES: Mapping[str, str] = {
     "studies": "console#find",
     "support": "support",
     "support.file": "support#file",
+    "heartbeat": "support#heartbeat",
     "studies.study": "console#viewer",
     "users": "users",
     "retention": "retention",

@@ -8,8 +8,9 @@ from typing import Any
 
 from appliance import settings
 from appliance.catalog import support_sessions
-from appliance.fleet import support
+from appliance.fleet import consent, support
 from appliance.fleet.session import Ending, Scope
+from tests.audit.interface import call
 from tests.audit.walk import Act, Nothing, Step, World
 
 
@@ -45,6 +46,32 @@ def _end(world: World) -> Any:
     return world.post(f"/support/sessions/{standing.id}/end")
 
 
+def enter_outpost(world: World) -> None:
+    """An address of heartbeats that nobody is behind, and no agreement."""
+    chosen = {"heartbeat.address": "https://localhost:1/heartbeats", "heartbeat.on_lan": True}
+    with world.box.catalog.transaction() as tx:
+        settings.change(tx, world.box.audit_key, chosen, actor="tests", now=datetime.now(UTC))
+        consent.withdraw(tx)
+
+
+def _agree(world: World) -> Any:
+    enter_outpost(world)
+    with world.box.catalog.reading() as conn:
+        terms = consent.terms(conn)
+    return world.post("/support/heartbeat/agree", terms=terms)
+
+
+def _withdraw(world: World) -> Any:
+    _agree(world)
+    return world.post("/support/heartbeat/withdraw")
+
+
+def withdraw_by_api(world: World) -> Any:
+    """Forbid heartbeats that were agreed to."""
+    _agree(world)
+    return call(world, "DELETE", "/heartbeat/consent")
+
+
 def visit(world: World) -> int:
     """A visit that somebody made: its number."""
     now = datetime.now(UTC)
@@ -73,4 +100,15 @@ SUPPORT_ROUTES: Mapping[str, Step] = {
     ),
     "GET /support/file": Nothing("what was made and recorded a moment ago", lambda w: w.get("/support/file")),
     "POST /support/file/take": Act(["support:take"], _take),
+    "GET /support/heartbeat": Nothing(
+        "what a heartbeat would say: tests/fleet looks for patients in it",
+        lambda w: w.get("/support/heartbeat"),
+    ),
+    "POST /support/heartbeat/agree": Act(["heartbeat:agree"], _agree),
+    "POST /support/heartbeat/withdraw": Act(["heartbeat:withdraw"], _withdraw),
+    "GET /api/v1/heartbeat": Nothing(
+        "what a heartbeat would say: tests/fleet looks for patients in it",
+        lambda w: call(w, "GET", "/heartbeat"),
+    ),
+    "DELETE /api/v1/heartbeat/consent": Act(["heartbeat:withdraw"], withdraw_by_api),
 }

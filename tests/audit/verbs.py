@@ -203,6 +203,11 @@ def _set_up(world: World) -> Any:
     return world.say("setup", answers)
 
 
+def _heartbeat(world: World, act: str) -> Any:
+    support_routes.enter_outpost(world)
+    return world.say("heartbeat", act)
+
+
 def _support_open(world: World) -> Any:
     support_routes.enter_vendor(world)
     return world.say("support", "open", "--reason", "deliveries wait")
@@ -369,6 +374,16 @@ VERBS: Mapping[str, Step] = {
     "support file": Act(
         ["support:file", "support:take"], lambda w: w.say("support", "file", "--to", w.folder)
     ),
+    "heartbeat show": Nothing(
+        "what a heartbeat would say: tests/fleet looks for patients in it",
+        lambda w: w.say("heartbeat", "show"),
+    ),
+    "heartbeat status": Nothing("who agreed, and a public key", lambda w: w.say("heartbeat", "status")),
+    "heartbeat agree": Act(["heartbeat:agree"], lambda w: _heartbeat(w, "agree")),
+    "heartbeat withdraw": Act(
+        ["heartbeat:withdraw"], lambda w: [_heartbeat(w, "agree"), w.say("heartbeat", "withdraw")][1]
+    ),
+    "heartbeat send": Nothing("needs somebody there; tests/fleet/test_pulse.py finds its rows"),
     "screen": Nothing("how to reach the box, for whoever stands before it", lambda w: w.say("screen")),
     "run": Nothing("starts the four processes, each of which has a row of its own"),
     "dicom": Nothing(PROCESS),
@@ -402,6 +417,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "destruction-requests": "tests/test_jobs.py lets a study be left out and a request expire, and finds their rows",
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "rotation": "tests/lifecycle/test_rotation.py cuts rotations, and finds the row of what finished them",
+    "heartbeat": "off until the clinic agrees; tests/fleet/test_pulse.py finds its rows",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }
 """For each job its words, or why it needs none."""

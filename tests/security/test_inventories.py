@@ -20,6 +20,7 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
     "SMTP": {"notify/smtp"},
     "webhooks": {"notify/posting"},
     "syslog": {"audit_feed"},
+    "heartbeats": {"notify/posting", "replication/destinations/s3"},
     "clock": {"wizard/checks"},
     "support": {"fleet/line", "fleet/desk", "fleet/counter"},
     "itself": {"cli/processes", "wizard/checks"},

@@ -156,6 +156,8 @@ OPEN_ENDED = (
     "side.",
     "process.",
     "audit.said.",
+    "heartbeat.state.",
+    "heartbeat.trouble.",
     "support.cut.",
     "support.ended.",
     "support.recording.",

@@ -28,6 +28,7 @@ DANGEROUS = (
     "devices.remove",
     "guard.freeze",
     "guard.release",
+    "heartbeat.agree",
     "me.add_factor",
     "me.remove_codes",
     "me.remove_passkey",

@@ -26,6 +26,7 @@ from appliance.web.api import (
     destinations,
     devices,
     document,
+    heartbeat,
     retention,
     rules,
     settings,
@@ -46,6 +47,7 @@ RESOURCES = (
     configuration,
     users,
     tokens,
+    heartbeat,
     box,
 )
 """One module a resource, in the order of the document."""

@@ -1,0 +1,117 @@
+"""``appliance heartbeat``: what is told to whoever looks after the box, agreeing to it, and forbidding it again."""
+
+from __future__ import annotations
+
+from appliance.cli.arguments import Arguments, Verbs, add_json
+from appliance.cli.listing import as_json, shown
+from appliance.cli.session import actor, now, opened_box, record
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the noun with its own verbs."""
+    heartbeat = verbs.add(
+        "heartbeat",
+        "how the box does, told to whoever looks after it; off until agreed to",
+        about="A heartbeat says which versions run, what is wrong by its kind, and how many of what as a rough range; nothing "
+        "of a patient, a person or the clinic. None is sent before somebody of the clinic has looked at it and agreed. It goes "
+        "out, signed by this box, to the address in the settings (heartbeat.*); nothing comes in.",
+        examples=[
+            "appliance setting set heartbeat.address https://fleet.example.ca/heartbeats",
+            "appliance heartbeat show",
+            "appliance heartbeat agree",
+            "appliance heartbeat withdraw",
+        ],
+    )
+    own = Verbs(heartbeat)
+    own.add("show", "print the very document that would be sent now", act=show_document)
+    add_json(own.add("status", "say who agreed, and what came of it", act=show_status))
+    own.add("agree", "let heartbeats be sent", act=agree)
+    own.add("withdraw", "forbid heartbeats, from this moment on", act=withdraw)
+    own.add("send", "send one now", act=send)
+
+
+def show_document(arguments: Arguments) -> int:
+    """Print the document."""
+    del arguments
+    from appliance.fleet import heartbeat, pulse
+
+    with opened_box() as box:
+        print(heartbeat.text_of(pulse.document(box, now())), end="")
+    return 0
+
+
+def show_status(arguments: Arguments) -> int:
+    """Print what holds."""
+    from appliance.fleet import consent, heartbeat, pulse
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        address, given, standing = consent.address(tx), consent.given(tx), consent.standing(tx)
+        state, key = pulse.state(tx), consent.public(consent.key_of(tx, box, now()))
+    if arguments.json:
+        as_json(
+            {
+                "sends": standing is not None,
+                "address": address,
+                "agreed_by": given.by if given else None,
+                "agreed_utc": given.agreed_utc if given else None,
+                "taken_utc": state.taken_utc,
+                "failures": state.failures,
+                "trouble": str(state.trouble),
+                "box": heartbeat.name_of(key),
+                "key": key,
+            }
+        )
+        return 0
+    if standing is not None:
+        print(
+            f"Heartbeats go to {address}: {shown(standing.by)} agreed on {standing.agreed_utc:%Y-%m-%d %H:%M} UTC."
+        )
+        print(
+            f"Last taken: {state.taken_utc:%Y-%m-%d %H:%M} UTC." if state.taken_utc else "None was taken yet."
+        )
+    elif given is not None:
+        print(
+            "What is sent, or where to, was changed since somebody agreed: nothing is sent until somebody agrees again."
+        )
+    else:
+        print("Nobody has agreed to heartbeats: none is sent.")
+    if standing is not None and state.failures:
+        print(f"Not taken since, in a row: {state.failures}. It is tried again.")
+    print(f"This box is called {heartbeat.name_of(key)} there; its public key, for the vendor:\n{key}")
+    return 0
+
+
+def agree(arguments: Arguments) -> int:
+    """Agree to what `show` prints."""
+    del arguments
+    from appliance.fleet import consent
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        made = consent.agree(tx, consent.terms(tx), actor(), now())
+        record(tx, box, "heartbeat:agree", "heartbeat", {"to": consent.address(tx), "terms": made.terms})
+        address = consent.address(tx)
+    print(f"Heartbeats go to {address}. Forbid them: appliance heartbeat withdraw")
+    return 0
+
+
+def withdraw(arguments: Arguments) -> int:
+    """Forbid heartbeats."""
+    del arguments
+    from appliance.fleet import consent
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        if consent.withdraw(tx):
+            record(tx, box, "heartbeat:withdraw", "heartbeat")
+    print("No heartbeat is sent.")
+    return 0
+
+
+def send(arguments: Arguments) -> int:
+    """Send a heartbeat now."""
+    del arguments
+    from appliance.fleet import pulse
+
+    with opened_box() as box:
+        pulse.send(box, now())
+    print("The heartbeat was taken.")
+    return 0

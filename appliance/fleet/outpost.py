@@ -1,0 +1,108 @@
+"""Where heartbeats go: an address of HTTPS that they are posted to, or a bucket in which each box has one object.
+
+::
+
+    https://HOST/PATH    POST, the body is the heartbeat; 2xx means that it was taken
+    s3://BUCKET/PREFIX   the object PREFIX/boxes/BOX.json, written over; read back
+
+An address of HTTPS is under the rules for webhooks (`appliance.notify.posting`): it is public unless the clinic has said that
+it is on its own network, its certificate is verified, nothing is followed elsewhere. A bucket may be in any country, unlike one
+for images, because nothing in a heartbeat is of a person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from appliance import settings
+from appliance.box import Box
+from appliance.catalog import Reading
+from appliance.errors import OperatorNeeded, Transient
+from appliance.notify import posting
+from appliance.replication.destinations.s3 import S3Destination
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 20.0
+
+
+class Outpost(Protocol):
+    """What takes heartbeats."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Hand over the heartbeat `data` of the box `name`. Raises `Transient`, `OperatorNeeded`, `Refused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An address of HTTPS; `ca` is the certificate of its authority, if this system doesn't know it."""
+
+    address: str
+    on_lan: bool = False
+    ca: str = ""
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Outpost`."""
+        place = posting.place_of(self.address, on_lan=self.on_lan)
+        headers = {"Content-Type": "application/json", "X-Box": name}
+        try:
+            context = posting.trusting(self.ca)
+        except (OSError, ValueError) as error:  # what OpenSSL raises is an OSError
+            raise OperatorNeeded(
+                "the certificate given for heartbeats cannot be read",
+                hint="paste it again in the settings of heartbeats",
+            ) from error
+        answer = posting.exchange(place, self._resolved(place), context, data, headers)
+        if 200 <= answer.status < 300:
+            return
+        if answer.status in (408, 425, 429) or answer.status >= 500:
+            raise Transient(f"{place.host} asks to wait (status {answer.status})")
+        raise OperatorNeeded(
+            f"{place.host} does not take heartbeats there (status {answer.status})",
+            hint="compare the address of heartbeats with what the vendor has sent, and send the vendor the box's key",
+        )
+
+    def _resolved(self, place: posting.Place) -> str:
+        try:
+            return posting.resolved(place, on_lan=self.on_lan)
+        except OperatorNeeded as error:
+            raise OperatorNeeded(
+                "heartbeats may not go to the address that this name has",
+                hint="it must be public, or marked as on the clinic's own network in the settings of heartbeats",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket, and what the names of its objects begin with."""
+
+    store: S3Destination
+    prefix: str = field(default="")
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Outpost`."""
+        self.store.put_document(f"{self.prefix}boxes/{name}.json", data)
+
+
+def outpost(conn: Reading, box: Box) -> Outpost:
+    """What the settings name. Raises `OperatorNeeded` if they name nothing."""
+    chosen = settings.get_section(conn, "heartbeat")
+    address = str(chosen["address"])
+    if not address:
+        raise OperatorNeeded(
+            "nobody has entered where heartbeats go",
+            hint="enter the address that the vendor has sent, in the settings of heartbeats",
+        )
+    if not address.startswith("s3://"):
+        return Posted(address, on_lan=bool(chosen["on_lan"]), ca=str(chosen["ca"]))
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    store = S3Destination(
+        bucket=bucket,
+        region=str(chosen["region"]),
+        endpoint_url=str(chosen["endpoint_url"]),
+        access_key_id=str(chosen["access_key_id"]),
+        secret=settings.secret(conn, box.root, "heartbeat.secret"),
+        connect_seconds=CONNECT_SECONDS,
+        read_seconds=READ_SECONDS,
+    )
+    return Bucket(store, f"{prefix}/" if prefix else "")

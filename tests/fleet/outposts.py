@@ -1,0 +1,83 @@
+"""An outpost of the vendor on loopback: heartbeats come by HTTPS, and lie in a folder as a bucket would hold them."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from appliance import settings
+from appliance.box import Box
+from appliance.fleet import consent
+from tests.notify.mail_room import Authority, authority
+
+
+@dataclass
+class Vendor:
+    """What came, in order; `status` is what every heartbeat is answered with."""
+
+    folder: Path
+    authority: Authority
+    port: int = 0
+    status: int = 204
+    came: list[bytes] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"https://localhost:{self.port}/heartbeats"
+
+    def settings(self) -> dict[str, object]:
+        """What a clinic enters."""
+        return {
+            "heartbeat.address": self.address,
+            "heartbeat.ca": self.authority.ca,
+            "heartbeat.on_lan": True,
+        }
+
+
+@contextmanager
+def vendor(folder: Path) -> Iterator[Vendor]:
+    boxes = folder / "boxes"
+    boxes.mkdir(parents=True, exist_ok=True)
+    found = Vendor(folder, authority(folder))
+
+    class Taking(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            found.came.append(body)
+            if found.status < 300:
+                (boxes / f"{self.headers['X-Box']}.json").write_bytes(body)
+            self.send_response(found.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    context: ssl.SSLContext = found.authority.context()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    found.port = server.server_port
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def choose(box: Box, values: Mapping[str, object], now: datetime) -> None:
+    """Enter where heartbeats go."""
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, values, actor="tests", now=now, root=box.root)
+
+
+def agree(box: Box, now: datetime) -> None:
+    """Somebody of the clinic agrees to what there is to agree to."""
+    with box.catalog.transaction() as tx:
+        consent.agree(tx, consent.terms(tx), "tests", now)
