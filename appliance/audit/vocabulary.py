@@ -253,6 +253,8 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
             _COMMUNICATION, _NOTHING, "a heartbeat was taken, for the first time or after it was not"
         ),
         "heartbeat:fail": Word(_MACHINE, _NOTHING, "a heartbeat was not taken; it is tried again", _FAILED),
+        "fleet:take": Word(_SECURITY, _NOTHING, "the box took what the vendor wants of it"),
+        "fleet:refuse": Word(_SECURITY, _NOTHING, "the box refused what the vendor wants of it", _REFUSED),
         "store:scrub": Word(_SECURITY, _NOTHING, "everything stored was read again"),
         "store:verify": Word(_SECURITY, _NOTHING, "the sealed objects were verified"),
     }

@@ -42,11 +42,12 @@ def show_document(arguments: Arguments) -> int:
 
 def show_status(arguments: Arguments) -> int:
     """Print what holds."""
-    from appliance.fleet import consent, heartbeat, pulse
+    from appliance.fleet import consent, heartbeat, pulse, taking
 
     with opened_box() as box, box.catalog.transaction() as tx:
         address, given, standing = consent.address(tx), consent.given(tx), consent.standing(tx)
         state, key = pulse.state(tx), consent.public(consent.key_of(tx, box, now()))
+        wanted = taking.standing(tx)
     if arguments.json:
         as_json(
             {
@@ -57,6 +58,9 @@ def show_status(arguments: Arguments) -> int:
                 "taken_utc": state.taken_utc,
                 "failures": state.failures,
                 "trouble": str(state.trouble),
+                "wanted_number": wanted.number,
+                "wanted_software": wanted.software,
+                "wanted_came": str(wanted.came),
                 "box": heartbeat.name_of(key),
                 "key": key,
             }
@@ -77,6 +81,11 @@ def show_status(arguments: Arguments) -> int:
         print("Nobody has agreed to heartbeats: none is sent.")
     if standing is not None and state.failures:
         print(f"Not taken since, in a row: {state.failures}. It is tried again.")
+    if wanted.came == "refused":
+        print("What the vendor wanted last was refused; the log says why.")
+    elif wanted.number:
+        said = f", and version {wanted.software}" if wanted.software else ""
+        print(f"Taken of what the vendor wants: number {wanted.number}{said}.")
     print(f"This box is called {heartbeat.name_of(key)} there; its public key, for the vendor:\n{key}")
     return 0
 

@@ -1,8 +1,8 @@
 """Whether this box may send heartbeats, and the key by which they are known to be its own, in the caller's transaction.
 
 It may not until a person of the clinic has agreed, and what that person has agreed to is kept beside the name: where heartbeats
-go, and what they can say. When either is changed, nothing is sent before somebody has agreed again. Whoever agrees or
-withdraws writes the audit's row (``heartbeat:agree``, ``heartbeat:withdraw``) in the same transaction.
+go, what they can say, and whose answer counts. When any of it is changed, nothing is sent before somebody has agreed again.
+Whoever agrees or withdraws writes the audit's row (``heartbeat:agree``, ``heartbeat:withdraw``) in the same transaction.
 """
 
 from __future__ import annotations
@@ -36,14 +36,19 @@ class Consent:
 
 
 def terms(conn: Reading) -> str:
-    """The digest of what there is to agree to: where heartbeats go, and every field that they have."""
-    told = [heartbeat.FORM, list(heartbeat.FIELDS), address(conn)]
+    """The digest of what there is to agree to: where heartbeats go, every field that they have, and who may answer."""
+    told = [heartbeat.FORM, list(heartbeat.FIELDS), address(conn), authority(conn)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def address(conn: Reading) -> str:
     """Where heartbeats go; empty if nobody has entered it."""
     return str(settings.get(conn, "heartbeat.address"))
+
+
+def authority(conn: Reading) -> str:
+    """The public key of whoever may say what is wanted of this box, in answer to a heartbeat; empty: nobody may."""
+    return str(settings.get(conn, "heartbeat.authority"))
 
 
 def given(conn: Reading) -> Consent | None:

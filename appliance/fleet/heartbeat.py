@@ -72,10 +72,17 @@ class Heartbeat:
 
 
 def say(
-    facts: Facts, problems: Sequence[Problem], machine: Machine, *, key: str, software: str, support: str
+    facts: Facts,
+    problems: Sequence[Problem],
+    machine: Machine,
+    *,
+    key: str,
+    software: str,
+    support: str,
+    wanted: tuple[int, str] = (0, "nothing"),
 ) -> dict[str, Any]:
-    """The document of a heartbeat. `support` is ``open`` while a session of remote support is. Raises `Refused` for what
-    none may hold."""
+    """The document of a heartbeat. `support` is ``open`` while a session of remote support is, `wanted` the number of what was
+    taken last and what came of the last attempt. Raises `Refused` for what none may hold."""
     found = {(kind_of(each.code), str(each.severity)) for each in problems}
     kept = facts.contents if facts.catalog is None else None
     owed = facts.queues if facts.catalog is None else None
@@ -100,6 +107,7 @@ def say(
         "drill": _age(facts.drill, facts.at_utc) if kept else UNKNOWN,
         "guard": "quiet" if facts.frozen is None else "holds",
         "support": support,
+        "wanted": {"number": wanted[0], "came": wanted[1]},
     }
     return checked(document)
 
@@ -231,6 +239,16 @@ def _running(value: Any) -> bool:
     )
 
 
+def _wanted(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"number", "came"}
+        and type(value["number"]) is int
+        and 0 <= value["number"] < 100_000
+        and _one_of("nothing", "taken", "refused")(value["came"])
+    )
+
+
 _COUNT = _one_of(*COUNTS, UNKNOWN)
 
 FIELDS: Mapping[str, Allowed] = MappingProxyType(
@@ -255,6 +273,7 @@ FIELDS: Mapping[str, Allowed] = MappingProxyType(
         "drill": _one_of(*AGES, UNKNOWN),
         "guard": _one_of("quiet", "holds"),
         "support": _one_of("closed", "open"),
+        "wanted": _wanted,
     }
 )
 """Everything that a heartbeat says, in its order, and what each field may hold."""

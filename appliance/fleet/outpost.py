@@ -2,8 +2,8 @@
 
 ::
 
-    https://HOST/PATH    POST, the body is the heartbeat; 2xx means that it was taken
-    s3://BUCKET/PREFIX   the object PREFIX/boxes/BOX.json, written over; read back
+    https://HOST/PATH    POST, the body is the heartbeat; 2xx means that it was taken, its body is what is wanted of the box
+    s3://BUCKET/PREFIX   the object PREFIX/boxes/BOX.json, written over, read back; what is wanted lies in PREFIX/wanted/BOX.json
 
 An address of HTTPS is under the rules for webhooks (`appliance.notify.posting`): it is public unless the clinic has said that
 it is on its own network, its certificate is verified, nothing is followed elsewhere. A bucket may be in any country, unlike one
@@ -18,7 +18,7 @@ from typing import Protocol
 from appliance import settings
 from appliance.box import Box
 from appliance.catalog import Reading
-from appliance.errors import OperatorNeeded, Transient
+from appliance.errors import OperatorNeeded, Transient, Unknown
 from appliance.notify import posting
 from appliance.replication.destinations.s3 import S3Destination
 
@@ -29,8 +29,11 @@ READ_SECONDS = 20.0
 class Outpost(Protocol):
     """What takes heartbeats."""
 
-    def put(self, name: str, data: bytes) -> None:
-        """Hand over the heartbeat `data` of the box `name`. Raises `Transient`, `OperatorNeeded`, `Refused`."""
+    def put(self, name: str, data: bytes) -> bytes:
+        """Hand over the heartbeat `data` of the box `name`; what is wanted of it (`appliance.fleet.wanted`), or nothing.
+
+        Raises `Transient`, `OperatorNeeded`, `Refused`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Posted:
     on_lan: bool = False
     ca: str = ""
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes) -> bytes:
         """See `Outpost`."""
         place = posting.place_of(self.address, on_lan=self.on_lan)
         headers = {"Content-Type": "application/json", "X-Box": name}
@@ -54,7 +57,7 @@ class Posted:
             ) from error
         answer = posting.exchange(place, self._resolved(place), context, data, headers)
         if 200 <= answer.status < 300:
-            return
+            return answer.body
         if answer.status in (408, 425, 429) or answer.status >= 500:
             raise Transient(f"{place.host} asks to wait (status {answer.status})")
         raise OperatorNeeded(
@@ -79,9 +82,13 @@ class Bucket:
     store: S3Destination
     prefix: str = field(default="")
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes) -> bytes:
         """See `Outpost`."""
         self.store.put_document(f"{self.prefix}boxes/{name}.json", data)
+        try:
+            return self.store.document(f"{self.prefix}wanted/{name}.json")
+        except Unknown:
+            return b""
 
 
 def outpost(conn: Reading, box: Box) -> Outpost:

@@ -25,7 +25,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, support_sessions
 from appliance.catalog import settings as kept_settings
 from appliance.errors import ApplianceError, NotAuthorised, Transient
-from appliance.fleet import consent, heartbeat
+from appliance.fleet import consent, heartbeat, taking
 from appliance.fleet.heartbeat import Machine
 from appliance.fleet.outpost import outpost
 from appliance.replication.delivery import is_over
@@ -76,7 +76,7 @@ def document(box: Box, now: datetime) -> dict[str, Any]:
     facts = health.gather(box, now)
     with box.catalog.transaction() as tx:
         key = consent.public(consent.key_of(tx, box, now))
-        session = support_sessions.standing(tx)
+        session, wanted = support_sessions.standing(tx), taking.standing(tx)
     is_open = session is not None and session.is_open(now)
     return heartbeat.say(
         facts,
@@ -85,6 +85,7 @@ def document(box: Box, now: datetime) -> dict[str, Any]:
         key=key,
         software=__version__,
         support="open" if is_open else "closed",
+        wanted=(wanted.number, str(wanted.came)),
     )
 
 
@@ -109,7 +110,7 @@ def _fitting(field: str, value: str, otherwise: str) -> str:
 
 
 def send(box: Box, now: datetime) -> None:
-    """Send a heartbeat now, and keep what came of it.
+    """Send a heartbeat now, keep what came of it, and take what the answer wants of this box.
 
     Raises `NotAuthorised` if nobody has agreed, and what the outpost raises.
     """
@@ -123,11 +124,14 @@ def send(box: Box, now: datetime) -> None:
                 hint="look at what is sent and agree: the page Support of the console, or 'appliance heartbeat agree'",
             )
     try:
-        where.put(told["box"], data)
+        wanted = where.put(told["box"], data)
     except ApplianceError as error:
         _keep(box, now, Trouble.AWAY if isinstance(error, Transient) else Trouble.REFUSED)
         raise
     _keep(box, now, Trouble.NONE)
+    with box.catalog.transaction() as tx:
+        if consent.standing(tx) is not None:
+            taking.take(tx, box, wanted, told["box"], now)
 
 
 def _keep(box: Box, now: datetime, trouble: Trouble) -> None:

@@ -110,6 +110,14 @@ def ssh_key(text: str) -> str:
     return f"{found[1]} {found[2]}"
 
 
+def ed25519_key(text: str) -> str:
+    """A public key of SSH that verifies a plain signature. Raises `Refused`."""
+    line = ssh_key(text)
+    if not line.startswith("ssh-ed25519 "):
+        raise Refused("this key is of another kind", hint="paste a key that begins with ssh-ed25519")
+    return line
+
+
 def outpost(text: str) -> str:
     """Where heartbeats go: an address of HTTPS, or a bucket with what its objects' names begin with. Raises `Refused`."""
     wrong = Refused(

@@ -24,7 +24,7 @@ class Vendor:
     folder: Path
     authority: Authority
     port: int = 0
-    status: int = 204
+    status: int = 200
     came: list[bytes] = field(default_factory=list)
 
     @property
@@ -51,10 +51,15 @@ def vendor(folder: Path) -> Iterator[Vendor]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             found.came.append(body)
             if found.status < 300:
-                (boxes / f"{self.headers['X-Box']}.json").write_bytes(body)
+                part = boxes / f".{self.headers['X-Box']}.part"
+                part.write_bytes(body)
+                part.replace(boxes / f"{self.headers['X-Box']}.json")
+            wanted = folder / "wanted" / f"{self.headers['X-Box']}.json"
+            answer = wanted.read_bytes() if wanted.exists() else b""
             self.send_response(found.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Say nothing."""

@@ -158,6 +158,7 @@ OPEN_ENDED = (
     "audit.said.",
     "heartbeat.state.",
     "heartbeat.trouble.",
+    "heartbeat.wanted.",
     "support.cut.",
     "support.ended.",
     "support.recording.",

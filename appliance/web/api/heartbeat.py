@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from appliance.fleet import consent, heartbeat, pulse
+from appliance.fleet import consent, heartbeat, pulse, taking
 from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.api.operation import operation
@@ -26,6 +26,11 @@ class HeartbeatState:
     trouble: Annotated[str, Shape("Why the last one was not taken: none, away or refused.")]
     box: Annotated[str, Shape("How the box is called there.")]
     key: Annotated[str, Shape("The public key (Ed25519) that signs, in hexadecimal.")]
+    wanted_number: Annotated[
+        int, Shape("The number of what the vendor wants that was taken last; 0 for nothing.")
+    ]
+    wanted_software: Annotated[str, Shape("The version that it names; empty if none.")]
+    wanted_came: Annotated[str, Shape("What came of the last: nothing, taken or refused.")]
     document: Annotated[str, Shape("The very document that would be sent now.")]
 
 
@@ -35,7 +40,7 @@ def get_heartbeat() -> HeartbeatState:
     box, moment = console().box, now()
     told = pulse.document(box, moment)
     with box.catalog.transaction() as tx:
-        given, state = consent.given(tx), pulse.state(tx)
+        given, state, wanted = consent.given(tx), pulse.state(tx), taking.standing(tx)
         return HeartbeatState(
             sends=consent.standing(tx) is not None,
             address=consent.address(tx),
@@ -45,6 +50,9 @@ def get_heartbeat() -> HeartbeatState:
             trouble=str(state.trouble),
             box=str(told["box"]),
             key=consent.public(consent.key_of(tx, box, moment)),
+            wanted_number=wanted.number,
+            wanted_software=wanted.software,
+            wanted_came=str(wanted.came),
             document=heartbeat.text_of(told),
         )
 

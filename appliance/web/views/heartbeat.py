@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.errors import ApplianceError
-from appliance.fleet import consent, heartbeat, pulse
+from appliance.fleet import consent, heartbeat, pulse, taking
 from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
@@ -20,7 +20,9 @@ blueprint = Blueprint("heartbeat", __name__, url_prefix="/support/heartbeat")
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatPage(Page):
-    """`state` is ``off``, ``on``, ``trouble``, ``changed`` or ``nowhere``; `terms` are what whoever agrees has seen."""
+    """`wanted` says what was taken of what the vendor wants, and is empty where no key of theirs is entered.
+
+    `state` is ``off``, ``on``, ``trouble``, ``changed`` or ``nowhere``; `terms` are what whoever agrees has seen."""
 
     state: str
     tone: str
@@ -31,6 +33,7 @@ class HeartbeatPage(Page):
     terms: str
     name: str
     key: str
+    wanted: str
 
 
 _TONES = {"off": "wait", "nowhere": "wait", "changed": "wait", "on": "good", "trouble": "wait"}
@@ -46,6 +49,7 @@ def page() -> Response:
         address, given, standing = consent.address(tx), consent.given(tx), consent.standing(tx)
         terms, came = consent.terms(tx), pulse.state(tx)
         key = consent.public(consent.key_of(tx, box, moment))
+        answers, taken_last = bool(consent.authority(tx)), taking.standing(tx)
     about = ""
     if not address:
         state = "nowhere"
@@ -71,6 +75,7 @@ def page() -> Response:
         terms=terms,
         name=heartbeat.name_of(key),
         key=key,
+        wanted=words(f"heartbeat.wanted.{taken_last.came}", n=taken_last.number) if answers else "",
     )
     return show("heartbeat.html", made)
 

@@ -1,0 +1,32 @@
+"""The board is the same in a folder and in a bucket."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.fleet import board
+from appliance.fleet.board import Board
+from tests.replication.cloud import cloud
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def there(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
+    if request.param == "folder":
+        yield board.board(str(tmp_path))
+        return
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    with cloud() as running:
+        yield board.board(f"s3://{running.new_bucket()}/fleet/", endpoint_url=running.url)
+
+
+def test_what_is_laid_there_lies_there(there: Board) -> None:
+    assert there.boxes() == ()
+    assert there.read("wanted/0123456789abcdef.json") == b""
+    for data in (b"one", b"two"):
+        there.write("wanted/0123456789abcdef.json", data)
+        assert there.read("wanted/0123456789abcdef.json") == data
+    for name in ("b", "a"):
+        there.write(f"boxes/{name}.json", b"x")
+    assert there.boxes() == ("a", "b")

@@ -1,0 +1,179 @@
+"""A box does what its vendor has signed for it, now, within what a vendor may choose; and nothing else."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from appliance import audit, settings
+from appliance.box import Box
+from appliance.errors import Refused
+from appliance.fleet import pulse, taking, wanted
+from appliance.fleet.taking import Came
+from appliance.fleet.wanted import Wanted
+from tests.boxes import box_in
+from tests.fleet.outposts import Vendor, agree, choose, vendor
+from tests.replication.cloud import cloud
+
+NOW = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
+VENDOR = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+BOX = "0123456789abcdef"
+LINE = (
+    VENDOR.public_key()
+    .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    .decode()
+)
+
+
+def order(**others: Any) -> Wanted:
+    values: dict[str, Any] = {
+        "box": BOX,
+        "number": 7,
+        "until_utc": NOW + timedelta(days=30),
+        "software": "",
+        "settings": {"health.disk_days": 45},
+    }
+    return Wanted(**(values | others))
+
+
+def test_what_was_signed_is_what_is_opened() -> None:
+    assert wanted.opened(wanted.signed(order(), VENDOR), VENDOR.public_key()) == order()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b" " * (wanted.MOST_BYTES + 1),
+        wanted.signed(order(), STRANGER),
+        wanted.signed(order(), VENDOR).replace(b"45", b"46"),
+    ],
+)
+def test_what_the_vendor_has_not_signed_is_refused(data: bytes) -> None:
+    with pytest.raises(Refused):
+        wanted.opened(data, VENDOR.public_key())
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"settings": {"support.host": "evil.example"}},
+        {"settings": {"access.allowed_addresses": []}},
+        {"settings": {"backup.keep_days": 7}},
+        {"settings": {"heartbeat.authority": LINE}},
+        {"software": "0.2.0; reboot"},
+        {"number": 0},
+        {"box": "../x"},
+    ],
+)
+def test_a_vendor_cannot_sign_more_than_may_be_wanted_nor_a_box_open_it(others: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        wanted.signed(order(**others), VENDOR)
+    text = json.dumps(order(**others).document())
+    data = json.dumps({"document": text, "signature": VENDOR.sign(wanted.PURPOSE + text.encode()).hex()})
+    with pytest.raises(Refused):
+        wanted.opened(data.encode(), VENDOR.public_key())
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"box": "f" * 16}, "another box"),
+        ({"number": 6}, "older than what was taken"),
+        ({"until_utc": NOW}, "does not hold now"),
+        ({"until_utc": NOW + timedelta(days=40)}, "does not hold now"),
+        ({"software": "0.0.9"}, "older than the one that runs"),
+    ],
+)
+def test_what_is_not_for_this_box_now_is_not_admitted(others: dict[str, Any], said: str) -> None:
+    wanted.admit(order(), box=BOX, after=6, running="0.1.0", now=NOW)
+    with pytest.raises(Refused, match=said):
+        wanted.admit(order(**others), box=BOX, after=6, running="0.1.0", now=NOW)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Vendor]:
+    with vendor(tmp_path / "vendor") as found:
+        (found.folder / "wanted").mkdir()
+        yield found
+
+
+@pytest.fixture
+def box(tmp_path: Path, there: Vendor) -> Iterator[Box]:
+    with box_in(tmp_path / "box") as opened:
+        choose(opened, there.settings() | {"heartbeat.authority": LINE}, NOW)
+        agree(opened, NOW)
+        yield opened
+
+
+def beat(box: Box, there: Vendor, minutes: int, **others: Any) -> taking.Standing:
+    """One heartbeat, answered with an order if there are `others`; what stands afterwards."""
+    name = pulse.document(box, NOW)["box"]
+    if others:
+        data = wanted.signed(order(box=name, **others), VENDOR)
+        (there.folder / "wanted" / f"{name}.json").write_bytes(data)
+    pulse.send(box, NOW + timedelta(minutes=minutes))
+    with box.catalog.reading() as conn:
+        return taking.standing(conn)
+
+
+def limit(box: Box) -> int:
+    with box.catalog.reading() as conn:
+        return int(settings.get(conn, "health.disk_days"))
+
+
+def rows(box: Box) -> list[str]:
+    with box.catalog.reading() as conn:
+        return [row["action"] for row in audit.export(conn) if row["action"].startswith("fleet:")]
+
+
+def test_it_is_taken_with_the_answer_once_and_told_with_the_next_heartbeat(box: Box, there: Vendor) -> None:
+    assert beat(box, there, 0, number=1, software="9.0.0").came is Came.TAKEN
+    assert limit(box) == 45
+    assert beat(box, there, 15).software == "9.0.0"
+    assert pulse.document(box, NOW)["wanted"] == {"number": 1, "came": "taken"}
+    assert rows(box) == ["fleet:take"]
+
+
+def test_what_is_refused_changes_nothing_and_is_said_once(box: Box, there: Vendor) -> None:
+    beat(box, there, 0, number=5)
+    beat(box, there, 15, number=5, settings={"health.disk_days": 50})
+    found = beat(box, there, 30)
+    assert (found.number, found.came, limit(box)) == (5, Came.REFUSED, 45)
+    assert beat(box, there, 45, number=6, settings={"health.disk_days": -1}).came is Came.REFUSED
+    assert beat(box, there, 60, number=6, settings={"health.nothing": 1}).came is Came.REFUSED
+    assert limit(box) == 45
+    assert rows(box) == ["fleet:take", "fleet:refuse", "fleet:refuse", "fleet:refuse"]
+
+
+def test_without_the_vendors_key_no_answer_counts(box: Box, there: Vendor) -> None:
+    choose(box, {"heartbeat.authority": ""}, NOW)
+    agree(box, NOW)
+    assert beat(box, there, 0, number=1).came is Came.NOTHING
+    assert limit(box) != 45
+
+
+def test_a_bucket_serves_as_well(box: Box, there: Vendor) -> None:
+    with cloud() as running:
+        bucket = running.new_bucket()
+        values = {
+            "heartbeat.address": f"s3://{bucket}/clinics",
+            "heartbeat.endpoint_url": running.url,
+            "heartbeat.access_key_id": "tests",
+            "heartbeat.secret": "tests",
+        }
+        choose(box, values, NOW)
+        agree(box, NOW)
+        assert beat(box, there, 0).came is Came.NOTHING
+        name = pulse.document(box, NOW)["box"]
+        data = wanted.signed(order(box=name), VENDOR)
+        running.client().put_object(Bucket=bucket, Key=f"clinics/wanted/{name}.json", Body=data)
+        assert beat(box, there, 15).came is Came.TAKEN

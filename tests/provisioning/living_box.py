@@ -1,0 +1,49 @@
+"""A box that lives for a test: its processes beat, its heartbeats go out, and what is wanted of it it does.
+
+``python -m tests.provisioning.living_box DATA VERSIONS [ill]``: `VERSIONS` is a folder with the software by version, which
+its updater starts. One that falls `ill` has a process that stops as soon as a version is wanted of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from appliance import __version__
+from appliance.box import Box, open_box
+from appliance.catalog import processes
+from appliance.config import Config
+from appliance.errors import ApplianceError
+from appliance.fleet import pulse, taking
+
+TURN_SECONDS = 1.0
+
+
+def live(box: Box, versions: Path, manner: str) -> None:
+    """Beat until somebody ends this process, or another version is wanted."""
+    names = [*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs"]
+    started = datetime.now(UTC)
+    while True:
+        now = datetime.now(UTC)
+        with box.catalog.transaction() as tx:
+            wanted = taking.standing(tx)
+            for name in names:
+                if manner == "ill" and name == "courier" and wanted.software:
+                    processes.forget(tx, name)
+                else:
+                    processes.beat(tx, name, os.getpid(), started, now, {})
+        try:
+            pulse.send(box, now)
+        except ApplianceError as error:
+            print(error, file=sys.stderr)
+        if wanted.software and wanted.software != __version__:
+            os.environ["PYTHONPATH"] = str(versions / wanted.software)
+            os.execv(sys.executable, [sys.executable, "-m", "tests.provisioning.living_box", *sys.argv[1:]])
+        time.sleep(TURN_SECONDS)
+
+
+if __name__ == "__main__":
+    live(open_box(Config(data=Path(sys.argv[1]))), Path(sys.argv[2]), *(sys.argv[3:] or [""]))
