@@ -47,6 +47,22 @@ secret_file = "cloud-secret.txt"
 # endpoint_url = "https://s3.example.ca"
 # canadian = true                      # I declare that this address keeps objects in Canada
 
+# [disk]                               # or a copy in the clinic, or beside the bucket; only a bucket outlives a fire there
+# path = "/media/backup"
+#
+# [server]                             # a NAS by SFTP
+# address = "192.168.1.20"
+# folder = "backup"
+# user = "clinicbox"
+# password_file = "nas-password.txt"
+# fingerprint = "SHA256:..."           # of its key, as the server shows it itself
+#
+# [share]                              # a NAS or Windows by SMB
+# address = "192.168.1.20"
+# share = "backup"
+# user = "clinicbox"
+# password_file = "share-password.txt"
+
 [[devices]]
 ae_title = "PANO1"
 address = "192.168.1.40"
@@ -97,6 +113,32 @@ class CloudAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskAnswers:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAnswers:
+    address: str
+    folder: str
+    user: str
+    password_file: str
+    fingerprint: str
+    port: int = 22
+
+
+@dataclass(frozen=True, slots=True)
+class ShareAnswers:
+    address: str
+    share: str
+    user: str
+    password_file: str
+    folder: str = ""
+    domain: str = ""
+    port: int = 445
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceAnswers:
     ae_title: str
     address: str
@@ -118,8 +160,16 @@ class Answers:
     network: NetworkAnswers | None = None
     recovery: RecoveryAnswers | None = None
     cloud: CloudAnswers | None = None
+    disk: DiskAnswers | None = None
+    server: ServerAnswers | None = None
+    share: ShareAnswers | None = None
     devices: tuple[DeviceAnswers, ...] = ()
     trial: TrialAnswers | None = None
+
+    @property
+    def copies(self) -> bool:
+        """Whether it is said where a copy goes."""
+        return any((self.cloud, self.disk, self.server, self.share))
 
 
 SECTIONS: Mapping[str, type[Any]] = {
@@ -128,6 +178,9 @@ SECTIONS: Mapping[str, type[Any]] = {
     "network": NetworkAnswers,
     "recovery": RecoveryAnswers,
     "cloud": CloudAnswers,
+    "disk": DiskAnswers,
+    "server": ServerAnswers,
+    "share": ShareAnswers,
     "devices": DeviceAnswers,
     "trial": TrialAnswers,
 }

@@ -17,9 +17,9 @@ from appliance.catalog import Transaction, devices, people
 from appliance.dicom.door import plain_address
 from appliance.errors import ApplianceError
 from appliance.identity import Role
-from appliance.model import Device, ae_title
+from appliance.model import DestinationSettings, Device, ae_title
 from appliance.store import keys
-from appliance.wizard import cloud, machines, progress, runs, trial
+from appliance.wizard import copies, machines, places, progress, runs, trial
 from appliance.wizard.answers import Answers
 from appliance.wizard.steps import DEFERRABLE, State, Step
 from appliance.wizard.trial import Picture
@@ -55,7 +55,7 @@ def run(box: Box, answers: Answers, secret: ReadSecret, picture: Picture, actor:
         (Step.CLINIC, answers.clinic, work.clinic),
         (Step.NETWORK, answers.network, work.network),
         (Step.RECOVERY, answers.recovery, work.recovery),
-        (Step.STORAGE, answers.cloud, work.cloud),
+        (Step.STORAGE, answers.copies, work.copies),
         (Step.DEVICES, answers.devices, work.devices),
         (Step.TRIAL, answers.trial, work.trial),
     )
@@ -155,24 +155,63 @@ class _Work:
             self._append(tx, "key:check", "recovery key")
         return Ending.DONE
 
-    def cloud(self) -> Ending:
-        wanted = self.answers.cloud
-        assert wanted is not None
-        options = cloud.options_of(
-            bucket=wanted.bucket,
-            region=wanted.region,
-            access_key_id=wanted.access_key_id,
-            endpoint_url=wanted.endpoint_url,
-            canadian=wanted.canadian,
-        )
-        secret = self.secret("Secret access key", wanted.secret_file) if wanted.secret_file else ""
+    def copies(self) -> Ending:
+        """Each copy that was answered, one after the other: the first that fails ends it."""
+        return Ending.DONE if [each for each in self._places() if self._copy(*each)] else Ending.KEPT
+
+    def _places(self) -> Iterator[tuple[DestinationSettings, str]]:
+        """Where copies go, each with the fingerprint of its key, if it has one."""
+        if (cloud := self.answers.cloud) is not None:
+            secret = self.secret("Secret access key", cloud.secret_file) if cloud.secret_file else ""
+            yield (
+                places.bucket(
+                    name=cloud.bucket,
+                    region=cloud.region,
+                    access_key_id=cloud.access_key_id,
+                    endpoint_url=cloud.endpoint_url,
+                    canadian=cloud.canadian,
+                    secret=secret,
+                ),
+                "",
+            )
+        if (disk := self.answers.disk) is not None:
+            yield places.disk(disk.path), ""
+        if (server := self.answers.server) is not None:
+            yield (
+                places.server(
+                    address=server.address,
+                    port=server.port,
+                    folder=server.folder,
+                    user=server.user,
+                    secret=self.secret("Password", server.password_file),
+                ),
+                server.fingerprint,
+            )
+        if (share := self.answers.share) is not None:
+            yield (
+                places.share(
+                    address=share.address,
+                    port=share.port,
+                    share=share.share,
+                    folder=share.folder,
+                    user=share.user,
+                    domain=share.domain,
+                    secret=self.secret("Password", share.password_file),
+                ),
+                "",
+            )
+
+    def _copy(self, wanted: DestinationSettings, fingerprint: str) -> bool:
+        """Keep and try one copy; whether anything was to be done. The same as before is not asked again."""
         with self.box.catalog.transaction() as tx:
-            place = cloud.keep(tx, self.box, options, secret, self.actor, _now())
-            before = runs.latest(self.box, tx, cloud.RUN)
-            if before is not None and before.passed and before.subject == cloud.subject_of(place):
-                return Ending.KEPT
-        _raise_failed(cloud.run(self.box, self.actor))
-        return Ending.DONE
+            before = copies.found(tx, wanted.kind)
+            if before is not None and copies.is_the_same(before, wanted, fingerprint):
+                last = copies.latest(self.box, tx, before)
+                if last is not None and last.passed:
+                    return False
+            place = copies.keep(tx, self.box, wanted, fingerprint, self.actor, _now())
+        _raise_failed(copies.run(self.box, place, self.actor, fingerprint))
+        return True
 
     def devices(self) -> Ending:
         ending = Ending.KEPT
@@ -192,7 +231,7 @@ class _Work:
             made = trial.kept(tx)
             current = made is not None and before is not None and before.subject == made.study_instance_uid
             here_only = before is not None and any(each.state == "left-out" for each in before.parts)
-            if current and before is not None and before.passed and not (here_only and self.answers.cloud):
+            if current and before is not None and before.passed and not (here_only and self.answers.copies):
                 return Ending.KEPT
             made = trial.prepare(tx, _now(), fresh=current and here_only)
         _raise_failed(trial.run(self.box, made, self.picture, self.actor))

@@ -27,10 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
-
-import psutil
 
 from appliance.backup import fetching, restoring
 from appliance.backup.restoring import Found
@@ -39,10 +36,9 @@ from appliance.catalog import Reading
 from appliance.errors import ApplianceError, OperatorNeeded, Refused
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build, sftp
-from appliance.replication.destinations.vault import VaultDestination
 from appliance.store.recovery import RecoveryKey
 from appliance.store.succession import is_announced
-from appliance.wizard import cloud, runs
+from appliance.wizard import runs
 from appliance.wizard.runs import Act, Detail, Run, Tell
 
 log = logging.getLogger(__name__)
@@ -52,103 +48,7 @@ LOOK_PARTS: Final = ("reach", "paper", "backups")
 RUN: Final = "restore"
 PARTS: Final = ("bring", "service")
 STAGES: Final = ("catalog", "manifests")
-KINDS: Final = ("bucket", "server", "share", "disk")
-"""The words for where a box comes back from: a bucket, a file server, a share, or a disk that is mounted."""
-
 _TOLD_EVERY_SECONDS: Final = 0.3
-_MOUNTED_BELOW: Final = ("/media", "/mnt", "/run/media", "/srv")
-
-
-@dataclass(frozen=True, slots=True)
-class Mounted:
-    """A folder on a disk or a share, and whether it holds what a box has laid there."""
-
-    path: str
-    is_archive: bool
-
-
-def mounted() -> tuple[Mounted, ...]:
-    """What is mounted that could hold sealed copies: those that do first."""
-    roots = {
-        Path(each.mountpoint)
-        for each in psutil.disk_partitions(all=True)
-        if any(
-            each.mountpoint.startswith(f"{below}/") or each.mountpoint == below for below in _MOUNTED_BELOW
-        )
-    }
-    found = [each for root in roots for each in _folders(root)]
-    return tuple(sorted(found, key=lambda each: (not each.is_archive, each.path)))
-
-
-def _folders(root: Path) -> list[Mounted]:
-    """The mount point itself, and those folders right below it that a box has used."""
-    try:
-        inside = [each for each in sorted(root.iterdir())[:200] if each.is_dir()]
-    except OSError:  # it is there and can't be read: not for this
-        return []
-    below = [Mounted(str(each), is_archive=True) for each in inside if _is_archive(each)]
-    return below or [Mounted(str(root), _is_archive(root))]
-
-
-def _is_archive(folder: Path) -> bool:
-    try:
-        return bool(VaultDestination.mark_of(folder)) or (folder / "keys" / "root.recovery").is_file()
-    except OSError:
-        return False
-
-
-def bucket(
-    *, name: str, region: str, access_key_id: str, endpoint_url: str, canadian: bool, secret: str
-) -> DestinationSettings:
-    """A bucket to restore from. Raises `Refused`."""
-    options = cloud.options_of(
-        bucket=name,
-        region=region,
-        access_key_id=access_key_id,
-        endpoint_url=endpoint_url,
-        canadian=canadian,
-    )
-    return DestinationSettings("cloud", "s3", "ciphertext", options, secret)
-
-
-def disk(path: str) -> DestinationSettings:
-    """A disk or a share to restore from. Raises `Refused`."""
-    if not path.startswith("/"):
-        raise Refused(
-            "that is no folder of this box",
-            hint="choose the disk from the list, or type its whole path",
-            field="path",
-        )
-    options: dict[str, str | int | bool] = {"path": path}
-    if mark := VaultDestination.mark_of(Path(path)):
-        options["mark"] = mark
-    return DestinationSettings("disk", "vault", "ciphertext", options)
-
-
-def server(*, address: str, port: int, folder: str, user: str, secret: str) -> DestinationSettings:
-    """A file server to restore from; see `Restorer.keep` for its key. Raises `Refused`."""
-    if not (address and folder and user):
-        raise Refused("a field is empty that must not be", hint="fill in all the fields")
-    options: dict[str, str | int | bool] = {
-        "address": address,
-        "port": port,
-        "folder": folder,
-        "user": user,
-        "login": "password",
-    }
-    return DestinationSettings("nas", "sftp", "ciphertext", options, secret)
-
-
-def share(
-    *, address: str, port: int, share: str, folder: str, user: str, domain: str, secret: str
-) -> DestinationSettings:
-    """A share to restore from. Raises `Refused`."""
-    if not (address and share and user):
-        raise Refused("a field is empty that must not be", hint="fill in all the fields")
-    told = {"address": address, "share": share, "folder": folder, "user": user, "domain": domain}
-    options: dict[str, str | int | bool] = {name: value for name, value in told.items() if value}
-    options["port"] = port
-    return DestinationSettings("share", "smb", "ciphertext", options, secret)
 
 
 def is_blank(reading: Reading) -> bool:

@@ -12,7 +12,7 @@ send       C-STORE was answered with success
 receive    the instance is in the catalog, under its own identity
 see        the viewer's own darkroom has made a picture of it that is not empty
 replicate  every delivery that the rules owe for it is confirmed, with its receipt
-restore    from each bucket that has it: recovery slot, manifest and object fetched, opened, equal
+restore    from each archive that has it: recovery slot, manifest and object fetched, opened, equal
 =========  ============================================================================================
 """
 
@@ -52,8 +52,7 @@ from appliance.model import AETitle, DestinationSettings, Device, KeyId, ObjectI
 from appliance.replication import manifest
 from appliance.replication.delivery import State
 from appliance.replication.destinations import build
-from appliance.replication.destinations.archive import RECOVERY_SLOT, object_key
-from appliance.replication.destinations.s3 import S3Destination
+from appliance.replication.destinations.archive import RECOVERY_SLOT, Archive, object_key
 from appliance.store import keys
 from appliance.store.objects import SealedReader
 from appliance.store.study_keys import wrapping_context
@@ -280,18 +279,18 @@ class _Trial:
         return {"done": count, "all": count}
 
     def restore(self, tell: Tell) -> Detail:
-        """Back from every bucket, opened with what is there, equal to what was drawn."""
+        """Back from every archive, opened with what is there, equal to what was drawn."""
         with self.box.catalog.reading() as conn:
             known = {each.name: each for each in destinations.destinations(conn)}
             rows = deliveries.list_deliveries(conn, study=self.made.study_instance_uid)
         names = sorted({row.destination for row in rows if row.state is State.CONFIRMED})
-        buckets = [known[name] for name in names if name in known and known[name].takes == "ciphertext"]
-        if not buckets:
+        archives = [known[name] for name in names if name in known and known[name].takes == "ciphertext"]
+        if not archives:
             raise LeftOut("no_bucket")
-        for number, place in enumerate(buckets, start=1):
-            tell({"from": place.name, "done": number - 1, "all": len(buckets)})
+        for number, place in enumerate(archives, start=1):
+            tell({"from": place.name, "done": number - 1, "all": len(archives)})
             self._bring_back(place)
-        return {"done": len(buckets), "bytes": len(self.made.data_set())}
+        return {"done": len(archives), "bytes": len(self.made.data_set())}
 
     # --- the work behind them ----------------------------------------------------------------------------------------
 
@@ -314,29 +313,29 @@ class _Trial:
                 audit.append(tx, self.box.audit_key, [entry], moment)
 
     def _bring_back(self, place: DestinationSettings) -> None:
-        bucket = build(place, self.box)
-        if not isinstance(bucket, S3Destination):
+        archive = build(place, self.box)
+        if not isinstance(archive, Archive):
             raise LeftOut("no_bucket")
         slot = keys.recovery_slot(health.keys_folder(self.box))
 
         def slot_is_there() -> bool | None:
-            return _fetched(bucket, RECOVERY_SLOT) == slot or None
+            return _fetched(archive, RECOVERY_SLOT) == slot or None
 
-        _await(slot_is_there, DELIVER_SECONDS, "the bucket does not hold this box's recovery slot")
+        _await(slot_is_there, DELIVER_SECONDS, "the copy does not hold this box's recovery slot")
         name = manifest.key(self.box.root, self.made.study_instance_uid)
 
         def named() -> tuple[dict[str, Any], dict[str, Any]] | None:
-            sealed = _fetched(bucket, name)
+            sealed = _fetched(archive, name)
             return None if sealed is None else self._rows_in(manifest.unseal(self.box.root, name, sealed))
 
-        of_image, of_key = _await(named, DELIVER_SECONDS, "the study's manifest is not in the bucket")
+        of_image, of_key = _await(named, DELIVER_SECONDS, "the study's manifest is not in the copy")
         key_id, object_id = KeyId(of_key["id"]), ObjectId(of_image["object_id"])
         wrapped = base64.b64decode(of_key["wrapped"])
         key = self.box.root.unwrap(wrapped, wrapping_context(key_id, self.made.study_instance_uid))
-        came_back = _opened(bucket.document(object_key(object_id)), object_id, key)
+        came_back = _opened(archive.document(object_key(object_id)), object_id, key)
         offset = read_part10(io.BytesIO(came_back)).dataset_offset
         if came_back[offset:] != self.made.data_set():
-            raise Corrupt("what came back from the bucket is not what was sent", hint="call support")
+            raise Corrupt("what came back from the copy is not what was sent", hint="call support")
 
     def _rows_in(self, document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The rows of our instance and of its key in a manifest, once it holds them."""
@@ -381,9 +380,9 @@ def _await(look: Callable[[], T | None], seconds: float, otherwise: str) -> T:
     return found
 
 
-def _fetched(bucket: S3Destination, name: str) -> bytes | None:
+def _fetched(archive: Archive, name: str) -> bytes | None:
     try:
-        return bucket.document(name)
+        return archive.document(name)
     except Unknown:
         return None
 

@@ -286,7 +286,7 @@ def test_restoring_is_for_everybody_at_each_stage(
     page.locator("[name=code]").fill(identity.claim_code(blank.box) or "")
     press(page, "code")
     stage(page, "source")
-    for kind in ("bucket", "server", "disk"):
+    for kind in ("bucket", "server", "share", "disk"):
         page.locator(f"[name=kind][value={kind}]").check()
         check(page, f"restore-{kind}")
     with silent_server() as (port, hang_up):

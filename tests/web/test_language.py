@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -43,7 +44,7 @@ from appliance.web.trying import TOUR
 from appliance.web.views import guard, performance
 from appliance.web.views.notices import STATES as NOTICE_STATES
 from appliance.web.views.retention import WHEN
-from appliance.wizard import by_hand, checks, cloud, forecast, machines, restoring, trial
+from appliance.wizard import by_hand, checks, copies, forecast, machines, restoring, trial
 from appliance.wizard.runs import PartState
 from appliance.wizard.steps import State as StepState
 from appliance.wizard.steps import Step as SetupStep
@@ -108,7 +109,10 @@ COMPUTED = (
     | {f"setup.{step}.{part}" for step in SetupStep for part in ("title", "why")}
     | {f"setup.state.{state}" for state in StepState}
     | {f"setup.role.{role}" for role in Role}
-    | {f"part.{part}" for part in (*trial.PARTS, *cloud.PARTS, *restoring.LOOK_PARTS, *restoring.PARTS)}
+    | {
+        f"part.{part}"
+        for part in (*trial.PARTS, *chain(*copies.PARTS.values()), *restoring.LOOK_PARTS, *restoring.PARTS)
+    }
     | {f"part.state.{state}" for state in PartState}
     | {f"backups.running.{name}" for name in (by_hand.BACKUP, by_hand.DRILL, by_hand.VERIFY)}
     | {f"left_out.{reason}" for reason in ("no_destination", "no_bucket")}

@@ -19,6 +19,9 @@ from appliance.store import keys
 from appliance.web import create_app
 from appliance.wizard import checks, progress
 from appliance.wizard.steps import Step
+from tests.replication.file_servers import proftpd
+from tests.replication.shares import PASSWORD as SHARE_PASSWORD
+from tests.replication.shares import SHARE, samba
 from tests.web.conftest import PASSWORD, csrf_of
 from tests.wizard.test_checks import NOWHERE
 
@@ -367,6 +370,73 @@ def test_a_cloud_that_does_not_answer_is_told_on_the_page_and_no_rule_feeds_it(
     assert send(owner, "/setup/storage/cloud", **fields, secret="").status_code == 303
     with box.catalog.reading() as conn:
         assert destinations.destinations(conn)[0].secret == "very secret"
+
+
+def copied(box: Box, kind: str) -> bool:
+    """Whether everything goes to the copy of that kind."""
+    with box.catalog.reading() as conn:
+        fed = {each.destination_id for each in rules.rules(conn)}
+        return any(each.kind == kind and each.id in fed for each in destinations.destinations(conn))
+
+
+def test_a_copy_on_a_disk_is_tried_and_fed(owner: FlaskClient, box: Box, tmp_path: Path, eventually) -> None:
+    at_storage(box)
+    usb = tmp_path / "usb"
+    typed = {"kind": "disk", "path": str(usb)}
+    assert send(owner, "/setup/storage/cloud", **typed).status_code == 303
+    eventually(lambda: "Try again" in text_of(owner, "/setup/storage?kind=disk"))
+    usb.mkdir()
+    assert send(owner, "/setup/storage/cloud", **typed).status_code == 303
+    eventually(lambda: copied(box, "vault"))
+    page = text_of(owner, "/setup/storage")
+    assert "see that it stays in Canada" in page
+    assert f'value="{usb}"' in page
+
+
+def test_a_file_server_shows_its_key_first_and_is_fed_once_it_was_typed(
+    owner: FlaskClient, box: Box, tmp_path: Path, eventually
+) -> None:
+    at_storage(box)
+    page = "/setup/storage?kind=server"
+    with proftpd(tmp_path / "nas") as server:
+        typed = {
+            "kind": "server",
+            "address": "127.0.0.1",
+            "port": str(server.port),
+            "folder": str(server.folder),
+            "user": server.user,
+        }
+        assert send(owner, "/setup/storage/cloud", **typed, password=server.secret).status_code == 303
+        eventually(lambda: "nobody has compared yet" in text_of(owner, page))
+        assert not copied(box, "sftp")
+        shown = re.search(r"shows the key (\S+ SHA256:[\w+/]+)", text_of(owner, page))
+        assert shown is not None
+        assert send(owner, "/setup/storage/cloud", **typed, fingerprint="SHA256:AAAA").status_code == 303
+        eventually(lambda: "not the one that was typed" in text_of(owner, page))
+        assert send(owner, "/setup/storage/cloud", **typed, fingerprint=shown[1]).status_code == 303
+        eventually(lambda: copied(box, "sftp"))
+        assert server.secret not in text_of(owner, page)
+
+
+def test_a_share_lets_the_box_in_with_its_password_and_is_fed(
+    owner: FlaskClient, box: Box, tmp_path: Path, eventually
+) -> None:
+    at_storage(box)
+    page = "/setup/storage?kind=share"
+    with samba(tmp_path / "nas") as server:
+        typed = {
+            "kind": "share",
+            "share_address": "127.0.0.1",
+            "share_port": str(server.port),
+            "share": SHARE,
+            "share_user": server.user,
+        }
+        assert send(owner, "/setup/storage/cloud", **typed, share_password="another").status_code == 303
+        eventually(lambda: "does not let" in text_of(owner, page))
+        assert not copied(box, "smb")
+        assert send(owner, "/setup/storage/cloud", **typed, share_password=SHARE_PASSWORD).status_code == 303
+        eventually(lambda: copied(box, "smb"))
+        assert SHARE_PASSWORD not in text_of(owner, page)
 
 
 def test_the_days_left_follow_what_the_clinic_expects(owner: FlaskClient, box: Box) -> None:

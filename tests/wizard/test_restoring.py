@@ -12,7 +12,7 @@ from appliance.box import Box
 from appliance.errors import OperatorNeeded, Refused
 from appliance.model import DestinationSettings
 from appliance.store.recovery import RecoveryKey
-from appliance.wizard import restoring
+from appliance.wizard import places
 from appliance.wizard.restoring import Restorer
 from tests.backup.conftest import eventually
 from tests.boxes import box_in
@@ -32,7 +32,7 @@ def restorer(blank: Box) -> Restorer:
 
 
 def bucket(secret: str = "") -> DestinationSettings:
-    return restoring.bucket(
+    return places.bucket(
         name="clinic",
         region="ca-central-1",
         access_key_id="AK1",
@@ -44,7 +44,7 @@ def bucket(secret: str = "") -> DestinationSettings:
 
 def folder(parent: Path, name: str) -> DestinationSettings:
     (parent / name).mkdir()
-    return restoring.disk(str(parent / name))
+    return places.disk(str(parent / name))
 
 
 def test_what_one_browser_typed_is_not_for_the_next(restorer: Restorer) -> None:

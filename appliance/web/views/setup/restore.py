@@ -23,7 +23,6 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import identity
 from appliance.errors import ApplianceError
-from appliance.replication.destinations import sftp, smb
 from appliance.web import forms, security
 from appliance.web.console import VISITOR, console, now
 from appliance.web.pages import is_partial, show
@@ -37,16 +36,12 @@ from appliance.web.views.setup.frame import (
     said,
     setup_page,
 )
+from appliance.web.views.setup.place_form import FIELDS, PRESET, DiskLine, disk_lines, place_of
 from appliance.wizard import progress, restoring, runs
 from appliance.wizard.restoring import Restorer, Source
 from appliance.wizard.runs import Part, PartState, Run
 from appliance.wizard.steps import Step
 
-FIELDS = (
-    *("kind", "bucket", "region", "access_key_id", "endpoint_url", "canadian", "path"),
-    *("address", "port", "folder", "user", "fingerprint"),
-    *("share_address", "share_port", "share", "share_folder", "share_user", "share_domain"),
-)
 HERE = "/setup/restore"
 MOST_SHOWN = 5
 
@@ -60,14 +55,6 @@ class BackupLine:
     software: str
     state: str
     tone: str
-
-
-@dataclass(frozen=True, slots=True)
-class DiskLine:
-    """Somewhere mounted."""
-
-    path: str
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,35 +123,7 @@ def look_for_backups() -> AnyResponse:
     typed = {name: forms.text(name) for name in FIELDS}
     box, restorer = console().box, console().restorer
     try:
-        if typed["kind"] == "disk":
-            place = restoring.disk(typed["path"])
-        elif typed["kind"] == "server":
-            place = restoring.server(
-                address=typed["address"],
-                port=forms.port(typed["port"]) or sftp.PORT,
-                folder=typed["folder"],
-                user=typed["user"],
-                secret=forms.secret("password").strip(),
-            )
-        elif typed["kind"] == "share":
-            place = restoring.share(
-                address=typed["share_address"],
-                port=forms.port(typed["share_port"]) or smb.PORT,
-                share=typed["share"],
-                folder=typed["share_folder"],
-                user=typed["share_user"],
-                domain=typed["share_domain"],
-                secret=forms.secret("share_password").strip(),
-            )
-        else:
-            place = restoring.bucket(
-                name=typed["bucket"],
-                region=typed["region"],
-                access_key_id=typed["access_key_id"],
-                endpoint_url=typed["endpoint_url"],
-                canadian=typed["canadian"] == "1",
-                secret=forms.secret("secret").strip(),
-            )
+        place = place_of(typed)
         with box.catalog.transaction() as tx:
             progress.keep_draft(tx, Step.WELCOME, typed, now())
             details = {"kind": place.kind, "address": security.address()}
@@ -235,19 +194,9 @@ def _form(error: str = "") -> Response:
         Step.WELCOME,
         error=error,
         stage=stage,
-        typed={
-            **dict.fromkeys(FIELDS, ""),
-            "kind": "bucket",
-            "region": "ca-central-1",
-            "port": str(sftp.PORT),
-            "share_port": str(smb.PORT),
-            **typed,
-        },
+        typed={**PRESET, **typed},
         has_secret="yes" if restorer.has_secret else "no",
-        disks=tuple(
-            DiskLine(each.path, words("restore.disk_used" if each.is_archive else "restore.disk_other"))
-            for each in (restoring.mounted() if stage == "source" else ())
-        ),
+        disks=disk_lines() if stage == "source" else (),
         looked=part_lines(looked if looked.subject else None, restoring.LOOK_PARTS),
         backups=tuple(
             BackupLine(

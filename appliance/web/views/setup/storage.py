@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flask import Response, g
+from flask import Response, g, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.errors import ApplianceError
@@ -27,11 +27,10 @@ from appliance.web.views.setup.frame import (
     setup_page,
     typed_before,
 )
-from appliance.wizard import cloud, expectation, runs
+from appliance.web.views.setup.place_form import FIELDS, PRESET, DiskLine, disk_lines, place_of, typed_of
+from appliance.wizard import copies, expectation, places
 from appliance.wizard.forecast import BYTES, MOST_A_DAY, forecast
 from appliance.wizard.steps import Step
-
-FIELDS = ("bucket", "region", "access_key_id", "endpoint_url", "canadian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,14 @@ class DiskPart:
 
 @dataclass(frozen=True, slots=True)
 class StoragePage(SetupPage):
-    """The forecast, the form of the cloud copy, and its test."""
+    """The forecast, the form of the copy with its `fields` that are no secrets, and its test."""
 
     disk: DiskPart
     expected: tuple[tuple[str, str, str], ...]
     typed: Mapping[str, str]
+    fields: tuple[str, ...]
     has_secret: str
+    disks: tuple[DiskLine, ...]
     parts: tuple[PartLine, ...]
     running: str
     tested: str
@@ -82,46 +83,41 @@ def expect() -> AnyResponse:
 @needs(Permission.MANAGE_DESTINATIONS)
 @in_turn(Step.STORAGE)
 @reauthenticated
-def try_cloud() -> AnyResponse:
+def try_copy() -> AnyResponse:
     """Keep where the copy goes, and try it; *Try again* sends the same form with the secret left empty."""
     typed = keep_typed(Step.STORAGE, *FIELDS)
     box, actor = console().box, forms.actor()
+    fingerprint = typed["fingerprint"] if typed["kind"] == "server" else ""
     try:
-        options = cloud.options_of(
-            bucket=typed["bucket"],
-            region=typed["region"],
-            access_key_id=typed["access_key_id"],
-            endpoint_url=typed["endpoint_url"],
-            canadian=typed["canadian"] == "1",
-        )
+        wanted = place_of(typed)
         with box.catalog.transaction() as tx:
-            cloud.keep(tx, box, options, forms.secret("secret").strip(), actor, now())
-        begun = cloud.begin(box, actor)
+            place = copies.keep(tx, box, wanted, fingerprint, actor, now())
+        begun = copies.begin(box, place, actor, fingerprint)
     except ApplianceError as error:
         return _form(said(error))
-    accepted(Step.STORAGE, {"bucket": typed["bucket"], "region": typed["region"]})
-    in_background("setup-cloud", begun)
-    return forms.back_to("/setup/storage#test")
+    where = {
+        name: place.options[name] for name in ("bucket", "region", "address", "path") if name in place.options
+    }
+    accepted(Step.STORAGE, {"kind": place.kind, **where})
+    in_background("setup-copy", begun)
+    return forms.back_to(f"/setup/storage?kind={typed['kind']}#test")
 
 
 def _form(error: str = "") -> Response:
     box = console().box
+    before = typed_before(Step.STORAGE)
+    asked = places.KINDS.get(before.get("kind") or request.args.get("kind", ""))
     with box.catalog.reading() as conn:
-        place = cloud.found(conn)
-        run = runs.latest(box, conn, cloud.RUN)
+        place = copies.found(conn, asked) if asked else copies.found(conn)
+        run = copies.latest(box, conn, place) if place is not None else None
         expected = expectation.expected(conn)
         kept_bytes, first = expectation.arrived(conn)
-    if place is not None and run is not None and run.subject != cloud.subject_of(place):
-        run = None
     space = box.guard.space()
     usable = max(0, space.free_bytes - box.guard.reserve_bytes)
     ahead = forecast(
         usable_bytes=usable, kept_bytes=kept_bytes, first_received_utc=first, expected=expected, now=now()
     )
     words = g.words
-    options = {name: str(value) for name, value in place.options.items()} if place is not None else {}
-    if options.get("canadian"):
-        options["canadian"] = "1"
     page = setup_page(
         StoragePage,
         Step.STORAGE,
@@ -134,14 +130,11 @@ def _form(error: str = "") -> Response:
             basis=words(f"storage.basis.{ahead.basis}"),
         ),
         expected=tuple((kind, words(f"storage.{kind}"), str(expected[kind])) for kind in BYTES),
-        typed={
-            **dict.fromkeys(FIELDS, ""),
-            "region": "ca-central-1",
-            **options,
-            **typed_before(Step.STORAGE),
-        },
+        typed={**PRESET, **(typed_of(place) if place is not None else {}), **before},
+        fields=FIELDS,
         has_secret="yes" if place is not None and place.secret else "no",
-        parts=part_lines(run, cloud.PARTS),
+        disks=() if is_partial() else disk_lines(),
+        parts=part_lines(run, copies.PARTS[place.kind]) if place is not None else (),
         running="yes" if run is not None and run.is_running else "no",
         tested="no" if run is None else "passed" if run.passed else "failed" if run.failed else "no",
     )
