@@ -78,6 +78,7 @@ class Installed:
     authority: bytes
     fingerprint: bytes
     authority_ends_utc: datetime
+    server_begins_utc: datetime
     server_ends_utc: datetime
 
     @property
@@ -280,10 +281,12 @@ def install(
 def is_due(found: Installed, addresses: Sequence[str], now: datetime) -> bool:
     """Whether a new server certificate should be issued. Pure.
 
-    An address that went away is no reason: the cable may be out. A clock that was set back is none either.
+    An address that went away is no reason: the cable may be out. One that begins at a moment to come was issued by a clock that
+    was ahead, and no browser takes it. Whoever asks believes the clock: by one that was set back, each would begin too late.
     """
     gained = {each for each in addresses if _is_private(ipaddress.ip_address(each))} - set(found.addresses)
-    return bool(gained) or now > found.server_ends_utc - timedelta(days=RENEW_DAYS)
+    fits = found.server_begins_utc <= now <= found.server_ends_utc - timedelta(days=RENEW_DAYS)
+    return bool(gained) or not fits
 
 
 def renew(tx: Transaction, box: Box, addresses: Sequence[str], now: datetime) -> Installed | None:
@@ -350,6 +353,7 @@ def _installed(kept: dict[str, Any]) -> Installed:
         authority=kept["authority"].encode(),
         fingerprint=hashlib.sha256(authority.public_bytes(serialization.Encoding.DER)).digest(),
         authority_ends_utc=authority.not_valid_after_utc,
+        server_begins_utc=server.not_valid_before_utc,
         server_ends_utc=server.not_valid_after_utc,
     )
 

@@ -116,9 +116,14 @@ def check_audit(box: Box, now: datetime) -> None:
 
 
 def keep_certificates(box: Box, now: datetime) -> None:
-    """Renew the server certificate before its end, and for an address that the box has gained."""
+    """Renew the server certificate before its end, and for an address that the box has gained.
+
+    Not while the clock is in doubt: one that is years wrong would make a certificate that no browser takes, and by the end of
+    its authority another authority, which every workstation would have to be told to trust.
+    """
     with box.catalog.transaction() as tx:
-        renewed = certificates.renew(tx, box, certificates.own_addresses(), now)
+        believed = retention.clock_of(tx, now).doubt is None
+        renewed = certificates.renew(tx, box, certificates.own_addresses(), now) if believed else None
         if renewed is not None:
             details = {"ends_utc": renewed.server_ends_utc.isoformat(), "addresses": list(renewed.addresses)}
             entry = audit.Entry("certificate:renew", renewed.host_name, "jobs", details)
@@ -166,6 +171,25 @@ def watch_clock(box: Box, now: datetime) -> None:
     follows = kernel_clock.discipline() is Discipline.FOLLOWS
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, now, follows_time_server=follows)
+
+
+def look_after_messages(box: Box, now: datetime) -> None:
+    """Give back what its sender has left; and end and forget what is too old, which a clock that is in doubt doesn't tell."""
+    if _is_believed(box, now):
+        sending.look_after(box, now)
+    else:
+        sending.give_back(box, now)
+
+
+def forget_old_notices(box: Box, now: datetime) -> None:
+    """Forget notices that were over long ago, by a clock that is believed."""
+    if _is_believed(box, now):
+        alarm.forget_old(box, now)
+
+
+def _is_believed(box: Box, now: datetime) -> bool:
+    with box.catalog.reading() as reading:
+        return retention.clock_of(reading, now).doubt is None
 
 
 def review_requests(box: Box, now: datetime) -> None:
@@ -272,9 +296,9 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
     evicting = Evicting()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
-        Job("messages", sending.look_after, 60),
+        Job("messages", look_after_messages, 60),
         Job("digests", alarm.Digests(wake), 900, first_seconds=60),
-        Job("old-notices", alarm.forget_old, 86_400, first_seconds=600),
+        Job("old-notices", forget_old_notices, 86_400, first_seconds=600),
         Job("leases", return_expired_leases, 15),
         Job("health", ProblemLog(), 60, first_seconds=20),
         Job("samples", Sampler(), 60, first_seconds=10),

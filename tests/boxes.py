@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from appliance.box import Box, open_box
@@ -12,10 +13,14 @@ from appliance.catalog import instances, studies
 from appliance.catalog.instances import InstanceRow
 from appliance.config import Config, StoreConfig
 from appliance.ingest import Reception
-from appliance.model import Intake, Origin
+from appliance.ingest.accept import Accepted, accept
+from appliance.ingest.awaiting import Awaiting
+from appliance.ingest.sealing import Announced, Buffers, Sealing
+from appliance.model import Intake, Origin, Received, Stored
 from appliance.store.disk import Disk
 from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
 
+_BUFFERS = Buffers()
 MODALITY = Origin(Intake.DICOM, "MODALITY", "127.0.0.1")
 
 
@@ -47,6 +52,26 @@ def send(reception: Reception, instance: Instance, *, piece_bytes: int = 100_000
         arrival.finish()
     finally:
         arrival.abandon()
+
+
+def take_in(box: Box, instance: Instance, at: datetime) -> tuple[Stored, Accepted]:
+    """Receive `instance` as of `at`, whatever the clock says; how it lies, and what became of it."""
+    announced = Announced(MODALITY, instance.sop_class_uid, instance.sop_instance_uid, EXPLICIT_LITTLE_ENDIAN)
+    sealing = Sealing(
+        announced,
+        objects=box.objects,
+        study_keys=box.study_keys,
+        guard=box.guard,
+        buffers=_BUFFERS,
+        who="import",
+    )
+    sealing.write(memoryview(instance.data_set))
+    header = sealing.complete()
+    sealing.writer.keep()
+    sealing.writer.close()
+    sealing.release()
+    stored = sealing.stored
+    return stored, accept(box, [Awaiting(Received(header, MODALITY, stored, at))])
 
 
 def recorded(box: Box) -> list[InstanceRow]:

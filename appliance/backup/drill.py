@@ -160,7 +160,10 @@ def _drill(
     name: str,
 ) -> Certificate:
     archive = archive_at(box, place)
-    names = [name] if name else snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    names = [name]
+    if not name:
+        finished = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+        names = fetching.newest_first(archive, box.root, finished, now)
     if not names:
         raise Unknown("there is no backup to try out", hint="make a backup first")
     findings: list[str] = []

@@ -1,19 +1,23 @@
-"""The catalog of one backup, fetched from an archive into a folder, and the key that opens it."""
+"""What a backup in an archive is opened with: the root key by the paper, its own key, and its catalog in a folder."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
+from appliance.audit import Witness
 from appliance.backup import snapshot
 from appliance.backup.snapshot import Index
 from appliance.catalog import copying
-from appliance.errors import Corrupt
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT
 from appliance.store.disk import disk_error
-from appliance.store.keys import RootKey
+from appliance.store.keys import RootKey, open_with_recovery
+from appliance.store.recovery import RecoveryKey
 
 Tell = Callable[[str, int, int], None]
 """Told which part is under way (``catalog`` in bytes, ``manifests`` by number), how much is done, of how much (0: unknown)."""
@@ -25,6 +29,59 @@ def snapshot_key(archive: Archive, root: RootKey, name: str) -> bytes:
     if sealed == snapshot.DESTROYED:
         raise Corrupt("the key of the backup was destroyed", hint="use another backup")
     return root.unseal(sealed, snapshot.key_context(name))
+
+
+def open_root(archive: Archive, names: list[str], key: RecoveryKey, now: datetime) -> tuple[bytes, RootKey]:
+    """Of the recovery slots that `key` opens the one of the latest root key, and that root key.
+
+    A backup that was made right after a rotation of the root key may have brought a later one than the archive's own slot:
+    the paper is the same for both. Raises `Refused` for a paper of another box, `OperatorNeeded` where there is no slot at all.
+    """
+    wrong: ApplianceError | None = None
+    found: tuple[bytes, RootKey] | None = None
+    aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
+    own = (*sorted(aside), RECOVERY_SLOT)
+    for where in (*own, *(snapshot.slot_key(name) for name in names)):
+        try:
+            slot = archive.document(where)
+            root = open_with_recovery(slot, key)
+        except Unknown:
+            continue
+        except (Refused, Corrupt) as error:
+            wrong = wrong or error
+            continue
+        if found is None or root.generation > found[1].generation:
+            found = slot, root
+        if where not in own and not snapshot.is_ahead(
+            where.removeprefix(snapshot.PREFIX).partition("/")[0], now
+        ):
+            break  # the newest backup that it opens: those before have no later one
+    if found is not None:
+        return found
+    if wrong is not None:
+        raise wrong
+    raise OperatorNeeded(
+        "this archive holds nothing of a box: no wrapped root key is in it",
+        hint="check the bucket or the folder; it is where the box has kept its sealed copies",
+    )
+
+
+def newest_first(archive: Archive, root: RootKey, names: Sequence[str], now: datetime) -> list[str]:
+    """The snapshots called `names`, the newest first, even if a wrong clock has named some years ahead (`snapshot.in_order`).
+
+    Reads their indexes only then. Raises what the archive raises.
+    """
+    if not any(snapshot.is_ahead(name, now) for name in names):
+        return sorted(names, reverse=True)
+    rows: dict[str, int] = {}
+    for name in names:
+        try:
+            sealed = archive.document(snapshot.index_key(name))
+            index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
+            rows[name] = Witness.parse(index.audit).count
+        except (Corrupt, Unknown, Refused):
+            continue  # whoever opens it says what is wrong with it
+    return snapshot.in_order(names, rows, now)
 
 
 def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) -> Path:

@@ -16,7 +16,8 @@ done: so an attempt cut at any step goes on where it was, from any archive of th
 box's: nothing is mixed. Only when the manifests are read and every old session is ended is the box announced; no process has seen it before.
 
 Refused: a box that is not blank; a snapshot that newer software made (with the version to install); a paper of another box,
-told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken.
+told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken. One that a wrong
+clock has named years ahead is not for that the newest (`snapshot.in_order`).
 
 The newest paper opens everything. A paper that was replaced opens the snapshots of its day, each by the slot beside it; what was
 sealed under a later root key stays closed to it, and the newest snapshot that it does open is taken, with a warning.
@@ -37,7 +38,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import homecoming, rebuilding, snapshot
-from appliance.backup.fetching import Tell, fetch, snapshot_key
+from appliance.backup.fetching import Tell, fetch, newest_first, open_root, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
 from appliance.catalog import (
@@ -53,7 +54,6 @@ from appliance.catalog import (
 from appliance.catalog.schema import REVISION
 from appliance.config import Config
 from appliance.errors import (
-    ApplianceError,
     Corrupt,
     OperatorNeeded,
     Refused,
@@ -64,9 +64,8 @@ from appliance.lifecycle import destruction
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT
 from appliance.store.disk import Disk, disk_error
-from appliance.store.keys import RootKey, open_with_recovery, restore_keys
+from appliance.store.keys import RootKey, restore_keys
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import wrapped_generation
 from appliance.store.succession import ARRIVING, announce, is_announced
@@ -94,17 +93,19 @@ class Restored:
 class Found:
     """What an archive holds that the recovery key opens: snapshots, the newest first, and how many manifests beside them.
 
-    `too_new` are those of newer software, `damaged` how many indexes do not say what was written.
+    `too_new` are those of newer software, `damaged` how many indexes do not say what was written; `newest` is the name of the
+    first of both.
     """
 
     snapshots: tuple[Index, ...]
     too_new: tuple[Index, ...]
     damaged: int
     manifests: int
+    newest: str = ""
 
     def check(self) -> None:
         """Raises `OperatorNeeded` when nothing can be restored, or newer software is needed for the newest."""
-        if self.too_new and (not self.snapshots or self.too_new[0].name > self.snapshots[0].name):
+        if self.too_new and self.too_new[0].name == self.newest:
             raise _needs(self.too_new[0])
         if not self.snapshots and not self.manifests:
             raise OperatorNeeded(
@@ -113,17 +114,19 @@ class Found:
             )
 
 
-def look(archive: Archive, key: RecoveryKey, *, most: int = 20) -> Found:
+def look(archive: Archive, key: RecoveryKey, *, most: int = 20, now: datetime | None = None) -> Found:
     """What of `archive` could be restored with `key`, of the newest `most` snapshots. Reads, and writes nothing.
 
-    Raises as `restore`.
+    `now` is what the clock says, unless another moment is given. Raises as `restore`.
     """
     names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
-    _, root = _opened(archive, names, key)
+    now = now or datetime.now(UTC)
+    _, root = open_root(archive, names, key, now)
     fit: list[Index] = []
     too_new: list[Index] = []
     damaged = 0
-    for name in names[:most]:
+    newest = ""
+    for name in newest_first(archive, root, names, now)[:most]:
         try:
             sealed = archive.document(snapshot.index_key(name))
             if wrapped_generation(sealed) > root.generation:
@@ -133,22 +136,30 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = 20) -> Found:
             damaged += 1
             continue
         (too_new if index.revision > REVISION else fit).append(index)
+        newest = newest or name
     manifests = sum(1 for _ in archive.documents(rebuilding.PREFIX))
-    return Found(tuple(fit), tuple(too_new), damaged, manifests)
+    return Found(tuple(fit), tuple(too_new), damaged, manifests, newest)
 
 
 def restore(
-    config: Config, archive: Archive, place: DestinationSettings, key: RecoveryKey, *, tell: Tell, actor: str
+    config: Config,
+    archive: Archive,
+    place: DestinationSettings,
+    key: RecoveryKey,
+    *,
+    tell: Tell,
+    actor: str,
+    now: datetime | None = None,
 ) -> Restored:
     """Restore the blank data folder of `config` from `archive`, which `place` describes, with the recovery key.
 
-    A blank box that runs there meanwhile is replaced when its processes have started anew. Raises `Refused` for a box that
+    `now` is what the clock says, unless another moment is given. A blank box that runs there meanwhile is replaced when its processes have started anew. Raises `Refused` for a box that
     is not blank and for another box's key, `OperatorNeeded` when newer software is needed or there is nothing to restore,
     `Corrupt` when nothing is whole, and what the archive and the disk raise.
     """
     if (before := _blank_box(config)) is not None:
         before.close()  # what is there is blank, or it would have been refused
-    restored = prepare(config, archive, place, key, tell=tell, actor=actor)
+    restored = prepare(config, archive, place, key, tell=tell, actor=actor, now=now)
     box = _blank_box(config)  # it may have begun, or been claimed, meanwhile
     if box is None:
         _announce(config.data.absolute(), Disk())
@@ -171,6 +182,7 @@ def prepare(
     tell: Tell,
     actor: str,
     address: str = "",
+    now: datetime | None = None,
 ) -> Restored:
     """Make the restored box, whole, in ``arriving/`` of the data folder of `config`; the box that is there goes on.
 
@@ -181,7 +193,8 @@ def prepare(
         if is_announced(data):
             raise Transient("a restored box waits to take its place here", hint="start the appliance anew")
         arriving = replace(config, data=data / ARRIVING)
-        return _prepare(arriving, archive, place, key, tell=tell, actor=actor, address=address)
+        now = now or datetime.now(UTC)
+        return _prepare(arriving, archive, place, key, now, tell=tell, actor=actor, address=address)
 
 
 def put_in_service(blank: Box) -> None:
@@ -220,6 +233,7 @@ def _prepare(
     archive: Archive,
     place: DestinationSettings,
     key: RecoveryKey,
+    now: datetime,
     *,
     tell: Tell,
     actor: str,
@@ -228,10 +242,10 @@ def _prepare(
     data = config.data
     written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
     names = snapshot.names_in(list(written))
-    slot, root = _opened(archive, names, key)
+    slot, root = open_root(archive, names, key, now)
     placed = _placed(data, root)
     if placed is None:
-        index, damaged = _fetched(data, archive, root, names, tell)
+        index, damaged = _fetched(data, archive, root, newest_first(archive, root, names, now), tell)
     else:
         index, damaged = (placed.index, 0)
     _put_in_place(data, archive, slot, root, key, index)
@@ -254,39 +268,6 @@ def _prepare(
 
 
 # --- the archive -----------------------------------------------------------------------------------------------------
-
-
-def _opened(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[bytes, RootKey]:
-    """Of the recovery slots that `key` opens the one of the latest root key, and that root key.
-
-    A backup that was made right after a rotation of the root key may have brought a later one than the archive's own slot:
-    the paper is the same for both.
-    """
-    wrong: ApplianceError | None = None
-    found: tuple[bytes, RootKey] | None = None
-    aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
-    own = (*sorted(aside), RECOVERY_SLOT)
-    for where in (*own, *(snapshot.slot_key(name) for name in names)):
-        try:
-            slot = archive.document(where)
-            root = open_with_recovery(slot, key)
-        except Unknown:
-            continue
-        except (Refused, Corrupt) as error:
-            wrong = wrong or error
-            continue
-        if found is None or root.generation > found[1].generation:
-            found = slot, root
-        if where not in own:
-            break  # the newest backup that it opens: those before have no later one
-    if found is not None:
-        return found
-    if wrong is not None:
-        raise wrong
-    raise OperatorNeeded(
-        "this archive holds nothing of a box: no wrapped root key is in it",
-        hint="check the bucket or the folder; it is where the box has kept its sealed copies",
-    )
 
 
 def _fetched(

@@ -28,9 +28,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from appliance.errors import Corrupt
@@ -39,6 +39,8 @@ FORMAT: Final = 1
 PIECE_BYTES: Final = 8 << 20
 PREFIX: Final = "snapshots/"
 KEY_BYTES: Final = 32
+AHEAD: Final = timedelta(days=1)
+"""How far two clocks that are right enough may be apart."""
 DESTROYED: Final = b"The key of this backup was destroyed, and the patients in it with it.\n"
 _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
@@ -91,6 +93,27 @@ def moment_of(name: str) -> datetime | None:
         return datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def is_ahead(name: str, now: datetime) -> bool:
+    """Whether the snapshot of that name bears a moment that is still to come: a clock was wrong, then or now."""
+    moment = moment_of(name)
+    return moment is not None and moment - now > AHEAD
+
+
+def in_order(names: Sequence[str], audit_rows: Mapping[str, int], now: datetime) -> list[str]:
+    """`names`, the newest first; one whose moment is still to come has its place by how many rows the audit had by then.
+
+    Rows are only ever added, so that they tell what a clock doesn't; `audit_rows` lacks those whose index says nothing. Rejected:
+    rows alone, because a box that came back from an older backup counts on from there, and its next ones would seem old.
+    """
+    found = sorted((name for name in names if not is_ahead(name, now)), reverse=True)
+    doubted = [name for name in names if is_ahead(name, now)]
+    for name in sorted(doubted, key=lambda each: (audit_rows.get(each, -1), each)):
+        rows = audit_rows.get(name, -1)
+        older = (place for place, each in enumerate(found) if audit_rows.get(each, rows + 1) <= rows)
+        found.insert(next(older, len(found)), name)
+    return found
 
 
 def piece_key(name: str, number: int) -> str:
@@ -172,7 +195,7 @@ def decode(name: str, text: bytes) -> Index:
 
 
 def names_in(keys: Sequence[str]) -> list[str]:
-    """The finished snapshots among the keys of an archive, without those destroyed since, the newest first."""
+    """The finished snapshots among the keys of an archive, without those destroyed since, the newest first by name."""
     ends: dict[str, set[str]] = {"index": set(), "destroyed": set()}
     for key in keys:
         name, _, end = key.removeprefix(PREFIX).rpartition("/")

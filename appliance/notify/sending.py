@@ -207,6 +207,12 @@ class Messenger:
         log.warning("message %d waits %.0f s: %s", message.id, seconds, reason)
 
 
+def give_back(box: Box, now: datetime) -> None:
+    """Give back what its sender has left, which it then tries again."""
+    with box.catalog.transaction() as tx:
+        outbox.release_expired(tx, now)
+
+
 def look_after(box: Box, now: datetime) -> None:
     """Give back what its sender has left, end what has waited too long and say so, forget what ended long ago."""
     with box.catalog.transaction() as tx:

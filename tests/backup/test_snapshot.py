@@ -93,3 +93,36 @@ def test_planting_snapshots_pushes_none_out() -> None:
     planted = [snapshot.new_name(NOW - timedelta(minutes=each), f"{each:08x}") for each in range(1, 500)]
     future = [snapshot.new_name(NOW + timedelta(days=each), f"{each:08x}") for each in range(1, 500)]
     assert rotation.obsolete([good, *planted, *future], NOW, KEEP) == []
+
+
+def test_a_name_of_a_moment_to_come_has_its_place_by_how_long_the_audit_was() -> None:
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    first, second, third = (snapshot.new_name(now - timedelta(days=days), "0" * 8) for days in (3, 2, 1))
+    ahead, later = (snapshot.new_name(now + timedelta(days=days), "0" * 8) for days in (3000, 4000))
+    rows = {first: 10, second: 20, third: 30}
+    everything = [first, later, third, ahead, second]
+    assert snapshot.in_order(everything, rows | {ahead: 15, later: 25}, now) == [
+        third,
+        later,
+        second,
+        ahead,
+        first,
+    ]
+    assert snapshot.in_order([first, ahead], rows | {ahead: 11}, now) == [ahead, first], "made last indeed"
+    assert snapshot.in_order([first, ahead], rows, now) == [first, ahead], "its index says nothing"
+    assert snapshot.in_order([ahead, first], {ahead: 15}, now) == [first, ahead], "nor does the other one's"
+
+
+def test_names_that_no_clock_is_doubted_for_stand_by_their_moments_alone() -> None:
+    """A box that came back from an older backup counts the rows of its audit on from there."""
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    before, after = (snapshot.new_name(now - timedelta(days=days), "0" * 8) for days in (9, 2))
+    assert snapshot.in_order([before, after], {before: 500, after: 60}, now) == [after, before]
+    assert not snapshot.is_ahead(snapshot.new_name(now + timedelta(hours=2), "0" * 8), now)
+
+
+def test_a_blank_box_whose_clock_is_dead_goes_by_the_rows() -> None:
+    dead = datetime(2000, 1, 1, tzinfo=UTC)
+    names = [snapshot.new_name(datetime(year, 1, 1, tzinfo=UTC), "0" * 8) for year in (2025, 2026, 2036)]
+    rows = dict(zip(names, (10, 30, 20), strict=True))
+    assert snapshot.in_order(names, rows, dead) == [names[1], names[2], names[0]]

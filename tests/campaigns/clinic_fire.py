@@ -37,6 +37,7 @@ def burn(world: World, name: str, *, backups: bool) -> bool:
             paper,
             tell=lambda *_: None,
             actor="tests",
+            now=world.now,
         )
     except (OperatorNeeded, Refused) as error:
         held = shelf.named or (backups and shelf.backups)

@@ -67,6 +67,8 @@ def scrub_all(world: World) -> None:
         if isinstance(told := settings.get(tx, scrub.STANDING), dict):
             settings.put(tx, scrub.STANDING, {**told, "cursor": 0, "manifest_cursor": 0}, world.now)
     scrub.scrub(world.box, world.now, most=10_000)
+    # What mends a copy fetches the image first, if it is away.
+    world.away = {each for each in world.away if not recall.is_here(world.box, each)}
     for object_id in sorted(world.rotten):
         whole = [
             name

@@ -39,7 +39,7 @@ def evict(world: World, study: int, *, copies: int) -> bool:
     assert bool(left) <= bool(told.studies), "images are gone, and it says that they stay"
     if not told.studies:
         return False
-    assert left == before - world.away, f"study {study} has left in part"
+    assert left == before, f"study {study} has left in part"
     assert not world.is_held(study), f"study {study} is held, and left"
     assert not world.is_asked_for(study), f"the destruction of study {study} is decided, and it left"
     uids = [world.alive[each].sent.sop_instance_uid for each in images]

@@ -21,13 +21,10 @@ from appliance.catalog import destinations, manifests, studies, study_keys, tomb
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.tombstones import PlaceState
 from appliance.errors import Corrupt, NotAuthorised, Refused
-from appliance.ingest.accept import accept
-from appliance.ingest.awaiting import Awaiting
-from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.lifecycle import destruction, holds, purging, retention, rotation
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import STANDS, Method
-from appliance.model import DestinationSettings, ObjectId, Received
+from appliance.model import DestinationSettings, ObjectId
 from appliance.replication import recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build
@@ -35,7 +32,7 @@ from appliance.replication.destinations.archive import object_key
 from appliance.replication.lane import Lane
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
-from tests.boxes import MODALITY
+from tests.boxes import take_in
 from tests.campaigns.clinic_checks import opened
 from tests.campaigns.clinic_fire import burn
 from tests.campaigns.clinic_places import (
@@ -51,7 +48,7 @@ from tests.campaigns.clinic_places import (
 )
 from tests.campaigns.clinic_rot import rot, rot_archive, scrub_all
 from tests.campaigns.clinic_tiers import evict, holding, recall_study
-from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
+from tests.instances import Instance
 
 WATCHED = timedelta(hours=1)
 EXPECTED = (Refused, NotAuthorised)
@@ -92,7 +89,6 @@ class World:
         self.last_sent: dict[int, Instance] = {}
         self.seen: dict[ObjectId, tuple[int, ...]] = {}
         self.notes: Counter[str] = Counter()
-        self._buffers = Buffers()
         self._watch_clock()
 
     def close(self) -> None:
@@ -133,23 +129,7 @@ class World:
         return True
 
     def _send(self, sent: Instance) -> None:
-        box = self.box
-        announced = Announced(MODALITY, sent.sop_class_uid, sent.sop_instance_uid, EXPLICIT_LITTLE_ENDIAN)
-        sealing = Sealing(
-            announced,
-            objects=box.objects,
-            study_keys=box.study_keys,
-            guard=box.guard,
-            buffers=self._buffers,
-            who="import",
-        )
-        sealing.write(memoryview(sent.data_set))
-        header = sealing.complete()
-        sealing.writer.keep()
-        sealing.writer.close()
-        sealing.release()
-        stored = sealing.stored
-        came = accept(box, [Awaiting(Received(header, MODALITY, stored, self.now))])
+        stored, came = take_in(self.box, sent, self.now)
         self.last_sent[sent.study] = sent
         if came.recorded:
             self.alive[stored.object_id] = Image(stored.object_id, stored.key_id, sent, self.era)
