@@ -35,7 +35,7 @@ lint: setup ## style, types and import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/* image-build/build \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/* image-build/build image-build/oci/build \
 		image-build/scripts/* image-build/mkosi.extra/usr/lib/appliance/libexec/*; fi
 
 fast: setup ## the tests that take seconds
