@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measure the receivers in interleaved rounds and print the tables; `browse`: pages while images come."""
+"""`python -m tests.bench`: measure the receivers in interleaved rounds and print the tables; `browse`, `backup` and `restore` measure others."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from . import browsing, material
+from . import backing_up, browsing, material, restoring
 from .material import Kind
 from .measure import Column, Measured, measure
 from .receivers import KINDS, Receiver
@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["browse"]:
         return browsing.main(given[1:])
+    if given[:1] == ["backup"]:
+        return backing_up.main(given[1:])
+    if given[:1] == ["restore"]:
+        return restoring.main(given[1:])
     options = _options(arguments)
     made: dict[Callable[[], Kind], Kind] = {}
     columns = []

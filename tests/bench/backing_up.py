@@ -1,0 +1,186 @@
+"""What a backup costs reception: four modalities send as fast as they can, with and without backups being made all the while.
+
+`make bench ARGS=backup` (`python -m tests.bench backup`) fills the catalog of a real `appliance dicom`, then sends in interleaved pairs:
+alone, and while another process makes one backup after the other into a folder on the same disk, without a pause. That is the worst that
+can be; in a clinic one is made a day. The goal is that reception loses no more than a tenth.
+"""
+
+import argparse
+import logging
+import multiprocessing
+import os
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from statistics import median
+
+from appliance.backup import making
+from appliance.box import open_box
+from appliance.catalog import destinations
+from appliance.config import load_config
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
+
+from . import material
+from .measure import Column, Measured, measure
+from .receivers import Receiver, appliance
+from .wire import PeerFailed
+
+SENDERS = 4
+GOAL = 0.9
+KEEP = timedelta(days=35)
+PLACE = "folder"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One round: reception alone, and beside so many backups."""
+
+    alone: Measured
+    beside: Measured
+    backups: int
+
+    @property
+    def ratio(self) -> float:
+        """What is left of the rate."""
+        return self.beside.instances_per_second / self.alone.instances_per_second
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print; the exit code is 1 when an image was refused or no backup could be made."""
+    options = _options(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="backup-", dir=options.folder))
+    try:
+        receiver = appliance(folder)
+        try:
+            add_place(receiver, folder)
+            chance = random.Random(secrets.randbits(64))
+            measure(column(options.fill), receiver, chance)
+            pairs = []
+            for number in range(options.rounds):
+                pairs.append(pair(receiver, column(options.instances), chance, number))
+                print(_said(number, options.rounds, pairs[-1]), file=sys.stderr, flush=True)
+        finally:
+            receiver.stop()
+    except PeerFailed as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    held = SENDERS * options.fill
+    print(f"{os.cpu_count()} cores, load average {options.load:.1f} at the start, {held} instances before\n")
+    print(table(pairs))
+    return 0
+
+
+def column(per_sender: int) -> Column:
+    """Films of 20 KB, which of all sizes ask the catalog for the most rows a second."""
+    return Column("tiny4", "tiny ×4", material.tiny(), per_sender, SENDERS, False)
+
+
+def add_place(receiver: Receiver, folder: Path) -> None:
+    """A folder that takes backups and is owed no image."""
+    (folder / PLACE).mkdir()
+    place = DestinationSettings(PLACE, "vault", "ciphertext", {"path": str(folder / PLACE)})
+    box = open_box(load_config(os.environ | receiver.environment))
+    try:
+        with box.catalog.transaction() as tx:
+            destinations.add(tx, prepare(place))
+    finally:
+        box.close()
+
+
+def pair(receiver: Receiver, sent: Column, chance: random.Random, number: int) -> Pair:
+    """One round, which begins with the one or the other by its number. Raises `PeerFailed`."""
+    alone = measure(sent, receiver, chance) if number % 2 == 0 else None
+    with backups(receiver.environment) as made:
+        before = made.value
+        beside = measure(sent, receiver, chance)
+        count = made.value - before
+    return Pair(alone or measure(sent, receiver, chance), beside, count)
+
+
+@contextmanager
+def backups(environment: Mapping[str, str]) -> "Iterator[Synchronized[int]]":
+    """Make one after the other meanwhile, the first before it begins; the value counts them. Raises `PeerFailed`."""
+    context = multiprocessing.get_context("fork")
+    stop, begun, made = context.Event(), context.Event(), context.Value("i", 0)
+    working = context.Process(target=_back_up, args=(dict(environment), stop, begun, made))
+    working.start()
+    try:
+        while not begun.wait(0.1) and working.is_alive():
+            pass
+        if not begun.is_set():
+            raise PeerFailed("no backup was made")
+        yield made
+    finally:
+        stop.set()
+        working.join()
+    if working.exitcode:
+        raise PeerFailed("a backup failed")
+
+
+def _back_up(environment: dict[str, str], stop: Event, begun: Event, made: "Synchronized[int]") -> None:
+    logging.getLogger("appliance").setLevel(logging.CRITICAL)
+    box = open_box(load_config(os.environ | environment))
+    try:
+        with box.catalog.reading() as conn:
+            place = destinations.destination(conn, PLACE)
+        assert place is not None
+        while not stop.is_set():
+            making.back_up(box, place, datetime.now(UTC), actor="bench", keep=KEEP)
+            made.value += 1
+            begun.set()
+    finally:
+        box.close()
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+
+def table(pairs: Sequence[Pair]) -> str:
+    """Each round, and the median of the ratios against the goal, as markdown."""
+    lines = [
+        "| round | alone, per s | beside backups, per s | backups finished | ratio |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for number, each in enumerate(pairs, start=1):
+        rates = (each.alone.instances_per_second, each.beside.instances_per_second)
+        lines.append(f"| {number} | {rates[0]:.0f} | {rates[1]:.0f} | {each.backups} | {each.ratio:.0%} |")
+    left = median(each.ratio for each in pairs)
+    met = "met" if left >= GOAL else "missed"
+    lines += [
+        "",
+        f"Reception keeps {left:.0%} (median) beside backups without a pause; the goal of {GOAL:.0%} is {met}.",
+    ]
+    return "\n".join(lines)
+
+
+def _said(number: int, rounds: int, found: Pair) -> str:
+    return f"round {number + 1}/{rounds}  {found.ratio:.0%} beside {found.backups} backups"
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench backup", description="Measure reception beside backups."
+    )
+    parser.add_argument("--fill", type=int, default=5_000, metavar="N", help="instances a sender before")
+    parser.add_argument("--instances", type=int, default=1_500, metavar="N", help="a sender, each time")
+    parser.add_argument("--rounds", type=int, default=6, metavar="N")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("var/bench"), metavar="DIR", help="on a real disk"
+    )
+    options = parser.parse_args(arguments)
+    options.folder = options.folder.absolute()
+    options.load = os.getloadavg()[0]
+    return options
