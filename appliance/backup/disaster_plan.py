@@ -38,6 +38,7 @@ NAMED: Final = (
     "path",
     "folder",
     "user",
+    "domain",
     "host_key",
 )
 """The options of a destination that say where it is, in this order; no other is printed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.servers import add_server, add_share, server_options, share_options
-from appliance.cli.session import actor, now, opened_box, read_secret
+from appliance.cli.session import actor, now, opened_box, read_private_key, read_secret
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.model import DestinationSettings
 
@@ -91,11 +92,19 @@ def _add_sources(sources: Verbs) -> None:
     folder.add_argument("--path", required=True, type=Path, metavar="P", help="where it is mounted")
     sftp = sources.add(
         "sftp",
-        "from a file server; the password is read from standard input",
+        "from a file server; the password is read from standard input, or a key from a file",
         act=restore_sftp,
-        about="Without --fingerprint, the server's key is shown and nothing else is done.",
+        about="Without --fingerprint, the server's key is shown and nothing else is done. A box that came in by a key of its own "
+        "has lost it with everything else: give the server's user a password for the day, or make a key, copy its public "
+        "half to the server, and name its file with --key-file.",
     )
     add_server(sftp)
+    sftp.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="F",
+        help="a file with an Ed25519 key that the server lets in, readable by you only; instead of a password",
+    )
     smb = sources.add("smb", "from a share; the password is read from standard input", act=restore_smb)
     add_share(smb)
     for source in (s3, folder, sftp, smb):
@@ -217,10 +226,13 @@ def restore_sftp(arguments: Arguments) -> int:
     """Restore from a file server whose key was compared."""
     from appliance.replication.destinations import sftp
 
-    secret = read_secret("Password", file=arguments.secret_file)
-    place = DestinationSettings(
-        "nas", "sftp", "ciphertext", server_options(arguments, "password"), secret=secret
-    )
+    place = DestinationSettings("nas", "sftp", "ciphertext", server_options(arguments, "password"))
+    if arguments.key_file and arguments.secret_file:
+        raise Refused("--secret-file is of no use with --key-file", hint="give one of the two")
+    if arguments.key_file:
+        place = sftp.by_key(place, read_private_key(arguments.key_file))
+    else:
+        place = replace(place, secret=read_secret("Password", file=arguments.secret_file))
     if not arguments.fingerprint:
         shown = sftp.SftpServer.from_settings(place).shown_key()
         raise Refused(

@@ -7,11 +7,11 @@ import os
 import pwd
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TextIO
 
 from appliance.cli.arguments import is_text
 from appliance.config import load_config
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from appliance.audit import Outcome
     from appliance.box import Box
     from appliance.catalog import Transaction
+
+_KEY_CHARACTERS: Final = 20_000
 
 
 @contextmanager
@@ -103,7 +105,7 @@ def read_secret(prompt: str, *, file: Path | None = None, confirm: bool = False)
     the file can't be read or everybody else can.
     """
     if file is not None:
-        secret = _secret_of(file)
+        secret = _secret_of(file, lambda stream: stream.readline())
     elif sys.stdin.isatty():
         secret = getpass.getpass(f"{prompt}: ")
         if confirm and getpass.getpass(f"{prompt}, once more: ") != secret:
@@ -124,16 +126,21 @@ def read_secret(prompt: str, *, file: Path | None = None, confirm: bool = False)
     return secret
 
 
+def read_private_key(file: Path) -> str:
+    """A private key, which has several lines. Raises as `read_secret`."""
+    return _secret_of(file, lambda stream: stream.read(_KEY_CHARACTERS))
+
+
 def _no_text(prompt: str) -> Refused:
     return Refused(f"the {prompt.lower()} is not text in UTF-8", hint="send it as one line of text")
 
 
-def _secret_of(file: Path) -> str:
+def _secret_of(file: Path, read: Callable[[TextIO], str]) -> str:
     try:
         with file.open(encoding="utf-8") as stream:
             if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & stat.S_IROTH:
                 raise OperatorNeeded(f"everybody can read {file}", hint=f"chmod 600 {file}")
-            return stream.readline()
+            return read(stream)
     except (OSError, UnicodeDecodeError) as error:
         raise OperatorNeeded(
             f"the secret file {file} cannot be read", hint="check its name and permissions"

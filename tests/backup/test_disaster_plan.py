@@ -123,6 +123,30 @@ def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path
     assert SECRET not in said
 
 
+def test_a_share_is_named_with_its_server_and_its_user(tmp_path: Path) -> None:
+    share: dict[str, str | int | bool] = {
+        "address": "192.168.1.20",
+        "port": 445,
+        "share": "backup",
+        "folder": "clinic 2",
+        "user": "clinicbox",
+        "domain": "CLINIC",
+        "server_name": "nas",
+    }
+    box = open_box(Config(data=tmp_path))
+    try:
+        with box.catalog.transaction() as tx:
+            destinations.add(tx, DestinationSettings("share", "smb", "ciphertext", share, secret=SECRET))
+        said = text_of(worded(disaster_plan.gather(box, "marie", NOW), LANGUAGES.words("en")))
+    finally:
+        box.close()
+    assert (
+        "appliance restore smb --address 192.168.1.20 --port 445 --share backup --folder 'clinic 2' "
+        "--user clinicbox --domain CLINIC"
+    ) in said
+    assert SECRET not in said
+
+
 def test_the_verdict_says_what_is_wrong_before_it_says_that_all_is_well(tmp_path: Path) -> None:
     words = LANGUAGES.words("en")
     box = open_box(Config(data=tmp_path / "new"))

@@ -13,7 +13,7 @@ import pytest
 from appliance.box import open_box
 from appliance.catalog import destinations
 from appliance.config import load_config
-from tests.cli.conftest import Say
+from tests.cli.conftest import Outcome, Say
 from tests.replication.file_servers import PASSWORD, FileServer, openssh, private_key, proftpd
 from tests.replication.shares import PASSWORD as SHARE_PASSWORD
 from tests.replication.shares import SHARE, samba
@@ -122,6 +122,42 @@ def test_the_password_is_asked_for_again_once_another_key_is_trusted(say: Say, n
     assert say("destination", "test", "nas").code == 78
     assert say("destination", "secret", "nas", typed=f"{PASSWORD}\n").code == 0
     assert say("destination", "test", "nas").code == 0
+
+
+def test_a_box_that_came_in_by_its_key_is_restored_by_another(
+    say: Say, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with openssh(tmp_path / "nas") as server:
+        shown = str(server.trusted().options["host_key"])
+        let_in = tmp_path / "nas" / "let_in"
+        added = say(
+            *("destination", "add", "sftp", "nas", *where(server), "--with-key", "--fingerprint", shown)
+        )
+        (public,) = [line for line in added.out.splitlines() if line.startswith("ssh-ed25519 ")]
+        let_in.write_text(let_in.read_text().rstrip() + f"\n{public}\n")
+        assert say("import", *films).code == 0
+        made = say("backup", "now", "--to", "nas")
+        assert made.code == 0, made.err
+        paper, key = tmp_path / "paper.txt", tmp_path / "nas-key"
+        for file in (paper, key):
+            file.touch(mode=0o600)
+        paper.write_text(say("key", "show-recovery").out, "ascii")
+        monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+
+        def restore(private: str) -> Outcome:
+            key.write_text(private, "ascii")
+            return say(
+                *("restore", "sftp", *where(server), "--fingerprint", shown, "--key-file", key),
+                *("--recovery-key-file", paper),
+            )
+
+        other = restore("no key at all\n")
+        assert (other.code, "no Ed25519 key" in other.err, "no key at all" in other.err) == (65, True, False)
+        closed = restore(private_key()[0])
+        assert (closed.code, "does not let" in closed.err) == (78, True)
+        restored = restore(server.secret)
+        assert restored.code == 0, restored.err
+        assert len(say("studies", "--json").rows) == 3
 
 
 def test_a_share_is_added_backed_up_to_and_restored_from(

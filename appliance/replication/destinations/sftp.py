@@ -401,6 +401,19 @@ def prepare(settings: DestinationSettings) -> DestinationSettings:
     return replace(settings, options={**settings.options, "public_key": told}, secret=private.decode())
 
 
+def by_key(settings: DestinationSettings, private: str) -> DestinationSettings:
+    """Coming in by a private key that a person has made, which is kept as if made here. Raises `Refused`. Nothing is connected."""
+    try:
+        key = paramiko.Ed25519Key.from_private_key(io.StringIO(private))
+    except (paramiko.SSHException, ValueError) as error:
+        raise Refused(
+            "that is no Ed25519 key that opens without a passphrase",
+            hint="make one: ssh-keygen -t ed25519 -N '' -f nas-key, and copy nas-key.pub to the server",
+        ) from error
+    told = f"{key.get_name()} {key.get_base64()} clinicbox"
+    return replace(settings, options={**settings.options, "login": "key", "public_key": told}, secret=private)
+
+
 def trust(settings: DestinationSettings, fingerprint: str) -> DestinationSettings:
     """With the server's key pinned, if it is the one that a person has read on the server itself.
 
