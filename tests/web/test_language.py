@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 from appliance import audit
+from appliance.backup.inventory import Proof as BackupProof
 from appliance.catalog.freezes import Why
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.outbox import MessageState
@@ -114,6 +115,7 @@ COMPUTED = (
         for part in (*trial.PARTS, *chain(*copies.PARTS.values()), *restoring.LOOK_PARTS, *restoring.PARTS)
     }
     | {f"part.state.{state}" for state in PartState}
+    | {f"backups.proof.{proof}" for proof in BackupProof}
     | {f"backups.running.{name}" for name in (by_hand.BACKUP, by_hand.DRILL, by_hand.VERIFY)}
     | {f"left_out.{reason}" for reason in ("no_destination", "no_bucket")}
     | {f"check.{code}" for code in checks.SUBJECTS}
