@@ -372,10 +372,11 @@ def try_destination(arguments: Arguments) -> int:
 
 def print_policy(arguments: Arguments) -> int:
     """Print what the key may do and how the bucket is to be set; nothing is changed anywhere."""
+    from appliance.lifecycle import storage
     from appliance.replication.destinations import bucket_policy
 
     with opened_box() as box, box.catalog.reading() as conn:
-        settings = _known(conn, arguments.name)
+        settings, ages = _known(conn, arguments.name), storage.ages(conn)
     if settings.kind != "s3":
         raise Refused(
             f"{safe(settings.name)} is not cloud storage, so it has no policy",
@@ -383,7 +384,7 @@ def print_policy(arguments: Arguments) -> int:
         )
     document = {
         "key_policy": bucket_policy.key_policy(str(settings.options["bucket"])),
-        "bucket_settings": bucket_policy.bucket_settings(),
+        "bucket_settings": bucket_policy.bucket_settings(ages),
     }
     print(json.dumps(document, indent=2))
     return 0

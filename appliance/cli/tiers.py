@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from appliance.cli.arguments import Arguments, Verbs, add_json
-from appliance.cli.listing import as_json, as_table
+from appliance.cli.listing import as_json, as_table, size
 from appliance.cli.session import actor, now, opened_box, record
 from appliance.errors import Refused
 
+if TYPE_CHECKING:
+    from appliance.lifecycle.prices import Price
+
 COLUMNS = {"study": "STUDY", "images": "IMAGES", "bytes": "BYTES", "touched_utc": "LAST TOUCHED"}
+PRICE_COLUMNS = {"class": "CLASS", "tier": "TIER", "keep": "GB A MONTH", "read": "GB READ", "wait": "WAIT"}
+COST_COLUMNS = {
+    "bucket": "BUCKET",
+    "STANDARD": "HOT",
+    "STANDARD_IA": "WARM",
+    "GLACIER_IR": "COLD",
+    "a_month": "A MONTH",
+    "reading_all": "ALL HOME ONCE",
+}
 FIGURES = {"figure": "FIGURE", "value": "VALUE"}
 
 
@@ -21,6 +35,7 @@ def add_to(verbs: Verbs) -> None:
         examples=[
             "appliance tiers list",
             "appliance tiers plan --json",
+            "appliance tiers costs",
             "appliance setting set tiers.eviction when-needed",
             "appliance tiers evict",
             "appliance tiers return 1.2.840.1",
@@ -29,6 +44,15 @@ def add_to(verbs: Verbs) -> None:
     own = Verbs(tiers)
     add_json(own.add("list", "show how much is here and how much is away", act=list_tiers))
     add_json(own.add("plan", "show which studies would leave now, and what keeps the others", act=show_plan))
+    costs = own.add(
+        "costs",
+        "estimate what the images in the cloud cost, by class of storage",
+        act=show_costs,
+        about="Reckoned from the ages that the clinic chose (settings tiers.warm_days and tiers.cold_days) and from list prices, "
+        "which change: an estimate, not a bill. The rules that move images are printed by 'appliance destination policy'.",
+        examples=["appliance tiers costs", "appliance tiers costs --json"],
+    )
+    add_json(costs)
     own.add("evict", "make room now, as the clinic has chosen", act=evict_now)
     back = own.add("return", "bring images back to this disk", act=bring_back)
     which = back.add_mutually_exclusive_group(required=True)
@@ -93,6 +117,74 @@ def show_plan(arguments: Arguments) -> int:
             if count:
                 print(f"Kept here because {_BECAUSE[pin]}: {count}")
     return 0
+
+
+def show_costs(arguments: Arguments) -> int:
+    """Print what lies in which class, and what that costs."""
+    from appliance.lifecycle import prices, storage
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        ages, found = storage.ages(conn), storage.buckets(conn, now())
+    if arguments.json:
+        as_json(
+            {
+                "estimate": {
+                    "currency": prices.CURRENCY,
+                    "region": prices.REGION,
+                    "as_of": prices.AS_OF,
+                    "source": prices.SOURCE,
+                },
+                "warm_days": ages.warm_days,
+                "cold_days": ages.cold_days,
+                "prices": [
+                    {
+                        "class": each.storage.name,
+                        "tier": each.storage.tier,
+                        "keep_gb_month": each.keep,
+                        "read_gb": each.read,
+                        "wait_hours": each.storage.wait_hours,
+                    }
+                    for each in prices.PRICES
+                ],
+                "buckets": [
+                    {
+                        "name": each.name,
+                        "bytes": each.bytes_by_class,
+                        "a_month": round(each.a_month, 2),
+                        "reading_all": round(each.reading_all, 2),
+                    }
+                    for each in found
+                ],
+            }
+        )
+        return 0
+    as_table(PRICE_COLUMNS, [_priced(each) for each in prices.PRICES], empty="")
+    print(f"\nList prices of {prices.REGION} in {prices.CURRENCY}, {prices.AS_OF}; today's: {prices.SOURCE}")
+    rows = [
+        {
+            "bucket": each.name,
+            **{
+                name: size(each.bytes_by_class.get(name, 0))
+                for name in ("STANDARD", "STANDARD_IA", "GLACIER_IR")
+            },
+            "a_month": f"{each.a_month:.2f}",
+            "reading_all": f"{each.reading_all:.2f}",
+        }
+        for each in found
+    ]
+    print("Estimate, by the ages that the clinic chose:")
+    as_table(COST_COLUMNS, rows, empty="No image goes to a bucket.")
+    return 0
+
+
+def _priced(price: Price) -> dict[str, object]:
+    return {
+        "class": price.storage.name,
+        "tier": str(price.storage.tier),
+        "keep": f"{price.keep:.4f}",
+        "read": f"{price.read:.3f}",
+        "wait": f"{price.storage.wait_hours} h" if price.storage.wait_hours else "none",
+    }
 
 
 def evict_now(arguments: Arguments) -> int:  # noqa: ARG001

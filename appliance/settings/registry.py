@@ -16,6 +16,7 @@ from typing import Any
 
 from appliance import age
 from appliance.errors import Refused, Unknown
+from appliance.lifecycle.storage_class import Ages
 from appliance.settings.kinds import (
     Choice,
     Choices,
@@ -125,6 +126,8 @@ _ALL = (
     Setting("tiers.copies", WholeNumber(1, 5), 1, careful=Careful.YES),
     Setting("tiers.low_percent", WholeNumber(5, 90), 20),
     Setting("tiers.enough_percent", WholeNumber(6, 95), 30),
+    Setting("tiers.warm_days", WholeNumber(0, 3650), 0),
+    Setting("tiers.cold_days", WholeNumber(0, 3650), 0),
     Setting("health.delivery_late_hours", Span(1, 7 * 24, unit="hours"), 1),
     Setting("health.delivery_urgent_days", Span(1, 60, unit="days"), 3),
     Setting("health.backup_late_days", Span(1, 60, unit="days"), 2),
@@ -222,6 +225,21 @@ def _health(values: Mapping[str, Any]) -> Mapping[str, Refused]:
 
 
 def _tiers(values: Mapping[str, Any]) -> Mapping[str, Refused]:
+    trouble = Ages(values["tiers.warm_days"], values["tiers.cold_days"]).trouble()
+    if trouble == "warm":
+        return {
+            "tiers.warm_days": Refused(
+                "no image moves to the warm class before its 30th day",
+                hint="choose 0 for never, or 30 or more",
+            )
+        }
+    if trouble == "cold":
+        return {
+            "tiers.cold_days": Refused(
+                "an image moves to the cold class 30 days after the warm one at the earliest",
+                hint="choose 0 for never, or a later day",
+            )
+        }
     if values["tiers.enough_percent"] <= values["tiers.low_percent"]:
         return {
             "tiers.enough_percent": Refused(

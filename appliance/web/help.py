@@ -95,6 +95,7 @@ PLACES: Mapping[str, str] = {
     "plan": "backups#plan",
     "roles": "users#roles",
     "welcome": "users#link",
+    "tiers": "backups#room",
     "trust": "trust",
     "trying": "screen#tour",
 }

@@ -19,6 +19,7 @@ from ansible.module_utils.basic import AnsibleModule
 from botocore.exceptions import BotoCoreError, ClientError
 
 from appliance.errors import ApplianceError, Refused
+from appliance.lifecycle.storage_class import Ages
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.canada import canadian
 
@@ -34,6 +35,8 @@ options:
   region: {description: A Canadian region., type: str, required: true}
   endpoint_url: {description: Another provider's address., type: str, default: ""}
   canadian: {description: Declares that this address keeps objects in Canada., type: bool, default: false}
+  warm_days: {description: After how many days images move to the warm class; 0 is never., type: int, default: 0}
+  cold_days: {description: After how many days they move to the cold class; 0 is never., type: int, default: 0}
   user: {description: The user whose key the box gets; empty where users are made otherwise., type: str, default: ""}
   key_file: {description: Where a new access key is written once; readable by you only., type: path, default: ""}
 author: [the appliance's engineers]
@@ -68,9 +71,9 @@ class Bucket:
         self._is_there = _asked(lambda: s3.head_bucket(Bucket=name)) is not None
         self.done: list[str] = []
 
-    def bring_up(self) -> None:
+    def bring_up(self, ages: Ages) -> None:
         """Create it if need be, and set what differs. Raises `Refused` for one that is in another region."""
-        wanted = bucket_policy.bucket_settings()
+        wanted = bucket_policy.bucket_settings(ages)
         if self._is_there:
             self._refuse_elsewhere()
         else:
@@ -81,12 +84,11 @@ class Bucket:
             self._act("keep versions", lambda: self._set_versioning(wanted["Versioning"]))
         if bucket_policy.locked_days(self._now(self._lock) or {}) < bucket_policy.KEPT_DAYS:
             self._act("lock versions", lambda: self._set_lock(wanted["ObjectLockConfiguration"]))
-        rules = self._now(self._rules) or []
-        if not _is_life_cycle(rules):
-            kept = [each for each in rules if not _ends_something(each)]
+        rules, ours = self._now(self._rules) or [], wanted["LifecycleConfiguration"]["Rules"]
+        if not _is_life_cycle(rules) or bucket_policy.moves_of(rules) != bucket_policy.moves_of(ours):
+            kept = [each for each in rules if _is_theirs(each)]
             self._act(
-                "end what was overwritten",
-                lambda: self._set_rules([*kept, *wanted["LifecycleConfiguration"]["Rules"]]),
+                "end what was overwritten, and move images by age", lambda: self._set_rules([*kept, *ours])
             )
 
     def _refuse_elsewhere(self) -> None:
@@ -141,8 +143,12 @@ class Bucket:
         )
 
 
-def _ends_something(rule: dict[str, Any]) -> bool:
-    return bool({"Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"} & set(rule))
+def _is_theirs(rule: dict[str, Any]) -> bool:
+    """Whether a rule is the clinic's own, and does no harm: it stays."""
+    ends = {"Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"} & set(rule)
+    return (
+        not ends and rule.get("ID") != bucket_policy.BY_AGE and not bucket_policy.sinks_what_is_needed([rule])
+    )
 
 
 def _is_life_cycle(rules: list[dict[str, Any]]) -> bool:
@@ -151,6 +157,7 @@ def _is_life_cycle(rules: list[dict[str, Any]]) -> bool:
     return (
         cut
         and not bucket_policy.expires_current(rules)
+        and not bucket_policy.sinks_what_is_needed(rules)
         and bucket_policy.shortest_days(rules) == bucket_policy.KEPT_DAYS
     )
 
@@ -228,6 +235,8 @@ def main() -> None:
             "region": {"type": "str", "required": True},
             "endpoint_url": {"type": "str", "default": ""},
             "canadian": {"type": "bool", "default": False},
+            "warm_days": {"type": "int", "default": 0},
+            "cold_days": {"type": "int", "default": 0},
             "user": {"type": "str", "default": ""},
             "key_file": {"type": "path", "default": "", "no_log": False},
         },
@@ -247,6 +256,9 @@ def _settled(asked: dict[str, Any], *, check: bool) -> list[str]:
     canadian(asked["region"], asked["endpoint_url"], asked["canadian"])
     if asked["user"] and not asked["key_file"]:
         raise Refused("a user's key must go somewhere", hint="give key_file")
+    ages = Ages(asked.get("warm_days", 0), asked.get("cold_days", 0))
+    if trouble := ages.trouble():
+        raise Refused(f"{trouble}_days is too soon", hint="warm: 30 days or more; cold: 30 days after warm")
     where = {"region_name": asked["region"]} | (
         {"endpoint_url": asked["endpoint_url"]} if asked["endpoint_url"] else {}
     )
@@ -254,7 +266,7 @@ def _settled(asked: dict[str, Any], *, check: bool) -> list[str]:
     if asked["user"]:
         refuse_a_mightier(iam, asked["user"])
     bucket = Bucket(boto3.client("s3", **where), asked["name"], asked["region"], check=check)
-    bucket.bring_up()
+    bucket.bring_up(ages)
     if not asked["user"]:
         return bucket.done
     key_file = Path(asked["key_file"])

@@ -89,6 +89,7 @@ RETENTION_ROUTES: Mapping[str, Step] = {
     "POST /retention/holds/<int:hold_id>/release": Act(["hold:release"], _release),
     "GET /plan": Nothing("how the box is set up, nothing of a patient", lambda w: w.get("/plan")),
     "POST /plan/pdf": Act(["plan:print"], lambda w: w.post("/plan/pdf") and None),
+    "GET /tiers": Nothing("bytes and prices, nothing of a patient", lambda w: w.get("/tiers")),
     "GET /guard": Nothing("counts of objects, nothing of a patient", lambda w: w.get("/guard")),
     "POST /guard/freeze": Act(["guard:freeze"], lambda w: w.post("/guard/freeze", reason="strange messages")),
     "POST /guard/release": Act(["guard:release"], lambda w: w.post("/guard/release", reason="a test")),

@@ -349,6 +349,7 @@ VERBS: Mapping[str, Step] = {
     "guard freeze": Act(["guard:freeze"], lambda w: w.say("guard", "freeze", "--reason", "strange messages")),
     "guard release": Act(["guard:release"], lambda w: w.say("guard", "release", "--reason", "it was a test")),
     "tiers list": Nothing("how much is where, without a patient", lambda w: w.say("tiers", "list")),
+    "tiers costs": Nothing("bytes and prices, without a patient", lambda w: w.say("tiers", "costs")),
     "tiers plan": Act(["tiers:list"], lambda w: w.say("tiers", "plan")),
     "tiers evict": Nothing(
         "the box that is walked has chosen that nothing leaves; tests/lifecycle/test_eviction.py finds the row of each study"

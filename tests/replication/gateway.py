@@ -19,8 +19,9 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,19 @@ PATIENCE_SECONDS = 300
 _ALLOW = '\tcaps mon = "allow *"\n\tcaps osd = "allow *"\n\tcaps mgr = "allow *"\n'
 
 
+@dataclass
+class Gateway(Cloud):
+    """The server, and what whoever runs it can do."""
+
+    admin: Callable[..., None] = lambda *_: None
+
+    def days_go_by(self, bucket: str) -> None:
+        """Carry out the life cycle of a bucket, a second of age counting as a day."""
+        self.admin("lc", "process", f"--bucket={bucket}", "--rgw_lc_debug_interval=1")
+
+
 @contextmanager
-def gateway() -> Iterator[Cloud]:
+def gateway() -> Iterator[Gateway]:
     """The server, ready, with the user whom every test is, who owns the buckets."""
     folder = Path(tempfile.mkdtemp(prefix="ceph-"))
     running: list[subprocess.Popen[bytes]] = []
@@ -79,7 +91,7 @@ class _Cluster:
         self._environment = {**os.environ, "CEPH_CONF": str(folder / "ceph.conf")}
         self._monitor, self._gateway = free_port(), free_port()
 
-    def start(self) -> Cloud:
+    def start(self) -> Gateway:
         cluster, disk = str(uuid.uuid4()), str(uuid.uuid4())
         for name in ("mon", "osd", "rgw", "crash"):
             (self._folder / name).mkdir()
@@ -107,7 +119,7 @@ class _Cluster:
             self._admin("zone", "placement", "add", *place, each, "--data-pool", "default.rgw.cold.data")
         self._begin("radosgw", "-f", "-n", "client.rgw", "--no-mon-config")
         self._wait()
-        return Cloud(self._gateway)
+        return Gateway(self._gateway, admin=self._admin)
 
     def _configuration(self, cluster: str) -> str:
         here = self._folder

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Refused
+from appliance.lifecycle.storage_class import Ages
 from appliance.model import DestinationSettings
+from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.s3 import S3Destination
-from tests.backup.conftest import Clinic, clinic_in
+from tests.backup.conftest import Clinic, clinic_in, eventually
 from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
 from tests.lifecycle.test_eviction_cloud import (  # noqa: F401
     remote,
@@ -27,7 +29,7 @@ from tests.lifecycle.test_purging import (  # noqa: F401
 )
 from tests.replication.archive_contract import ArchiveContract
 from tests.replication.cloud import Cloud, settings
-from tests.replication.gateway import gateway, policies_enforced
+from tests.replication.gateway import Gateway, gateway, policies_enforced
 from tests.replication.receivers import free_port
 from tests.replication.test_protection import (  # noqa: F401
     Enforced,
@@ -60,7 +62,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def the_cloud() -> Iterator[Cloud]:
+def the_cloud() -> Iterator[Gateway]:
     with gateway() as running:
         yield running
 
@@ -95,6 +97,26 @@ def place(the_cloud: Cloud) -> DestinationSettings:
 def clinic(tmp_path: Path, place: DestinationSettings) -> Iterator[Clinic]:
     with clinic_in(tmp_path / "before", place) as clinic:
         yield clinic
+
+
+def test_images_move_by_age_and_stay_readable_and_what_a_restore_needs_stays_where_it_is(
+    the_cloud: Gateway, bucket: str
+) -> None:
+    """A life cycle that is carried out, not only stored: the rule as it is printed, but that a day takes a second."""
+    client, image, needed = the_cloud.client(), "objects/ab/x.sealed", "manifests/x.sealed"
+    told = bucket_policy.bucket_settings(Ages(cold_days=1))["LifecycleConfiguration"]
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=told)
+    for key in (image, needed, "keys/root.recovery", "snapshots/a/000000"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"x" * 200_000)
+
+    def has_moved() -> bool:
+        the_cloud.days_go_by(bucket)
+        return client.head_object(Bucket=bucket, Key=image).get("StorageClass") == "GLACIER_IR"
+
+    eventually(has_moved, seconds=120)
+    assert b"".join(destination_at(the_cloud.url, bucket).blocks(image)) == b"x" * 200_000
+    for key in (needed, "keys/root.recovery", "snapshots/a/000000"):
+        assert client.head_object(Bucket=bucket, Key=key).get("StorageClass", "STANDARD") == "STANDARD"
 
 
 def test_a_name_that_is_taken_stays_whatever_the_store_makes_of_the_condition(

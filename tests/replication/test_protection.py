@@ -11,9 +11,10 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from appliance.lifecycle.storage_class import CLASSES, Ages
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.bucket_policy import KEPT_DAYS
 from appliance.replication.destinations.protection import State, protections
@@ -79,6 +80,42 @@ def test_a_life_cycle_that_forgets_too_soon_is_missing(server: Cloud) -> None:
             },
         )
         assert states(server, bucket)["life cycle"] is State.MISSING
+
+
+def test_a_life_cycle_that_moves_images_by_age_is_a_protection_and_one_that_sinks_the_rest_is_none(
+    server: Cloud,
+) -> None:
+    bucket, client = protected_bucket(server), server.client()
+    printed = bucket_policy.bucket_settings(Ages(60, 365))["LifecycleConfiguration"]
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=printed)
+    assert states(server, bucket)["life cycle"] is State.ON
+    assert bucket_policy.moves_of(printed["Rules"]) == {(60, "STANDARD_IA"), (365, "GLACIER_IR")}
+    deep = {"Status": "Enabled", "Transitions": [{"Days": 200, "StorageClass": "DEEP_ARCHIVE"}]}
+    for where, state in (
+        ({"Prefix": "objects/"}, State.ON),
+        ({"Prefix": ""}, State.MISSING),
+        ({"Prefix": "keys/"}, State.MISSING),
+    ):
+        rules = [*printed["Rules"], {"ID": "deep", "Filter": where, **deep}]
+        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+        assert states(server, bucket)["life cycle"] is state, where
+
+
+@given(st.integers(0, 400), st.integers(0, 800))
+def test_nothing_but_images_is_ever_moved_and_never_to_where_it_is_not_read_at_once(
+    warm: int, cold: int
+) -> None:
+    ages = Ages(warm, cold)
+    assume(not ages.trouble())
+    rules = bucket_policy.bucket_settings(ages)["LifecycleConfiguration"]["Rules"]
+    moving = [each for each in rules if "Transitions" in each]
+    assert len(moving) == bool(warm or cold)
+    assert all(each["Filter"] == {"Prefix": "objects/"} for each in moving)
+    moves = [move for each in moving for move in each["Transitions"]]
+    assert not any(CLASSES[move["StorageClass"]].wait_hours for move in moves)
+    assert [move["Days"] for move in moves] == sorted({move["Days"] for move in moves})
+    assert not bucket_policy.sinks_what_is_needed(rules)
+    assert not bucket_policy.expires_current(rules)
 
 
 def test_overwriting_leaves_the_committed_version_readable_and_locked(server: Cloud) -> None:

@@ -91,6 +91,7 @@ WRONG = [
     ("guard release --reason over", "", DATA),
     ("tiers list all", "", USAGE),
     ("tiers plan now", "", USAGE),
+    ("tiers costs now", "", USAGE),
     ("tiers evict", "", DATA),
     ("tiers return 1.2.3.4", "", NO_INPUT),
     ("tiers return", "", USAGE),

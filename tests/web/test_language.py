@@ -27,6 +27,7 @@ from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status
 from appliance.lifecycle.request import ItemState, Method
 from appliance.lifecycle.request import State as RequestState
+from appliance.lifecycle.storage_class import Tier
 from appliance.notify.hooks import FORMATS
 from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
@@ -57,6 +58,7 @@ FRENCH, ENGLISH = LANGUAGES.words("fr"), LANGUAGES.words("en")
 COMPUTED = (
     {f"state.{state}" for state in State}
     | {f"event.{event}" for event in (*Event, "owe")}
+    | {f"tiers.tier.{each}" for each in Tier}
     | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting")}
     | {
         f"problem.{kind}.{part}"

@@ -14,8 +14,15 @@ grant that somebody adds elsewhere (an "S3 full access" for the same user) must 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
+from appliance.lifecycle.storage_class import CLASSES, Ages
+
+BY_AGE: Final = "images-by-age"
+"""The rule that moves images to cheaper classes: those alone, which are opened one by one. Keys, manifests and backups stay."""
+IMAGES: Final = "objects/"
+NEVER_BY_AGE: Final = Ages()
 KEPT_DAYS: Final = 35
 INCOMPLETE_DAYS: Final = 7
 
@@ -67,8 +74,10 @@ def key_policy(bucket: str) -> dict[str, Any]:
     }
 
 
-def bucket_settings() -> dict[str, Any]:
+def bucket_settings(ages: Ages = NEVER_BY_AGE) -> dict[str, Any]:
     """How the bucket is to be set, in the words of S3's own requests; the lock has to be chosen when it is created."""
+    moves = [{"Days": days, "StorageClass": to.name} for days, to in ages.steps]
+    by_age = {"ID": BY_AGE, "Status": "Enabled", "Filter": {"Prefix": IMAGES}, "Transitions": moves}
     return {
         "Versioning": {"Status": "Enabled"},
         "ObjectLockConfiguration": {
@@ -89,6 +98,7 @@ def bucket_settings() -> dict[str, Any]:
                     "Filter": {"Prefix": ""},
                     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_DAYS},
                 },
+                *([by_age] if moves else []),
             ]
         },
     }
@@ -120,4 +130,36 @@ def expires_current(rules: list[dict[str, Any]]) -> bool:
     return any(
         each.get("Status") == "Enabled" and {"Days", "Date"} & set(each.get("Expiration", {}))
         for each in rules
+    )
+
+
+def sinks_what_is_needed(rules: Sequence[dict[str, Any]]) -> bool:
+    """Whether an enabled rule moves more than images to where nothing is read for hours: an archive must have none.
+
+    Without manifests, keys and backups nothing can be restored, nor a bucket be read at all.
+    """
+    return any(
+        each.get("Status") == "Enabled"
+        and not _prefix_of(each).startswith(IMAGES)
+        and any(
+            name not in CLASSES or CLASSES[name].wait_hours
+            for move in (*each.get("Transitions", ()), *each.get("NoncurrentVersionTransitions", ()))
+            if (name := str(move.get("StorageClass"))) != "INTELLIGENT_TIERING"
+        )
+        for each in rules
+    )
+
+
+def _prefix_of(rule: dict[str, Any]) -> str:
+    chosen = rule.get("Filter", {})
+    return str(chosen.get("Prefix") or chosen.get("And", {}).get("Prefix") or rule.get("Prefix") or "")
+
+
+def moves_of(rules: Sequence[dict[str, Any]]) -> frozenset[tuple[int, str]]:
+    """After how many days images move to which class, by the rule that is ours."""
+    return frozenset(
+        (int(move.get("Days", 0)), str(move.get("StorageClass")))
+        for each in rules
+        if each.get("ID") == BY_AGE and each.get("Status") == "Enabled" and _prefix_of(each) == IMAGES
+        for move in each.get("Transitions", ())
     )

@@ -82,6 +82,9 @@ def _life_cycle(client: S3Client, bucket: str) -> Protection:
     rules = answer.get("Rules", [])
     if bucket_policy.expires_current(rules):
         return Protection("life cycle", State.MISSING, "a rule removes images that are still wanted")
+    if bucket_policy.sinks_what_is_needed(rules):
+        words = "a rule moves backups or keys to where they can't be read for hours"
+        return Protection("life cycle", State.MISSING, words)
     days = bucket_policy.shortest_days(rules)
     if days is not None and days < KEPT_DAYS:
         return Protection("life cycle", State.MISSING, f"earlier versions are removed after {days} days")

@@ -31,6 +31,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
 from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
+from appliance.lifecycle.storage_class import Rest, rest_of
 from appliance.model import DestinationSettings, ObjectId, Takes
 from appliance.replication.destinations import options
 from appliance.replication.destinations.archive import (
@@ -53,7 +54,6 @@ from appliance.replication.destinations.multipart import (
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, protections
 from appliance.replication.destinations.s3_errors import in_our_terms, status_of
-from appliance.replication.destinations.storage_class import Rest, rest_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

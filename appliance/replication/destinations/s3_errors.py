@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Resting, Transient
-from appliance.replication.destinations.storage_class import DEEP, class_of
+from appliance.lifecycle.storage_class import DEEP, class_of
 
 _WRONG_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "InvalidBucketName"})

@@ -49,6 +49,34 @@ DEEP: Final = StorageClass("DEEP_ARCHIVE", Tier.DEEP, 12, 180)
 CLASSES: Final = {each.name: each for each in (STANDARD, WARM, COLD, FLEXIBLE, DEEP)}
 
 
+MINIMUM_WARM_DAYS: Final = 30
+"""S3 moves nothing to the warm class sooner, nor from there on to the cold one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """After how many days in the bucket an image moves to the warm and to the cold class; 0 is never.
+
+    There is no age for deep archive: a rule of a bucket knows ages only, and not what is held, or opened every week.
+    """
+
+    warm_days: int = 0
+    cold_days: int = 0
+
+    @property
+    def steps(self) -> tuple[tuple[int, StorageClass], ...]:
+        """The moves, the earliest first."""
+        return tuple((days, to) for days, to in ((self.warm_days, WARM), (self.cold_days, COLD)) if days)
+
+    def trouble(self) -> str:
+        """Which of the two can't be, and is to be corrected: ``warm``, ``cold``, or empty."""
+        if self.warm_days and self.warm_days < MINIMUM_WARM_DAYS:
+            return "warm"
+        if self.cold_days and self.cold_days < self.warm_days + (MINIMUM_WARM_DAYS if self.warm_days else 1):
+            return "cold"
+        return ""
+
+
 def class_of(name: str) -> StorageClass:
     """The class by the name that a store gives, which names none for its ordinary one. One of its own counts as hot."""
     return CLASSES.get(name) or StorageClass(name or STANDARD.name, Tier.HOT, 0, 0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.lifecycle.storage_class import CLASSES, Rest, Tier, class_of, rest_of
 from appliance.replication.destinations import bucket_policy
-from appliance.replication.destinations.storage_class import CLASSES, Rest, Tier, class_of, rest_of
 
 ONGOING = 'ongoing-request="true"'
 UP = 'ongoing-request="false", expiry-date="Fri, 04 Dec 2026 00:00:00 GMT"'

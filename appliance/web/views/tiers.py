@@ -1,0 +1,113 @@
+"""Storage tiers in the console: how much is on this disk, how much in which class of the cloud, and an estimate of what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, g
+
+from appliance.catalog import evictions
+from appliance.identity.permissions import Permission
+from appliance.lifecycle import eviction, prices, storage
+from appliance.lifecycle.prices import Price
+from appliance.lifecycle.storage import Bucket
+from appliance.lifecycle.storage_class import Ages, class_of
+from appliance.web.access import needs
+from appliance.web.console import console, now
+from appliance.web.language import Words
+from appliance.web.pages import Page, page_of, show
+
+blueprint = Blueprint("tiers", __name__, url_prefix="/tiers")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """A class of storage; texts are ready to show."""
+
+    name: str
+    tier: str
+    wait: str
+    keep: str
+    read: str
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLine:
+    """A bucket: `parts` are tier and size, the costs an estimate."""
+
+    name: str
+    parts: tuple[tuple[str, str], ...]
+    a_month: str
+    reading_all: str
+
+
+@dataclass(frozen=True, slots=True)
+class TiersPage(Page):
+    """`here` and `away` are images with their size; `choice` and `ages` say what the clinic chose."""
+
+    here: str
+    away: str
+    choice: str
+    ages: str
+    buckets: tuple[BucketLine, ...]
+    prices: tuple[PriceLine, ...]
+    source: str
+
+
+@blueprint.get("")
+@needs(Permission.VIEW_HEALTH)
+def page() -> Response:
+    """How much is where, and what it costs."""
+    with console().box.catalog.reading() as conn:
+        tally, chosen = evictions.tally(conn), eviction.choices(conn).eviction
+        ages, found = storage.ages(conn), storage.buckets(conn, now())
+    words = g.words
+    made = page_of(
+        TiersPage,
+        title=words("tiers.title"),
+        section="health",
+        here=_counted(tally.here, tally.here_bytes, words),
+        away=_counted(tally.away, tally.away_bytes, words),
+        choice=words(f"setting.tiers.eviction.{chosen}"),
+        ages=_ages(ages, words),
+        buckets=tuple(_bucket(each, words) for each in found),
+        prices=tuple(_price(each, words) for each in prices.PRICES),
+        source=words("tiers.source", region=prices.REGION, currency=prices.CURRENCY, as_of=prices.AS_OF),
+    )
+    return show("tiers.html", made)
+
+
+def _counted(images: int, count: int, words: Words) -> str:
+    return f"{words('studies.images', n=images)} · {words.size(count)}"
+
+
+def _ages(ages: Ages, words: Words) -> str:
+    steps = [words("tiers.step", tier=words(f"tiers.tier.{to.tier}"), n=days) for days, to in ages.steps]
+    return words.several(steps) if steps else words("tiers.never")
+
+
+def _bucket(each: Bucket, words: Words) -> BucketLine:
+    return BucketLine(
+        each.name,
+        tuple(
+            (words(f"tiers.tier.{class_of(name).tier}"), words.size(count))
+            for name, count in each.bytes_by_class.items()
+        ),
+        _money(each.a_month, words),
+        _money(each.reading_all, words),
+    )
+
+
+def _price(each: Price, words: Words) -> PriceLine:
+    hours = each.storage.wait_hours
+    return PriceLine(
+        each.storage.name,
+        words(f"tiers.tier.{each.storage.tier}"),
+        words("tiers.hours", n=hours) if hours else words("tiers.at_once"),
+        words.decimal(each.keep),
+        words.decimal(each.read),
+    )
+
+
+def _money(value: float, words: Words) -> str:
+    return words("tiers.money", value=words.decimal(round(value, 2)), currency=prices.CURRENCY)

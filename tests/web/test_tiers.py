@@ -1,0 +1,54 @@
+"""Storage tiers in the console: where the images are, what was chosen, and prices that say that they are an estimate."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from appliance import settings as chosen
+from appliance.box import Box
+from appliance.lifecycle import prices
+from tests.replication.cloud import settings
+from tests.replication.depot import owe_everything_to
+from tests.web.conftest import sign_in
+
+
+@pytest.fixture
+def owner(app: Flask) -> FlaskClient:
+    browser = app.test_client()
+    assert sign_in(browser).status_code == 303
+    return browser
+
+
+def shown(browser: FlaskClient, language: str) -> str:
+    answer = browser.get("/tiers", headers={"Accept-Language": language})
+    assert answer.status_code == 200
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.get_data(as_text=True)))
+
+
+def test_it_says_what_is_where_what_was_chosen_and_that_it_is_an_estimate(
+    owner: FlaskClient, box: Box
+) -> None:
+    said = shown(owner, "en")
+    assert "No image moves to a cheaper class." in said
+    assert "No image goes to a bucket." in said
+    owe_everything_to(box, settings("http://127.0.0.1:1", "clinic"))
+    with box.catalog.transaction() as tx:
+        wanted = {"tiers.warm_days": 60, "tiers.cold_days": 365}
+        chosen.change(tx, box.audit_key, wanted, actor="marie", now=datetime.now(UTC))
+    said = shown(owner, "en")
+    assert "Warm: from day 60" in said and "Cold: from day 365" in said
+    assert "An estimate from the receipts" in said and prices.AS_OF in said
+    assert "12 hours at most" in said
+    french = shown(owner, "fr-CA")
+    assert "Archive profonde" in french and "Une estimation" in french
+    assert "tiers." not in french
+    assert 'href="/tiers"' in owner.get("/backups").get_data(as_text=True)
+
+
+def test_nobody_sees_it_who_is_not_signed_in(app: Flask) -> None:
+    assert app.test_client().get("/tiers").status_code in {302, 303}
