@@ -99,6 +99,10 @@ class Catalog:
             yield Transaction(connection)
             connection.commit()
 
+    def give_way(self) -> None:
+        """Let transactions of others go before this process's own from now on: nobody waits for what it writes."""
+        self._turns.give_way()
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """Read, from first to last as of the same moment, without waiting for writers."""

@@ -131,6 +131,7 @@ def run_courier(arguments: Arguments) -> int:
     from appliance.replication import courier
 
     with _process(arguments, "courier") as (box, stop):
+        box.catalog.give_way()
         courier.run(box, stop)
     return _code_of(box)
 
@@ -140,6 +141,7 @@ def run_jobs(arguments: Arguments) -> int:
     from appliance import jobs
 
     with _process(arguments, "jobs") as (box, stop):
+        box.catalog.give_way()
         jobs.run(box, stop)
     return _code_of(box)
 

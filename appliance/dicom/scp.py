@@ -261,6 +261,7 @@ def _work(config: Config, listening: socket.socket, loads: Loads, number: int) -
     name = f"dicom-{number}"
     logs.configure(name, config.log_level, config.log_format, config.data.absolute())
     box = open_box(config)
+    box.catalog.give_way()  # what it writes was acknowledged before: nobody waits for it
     try:
         if number == 0:
             _settle_former_workers(box, config.dicom.workers)

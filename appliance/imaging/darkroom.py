@@ -126,7 +126,9 @@ class _Child:
             stderr=subprocess.DEVNULL,
             env=environment,
             close_fds=True,
-            start_new_session=True,  # Ctrl-C in the terminal is for the parent to handle
+            # Ctrl-C in the terminal is for the parent to handle. No session of its own: the kernel would give it as much
+            # of the processor as all the rest together.
+            process_group=0,
         )
         assert self._process.stdin and self._process.stdout
         self._to = self._process.stdin.fileno()

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 HELD = "held"
 _GATHER_SECONDS = 0.1
 _GATHER_ROUNDS = 5
-_BATCH = 1000
+_BATCH = 100  # some tens of milliseconds in the catalog, during which no page gets the row that it waits for
 _PATIENCE_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
 _QUIET_SECONDS = 30.0
@@ -145,7 +145,7 @@ class Reception:
         batch = [first]
         for _ in range(_GATHER_ROUNDS):
             before = self._queue.qsize()
-            if self._stopping.wait(_GATHER_SECONDS) or self._queue.qsize() == before:
+            if before >= _BATCH or self._stopping.wait(_GATHER_SECONDS) or self._queue.qsize() == before:
                 break
         while len(batch) < _BATCH:
             try:

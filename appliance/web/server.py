@@ -10,7 +10,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from waitress.server import create_server
 
@@ -29,12 +29,16 @@ MOST_REQUEST_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
+_SWITCH_SECONDS: Final = 0.0005
+"""Between two threads that want the interpreter: whoever writes in the catalog for all must not wait long for it."""
+
 
 def serve(box: Box, stop: threading.Event) -> None:
     """Show the console of `box` until `stop` is set.
 
     Raises `OperatorNeeded` when the address is taken or the console is not built.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(box)
     console = cast(Console, app.extensions["console"])
     config = box.config.web

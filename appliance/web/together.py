@@ -22,14 +22,18 @@ T = TypeVar("T")
 
 
 class _Waiting(Generic[T]):
-    """One in the line; `error` is why it is not written, None once it is committed."""
+    """One in the line; `error` is why it is not written, None once it is committed.
 
-    __slots__ = ("done", "entry", "error")
+    `called` is set when it goes on: committed, refused, or to write for all, which `leads` says.
+    """
 
-    def __init__(self, entry: T) -> None:
+    __slots__ = ("called", "entry", "error", "leads")
+
+    def __init__(self, entry: T, *, leads: bool) -> None:
         self.entry = entry
-        self.done = False
+        self.called = threading.Event()
         self.error: Exception | None = Transient("the catalog is busy", hint="it is tried again by itself")
+        self.leads = leads
 
 
 class Together(Generic[T]):
@@ -38,21 +42,36 @@ class Together(Generic[T]):
     def __init__(self, write: Callable[[Sequence[T]], None]) -> None:
         self._write = write
         self._line: list[_Waiting[T]] = []
-        self._joining = threading.Lock()
-        self._writing = threading.Lock()
+        self._is_led = False
+        self._lock = threading.Lock()
 
     def append(self, entry: T) -> None:
         """Return when it is committed. Raises what writing it raised."""
-        mine = _Waiting(entry)
-        with self._joining:
+        with self._lock:
+            mine = _Waiting(entry, leads=not self._is_led)
             self._line.append(mine)
-        with self._writing:
-            if not mine.done:
-                with self._joining:
-                    line, self._line = self._line, []
-                self._write_all(line)
+            self._is_led = True
+        if not mine.leads:
+            mine.called.wait()
+        if mine.leads:
+            self._lead()
         if mine.error is not None:
             raise mine.error
+
+    def _lead(self) -> None:
+        """Write for all who wait, and let the first of those who came meanwhile write next."""
+        with self._lock:
+            line, self._line = self._line, []
+        try:
+            self._write_all(line)
+        finally:
+            for each in line:
+                each.called.set()
+            with self._lock:
+                self._is_led = bool(self._line)
+                if self._line:
+                    self._line[0].leads = True
+                    self._line[0].called.set()
 
     def _write_all(self, line: Sequence[_Waiting[T]]) -> None:
         try:
@@ -67,6 +86,3 @@ class Together(Generic[T]):
         else:
             for each in line:
                 each.error = None
-        finally:
-            for each in line:
-                each.done = True

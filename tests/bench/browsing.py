@@ -6,9 +6,12 @@ It prints how long pages took, how much reception lost, and who used the process
 
 * senders and visitors run on the same cores as the box; their share of the processor is in the table, and is theirs to answer
   for: on a clinic's LAN it would be elsewhere;
-* the modalities send films of 20 KB, each new, which of all sizes ask the catalog for the most rows a second;
+* the modalities send films as an intra-oral sensor makes them (0.6 MB), each new, one after the other without a pause, which no
+  modality does; ``--films tiny`` sends films of 20 KB, which of all sizes ask the catalog for the most rows a second: a table
+  for whoever looks for where it ends;
 * every visitor is an owner, whose pages hold the most, follows the stream of events as a browser does and asks for its list
   again when the stream says so (`visitors.py`);
+* everybody opens the first page within three seconds, as no clinic does: what is fetched in the first six is not counted;
 * a page is its whole HTML, from the request until the last byte; pictures have a line of their own;
 * an instance that is not answered 0000, one that the catalog doesn't show afterwards, or a page that isn't what was asked for
   fails the run.
@@ -23,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,7 +46,7 @@ from tests import synthetic
 from tests.synthetic.patients import PATIENTS
 
 from . import material
-from .material import Kind, Template, fresh_uid
+from .material import Template, fresh_uid
 from .receivers import (
     APPLIANCE,
     CALLING_AE,
@@ -55,10 +58,16 @@ from .visitors import Account, Fetched, Log, browse
 from .wire import Encoded, PeerFailed, Sender, answers_echo
 
 MODALITIES = 4
+FILMS: Mapping[str, float] = {"sensor": 1.0, "tiny": 0.182}
+"""What modalities send, as a part of a sensor's rows and columns: 600 KB, and 20 KB."""
+
 FILMS_A_STUDY = 5
 START_WITHIN_SECONDS = 120
 SETTLED_WITHIN_SECONDS = 300
 POLL_SECONDS = 0.1
+ARRIVAL_SECONDS = 6.0
+"""At the beginning of a round, in which everybody opens the first page and all its pictures; not counted if the round is long."""
+
 PAGES_GOAL_SECONDS = 0.3
 RECEPTION_GOAL = 0.8
 NAME, PATIENT_ID, DATE = "Placeholder^Of Thirty Two Bytes_", "PLACEHOLDER00000", "19000101"
@@ -104,12 +113,16 @@ def main(arguments: Sequence[str]) -> int:
             receiver, accounts = started(folder, options.users)
             running.callback(receiver.stop)
             fill(receiver, options.studies)
-            rounds = []
+            sent, rounds = film(FILMS[options.films]), []
             for number in range(options.rounds):
                 turn = number % len(SITUATIONS)
                 for sending, browsing in SITUATIONS[turn:] + SITUATIONS[:turn]:
                     found = measure(
-                        receiver, accounts if browsing else (), options.seconds, number, sending=sending
+                        receiver,
+                        accounts if browsing else (),
+                        options.seconds,
+                        number,
+                        sent if sending else None,
                     )
                     rounds.append(found)
                     print(_said(number, options.rounds, found), file=sys.stderr, flush=True)
@@ -120,7 +133,8 @@ def main(arguments: Sequence[str]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(
         f"{psutil.cpu_count()} cores, Python {sys.version.split()[0]}, load average {options.load:.1f} at the start. "
-        f"{options.studies} studies of {FILMS_A_STUDY} films to begin with, {options.users} people, {MODALITIES} modalities, "
+        f"{options.studies} studies of {FILMS_A_STUDY} films to begin with, {options.users} people, {MODALITIES} modalities "
+        f"that send films of {len(sent.pixel_data) / 1000:.0f} KB, "
         f"{options.rounds} interleaved rounds of {options.seconds:g} s.\n"
     )
     print(table(rounds))
@@ -211,9 +225,9 @@ def _sign_in(environment: dict[str, str], users: int) -> list[Account]:
     return accounts
 
 
-def film() -> Template:
-    """A film of 20 KB with placeholders for whose it is and of when."""
-    ds = synthetic.full_mouth_series(scale=0.182)[0]
+def film(scale: float) -> Template:
+    """A film, `scale` of a sensor's rows and columns, with placeholders for whose it is and of when."""
+    ds = synthetic.full_mouth_series(scale=scale)[0]
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.PatientName, ds.PatientID, ds.StudyDate = NAME, PATIENT_ID, DATE
     return material.template(ds)
@@ -239,7 +253,7 @@ def fill(receiver: Receiver, studies: int) -> None:
     Raises:
         PeerFailed: One was not answered 0000.
     """
-    template, chance = film(), random.Random(1)
+    template, chance = film(FILMS["tiny"]), random.Random(1)
     with Sender(receiver.port, [template.sop_class_uid], called="CLINICBOX", calling=CALLING_AE) as sender:
         for number in range(studies):
             for instance in study(template, number, chance):
@@ -254,25 +268,23 @@ def fill(receiver: Receiver, studies: int) -> None:
 
 
 def measure(
-    receiver: Receiver, accounts: Sequence[Account], seconds: float, seed: int, *, sending: bool
+    receiver: Receiver, accounts: Sequence[Account], seconds: float, seed: int, sent: Template | None
 ) -> Round:
-    """One situation for `seconds`: `accounts` browse, and with `sending` the modalities send.
+    """One situation for `seconds`: `accounts` browse, and the modalities send films like `sent`, or nothing.
 
     Raises:
         PeerFailed: An image was not answered 0000, or the catalog does not show all that were.
     """
-    senders = MODALITIES if sending else 0
+    senders = MODALITIES if sent is not None else 0
     with catalogued(receiver) as shown:
         before = shown()
     os.sync()
-    template = film()
-    kind = Kind("film", (template,))
     context = multiprocessing.get_context("fork")
     gate = context.Barrier(senders + bool(accounts) + 1)
     answers: Queue[Sent] = context.Queue()
     seen: Queue[tuple[Log, float]] = context.Queue()
     clients = [
-        context.Process(target=_send, args=(receiver.port, kind, seconds, gate, answers))
+        context.Process(target=_send, args=(receiver.port, sent, seconds, gate, answers))
         for _ in range(senders)
     ]
     if accounts:
@@ -285,15 +297,16 @@ def measure(
     usage = _usage(receiver)
     gate.wait(START_WITHIN_SECONDS)
     started_at = time.monotonic()
-    sent = [answers.get(timeout=seconds + SETTLED_WITHIN_SECONDS) for _ in range(senders)]
+    answered = [answers.get(timeout=seconds + SETTLED_WITHIN_SECONDS) for _ in range(senders)]
     log, browsing_cpu = seen.get(timeout=seconds + SETTLED_WITHIN_SECONDS) if accounts else (Log(), 0.0)
     elapsed = time.monotonic() - started_at
+    counted_from = started_at + (ARRIVAL_SECONDS if seconds > 2 * ARRIVAL_SECONDS else 0.0)
     now = _usage(receiver)
     for each in clients:
         each.join()
-    if failures := [each.failure for each in sent if each.failure]:
+    if failures := [each.failure for each in answered if each.failure]:
         raise PeerFailed(failures[0])
-    acknowledged = sum(each.count for each in sent)
+    acknowledged = sum(each.count for each in answered)
     with catalogued(receiver) as shown:
         _wait(
             lambda: shown() >= before + acknowledged,
@@ -301,13 +314,13 @@ def measure(
             "the catalog does not show all that was acknowledged",
         )
     cpu = {name: used - usage.get(name, 0.0) for name, used in now.items()}
-    cpu |= {"senders": sum(each.cpu_seconds for each in sent), "visitors": browsing_cpu}
+    cpu |= {"senders": sum(each.cpu_seconds for each in answered), "visitors": browsing_cpu}
     return Round(
-        sending=sending,
+        sending=sent is not None,
         browsing=bool(accounts),
         seconds=elapsed,
-        rate=sum(each.count / each.wall_seconds for each in sent),
-        fetched=tuple(log.fetched),
+        rate=sum(each.count / each.wall_seconds for each in answered),
+        fetched=tuple(each for each in log.fetched if each.at >= counted_from),
         wrong=tuple(log.wrong),
         cpu_seconds=cpu,
         streams=log.streams,
@@ -316,12 +329,12 @@ def measure(
     )
 
 
-def _send(port: int, kind: Kind, seconds: float, gate: Barrier, answers: "Queue[Sent]") -> None:
+def _send(port: int, template: Template, seconds: float, gate: Barrier, answers: "Queue[Sent]") -> None:
     """A modality's process: studies of films, one after the other, for so long."""
     count, failure, started_at = 0, "", time.monotonic()
     cpu = time.process_time()
     try:
-        template, chance = kind.templates[0], random.SystemRandom()
+        chance = random.SystemRandom()
         with Sender(port, [template.sop_class_uid], called="CLINICBOX", calling=CALLING_AE) as sender:
             gate.wait(START_WITHIN_SECONDS)
             started_at, cpu = time.monotonic(), time.process_time()
@@ -454,8 +467,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--films", choices=FILMS, default="sensor", help="what the modalities send")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each situation in a round")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each situation in a round")
     parser.add_argument(
         "--folder", type=Path, default=Path("var/bench"), help="on a real disk; default ./var/bench"
     )

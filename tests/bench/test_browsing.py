@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .browsing import ROWS, Round, fill, measure, percentile, started, table
+from .browsing import FILMS, ROWS, Round, fill, film, measure, percentile, started, table
 from .visitors import Fetched, refresh_in
 
 USERS, STUDIES, SECONDS = 3, 6, 4.0
@@ -41,13 +41,15 @@ def test_people_who_browse_while_images_come_see_no_wrong_page_and_lose_no_image
     receiver, accounts = started(tmp_path, USERS)
     try:
         fill(receiver, STUDIES)
-        found = measure(receiver, accounts, SECONDS, 1, sending=True)  # raises unless the catalog has all
+        found = measure(
+            receiver, accounts, SECONDS, 1, film(FILMS["tiny"])
+        )  # raises unless the catalog has all
         assert found.wrong == ()
         assert found.rate > 0
         assert found.streams >= USERS
         seen = {each.what for each in found.fetched}
         assert {"studies", "thumbnail"} <= seen <= set(ROWS)
         forgotten = [replace(each, cookie="of nobody") for each in accounts[:1]]
-        assert measure(receiver, forgotten, SECONDS, 1, sending=False).wrong, "the door was taken for a page"
+        assert measure(receiver, forgotten, SECONDS, 1, None).wrong, "the door was taken for a page"
     finally:
         receiver.stop()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,63 @@ def test_the_line_is_closed_only_when_nobody_writes(catalog: Catalog) -> None:
     with other.turn(LONG):
         pass
     other.close()
+
+
+def test_whoever_somebody_waits_for_goes_before_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three in the background want the turn; the one who comes for a person is passed by none of them."""
+    monkeypatch.setattr("appliance.catalog.turns.GIVE_WAY_SECONDS", LONG)
+    path = tmp_path / "catalog.db"
+    holder = Turns(path)
+    background = [Turns(path) for _ in range(3)]
+    for each in background:
+        each.give_way()
+    person = Turns(path)
+    order: list[str] = []
+
+    def write(turns: Turns, name: str) -> None:
+        with turns.turn(LONG):
+            order.append(name)
+
+    with holder.turn(LONG):
+        threads = [threading.Thread(target=write, args=(background[0], "background"))]
+        threads[0].start()
+        _until_taken(path.with_name("catalog.db.next"))
+        threads.append(threading.Thread(target=write, args=(person, "person")))
+        threads[1].start()
+        _until_taken(path.with_name("catalog.db.first"))
+        for each in background[1:]:
+            threads.append(threading.Thread(target=write, args=(each, "background")))
+            threads[-1].start()
+    for thread in threads:
+        thread.join(LONG)
+    assert order == ["person", *["background"] * 3]
+    for turns in (holder, person, *background):
+        turns.close()
+
+
+def test_the_background_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who stands before the line and never comes, such as a stopped process, holds nobody up for good."""
+    monkeypatch.setattr("appliance.catalog.turns.GIVE_WAY_SECONDS", 0.05)
+    turns = Turns(tmp_path / "catalog.db")
+    turns.give_way()
+    stopped = os.open(tmp_path / "catalog.db.first", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(stopped, fcntl.LOCK_SH)
+    with turns.turn(LONG):
+        pass
+    os.close(stopped)
+    turns.close()
+
+
+def _until_taken(lock: Path) -> None:
+    """Return once somebody has `lock`."""
+    probe = os.open(lock, os.O_RDWR | os.O_CREAT)
+    while True:
+        try:
+            fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            break
+        fcntl.flock(probe, fcntl.LOCK_UN)
+        time.sleep(0.001)
+    os.close(probe)

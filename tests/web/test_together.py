@@ -97,3 +97,46 @@ def test_a_row_counts_as_written_only_once_it_is() -> None:
     assert log.written == [["first"]]
     assert told.pop("first") is None
     assert sorted(type(each).__name__ for each in told.values()) == ["SystemExit", "Transient", "Transient"]
+
+
+def test_nobody_waits_for_a_transaction_after_its_own() -> None:
+    """Whose row is committed goes on, although others who came later are being written."""
+    log = Log()
+    together = Together(log.write)
+    ended = threading.Event()
+
+    def ask(subject: str, then: threading.Event | None = None) -> None:
+        together.append(entry(subject))
+        if then is not None:
+            then.set()
+
+    log.held.clear()
+    threads = [threading.Thread(target=ask, args=("first",))]
+    threads[0].start()
+    assert log.writing.wait(120)
+    threads.append(threading.Thread(target=ask, args=("leads", None)))
+    threads[1].start()
+    eventually(lambda: len(together._line) == 1)
+    threads.append(threading.Thread(target=ask, args=("follows", ended)))
+    threads[2].start()
+    eventually(lambda: len(together._line) == 2)
+    second = threading.Event()
+    plain = log.write
+
+    def write(entries: Sequence[audit.Entry]) -> None:
+        plain(entries)
+        if [each.subject for each in entries] == ["leads", "follows"]:
+            threads.append(threading.Thread(target=ask, args=("later",)))
+            threads[3].start()
+            eventually(lambda: len(together._line) == 1)
+            log.held.clear()  # what comes after is held up
+            second.set()
+
+    together._write = write
+    log.held.set()
+    assert second.wait(120)
+    assert ended.wait(120), "its row is committed, and it waits for a row of somebody else"
+    log.held.set()
+    for each in threads:
+        each.join(120)
+    assert log.written == [["first"], ["leads", "follows"], ["later"]]
