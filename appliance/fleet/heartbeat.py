@@ -203,8 +203,7 @@ PROCESSES = ("dicom", "courier", "jobs")
 Allowed = Callable[[Any], bool]
 
 
-def _shape(pattern: str) -> Allowed:
-    form = re.compile(pattern, re.ASCII)
+def _shape(form: re.Pattern[str]) -> Allowed:
     return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
 
 
@@ -254,12 +253,12 @@ _COUNT = _one_of(*COUNTS, UNKNOWN)
 FIELDS: Mapping[str, Allowed] = MappingProxyType(
     {
         "heartbeat": lambda value: type(value) is int,
-        "box": _shape(r"[0-9a-f]{16}"),
+        "box": _shape(re.compile(r"[0-9a-f]{16}", re.ASCII)),
         "sent_utc": _moment,
-        "software": _shape(r"\d{1,4}(\.\d{1,4}){1,2}([a-z]{1,4}\d{1,4})?"),
-        "system": _shape(r"(unknown|[a-z]{2,12} \d{1,3}(\.\d{1,3})?)"),
-        "image": _shape(r"(none|\d{1,4}(\.\d{1,4}){0,2})"),
-        "kernel": _shape(r"(unknown|\d{1,2}(\.\d{1,4}){1,2}(-\d{1,4})?)"),
+        "software": _shape(re.compile(r"\d{1,4}(\.\d{1,4}){1,2}([a-z]{1,4}\d{1,4})?", re.ASCII)),
+        "system": _shape(re.compile(r"(unknown|[a-z]{2,12} \d{1,3}(\.\d{1,3})?)", re.ASCII)),
+        "image": _shape(re.compile(r"(none|\d{1,4}(\.\d{1,4}){0,2})", re.ASCII)),
+        "kernel": _shape(re.compile(r"(unknown|\d{1,2}(\.\d{1,4}){1,2}(-\d{1,4})?)", re.ASCII)),
         "state": _one_of("ready", "not-ready"),
         "problems": _found,
         "processes": _running,
