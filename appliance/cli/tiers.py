@@ -159,7 +159,10 @@ def show_costs(arguments: Arguments) -> int:
         )
         return 0
     as_table(PRICE_COLUMNS, [_priced(each) for each in prices.PRICES], empty="")
-    print(f"\nList prices of {prices.REGION} in {prices.CURRENCY}, {prices.AS_OF}; today's: {prices.SOURCE}")
+    print(
+        f"\nPrices of {prices.REGION} in {prices.CURRENCY}, of about {prices.AS_OF} and not checked since: only for comparing."
+    )
+    print(f"Today's: {prices.SOURCE}")
     rows = [
         {
             "bucket": each.name,

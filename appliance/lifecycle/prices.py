@@ -1,8 +1,8 @@
 """What images in the cloud cost by list price: an estimate, for whoever chooses ages. Pure, and the only place where a price stands.
 
 Prices are Amazon's for Canada (Central), in US dollars, before taxes, discounts, requests and the least duration and size that
-each class is charged for. Other providers have their own. They change: `AS_OF` says when these were written down, and `SOURCE`
-where today's are. Nothing is decided by them.
+each class is charged for. Other providers have their own. They change, and nobody has checked these against the provider's list
+since `AS_OF`: `SOURCE` says where today's are, and whoever makes a release looks there. Nothing is decided by them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from appliance.lifecycle.storage_class import (
 REGION: Final = "ca-central-1"
 CURRENCY: Final = "USD"
 AS_OF: Final = "2025"
+"""About when. The page says that they are for comparing, and not checked since."""
 SOURCE: Final = "https://aws.amazon.com/s3/pricing/"
 GB: Final = 10**9
 TRANSFER_PER_GB: Final = 0.09

@@ -156,7 +156,7 @@ def span(seconds: float, words: Words) -> str:
 
 def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
     values = {
-        "commands": _commands(plan, words),
+        "commands": _commands(plan),
         "ae_title": plan.ae_title,
         "port": str(plan.dicom_port),
         "address": (*plan.addresses, "—")[0],
@@ -171,7 +171,7 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
         yield Line(str(number), words(f"plan.{scenario}.{step}", **values))
 
 
-def _commands(plan: Plan, words: Words) -> str:
+def _commands(plan: Plan) -> str:
     """How the box is restored, from the best archive it has."""
     for each in plan.archives:
         if each.kind == "s3":
@@ -199,7 +199,7 @@ def _commands(plan: Plan, words: Words) -> str:
                 f"appliance restore smb --address {quote(each.where.get('address', 'A'))} --port {each.where.get('port', '445')} "
                 f"--share {quote(each.where.get('share', 'S'))}{folder} --user {quote(each.where.get('user', 'U'))}{domain}"
             )
-    return words("plan.verdict.no_backup")
+    return "appliance restore folder --path P"  # where there is no archive yet: what it will look like
 
 
 def _box(plan: Plan, words: Words) -> Iterator[Line]:

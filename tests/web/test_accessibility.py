@@ -211,3 +211,18 @@ def test_help_beside_a_page_and_an_open_menu_are_for_everybody(clinic: Served) -
         page.locator(".help-panel section").first.wait_for()
         assert faults_of(page) == []
         page.context.close()
+
+
+def test_on_a_phone_the_bar_holds_what_is_in_it(clinic: Served) -> None:
+    """The longest words of all: *go on setting up*, which an unfinished box shows beside the rest."""
+    for language in ("en", "fr"):
+        page = clinic.page(clinic.context(LOCALES[language], width=360, height=640))
+        clinic.sign_in(page)
+        page.goto(f"{clinic.address}/studies")
+        assert page.locator(".bar-end > .button.primary").count() == 1, "the box counts as set up"
+        bar = page.locator(".bar").bounding_box()
+        assert bar is not None
+        for each in page.locator(".bar-end > *:visible").all():
+            box = each.bounding_box()
+            assert box is None or box["y"] + box["height"] <= bar["y"] + bar["height"], language
+        page.context.close()
