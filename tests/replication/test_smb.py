@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient, Unknown
+from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Parcel, build, prepare, smb, smb_connection
 from appliance.replication.destinations.archive import Clearable, object_key
 from appliance.replication.destinations.share import ShareDestination, aside
 from appliance.replication.destinations.smb import SmbLine, SmbServer
-from tests.replication.archive_contract import ArchiveContract
+from tests.replication.archive_contract import WAYS_OUT, ArchiveContract, refuses
 from tests.replication.contract import DestinationContract, NamesContract, Place
 from tests.replication.file_servers import openssh
 from tests.replication.shares import NAME, PASSWORD, ShareServer, samba, unreachable
@@ -498,17 +498,9 @@ def test_a_folder_that_served_by_sftp_serves_by_smb(tmp_path: Path, server: Shar
     assert built(settings).document(KEY) == b"written by SFTP"
 
 
-@pytest.mark.parametrize("key", ["../outside", "objects/../../x", "/etc/passwd", "", "a/\0"])
+@pytest.mark.parametrize("key", WAYS_OUT)
 def test_no_key_leads_out_of_the_folder(server: ShareServer, key: str) -> None:
-    archive = built(server.settings())
-    acts: list[Callable[[], object]] = [
-        lambda: archive.document(key),
-        lambda: archive.put_document(key, b"x"),
-        lambda: archive.remove(key),
-    ]
-    for act in acts:
-        with pytest.raises(Refused):
-            act()
+    refuses(built(server.settings()), key)
 
 
 @pytest.mark.parametrize(

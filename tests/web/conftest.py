@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +17,11 @@ from appliance.catalog import people
 from appliance.config import Config
 from appliance.identity import Role
 from appliance.ingest import import_file
-from appliance.model import Intake, Origin
+from appliance.model import DestinationSettings, Intake, Origin
+from appliance.replication.destinations import prepare
 from appliance.web import create_app
 from tests import synthetic
+from tests.backup.conftest import IMAGES, Clinic, clinic_in
 
 PASSWORD = "quatre lapins sur une horloge"
 LOGIN = "mtremblay"
@@ -105,3 +108,15 @@ def signed_in(app: Flask) -> FlaskClient:
     browser = app.test_client()
     assert sign_in(browser).status_code == 303
     return browser
+
+
+@contextmanager
+def kept_clinic(folder: Path, images: int) -> Iterator[Clinic]:
+    """A box with an owner and so many images, whose ciphertext is on a USB disk."""
+    (folder / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(folder / "usb")}))
+    with clinic_in(folder / "box", place) as made:
+        add_owner(made.box)
+        made.receive(*IMAGES[:images])
+        made.deliver()
+        yield made

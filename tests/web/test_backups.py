@@ -17,20 +17,14 @@ from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare
 from appliance.web import create_app
 from appliance.wizard import by_hand, runs
-from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
-from tests.web.conftest import add_owner, browser_of, csrf_of, sign_in
+from tests.backup.conftest import Clinic, eventually
+from tests.web.conftest import browser_of, csrf_of, kept_clinic, sign_in
 
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     """A box with three images, whose ciphertext is on a USB disk."""
-    folder = tmp_path_factory.mktemp("kept")
-    (folder / "usb").mkdir()
-    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(folder / "usb")}))
-    with clinic_in(folder / "box", place) as made:
-        add_owner(made.box)
-        made.receive(*IMAGES[:3])
-        made.deliver()
+    with kept_clinic(tmp_path_factory.mktemp("kept"), images=3) as made:
         yield made
 
 

@@ -18,12 +18,12 @@ from appliance.replication.destinations import prepare
 from appliance.store import succession
 from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
-from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
+from tests.backup.conftest import Clinic, clinic_in, eventually
 from tests.boxes import box_in, recorded
 from tests.replication.file_servers import proftpd
 from tests.replication.shares import PASSWORD as SHARE_PASSWORD
 from tests.replication.shares import SHARE, samba
-from tests.web.conftest import PASSWORD, add_owner, csrf_of
+from tests.web.conftest import PASSWORD, csrf_of, kept_clinic
 
 pytestmark = pytest.mark.slow
 PAGE = "/setup/restore"
@@ -32,13 +32,7 @@ PAGE = "/setup/restore"
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     """A box with an owner, three images and a backup on its USB disk: before the fire."""
-    folder = tmp_path_factory.mktemp("lost")
-    (folder / "usb").mkdir()
-    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(folder / "usb")}))
-    with clinic_in(folder / "before", place) as clinic:
-        add_owner(clinic.box)
-        clinic.receive(*IMAGES[:3])
-        clinic.deliver()
+    with kept_clinic(tmp_path_factory.mktemp("lost"), images=3) as clinic:
         clinic.back_up()
         yield clinic
 

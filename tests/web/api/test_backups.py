@@ -13,25 +13,17 @@ from appliance import audit
 from appliance.backup import drill
 from appliance.box import Box
 from appliance.identity import Role
-from appliance.model import DestinationSettings
-from appliance.replication.destinations import prepare
 from appliance.web import create_app
-from tests.backup.conftest import IMAGES, Clinic, clinic_in
+from tests.backup.conftest import Clinic
 from tests.web.api.conftest import Caller
-from tests.web.conftest import add_owner
+from tests.web.conftest import kept_clinic
 
 OTHERS = (Role.PRACTITIONER, Role.TECHNICIAN, Role.VENDOR_SUPPORT)
 
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    folder = tmp_path_factory.mktemp("kept")
-    (folder / "usb").mkdir()
-    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(folder / "usb")}))
-    with clinic_in(folder / "box", place) as made:
-        add_owner(made.box)
-        made.receive(*IMAGES[:2])
-        made.deliver()
+    with kept_clinic(tmp_path_factory.mktemp("kept"), images=2) as made:
         yield made
 
 
