@@ -99,7 +99,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
                 "setup.call_machine",
                 "setup.invite",
                 "setup.run_trial",
-                "setup.try_cloud",
+                "setup.try_copy",
                 "trying.load",
                 "users.invite",
                 "users.link",

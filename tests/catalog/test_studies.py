@@ -151,6 +151,7 @@ def test_the_demand_on_the_folder_is_one_file_and_its_log(clinic: Catalog, tmp_p
         "catalog.db",
         "catalog.db-wal",
         "catalog.db-shm",
+        "catalog.db.first",
         "catalog.db.lock",
         "catalog.db.next",
         "catalog.db.now",

@@ -150,6 +150,7 @@ def test_no_option_takes_a_secret() -> None:
     assert not {name for name in options if any(word in name for word in ("password", "secret", "key"))} - {
         "--secret-file",
         "--access-key-id",
+        "--key-file",
         "--recovery-key-file",
         "--with-key",  # takes no value: the box makes one
     }

@@ -97,7 +97,7 @@ def test_every_route_that_gives_a_file_or_reaches_out_is_paced(app: Flask) -> No
         "test",
         "try_hook",
         "try_mail",
-        "try_cloud",
+        "try_copy",
         "invite",
         "link",
         "search",
