@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -261,13 +262,15 @@ class Evicting:
         self._stopping.set()
 
     def __call__(self, box: Box, now: datetime) -> None:  # noqa: ARG002 - a long run reads the clock anew
-        """Bring what is wanted, then let leave what may, if anything should."""
+        """Let leave what may, if anything should, then bring what is wanted: what has no room yet must not keep room from being made."""
         around = eviction.Around(keep_going=lambda: not self._stopping.is_set())
         try:
-            returning.bring_wanted(box, around.keep_going)
             eviction.evict(box, lambda: datetime.now(UTC), around)
         except eviction.Taken:
             log.info("room is made later: somebody moves images already")
+            return
+        with suppress(eviction.Taken):
+            returning.bring_wanted(box, around.keep_going)
 
 
 class Rotation:

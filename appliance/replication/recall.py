@@ -24,7 +24,18 @@ from appliance.store.objects import SealedReader
 
 log = logging.getLogger(__name__)
 
-_PLACE: Final = ("bucket", "endpoint_url", "region", "path", "mark", "address", "port", "folder", "user")
+_PLACE: Final = (
+    "bucket",
+    "endpoint_url",
+    "region",
+    "path",
+    "mark",
+    "address",
+    "port",
+    "share",
+    "folder",
+    "user",
+)
 """The options of an archive that say where it is."""
 
 ACTOR: Final = "jobs"

@@ -101,7 +101,7 @@ def keep(
 def is_the_same(before: DestinationSettings, wanted: DestinationSettings, fingerprint: str) -> bool:
     """Whether `wanted`, with its secret, is what is kept already, at a place that is known. Pure."""
     there = _FOUND_THERE.get(before.kind)
-    if not wanted.secret and access.is_same(before, wanted):
+    if not wanted.secret and access.is_same(before, _with_name(before, wanted)):
         wanted = replace(wanted, secret=before.secret)
     pinned = str(before.options.get("host_key", "")).rpartition(" ")[2]
     return (
@@ -116,6 +116,13 @@ def _told(fingerprint: str) -> str:
     return fingerprint.rsplit(maxsplit=1)[-1].rstrip("=") if fingerprint.split() else ""
 
 
+def _with_name(before: DestinationSettings, wanted: DestinationSettings) -> DestinationSettings:
+    """`wanted` at the server that `before` has come to know, which nobody types. Pure."""
+    if "server_name" not in before.options:
+        return wanted
+    return replace(wanted, options={**wanted.options, "server_name": before.options["server_name"]})
+
+
 def _is_known(before: DestinationSettings, wanted: DestinationSettings, fingerprint: str) -> bool:
     """Whether what was found out at the place before holds for the one that is wanted. Pure."""
     match wanted.kind:
@@ -125,7 +132,7 @@ def _is_known(before: DestinationSettings, wanted: DestinationSettings, fingerpr
             pinned = str(before.options.get("host_key", "")).rpartition(" ")[2]
             return not _told(fingerprint) or _told(fingerprint) == pinned
         case "smb":
-            return not wanted.secret and access.is_same(before, wanted)
+            return not wanted.secret and access.is_same(before, _with_name(before, wanted))
         case _:
             return False
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit
+from appliance import audit, jobs
 from appliance import settings as chosen
 from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import Transaction, destinations, evictions, settings
 from appliance.catalog.columns import utc_text
 from appliance.catalog.holds import HoldKind
+from appliance.errors import OutOfResources
 from appliance.lifecycle import eviction, freezing, holds, retention, returning
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.eviction import Around, Evicted
@@ -80,6 +81,22 @@ def test_the_job_does_what_the_clinic_chose_and_nothing_by_itself(kept: Clinic) 
         "a disk that can be carried home carries nothing alone"
     )
     assert here(kept.box) == 11
+
+
+def test_what_is_wanted_and_has_no_room_keeps_no_room_from_being_made(
+    kept: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def without_room(*_: object) -> int:
+        done.append("bring")
+        raise OutOfResources("there is no room for it", hint="free some")
+
+    monkeypatch.setattr(returning, "bring_wanted", without_room)
+    monkeypatch.setattr(eviction, "evict", lambda *_: done.append("evict"))
+    with pytest.raises(OutOfResources):
+        jobs.Evicting()(kept.box, NOW)
+    assert done == ["evict", "bring"]
 
 
 # --- what keeps it here ----------------------------------------------------------------------------------------------

@@ -185,13 +185,6 @@ def test_of_two_proven_archives_one_may_move_and_carries_nothing_then(kept: Clin
         homecoming.refuse_if_needed(tx, kept.box, place)
 
 
-@pytest.mark.parametrize("name", ["address", "port", "folder", "user", "bucket", "endpoint_url", "path"])
-def test_each_option_that_says_where_an_archive_is_makes_it_another_place(name: str) -> None:
-    before = {"address": "nas", "port": 22, "folder": "/a", "user": "box", "bucket": "b", "host_key": "k"}
-    assert not recall.is_same_place(before, {**before, name: "other"})
-    assert recall.is_same_place(before, {**before, "host_key": "another"})
-
-
 def test_a_restored_box_leaves_away_what_was_away(kept: Clinic, tmp_path: Path) -> None:
     study = study_ids(kept.box)[0]
     away = eviction.evict_study(kept.box, study, ANY, at_now).images

@@ -11,16 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from smbprotocol.file_info import FileDirectoryInformation
 
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient, Unknown
 from appliance.model import DestinationSettings
-from appliance.replication.destinations import Parcel, build, prepare, smb, smb_connection
+from appliance.replication.destinations import Parcel, access, build, prepare, smb, smb_connection
 from appliance.replication.destinations.archive import Clearable, object_key
-from appliance.replication.destinations.share import ShareDestination, aside
-from appliance.replication.destinations.smb import SmbLine, SmbServer
+from appliance.replication.destinations.share import Entry, ShareDestination, aside
+from appliance.replication.destinations.smb import SmbLine, SmbServer, _entry
 from tests.replication.archive_contract import WAYS_OUT, ArchiveContract, refuses
 from tests.replication.contract import DestinationContract, NamesContract, Place
 from tests.replication.file_servers import openssh
@@ -529,3 +531,26 @@ def test_options_that_cannot_be_right_need_a_person(
 def test_a_user_of_a_domain_comes_in_by_it(server: ShareServer) -> None:
     assert SmbServer.from_settings(server.settings(domain=NAME)).domain == NAME
     built(server.settings(domain=NAME)).check()
+
+
+def test_a_file_that_windows_keeps_elsewhere_is_listed_and_a_folder_that_leads_away_is_not() -> None:
+    """Deduplicated and tiered files carry the mark of links; without them a list of backups would be a part of it."""
+
+    def listed(attributes: int) -> Entry | None:
+        found = FileDirectoryInformation()
+        found["file_name"] = "index".encode("utf-16-le")
+        found["file_attributes"] = attributes
+        found["last_write_time"] = datetime(2026, 1, 1)  # noqa: DTZ001 - as the library gives it
+        return _entry(found)
+
+    archive, folder, link = 0x20, 0x10, 0x400
+    assert listed(archive | link) == Entry("index", False, datetime(2026, 1, 1, tzinfo=UTC))
+    assert listed(folder) is not None
+    assert listed(folder | link) is None
+
+
+def test_a_password_is_not_for_a_server_that_nobody_knows_any_more() -> None:
+    """Who forgets what the server calls itself types its password again, and it is recorded anew."""
+    known = DestinationSettings("nas", "smb", "ciphertext", {"address": "192.0.2.7", "server_name": "GUID"})
+    assert access.is_same(known, known)
+    assert not access.is_same(known, replace(known, options={"address": "192.0.2.7"}))

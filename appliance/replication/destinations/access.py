@@ -14,7 +14,7 @@ from appliance.model import DestinationKind, DestinationSettings
 BELONGS_TO: Final[Mapping[DestinationKind, tuple[str, ...]]] = {
     "s3": ("access_key_id",),
     "sftp": ("user", "login", "host_key"),
-    "smb": ("address", "port", "user", "domain"),
+    "smb": ("address", "port", "user", "domain", "server_name"),
 }
 """The options that a secret belongs to. An SFTP server is known by its key, wherever it is; one of SMB shows none."""
 

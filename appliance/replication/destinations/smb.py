@@ -483,11 +483,16 @@ def anew(settings: DestinationSettings) -> DestinationSettings:
 
 
 def _entry(found: Any) -> Entry | None:
-    """What a folder's list says of one name; nothing for itself, the folder above, links and devices."""
+    """What a folder's list says of one name; nothing for itself, the folder above, and folders that lead elsewhere.
+
+    A file that Windows has deduplicated or moved to a slower tier is marked like a link too, and is read like any other: to
+    leave it out would show a part of the backups as all of them. A true link is refused when it is opened.
+    """
     name = found["file_name"].get_value().decode("utf-16-le")
     attributes = found["file_attributes"]
-    if name in (".", "..") or attributes.has_flag(FileAttributes.FILE_ATTRIBUTE_REPARSE_POINT):
+    is_folder = attributes.has_flag(FileAttributes.FILE_ATTRIBUTE_DIRECTORY)
+    leads_away = attributes.has_flag(FileAttributes.FILE_ATTRIBUTE_REPARSE_POINT)
+    if name in (".", "..") or (is_folder and leads_away):
         return None
     written: datetime = found["last_write_time"].get_value()
-    is_folder = attributes.has_flag(FileAttributes.FILE_ATTRIBUTE_DIRECTORY)
     return Entry(name, is_folder, written.replace(tzinfo=UTC))

@@ -10,6 +10,7 @@ from appliance.backup import disaster_plan, inventory
 from appliance.backup.inventory import Held, Proof
 from appliance.catalog import Reading, freezes
 from appliance.catalog.freezes import Why
+from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import freezing
 from appliance.web import forms, keeping
@@ -111,11 +112,17 @@ class RecoveryPlan:
     "GET", "/backups/{destination_id}", Permission.VIEW_DESTINATIONS, gives=Backups, refuses=(422, 507)
 )
 def list_backups(destination_id: int) -> Backups:
-    """List the backups that an archive holds, read from the archive now. It waits for the other side."""
+    """List the backups that an archive holds, read from the archive now. It waits for the other side.
+
+    422 if that can't be read now; the detail says why.
+    """
     box = console().box
     with box.catalog.reading() as conn:
         place = by_hand.archive(conn, destination_id)
-    found = inventory.take(box, place)
+    try:
+        found = inventory.take(box, place)
+    except (Transient, OperatorNeeded) as error:
+        raise Refused(error.message, hint=error.hint) from error
     return Backups(tuple(_backup(each) for each in found.held), found.older)
 
 
