@@ -98,25 +98,27 @@ class Restorer:
         """Whether this browser has typed the claim code last."""
         return bool(self._admitted) and secrets.compare_digest(self._admitted, visitor)
 
-    def keep(self, place: DestinationSettings, paper: str, fingerprint: str = "") -> None:
+    def keep(self, visitor: str, place: DestinationSettings, paper: str, fingerprint: str = "") -> None:
         """Restore from `place` with the key that `paper` spells; an empty secret stands for the one typed before.
 
         `fingerprint` is of a file server's key. Without one nothing is sent there, and the look says which key it shows.
 
         Raises what `build` raises when the place cannot be right, such as a bucket outside Canada, and `Refused` for a
-        mistyped key, naming the group.
+        mistyped key, naming the group, and when `visitor` is not the one who was admitted last.
         """
-        before = self._place
+        with self._lock:
+            self._require_admitted(visitor)
+            before = self._place
         if before is not None and not place.secret and _same_access(before, place):
             place = replace(place, secret=before.secret)
         self._archive(place)
         if fingerprint:
             place = sftp.trust(place, fingerprint)
         with self._lock:
+            # The server was dialled: the claim code may have been typed elsewhere since, and this is not for that browser.
+            self._require_admitted(visitor)
             self._place, self._source, self._found = place, None, None
-        key = RecoveryKey.parse(paper)
-        with self._lock:
-            self._source = Source(place, key, secrets.token_hex(8))
+            self._source = Source(place, RecoveryKey.parse(paper), secrets.token_hex(8))
 
     def forget(self) -> None:
         """Choose another source."""
@@ -242,6 +244,13 @@ class Restorer:
     def is_announced(self) -> bool:
         """Whether the restored box is about to take this one's place."""
         return is_announced(self._box.config.data.absolute())
+
+    def _require_admitted(self, visitor: str) -> None:
+        if not self.is_admitted(visitor):
+            raise Refused(
+                "the claim code was typed in another browser meanwhile",
+                hint="type it here again, and then the rest",
+            )
 
     def _found_of(self, source: Source) -> list[Found]:
         """What an earlier look at `source` found, of which a part is tried again."""

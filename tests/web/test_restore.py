@@ -14,7 +14,7 @@ from appliance import audit, identity
 from appliance.box import Box
 from appliance.errors import Transient
 from appliance.model import DestinationSettings
-from appliance.replication.destinations import prepare
+from appliance.replication.destinations import prepare, sftp
 from appliance.store import succession
 from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
@@ -176,6 +176,52 @@ def test_a_file_server_is_told_nothing_before_its_key_was_compared(
         assert server.secret not in page_of(visitor)
     with blank.catalog.reading() as conn:
         assert not any(server.secret in str(dict(row)) for row in audit.export(conn))
+
+
+def test_what_was_typed_stays_when_it_cannot_be_right_and_no_secret_of_it(
+    visitor: FlaskClient, blank: Box, lost: Clinic
+) -> None:
+    at_the_box(visitor, blank)
+    typed = {
+        "kind": "server",
+        "address": "nas.clinic.example",
+        "folder": "/copies",
+        "fingerprint": "SHA256:AAAA",
+    }
+    answer = send(visitor, "look", **typed, user="", password="do-not-keep-me", key=str(lost.paper))
+    assert answer.status_code == 422
+    for page in (answer.get_data(as_text=True), page_of(visitor)):
+        assert re.search(r'value="server"\s+checked', page)
+        for text in ("nas.clinic.example", "/copies", "SHA256:AAAA"):
+            assert f'value="{text}"' in page
+        assert "do-not-keep-me" not in page
+        assert str(lost.paper) not in page
+    assert "restore:look" not in actions(blank), "nothing was looked at"
+
+
+def test_what_one_browser_typed_is_dropped_when_the_code_is_typed_in_another_meanwhile(
+    visitor: FlaskClient, app: Flask, blank: Box, lost: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_box(visitor, blank)
+    other = app.test_client()
+
+    def trust(place: DestinationSettings, _fingerprint: str) -> DestinationSettings:
+        at_the_box(other, blank)  # while the server is dialled
+        return place
+
+    monkeypatch.setattr(sftp, "trust", trust)
+    typed = {"kind": "server", "address": "127.0.0.1", "folder": "/copies", "user": "box"}
+    answer = send(
+        visitor, "look", **typed, fingerprint="SHA256:AAAA", password="of-the-first", key=str(lost.paper)
+    )
+    assert answer.status_code == 422
+    page = answer.get_data(as_text=True)
+    assert "typed in another browser meanwhile" in page
+    assert 'data-stage="code"' in page
+    assert stage(other) == "source"
+    assert "A secret was typed" not in page_of(other)
+    restorer = app.extensions["console"].restorer
+    assert (restorer.source, restorer.has_secret) == (None, False)
 
 
 def test_a_share_is_looked_at_with_its_password(

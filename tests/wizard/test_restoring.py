@@ -11,11 +11,14 @@ from appliance.backup.restoring import Found
 from appliance.box import Box
 from appliance.errors import OperatorNeeded, Refused
 from appliance.model import DestinationSettings
+from appliance.replication.destinations import sftp
 from appliance.store.recovery import RecoveryKey
 from appliance.wizard import places
 from appliance.wizard.restoring import Restorer
 from tests.backup.conftest import eventually
 from tests.boxes import box_in
+
+FIRST, SECOND = "first browser", "second browser"
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def blank(tmp_path: Path) -> Iterator[Box]:
 @pytest.fixture
 def restorer(blank: Box) -> Restorer:
     made = Restorer(blank)
-    made.admit("first browser")
+    made.admit(FIRST)
     return made
 
 
@@ -48,19 +51,39 @@ def folder(parent: Path, name: str) -> DestinationSettings:
 
 
 def test_what_one_browser_typed_is_not_for_the_next(restorer: Restorer) -> None:
-    restorer.keep(bucket("typed in the first browser"), str(RecoveryKey.generate()))
-    restorer.admit("first browser")
+    restorer.keep(FIRST, bucket("typed in the first browser"), str(RecoveryKey.generate()))
+    restorer.admit(FIRST)
     assert restorer.has_secret, "the same browser has typed the code again"
-    restorer.admit("second browser")
+    restorer.admit(SECOND)
     assert not restorer.has_secret
     assert restorer.source is None
     assert restorer.found is None
     with pytest.raises(
         OperatorNeeded, match="without its secret"
     ):  # empty does not stand for somebody else's
-        restorer.keep(bucket(), str(RecoveryKey.generate()))
+        restorer.keep(SECOND, bucket(), str(RecoveryKey.generate()))
     with pytest.raises(Refused):
         restorer.look()
+
+
+def test_what_was_typed_before_the_code_was_typed_elsewhere_is_not_kept(
+    restorer: Restorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trust(place: DestinationSettings, _fingerprint: str) -> DestinationSettings:
+        restorer.admit(SECOND)  # while the server is dialled
+        return place
+
+    monkeypatch.setattr(sftp, "trust", trust)
+    nas = places.server(address="192.0.2.1", port=22, folder="/copies", user="box", secret="of the first")
+    with pytest.raises(Refused, match="in another browser meanwhile"):
+        restorer.keep(FIRST, nas, str(RecoveryKey.generate()), "SHA256:AAAA")
+    assert not restorer.has_secret
+    assert restorer.source is None
+    restorer.keep(SECOND, bucket("of the second"), str(RecoveryKey.generate()))
+    kept = restorer.source
+    with pytest.raises(Refused, match="in another browser meanwhile"):
+        restorer.keep(FIRST, bucket(), str(RecoveryKey.generate()))
+    assert restorer.source is kept
 
 
 def test_a_source_that_was_typed_during_a_look_is_looked_at_itself(
@@ -78,10 +101,10 @@ def test_a_source_that_was_typed_during_a_look_is_looked_at_itself(
         return of_second
 
     monkeypatch.setattr(engine, "look", look)
-    restorer.keep(folder(tmp_path, "one"), str(first))
+    restorer.keep(FIRST, folder(tmp_path, "one"), str(first))
     restorer.begin_look()
     assert entered.wait(60)
-    restorer.keep(folder(tmp_path, "two"), str(second))
+    restorer.keep(FIRST, folder(tmp_path, "two"), str(second))
     restorer.begin_look()
     leave.set()
     eventually(lambda: restorer.busy == "")
@@ -92,10 +115,10 @@ def test_what_is_found_where_nobody_looks_any_more_is_dropped(
     restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look(_archive: object, _key: RecoveryKey) -> Found:
-        restorer.admit("second browser")
+        restorer.admit(SECOND)
         return Found((), (), 0, 1)
 
     monkeypatch.setattr(engine, "look", look)
-    restorer.keep(folder(tmp_path, "one"), str(RecoveryKey.generate()))
+    restorer.keep(FIRST, folder(tmp_path, "one"), str(RecoveryKey.generate()))
     restorer.look()
     assert restorer.found is None

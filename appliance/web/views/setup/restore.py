@@ -32,6 +32,7 @@ from appliance.web.views.setup.frame import (
     blueprint,
     in_turn,
     is_claimed,
+    keep_typed,
     part_lines,
     said,
     setup_page,
@@ -120,15 +121,15 @@ def look_for_backups() -> AnyResponse:
     """Keep where the copies are and what opens them, and see what is there."""
     if (turned_away := _turned_away()) is not None:
         return turned_away
-    typed = {name: forms.text(name) for name in FIELDS}
+    typed = keep_typed(Step.WELCOME, *FIELDS)
     box, restorer = console().box, console().restorer
     try:
         place = place_of(typed)
         with box.catalog.transaction() as tx:
-            progress.keep_draft(tx, Step.WELCOME, typed, now())
             details = {"kind": place.kind, "address": security.address()}
             console().record(tx, "restore:look", "restore", VISITOR, details)
-        restorer.keep(place, forms.secret("key"), typed["fingerprint"] if place.kind == "sftp" else "")
+        fingerprint = typed["fingerprint"] if place.kind == "sftp" else ""
+        restorer.keep(security.visitor(), place, forms.secret("key"), fingerprint)
     except ApplianceError as error:
         return _form(said(error))
     restorer.begin_look()
