@@ -484,6 +484,10 @@ def _finish(
             "instances": kept.instances,
             "by manifest": rebuilt.instances,
         }
-        entry = audit.Entry("backup:restore", place.name, actor, details, address=address)
-        audit.append(tx, box.audit_key, [entry], now)
+        entries = [audit.Entry("backup:restore", place.name, actor, details, address=address)]
+        if settings.get(tx, settings.HEARTBEAT_CONSENT) is not None:
+            # it may have been withdrawn since the snapshot: somebody agrees again, or nothing is sent
+            settings.remove(tx, settings.HEARTBEAT_CONSENT)
+            entries.append(audit.Entry("heartbeat:withdraw", "heartbeat", actor, address=address))
+        audit.append(tx, box.audit_key, entries, now)
     return Restored(index, rebuilt, damaged, kept.studies, kept.instances)

@@ -17,6 +17,9 @@ from appliance.catalog.schema import settings
 CONSOLE = "console-address"
 """The address at which people of the clinic open the console, once it has a name and a certificate: for letters."""
 
+HEARTBEAT_CONSENT = "heartbeat.consent"
+"""Who has agreed to heartbeats, and to what (`appliance.fleet.consent`); a restored box forgets it."""
+
 _SEVERAL = "SELECT key, value FROM settings WHERE key IN (SELECT value FROM json_each(?))"
 
 

@@ -98,8 +98,11 @@ def agree(arguments: Arguments) -> int:
     with opened_box() as box, box.catalog.transaction() as tx:
         made = consent.agree(tx, consent.terms(tx), actor(), now())
         record(tx, box, "heartbeat:agree", "heartbeat", {"to": consent.address(tx), "terms": made.terms})
-        address = consent.address(tx)
-    print(f"Heartbeats go to {address}. Forbid them: appliance heartbeat withdraw")
+        address, endpoint, authority = consent.address(tx), consent.endpoint(tx), consent.authority(tx)
+    at = f" at {endpoint}" if endpoint else ""
+    print(f"Heartbeats go to {address}{at}. Forbid them: appliance heartbeat withdraw")
+    if authority:
+        print(f"Who has this key may answer them: {authority}")
     return 0
 
 

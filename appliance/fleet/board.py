@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from appliance.errors import OperatorNeeded, Unknown
+from appliance.fleet import heartbeat, wanted
 
 if TYPE_CHECKING:
     from appliance.replication.destinations.s3 import S3Destination
 
 BOXES, WANTED = "boxes/", "wanted/"
 SUFFIX = ".json"
+MOST_BYTES = max(heartbeat.MOST_BYTES, wanted.MOST_BYTES) + 1
 
 
 class Board(Protocol):
     """What both can do."""
 
     def read(self, name: str) -> bytes:
-        """What lies under `name`; empty if nothing does."""
+        """What lies under `name`, cut off behind `MOST_BYTES`, one more than any document has; empty if nothing does."""
 
     def write(self, name: str, data: bytes) -> None:
         """Lay `data` under `name`, whole or not at all."""
@@ -47,7 +49,8 @@ class Folder:
     def read(self, name: str) -> bytes:
         """See `Board`."""
         try:
-            return (self.path / name).read_bytes()
+            with (self.path / name).open("rb") as file:
+                return file.read(MOST_BYTES)
         except FileNotFoundError:
             return b""
         except OSError as error:
@@ -82,7 +85,7 @@ class Bucket:
     def read(self, name: str) -> bytes:
         """See `Board`."""
         try:
-            return self.store.document(self.prefix + name)
+            return self.store.beginning(self.prefix + name, MOST_BYTES)
         except Unknown:
             return b""
 

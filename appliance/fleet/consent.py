@@ -1,7 +1,8 @@
 """Whether this box may send heartbeats, and the key by which they are known to be its own, in the caller's transaction.
 
 It may not until a person of the clinic has agreed, and what that person has agreed to is kept beside the name: where heartbeats
-go, what they can say, and whose answer counts. When any of it is changed, nothing is sent before somebody has agreed again.
+go, what they can say, and whose answer counts and for what. When any of it is changed, nothing is sent before somebody has
+agreed again. The account of a bucket (its access key and secret) is not part of it: renewing it changes neither.
 Whoever agrees or withdraws writes the audit's row (``heartbeat:agree``, ``heartbeat:withdraw``) in the same transaction.
 """
 
@@ -19,11 +20,14 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
 from appliance.errors import OperatorNeeded, Refused
-from appliance.fleet import heartbeat
+from appliance.fleet import heartbeat, wanted
 
-KEPT = "heartbeat.consent"
+KEPT = kept_settings.HEARTBEAT_CONSENT
 KEY = "heartbeat.key"
 """Keys of `appliance.catalog.settings`: who has agreed and to what; the private key, sealed."""
+
+PLACE = ("address", "endpoint_url", "region", "ca", "on_lan")
+"""The settings of heartbeats that say where they go, and how that place is known to be it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,21 @@ class Consent:
 
 
 def terms(conn: Reading) -> str:
-    """The digest of what there is to agree to: where heartbeats go, every field that they have, and who may answer."""
-    told = [heartbeat.FORM, list(heartbeat.FIELDS), address(conn), authority(conn)]
+    """The digest of what there is to agree to: where heartbeats go, all that each field can say, who may answer, and for what."""
+    places = [settings.get(conn, f"heartbeat.{name}") for name in PLACE]
+    vocabulary = {name: allowed.words for name, allowed in heartbeat.FIELDS.items()}
+    told = [heartbeat.FORM, vocabulary, places, authority(conn), wanted.CONFIGURABLE]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def address(conn: Reading) -> str:
     """Where heartbeats go; empty if nobody has entered it."""
     return str(settings.get(conn, "heartbeat.address"))
+
+
+def endpoint(conn: Reading) -> str:
+    """Where the bucket is that heartbeats go to; empty if they go to none, or to one of AWS."""
+    return str(settings.get(conn, "heartbeat.endpoint_url")) if address(conn).startswith("s3://") else ""
 
 
 def authority(conn: Reading) -> str:

@@ -200,51 +200,61 @@ def _processes(facts: Facts) -> dict[str, str]:
 # --- what each field may hold ----------------------------------------------------------------------------------------
 
 PROCESSES = ("dicom", "courier", "jobs")
-Allowed = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a field may hold: `holds` judges a value, `words` name in one line all that it can say."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __call__(self, value: Any) -> bool:
+        """Whether the field may hold `value`."""
+        return self.holds(value)
 
 
 def _shape(form: re.Pattern[str]) -> Allowed:
-    return lambda value: isinstance(value, str) and form.fullmatch(value) is not None
+    return Allowed(form.pattern, lambda value: isinstance(value, str) and form.fullmatch(value) is not None)
 
 
 def _one_of(*words: str) -> Allowed:
-    return lambda value: isinstance(value, str) and value in words
+    return Allowed(" | ".join(words), lambda value: isinstance(value, str) and value in words)
 
 
-def _moment(value: Any) -> bool:
+def _is_moment(value: Any) -> bool:
     try:
         return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() == timedelta(0)
     except ValueError:
         return False
 
 
-def _found(value: Any) -> bool:
-    kinds, severities = set(RULES), set(map(str, Severity))
+_KIND, _SEVERITY = _one_of(*sorted(RULES)), _one_of(*sorted(map(str, Severity)))
+_RUNS = _one_of("running", "stopped", UNKNOWN)
+_CAME = _one_of("nothing", "taken", "refused")
+
+
+def _is_found(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(each, dict)
         and set(each) == {"kind", "severity"}
-        and isinstance(each["kind"], str)
-        and each["kind"] in kinds
-        and isinstance(each["severity"], str)
-        and each["severity"] in severities
+        and _KIND(each["kind"])
+        and _SEVERITY(each["severity"])
         for each in value
     )
 
 
-def _running(value: Any) -> bool:
-    states = ("running", "stopped", UNKNOWN)
-    return (
-        isinstance(value, dict) and set(value) == set(PROCESSES) and all(s in states for s in value.values())
-    )
+def _is_running(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == set(PROCESSES) and all(map(_RUNS, value.values()))
 
 
-def _wanted(value: Any) -> bool:
+def _is_wanted(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and set(value) == {"number", "came"}
         and type(value["number"]) is int
         and 0 <= value["number"] < 100_000
-        and _one_of("nothing", "taken", "refused")(value["came"])
+        and _CAME(value["came"])
     )
 
 
@@ -252,16 +262,16 @@ _COUNT = _one_of(*COUNTS, UNKNOWN)
 
 FIELDS: Mapping[str, Allowed] = MappingProxyType(
     {
-        "heartbeat": lambda value: type(value) is int,
+        "heartbeat": Allowed("number", lambda value: type(value) is int),
         "box": _shape(re.compile(r"[0-9a-f]{16}", re.ASCII)),
-        "sent_utc": _moment,
+        "sent_utc": Allowed("moment", _is_moment),
         "software": _shape(re.compile(r"\d{1,4}(\.\d{1,4}){1,2}([a-z]{1,4}\d{1,4})?", re.ASCII)),
         "system": _shape(re.compile(r"(unknown|[a-z]{2,12} \d{1,3}(\.\d{1,3})?)", re.ASCII)),
         "image": _shape(re.compile(r"(none|\d{1,4}(\.\d{1,4}){0,2})", re.ASCII)),
         "kernel": _shape(re.compile(r"(unknown|\d{1,2}(\.\d{1,4}){1,2}(-\d{1,4})?)", re.ASCII)),
         "state": _one_of("ready", "not-ready"),
-        "problems": _found,
-        "processes": _running,
+        "problems": Allowed(f"{_KIND.words}: {_SEVERITY.words}", _is_found),
+        "processes": Allowed(f"{' | '.join(PROCESSES)}: {_RUNS.words}", _is_running),
         "studies": _COUNT,
         "images": _COUNT,
         "destinations": _COUNT,
@@ -272,7 +282,7 @@ FIELDS: Mapping[str, Allowed] = MappingProxyType(
         "drill": _one_of(*AGES, UNKNOWN),
         "guard": _one_of("quiet", "holds"),
         "support": _one_of("closed", "open"),
-        "wanted": _wanted,
+        "wanted": Allowed(f"number: {_CAME.words}", _is_wanted),
     }
 )
 """Everything that a heartbeat says, in its order, and what each field may hold."""

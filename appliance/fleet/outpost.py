@@ -6,19 +6,22 @@
     s3://BUCKET/PREFIX   the object PREFIX/boxes/BOX.json, written over, read back; what is wanted lies in PREFIX/wanted/BOX.json
 
 An address of HTTPS is under the rules for webhooks (`appliance.notify.posting`): it is public unless the clinic has said that
-it is on its own network, its certificate is verified, nothing is followed elsewhere. A bucket may be in any country, unlike one
-for images, because nothing in a heartbeat is of a person.
+it is on its own network, its certificate is verified, nothing is followed elsewhere. So is the address of a bucket's provider,
+looked at before each heartbeat, though the client of S3 then asks for the name again by itself: a name that changes in between
+is found out by its certificate alone. A bucket may be in any country, unlike one for images, because nothing in a heartbeat is of
+a person.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from appliance import settings
 from appliance.box import Box
 from appliance.catalog import Reading
-from appliance.errors import OperatorNeeded, Transient, Unknown
+from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
+from appliance.fleet.wanted import MOST_BYTES
 from appliance.notify import posting
 from appliance.replication.destinations.s3 import S3Destination
 
@@ -55,7 +58,7 @@ class Posted:
                 "the certificate given for heartbeats cannot be read",
                 hint="paste it again in the settings of heartbeats",
             ) from error
-        answer = posting.exchange(place, self._resolved(place), context, data, headers)
+        answer = posting.exchange(place, _resolved(place, on_lan=self.on_lan), context, data, headers)
         if 200 <= answer.status < 300:
             return answer.body
         if answer.status in (408, 425, 429) or answer.status >= 500:
@@ -65,28 +68,22 @@ class Posted:
             hint="compare the address of heartbeats with what the vendor has sent, and send the vendor the box's key",
         )
 
-    def _resolved(self, place: posting.Place) -> str:
-        try:
-            return posting.resolved(place, on_lan=self.on_lan)
-        except OperatorNeeded as error:
-            raise OperatorNeeded(
-                "heartbeats may not go to the address that this name has",
-                hint="it must be public, or marked as on the clinic's own network in the settings of heartbeats",
-            ) from error
-
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket, and what the names of its objects begin with."""
+    """A bucket, and what the names of its objects begin with; `on_lan` is of its provider's address, if it has one."""
 
     store: S3Destination
-    prefix: str = field(default="")
+    prefix: str = ""
+    on_lan: bool = False
 
     def put(self, name: str, data: bytes) -> bytes:
         """See `Outpost`."""
+        if self.store.endpoint_url:
+            _resolved(_place(self.store.endpoint_url, on_lan=self.on_lan), on_lan=self.on_lan)
         self.store.put_document(f"{self.prefix}boxes/{name}.json", data)
         try:
-            return self.store.document(f"{self.prefix}wanted/{name}.json")
+            return self.store.beginning(f"{self.prefix}wanted/{name}.json", MOST_BYTES + 1)
         except Unknown:
             return b""
 
@@ -112,4 +109,25 @@ def outpost(conn: Reading, box: Box) -> Outpost:
         connect_seconds=CONNECT_SECONDS,
         read_seconds=READ_SECONDS,
     )
-    return Bucket(store, f"{prefix}/" if prefix else "")
+    return Bucket(store, f"{prefix}/" if prefix else "", on_lan=bool(chosen["on_lan"]))
+
+
+def _place(url: str, *, on_lan: bool) -> posting.Place:
+    try:
+        return posting.place_of(url, on_lan=on_lan)
+    except Refused as error:
+        raise _not_there() from error
+
+
+def _resolved(place: posting.Place, *, on_lan: bool) -> str:
+    try:
+        return posting.resolved(place, on_lan=on_lan)
+    except OperatorNeeded as error:
+        raise _not_there() from error
+
+
+def _not_there() -> OperatorNeeded:
+    return OperatorNeeded(
+        "heartbeats may not go to the address that this name has",
+        hint="it must be public, or marked as on the clinic's own network in the settings of heartbeats",
+    )

@@ -1,7 +1,10 @@
 """Taking what the vendor wants of this box (`appliance.fleet.wanted`), in the caller's transaction.
 
-Nothing is taken unless somebody of the clinic has entered the vendor's key and agreed since (`appliance.fleet.consent`). What
-was judged is not judged again: the same document comes with every heartbeat until there is another.
+Nothing is taken unless somebody of the clinic has entered the vendor's key and agreed since (`appliance.fleet.consent`). The same
+document comes with every heartbeat until there is another. One that was taken is known again by its digest and changes nothing.
+One that was refused is judged again each time, since a clock that was wrong may be right by now; the log and the audit say each
+refusal of it once. What the vendor has not signed, such as the page of a proxy, says nothing of what is wanted: what came of the
+last order stays as it was.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -23,13 +26,15 @@ from appliance.audit import Entry, Outcome
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
-from appliance.errors import Refused, Unknown
+from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.fleet import wanted
 
 log = logging.getLogger(__name__)
 
 KEPT = "fleet.wanted"
 ACTOR = "vendor"
+MOST_SAID = 64
+"""How many refusals are remembered as said, the oldest forgotten first."""
 
 
 class Came(StrEnum):
@@ -42,12 +47,14 @@ class Came(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What was taken last: its number and the version it names; `came` is of what was judged last."""
+    """What was taken last: its number, the version it names, its digest. `came` is of the vendor's last order; `said` are digests of
+    refusals that the log and the audit know of, the latest last."""
 
     number: int = 0
     software: str = ""
     came: Came = Came.NOTHING
-    judged: str = ""
+    taken: str = ""
+    said: tuple[str, ...] = ()
 
 
 def standing(conn: Reading) -> Standing:
@@ -57,40 +64,59 @@ def standing(conn: Reading) -> Standing:
         int(kept.get("number", 0)),
         str(kept.get("software", "")),
         Came(kept.get("came", Came.NOTHING)),
-        str(kept.get("judged", "")),
+        str(kept.get("taken", "")),
+        tuple(kept.get("said", ())),
     )
 
 
 def take(tx: Transaction, box: Box, data: bytes, name: str, now: datetime) -> None:
     """Do what `data` wants of this box, whose name is `name`, if it may be done, and keep what came of it."""
     authority, before = str(settings.get(tx, "heartbeat.authority")), standing(tx)
-    judged = hashlib.sha256(data + authority.encode()).hexdigest()
-    if not authority or not data or judged == before.judged:
+    if not authority or not data:
+        return
+    digest = hashlib.sha256(data + authority.encode()).hexdigest()
+    if digest == before.taken:
+        _keep(tx, before, replace(before, came=Came.TAKEN), now)
         return
     try:
         found = wanted.opened(data, _key(authority))
         wanted.admit(found, box=name, after=before.number, running=__version__, now=now)
         settings.check(tx, found.settings)
+    except wanted.NotSigned as refusal:  # each page of a proxy may be another, so its digest doesn't count
+        _refuse(tx, box, before, before, refusal, authority, now)
+        return
     except (Refused, Unknown) as refusal:
-        log.warning("what the vendor wants is refused: %s", refusal)
-        _keep(tx, Standing(before.number, before.software, Came.REFUSED, judged), now)
-        entry = Entry("fleet:refuse", str(before.number), ACTOR, outcome=Outcome.REFUSED)
-        audit.append(tx, box.audit_key, [entry], now)
+        _refuse(tx, box, before, replace(before, came=Came.REFUSED), refusal, digest, now)
         return
     settings.change(tx, box.audit_key, found.settings, actor=ACTOR, now=now, root=box.root)
-    _keep(tx, Standing(found.number, found.software, Came.TAKEN, judged), now)
+    _keep(tx, before, Standing(found.number, found.software, Came.TAKEN, digest), now)
     details = {"software": found.software, "settings": sorted(found.settings)}
     audit.append(tx, box.audit_key, [Entry("fleet:take", str(found.number), ACTOR, details)], now)
 
 
-def _keep(tx: Transaction, now_standing: Standing, now: datetime) -> None:
-    kept = {
-        "number": now_standing.number,
-        "software": now_standing.software,
-        "came": str(now_standing.came),
-        "judged": now_standing.judged,
-    }
-    kept_settings.put(tx, KEPT, kept, now)
+def _refuse(
+    tx: Transaction,
+    box: Box,
+    before: Standing,
+    after: Standing,
+    refusal: ApplianceError,
+    of: str,
+    now: datetime,
+) -> None:
+    """Keep `after`; say `refusal` of that which `of` stands for, unless that was said."""
+    saying = hashlib.sha256(f"{of} {refusal.message}".encode()).hexdigest()[:16]
+    others = tuple(each for each in before.said if each != saying)
+    _keep(tx, before, replace(after, said=(*others, saying)[-MOST_SAID:]), now)
+    if saying in before.said:
+        return
+    log.warning("what the vendor wants is refused: %s", refusal)
+    entry = Entry("fleet:refuse", str(before.number), ACTOR, outcome=Outcome.REFUSED)
+    audit.append(tx, box.audit_key, [entry], now)
+
+
+def _keep(tx: Transaction, before: Standing, after: Standing, now: datetime) -> None:
+    if after != before:
+        kept_settings.put(tx, KEPT, asdict(after), now)
 
 
 def _key(line: str) -> Ed25519PublicKey:

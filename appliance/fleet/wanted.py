@@ -46,6 +46,10 @@ _FIELDS = {"wanted", "box", "number", "until_utc", "software", "settings"}
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}", re.ASCII)
 
 
+class NotSigned(Refused):
+    """What came was not signed by the vendor, so it says nothing of what the vendor wants."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is wanted of `box` until `until_utc`; `software` is empty where no version is."""
@@ -89,7 +93,7 @@ def signed(wanted: Wanted, private: Ed25519PrivateKey) -> bytes:
 
 
 def opened(data: bytes, authority: Ed25519PublicKey) -> Wanted:
-    """What `data` wants. Raises `Refused` unless the vendor has signed it and it may be wanted of some box."""
+    """What `data` wants. Raises `NotSigned` unless the vendor has signed it, `Refused` unless it may be wanted of some box."""
     if len(data) > MOST_BYTES:
         raise _unsigned()
     try:
@@ -132,7 +136,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return found + (0,) * (3 - len(found))
 
 
-def _unsigned() -> Refused:
-    return Refused(
+def _unsigned() -> NotSigned:
+    return NotSigned(
         "what is wanted was not signed by the vendor", hint="compare the vendor's key in the settings"
     )

@@ -142,6 +142,23 @@ def outpost(text: str) -> str:
     return text
 
 
+def storage(text: str) -> str:
+    """The address of a provider of S3. Raises `Refused`; whether it may be reached is found out by what connects."""
+    wrong = Refused("heartbeats cannot go there", hint="write it as https://s3.example.ca")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise wrong
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise wrong from error
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+        raise wrong
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise wrong
+    return text.rstrip("/")
+
+
 # --- kinds -----------------------------------------------------------------------------------------------------------
 
 

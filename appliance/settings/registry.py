@@ -35,6 +35,7 @@ from appliance.settings.kinds import (
     host,
     outpost,
     ssh_key,
+    storage,
 )
 
 PROVINCES = ("QC", "ON", "BC", "AB", "MB", "SK", "NS", "NB", "NL", "PE", "YT", "NT", "NU")
@@ -148,7 +149,7 @@ _ALL = (
     Setting("heartbeat.ca", Text(20_000, lines=True, shape=certificates), careful=Careful.YES),
     Setting("heartbeat.on_lan", Flag(), default=False, careful=Careful.YES),
     Setting("heartbeat.region", Text(32), "ca-central-1", careful=Careful.YES),
-    Setting("heartbeat.endpoint_url", Text(500), careful=Careful.YES),
+    Setting("heartbeat.endpoint_url", Text(500, shape=storage), careful=Careful.YES),
     Setting("heartbeat.access_key_id", Text(128), careful=Careful.YES),
     Setting("heartbeat.secret", Secret(), careful=Careful.YES),
     Setting("heartbeat.authority", Text(200, shape=ed25519_key), careful=Careful.YES),
@@ -250,5 +251,15 @@ def _tiers(values: Mapping[str, Any]) -> Mapping[str, Refused]:
     return {}
 
 
-TOGETHER: tuple[Together, ...] = (_sessions, _mail, _health, _tiers)
+def _heartbeat(values: Mapping[str, Any]) -> Mapping[str, Refused]:
+    if values["heartbeat.endpoint_url"].startswith("http:") and not values["heartbeat.on_lan"]:
+        return {
+            "heartbeat.endpoint_url": Refused(
+                "heartbeats that leave the clinic must be encrypted", hint="write the address with https://"
+            )
+        }
+    return {}
+
+
+TOGETHER: tuple[Together, ...] = (_sessions, _mail, _health, _tiers, _heartbeat)
 """Each is given the values of all settings but the secrets, as they would be, and names what it refuses by key."""

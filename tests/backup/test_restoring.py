@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from appliance import audit, identity
+from appliance import settings as operator_settings
 from appliance.backup import homecoming, restoring, snapshot
 from appliance.backup.restoring import Restored
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, people, settings
 from appliance.errors import Corrupt, OperatorNeeded, Refused
+from appliance.fleet import consent
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
@@ -72,6 +74,30 @@ def test_a_blank_box_and_the_paper_are_the_box_again(clinic: Clinic, tmp_path: P
         assert actions.count("instance:receive") == 11
         assert actions[-1] == "backup:restore"
     assert not (tmp_path / "after" / "restoring").exists()
+
+
+def test_a_restored_box_sends_no_heartbeat_before_somebody_agrees_again(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    address = {"heartbeat.address": "https://fleet.example.ca/heartbeats"}
+    with clinic.box.catalog.transaction() as tx:
+        operator_settings.change(
+            tx, clinic.box.audit_key, address, actor="tests", now=now, root=clinic.box.root
+        )
+        consent.agree(tx, consent.terms(tx), "tests", now)
+    clinic.receive(*IMAGES[:1])
+    clinic.deliver()
+    clinic.back_up()
+    with clinic.box.catalog.transaction() as tx:
+        assert consent.withdraw(tx)
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box, box.catalog.reading() as conn:
+        assert consent.address(conn) == address["heartbeat.address"]
+        assert consent.given(conn) is None
+        assert consent.standing(conn) is None
+        actions = [row["action"] for row in audit.export(conn)]
+    assert actions[-2:] == ["backup:restore", "heartbeat:withdraw"]
 
 
 def test_what_came_after_the_snapshot_comes_by_its_manifests(clinic: Clinic, tmp_path: Path) -> None:

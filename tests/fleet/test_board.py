@@ -21,6 +21,11 @@ def there(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield board.board(f"s3://{running.new_bucket()}/fleet/", endpoint_url=running.url)
 
 
+def test_no_more_is_read_than_tells_that_it_is_too_much(there: Board) -> None:
+    there.write("boxes/a.json", bytes(3 << 20))
+    assert len(there.read("boxes/a.json")) == board.MOST_BYTES
+
+
 def test_what_is_laid_there_lies_there(there: Board) -> None:
     assert there.boxes() == ()
     assert there.read("wanted/0123456789abcdef.json") == b""

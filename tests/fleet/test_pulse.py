@@ -1,7 +1,9 @@
 """Heartbeats leave after somebody has agreed and not before, say nothing of a patient, and disturb nothing."""
 
+import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from appliance.box import Box
 from appliance.catalog import devices, identifying
 from appliance.catalog import settings as kept_settings
 from appliance.errors import NotAuthorised, OperatorNeeded, Refused, Transient
-from appliance.fleet import consent, heartbeat, known, pulse
+from appliance.fleet import consent, heartbeat, known, pulse, wanted
 from appliance.fleet.pulse import Trouble
 from appliance.model import AETitle, Device
 from tests.boxes import box_in
@@ -23,6 +25,7 @@ from tests.synthetic.patients import FRANCOIS, HELENE, ZOE
 from tests.web.conftest import add_owner, fill
 
 NOW = datetime(2026, 11, 26, 9, 30, tzinfo=UTC)
+AUTHORITY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
 SECRETS = ("a-secret-of-the-bucket", "a-secret-of-the-mail")
 
 
@@ -70,6 +73,13 @@ def rows(box: Box) -> list[str]:
 def state(box: Box) -> pulse.State:
     with box.catalog.reading() as conn:
         return pulse.state(conn)
+
+
+def is_due_again(box: Box) -> bool:
+    """Whether somebody has agreed, but to something else."""
+    with box.catalog.reading() as conn:
+        assert consent.given(conn) is not None
+        return consent.standing(conn) is None
 
 
 def test_nothing_leaves_before_somebody_has_agreed(box: Box, outpost: Vendor) -> None:
@@ -138,10 +148,43 @@ def test_new_fields_ask_for_another_agreement(
     box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agree(box, NOW)
-    monkeypatch.setattr(heartbeat, "FIELDS", dict(heartbeat.FIELDS) | {"more": lambda value: True})
+    more = heartbeat.Allowed("words", lambda value: True)
+    monkeypatch.setattr(heartbeat, "FIELDS", dict(heartbeat.FIELDS) | {"more": more})
+    assert is_due_again(box)
+
+
+def test_wider_fields_and_a_vendor_who_may_choose_more_ask_for_another_agreement(
+    box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(box, NOW)
+    with monkeypatch.context() as patched:
+        wider = replace(heartbeat.FIELDS["guard"], words="quiet | holds | talks")
+        patched.setattr(heartbeat, "FIELDS", dict(heartbeat.FIELDS) | {"guard": wider})
+        assert is_due_again(box)
+    monkeypatch.setattr(wanted, "CONFIGURABLE", "")
+    assert is_due_again(box)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("endpoint_url", "https://s3.elsewhere.example"),
+        ("region", "us-east-1"),
+        ("ca", ""),
+        ("on_lan", False),
+        ("authority", AUTHORITY),
+    ],
+)
+def test_another_place_or_another_voice_asks_for_another_agreement(
+    box: Box, outpost: Vendor, name: str, value: object
+) -> None:
+    agree(box, NOW)
     with box.catalog.reading() as conn:
-        assert consent.given(conn) is not None
-        assert consent.standing(conn) is None
+        before = settings.get(conn, f"heartbeat.{name}")
+    choose(box, {f"heartbeat.{name}": value}, NOW)
+    assert is_due_again(box)
+    choose(box, {f"heartbeat.{name}": before}, NOW)
+    assert not is_due_again(box), "what was agreed to holds again"
 
 
 def test_one_every_quarter_of_an_hour(box: Box, outpost: Vendor) -> None:
@@ -222,6 +265,41 @@ def test_nobody_there_is_no_problem_of_the_box(box: Box, outpost: Vendor, free_p
 def test_what_is_no_outpost_cannot_be_entered(box: Box, address: str) -> None:
     with pytest.raises(settings.NotAccepted):
         choose(box, {"heartbeat.address": address}, NOW)
+
+
+@pytest.mark.parametrize(
+    "address", ["s3.example.ca", "ftp://s3.example.ca", "https://a:b@s3.example.ca", "http://s3.example.ca"]
+)
+def test_no_storage_can_be_entered_that_is_none_or_takes_heartbeats_in_the_clear(
+    box: Box, address: str
+) -> None:
+    with pytest.raises(settings.NotAccepted):
+        choose(box, {"heartbeat.on_lan": False, "heartbeat.endpoint_url": address}, NOW)
+
+
+@pytest.mark.parametrize(
+    ("address", "on_lan"),
+    [
+        ("https://127.0.0.1:9", False),
+        ("https://169.254.169.254", False),
+        ("https://169.254.169.254", True),
+        ("https://8.8.8.8", True),
+    ],
+)
+def test_storage_is_only_where_a_webhook_may_be(
+    box: Box, outpost: Vendor, address: str, on_lan: bool
+) -> None:
+    values = {
+        "heartbeat.address": "s3://bucket/clinics",
+        "heartbeat.endpoint_url": address,
+        "heartbeat.on_lan": on_lan,
+        "heartbeat.access_key_id": "tests",
+    }
+    choose(box, values, NOW)
+    agree(box, NOW)
+    with pytest.raises(OperatorNeeded, match="may not go to the address"):
+        pulse.send(box, NOW)
+    choose(box, {"heartbeat.endpoint_url": ""}, NOW)
 
 
 @pytest.fixture(scope="module")

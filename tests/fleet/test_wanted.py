@@ -154,6 +154,43 @@ def test_what_is_refused_changes_nothing_and_is_said_once(box: Box, there: Vendo
     assert rows(box) == ["fleet:take", "fleet:refuse", "fleet:refuse", "fleet:refuse"]
 
 
+def test_the_page_of_a_proxy_changes_nothing_of_an_order_that_was_taken(box: Box, there: Vendor) -> None:
+    beat(box, there, 0, number=3)
+    name = pulse.document(box, NOW)["box"]
+    path = there.folder / "wanted" / f"{name}.json"
+    taken = path.read_bytes()
+    for minutes in (15, 30, 45):
+        path.write_bytes(b"<html>Sign in, it is %d" % minutes)
+        found = beat(box, there, minutes)
+        assert (found.number, found.came) == (3, Came.TAKEN)
+    path.write_bytes(taken)
+    assert beat(box, there, 60).came is Came.TAKEN
+    assert rows(box) == ["fleet:take", "fleet:refuse"], "one row, however many pages"
+
+
+def test_old_orders_that_take_turns_are_said_once_each_and_the_one_taken_stands_again(
+    box: Box, there: Vendor
+) -> None:
+    beat(box, there, 0, number=5)
+    for minutes in range(15, 90, 15):
+        found = beat(box, there, minutes, number=1 + minutes // 15 % 2)
+        assert (found.number, found.came) == (5, Came.REFUSED)
+    found = beat(box, there, 90, number=5)
+    assert (found.number, found.came) == (5, Came.TAKEN)
+    assert rows(box) == ["fleet:take", "fleet:refuse", "fleet:refuse"]
+
+
+def test_an_order_that_a_wrong_clock_refused_is_taken_once_the_clock_is_right(
+    box: Box, there: Vendor
+) -> None:
+    behind = -60 * 24 * 40
+    assert beat(box, there, behind, number=1).came is Came.REFUSED
+    assert beat(box, there, behind + 15).came is Came.REFUSED
+    found = beat(box, there, 0)
+    assert (found.number, found.came, limit(box)) == (1, Came.TAKEN, 45)
+    assert rows(box) == ["fleet:refuse", "fleet:take"]
+
+
 def test_without_the_vendors_key_no_answer_counts(box: Box, there: Vendor) -> None:
     choose(box, {"heartbeat.authority": ""}, NOW)
     agree(box, NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Iterator
@@ -64,6 +65,19 @@ def test_the_whole_document_is_shown_before_anybody_agrees(box: Box, owner: Flas
     for name in heartbeat.FIELDS:
         assert f'"{name}"' in shown
     assert ADDRESS in text
+
+
+def test_the_page_shows_where_the_bucket_is_and_whose_answer_counts(box: Box, owner: FlaskClient) -> None:
+    line = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
+    others = {"heartbeat.endpoint_url": "https://s3.example.ca", "heartbeat.authority": line}
+    assert "s3.example.ca" not in page(owner)
+    choose(box, others | {"heartbeat.address": "s3://fleet/clinics"}, datetime.now(UTC))
+    try:
+        text = page(owner)
+    finally:
+        choose(box, dict.fromkeys(others, ""), datetime.now(UTC))
+    for shown in ("s3://fleet/clinics", "https://s3.example.ca", line):
+        assert shown in html.unescape(text)
 
 
 def test_who_agreed_when_and_to_what_is_kept_and_can_be_taken_back(box: Box, owner: FlaskClient) -> None:

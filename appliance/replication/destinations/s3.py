@@ -18,7 +18,7 @@ import base64
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -233,6 +233,14 @@ class S3Destination:
         """See `Archive`."""
         return b"".join(self.blocks(key))
 
+    def beginning(self, key: str, most_bytes: int) -> bytes:
+        """The first `most_bytes` of an object that others write, whose size nobody promises. Raises as `document`."""
+        found = bytearray()
+        with closing(self.blocks(key)) as blocks:
+            while len(found) < most_bytes and (block := next(blocks, b"")):
+                found += block
+        return bytes(found[:most_bytes])
+
     def documents(self, prefix: str) -> Iterator[Document]:
         """See `Archive`; a thousand a request."""
         token: dict[str, Any] = {}
@@ -245,7 +253,7 @@ class S3Destination:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def blocks(self, key: str) -> Iterator[bytes]:
+    def blocks(self, key: str) -> Generator[bytes]:
         """See `Archive`."""
         client = self._client()
         found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key))

@@ -29,6 +29,8 @@ class HeartbeatPage(Page):
     verdict: str
     about: str
     address: str
+    endpoint: str
+    authority: str
     document: str
     terms: str
     name: str
@@ -49,7 +51,7 @@ def page() -> Response:
         address, given, standing = consent.address(tx), consent.given(tx), consent.standing(tx)
         terms, came = consent.terms(tx), pulse.state(tx)
         key = consent.public(consent.key_of(tx, box, moment))
-        answers, taken_last = bool(consent.authority(tx)), taking.standing(tx)
+        endpoint, authority, taken_last = consent.endpoint(tx), consent.authority(tx), taking.standing(tx)
     about = ""
     if not address:
         state = "nowhere"
@@ -71,11 +73,13 @@ def page() -> Response:
         verdict=words(f"heartbeat.state.{state}"),
         about=about,
         address=address,
+        endpoint=endpoint,
+        authority=authority,
         document=told,
         terms=terms,
         name=heartbeat.name_of(key),
         key=key,
-        wanted=words(f"heartbeat.wanted.{taken_last.came}", n=taken_last.number) if answers else "",
+        wanted=words(f"heartbeat.wanted.{taken_last.came}", n=taken_last.number) if authority else "",
     )
     return show("heartbeat.html", made)
 
