@@ -58,6 +58,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
         fresh = timedelta(minutes=self.get_option("fresh_minutes"))
         called = roll.call(keys, found, datetime.now(UTC), fresh=fresh)
         self.inventory.add_group("fleet")
+        self.inventory.set_variable("all", "fleet_first", next(iter(register), ""))
         for name, heard in called.present.items():
             self.inventory.add_host(name, group="fleet")
             values = {

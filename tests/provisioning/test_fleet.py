@@ -160,9 +160,9 @@ def test_a_fleet_is_configured_ring_by_ring_and_a_second_run_changes_nothing(
         eventually(lambda: all(is_heard(fleet, each) for each in fleet.members), within_seconds=120)
         told = fleet.play("fleet-configure.yml", fleet_settings={"health.disk_days": 45})
         assert told.returncode == 0, told.stdout + told.stderr
-        assert told.stdout.count("PLAY [") == 3, "three rings of one box each"
+        assert told.stdout.count("PLAY [Choose limits") == 3, "three rings of one box each"
         again = fleet.play("fleet-configure.yml", fleet_settings={"health.disk_days": 45})
-        assert re.findall(r"changed=(\d+)", again.stdout) == ["0"] * 3, again.stdout
+        assert re.findall(r"changed=(\d+)", again.stdout) == ["0"] * 4, again.stdout
         healthy = fleet.play("fleet-health.yml", fleet_report=str(fleet.folder / "report.json"))
         assert healthy.returncode == 0, healthy.stdout
     assert [chosen(each) for each in fleet.members] == [45] * 3
@@ -183,15 +183,30 @@ def test_an_update_goes_on_ring_by_ring_and_halts_where_a_box_is_not_well_afterw
     assert not fleet.wanted_of(last), "the last ring heard nothing of it"
 
 
+def sent(member: Member, at: datetime) -> bytes:
+    with box_in(member.data) as box:
+        told = pulse.document(box, at)
+        with box.catalog.transaction() as tx:
+            return heartbeat.signed(told, consent.key_of(tx, box, at))
+
+
+@pytest.mark.parametrize("heard_places", [(1, 2), ()])
+def test_nothing_is_said_to_any_box_while_the_first_of_the_register_is_not_heard(
+    fleet: Fleet, heard_places: tuple[int, ...]
+) -> None:
+    for place in heard_places:
+        member = fleet.members[place]
+        path = fleet.vendor.folder / "boxes" / f"{member.name}.json"
+        path.write_bytes(sent(member, datetime.now(UTC)))
+    told = fleet.play("fleet-configure.yml", fleet_settings={"health.disk_days": 50}, fleet_retries=1)
+    assert told.returncode != 0, told.stdout
+    assert f"{fleet.members[0].name} is the first of the register" in told.stdout
+    assert not any(map(fleet.wanted_of, fleet.members))
+
+
 def test_only_signed_fresh_heartbeats_of_registered_boxes_are_in_the_inventory(fleet: Fleet) -> None:
     boxes = fleet.vendor.folder / "boxes"
     stale, forged, good = fleet.members
-
-    def sent(member: Member, at: datetime) -> bytes:
-        with box_in(member.data) as box:
-            told = pulse.document(box, at)
-            with box.catalog.transaction() as tx:
-                return heartbeat.signed(told, consent.key_of(tx, box, at))
 
     now = datetime.now(UTC)
     (boxes / f"{stale.name}.json").write_bytes(sent(stale, now - timedelta(hours=2)))
