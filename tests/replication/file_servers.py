@@ -148,22 +148,24 @@ def openssh(
 
 
 @contextmanager
-def proftpd(home: Path) -> Iterator[FileServer]:
-    """ProFTPD, with a password and without any of OpenSSH's extensions."""
+def proftpd(home: Path, *, port: int = 0) -> Iterator[FileServer]:
+    """ProFTPD, with a password and without any of OpenSSH's extensions; in the same `home` again, with the same key."""
     home.mkdir(parents=True, exist_ok=True)
     data = home / "data"
     data.mkdir(exist_ok=True)
-    port, user = free_port(), me()
+    port, user = port or free_port(), me()
     hashed = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"], input=PASSWORD, capture_output=True, text=True, check=True
     ).stdout.strip()
     line = f"clinic:{hashed}:{os.getuid()}:{os.getgid()}::{data}:/bin/false\n"
     # Its key is an older type, as those of older machines are.
-    rsa_key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    )
+    if not (host_key := home / "host_key").exists():
+        rsa_key = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        kept(host_key, rsa_key.decode())
     configuration = f"""
         ServerName tests
         ServerType standalone
@@ -185,7 +187,7 @@ def proftpd(home: Path) -> Iterator[FileServer]:
         RequireValidShell off
         RootLogin on
         SFTPEngine on
-        SFTPHostKey {kept(home / "host_key", rsa_key.decode())}
+        SFTPHostKey {host_key}
         SFTPExtensions -fsync -posixRename -statvfs
         SFTPAuthMethods password
     """

@@ -418,6 +418,43 @@ def test_a_file_server_shows_its_key_first_and_is_fed_once_it_was_typed(
         assert server.secret not in text_of(owner, page)
 
 
+def test_a_file_server_that_was_off_is_tried_again_with_the_fingerprint_that_was_typed(
+    owner: FlaskClient, box: Box, tmp_path: Path, eventually
+) -> None:
+    at_storage(box)
+    page = "/setup/storage?kind=server"
+
+    def try_again() -> dict[str, str]:
+        form = text_of(owner, page).partition('id="test"')[2]
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
+        del fields["csrf"]
+        # Who has just failed may not have let go of the test yet.
+        eventually(lambda: send(owner, "/setup/storage/cloud", **fields).status_code == 303)
+        return fields
+
+    with proftpd(tmp_path / "nas") as server:
+        shown = str(server.trusted(server.folder).options["host_key"])
+    typed = {
+        "kind": "server",
+        "address": "127.0.0.1",
+        "port": str(server.port),
+        "folder": str(server.folder),
+        "user": server.user,
+        "fingerprint": shown,
+    }
+    assert send(owner, "/setup/storage/cloud", **typed, password=server.secret).status_code == 303
+    eventually(lambda: "Try again" in text_of(owner, page))
+    assert "does not answer" in text_of(owner, page)
+    assert try_again()["fingerprint"] == shown
+    eventually(lambda: "Try again" in text_of(owner, page))
+    with proftpd(tmp_path / "nas", port=server.port):
+        assert try_again()["fingerprint"] == shown
+        eventually(lambda: copied(box, "sftp"))
+    assert f'value="{shown}"' not in text_of(owner, page), (
+        "the key is pinned, and another may be trusted later"
+    )
+
+
 def test_a_share_lets_the_box_in_with_its_password_and_is_fed(
     owner: FlaskClient, box: Box, tmp_path: Path, eventually
 ) -> None:

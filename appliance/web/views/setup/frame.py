@@ -168,10 +168,14 @@ def is_claimed() -> bool:
         return people.anybody(conn)
 
 
-def accepted(step: Step, details: dict[str, object] | None = None) -> AnyResponse:
-    """`step` was answered: note it, and go on."""
+def accepted(
+    step: Step, details: dict[str, object] | None = None, unsettled: dict[str, str] | None = None
+) -> AnyResponse:
+    """`step` was answered: note it, and go on. What is `unsettled` of it stays as it was typed; never a secret."""
     with console().box.catalog.transaction() as tx:
         progress.take_up(tx, step, now())
+        if unsettled:
+            progress.keep_draft(tx, step, unsettled, now())
         console().record(tx, "setup:step", step.value, forms.actor(), details)
     return onward(step)
 

@@ -98,7 +98,9 @@ def try_copy() -> AnyResponse:
     where = {
         name: place.options[name] for name in ("bucket", "region", "address", "path") if name in place.options
     }
-    accepted(Step.STORAGE, {"kind": place.kind, **where})
+    # The place holds no fingerprint before the server has shown its key, and *Try again* needs the one that was compared.
+    unsettled = {"fingerprint": typed["fingerprint"]} if typed["fingerprint"] else None
+    accepted(Step.STORAGE, {"kind": place.kind, **where}, unsettled)
     in_background("setup-copy", begun)
     return forms.back_to(f"/setup/storage?kind={typed['kind']}#test")
 
@@ -114,6 +116,8 @@ def _form(error: str = "") -> Response:
         kept_bytes, first = expectation.arrived(conn)
     space = box.guard.space()
     usable = max(0, space.free_bytes - box.guard.reserve_bytes)
+    if place is not None and "host_key" in place.options and "kind" not in before:
+        before = {}  # the fingerprint is settled: the key is pinned
     ahead = forecast(
         usable_bytes=usable, kept_bytes=kept_bytes, first_received_utc=first, expected=expected, now=now()
     )
