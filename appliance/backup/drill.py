@@ -3,7 +3,8 @@
 Once a week, and whenever somebody asks, the newest snapshot of each archive is fetched into a scratch folder as a restore
 would, checked page by page, opened, counted, and a sample of its images is brought back from the archive and opened to the last
 byte with the keys that *the snapshot* holds. Where the box still has the object, the ciphertext is compared too. What was
-found is a `Certificate` in plain words, kept with those before it.
+found is a `Certificate` in plain words, kept with those before it. An image that lies in deep archive is not fetched for a drill, and
+counted apart: nothing was seen of it.
 
 What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
 undamaged, and `key check-recovery` tries the paper.
@@ -59,13 +60,17 @@ CERTIFICATES: Final = "drill.certificates"
 KEPT: Final = 60
 SAMPLE: Final = 20
 EVERY: Final = timedelta(days=7)
+_NONE_OPENED: Final = "every image of the sample lies in deep archive, and none was opened"
 _LATEST: Final = 5
 """So many of the sample are the images that came last: they are what a fire tonight would take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a drill found. `findings` is empty when everything was as it should be; sizes in bytes, times in seconds."""
+    """What a drill found. `findings` is empty when everything was as it should be; sizes in bytes, times in seconds.
+
+    `sampled` were opened to the last byte; `resting` were drawn too, and lie in deep archive: nothing is known of them.
+    """
 
     at_utc: str
     archive: str
@@ -78,6 +83,7 @@ class Certificate:
     catalog_seconds: float
     sample_seconds: float
     findings: tuple[str, ...]
+    resting: int = 0
 
     @property
     def passed(self) -> bool:
@@ -96,6 +102,8 @@ class Certificate:
             f"It remembers {self.studies} studies and {self.instances} images.",
             f"{self.sampled} images were brought back and opened to the last byte in {self.sample_seconds:.1f} s.",
         ]
+        if self.resting:
+            lines.append(f"{self.resting} more lie in deep archive, and were not tried.")
         lines += [f"NOT AS IT SHOULD BE: {each}." for each in self.findings]
         return "\n".join([*lines, "Passed." if self.passed else "Failed."])
 
@@ -186,11 +194,8 @@ def _drill(
                 findings += _counted(reading, index)
                 chosen = _chosen(reading, place, dice)
                 fetched = time.monotonic()
-                sampled_bytes = 0
-                for object_id, key_id, sealed_bytes in chosen:
-                    _go_on(keep_going)
-                    findings += _opened(box, archive, reading, object_id, key_id, sealed_bytes)
-                    sampled_bytes += sealed_bytes
+                sample = _opened(box, archive, reading, chosen, keep_going)
+                findings += sample.findings
         finally:
             catalog.close()
     except OSError as error:
@@ -204,11 +209,12 @@ def _drill(
         made_utc=index.made_utc.isoformat(),
         studies=index.contents.studies,
         instances=index.contents.instances,
-        sampled=len(chosen),
-        sampled_bytes=sampled_bytes,
+        sampled=sample.opened,
+        sampled_bytes=sample.opened_bytes,
         catalog_seconds=round(fetched - began, 3),
         sample_seconds=round(time.monotonic() - fetched, 3),
         findings=tuple(findings),
+        resting=sample.resting,
     )
 
 
@@ -242,23 +248,48 @@ def _chosen(
     return list(chosen.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What came of the images that were drawn: opened to the last byte, lying deep, or not as they should be."""
+
+    opened: int
+    opened_bytes: int
+    resting: int
+    findings: tuple[str, ...]
+
+
 def _opened(
-    box: Box, archive: Archive, reading: Reading, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
-) -> Sequence[str]:
-    """What is wrong with one image of the sample."""
-    digest = hashlib.sha256()
-    try:
+    box: Box,
+    archive: Archive,
+    reading: Reading,
+    chosen: Sequence[tuple[ObjectId, KeyId, int]],
+    keep_going: Callable[[], bool],
+) -> _Sample:
+    """Bring the images of the sample back, and open them. That all lie deep is a finding: then nothing has been tried."""
+    opened = opened_bytes = resting = 0
+    findings: list[str] = []
+    for object_id, key_id, sealed_bytes in chosen:
+        _go_on(keep_going)
         recorded = study_keys.wrapped(reading, key_id)
         if recorded is None:
-            return ["the backup lacks the key of an image"]
+            findings.append("the backup lacks the key of an image")
+            continue
         study_instance_uid, wrapped = recorded
-        key = box.root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
-        recall.verify(archive, object_id, key, sealed_bytes, digest.update)
-    except Resting:
-        return []  # it lies deep, on purpose: whether it is whole is seen when it is fetched
-    except (Corrupt, Unknown) as error:
-        return [f"an image in the archive is not what was written ({error.message})"]
-    return _like_here(box, object_id, digest.hexdigest())
+        digest = hashlib.sha256()
+        try:
+            key = box.root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
+            recall.verify(archive, object_id, key, sealed_bytes, digest.update)
+        except Resting:  # on purpose, says the archive: whether it is whole is seen when it is fetched
+            resting += 1
+        except (Corrupt, Unknown) as error:
+            findings.append(f"an image in the archive is not what was written ({error.message})")
+        else:
+            opened += 1
+            opened_bytes += sealed_bytes
+            findings += _like_here(box, object_id, digest.hexdigest())
+    if resting and not opened:
+        findings.append(_NONE_OPENED)
+    return _Sample(opened, opened_bytes, resting, tuple(findings))
 
 
 def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:

@@ -30,6 +30,9 @@ def worded(found: Certificate, clinic: str, words: Words) -> WordedCertificate:
         ),
         Line(words("backups.sampled_in"), words.manner.span(found.sample_seconds)),
     )
+    untried: tuple[Line, ...] = ()
+    if found.resting:
+        untried = (Line(words("backups.resting"), words("studies.images", n=found.resting)),)
     wrong = tuple(Line(words("backups.wrong"), each, "bad") for each in findings(found, words))
     return WordedCertificate(
         title=words("backups.certificate"),
@@ -39,7 +42,7 @@ def worded(found: Certificate, clinic: str, words: Words) -> WordedCertificate:
         verdict_tone="good" if found.passed else "bad",
         sections=(
             Section(words("backups.what"), what),
-            Section(words("backups.tried"), (*tried, *wrong)),
+            Section(words("backups.tried"), (*tried, *untried, *wrong)),
         ),
     )
 

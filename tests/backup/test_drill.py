@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from appliance.catalog import settings
 from appliance.errors import Corrupt, Transient, Unknown
 from appliance.health.facts import Outcome
 from appliance.health.gathering import DRILL, _attempt
+from appliance.web.backup_words import worded
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, Clinic
 from tests.boxes import recorded
 
@@ -51,6 +55,39 @@ def test_a_good_backup_passes_and_leaves_a_certificate_in_plain_words(
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
     assert not list((tmp_path / "before" / "backups").glob("drill-*")), "nothing is left of it"
+
+
+@pytest.mark.parametrize(
+    ("code", "label", "finding"),
+    [
+        ("en", "In deep archive, not tried", "and none was opened."),
+        ("fr", "En archive profonde, non essayé", "et aucune n’a été ouverte."),
+        ("es", "En archivo profundo, sin probar", "y no se abrió ninguna."),
+        ("zh", "在深度归档中，未验证", "没有打开任何一幅."),
+    ],
+)
+def test_the_paper_says_how_many_images_were_not_tried(code: str, label: str, finding: str) -> None:
+    words = Languages(web_ui() / "languages").words(code)
+    found = drill.Certificate(
+        at_utc=NOW.isoformat(),
+        archive="cloud",
+        snapshot="20261123T200000Z-00000000",
+        made_utc=NOW.isoformat(),
+        studies=4,
+        instances=11,
+        sampled=0,
+        sampled_bytes=0,
+        catalog_seconds=1.0,
+        sample_seconds=1.0,
+        findings=("every image of the sample lies in deep archive, and none was opened",),
+        resting=11,
+    )
+    lines = {line.label: line.text for line in worded(found, "", words).sections[1].lines}
+    assert lines[label] == words("studies.images", n=11)
+    assert lines[words("backups.wrong")].endswith(finding)
+    opened = replace(found, sampled=11, findings=(), resting=0)
+    assert label not in {line.label for line in worded(opened, "", words).sections[1].lines}
+    assert "not tried" not in str(opened)
 
 
 def _object(clinic: Clinic, usb: Path) -> Path:

@@ -153,13 +153,32 @@ def test_an_image_that_is_lost_is_counted_once_however_many_passes_are_made(
             assert (homecoming.under_way(conn), homecoming.missing(conn)) == (None, 2)
 
 
+def test_a_drill_counts_as_opened_what_it_has_opened_and_passes_only_if_it_opened_something(
+    remote: Remote,  # noqa: F811
+) -> None:
+    box, now = remote.clinic.box, datetime.now(UTC)
+    remote.clinic.back_up()
+    sizes = [each.sealed_bytes for each in recorded(box)]
+    sink_all(remote, range(7))
+    some = drill.drill(box, remote.clinic.place, now, actor="tests")
+    assert (some.passed, some.sampled, some.sampled_bytes, some.resting) == (True, 4, sum(sizes[7:]), 7)
+    assert "7 more lie in deep archive, and were not tried." in str(some)
+    sink_all(remote, range(7, 11))
+    none = drill.drill(box, remote.clinic.place, now, actor="tests")
+    assert (none.passed, none.sampled, none.sampled_bytes, none.resting) == (False, 0, 0, 11)
+    assert none.findings == ("every image of the sample lies in deep archive, and none was opened",)
+    with box.catalog.reading() as reading:
+        assert drill.certificates(reading) == [none, some]
+        assert drill.last(reading, remote.clinic.place.name)["outcome"] == "failed"
+
+
 def test_a_drill_and_the_scrub_take_what_lies_deep_for_waiting_and_fetch_nothing(
     remote: Remote,  # noqa: F811
 ) -> None:
     box = remote.clinic.box
     remote.clinic.back_up()
     sink_all(remote)
-    assert drill.drill(box, remote.clinic.place, datetime.now(UTC), actor="tests").passed
+    drill.drill(box, remote.clinic.place, datetime.now(UTC), actor="tests")
     assert asked_for(remote) == 0
     damaged = box.objects.path(recorded(box)[4].object_id)
     damaged.write_bytes(damaged.read_bytes()[:-1])
