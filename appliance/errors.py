@@ -11,6 +11,7 @@
     ├── Transient            the machine: try again later, nothing was kept
     │   ├── OutOfResources   ... when there is space again
     │   └── Resting          ... when it has been fetched from deep archive, in hours
+    │       └── NotAskedFor  ... which it could not be asked for; the hint says what that needs
     ├── Corrupt              stop, quarantine, alert: bytes at rest are not what was written
     └── OperatorNeeded       a person; the hint says what to do, and is mandatory
 
@@ -84,6 +85,10 @@ class Resting(Transient):
     def __init__(self, message: str, *, wait_hours: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.wait_hours = wait_hours
+
+
+class NotAskedFor(Resting):
+    """It lies in deep archive, and could not be asked for: the hours begin when it is."""
 
 
 class Corrupt(ApplianceError):

@@ -19,7 +19,7 @@ from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, destinations, freezes, manifests
 from appliance.catalog.deliveries import Claimed
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Resting, Transient
 from appliance.model import DeliveryId, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.delivery import CLOSED, back_off
@@ -198,7 +198,12 @@ class Batch:
             return Outcome(claimed, error=absent)
         try:
             return Outcome(claimed, receipt=session.send(self._parcel(claimed)))
-        except (Refused, Corrupt, WouldReplace) as error:
+        except (
+            Refused,
+            Corrupt,
+            WouldReplace,
+            Resting,
+        ) as error:  # of this object alone, not of the destination
             return Outcome(claimed, error=error)
         except ApplianceError:
             raise

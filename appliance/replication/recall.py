@@ -8,14 +8,23 @@ name is the first one's again, over the same bytes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    NotAskedFor,
+    OperatorNeeded,
+    Refused,
+    Resting,
+    Transient,
+    Unknown,
+)
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Waking, object_key
@@ -69,7 +78,8 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
 
     Raises `Unknown` if no archive has a receipt for it, `Corrupt` if none has it whole, `Transient` or `OperatorNeeded` if
     an archive that has it can't be reached, `OutOfResources` when there is no room for it, `Resting` if it lies in deep archive: it is
-    asked for then, and what had left this disk comes by itself (`lifecycle.returning.bring_wanted`). One that had left this disk and that
+    asked for then, and what had left this disk comes by itself (`lifecycle.returning.bring_wanted`); `NotAskedFor` of these if no archive
+    let it be asked for. One that had left this disk and that
     every archive says it has not whole counts as away no longer: it is missed here, and kept if it is sent again.
     """
     with box.catalog.reading() as reading:
@@ -99,24 +109,41 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
             _write_down_return(box, object_id)
             return
     if deep:
-        raise _asked_for(box, object_id, *deep[0])
+        raise _asked_for(box, object_id, deep)
     if was_evicted and is_lost:
         _write_off(box, object_id)
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
 
 
-def _asked_for(box: Box, object_id: ObjectId, place: DestinationSettings, why: Resting) -> Resting:
-    """Ask for an object that no archive has at hand; the error that says how long it takes. Raises what the archive raises."""
-    archive = build(place, box)
-    assert isinstance(archive, Waking)
-    archive.wake(object_key(object_id))
+def _asked_for(box: Box, object_id: ObjectId, deep: Sequence[tuple[DestinationSettings, Resting]]) -> Resting:
+    """Ask for an object that no archive has at hand, wherever it may be asked for; the error that says how long it takes.
+
+    That it is wanted is written down first: one that can't be asked for today is asked for in another run. It is passed over like
+    the others that lie deep, and holds up none of them.
+    """
     now = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         evictions.want(tx, object_id, now)
-    return Resting(
-        f"the image lies in deep archive and has been asked for: it is here within {why.wait_hours} hours",
-        wait_hours=why.wait_hours,
-        hint="it comes by itself; look again then",
+    trouble: ApplianceError | None = None
+    for place, why in deep:
+        try:
+            archive = build(place, box)
+            assert isinstance(archive, Waking)
+            archive.wake(object_key(object_id))
+        except ApplianceError as error:
+            log.warning("%s does not let an object be asked for that lies deep: %s", place.name, error)
+            trouble = trouble or error
+        else:
+            return Resting(
+                f"the image lies in deep archive and has been asked for: it is here within {why.wait_hours} hours",
+                wait_hours=why.wait_hours,
+                hint="it comes by itself; look again then",
+            )
+    assert trouble is not None
+    return NotAskedFor(
+        f"the image lies in deep archive, and could not be asked for ({trouble.message})",
+        wait_hours=deep[0][1].wait_hours,
+        hint=trouble.hint,
     )
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from appliance.backup import drill, homecoming
-from appliance.errors import Resting
+from appliance.errors import NotAskedFor, Resting
 from appliance.lifecycle import eviction, returning, scrub
 from appliance.lifecycle.eviction import Evicted
 from appliance.replication import recall
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, as_sent, contents
 from tests.backup.test_restoring import restore
 from tests.boxes import box_in, recorded
 from tests.lifecycle.evicting import NOW, evict_all, here, reached, rows, study_ids
 from tests.lifecycle.test_eviction_cloud import CLOUD, Remote, remote, the_cloud  # noqa: F401 - fixtures
-from tests.replication.cloud import come_up, sink
+from tests.replication.cloud import Fault, come_up, sink
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +131,73 @@ def test_a_blank_box_asks_for_what_lies_deep_and_goes_on_with_the_rest(
         come_up(remote.bucket, *deep)
         for _ in range(12):
             homecoming.bringing_home(box, NOW, keep_going=lambda: True, most=4)
+        with box.catalog.reading() as conn:
+            assert homecoming.under_way(conn) is None
+        assert contents(box) == as_sent(*IMAGES)
+
+
+def asking_ends(remote: Remote, fault: Fault | None) -> None:  # noqa: F811
+    """From now on whoever asks for something to be fetched gets that answer."""
+    remote.line.fault = lambda asked: fault if asked.method == "POST" and "restore" in asked.query else None
+
+
+def test_a_key_that_may_not_ask_holds_nothing_else_up_and_the_permission_is_named(remote: Remote) -> None:  # noqa: F811
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    deep = sink_all(remote, range(1))
+    row = recorded(box)[0]
+    asking_ends(remote, Fault.FORBIDDEN)
+    with pytest.raises(NotAskedFor) as told:
+        returning.bring_back(box, NOW)
+    assert here(box) == 10, "the others came"
+    assert "s3:RestoreObject" in told.value.hint and "appliance destination policy" in told.value.hint
+    assert told.value.wait_hours == 12
+    for code in ("fr", "es", "zh"):
+        words = Languages(web_ui() / "languages").words(code)
+        assert words.cause(told.value.message) != told.value.message
+        assert "s3:RestoreObject" in words.cause(told.value.hint) != told.value.hint
+    asking_ends(remote, None)
+    assert returning.bring_wanted(box) == 0, "it is asked for as soon as that is allowed"
+    come_up(remote.bucket, *deep)
+    eviction.settle(box, NOW)
+    assert returning.bring_wanted(box) == 1
+    box.open_object(row.object_id, row.key_id).close()
+
+
+def test_what_somebody_has_asked_for_meanwhile_counts_as_asked_for(remote: Remote) -> None:  # noqa: F811
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    sink_all(remote, range(1))
+    row = recorded(box)[0]
+    asking_ends(remote, Fault.ASKED_ALREADY)
+    with pytest.raises(Resting, match="has been asked for: it is here within 12 hours"):
+        recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.FORBIDDEN, Fault.BROKEN, Fault.HANG_UP], ids=lambda fault: fault.name
+)
+def test_a_blank_box_whose_key_may_not_ask_brings_home_all_that_is_at_hand(
+    remote: Remote,  # noqa: F811
+    tmp_path: Path,
+    fault: Fault,
+) -> None:
+    deep = sink_all(remote, range(2, 5))
+    remote.clinic.back_up()
+    asking_ends(remote, fault)
+    restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        for _ in range(3):
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        assert here(box) == 8
+        with box.catalog.reading() as conn:
+            assert homecoming.under_way(conn) is not None
+            assert homecoming.missing(conn) == 0
+        asking_ends(remote, None)
+        homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        come_up(remote.bucket, *deep)
+        for _ in range(3):
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
         with box.catalog.reading() as conn:
             assert homecoming.under_way(conn) is None
         assert contents(box) == as_sent(*IMAGES)

@@ -138,6 +138,7 @@ class Fault(Enum):
     BROKEN = "500 InternalError"
     FORBIDDEN = "403 AccessDenied"
     BAD_REQUEST = "400 InvalidRequest"
+    ASKED_ALREADY = "409 RestoreAlreadyInProgress"
     SKEWED = "403 RequestTimeTooSkewed"
 
 
@@ -146,6 +147,7 @@ _ANSWERS = {
     Fault.BROKEN: (500, "InternalError"),
     Fault.FORBIDDEN: (403, "AccessDenied"),
     Fault.BAD_REQUEST: (400, "InvalidRequest"),
+    Fault.ASKED_ALREADY: (409, "RestoreAlreadyInProgress"),
     Fault.SKEWED: (403, "RequestTimeTooSkewed"),
 }
 

@@ -15,7 +15,7 @@ import pytest
 
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, processes
-from appliance.errors import NotAuthorised, OperatorNeeded, Refused, Transient
+from appliance.errors import NotAuthorised, OperatorNeeded, Refused, Resting, Transient
 from appliance.model import DeliveryId, DestinationSettings, InstanceId, KeyId, ObjectId, Uid
 from appliance.replication.batch import Surroundings, by_study
 from appliance.replication.delivery import CLOSED, State
@@ -294,6 +294,21 @@ def test_a_loss_now_and_then_does_not_stop_the_rest(box: Box, eventually: Eventu
         clock.forward(5)
     assert all_confirmed(box, 10)
     assert sorted(depot.arrived.values()) == [1] * 10
+
+
+def test_an_object_that_lies_deep_there_waits_alone(box: Box) -> None:
+    depot, clock = Depot(trouble=bad(1, Resting("it lies in deep archive", wait_hours=12))), Clock()
+    owe_everything_to(box)
+    take_in(box, TEN)
+    lane_by_hand(box, depot, clock).one_batch()
+    assert states(box) == {State.CONFIRMED: 9, State.WAITING: 1}
+    assert breaker(box) == CLOSED
+    (waiting,) = [row for row in rows(box) if row.state is State.WAITING]
+    assert "deep archive" in str(waiting.reason)
+    depot.trouble = lambda _: None
+    clock.forward(24 * 3600)
+    lane_by_hand(box, depot, clock).one_batch()
+    assert all_confirmed(box, 10)
 
 
 def test_a_person_who_is_needed_is_told_and_nothing_is_given_up(box: Box, eventually: Eventually) -> None:

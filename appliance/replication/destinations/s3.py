@@ -53,7 +53,7 @@ from appliance.replication.destinations.multipart import (
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, protections
-from appliance.replication.destinations.s3_errors import in_our_terms, status_of
+from appliance.replication.destinations.s3_errors import ALLOW_WAKING, code_of, in_our_terms, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -270,12 +270,16 @@ class S3Destination:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         if rest_of(found.get("StorageClass", ""), found.get("Restore", "")) is not Rest.RESTING:
             return
-        with in_our_terms("fetching an object from deep archive"):
-            client.restore_object(
-                Bucket=self.bucket,
-                Key=key,
-                RestoreRequest={"Days": AWAKE_DAYS, "GlacierJobParameters": {"Tier": "Standard"}},
-            )
+        with in_our_terms("fetching an object from deep archive", allow=ALLOW_WAKING):
+            try:
+                client.restore_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    RestoreRequest={"Days": AWAKE_DAYS, "GlacierJobParameters": {"Tier": "Standard"}},
+                )
+            except ClientError as error:
+                if code_of(error) != "RestoreAlreadyInProgress":  # somebody has asked since we looked
+                    raise
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
         """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""

@@ -50,13 +50,22 @@ _LATER: Final = frozenset(
 )
 
 
+_ALLOW: Final = "allow this access key to list, read and write the bucket"
+ALLOW_WAKING: Final = (
+    "allow this access key s3:RestoreObject, as in the policy that 'appliance destination policy' prints"
+)
+"""The hint for a key that may do all but fetch from deep archive: policies printed earlier did not name that."""
+
+
 @contextmanager
-def in_our_terms(doing: str) -> Iterator[None]:
-    """Translate what the S3 client raises while `doing` (a gerund and its object, for the message)."""
+def in_our_terms(doing: str, *, allow: str = _ALLOW) -> Iterator[None]:
+    """Translate what the S3 client raises while `doing` (a gerund and its object, for the message); `allow` is the hint if the key
+    may not do so.
+    """
     try:
         yield
     except ClientError as error:
-        raise _answered(error, doing) from error
+        raise _answered(error, doing, allow) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise OperatorNeeded(
             f"{doing} needs an access key, and none is set", hint="add the destination with its access key"
@@ -87,7 +96,7 @@ def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _answered(error: ClientError, doing: str) -> ApplianceError:
+def _answered(error: ClientError, doing: str, allow: str) -> ApplianceError:
     code, status = code_of(error), status_of(error)
     words = f"{doing} failed ({code or status})"
     if code == "InvalidObjectState":
@@ -109,5 +118,5 @@ def _answered(error: ClientError, doing: str) -> ApplianceError:
     if code in _ELSEWHERE or status in {301, 307}:
         return OperatorNeeded(words, hint="the bucket is in another region: correct the region")
     if status == 403:
-        return OperatorNeeded(words, hint="allow this access key to list, read and write the bucket")
+        return OperatorNeeded(words, hint=allow)
     return Refused(words)

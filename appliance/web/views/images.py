@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 
 from appliance.catalog import sight
 from appliance.catalog.sight import InstanceRow
-from appliance.errors import Corrupt, OperatorNeeded, Resting, Transient, Unknown
+from appliance.errors import Corrupt, NotAskedFor, OperatorNeeded, Resting, Transient, Unknown
 from appliance.identity.permissions import Permission
 from appliance.imaging import NotShown, View, Window
 from appliance.model import InstanceId
@@ -111,6 +111,8 @@ def _developed(row: InstanceRow, view: View, pictures: Pictures) -> Response:
         except Unknown:
             current_app.logger.error("the object of instance %d is missing", row.id)
             return _words_instead("missing")
+        except NotAskedFor:
+            return _words_instead("not-asked-for")
         except Resting:
             return _words_instead("resting")
         except (Transient, OperatorNeeded):
