@@ -198,12 +198,8 @@ class Batch:
             return Outcome(claimed, error=absent)
         try:
             return Outcome(claimed, receipt=session.send(self._parcel(claimed)))
-        except (
-            Refused,
-            Corrupt,
-            WouldReplace,
-            Resting,
-        ) as error:  # of this object alone, not of the destination
+        except (Refused, Corrupt, WouldReplace, Resting) as error:
+            # It is about this object alone, not about the destination.
             return Outcome(claimed, error=error)
         except ApplianceError:
             raise
