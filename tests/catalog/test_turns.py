@@ -155,7 +155,7 @@ def test_whoever_somebody_waits_for_goes_before_the_background(
         _until_taken(path.with_name("catalog.db.next"))
         threads.append(threading.Thread(target=write, args=(person, "person")))
         threads[1].start()
-        _until_taken(path.with_name("catalog.db.first"))
+        _until_announced(path.with_name("catalog.db.first"))
         for each in background[1:]:
             threads.append(threading.Thread(target=write, args=(each, "background")))
             threads[-1].start()
@@ -190,3 +190,12 @@ def _until_taken(lock: Path) -> None:
         fcntl.flock(probe, fcntl.LOCK_UN)
         time.sleep(0.001)
     os.close(probe)
+
+
+def _until_announced(lock: Path) -> None:
+    """Return once a person waits: *first* is shared then, while the background only tries it for moments, for itself alone."""
+    number = f":{lock.stat().st_ino} "
+    while not any(
+        number in each and " READ " in each for each in Path("/proc/locks").read_text("ascii").splitlines()
+    ):
+        time.sleep(0.001)
