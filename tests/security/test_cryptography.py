@@ -182,6 +182,7 @@ SECRET_WORDS = re.compile(
     r"(?:^|_)(password|password_hash|secret|token|cookie|csrf|code|digest|hexdigest|mac|chain|signature|tag|pending|generate_otp)$"
 )
 IN_ANY_TIME = {
+    "fleet/taking": "digests of what whoever asks has sent, with a key that everybody may know",
     "ingest/elsewhere": "checksums of data sets, which whoever sends them has anyway",
     "audit/exports": "an auditor compares a file with itself; nobody else learns how long it took",
     "cli/session": "one person, twice the same text",

@@ -59,7 +59,7 @@ COMPUTED = (
     {f"state.{state}" for state in State}
     | {f"event.{event}" for event in (*Event, "owe")}
     | {f"tiers.tier.{each}" for each in Tier}
-    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting")}
+    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting", "not-asked-for")}
     | {
         f"problem.{kind}.{part}"
         for kind in {kind for _, _, kind in problems.TABLE}

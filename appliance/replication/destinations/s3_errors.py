@@ -52,7 +52,7 @@ _LATER: Final = frozenset(
 
 _ALLOW: Final = "allow this access key to list, read and write the bucket"
 ALLOW_WAKING: Final = (
-    "allow this access key s3:RestoreObject, as in the policy that 'appliance destination policy' prints"
+    "allow this access key s3:RestoreObject, as in the policy that is printed for its bucket"
 )
 """The hint for a key that may do all but fetch from deep archive: policies printed earlier did not name that."""
 
