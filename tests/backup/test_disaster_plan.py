@@ -100,6 +100,17 @@ def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_n
         assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
 
 
+def plan_with(data: Path, place: DestinationSettings) -> str:
+    """The plan, in English, of a new box with one destination."""
+    box = open_box(Config(data=data))
+    try:
+        with box.catalog.transaction() as tx:
+            destinations.add(tx, place)
+        return text_of(worded(disaster_plan.gather(box, "marie", NOW), LANGUAGES.words("en")))
+    finally:
+        box.close()
+
+
 def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path) -> None:
     nas: dict[str, str | int | bool] = {
         "address": "192.168.1.20",
@@ -109,13 +120,7 @@ def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path
         "login": "password",
         "host_key": "ssh-ed25519 SHA256:n52bw",
     }
-    box = open_box(Config(data=tmp_path))
-    try:
-        with box.catalog.transaction() as tx:
-            destinations.add(tx, DestinationSettings("nas", "sftp", "ciphertext", nas, secret=SECRET))
-        said = text_of(worded(disaster_plan.gather(box, "marie", NOW), LANGUAGES.words("en")))
-    finally:
-        box.close()
+    said = plan_with(tmp_path, DestinationSettings("nas", "sftp", "ciphertext", nas, secret=SECRET))
     assert (
         "appliance restore sftp --address 192.168.1.20 --port 22 --user 'clinic box' "
         "--folder 'backup $(box); x' --fingerprint SHA256:n52bw"
@@ -133,13 +138,7 @@ def test_a_share_is_named_with_its_server_and_its_user(tmp_path: Path) -> None:
         "domain": "CLINIC",
         "server_name": "nas",
     }
-    box = open_box(Config(data=tmp_path))
-    try:
-        with box.catalog.transaction() as tx:
-            destinations.add(tx, DestinationSettings("share", "smb", "ciphertext", share, secret=SECRET))
-        said = text_of(worded(disaster_plan.gather(box, "marie", NOW), LANGUAGES.words("en")))
-    finally:
-        box.close()
+    said = plan_with(tmp_path, DestinationSettings("share", "smb", "ciphertext", share, secret=SECRET))
     assert (
         "appliance restore smb --address 192.168.1.20 --port 445 --share backup --folder 'clinic 2' "
         "--user clinicbox --domain CLINIC"

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from appliance.errors import Refused, Transient, Unknown
+from appliance.errors import Transient, Unknown
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.share import ShareDestination
-
-WAYS_OUT = ("../outside", "objects/../../x", "/etc/passwd", "", "a/\0")
-"""Keys that would lead out of the folder of an archive that has one."""
-
-
-def refuses(archive: ShareDestination, key: str) -> None:
-    """Whatever is done with `key`, one of `WAYS_OUT`, is refused."""
-    acts: tuple[Callable[[], object], ...] = (
-        lambda: archive.document(key),
-        lambda: archive.put_document(key, b"x"),
-        lambda: archive.remove(key),
-    )
-    for act in acts:
-        with pytest.raises(Refused):
-            act()
 
 
 class ArchiveContract:

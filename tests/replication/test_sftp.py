@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import time
 from collections.abc import Iterator
@@ -14,13 +13,12 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient, Unknown
+from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Parcel, build, prepare, sftp
-from appliance.replication.destinations.archive import Clearable, object_key
+from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.sftp import Room, SftpLine, SftpServer
 from appliance.replication.destinations.share import ShareDestination, aside
-from tests.replication.archive_contract import WAYS_OUT, ArchiveContract, refuses
 from tests.replication.contract import DestinationContract, NamesContract, Place
 from tests.replication.file_servers import (
     FileServer,
@@ -30,6 +28,7 @@ from tests.replication.file_servers import (
     unreachable,
     with_wrong_secret,
 )
+from tests.replication.share_contract import ShareContract
 from tests.system.test_small_disk import namespace_for
 
 
@@ -122,22 +121,22 @@ class TestSftp(DestinationContract, NamesContract):
         assert place.held(large) == large.sealed_path.read_bytes()
 
 
-class TestSftpAsArchive(ArchiveContract):
+class TestSftpAsArchive(ShareContract):
     @pytest.fixture
-    def archive(self, server: FileServer) -> ShareDestination:
-        return built(server.trusted())
+    def settings(self, server: FileServer) -> DestinationSettings:
+        return server.trusted()
+
+    @pytest.fixture
+    def archive(self, settings: DestinationSettings) -> ShareDestination:
+        return built(settings)
+
+    @pytest.fixture
+    def folder(self, settings: DestinationSettings) -> Path:
+        return Path(str(settings.options["folder"]))
 
     @pytest.fixture
     def unreachable(self) -> ShareDestination:
         return built(unreachable())
-
-    def test_what_has_had_its_time_is_removed(self, archive: ShareDestination) -> None:
-        assert isinstance(archive, Clearable)
-        archive.put_document("snapshots/a/index", b"x")
-        archive.remove("snapshots/a/index")
-        archive.remove("snapshots/a/index")
-        with pytest.raises(Unknown):
-            archive.document("snapshots/a/index")
 
 
 # --- who answers, and who comes in ---------------------------------------------------------------------------------
@@ -354,19 +353,6 @@ def test_what_waits_aside_is_put_back_by_the_connection_test_and_over_nothing(se
     assert [each.exists() for each in waiting.values()] == [False, False, True]
 
 
-def test_a_list_that_loses_a_folder_on_its_way_does_not_look_whole(server: FileServer) -> None:
-    settings = server.trusted()
-    archive = built(settings)
-    for each in ("a", "b"):
-        archive.put_document(f"snapshots/{each}/index", b"x")
-    found = archive.documents("snapshots/")
-    assert next(iter(found)).key == "snapshots/a/index"
-    shutil.rmtree(Path(str(settings.options["folder"])) / "snapshots" / "b")
-    with pytest.raises(Transient):
-        list(found)
-    assert [each.key for each in archive.documents("snapshots/")] == ["snapshots/a/index"]
-
-
 @pytest.mark.parametrize("answer", [paramiko.SFTPError("Garbage packet received"), struct.error("too short")])
 def test_an_answer_that_is_none_is_tried_again_on_another_connection(
     server: FileServer, monkeypatch: pytest.MonkeyPatch, answer: Exception
@@ -384,11 +370,6 @@ def test_an_answer_that_is_none_is_tried_again_on_another_connection(
         archive.document(KEY)
     assert not line.is_up()
     assert archive.document(KEY) == b"x"
-
-
-@pytest.mark.parametrize("key", WAYS_OUT)
-def test_no_key_leads_out_of_the_folder(ssh: FileServer, key: str) -> None:
-    refuses(built(ssh.trusted()), key)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """A connection by SMB 3.1.1, and what the library lets through that must not be.
 
 What is wrong with the library's own, by MS-SMB2 and by measure: it takes an answer that bears no signature for a good one,
-also in a session where everything is encrypted; it waits for ever for an answer, and for a server that takes nothing any more; it follows links that the
+also in a session where everything is encrypted; it waits for ever for an answer, for one that is said to be on its way, and for a server that takes nothing any more; it follows links that the
 server names; and it believes a length of four gigabytes.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import time
 from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -22,6 +23,8 @@ from smbprotocol.transport import Tcp
 
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 60
+PENDING_SECONDS: Final = 300
+"""So long may a server say that an answer is on its way; each time that it does, the library waits anew."""
 _CIPHERS: Final = [Ciphers.AES_128_GCM, Ciphers.AES_256_GCM, Ciphers.AES_128_CCM]
 _SIGNATURES: Final = [SigningAlgorithms.AES_GMAC, SigningAlgorithms.AES_CMAC]
 _SESSION_EXPIRED: Final = 0xC000035C  # [MS-ERREF] 2.3.1
@@ -59,6 +62,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def __init__(self, address: str, port: int) -> None:
         super().__init__(uuid4(), address, port, require_signing=True)
+        self._on_its_way: dict[int, float] = {}
 
     def greet(self) -> None:
         """Agree on how to speak; nothing is said of us. Raises what a broken answer does to the library."""
@@ -105,7 +109,14 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """
         session = next(iter(self.session_table.values()), None)
         status = header["status"].get_value()
-        if session is None or status == NtStatus.STATUS_PENDING:  # of that nothing is used
+        number = header["message_id"].get_value()
+        if status == NtStatus.STATUS_PENDING:  # nothing of it is used, and it needs no key to say it
+            now = time.monotonic()
+            if now - self._on_its_way.setdefault(number, now) > PENDING_SECONDS:
+                raise SMBException("the server never comes to an answer")
+            return
+        self._on_its_way.pop(number, None)
+        if session is None:
             return
         if status in _OVER:
             raise SMBException("the server has ended the session")

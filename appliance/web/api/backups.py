@@ -10,11 +10,11 @@ from appliance.backup import disaster_plan, inventory
 from appliance.backup.inventory import Held, Proof
 from appliance.catalog import Reading, freezes
 from appliance.catalog.freezes import Why
-from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import freezing
 from appliance.web import forms, keeping
 from appliance.web.api.operation import operation
+from appliance.web.api.other_side import of_the_other_side
 from appliance.web.api.shape import Shape
 from appliance.web.console import console, now
 from appliance.web.plan_words import worded
@@ -119,10 +119,8 @@ def list_backups(destination_id: int) -> Backups:
     box = console().box
     with box.catalog.reading() as conn:
         place = by_hand.archive(conn, destination_id)
-    try:
+    with of_the_other_side():
         found = inventory.take(box, place)
-    except (Transient, OperatorNeeded) as error:
-        raise Refused(error.message, hint=error.hint) from error
     return Backups(tuple(_backup(each) for each in found.held), found.older)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -11,19 +10,33 @@ from typing import Annotated, Any, Literal
 from appliance.backup import homecoming
 from appliance.catalog import Reading, destinations
 from appliance.configuration import OPTIONS, destination_of
-from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import OperatorNeeded, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.model import DestinationKind, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare, sftp
 from appliance.web import forms
 from appliance.web.api.operation import operation, unchanged
+from appliance.web.api.other_side import of_the_other_side
 from appliance.web.api.shape import Row, Shape
 from appliance.web.console import console, now
 
 Name = Annotated[
     str,
     Shape("What people call it.", example="cloud", shortest=1, longest=64, pattern=r"^[!-~]([ -~]*[!-~])?$"),
+]
+Address = Annotated[
+    str,
+    Shape(
+        "Its address or host name.",
+        example="192.168.1.20",
+        shortest=1,
+        longest=253,
+        pattern=r"^[0-9A-Za-z.:-]+$",
+    ),
+]
+User = Annotated[
+    str, Shape("Who the box is there.", example="clinicbox", shortest=1, longest=64, pattern=r"^[!-~]+$")
 ]
 Hidden = Annotated[
     str, Shape("The secret access key; kept sealed, never shown again.", longest=500, is_secret=True)
@@ -76,16 +89,7 @@ class NewDicom:
         str,
         Shape("Its AE title (PS3.5 6.2).", example="ORTHO", shortest=1, longest=16, pattern=r"^[!-\[\]-~]+$"),
     ]
-    address: Annotated[
-        str,
-        Shape(
-            "Its address or host name.",
-            example="192.168.1.60",
-            shortest=1,
-            longest=253,
-            pattern=r"^[0-9A-Za-z.:-]+$",
-        ),
-    ]
+    address: Address
     port: Annotated[int, Shape("Its DICOM port.", example=104, least=1, most=65535)]
 
 
@@ -115,19 +119,8 @@ class NewSftp:
     """A folder on a NAS or another file server, by SFTP: gets sealed objects only."""
 
     name: Name
-    address: Annotated[
-        str,
-        Shape(
-            "Its address or host name.",
-            example="192.168.1.20",
-            shortest=1,
-            longest=253,
-            pattern=r"^[0-9A-Za-z.:-]+$",
-        ),
-    ]
-    user: Annotated[
-        str, Shape("Who the box is there.", example="clinicbox", shortest=1, longest=64, pattern=r"^[!-~]+$")
-    ]
+    address: Address
+    user: User
     folder: Annotated[
         str, Shape("The folder, which must exist.", example="backup", shortest=1, pattern=r"^[!-~]+$")
     ]
@@ -144,22 +137,11 @@ class NewSmb:
     """A share of a NAS or of Windows, by SMB 3: gets sealed objects only."""
 
     name: Name
-    address: Annotated[
-        str,
-        Shape(
-            "The server's address or host name.",
-            example="192.168.1.20",
-            shortest=1,
-            longest=253,
-            pattern=r"^[0-9A-Za-z.:-]+$",
-        ),
-    ]
+    address: Address
     share: Annotated[
         str, Shape("The share.", example="backup", shortest=1, longest=80, pattern=r"^[!-.0-\[\]-~]+$")
     ]
-    user: Annotated[
-        str, Shape("Who the box is there.", example="clinicbox", shortest=1, longest=64, pattern=r"^[!-~]+$")
-    ]
+    user: User
     secret: Annotated[str, Shape("The password.", shortest=1, longest=500, is_secret=True)]
     folder: Annotated[str, Shape("The folder in it, which must exist; empty for the share itself.")] = ""
     domain: Annotated[str, Shape("The domain of this user, where there is one.", longest=255)] = ""
@@ -379,7 +361,7 @@ def trust_server(destination_id: int, body: Trust) -> Destination:
         found = _known(conn, destination_id)
     if found.kind != "sftp":
         raise Refused("this destination has no key to compare", hint="name a file server")
-    with _of_the_server():
+    with of_the_other_side():
         trusted = sftp.trust(found, body.fingerprint)
     with console().box.catalog.transaction() as tx:
         host_key = str(trusted.options["host_key"])
@@ -439,17 +421,8 @@ def _changed(before: DestinationSettings, body: DestinationChange) -> Destinatio
 
 def _asked(wanted: DestinationSettings) -> DestinationSettings:
     """As it is to be recorded, once its server was asked."""
-    with _of_the_server():
+    with of_the_other_side():
         return prepare(wanted)
-
-
-@contextmanager
-def _of_the_server() -> Iterator[None]:
-    """It is the file server that does not answer, or that somebody has to mend, and not this box."""
-    try:
-        yield
-    except (Transient, OperatorNeeded) as error:
-        raise Refused(error.message, hint=error.hint) from error
 
 
 def _check(wanted: DestinationSettings) -> None:
