@@ -367,7 +367,7 @@ def test_the_desk_closes_in_time_whatever_fails(
 
 
 def test_a_system_without_openssh_opens_no_session(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on the image, which has no sshd: the vendor is entered, and still nobody could come in."""
+    """The vendor is entered, and still nobody could come in."""
     with box.catalog.reading() as conn:
         assert support.readiness(conn) is support.Readiness.READY
         monkeypatch.setattr(line, "_PATH", "/nowhere")

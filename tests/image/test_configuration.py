@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from appliance.fleet import desk
+from appliance.fleet.line import PROGRAMS
 from appliance.health import gathering
 from tests.image import machine
 from tests.provisioning.test_playbooks import rendered
@@ -53,6 +55,23 @@ def settings(path: Path) -> dict[str, list[str]]:
 CONFIG = settings(BUILD / "mkosi.conf")
 
 
+def unfinished(root: Path) -> Path:
+    """Make of `root` what the packages leave, as far as the last hand needs it."""
+    etc = root / "etc"
+    for folder in (etc / "chrony", etc / "apparmor.d"):
+        folder.mkdir(parents=True)
+    (etc / "chrony/chrony.conf").write_text("pool 2.debian.pool.ntp.org iburst\n")
+    (etc / "nftables.conf").write_text("")
+    (etc / "shadow").write_text("root:!*:20415:0:99999:7:::\nnginx:!:20399::::::\n")
+    return root
+
+
+def finish(root: Path) -> None:
+    """Lay the last hand on `root`, as the build does."""
+    environment = {**os.environ, "BUILDROOT": str(root), "SOURCE_DATE_EPOCH": "1764000000"}
+    subprocess.run([str(BUILD / "scripts/finish")], env=environment, check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is laid into the image: the generated tree, and over it what stands in mkosi.extra."""
@@ -84,7 +103,6 @@ def test_firewall_front_and_time_are_what_provisioning_writes(tree: Path) -> Non
 
 
 def test_nobody_can_log_in(tree: Path) -> None:
-    assert "openssh-server" not in " ".join(CONFIG["Packages"])
     for unit in ("getty@.service", "autovt@.service", "serial-getty@.service", "debug-shell.service"):
         assert (tree / "usr/lib/systemd/system" / unit).readlink() == Path("/dev/null"), unit
     assert not {"RootPassword", "Autologin", "Ssh", "RootShell"} & CONFIG.keys()
@@ -148,6 +166,93 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
             check=False,
         )
         assert (told.returncode, told.stderr) == (0, ""), unit
+
+
+# --- remote support --------------------------------------------------------------------------------------------------
+
+OPENSSH_LISTENS = (
+    "usr/lib/systemd/system/ssh.service",
+    "usr/lib/systemd/system/ssh.socket",
+    "usr/lib/systemd/system/sshd@.service",
+    "usr/lib/systemd/system/sshd-keygen.service",
+    "usr/lib/systemd/system/rescue-ssh.target",
+    "usr/lib/systemd/system-generators/systemd-ssh-generator",
+    "usr/lib/systemd/user/ssh-agent.socket",
+    "etc/systemd/system/multi-user.target.wants/ssh.service",
+    "etc/systemd/system/sshd.service",
+    "etc/systemd/system/ssh.socket.wants/sshd-keygen.service",
+    "etc/systemd/user/sockets.target.wants/ssh-agent.socket",
+)
+"""By what of Debian's openssh-server, and of systemd (systemd-ssh-generator(8): vsock, and a socket in /run), something would listen."""
+OPENSSH_UNUSED = (
+    "etc/ssh/ssh_host_ed25519_key",
+    "etc/ssh/ssh_host_ed25519_key.pub",
+    "usr/bin/scp",
+    "usr/bin/sftp",
+    "usr/bin/ssh-agent",
+    "usr/bin/ssh-keygen",
+    "usr/lib/sftp-server",
+    "usr/lib/openssh/sftp-server",
+    "usr/lib/openssh/ssh-keysign",
+)
+OPENSSH_OF_THE_LINE = (
+    "usr/bin/ssh",
+    "usr/sbin/sshd",
+    "usr/lib/openssh/sshd-auth",
+    "usr/lib/openssh/sshd-session",
+)
+
+
+def test_of_openssh_there_is_what_the_line_of_support_starts_and_nothing_that_listens(tmp_path: Path) -> None:
+    assert {"openssh-client", "openssh-server"} <= set(CONFIG["Packages"])
+    unfinished(tmp_path)
+    others = ("usr/lib/systemd/system/ssh-access.target", "usr/lib/systemd/system/systemd-networkd.service")
+    for name in (*OPENSSH_LISTENS, *OPENSSH_UNUSED, *OPENSSH_OF_THE_LINE, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("as its package brings it")
+    # What is enabled is a link, and the unit that it leads to may be gone by then.
+    alias = tmp_path / "etc/systemd/system/sshd.service"
+    alias.unlink()
+    alias.symlink_to("/usr/lib/systemd/system/ssh.service")
+    finish(tmp_path)
+    left = [each for each in (*OPENSSH_LISTENS, *OPENSSH_UNUSED) if os.path.lexists(tmp_path / each)]
+    assert not left
+    assert not [each for each in (*OPENSSH_OF_THE_LINE, *others) if not (tmp_path / each).exists()]
+
+
+def test_the_image_has_the_programs_of_the_line_where_its_profile_lets_them_start() -> None:
+    """`line.is_possible` looks for them; without one, or without the right to start one, no session can be opened."""
+    profile = (EXTRA / "etc/apparmor.d/support-line").read_text()
+    for program in PROGRAMS:
+        assert re.search(
+            rf"^  /usr/s?bin/(\{{[a-z,]*\b)?{program}\b[a-z,]*\}}? rix,$", profile, re.MULTILINE
+        ), program
+    assert "/usr/lib/openssh/sshd-{auth,session} rix" in profile, "OpenSSH 10 is three programs"
+    assert f"  {desk.UNIT_FOLDER}/desk rw,\n" in profile
+    assert f"  {desk.UNIT_FOLDER}/desk rwk,\n" in (EXTRA / "etc/apparmor.d/appliance").read_text()
+
+
+def test_the_line_of_support_is_held_away_from_all_that_is_the_boxs(tree: Path) -> None:
+    dropin = settings(tree / "usr/lib/systemd/system/support-line.service.d/60-image.conf")
+    assert dropin["AppArmorProfile"] == ["support-line"]
+    text = (EXTRA / "etc/apparmor.d/support-line").read_text()
+    assert "capability" not in text
+    for place in ("/etc/appliance/", "/var/lib/", "/var/log/", "/etc/shadow"):
+        assert re.search(rf"^  deny {place}\S* rwklmx,$", text, re.MULTILINE), place
+    writes = re.findall(r"^  (?:owner )?(/\S*|@\S+) \w*w\w*,$", text, re.MULTILINE)
+    allowed = (
+        r"/run/(support-line|appliance-desk|systemd/journal)/|/\{tmp,var/tmp\}/|/dev/tty|@\{PROC\}/@\{pid\}/"
+    )
+    assert not [each for each in writes if not re.match(allowed, each)]
+
+
+def test_the_account_of_the_line_is_in_the_image_and_its_unit_waits(tree: Path) -> None:
+    accounts = (tree / "usr/lib/sysusers.d/appliance.conf").read_text()
+    assert re.search(r"^u appliance-support ", accounts, re.MULTILINE)
+    assert f"{desk.UNIT_FOLDER} " in (tree / "usr/lib/tmpfiles.d/appliance.conf").read_text()
+    preset = (EXTRA / "usr/lib/systemd/system-preset/00-appliance.preset").read_text().splitlines()
+    assert "enable support-line.path" in preset
+    assert not [each for each in preset if re.match(r"enable ssh|enable support-line\.service", each)]
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------
@@ -222,7 +327,7 @@ def test_every_service_is_held_by_a_profile_that_exists(tree: Path) -> None:
     names = set(re.findall(r"^profile (\S+)", profiles, re.MULTILINE))
     wanted = settings(tree / "usr/lib/systemd/system/appliance-.service.d/60-image.conf")["AppArmorProfile"]
     assert wanted == ["appliance"]
-    assert names == {"appliance", "nginx-front"}
+    assert names == {"appliance", "nginx-front", "support-line"}
     assert "flags=(complain" not in profiles and "complain" not in profiles
 
 
@@ -233,31 +338,24 @@ def test_the_profile_lets_no_process_write_but_where_its_data_is() -> None:
         for path, mode in re.findall(r"^\s+(?:owner )?(/\S*|@\S+) ([a-z]+),$", text, re.MULTILINE)
         if "w" in mode
     }
-    allowed = r"/var/lib/appliance/|/run/(systemd|appliance)/|/\{tmp,var/tmp\}/|/dev/(shm/|tty1)|/\{media,mnt,srv\}/|@\{PROC\}"
+    allowed = r"/var/lib/appliance/|/run/(systemd|appliance|appliance-desk)/|/\{tmp,var/tmp\}/|/dev/(shm/|tty1)|/\{media,mnt,srv\}/|@\{PROC\}"
     assert not [each for each in writes if not re.match(allowed, each)]
     assert "deny /var/lib/machine-seal/" in text
 
 
 def test_what_only_one_machine_has_is_taken_out_of_the_root(tmp_path: Path) -> None:
-    etc, loader = tmp_path / "etc", tmp_path / "usr/lib/systemd/boot/efi"
-    for folder in (etc / "chrony", etc / "apparmor.d", loader):
-        folder.mkdir(parents=True)
-    (etc / "chrony/chrony.conf").write_text("pool 2.debian.pool.ntp.org iburst\n")
-    (etc / "nftables.conf").write_text("")
-    (etc / "shadow").write_text("root:!*:20415:0:99999:7:::\nnginx:!:20399::::::\n")
+    etc, loader = unfinished(tmp_path) / "etc", tmp_path / "usr/lib/systemd/boot/efi"
+    loader.mkdir(parents=True)
     left = [etc / "passwd-", etc / "shadow-", loader / "systemd-bootx64.efi.signed"]
     for path in left:
         path.write_text("of one machine, or one hour")
-    environment = {**os.environ, "BUILDROOT": str(tmp_path), "SOURCE_DATE_EPOCH": "1764000000"}
-    subprocess.run([str(BUILD / "scripts/finish")], env=environment, check=True)
+    finish(tmp_path)
     assert (etc / "shadow").read_text() == "root:!*:20416:0:99999:7:::\nnginx:!:20416::::::\n"
     assert not [each for each in left if each.exists()]
     assert (etc / "machine-id").read_bytes() == b""
     (etc / "shadow").write_text("root::1:::::::\n")
-    opened = subprocess.run(
-        [str(BUILD / "scripts/finish")], env=environment, capture_output=True, check=False
-    )
-    assert opened.returncode != 0, "an account without a password"
+    with pytest.raises(subprocess.CalledProcessError):
+        finish(tmp_path)  # an account without a password
 
 
 # --- packages --------------------------------------------------------------------------------------------------------
@@ -268,9 +366,7 @@ def test_what_is_asked_for_is_pinned() -> None:
     pinned = inventory.locked((BUILD / "packages.lock").read_text())
     assert set(CONFIG["Packages"]) <= set(pinned)
     assert len(pinned) > 150
-    assert not {"openssh-server", "apt", "curl", "wget", "gcc", "sudo", "telnet", "avahi-daemon"} & set(
-        pinned
-    )
+    assert not {"apt", "curl", "wget", "gcc", "sudo", "telnet", "avahi-daemon"} & set(pinned)
 
 
 def test_a_difference_is_told_whichever_way_it_goes() -> None:
