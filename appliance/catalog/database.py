@@ -237,6 +237,7 @@ def _begun(engine: Engine) -> Connection:
         raise Transient("too many questions at once to the catalog") from error
     try:
         connection.begin()
+        _begin(connection)
     except BaseException:
         connection.close()
         raise
@@ -255,7 +256,6 @@ def _engine(path: Path, keys: Keys) -> Engine:
         pool_use_lifo=True,
         hide_parameters=True,
     ).execution_options(begin="BEGIN")
-    event.listen(engine, "begin", _begin)
     event.listen(engine, "handle_error", _translate)
     return engine
 
@@ -263,7 +263,8 @@ def _engine(path: Path, keys: Keys) -> Engine:
 def _begin(connection: Connection) -> None:
     """Begin, and read at once: so the whole block is as of its beginning, and a changed key shows before it.
 
-    Handed to the driver as it is: a picture takes four readings, and SQLAlchemy's way costs five times the work itself.
+    Handed to the driver as it is: a picture takes four readings, and SQLAlchemy's way costs five times the work itself. And
+    called, not listened for: an engine with listeners looks for more of them at every statement.
     """
     driver = connection.connection.driver_connection
     assert driver is not None

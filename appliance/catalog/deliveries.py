@@ -251,20 +251,28 @@ def is_owed(conn: Reading, destination_id: DestinationId, object_id: ObjectId) -
 # --- Outcomes --------------------------------------------------------------------------------------------------------
 
 
+_CONFIRM = (
+    update(deliveries)
+    .where(
+        deliveries.c.id == bindparam("delivery"), deliveries.c.state.in_(sorted(states_before(Event.CONFIRM)))
+    )
+    .values(
+        state=State.CONFIRMED,
+        receipt=bindparam("proof", type_=deliveries.c.receipt.type),
+        reason="",
+        next_attempt_utc=None,
+        lease_until_utc=None,
+        changed_utc=bindparam("at_utc", type_=deliveries.c.changed_utc.type),
+    )
+    .returning(deliveries.c.destination)
+)
+"""Once for every image and place: to build it costs more than to carry it out."""
+
+
 def confirm(tx: Transaction, delivery_id: DeliveryId, receipt: Mapping[str, Any], now: datetime) -> bool:
     """Record the proof. False if it was confirmed before: the first receipt stays."""
     destination = tx.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id, deliveries.c.state.in_(states_before(Event.CONFIRM)))
-        .values(
-            state=State.CONFIRMED,
-            receipt=dict(receipt),
-            reason="",
-            next_attempt_utc=None,
-            lease_until_utc=None,
-            changed_utc=now,
-        )
-        .returning(deliveries.c.destination)
+        _CONFIRM, {"delivery": delivery_id, "proof": dict(receipt), "at_utc": now}
     ).scalar_one_or_none()
     if destination is None:
         return False

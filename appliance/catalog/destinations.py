@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from appliance.catalog import deliveries
 from appliance.catalog.database import Reading, Transaction
@@ -34,17 +34,21 @@ class DestinationHealth:
     last_success_utc: datetime | None
 
 
+# Asked for every image and batch: to build them costs more than to answer them.
+_ALL = select(table).order_by(table.c.name)
+_THOSE_THERE = _ALL.where(table.c.removed.is_(False))
+_BY_NAME = select(table).where(table.c.name == bindparam("wanted"), table.c.removed.is_(False))
+_BY_ID = select(table).where(table.c.id == bindparam("wanted"))
+
+
 def destinations(conn: Reading, include_removed: bool = False) -> list[DestinationSettings]:
     """The destinations by name."""
-    query = select(table).order_by(table.c.name)
-    if not include_removed:
-        query = query.where(table.c.removed.is_(False))
-    return [_settings(row) for row in conn.execute(query)]
+    return [_settings(row) for row in conn.execute(_ALL if include_removed else _THOSE_THERE)]
 
 
 def destination(conn: Reading, name: str) -> DestinationSettings | None:
     """The destination of that name, if there is one that is not removed."""
-    row = conn.execute(select(table).where(table.c.name == name, table.c.removed.is_(False))).one_or_none()
+    row = conn.execute(_BY_NAME, {"wanted": name}).one_or_none()
     return None if row is None else _settings(row)
 
 
@@ -130,7 +134,7 @@ def health(conn: Reading) -> list[DestinationHealth]:
 
 def breaker(conn: Reading, destination_id: DestinationId) -> Breaker:
     """The circuit breaker of a destination. Raises `Unknown`."""
-    row = conn.execute(select(table).where(table.c.id == destination_id)).one_or_none()
+    row = conn.execute(_BY_ID, {"wanted": destination_id}).one_or_none()
     if row is None:
         raise Unknown(f"there is no destination {destination_id}")
     return _breaker(row)

@@ -67,6 +67,13 @@ class DestructionRequest:
 _STANDING: ColumnElement[bool] = literal_column("destruction_requests.state IN ('open', 'approved')")
 
 
+_ASKED_FOR = (
+    select(items.c.study)
+    .join(requests, requests.c.id == items.c.request)
+    .where(_STANDING, items.c.state == ItemState.STANDING)
+)
+
+
 def add(
     tx: Transaction,
     due: Sequence[DueStudy],
@@ -144,11 +151,12 @@ def latest(
 
 def asked_for() -> Select[int]:
     """The query for the row ids of the studies that stand in a request: none is asked for twice."""
-    return (
-        select(items.c.study)
-        .join(requests, requests.c.id == items.c.request)
-        .where(_STANDING, items.c.state == ItemState.STANDING)
-    )
+    return _ASKED_FOR
+
+
+def studies_asked_for(reading: Reading) -> set[int]:
+    """The row ids that `asked_for` gives, without the decisions of every request."""
+    return {int(each) for each in reading.execute(_ASKED_FOR).scalars()}
 
 
 def approve(tx: Transaction, request_id: int, *, by: str, now: datetime, expires_utc: datetime) -> None:

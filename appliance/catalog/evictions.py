@@ -132,7 +132,7 @@ def facts_of(reading: Reading, study_ids: Sequence[int]) -> list[StudyFacts]:
     chosen = json.dumps(list(study_ids))
     rows = reading.exec_driver_sql(_FACTS, (chosen,)).all()
     held = holds.held_among(reading, study_ids)
-    asked = {number for each in destructions.standing(reading) for number in each.study_ids}
+    asked = destructions.studies_asked_for(reading)
     return [
         _facts(reading, row, is_held=int(row[0]) in held, is_asked_for=int(row[0]) in asked) for row in rows
     ]

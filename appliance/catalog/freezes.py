@@ -49,7 +49,7 @@ class Freeze:
 
 def in_force(reading: Reading) -> Freeze | None:
     """The freeze that is in force; None as long as everything goes its way."""
-    row = reading.execute(_select().where(freezes.c.released_utc.is_(None))).first()
+    row = reading.execute(_IN_FORCE).first()
     return None if row is None else _freeze(row)
 
 
@@ -94,6 +94,10 @@ def latest(reading: Reading, limit: int = 20) -> list[Freeze]:
 
 def _select() -> Select[Any]:
     return select(*(freezes.c[name] for name in Freeze.__slots__))
+
+
+_IN_FORCE = _select().where(freezes.c.released_utc.is_(None))
+"""Asked before every step that overwrites or removes: to build it costs more than to answer it."""
 
 
 def _freeze(row: Any) -> Freeze:

@@ -14,7 +14,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, insert, or_, select, union, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    union,
+    update,
+)
 from sqlalchemy.sql.expression import literal_column
 
 from appliance.catalog.database import Reading, Transaction
@@ -127,12 +141,7 @@ def listed(reading: Reading, *, released: bool = False, limit: int = 1000) -> li
 
 def of_study(reading: Reading, study: int) -> list[Hold]:
     """Every hold that falls on a study or fell on it, the latest first."""
-    falls = or_(
-        holds.c.study == study,
-        and_(holds.c.study.is_(None), _names_one_of(_persons_of(study))),
-    )
-    query = _select().where(falls).order_by(holds.c.released_utc.is_not(None), holds.c.id.desc())
-    return [_hold(row) for row in reading.execute(query)]
+    return [_hold(row) for row in reading.execute(_OF_STUDY, {"asked": study})]
 
 
 def a_study_of(reading: Reading, patient: int) -> int | None:
@@ -171,20 +180,14 @@ def held_among(reading: Reading, study_ids: Iterable[int]) -> Mapping[int, Hold]
     asked = set(study_ids)
     if not asked:
         return {}
-    chosen = select(studies.c.id).where(studies.c.id.in_(_each_of(asked)), studies.c.id.in_(held_studies()))
+    chosen = reading.execute(_HELD_AMONG, {"asked": json.dumps(sorted(asked))}).scalars()
     found: dict[int, Hold] = {}
-    for study in sorted(int(each) for each in reading.execute(chosen).scalars()):
+    for study in sorted(int(each) for each in chosen):
         found[study] = next(each for each in of_study(reading, study) if each.is_in_force)
     return found
 
 
-def _each_of(numbers: Iterable[int]) -> Select[int]:
-    """A query for `numbers`, however many."""
-    listing = func.json_each(json.dumps(sorted(numbers))).table_valued("value")
-    return select(listing.c.value)
-
-
-def _persons_of(study: int) -> CompoundSelect[int]:
+def _persons_of(study: ColumnElement[int]) -> CompoundSelect[int]:
     """The patients whom a study names: its own, and those of images that contradict it."""
     return union(
         select(studies.c.patient).where(studies.c.id == study),
@@ -204,6 +207,21 @@ def _names_one_of(persons: CompoundSelect[int]) -> ColumnElement[bool]:
 
 def _select() -> Select[Any]:
     return select(*(holds.c[name] for name in _FIELDS))
+
+
+# Asked for every study that may leave, be asked for or be destroyed: to build them costs more than to answer them.
+_ASKED: ColumnElement[int] = bindparam("asked", type_=Integer)
+_OF_STUDY = (
+    _select()
+    .where(
+        or_(holds.c.study == _ASKED, and_(holds.c.study.is_(None), _names_one_of(_persons_of(_ASKED)))),
+    )
+    .order_by(holds.c.released_utc.is_not(None), holds.c.id.desc())
+)
+_HELD_AMONG = select(studies.c.id).where(
+    studies.c.id.in_(select(func.json_each(bindparam("asked", type_=Text)).table_valued("value").c.value)),
+    studies.c.id.in_(held_studies()),
+)
 
 
 def _hold(row: Any) -> Hold:

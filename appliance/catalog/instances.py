@@ -178,16 +178,12 @@ class Known:
 
 def versions(reading: Connection, header: Header) -> list[InstanceRow]:
     """What is recorded under the identity of `header` (study, series and SOP Instance UID), the first version first."""
-    return _rows(
-        reading,
-        _select()
-        .where(
-            instances.c.sop_instance_uid == header.sop_instance_uid,
-            series.c.series_instance_uid == header.series_instance_uid,
-            studies.c.study_instance_uid == header.study_instance_uid,
-        )
-        .order_by(instances.c.version),
-    )
+    identity = {
+        "image_uid": header.sop_instance_uid,
+        "series_uid": header.series_instance_uid,
+        "study_uid": header.study_instance_uid,
+    }
+    return _rows(reading, _VERSIONS, identity)
 
 
 def instance(reading: Connection, instance_id: InstanceId) -> InstanceRow | None:
@@ -204,7 +200,7 @@ def with_object(reading: Connection, object_id: ObjectId) -> InstanceRow | None:
 
 def instances_of_study(reading: Connection, study_instance_uid: Uid) -> list[InstanceRow]:
     """Every instance of a study, series by series in the order they came, each by number as far as they are numbers."""
-    found = _rows(reading, _select().where(studies.c.study_instance_uid == study_instance_uid))
+    found = _rows(reading, _OF_STUDY, {"study_uid": study_instance_uid})
     series_order: dict[Uid, int] = {}
     for row in sorted(found, key=lambda each: each.id):
         series_order.setdefault(row.series_instance_uid, len(series_order))
@@ -361,8 +357,18 @@ def _select() -> Select[Any]:
     ).select_from(instances.join(series).join(studies))
 
 
+# Asked for every picture, study or arrival: to build them costs more than to answer them.
 _ONE = _select().where(instances.c.id == bindparam("instance"))
-"""Asked for every picture: to build it costs more than to answer it."""
+_OF_STUDY = _select().where(studies.c.study_instance_uid == bindparam("study_uid"))
+_VERSIONS = (
+    _select()
+    .where(
+        instances.c.sop_instance_uid == bindparam("image_uid"),
+        series.c.series_instance_uid == bindparam("series_uid"),
+        studies.c.study_instance_uid == bindparam("study_uid"),
+    )
+    .order_by(instances.c.version)
+)
 
 
 def _rows(

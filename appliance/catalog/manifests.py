@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, or_, select, update
 
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
@@ -95,10 +95,9 @@ def out_of_date(
 
 def written(tx: Transaction, destination_id: DestinationId, manifest: OutOfDate, now: datetime) -> None:
     """Note that the manifest was written from rows read after its mark was."""
-    of_this = (manifests.c.destination == destination_id) & (manifests.c.study == manifest.study)
-    tx.execute(update(manifests).where(of_this).values(written_utc=now))
-    tx.execute(
-        update(manifests).where(of_this, manifests.c.dirty_utc == manifest.dirty_utc).values(dirty_utc=None)
+    tx.exec_driver_sql(
+        "UPDATE manifests SET written_utc = ?, dirty_utc = nullif(dirty_utc, ?) WHERE destination = ? AND study = ?",
+        (utc_text(now), utc_text(manifest.dirty_utc), destination_id, manifest.study),
     )
 
 
@@ -136,35 +135,43 @@ def written_after(conn: Reading, study: int, limit: int) -> list[Written]:
 
 def rows_of(conn: Reading, destination_id: DestinationId, study: int) -> StudyRows:
     """The rows of the instances of `study` (row id) that are confirmed at a destination."""
-    found = _rows(
-        conn,
-        instances,
-        instances.c.id.in_(
-            select(deliveries.c.instance).where(
-                deliveries.c.destination == destination_id, deliveries.c.state == "CONFIRMED"
-            )
-        )
-        & instances.c.series.in_(select(series.c.id).where(series.c.study == study)),
-    )
-    of_study = _rows(conn, studies, studies.c.id == study)
+    found = _rows(conn, _INSTANCES, destination=destination_id, study=study)
+    of_study = _rows(conn, _STUDY, study=study)
     uid = of_study[0]["study_instance_uid"] if of_study else ""
     people = {row["patient"] for row in of_study} | {row["other_patient"] for row in found}
     return StudyRows(
-        patients=_rows(
-            conn, patients, patients.c.id.in_(sorted(each for each in people if each is not None))
-        ),
+        patients=_rows(conn, _PATIENTS, ids=sorted(each for each in people if each is not None)),
         studies=of_study,
-        series=_rows(conn, series, series.c.id.in_(sorted({row["series"] for row in found}))),
+        series=_rows(conn, _SERIES, ids=sorted({row["series"] for row in found})),
         instances=found,
-        study_keys=_rows(
-            conn,
-            study_keys,
-            (study_keys.c.study_instance_uid == uid)
-            & study_keys.c.id.in_(sorted({row["key_id"] for row in found})),
-        ),
+        study_keys=_rows(conn, _STUDY_KEYS, uid=uid, ids=sorted({row["key_id"] for row in found})),
     )
 
 
-def _rows(conn: Reading, table: Table, which: Any) -> list[Row]:
+def _rows(conn: Reading, query: Select[Any], **values: object) -> list[Row]:
+    return [dict(row._mapping) for row in conn.execute(query, values)]
+
+
+def _of(table: Table, *which: ColumnElement[bool]) -> Select[Any]:
     columns = [column for column in table.c if column.name not in _DERIVED]
-    return [dict(row._mapping) for row in conn.execute(select(*columns).where(which).order_by(table.c.id))]
+    return select(*columns).where(*which).order_by(table.c.id)
+
+
+# Asked for every manifest: to build them costs more than to answer them.
+_INSTANCES = _of(
+    instances,
+    instances.c.id.in_(
+        select(deliveries.c.instance).where(
+            deliveries.c.destination == bindparam("destination"), deliveries.c.state == "CONFIRMED"
+        )
+    ),
+    instances.c.series.in_(select(series.c.id).where(series.c.study == bindparam("study"))),
+)
+_STUDY = _of(studies, studies.c.id == bindparam("study"))
+_PATIENTS = _of(patients, patients.c.id.in_(bindparam("ids", expanding=True)))
+_SERIES = _of(series, series.c.id.in_(bindparam("ids", expanding=True)))
+_STUDY_KEYS = _of(
+    study_keys,
+    study_keys.c.study_instance_uid == bindparam("uid"),
+    study_keys.c.id.in_(bindparam("ids", expanding=True)),
+)

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_update
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import operator_settings, setting_changes
 
+_ONE = "SELECT value FROM operator_settings WHERE key = ?"
 _SEVERAL = "SELECT key, value FROM operator_settings WHERE key IN (SELECT value FROM json_each(?))"
 
 
@@ -36,9 +37,8 @@ class ChangeRow:
 
 def get(conn: Reading, key: str) -> Any:
     """The JSON value of `key`, None if nothing was chosen."""
-    return conn.execute(
-        select(operator_settings.c.value).where(operator_settings.c.key == key)
-    ).scalar_one_or_none()
+    row = conn.exec_driver_sql(_ONE, (key,)).first()
+    return None if row is None else json.loads(row[0])
 
 
 def values(conn: Reading, keys: Sequence[str]) -> dict[str, Any]:

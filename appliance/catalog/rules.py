@@ -10,15 +10,16 @@ from appliance.catalog.schema import rules as table
 from appliance.errors import Unknown
 from appliance.model import Rule
 
+_RULES = (
+    select(table, destinations.c.name.label("destination_name"), destinations.c.takes)
+    .join(destinations)
+    .where(destinations.c.removed.is_(False))
+    .order_by(table.c.id)
+)
+
 
 def rules(reading: Connection) -> tuple[Rule, ...]:
     """Every rule whose destination still exists, in the order in which they were made."""
-    query = (
-        select(table, destinations.c.name.label("destination_name"), destinations.c.takes)
-        .join(destinations)
-        .where(destinations.c.removed.is_(False))
-        .order_by(table.c.id)
-    )
     return tuple(
         Rule(
             destination_id=row.destination,
@@ -29,7 +30,7 @@ def rules(reading: Connection) -> tuple[Rule, ...]:
             priority=row.priority,
             id=row.id,
         )
-        for row in reading.execute(query)
+        for row in reading.execute(_RULES)
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 from sqlalchemy.dialects.sqlite import insert
 
 from appliance.catalog.database import Transaction
@@ -20,13 +20,14 @@ CONSOLE = "console-address"
 HEARTBEAT_CONSENT = "heartbeat.consent"
 """Who has agreed to heartbeats, and to what (`appliance.fleet.consent`); a restored box forgets it."""
 
+_ONE = "SELECT value FROM settings WHERE key = ?"
 _SEVERAL = "SELECT key, value FROM settings WHERE key IN (SELECT value FROM json_each(?))"
 
 
 def get(reading: Connection, key: str, default: Any = None) -> Any:
     """The value of `key`, or `default`."""
-    row = reading.execute(select(settings.c.value).where(settings.c.key == key)).first()
-    return default if row is None else row[0]
+    row = reading.exec_driver_sql(_ONE, (key,)).first()
+    return default if row is None else json.loads(row[0])
 
 
 def several(reading: Connection, keys: Sequence[str]) -> dict[str, Any]:

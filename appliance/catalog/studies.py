@@ -10,12 +10,12 @@ itself, 1 s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, literal, select, tuple_, update
 
 from appliance.catalog import settings
 from appliance.catalog.arrival import next_change
@@ -120,13 +120,13 @@ def find(
 
 def study(reading: Connection, study_instance_uid: Uid) -> StudyRow | None:
     """One study by its UID."""
-    found = _rows(reading, _select().where(studies.c.study_instance_uid == study_instance_uid))
+    found = _rows(reading, _BY_UID, {"study_uid": study_instance_uid})
     return found[0] if found else None
 
 
 def study_by_id(reading: Connection, study_id: int) -> StudyRow | None:
     """One study by its row id."""
-    found = _rows(reading, _select().where(studies.c.id == study_id))
+    found = _rows(reading, _BY_ID, {"study_id": study_id})
     return found[0] if found else None
 
 
@@ -213,9 +213,16 @@ def _select() -> Select[Any]:
     ).select_from(studies.join(patients))
 
 
-def _rows(reading: Connection, query: Select[Any]) -> list[StudyRow]:
+# Asked for every page of a study: to build them costs more than to answer them.
+_BY_UID = _select().where(studies.c.study_instance_uid == bindparam("study_uid"))
+_BY_ID = _select().where(studies.c.id == bindparam("study_id"))
+
+
+def _rows(
+    reading: Connection, query: Select[Any], parameters: Mapping[str, object] | None = None
+) -> list[StudyRow]:
     found = []
-    for row in reading.execute(query):
+    for row in reading.execute(query, parameters):
         values = list(row)
         values[_MODALITIES] = tuple(each for each in values[_MODALITIES].split("\\") if each)
         found.append(StudyRow(*values))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from appliance.catalog.columns import utc_text
@@ -21,6 +21,12 @@ from appliance.model import KeyId, Received, Uid
 
 _NAMES = ("id", "study_instance_uid", "wrapped", "created_utc")
 _ADD = compiled(sqlite_insert(study_keys).on_conflict_do_nothing(), *_NAMES)
+
+
+_WRAPPED = compiled(
+    select(study_keys.c.study_instance_uid, study_keys.c.wrapped).where(study_keys.c.id == bindparam("key")),
+    "key",
+)
 
 
 def add(tx: Transaction, key_id: KeyId, study_instance_uid: Uid, wrapped: bytes, now: datetime) -> None:
@@ -44,8 +50,7 @@ def add_many(tx: Transaction, received: Iterable[Received]) -> None:
 
 def wrapped(reading: Connection, key_id: KeyId) -> tuple[Uid, bytes] | None:
     """The study that a key belongs to and the wrapped key; None if there is no such key."""
-    query = select(study_keys.c.study_instance_uid, study_keys.c.wrapped).where(study_keys.c.id == key_id)
-    row = reading.execute(query).first()
+    row = reading.exec_driver_sql(_WRAPPED, (key_id,)).first()
     return None if row is None else (row[0], row[1])
 
 

@@ -71,7 +71,7 @@ def ask(
             hint="ask for a part, and for the rest after it",
         )
     holds.refuse_if_held(tx, wanted)
-    taken = {study for each in destructions.standing(tx) for study in each.study_ids}
+    taken = destructions.studies_asked_for(tx)
     found = retention.decided(tx, wanted, act.now)
     for number in wanted:
         _refuse_unless_due(number, found.get(number), asked_for=number in taken)

@@ -34,7 +34,6 @@ import hmac
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -57,9 +56,8 @@ def key(root: RootKey, study_instance_uid: Uid) -> str:
 
 def seal(root: RootKey, name: str, rows: StudyRows, destroyed: Sequence[Tombstone] = ()) -> bytes:
     """The document of a study, to lie under `name`, a key that `key` gave."""
-    return _seal(
-        root, name, {"format": FORMAT, "destroyed": [each.as_told() for each in destroyed]} | asdict(rows)
-    )
+    told = {each: getattr(rows, each) for each in _ROWS}
+    return _seal(root, name, {"format": FORMAT, "destroyed": [each.as_told() for each in destroyed]} | told)
 
 
 def seal_tombstone(

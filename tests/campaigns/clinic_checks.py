@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def _held_to(
 def _is_as_sent(world: World, row: Row, image: Image) -> bool:
     """Whether an image opens byte for byte; a file that nobody has touched since it did is not opened once more."""
     try:
-        now = world.box.objects.path(row.object_id).stat()
+        now = _file_of(world, row.object_id)
         seen = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     except FileNotFoundError:
         seen = None
@@ -107,6 +108,14 @@ def _is_as_sent(world: World, row: Row, image: Image) -> bool:
     if found and seen is not None:
         world.seen[row.object_id] = seen
     return found
+
+
+def _file_of(world: World, object_id: ObjectId) -> os.stat_result:
+    """The file of an image; by its name first, since asking the store for it costs ten times as much."""
+    try:
+        return os.stat(f"{world.box.objects.root}/{object_id[:2]}/{object_id}.sealed")
+    except FileNotFoundError:
+        return world.box.objects.path(object_id).stat()
 
 
 def _read(world: World, row: Row) -> bytes | None:

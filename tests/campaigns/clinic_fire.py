@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from appliance.backup import restoring
@@ -12,7 +11,7 @@ from appliance.catalog import rules
 from appliance.errors import OperatorNeeded, Refused
 from appliance.model import ObjectId, Rule
 from tests.campaigns.clinic_checks import check_chain
-from tests.campaigns.clinic_places import SHELVES, WithoutBackups, add_shelf, config_of, place_of
+from tests.campaigns.clinic_places import SHELVES, WithoutBackups, add_shelf, config_of, copied, place_of
 
 if TYPE_CHECKING:
     from tests.campaigns.clinic_world import World
@@ -63,7 +62,7 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
     memory = shelf.backups.get(taken) if backups else None
     receipts: dict[str, set[ObjectId]] = {each: set() for each in SHELVES}
     if memory is not None:
-        receipts |= deepcopy(memory.receipts)
+        receipts |= copied(memory.receipts)
     receipts[name] |= shelf.named
     rows = (set(memory.images) if memory else set()) | shelf.named
     known = set(memory.known) if memory else set()

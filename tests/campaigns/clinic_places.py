@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -94,6 +94,11 @@ def prepare_template(folder: Path) -> None:
     box.close()
     (folder / "paper").write_text(str(paper))
     here.rename(folder / "template")
+
+
+def copied(objects: Mapping[str, set[ObjectId]]) -> dict[str, set[ObjectId]]:
+    """Objects by shelf, as they are now."""
+    return {name: set(each) for name, each in objects.items()}
 
 
 def config_of(data: Path) -> Config:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +43,7 @@ from tests.campaigns.clinic_places import (
     Request,
     Shelf,
     config_of,
+    copied,
     place_of,
 )
 from tests.campaigns.clinic_rot import rot, rot_archive, scrub_all
@@ -243,8 +243,8 @@ class World:
         self.shelves[name].backups[made] = Remembered(
             frozenset(each.object_id for each in self.here_by_account()),
             dict(self.holds),
-            deepcopy(self.receipts),
-            deepcopy(self.owed),
+            copied(self.receipts),
+            copied(self.owed),
             frozenset(self.gone),
             frozenset(self.known),
             frozenset(self.away),
