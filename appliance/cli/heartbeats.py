@@ -25,6 +25,11 @@ def add_to(verbs: Verbs) -> None:
     own = Verbs(heartbeat)
     own.add("show", "print the very document that would be sent now", act=show_document)
     add_json(own.add("status", "say who agreed, and what came of it", act=show_status))
+    own.add(
+        "wanted",
+        "print the version that the vendor has named to this box, if the clinic agrees to that",
+        act=show_wanted,
+    )
     own.add("agree", "let heartbeats be sent", act=agree)
     own.add("withdraw", "forbid heartbeats, from this moment on", act=withdraw)
     own.add("send", "send one now", act=send)
@@ -87,6 +92,17 @@ def show_status(arguments: Arguments) -> int:
         said = f", and version {wanted.software}" if wanted.software else ""
         print(f"Taken of what the vendor wants: number {wanted.number}{said}.")
     print(f"This box is called {heartbeat.name_of(key)} there; its public key, for the vendor:\n{key}")
+    return 0
+
+
+def show_wanted(arguments: Arguments) -> int:
+    """Print the version alone, or nothing: the image's updater reads it."""
+    del arguments
+    from appliance.fleet import taking
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        if version := taking.held_to(conn):
+            print(version)
     return 0
 
 

@@ -27,7 +27,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
 from appliance.errors import ApplianceError, Refused, Unknown
-from appliance.fleet import wanted
+from appliance.fleet import consent, wanted
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,14 @@ def standing(conn: Reading) -> Standing:
         str(kept.get("taken", "")),
         tuple(kept.get("said", ())),
     )
+
+
+def held_to(conn: Reading) -> str:
+    """The version that the vendor has named to this box, which its updater takes and no other; empty where none is named, or the
+    clinic agrees to it no more."""
+    if not consent.authority(conn) or consent.standing(conn) is None:
+        return ""
+    return standing(conn).software
 
 
 def take(tx: Transaction, box: Box, data: bytes, name: str, now: datetime) -> None:

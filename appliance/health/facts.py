@@ -173,7 +173,7 @@ class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
     `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
-    and left again, because they did not prove themselves.
+    and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start.
     """
 
     at_utc: datetime
@@ -181,6 +181,7 @@ class Facts:
     keys: Keys
     disk: Disk | None = None
     left_versions: tuple[str, ...] = ()
+    waiting_versions: tuple[str, ...] = ()
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

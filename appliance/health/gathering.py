@@ -56,8 +56,10 @@ from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
 
 FRESH = timedelta(seconds=30)
-LEFT_VERSIONS = Path("/run/appliance-update/left")
-"""What `update-outcome` of the image says at each start: one version a line. Elsewhere there is no such file."""
+UPDATES = Path("/run/appliance-update")
+LEFT, WAITING = "left", "waiting"
+"""Where `update-outcome` of the image says which versions were tried and left again, and which one waits for the next start:
+one version a line. Elsewhere there are no such files."""
 
 FAILURES_WITHIN = timedelta(hours=1)
 
@@ -77,7 +79,8 @@ def gather(box: Box, now: datetime) -> Facts:
         today=now.astimezone().date(),
         keys=_keys(box),
         disk=_disk(box),
-        left_versions=left_versions(LEFT_VERSIONS),
+        left_versions=versions(UPDATES / LEFT),
+        waiting_versions=versions(UPDATES / WAITING),
         contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
     )
     try:
@@ -109,8 +112,8 @@ def _keys(box: Box) -> Keys:
     return Keys(recovery_confirmed=not recovery_is_pending(box), seal=seal)
 
 
-def left_versions(told: Path) -> tuple[str, ...]:
-    """The versions that were tried on this machine and left again, from the file `told`."""
+def versions(told: Path) -> tuple[str, ...]:
+    """The versions that the image names in the file `told`."""
     try:
         return tuple(told.read_text(encoding="utf-8").split())
     except OSError:

@@ -380,6 +380,7 @@ VERBS: Mapping[str, Step] = {
         lambda w: w.say("heartbeat", "show"),
     ),
     "heartbeat status": Nothing("who agreed, and a public key", lambda w: w.say("heartbeat", "status")),
+    "heartbeat wanted": Nothing("the name of a version", lambda w: w.say("heartbeat", "wanted")),
     "heartbeat agree": Act(["heartbeat:agree"], lambda w: _heartbeat(w, "agree")),
     "heartbeat withdraw": Act(
         ["heartbeat:withdraw"], lambda w: [_heartbeat(w, "agree"), w.say("heartbeat", "withdraw")][1]

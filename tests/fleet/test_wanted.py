@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import audit, settings
 from appliance.box import Box
+from appliance.cli import main
 from appliance.errors import Refused
-from appliance.fleet import pulse, taking, wanted
+from appliance.fleet import consent, pulse, taking, wanted
 from appliance.fleet.taking import Came
 from appliance.fleet.wanted import Wanted
 from tests.boxes import box_in
@@ -196,6 +197,33 @@ def test_without_the_vendors_key_no_answer_counts(box: Box, there: Vendor) -> No
     agree(box, NOW)
     assert beat(box, there, 0, number=1).came is Came.NOTHING
     assert limit(box) != 45
+
+
+def test_the_version_that_was_named_is_what_an_updater_is_told_for_as_long_as_the_clinic_agrees(
+    box: Box, there: Vendor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+
+    def told() -> str:
+        assert main(["heartbeat", "wanted"]) == 0
+        return capsys.readouterr().out
+
+    assert told() == "", "nothing was named"
+    beat(box, there, 0, number=1, software="9.0.0")
+    assert told() == "9.0.0\n"
+    beat(box, there, 15, number=1, software="9.9.0")
+    assert told() == "9.0.0\n", "an order that was refused holds to nothing"
+    beat(box, there, 30, number=2, software="")
+    assert told() == "", "whoever names none leaves it to the box"
+    beat(box, there, 45, number=3, software="9.1.0")
+    with box.catalog.transaction() as tx:
+        consent.withdraw(tx)
+    assert told() == ""
+    agree(box, NOW)
+    assert told() == "9.1.0\n"
+    choose(box, {"heartbeat.authority": ""}, NOW)
+    agree(box, NOW)
+    assert told() == "", "nobody may name one any more"
 
 
 def test_a_bucket_serves_as_well(box: Box, there: Vendor) -> None:

@@ -171,6 +171,10 @@ CASES = {
         replace(CALM, left_versions=("1.4.2",)),
         (("update-failed", SOON),),
     ),
+    "a version that waits for the next start": (
+        replace(CALM, waiting_versions=("1.5.0",)),
+        (("update-waiting", Severity.NOTE),),
+    ),
     "a seal in a file": (replace(CALM, keys=Keys(True, "file")), (("machine-seal", SOON),)),
     "no seal": (replace(CALM, keys=Keys(True, Trouble("gone"))), (("machine-seal", ACT_NOW),)),
     "a worker of two": (running(dicom_0=False), (("dicom-weak", ACT_NOW),)),

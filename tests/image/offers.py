@@ -16,7 +16,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from gzip import compress
 from pathlib import Path
 
@@ -117,18 +117,19 @@ class Bench:
                 text = text.replace(was, here)
             (self.folder / "transfers" / each.name).write_text(text)
 
-    def update(self) -> subprocess.Popen[str]:
-        """As `libexec/update` calls it, but that nothing starts again."""
+    def update(self, *version: str) -> subprocess.Popen[str]:
+        """As `libexec/update` calls it; `version` is the one that a fleet's ring names, if it names one."""
         return self.in_tools(
             "/usr/lib/systemd/systemd-sysupdate",
             "--verify=yes",
             "--definitions=/tmp/bench/transfers",
             "update",
+            *version,
         )
 
-    def take(self) -> tuple[int, str]:
+    def take(self, *version: str) -> tuple[int, str]:
         """Exit status and what was said."""
-        with self.update() as process:
+        with self.update(*version) as process:
             told, _ = process.communicate()
         return process.returncode, told
 
@@ -167,13 +168,29 @@ def offer(bench: Bench, version: str, signer: Path, *options: str) -> Offer:
         packed = folder / f"appliance_{version}_{identifiers[kind].replace('-', '')}.{kind}.raw.gz"
         packed.write_bytes(compress(data, compresslevel=1, mtime=0))
     (folder / f"appliance_{version}.efi").write_bytes(noise.randbytes(KERNEL_BYTES))
+    sign(folder, signer, *options)
+    return Offer(folder, version, identifiers, contents)
+
+
+def together(bench: Bench, signer: Path, *found: Offer) -> Path:
+    """A folder that offers all of them, as a server does that keeps older versions for the rings behind."""
+    folder = bench.folder / "offers" / "together"
+    folder.mkdir()
+    for each in found:
+        for path in each.folder.glob("appliance_*"):
+            shutil.copy(path, folder)
+    sign(folder, signer)
+    return folder
+
+
+def sign(folder: Path, signer: Path, *options: str) -> None:
+    """The list of digests of what lies in `folder`, signed by `signer`."""
     digests = [
         (hashlib.sha256(each.read_bytes()).hexdigest(), each.name) for each in sorted(folder.iterdir())
     ]
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for digest, name in digests))
     signature = ("--detach-sign", "--output", str(folder / "SHA256SUMS.gpg"), str(folder / "SHA256SUMS"))
     _gpg(signer, *options, *signature)
-    return Offer(folder, version, identifiers, contents)
 
 
 def signer(folder: Path, name: str) -> Path:
@@ -240,7 +257,22 @@ def offers() -> None:
             (code, bench.to_start()) == (0, to_start),
             told,
         )
-        taken(bench, shown, offer(bench, "0.1.2", vendor), "the next version takes its place")
+        next_one, last = offer(bench, "0.1.2", vendor), offer(bench, "0.1.3", vendor)
+        both = together(bench, vendor, next_one, last)
+        shown.folder = both
+        code, told = bench.take("0.1.4")
+        kept(
+            "a version that is named and not there is not replaced by another",
+            code != 0 and bench.to_start() == to_start,
+            told,
+        )
+        taken(
+            bench,
+            shown,
+            replace(next_one, folder=both),
+            "of two that are newer the one that is named takes its place",
+            next_one.version,
+        )
         kept("and the slot that runs is untouched still", bench.slots()[:2] == had[:2], str(bench.slots()))
 
 
@@ -302,10 +334,10 @@ def cut(bench: Bench, shown: Shop, first: Offer) -> None:
     kept("and the root is not called by its name", labels[2] != f"appliance_{first.version}", str(labels))
 
 
-def taken(bench: Bench, shown: Shop, wanted: Offer, promise: str) -> None:
+def taken(bench: Bench, shown: Shop, wanted: Offer, promise: str, *named: str) -> None:
     """It is there to the bit, under its name and identifier, with three tries, beside the one that runs."""
     shown.folder = wanted.folder
-    code, told = bench.take()
+    code, told = bench.take(*named)
     kept(promise, code == 0, told)
     name = f"appliance_{wanted.version}"
     slots = bench.slots()

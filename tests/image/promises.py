@@ -36,6 +36,8 @@ def running(machine: Machine, promise: str = "it starts, and nothing has failed"
     machine.wait_until("systemctl is-system-running --wait || systemctl is-system-running | grep -q degraded")
     state = machine.inside("systemctl is-system-running", check=False).strip()
     failed = machine.inside(
-        "systemctl --failed --no-legend --plain; journalctl -b -p 3 --no-pager -o cat | tail -20"
+        "systemctl --failed --no-legend --plain; journalctl -b -p 3 --no-pager -o cat | tail -20;"
+        " ls -l /dev/tpm*; journalctl -b -k --no-pager -o short-monotonic -g tpm",
+        check=False,
     )
     kept(promise, state == "running", f"{state}: {failed}")

@@ -1,13 +1,11 @@
 """The image's configuration as the tools read it, without building: what it starts, lets in, refuses and pins."""
 
-import configparser
 import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,14 +15,12 @@ import pytest
 
 from appliance.fleet import desk
 from appliance.fleet.line import PROGRAMS
-from appliance.health import gathering
 from tests.image import machine
 from tests.provisioning.test_playbooks import rendered
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "image-build"
 EXTRA = BUILD / "mkosi.extra"
-TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
 SLOTS = {"root": 768, "root-verity": 64}
 """MiB of each slot, the same in the image, in the box and for ever: a slot can't grow in the field."""
 
@@ -134,8 +130,9 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(tree, root, symlinks=True)
     system = root / "usr/lib/systemd/system"
-    for program in ("venv/bin/appliance", "venv/bin/python"):
-        path = root / "usr/lib/appliance" / program
+    programs = ["lib/appliance/venv/bin/appliance", "lib/appliance/venv/bin/python"]
+    for program in (*programs, "bin/flock", "bin/systemctl", "bin/test"):
+        path = root / "usr" / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n")
         path.chmod(0o755)
@@ -156,6 +153,8 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         "screen.service",
         "update.service",
         "update.timer",
+        "update-restart.service",
+        "update-restart.timer",
         "update-outcome.service",
         "update-from-stick.service",
     ):
@@ -411,7 +410,7 @@ def test_python_is_installed_by_hash_and_without_a_network() -> None:
     assert CONFIG["WithNetwork"] == ["no"]
 
 
-# --- slots and updates -----------------------------------------------------------------------------------------------
+# --- slots -----------------------------------------------------------------------------------------------------------
 
 
 def slots_of(folder: Path) -> Iterator[tuple[str, int]]:
@@ -426,148 +425,6 @@ def test_both_slots_are_as_large_as_what_the_image_brings() -> None:
     assert dict(slots_of(BUILD / "mkosi.repart")) == SLOTS
     in_box = list(slots_of(EXTRA / "usr/lib/repart.d"))
     assert sorted(in_box) == sorted([*SLOTS.items(), *SLOTS.items()])
-
-
-def test_an_update_is_signed_newer_and_tried_three_times() -> None:
-    assert [each.stem for each in TRANSFERS] == ["10-root-verity", "20-root", "30-uki"], "the UKI comes last"
-    read = [settings(each) for each in TRANSFERS]
-    for transfer in read:
-        assert transfer["Verify"] == ["yes"]
-        assert transfer["Type"][0] == "url-file"
-        assert transfer["Path"][0] == "@SOURCE@"
-        assert transfer["ProtectVersion"] == ["%A"], "the version that runs is never overwritten"
-    types = {settings(each)["MatchPartitionType"][0] for each in TRANSFERS[:2]}
-    assert types == set(SLOTS)
-    labels = {settings(path)["Label"][0] for path in sorted((BUILD / "mkosi.repart").glob("[12]*"))}
-    assert labels == {"%M_%A"}
-    for transfer in read[:2]:
-        assert transfer["MatchPattern"][0].endswith(".raw.gz"), (
-            "an empty slot is not sent over a clinic's line"
-        )
-        assert transfer["MatchPattern"][1] == "appliance_@v", (
-            "as mkosi.repart labels them, of image appliance"
-        )
-    uki = read[2]
-    assert (uki["TriesLeft"], uki["TriesDone"], uki["InstancesMax"]) == (["3"], ["0"], ["2"])
-    assert CONFIG["ImageId"] == ["appliance"]
-    assert CONFIG["UnifiedKernelImageFormat"] == ["%i_%v"], (
-        "or sysupdate does not know the first version for one"
-    )
-    update = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-    assert "--verify=yes" in update
-    assert "--reboot" in update, "nobody stands beside the box to start it again"
-
-
-def test_a_start_is_good_only_if_the_box_says_so() -> None:
-    unit = configparser.RawConfigParser(strict=False)
-    unit.read(EXTRA / "usr/lib/systemd/system/boot-check.service")
-    assert unit["Install"]["requiredby"] == "boot-complete.target"
-    assert unit["Unit"]["before"] == "boot-complete.target"
-    assert unit["Unit"]["failureaction"] == "reboot"
-    assert "LoaderBootCountPath" in unit["Unit"]["conditionpathexists"], (
-        "a version that proved itself is not doubted"
-    )
-    text = (EXTRA / "usr/lib/appliance/libexec/boot-check").read_text()
-    assert "http://127.0.0.1:8080/health/deep" in text
-    for name in ("dicom", "courier", "jobs", "web"):
-        assert f"appliance-{name}.service" in text
-
-
-def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> None:
-    timer = settings(EXTRA / "usr/lib/systemd/system/update.timer")
-    assert timer["OnCalendar"] == ["*-*-* 02:00"]
-    assert (timer["RandomizedDelaySec"], timer["FixedRandomDelay"]) == (["2h"], ["yes"])
-    assert "Persistent" not in timer, "a box that was off at night does not start again by day"
-    assert settings(EXTRA / "usr/lib/systemd/system/update.service")["Type"] == ["oneshot"]
-
-
-def test_the_vendors_address_comes_with_the_image_if_he_names_one(tmp_path: Path) -> None:
-    source = "usr/share/appliance/update/source"
-    assemble = script("assemble").assemble
-    assemble(tmp_path / "named", None, "https://updates.example")
-    assert (tmp_path / "named" / source).read_text() == "https://updates.example\n"
-    assemble(tmp_path / "unnamed", None, "")
-    assert not (tmp_path / "unnamed" / source).exists()
-    assert f"/{source}" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-
-
-def test_a_stick_is_judged_by_the_same_signature_as_the_line(tmp_path: Path) -> None:
-    rule = (EXTRA / "usr/lib/udev/rules.d/90-update-from-stick.rules").read_text()
-    assert 'ENV{ID_FS_LABEL}=="BOXUPDATE"' in rule
-    assert 'ENV{SYSTEMD_WANTS}+="update-from-stick.service"' in rule
-    assert (
-        "/dev/disk/by-label/BOXUPDATE"
-        in (EXTRA / "usr/lib/systemd/system/update-from-stick.service").read_text()
-    )
-    # It runs: the mount is left out, `update` asks for the address that it is given and finds what lies on the stick.
-    stick = tmp_path / "stick"
-    stick.mkdir()
-    (stick / "SHA256SUMS").write_text("what was signed")
-    update = tmp_path / "update"
-    update.write_text(
-        "#!/usr/bin/env python3\nimport sys, urllib.request\n"
-        "assert sys.argv[1].startswith('http://127.0.0.1:')\n"
-        "sys.exit(urllib.request.urlopen(sys.argv[1] + '/SHA256SUMS').read() != b'what was signed')\n"
-    )
-    update.chmod(0o755)
-    mounts = tmp_path / "mount"
-    mounts.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/mounted\n')
-    mounts.chmod(0o755)
-    text = (EXTRA / "usr/lib/appliance/update_from_stick.py").read_text()
-    text = text.replace("/run/update-stick", str(stick)).replace(
-        "/usr/lib/appliance/libexec/update", str(update)
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", text, "/dev/stick"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "mounted").read_text().split() == [
-        *("-t", "vfat", "-o", "ro,nodev,nosuid,noexec", "/dev/stick", str(stick)),
-    ]
-
-
-def test_a_version_that_was_left_is_told_to_the_box(tmp_path: Path) -> None:
-    for name in ("1.0.0.efi", "1.0.1+0-3.efi", "1.0.2+2-1.efi"):
-        (tmp_path / f"appliance_{name}").touch()
-    told, script_path = tmp_path / "left", EXTRA / "usr/lib/appliance/libexec/update-outcome"
-    subprocess.run([str(script_path), str(told), str(tmp_path)], check=True)
-    assert gathering.left_versions(told) == ("1.0.1",), "not the one that still has tries"
-    (tmp_path / "appliance_1.0.1+0-3.efi").unlink()
-    subprocess.run([str(script_path), str(told), str(tmp_path)], check=True)
-    assert gathering.left_versions(told) == ()
-    assert gathering.left_versions(tmp_path / "no image") == ()
-    unit = (EXTRA / "usr/lib/systemd/system/update-outcome.service").read_text()
-    assert f"update-outcome {gathering.LEFT_VERSIONS}\n" in unit
-    assert f"  {gathering.LEFT_VERSIONS} r,\n" in (EXTRA / "etc/apparmor.d/appliance").read_text()
-
-
-@pytest.mark.parametrize(
-    ("address", "code"),
-    [
-        ("", 0),
-        ("file:///tmp/x", 64),
-        ("https://updates.example/x y", 64),
-        ("https://a|b", 64),
-        ("https://a/$(id)", 64),
-    ],
-)
-def test_an_address_of_updates_that_is_none_is_refused(address: str, code: int, tmp_path: Path) -> None:
-    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-    source = tmp_path / "source"
-    source.write_text(address)
-    text = text.replace("/var/lib/update/source", str(source)).replace(
-        "/run/sysupdate.d", str(tmp_path / "made")
-    )
-    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    if code:
-        given = subprocess.run(["sh", "-c", text, "update", address], capture_output=True, check=False)
-        assert given.returncode == code, "nor one that it is given by a stick"
-    assert not (tmp_path / "made").exists()
 
 
 # --- the harness -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from tests.image.serving import Shop, shop
 
 OFFERED = BUILT / "test-updates"
 ADDRESS = "http://10.0.2.100/"
-RUN_WITHOUT_RESTART = "sed 's/ --reboot//' /usr/lib/appliance/libexec/update >/run/update && sh /run/update"
+TAKE = "systemctl start update.service"
+START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
+"""What the timers start at night, one after the other."""
 
 
 def updates(hardware: Hardware, parts: frozenset[str]) -> None:
@@ -84,7 +86,7 @@ def refused(machine: Machine, offers: Shop) -> None:
             ("altered", "that was altered on its way"),
         ):
             offers.folder = made / name
-            taken = machine.inside("systemctl start update.service && echo taken", check=False)
+            taken = machine.inside(f"{TAKE} && echo taken", check=False)
             told = machine.inside("journalctl -b -u update.service -n 20 -o cat --no-pager")
             kept(f"an update {why} is refused", "taken" not in taken, told)
             kept(
@@ -145,12 +147,12 @@ def corrupted(machine: Machine, offers: Shop) -> None:
     """A slot that was damaged after it had been written: the kernel finds out, and the version before returns."""
     folder = offers.folder = OFFERED / "corrupted"
     had = version(machine)
-    machine.inside(RUN_WITHOUT_RESTART)
+    machine.inside(TAKE)
     machine.inside(
         f"dd if=/dev/urandom of=/dev/disk/by-partuuid/{root_identifier(folder)} bs=1M count=64 conv=fsync"
     )
     boot = machine.boot()
-    machine.inside("systemctl --no-block reboot")
+    machine.inside(START_WHAT_WAITS)
     returned(machine, boot, had, offered_version(folder), "a version in a damaged slot")
 
 
@@ -159,7 +161,8 @@ def failing(machine: Machine, offers: Shop) -> None:
     folder = offers.folder = OFFERED / "failing"
     had = version(machine)
     boot = machine.boot()
-    machine.inside("systemctl start --no-block update.service")
+    machine.inside(TAKE)
+    machine.inside(START_WHAT_WAITS)
     returned(machine, boot, had, offered_version(folder), "a version that fails its own check")
 
 
@@ -172,7 +175,9 @@ def returned(machine: Machine, boot: str, had: str, tried: str, what: str) -> No
     running(machine, f"{what} is left by itself, and the one before runs")
     there = kernels(machine)
     kept("after three tries", f"appliance_{tried}+0-3.efi" in there, str(there))
-    machine.inside("systemctl start update.service")
+    said = machine.inside("appliance status --json", check=False)
+    kept("the box says that it did not work here", "update-failed" in said and tried in said, said)
+    machine.inside(TAKE)
     kept("and it isn't taken a second time", kernels(machine) == there, str(kernels(machine)))
 
 
@@ -181,9 +186,13 @@ def good(machine: Machine, offers: Shop) -> None:
     folder = offers.folder = OFFERED / "good"
     wanted, boot = offered_version(folder), machine.boot()
     disk = machine.inside("cat /var/lib/disk-recovery/key")
-    machine.inside("systemctl start --no-block update.service")
+    machine.inside(TAKE)
+    said = machine.inside("appliance status --json", check=False)
+    kept("the box says that it waits for the next start", "update-waiting" in said and wanted in said, said)
+    kept("nothing has started again by day", machine.boot() == boot)
+    machine.inside(START_WHAT_WAITS)
     machine.wait_for_restart(boot)
-    running(machine, "a good version is taken, and started by itself; nothing has failed")
+    running(machine, "a good version is taken, and started at night by itself; nothing has failed")
     kept("it is the new one", version(machine) == wanted, version(machine))
     kept(
         "the TPM2 gives it the key of the same /var", machine.inside("cat /var/lib/disk-recovery/key") == disk
@@ -193,7 +202,7 @@ def good(machine: Machine, offers: Shop) -> None:
     kept("it has called itself good, and is doubted no more", f"appliance_{wanted}.efi" in there, str(there))
     kept("the version before stays in the other slot", len(there) == 2, str(there))
     offers.folder = OFFERED / "failing"
-    machine.inside("systemctl start update.service")
+    machine.inside(TAKE)
     kept("an older version is not taken, however well it is signed", kernels(machine) == there)
 
 

@@ -126,6 +126,7 @@ WRONG = [
     ("support file", "", USAGE),
     ("heartbeat show --jsno", "", USAGE),
     ("heartbeat status --jsno", "", USAGE),
+    ("heartbeat wanted now", "", USAGE),
     ("heartbeat agree", "", CONFIGURATION),
     ("heartbeat withdraw now", "", USAGE),
     ("heartbeat send", "", CONFIGURATION),

@@ -1,4 +1,4 @@
-"""Updates: a version that was tried on this machine and left again, which nobody sees who doesn't look."""
+"""Updates: a version that was tried on this machine and left again, and one that waits; nobody sees either who doesn't look."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from collections.abc import Iterator
 from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("update-failed",)
+CODES = ("update-failed", "update-waiting")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """Said until a newer version takes its place: the box is sound, but it stays behind."""
+    """What was left is said until a newer version takes its place: the box is sound, but it stays behind."""
     for version in facts.left_versions:
         yield Problem(
             "update-failed",
             f"version {version} did not work here: the box has gone back to the one before by itself",
             "nothing is lost and nothing has to be done here; tell support, which makes another",
             Severity.SOON,
+        )
+    for version in facts.waiting_versions:
+        yield Problem(
+            "update-waiting",
+            f"version {version} is on the box, and starts the next time that the box does",
+            "the box starts it by itself, tonight between half past four and five; to have it at once, switch the box off and on "
+            "again between two patients",
+            Severity.NOTE,
         )

@@ -1,0 +1,232 @@
+"""How a version comes to a box, waits, starts and is left again, as far as it shows without a machine."""
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.health import gathering
+from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, script, settings
+
+TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
+
+
+def test_an_update_is_signed_newer_and_tried_three_times() -> None:
+    assert [each.stem for each in TRANSFERS] == ["10-root-verity", "20-root", "30-uki"], "the UKI comes last"
+    read = [settings(each) for each in TRANSFERS]
+    for transfer in read:
+        assert transfer["Verify"] == ["yes"]
+        assert transfer["Type"][0] == "url-file"
+        assert transfer["Path"][0] == "@SOURCE@"
+        assert transfer["ProtectVersion"] == ["%A"], "the version that runs is never overwritten"
+    types = {settings(each)["MatchPartitionType"][0] for each in TRANSFERS[:2]}
+    assert types == set(SLOTS)
+    labels = {settings(path)["Label"][0] for path in sorted((BUILD / "mkosi.repart").glob("[12]*"))}
+    assert labels == {"%M_%A"}
+    for transfer in read[:2]:
+        assert transfer["MatchPattern"][0].endswith(".raw.gz"), (
+            "an empty slot is not sent over a clinic's line"
+        )
+        assert transfer["MatchPattern"][1] == "appliance_@v", (
+            "as mkosi.repart labels them, of image appliance"
+        )
+    uki = read[2]
+    assert (uki["TriesLeft"], uki["TriesDone"], uki["InstancesMax"]) == (["3"], ["0"], ["2"])
+    assert CONFIG["ImageId"] == ["appliance"]
+    assert CONFIG["UnifiedKernelImageFormat"] == ["%i_%v"], (
+        "or sysupdate does not know the first version for one"
+    )
+    update = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    assert "--verify=yes" in update
+    assert "reboot" not in update, "by day somebody may be between two patients"
+
+
+def test_a_start_is_good_only_if_the_box_says_so() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(EXTRA / "usr/lib/systemd/system/boot-check.service")
+    assert unit["Install"]["requiredby"] == "boot-complete.target"
+    assert unit["Unit"]["before"] == "boot-complete.target"
+    assert unit["Unit"]["failureaction"] == "reboot"
+    assert "LoaderBootCountPath" in unit["Unit"]["conditionpathexists"], (
+        "a version that proved itself is not doubted"
+    )
+    text = (EXTRA / "usr/lib/appliance/libexec/boot-check").read_text()
+    assert "http://127.0.0.1:8080/health/deep" in text
+    for name in ("dicom", "courier", "jobs", "web"):
+        assert f"appliance-{name}.service" in text
+
+
+def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> None:
+    timer = settings(EXTRA / "usr/lib/systemd/system/update.timer")
+    assert timer["OnCalendar"] == ["*-*-* 02:00"]
+    assert (timer["RandomizedDelaySec"], timer["FixedRandomDelay"]) == (["2h"], ["yes"])
+    assert timer["Persistent"] == ["yes"], "a box that was off at night looks when it is on again"
+    assert settings(EXTRA / "usr/lib/systemd/system/update.service")["Type"] == ["oneshot"]
+
+
+def test_what_was_taken_starts_at_night_or_with_the_next_start() -> None:
+    units = EXTRA / "usr/lib/systemd/system"
+    timer, restart = settings(units / "update-restart.timer"), settings(units / "update-restart.service")
+    assert timer["OnCalendar"] == ["*-*-* 04:30"], "after the last box has looked"
+    assert "Persistent" not in timer, "a box that was off at night does not start again by day"
+    asked = [f"/usr/bin/test -s {gathering.UPDATES}/{gathering.WAITING}"]
+    asked.append("/usr/bin/flock --nonblock /run/update.lock /usr/bin/true")
+    assert restart["ExecCondition"] == asked, "something waits, and nothing is being written"
+    assert "exec 9>/run/update.lock\n" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    starters = [
+        each.name
+        for each in (EXTRA / "usr/lib").rglob("*update*")
+        if each.is_file() and "reboot" in each.read_text()
+    ]
+    assert starters == ["update-restart.service"], "nothing else of updates starts the box again"
+
+
+def test_the_vendors_address_comes_with_the_image_if_he_names_one(tmp_path: Path) -> None:
+    source = "usr/share/appliance/update/source"
+    assemble = script("assemble").assemble
+    assemble(tmp_path / "named", None, "https://updates.example")
+    assert (tmp_path / "named" / source).read_text() == "https://updates.example\n"
+    assemble(tmp_path / "unnamed", None, "")
+    assert not (tmp_path / "unnamed" / source).exists()
+    assert f"/{source}" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+
+
+def test_a_stick_is_judged_by_the_same_signature_as_the_line(tmp_path: Path) -> None:
+    rule = (EXTRA / "usr/lib/udev/rules.d/90-update-from-stick.rules").read_text()
+    assert 'ENV{ID_FS_LABEL}=="BOXUPDATE"' in rule
+    assert 'ENV{SYSTEMD_WANTS}+="update-from-stick.service"' in rule
+    assert (
+        "/dev/disk/by-label/BOXUPDATE"
+        in (EXTRA / "usr/lib/systemd/system/update-from-stick.service").read_text()
+    )
+    # It runs: the mount is left out, `update` asks for the address that it is given and finds what lies on the stick.
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (stick / "SHA256SUMS").write_text("what was signed")
+    update = tmp_path / "update"
+    update.write_text(
+        "#!/usr/bin/env python3\nimport sys, urllib.request\n"
+        "assert sys.argv[1].startswith('http://127.0.0.1:')\n"
+        "sys.exit(urllib.request.urlopen(sys.argv[1] + '/SHA256SUMS').read() != b'what was signed')\n"
+    )
+    update.chmod(0o755)
+    mounts = tmp_path / "mount"
+    mounts.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/mounted\n')
+    mounts.chmod(0o755)
+    text = (EXTRA / "usr/lib/appliance/update_from_stick.py").read_text()
+    text = text.replace("/run/update-stick", str(stick)).replace(
+        "/usr/lib/appliance/libexec/update", str(update)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text, "/dev/stick"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mounted").read_text().split() == [
+        *("-t", "vfat", "-o", "ro,nodev,nosuid,noexec", "/dev/stick", str(stick)),
+    ]
+
+
+def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None:
+    for name in ("1.0.0.efi", "1.0.1+0-3.efi", "1.0.2+2-1.efi", "1.0.10+3.efi", "0.9.9+3-0.efi"):
+        (tmp_path / f"appliance_{name}").touch()
+    release, folder = tmp_path / "os-release", tmp_path / "told"
+    folder.mkdir()
+
+    def told(running: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        release.write_text(f"NAME=x\nIMAGE_VERSION={running}\n")
+        program = EXTRA / "usr/lib/appliance/libexec/update-outcome"
+        subprocess.run([str(program), str(folder), str(tmp_path), str(release)], check=True)
+        assert sorted(each.name for each in folder.iterdir()) == ["left", "waiting"]
+        return gathering.versions(folder / gathering.LEFT), gathering.versions(folder / gathering.WAITING)
+
+    (tmp_path / "appliance_1.0.2+2-1.efi").rename(tmp_path / "held")
+    assert told("1.0.0") == (("1.0.1",), ("1.0.10",)), "what waits still has tries, and is newer"
+    assert told("1.0.10") == (("1.0.1",), ()), "what runs does not wait, proven or not"
+    (tmp_path / "appliance_1.0.1+0-3.efi").unlink()
+    (tmp_path / "appliance_1.0.10+3.efi").unlink()
+    (tmp_path / "held").rename(tmp_path / "appliance_1.0.2+2-1.efi")
+    assert told("1.0.0") == ((), ("1.0.2",)), "nor is a start that was cut off the last of its tries"
+    assert gathering.versions(tmp_path / "no image") == ()
+    unit = (EXTRA / "usr/lib/systemd/system/update-outcome.service").read_text()
+    assert f"update-outcome {gathering.UPDATES}\n" in unit
+    profile = (EXTRA / "etc/apparmor.d/appliance").read_text()
+    assert f"  {gathering.UPDATES}/{{{gathering.LEFT},{gathering.WAITING}}} r,\n" in profile
+
+
+@pytest.mark.parametrize(
+    ("wanted", "brought", "taken"),
+    [
+        ("", "", "update"),
+        ("0.2.0", "", "update 0.2.0"),
+        ("0.10.0", "", "update 0.10.0"),
+        ("0.1.0", "", None),
+        ("0.0.9", "", None),
+        ("unknown", "", None),
+        ("0.1.0", "http://127.0.0.1:1", "update"),
+    ],
+)
+def test_the_version_that_a_ring_names_is_taken_and_no_other(
+    wanted: str, brought: str, taken: str | None, tmp_path: Path
+) -> None:
+    """0.1.0 runs; `brought` is the address of a stick, which no ring holds back; of `unknown` the appliance cannot say."""
+    says = "exit 70" if wanted == "unknown" else f"echo {wanted}" if wanted else ":"
+    programs = {
+        "/usr/bin/appliance": f'[ "$*" = "heartbeat wanted" ] || exit 64\n{says}',
+        "/usr/lib/systemd/systemd-sysupdate": f'echo "$@" >{tmp_path}/asked',
+        "/usr/lib/appliance/libexec/update-outcome": f'echo "$@" >{tmp_path}/told',
+    }
+    (tmp_path / "source").write_text("https://updates.example\n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
+    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    for place, does in programs.items():
+        program = tmp_path / place.replace("/", "_")
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+        text = text.replace(place, str(program))
+    for place in ("/var/lib/update/source", "/usr/lib/os-release", "/run/sysupdate.d", "/run/update.lock"):
+        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
+    text = text.replace("/usr/share/appliance/update", str(TRANSFERS[0].parent))
+    done = subprocess.run(
+        ["sh", "-c", text, "update", *([brought] if brought else [])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == (wanted == "unknown"), done.stderr
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else None) == (f"--verify=yes {taken}\n" if taken else None)
+    assert (tmp_path / "told").exists() == (taken is not None), "what waits is said at once"
+    if taken:
+        made = (tmp_path / "sysupdate.d/20-root.transfer").read_text()
+        assert f"Path={brought or 'https://updates.example'}\n" in made
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("", 0),
+        ("file:///tmp/x", 64),
+        ("https://updates.example/x y", 64),
+        ("https://a|b", 64),
+        ("https://a/$(id)", 64),
+    ],
+)
+def test_an_address_of_updates_that_is_none_is_refused(address: str, code: int, tmp_path: Path) -> None:
+    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    source = tmp_path / "source"
+    source.write_text(address)
+    text = text.replace("/var/lib/update/source", str(source)).replace(
+        "/run/sysupdate.d", str(tmp_path / "made")
+    )
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    if code:
+        given = subprocess.run(["sh", "-c", text, "update", address], capture_output=True, check=False)
+        assert given.returncode == code, "nor one that it is given by a stick"
+    assert not (tmp_path / "made").exists()
