@@ -34,6 +34,8 @@ class Instance:
     pixel_bytes: int = 2000
     variant: int = 0
     sop_class_uid: Uid = CT_IMAGE
+    side: int = 0
+    """Of a square image that can be drawn, whose pixels are a byte each; without it the pixels have no shape."""
 
     @property
     def study_instance_uid(self) -> Uid:
@@ -45,7 +47,6 @@ class Instance:
 
     @property
     def data_set(self) -> bytes:
-        pixels = random.Random(f"{self.number}/{self.study}/{self.variant}").randbytes(self.pixel_bytes)
         return b"".join(
             (
                 element(0x0008, 0x0005, b"CS", b"ISO_IR 100"),
@@ -59,6 +60,31 @@ class Instance:
                 element(0x0020, 0x000D, b"UI", self.study_instance_uid.encode()),
                 element(0x0020, 0x000E, b"UI", f"2.25.1000{self.study}.{self.series}".encode()),
                 element(0x0020, 0x0013, b"IS", str(self.number).encode()),
-                element(0x7FE0, 0x0010, b"OB", pixels),
+                *(self._shape if self.side else ()),
+                element(0x7FE0, 0x0010, b"OB", self.pixels),
             )
         )
+
+    @property
+    def pixels(self) -> bytes:
+        """What the image shows: other bytes in every image."""
+        count = self.side * self.side or self.pixel_bytes
+        return random.Random(f"{self.number}/{self.study}/{self.variant}").randbytes(count)
+
+    @property
+    def _shape(self) -> tuple[bytes, ...]:
+        """Image Pixel (PS3.3 C.7.6.3) of eight bits."""
+        numbers = (
+            (0x0002, 1),
+            (0x0010, self.side),
+            (0x0011, self.side),
+            (0x0100, 8),
+            (0x0101, 8),
+            (0x0102, 7),
+            (0x0103, 0),
+        )
+        told = {
+            number: element(0x0028, number, b"US", value.to_bytes(2, "little")) for number, value in numbers
+        }
+        told[0x0004] = element(0x0028, 0x0004, b"CS", b"MONOCHROME2")
+        return tuple(told[number] for number in sorted(told))

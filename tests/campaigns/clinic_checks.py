@@ -127,7 +127,7 @@ def _read(world: World, row: Row) -> bytes | None:
     with world.box.catalog.reading() as conn:
         places = list(conn.exec_driver_sql(_HOLDERS, (row.object_id,)).scalars())
     for place in places:
-        path = _where(world, place) / object_key(row.object_id)
+        path = where(world, place) / object_key(row.object_id)
         if path.exists():
             try:
                 return opened(world, path.read_bytes(), row)
@@ -136,8 +136,17 @@ def _read(world: World, row: Row) -> bytes | None:
     return None
 
 
-def _where(world: World, name: str) -> Path:
+def where(world: World, name: str) -> Path:
+    """Where a disk is: it may be away, and whoever finds it has it."""
     return world.here / (name if world.shelves[name].plugged else f"{name}.away")
+
+
+def archive_there(world: World, name: str) -> Archive:
+    """A disk, wherever it is."""
+    place = DestinationSettings(name, "vault", "ciphertext", {"path": str(where(world, name))})
+    archive = build(place, None)  # type: ignore[arg-type]
+    assert isinstance(archive, Archive)
+    return archive
 
 
 def opened(world: World, sealed: bytes, row: Row | Image) -> bytes:
@@ -165,12 +174,8 @@ def check_to_the_bottom(world: World) -> None:
 
 
 def _check_shelf(world: World, name: str, done: set[KeyId]) -> None:
-    archive = build(  # it may be away: whoever finds it has it
-        DestinationSettings(name, "vault", "ciphertext", {"path": str(_where(world, name))}),
-        None,  # type: ignore[arg-type]
-    )
-    assert isinstance(archive, Archive)
-    roots = list(_roots(archive, world.papers))
+    archive = archive_there(world, name)
+    roots = list(roots_of(archive, world.papers))
     for document in [*archive.documents("manifests/"), *archive.documents("kept/")]:
         digits = document.key.rpartition("/")[2].partition(".")[0].partition("-")[0]
         for root in roots:
@@ -207,7 +212,12 @@ def _check_backup(self, archive: Archive, name: str, root: RootKey, done: set[Ke
         scratch.unlink()
 
 
-def _roots(archive: Archive, papers: list[RecoveryKey]) -> Iterator[RootKey]:
+def opens_with(archive: Archive, paper: RecoveryKey) -> bool:
+    """Whether a paper opens any slot of an archive."""
+    return any(True for _ in roots_of(archive, [paper]))
+
+
+def roots_of(archive: Archive, papers: list[RecoveryKey]) -> Iterator[RootKey]:
     """Every root key that any paper opens with any slot of an archive."""
     slots = [archive.document(each.key) for each in archive.documents(KEYS) if "connection" not in each.key]
     for each in archive.documents(snapshot.PREFIX):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from appliance.backup import restoring
 from appliance.box import open_box
 from appliance.catalog import rules
-from appliance.errors import OperatorNeeded, Refused
+from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.model import ObjectId, Rule
 from tests.campaigns.clinic_checks import check_chain
+from tests.campaigns.clinic_outage import paper_of
 from tests.campaigns.clinic_places import SHELVES, WithoutBackups, add_shelf, config_of, copied, place_of
 
 if TYPE_CHECKING:
@@ -23,12 +24,10 @@ def burn(world: World, name: str, *, backups: bool) -> bool:
     Where there is nothing to come back from, that must be said, and the fire is put out.
     """
     shelf = world.shelves[name]
-    if not shelf.plugged:
-        return False
     folder = world.here / f"box-{world.boxes + 1}"
-    archive = world.archive(name)
-    paper = world.papers[shelf.paper]
+    paper = paper_of(world, name)
     try:
+        archive = world.archive(name)
         told = restoring.restore(
             config_of(folder),
             archive if backups else WithoutBackups(archive),
@@ -38,11 +37,12 @@ def burn(world: World, name: str, *, backups: bool) -> bool:
             actor="tests",
             now=world.now,
         )
-    except (OperatorNeeded, Refused) as error:
-        held = shelf.named or (backups and shelf.backups)
+    except (OperatorNeeded, Refused, Transient) as error:
+        held = shelf.plugged and (shelf.named or (backups and shelf.backups))
         assert not held, f"there is something to restore from, and it is refused: {error}"
         shutil.rmtree(folder, ignore_errors=True)
         return False
+    assert shelf.plugged, f"a box is restored from {name}, which is away"
     check_chain(world)
     world.box.close()
     shutil.rmtree(world.here / f"box-{world.boxes}")
@@ -64,13 +64,18 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
     if memory is not None:
         receipts |= copied(memory.receipts)
     receipts[name] |= shelf.named
-    rows = (set(memory.images) if memory else set()) | shelf.named
+    rows = (set(memory.images) if memory else set()) | shelf.named | shelf.vague
+    unsure = shelf.vague - shelf.named - (set(memory.images) if memory else set())
     known = set(memory.known) if memory else set()
     everything = {**world.burnt, **world.alive, **world.limbo, **world.gone}
     world.alive = {}  # what was in limbo stays there: it may have been delivered, or not
     for object_id in rows:
         image = everything[object_id]
         if object_id in world.limbo:
+            continue
+        if object_id in unsure:
+            if object_id not in world.gone:
+                world.limbo[object_id] = image
             continue
         if image.key_id in shelf.buried:
             if object_id not in world.gone:
@@ -103,6 +108,7 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
     world.holds = dict(memory.holds) if memory else {}
     world.away = set(memory.away) & rows if memory else set()
     world.late = {(each, object_id) for each in SHELVES for object_id in rows}
+    shelf.vague = set()
     world.requests, world.rotten, world.last_sent = {}, set(), {}
     world.known = known | {name}
     for each in SHELVES:

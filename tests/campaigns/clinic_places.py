@@ -13,7 +13,8 @@ from appliance.backup import snapshot
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, rules
 from appliance.config import Config, CourierConfig
-from appliance.model import DestinationSettings, KeyId, ObjectId, Rule
+from appliance.lifecycle.request import Method
+from appliance.model import DestinationSettings, KeyId, ObjectId, Rule, Uid
 from appliance.replication.destinations import Archive, Document, prepare
 from appliance.store import keys
 from tests.boxes import config_in
@@ -21,18 +22,31 @@ from tests.instances import Instance
 
 SHELVES = ("usb", "nas")
 KEEP = timedelta(days=35)
+SIDE = 16
+"""Of each image, in pixels: large enough that no two images show the same."""
 ERA = timedelta(days=61 * 366)
 """How far a jump of years goes: everything that was here before is due then, whatever its rule."""
 
 
 @dataclass(frozen=True)
+class Kept:
+    """An image that was kept of a study without whoever it is of, as it was found: from then on it is an image like any other."""
+
+    study: int
+    study_instance_uid: Uid
+    sop_instance_uid: Uid
+    data_set: bytes
+
+
+@dataclass(frozen=True)
 class Image:
-    """An acknowledged image, as it lies under one name."""
+    """An acknowledged image, as it lies under one name; `first` if it was the first of its UID."""
 
     object_id: ObjectId
     key_id: KeyId
-    sent: Instance
+    sent: Instance | Kept
     era: int = 0
+    first: bool = False
 
     @property
     def study(self) -> int:
@@ -63,17 +77,21 @@ class Request:
 
     studies: dict[int, frozenset[ObjectId]]
     until: datetime
+    method: Method
 
 
 @dataclass
 class Shelf:
     """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has, and the
-    number of the newest paper that opens it."""
+    number of the newest paper that opens it. One that was pulled out may name more, those that are `vague`, and may open with
+    a later paper."""
 
     plugged: bool = True
     paper: int = 0
     whole: set[ObjectId] = field(default_factory=set)
     named: set[ObjectId] = field(default_factory=set)
+    vague: set[ObjectId] = field(default_factory=set)
+    was_pulled: bool = False
     buried: set[KeyId] = field(default_factory=set)
     done: set[KeyId] = field(default_factory=set)
     backups: dict[str, Remembered] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from appliance import audit
-from appliance.backup import homecoming, making, snapshot
+from appliance.backup import homecoming
 from appliance.box import open_box
 from appliance.catalog import destinations, manifests, studies, study_keys, tombstones
 from appliance.catalog.holds import HoldKind
@@ -32,12 +32,14 @@ from appliance.replication.lane import Lane
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
 from tests.boxes import take_in
-from tests.campaigns.clinic_checks import opened
+from tests.campaigns.clinic_anonymous import take_up_copies
+from tests.campaigns.clinic_checks import opened, where
 from tests.campaigns.clinic_fire import burn
+from tests.campaigns.clinic_outage import back_up, note_backups, outage
 from tests.campaigns.clinic_places import (
     ERA,
-    KEEP,
     SHELVES,
+    SIDE,
     Image,
     Remembered,
     Request,
@@ -88,6 +90,8 @@ class World:
         self.known = set(SHELVES)
         self.last_sent: dict[int, Instance] = {}
         self.seen: dict[ObjectId, tuple[int, ...]] = {}
+        self.studies_kept = 0
+        self.pulling: tuple[str, int] | None = None
         self.notes: Counter[str] = Counter()
         self._watch_clock()
 
@@ -112,7 +116,7 @@ class World:
 
     def _receive(self, study: int, one: int, two: int) -> None:
         self._send(
-            Instance(one % 3, study=study, pixel_bytes=300, patient_id=f"P{study // 2}", variant=one // 3 % 2)
+            Instance(one % 3, study=study, side=SIDE, patient_id=f"P{study // 2}", variant=one // 3 % 2)
         )
 
     def _again(self, study: int, one: int, two: int) -> bool:
@@ -132,13 +136,20 @@ class World:
         stored, came = take_in(self.box, sent, self.now)
         self.last_sent[sent.study] = sent
         if came.recorded:
-            self.alive[stored.object_id] = Image(stored.object_id, stored.key_id, sent, self.era)
-            for name in self.known:
-                self.owed[name].add(stored.object_id)
+            first = all(
+                each.sent.sop_instance_uid != sent.sop_instance_uid for each in self.here_by_account()
+            )
+            self.acknowledged(Image(stored.object_id, stored.key_id, sent, self.era, first))
             return
         assert came.identical == 1, "it was neither recorded nor taken for what is here"
         whole = [each for each in self.here_by_account() if each.sent == sent]
         assert whole, "it was taken for an image that is not here"
+
+    def acknowledged(self, image: Image) -> None:
+        """An image is here, and owed to every disk that is known."""
+        self.alive[image.object_id] = image
+        for name in self.known:
+            self.owed[name].add(image.object_id)
 
     def here_by_account(self) -> list[Image]:
         """The images with a row, by our account."""
@@ -147,19 +158,36 @@ class World:
     # --- archives ------------------------------------------------------------------------------------------------
 
     def _deliver(self, study: int, one: int, two: int) -> None:
-        around = Surroundings(now=lambda: self.now + timedelta(minutes=5), jitter=lambda: 0.5)
+        """To each disk, those too that are not there: that is found out, and what is owed waits."""
+        around = Surroundings(
+            now=lambda: self.now + timedelta(minutes=5), jitter=lambda: 0.5, reached=self.reached
+        )
         for name in sorted(self.known):
-            if not self.shelves[name].plugged:
-                continue
+            shelf, was_there = self.shelves[name], self.shelves[name].plugged
             lane = Lane(Errand(self.box, self.settings_of(name), around, Held(), Counts()))
             while lane.one_batch():
                 pass
             for _ in range(200):
                 lane.keep_documents()
-                if not self._owes_documents(name):
+                if not (shelf.plugged and self._owes_documents(name)):
                     break
-            self.shelves[name].paper = self.papers.index(self.paper)
-            self._delivered(name)
+            self._delivered(name, was_there=was_there)
+            if shelf.plugged:
+                shelf.paper, shelf.was_pulled = self.papers.index(self.paper), False
+
+    def reached(self, _: str) -> None:
+        """A step of the product; a disk that is to be pulled out in the middle goes at the one that was drawn."""
+        if self.pulling is None:
+            return
+        name, left = self.pulling
+        self.pulling = (name, left - 1) if left else None
+        if not left:
+            self.pull(name)
+
+    def pull(self, name: str) -> None:
+        """A disk is not there any more."""
+        (self.here / name).rename(self.here / f"{name}.away")
+        self.shelves[name].plugged, self.shelves[name].was_pulled = False, True
 
     def _owes_documents(self, name: str) -> bool:
         number = self.settings_of(name).id
@@ -168,8 +196,8 @@ class World:
             due = manifests.out_of_date(conn, number, quiet_since=late, written_before=late, limit=1)
             return bool(due or tombstones.owed(conn, number, 1))
 
-    def _delivered(self, name: str) -> None:
-        """What a delivery to a disk that is there must have done, by our account."""
+    def _delivered(self, name: str, *, was_there: bool) -> None:
+        """What a delivery to a disk must have done, by our account, if it is there, and may have done if it was."""
         shelf = self.shelves[name]
         here = {each.object_id for each in self.here_by_account()}
         with self.box.catalog.reading() as conn:
@@ -177,6 +205,7 @@ class World:
         for object_id in (self.owed[name] & here) - self.receipts[name]:
             image = self.alive.get(object_id) or self.limbo[object_id]
             if object_id in told:
+                assert was_there, f"{name} is away, and has given a receipt for {object_id}"
                 assert self.is_whole(name, image), (
                     f"{name} has given a receipt for {object_id}, and has it not whole"
                 )
@@ -186,8 +215,15 @@ class World:
                 continue
             if object_id in self.rotten or object_id in self.limbo or not self._can_be_had(object_id):
                 self.late.add((name, object_id))  # it is tried again by and by, at a time that we leave open
-            assert (name, object_id) in self.late, f"{object_id} could be delivered to {name}, and was not"
+            if shelf.plugged:
+                assert (name, object_id) in self.late, (
+                    f"{object_id} could be delivered to {name}, and was not"
+                )
+        if not shelf.plugged:
+            shelf.vague = self.receipts[name] & set(self.alive) - shelf.named
+            return
         shelf.named |= self.receipts[name] & set(self.alive)
+        shelf.vague = set()
         unburied = {each.key_id for each in self.gone.values()} - shelf.buried
         with self.box.catalog.reading() as conn:
             shelf.buried |= study_keys.destroyed_among(conn, sorted(unburied))
@@ -196,9 +232,9 @@ class World:
         return recall.is_here(self.box, object_id) or bool(holding(self, object_id))
 
     def is_whole(self, name: str, image: Image) -> bool:
-        """Whether a disk that is there has an image, by its bytes."""
+        """Whether a disk has an image, by its bytes."""
         try:
-            found = opened(self, (self.here / name / object_key(image.object_id)).read_bytes(), image)
+            found = opened(self, (where(self, name) / object_key(image.object_id)).read_bytes(), image)
         except (FileNotFoundError, Corrupt):
             return False
         return found == image.data_set
@@ -219,9 +255,11 @@ class World:
         name = SHELVES[one % 2]
         if not self.shelves[name].plugged or not all(each.plugged for each in self.shelves.values()):
             return False
-        (self.here / name).rename(self.here / f"{name}.away")
-        self.shelves[name].plugged = False
+        self.pull(name)
         return True
+
+    def _outage(self, study: int, one: int, two: int) -> bool:
+        return outage(self, one, two)
 
     def _plug(self, study: int, one: int, two: int) -> bool:
         away = [name for name, each in self.shelves.items() if not each.plugged]
@@ -231,15 +269,10 @@ class World:
         return bool(away)
 
     def _back_up(self, study: int, one: int, two: int) -> bool:
-        name = SHELVES[one % 2]
-        if name not in self.known or not self.shelves[name].plugged:
-            return False
-        self.shelves[name].paper = self.papers.index(self.paper)
-        made = making.back_up(self.box, self.settings_of(name), self.now, actor="tests", keep=KEEP)
-        self._remember(name, made.name)
-        return True
+        return back_up(self, SHELVES[one % 2])
 
-    def _remember(self, name: str, made: str) -> None:
+    def remember(self, name: str, made: str) -> None:
+        """A backup was made: it knows what is here now."""
         self.shelves[name].backups[made] = Remembered(
             frozenset(each.object_id for each in self.here_by_account()),
             dict(self.holds),
@@ -300,10 +333,11 @@ class World:
         found = {each: row for each in sorted(wanted) if (row := self.row_of(each)) is not None}
         if not found:
             return False
+        method = Method.ANONYMISE if two % 4 == 0 else Method.DESTROY
         try:
             with self.box.catalog.transaction() as tx:
                 asked = destruction.ask(
-                    tx, self._act(), found.values(), method=Method.DESTROY, reason="yearly review"
+                    tx, self._act(), found.values(), method=method, reason="yearly review"
                 )
                 destruction.approve(tx, self._act("paul"), asked.id, digest=asked.digest)
         except EXPECTED:
@@ -313,7 +347,9 @@ class World:
             assert not self.is_held(each), f"study {each} is held, and two people could decide on it"
             visits = [image.era for image in self.alive.values() if image.study // 2 == each // 2]
             assert max(visits, default=-1) < self.era, f"study {each} was due before its time"
-        self.requests[asked.id] = Request({each: self._objects_of(each) for each in found}, self.now + STANDS)
+        self.requests[asked.id] = Request(
+            {each: self._objects_of(each) for each in found}, self.now + STANDS, method
+        )
         return True
 
     def is_asked_for(self, study: int) -> bool:
@@ -341,8 +377,10 @@ class World:
         with self.box.catalog.transaction() as tx:
             destruction.expire(tx, self._act("jobs"))
         for _ in range(3):
-            purging.carry_out(self.box, self.now)
+            purging.carry_out(self.box, self.now, purging.Around(reached=self.reached))
             self._buried()
+            # What a copy is made of is fetched first, if it is away.
+            self.away = {each for each in self.away if not recall.is_here(self.box, each)}
             self._shredded()
             with self.box.catalog.reading() as conn:
                 if not tombstones.certificates(conn, unfinished=True):
@@ -354,20 +392,25 @@ class World:
         permitted = {
             study: objects for each in self.requests.values() for study, objects in each.studies.items()
         }
+        method = {study: each.method for each in self.requests.values() for study in each.studies}
+        anonymous: list[list[Image]] = []
         with self.box.catalog.reading() as conn:
             here = set(conn.exec_driver_sql("SELECT study_instance_uid FROM studies").scalars())
-        for study in {each.study for each in self.alive.values()}:
-            if Instance(0, study=study).study_instance_uid in here:
+        for study, uid in {each.study: each.sent.study_instance_uid for each in self.alive.values()}.items():
+            if uid in here:
                 continue
             assert study in permitted, f"study {study} was destroyed, and nobody has decided it"
             assert not self.is_held(study), f"study {study} is held, and was destroyed"
             assert self._objects_of(study) == permitted[study], (
                 f"study {study} has changed, and was destroyed"
             )
+            if method[study] is Method.ANONYMISE:
+                anonymous.append([each for each in self.here_by_account() if each.study == study])
             self._move_to_gone(self._objects_of(study))
-            self.notes["destroyed"] += 1
+            self.notes[f"{method[study]}: studies"] += 1
             for each in self.requests.values():
                 each.studies.pop(study, None)
+        take_up_copies(self, anonymous)
 
     def _move_to_gone(self, objects: frozenset[ObjectId] | set[ObjectId]) -> None:
         for object_id in objects:
@@ -397,14 +440,8 @@ class World:
                         if of_it - self.shelves[place.name].done:
                             self.notes["archive done"] += 1
                         self.shelves[place.name].done |= of_it
-        for name, shelf in self.shelves.items():
-            if not shelf.plugged:
-                continue
-            there = snapshot.names_in([each.key for each in self.archive(name).documents(snapshot.PREFIX)])
-            for old in set(shelf.backups) - set(there):
-                del shelf.backups[old]
-            for new in set(there) - set(shelf.backups):
-                self._remember(name, new)
+        for name in self.shelves:
+            note_backups(self, name)
 
     # --- fire ----------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,14 @@
 
 One history is the life of one study: a list of steps (receive, send again, correct, hold, release, ask for its destruction, withdraw,
 evict, recall, rot, rot in an archive), drawn from a seed. Many lives share one world, whose box and disks go through steps of their own
-between them (deliver, back up, let years pass, carry out, burn down and restore, bring home, rotate keys, scrub, unplug); all is carried
-out by the real modules in one process on two disks. The model knows what each step means in a line or two. After every step of a
-study the box is held to the model for that study, after every step of the whole box and at the end for all of them:
+between them (deliver, back up, let years pass, carry out, burn down and restore, bring home, rotate keys, scrub, unplug, lose a disk in the middle
+of it); all is carried out by the real modules in one process on two disks. The model knows what each step means in a line or two.
+After every step of a study the box is held to the model for that study, after every step of the whole box and at the end for all of them:
 
 - each image that was acknowledged and not destroyed opens byte for byte, here or from an archive that the box names as its holder;
+- where two people have decided to keep a study without whoever it is of, each of its images is there once more, in a new study, with
+  the same pixels and without a name or a UID of theirs, and from then on it is an image like any other;
+- a disk that is away, or goes in the middle of a step, gives no receipt and no backup, and what it is owed waits for it;
 - what was destroyed has no row and no key; once its certificate says that an archive is done, nothing there opens it any more,
   neither a manifest nor any backup, under any paper that was ever printed;
 - what is held, was withdrawn, or has changed since it was approved is not destroyed;
@@ -71,6 +74,7 @@ OF_THE_BOX: dict[str, int] = {
     "scrub": 5,
     "unplug": 3,
     "plug": 6,
+    "outage": 4,
 }
 """Each step of the whole box with its weight."""
 

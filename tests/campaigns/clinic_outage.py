@@ -1,0 +1,84 @@
+"""Disks that are not there, and that are pulled out in the middle, in a world of random histories: what was promised holds all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.backup import making, snapshot
+from appliance.errors import OperatorNeeded, Transient
+from appliance.store.recovery import RecoveryKey
+from tests.campaigns.clinic_checks import archive_there, opens_with
+from tests.campaigns.clinic_places import KEEP, SHELVES
+
+if TYPE_CHECKING:
+    from tests.campaigns.clinic_world import World
+
+LATEST = {"deliver": 40, "carry_out": 16, "back_up": 6}
+"""Before which of the product's own steps a disk may go, at the latest."""
+
+
+def outage(world: World, one: int, two: int) -> bool:
+    """A disk is pulled out in the middle of a delivery, a destruction or a backup; it stays away until somebody brings it back."""
+    name = SHELVES[one % 2]
+    if name not in world.known or not all(each.plugged for each in world.shelves.values()):
+        return False
+    what = [*LATEST][two % 3]
+    world.pulling = (name, one // 2 % LATEST[what])
+    if what == "back_up":
+        back_up(world, name)
+    else:
+        getattr(world, f"_{what}")(-1, one, two)
+    if world.pulling is not None:
+        world.pulling = None
+        world.pull(name)
+        return True
+    world.notes[f"pulled out: {what}"] += 1
+    return True
+
+
+def back_up(world: World, name: str) -> bool:
+    """A backup to a disk: it is made, or the disk is away and that is said."""
+    if name not in world.known:
+        return False
+    shelf = world.shelves[name]
+
+    def keep_going() -> bool:
+        world.reached("a piece of a backup")
+        return True
+
+    try:
+        made = making.back_up(
+            world.box,
+            world.settings_of(name),
+            world.now,
+            actor="tests",
+            keep=KEEP,
+            keep_going=keep_going,
+        )
+    except (Transient, OperatorNeeded) as error:
+        assert not shelf.plugged, f"{name} is there, and no backup is made: {error}"
+        note_backups(world, name)
+        return True
+    note_backups(world, name)
+    assert made.name in shelf.backups, "a backup is said to be made, and is not there"
+    if shelf.plugged:
+        shelf.paper, shelf.was_pulled = world.papers.index(world.paper), False
+    return True
+
+
+def note_backups(world: World, name: str) -> None:
+    """Which backups lie on a disk, wherever it is; one that is new remembers what is here now."""
+    shelf = world.shelves[name]
+    there = snapshot.names_in([each.key for each in archive_there(world, name).documents(snapshot.PREFIX)])
+    for old in set(shelf.backups) - set(there):
+        del shelf.backups[old]
+    for new in set(there) - set(shelf.backups):
+        world.remember(name, new)
+
+
+def paper_of(world: World, name: str) -> RecoveryKey:
+    """The newest paper that opens a disk: the one it was last written under, unless it was pulled out while it got a later one."""
+    known = world.shelves[name].paper
+    later = world.papers[known + 1 :] if world.shelves[name].was_pulled else []
+    archive = archive_there(world, name)
+    return next((each for each in reversed(later) if opens_with(archive, each)), world.papers[known])
