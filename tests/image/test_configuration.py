@@ -104,6 +104,13 @@ def test_nobody_can_log_in(tree: Path) -> None:
     assert not {"RootPassword", "Autologin", "Ssh", "RootShell"} & CONFIG.keys()
 
 
+def test_no_swap_is_ever_taken(tree: Path) -> None:
+    assert (tree / "usr/lib/systemd/system/swap.target").readlink() == Path("/dev/null")
+    assert "swap" not in (EXTRA / "etc/fstab").read_text()
+    for path in (EXTRA / "usr/lib/repart.d").iterdir():
+        assert settings(path)["Type"] != ["swap"], path.name
+
+
 def test_every_unit_that_is_started_exists_and_the_rest_is_not(tree: Path) -> None:
     preset = (EXTRA / "usr/lib/systemd/system-preset/00-appliance.preset").read_text().splitlines()
     enabled = [line.split()[1] for line in preset if line.startswith("enable ")]

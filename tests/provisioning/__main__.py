@@ -1,4 +1,4 @@
-"""`python -m tests.provisioning`: provision a booted Debian twice, and use it as a clinic would.
+"""`python -m tests.provisioning [12|13]`: provision a booted Debian twice, and use it as a clinic would.
 
 Needs root, systemd-nspawn and debootstrap (`apt-get install systemd-container debootstrap`), and the network once for
 the packages. It says each promise as it has seen it kept, and ends at the first that isn't.
@@ -19,9 +19,11 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 
+from appliance import __version__
 from tests import synthetic
 from tests.provisioning import machine
 from tests.provisioning.machine import THERE, Machine
@@ -29,6 +31,7 @@ from tests.system.dcmtk import storescu_command
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / ".cache" / "machines"
+SUITE_OF = {"12": "bookworm", "13": "trixie"}
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 PROMISED_PORTS = {443, 11112}
 """2762 is let through and nobody listens there yet: DICOM over TLS is a later release."""
@@ -36,14 +39,17 @@ PROMISED_PORTS = {443, 11112}
 VENDOR_PORT, FORWARD_PORT = 2222, 2223
 """Where the vendor's sshd of the test of remote support is, and at which port there the box can be come to."""
 
+SPOILT, REASON = "0.1.1", "this version was spoilt for the test"
 SERVICES = ("dicom", "courier", "jobs", "web")
 
 
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.provisioning", description=__doc__)
-    parser.add_argument("--suite", choices=sorted(PYTHON_OF), default="trixie")
-    suite = parser.parse_args().suite
+    parser.add_argument(
+        "debian", nargs="?", choices=sorted(SUITE_OF), default="13", help="which one (default: %(default)s)"
+    )
+    suite, began = SUITE_OF[parser.parse_args().debian], time.monotonic()
     KEPT.mkdir(parents=True, exist_ok=True)
     wheel, wheels = build(suite)
     with (
@@ -55,7 +61,8 @@ def main() -> None:
         kept("the first run makes an appliance of it", play(inventory, wheel, wheels) > 0)
         kept("the second run changes nothing", play(inventory, wheel, wheels) == 0)
         use(box)
-    print("all promises kept")
+        fails_an_update(box, inventory, wheel, wheels)
+    print(f"all promises kept, in {time.monotonic() - began:.0f} seconds")
 
 
 def build(suite: str) -> tuple[Path, Path]:
@@ -91,13 +98,26 @@ def hosts(box: Machine) -> dict[str, object]:
         "firewall_ssh_from": [f"{machine.HERE}/32"],
         "firewall_lan": [f"{machine.HERE}/24"],
         "appliance_environment": {"APPLIANCE_AE_TITLE": "PROVISIONED"},
+        # No disk can be lent to a container: a file system in memory is mounted by the same line of fstab.
+        "appliance_backup_disk": "tmpfs",
+        "appliance_backup_type": "tmpfs",
     }
     return {"appliances": {"hosts": {"box": of_box}}}
 
 
 def play(inventory: Path, wheel: Path, wheels: Path) -> int:
     """Run the playbook; how many tasks changed something."""
-    done = subprocess.run(
+    done = played(inventory, wheel, wheels)
+    if done.returncode:
+        raise SystemExit(done.stdout[-4000:] + done.stderr[-2000:])
+    found = re.search(r"changed=(\d+)", done.stdout)
+    assert found is not None
+    return int(found[1])
+
+
+def played(inventory: Path, wheel: Path, wheels: Path) -> subprocess.CompletedProcess[str]:
+    """Run the playbook, however it ends."""
+    return subprocess.run(
         [
             *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "site.yml"),
             *("-e", f"appliance_wheel={wheel}", "-e", f"appliance_wheelhouse={wheels}"),
@@ -108,11 +128,6 @@ def play(inventory: Path, wheel: Path, wheels: Path) -> int:
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(done.stdout[-4000:] + done.stderr[-2000:])
-    found = re.search(r"changed=(\d+)", done.stdout)
-    assert found is not None
-    return int(found[1])
 
 
 def use(box: Machine) -> None:
@@ -132,7 +147,9 @@ def use(box: Machine) -> None:
         "its seal is the machine's, not a file",
         not (box.root / "var/lib/appliance/keys/machine.key").exists(),
     )
-    kept("open ports are those promised", open_ports() == PROMISED_PORTS, str(open_ports()))
+    is_walled(box)
+    found = open_ports()
+    kept("open ports are those promised", found == PROMISED_PORTS, str(found))
     certificate = box.ssh(
         "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -subject"
     )
@@ -142,11 +159,93 @@ def use(box: Machine) -> None:
         "and seen by the administrator",
         "DX" in box.ssh("appliance studies") or "PX" in box.ssh("appliance studies"),
     )
+    kept("the backup disk becomes an archive, and a backup lies there", backs_up(box))
     kept("without a session of support no line runs", not running(box, "support-line.service"))
     kept("a session opens the line, and who comes in through it looks", support_looks(box))
     kept("its end ends the line, and who was in", support_ends(box))
     kept("a service that hangs is ended and comes back", comes_back(box))
     kept("no clear word is on its disk", not clear_words(box), "the patient's name was found")
+
+
+def is_walled(box: Machine) -> None:
+    """What the machine itself says of its limits."""
+    swaps = box.ssh(
+        "systemctl list-units --no-legend --plain --type=swap; systemctl is-enabled swap.target", check=False
+    )
+    kept("there is no swap, and systemd takes none that it finds", swaps.split() == ["masked"], swaps)
+    sockets = box.ssh("systemctl list-units --no-legend --plain --all 'sshd-*.socket'")
+    kept("SSH is there by its port alone", sockets.strip() == "", sockets)
+    sshd = box.ssh("sshd -T").splitlines()
+    wanted = {
+        "passwordauthentication no",
+        "kbdinteractiveauthentication no",
+        "permitrootlogin without-password",
+    }
+    kept("and by a key alone", wanted <= set(sshd), str(wanted - set(sshd)))
+    owners = set(box.ssh("ps -o user= -C nginx").split())
+    kept("the front is not root", owners == {"www-data"}, str(owners))
+    for name in SERVICES:
+        shown = box.ssh(
+            f"systemctl show appliance-{name} -p Slice,LimitCORE,MemoryMax,MemorySwapMax,TasksMax,Type,WatchdogUSec"
+        )
+        told = dict(line.split("=", 1) for line in shown.splitlines())
+        limits = {told["MemoryMax"], told["TasksMax"], told["WatchdogUSec"]}
+        kept(
+            f"{name} has its limits: {told['MemoryMax']} bytes, {told['TasksMax']} tasks",
+            (told["Slice"], told["Type"], told["LimitCORE"], told["MemorySwapMax"])
+            == ("appliance.slice", "notify", "0", "0")
+            and not limits & {"infinity", "0"},
+            shown,
+        )
+    bounds = box.ssh("systemd-analyze cat-config systemd/journald.conf")
+    kept("the journal is bounded", "SystemMaxUse=512M" in bounds, bounds)
+
+
+# --- the runbook of an update that failed ----------------------------------------------------------------------------
+
+
+def fails_an_update(box: Machine, inventory: Path, wheel: Path, wheels: Path) -> None:
+    """Install a version whose console does not start, and do what the help says then, step by step."""
+    before, studies = __version__, box.ssh("appliance studies")
+    failed = played(inventory, spoilt(wheel, box.key.parent), wheels)
+    kept("an update whose console does not start is told by the playbook", failed.returncode != 0)
+    told = [(line, box.ssh(line, check=False)) for line in runbook("update-failed")]
+    for line, out in told:
+        print(f"--- {line}\n{out.strip()[:1500]}", flush=True)
+    version, status, units, journal = (out for _, out in told)
+    kept("as which version it runs is said", SPOILT in version, version)
+    kept("and what stands still", "web" in status, status)
+    (row,) = [line for line in units.splitlines() if "appliance-web.service" in line]
+    kept("the unit that does not run is seen", "activating" in row, units)
+    kept("and why is in its journal", REASON in journal, journal)
+    kept("images come in meanwhile", send_one(box))
+    kept("the version before is installed again", play(inventory, wheel, wheels) > 0)
+    kept("and changes nothing a second time", play(inventory, wheel, wheels) == 0)
+    box.wait_until("systemctl is-active appliance-web.service")
+    kept("it runs as it did before", before in box.ssh("appliance --version"))
+    kept("with all that it had", box.ssh("appliance studies") == studies)
+
+
+def runbook(section: str) -> list[str]:
+    """What the help says to type at the machine; the playbook is run from here."""
+    help_text = (ROOT / "web-ui/help/en/runbooks.html").read_text("utf-8")
+    (text,) = re.findall(rf'<h2 id="{section}">.*?(?=<h2|\Z)', help_text, re.DOTALL)
+    lines = [unescape(each) for each in re.findall(r"<code>(.*?)</code>", text)]
+    return [each for each in lines if not each.startswith("ansible-playbook")]
+
+
+def spoilt(wheel: Path, folder: Path) -> Path:
+    """The same software as `wheel` under a later number, whose console does not start."""
+    made = folder / wheel.name.replace(__version__, SPOILT)
+    with zipfile.ZipFile(wheel) as good, zipfile.ZipFile(made, "w") as bad:
+        for each in good.infolist():
+            data = good.read(each)
+            if each.filename == "appliance/web/server.py":
+                data = f'raise RuntimeError("{REASON}")\n'.encode()
+            elif each.filename == "appliance/__init__.py" or ".dist-info/" in each.filename:
+                data = data.replace(__version__.encode(), SPOILT.encode())
+            bad.writestr(each.filename.replace(f"-{__version__}.dist-info", f"-{SPOILT}.dist-info"), data)
+    return made
 
 
 def send_one(box: Machine) -> bool:
@@ -162,14 +261,27 @@ def send_one(box: Machine) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def backs_up(box: Machine) -> bool:
+    """Make an archive of the disk that provisioning mounted, and lay a backup there."""
+    mounted = box.ssh("findmnt --noheadings --output OPTIONS /mnt/backup; stat -c %U:%a /mnt/backup")
+    box.ssh("appliance destination add vault DISK --path /mnt/backup")
+    box.ssh("appliance backup now --to DISK")
+    return (
+        {"nodev", "nosuid", "noexec"} <= set(re.split(r"[,\s]", mounted))
+        and "appliance:700" in mounted
+        and "DISK" in box.ssh("appliance backup list")
+    )
+
+
 def running(box: Machine, unit: str) -> bool:
     return box.ssh(f"systemctl is-active {unit}", check=False).strip() == "active"
 
 
 @cache
-def vendor() -> Path:
+def vendor(scratch: Path) -> Path:
     """The vendor's endpoint on this machine's end of the cable: an sshd that lets the box forward a port to itself."""
-    folder = Path(tempfile.mkdtemp(prefix="vendor-", dir=KEPT))
+    folder = scratch / "vendor"
+    folder.mkdir()
     for name in ("host", "authority", "person"):
         machine.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
     principal = ("-I", "Ana Roy", "-n", "appliance-diagnose", "-V", "-5m:+1h")
@@ -186,7 +298,7 @@ def vendor() -> Path:
 
 def support_looks(box: Machine) -> bool:
     """Enter the vendor, open a session, come in through the tunnel, look, and leave."""
-    folder = vendor()
+    folder = vendor(box.key.parent)
     for name, value in (
         ("host", machine.HERE),
         ("port", VENDOR_PORT),
@@ -201,7 +313,7 @@ def support_looks(box: Machine) -> bool:
     (folder / "known").write_text(f"[127.0.0.1]:{FORWARD_PORT} {own}\n")
     box.ssh("appliance support open --reason test --hours 1")
     box.wait_until("systemctl is-active support-line.service")
-    said = come_in("status\nlogs jobs\nleave\n")
+    said = come_in(folder, "status\nlogs jobs\nleave\n")
     recorded = box.ssh("appliance support recording 1")
     return "Everything is recorded" in said and "Kept:" in said and "Unchanged since it ended" in recorded
 
@@ -211,14 +323,14 @@ def support_ends(box: Machine) -> bool:
     box.ssh("appliance support close")
     box.wait_until("! systemctl is-active support-line.service")
     left = box.ssh("pgrep -c -u appliance-support", check=False).strip()
-    ended = left == "0" and "Kept:" not in come_in("status\n", tries=1)
-    os.kill(int((vendor() / "pid").read_text()), signal.SIGTERM)
+    folder = vendor(box.key.parent)
+    ended = left == "0" and "Kept:" not in come_in(folder, "status\n", tries=1)
+    os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
     return ended
 
 
-def come_in(typed: str, tries: int = 240) -> str:
+def come_in(folder: Path, typed: str, tries: int = 240) -> str:
     """What somebody of the vendor is shown who types that; waits for the tunnel to stand."""
-    folder = vendor()
     command = [
         *("ssh", "-q", "-T", "-F", "none", "-p", str(FORWARD_PORT), "-i", str(folder / "person")),
         *(

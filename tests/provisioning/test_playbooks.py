@@ -93,6 +93,55 @@ def test_the_front_keeps_no_address_of_a_page_and_no_picture_on_disk() -> None:
     assert f"proxy_pass http://127.0.0.1:{WebConfig().port};" in front
 
 
+def tasks(role: str) -> dict[str, dict[str, Any]]:
+    """The tasks of a role by their names."""
+    read = yaml.safe_load((PROVISIONING / "roles" / role / "tasks/main.yml").read_text())
+    return {str(each["name"]): each for each in read}
+
+
+def test_there_is_no_swap_in_fstab_nor_one_that_systemd_finds_by_itself() -> None:
+    """systemd-gpt-auto-generator(8) takes a partition of the type for swap exactly where fstab names none."""
+    base = tasks("base")
+    line = base["No swap, so that no picture of a patient reaches the disk in clear"][
+        "ansible.builtin.lineinfile"
+    ]
+    assert re.search(line["regexp"], "UUID=1234 none swap sw 0 0")
+    assert not re.search(line["regexp"], "LABEL=BACKUP /mnt/backup ext4 nofail 0 2")
+    found = base["No swap that systemd finds by itself"]["ansible.builtin.systemd_service"]
+    assert found == {"name": "swap.target", "masked": True}
+
+
+def test_ssh_is_by_key_and_by_its_port_alone() -> None:
+    base = tasks("base")
+    said = base["SSH by key alone, and not for root's password"]["ansible.builtin.copy"][
+        "content"
+    ].splitlines()
+    assert {
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "PermitRootLogin prohibit-password",
+    } <= set(said)
+    link = base["SSH by its port alone"]["ansible.builtin.file"]
+    assert (link["src"], link["state"]) == ("/dev/null", "link")
+    assert link["dest"] == "/etc/systemd/system-generators/systemd-ssh-generator"
+
+
+def test_the_packages_hold_what_remote_support_starts() -> None:
+    names = tasks("base")["Packages"]["ansible.builtin.apt"]["name"]
+    assert "openssh-server" in names, "and with it ssh; setpriv and timeout are in every Debian"
+
+
+def test_a_backup_disk_is_mounted_for_the_appliance_alone_and_holds_up_no_start() -> None:
+    assert defaults("appliance")["appliance_backup_disk"] == ""
+    line = tasks("appliance")["The backup disk"]["ansible.builtin.lineinfile"]["line"]
+    values = defaults("appliance") | {"appliance_backup_disk": "LABEL=BACKUP"}
+    source, place, kind, options, *_ = jinja2.Template(line).render(values).split()
+    assert (source, place, kind) == ("LABEL=BACKUP", "/mnt/backup", "ext4")
+    assert {"nofail", "nodev", "nosuid", "noexec"} <= set(options.split(","))
+    owned = tasks("appliance")["It is the appliance's own"]["ansible.builtin.file"]
+    assert (owned["owner"], owned["mode"]) == ("appliance", "0700")
+
+
 def test_the_example_names_no_real_machine() -> None:
     text = (PROVISIONING / "inventory/hosts.example.yml").read_text()
     for address in re.findall(r"\d+\.\d+\.\d+\.\d+", text):
