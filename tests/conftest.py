@@ -1,14 +1,19 @@
 """What every test may lean on: a clean environment, free ports, and waiting for a promise instead of sleeping."""
 
 import os
+import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck, settings
+
+from appliance.identity import passwords
+from tests.new_catalogs import made_quickly
 
 T = TypeVar("T")
 
@@ -24,10 +29,56 @@ settings.register_profile("search", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take a minute begin first; the order within a file stays."""
+# What the longest tests together hold at one time, and as much again for everything else that runs.
+MEMORY_FOR_TEMPORARY_FILES_BYTES = 8 << 30
+
+
+def pytest_configure() -> None:
+    """Temporary folders lie in memory where there is plenty: half of the time would be the disk's, at every commit.
+
+    Whether a disk keeps what it was told to keep is not asked of this machine's: `tests.campaigns.power` plays one that doesn't.
+    """
+    memory = Path("/dev/shm")
+    free = min(shutil.disk_usage(memory).free, _available_bytes()) if memory.is_dir() else 0
+    if free >= MEMORY_FOR_TEMPORARY_FILES_BYTES and os.access(memory, os.W_OK):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+def _available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Campaigns only when asked for. Files that take a minute begin first; the order within a file stays."""
+    if "campaign" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("campaign")])
+        items[:] = [item for item in items if not item.get_closest_marker("campaign")]
     long = {item.path for item in items if item.get_closest_marker("long")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def new_catalogs() -> Iterator[None]:
+    """The revisions of the tables are gone through once, and not for each of thousands of boxes."""
+    with made_quickly():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[PasswordHasher]:
+    """Argon2id with next to no work, in this process; gives the hasher of the product.
+
+    What a hash costs on a box is held by `tests/identity/test_passwords.py`; here it would be a fifth of a second at each
+    of thousands of sign-ins.
+    """
+    of_the_product = passwords._hasher
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    yield of_the_product
+    passwords._hasher = of_the_product
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +45,10 @@ def main() -> None:
     flip = campaigns.add_parser("flips", help="bits that flip by themselves, in everything that is kept (R7)")
     flip.add_argument("--flips", type=int, default=1_000)
     flip.add_argument("--seed", type=int, default=1)
+    campaigns.add_parser("tests", help="the long tests that `make test` leaves out")
     arguments = parser.parse_args()
+    if arguments.campaign == "tests":
+        raise SystemExit(subprocess.call([sys.executable, "-m", "pytest", "-m", "campaign"]))
     logging.getLogger("appliance").setLevel(logging.CRITICAL)  # here, and not where tests would keep it
     with tempfile.TemporaryDirectory(
         prefix="campaign-", dir="var" if Path("var").is_dir() else None

@@ -1,15 +1,19 @@
 """The revisions build what the schema declares, and the schema is what the code believes."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 
 from appliance.catalog import Catalog, migrations
 from appliance.catalog.schema import REVISION, metadata
+from tests.catalog.arrivals import KEY
+from tests.new_catalogs import by_the_revisions, made
 
 _BETWEEN_PARTS = re.compile(r",\s*(?![^(]*\))|\n\)?")
 """A comma that no parenthesis of its own closes after, or the end of a line; a column that was added shares one."""
@@ -23,16 +27,32 @@ def _statements(connection: Connection) -> dict[str, list[str]]:
     return {name: sorted(part.strip() for part in _BETWEEN_PARTS.split(sql)) for name, sql in rows}
 
 
-def test_revisions_build_exactly_the_declared_tables(catalog: Catalog) -> None:
+@pytest.fixture
+def migrated(tmp_path: Path) -> Iterator[Catalog]:
+    """A new catalog that has gone through every revision."""
+    with by_the_revisions():
+        opened = Catalog.open(tmp_path / "migrated.db", KEY)
+    yield opened
+    opened.close()
+
+
+def test_revisions_build_exactly_the_declared_tables(migrated: Catalog) -> None:
     engine = create_engine("sqlite://")
     metadata.create_all(engine)
-    with engine.connect() as declared, catalog.reading() as migrated:
+    with engine.connect() as declared, migrated.reading() as reading:
         wanted = _statements(declared)
-        found = _statements(migrated)
+        found = _statements(reading)
     engine.dispose()
     assert found.pop("alembic_version")
     assert found == wanted
     assert len(wanted) > 30
+
+
+def test_the_new_catalogs_of_the_tests_are_what_the_revisions_build(
+    catalog: Catalog, migrated: Catalog
+) -> None:
+    with catalog.reading() as quick, migrated.reading() as reading:
+        assert made(quick) == made(reading)
 
 
 def test_newest_revision_is_the_one_the_code_expects() -> None:
