@@ -17,7 +17,8 @@ from appliance.errors import Refused
 from appliance.notify.kinds import Channel
 
 AGAIN_SECONDS = 3600
-MOST_STEPS = 5
+MOST_STEPS = 3
+"""As many as the form of the console shows: more could be kept, and would be lost by who saves that."""
 LONGEST_MINUTES = 24 * 60
 
 

@@ -218,6 +218,15 @@ def changed(rule: AlertRule, changes: Mapping[str, Any], *, roles: Collection[st
     return new
 
 
+def differences(rule: AlertRule, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `changes`, as a form or a program sends them, that make another rule of the delivered one; to be kept.
+
+    `rule` is the delivered one with all of `changes`.
+    """
+    delivered = RULES[rule.kind]
+    return {name: value for name, value in changes.items() if getattr(rule, name) != getattr(delivered, name)}
+
+
 def _is_seconds(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LONGEST_SECONDS
 

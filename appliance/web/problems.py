@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
+from werkzeug.exceptions import Conflict, HTTPException, MethodNotAllowed, TooManyRequests
 
 from appliance.errors import (
     ApplianceError,
@@ -128,7 +128,11 @@ def _of_http(error: HTTPException) -> Response:
     if error.response is not None and isinstance(error.response, Response):
         return error.response
     status = error.code or 500
-    cause, hint = _of_pace(error) if isinstance(error, TooManyRequests) else ("", "")
+    cause, hint = "", ""
+    if isinstance(error, TooManyRequests):
+        cause, hint = _of_pace(error)
+    elif isinstance(error, Conflict):
+        cause, hint = str(error.description), "wait until it has ended"
     answer = _answer(status, _BY_STATUS.get(status, "unexpected"), cause, hint, _reference())
     for name, value in error.get_headers():
         if name in ("WWW-Authenticate", "Retry-After"):

@@ -34,9 +34,9 @@ def _with_backup(world: World) -> int:
     return number
 
 
-def _until(world: World, word: str, path: str) -> Any:
+def _until(world: World, word: str, path: str, *, by_program: bool = False) -> Any:
     before = world.last()
-    answer = world.post(path)
+    answer = call(world, "POST", path) if by_program else world.post(path)
     deadline = time.monotonic() + 60
     while not any(row["action"] == word for row in world.rows(before)):
         assert time.monotonic() < deadline
@@ -57,6 +57,21 @@ BACKUP_ROUTES: Mapping[str, Step] = {
     "GET /backups/<int:destination_id>": Nothing(FIGURES, lambda w: w.get(f"/backups/{_with_backup(w)}")),
     "GET /api/v1/backups/<int:destination_id>": Nothing(
         FIGURES, lambda w: call(w, "GET", f"/backups/{_with_backup(w)}")
+    ),
+    "GET /api/v1/backups/<int:destination_id>/progress": Nothing(
+        FIGURES, lambda w: call(w, "GET", f"/backups/{_archive(w)}/progress")
+    ),
+    "GET /api/v1/verification": Nothing(FIGURES, lambda w: call(w, "GET", "/verification")),
+    "POST /api/v1/backups/<int:destination_id>/make": Act(
+        ["backup:make"],
+        lambda w: _until(w, "backup:make", f"/backups/{_archive(w)}/make", by_program=True),
+    ),
+    "POST /api/v1/backups/<int:destination_id>/drill": Act(
+        ["backup:drill"],
+        lambda w: _until(w, "backup:drill", f"/backups/{_with_backup(w)}/drill", by_program=True),
+    ),
+    "POST /api/v1/verification": Act(
+        ["store:verify"], lambda w: _until(w, "store:verify", "/verification", by_program=True)
     ),
     "POST /backups/<int:destination_id>/make": Act(
         ["backup:make"], lambda w: _until(w, "backup:make", f"/backups/{_archive(w)}/make")

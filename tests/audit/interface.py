@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from tests.audit.walk import Act, Nothing, Step, World, echoing
+from tests.notify.receiver import receiver
 from tests.replication.shares import PASSWORD, SHARE
 
 CONFIGURED = "how the box is configured, nothing of a patient; changes have rows of their own"
@@ -130,6 +131,16 @@ def _echo(world: World) -> Any:
         return call(world, "POST", f"/devices/{made['id']}/echo")
 
 
+def _hook(world: World, method: str, below: str = "", *, own: bool = True) -> Any:
+    """Add a webhook; with `own`, then call something on it."""
+    with receiver() as found:
+        body = {"name": f"by-api-{world.next()}", "url": found.url(), "place": "lan"}
+        added = call(world, "POST", "/webhooks", body)
+        if not own:
+            return added
+        return call(world, method, f"/webhooks/{added.get_json()['webhook']['id']}{below}")
+
+
 def _setting(world: World) -> Any:
     return call(world, "PATCH", "/settings", {"clinic.name": f"Clinique {world.next()}"})
 
@@ -151,6 +162,9 @@ _READ: Mapping[str, str] = {
     "/door": CONFIGURED,
     "/settings": CONFIGURED,
     "/settings/history": CONFIGURED,
+    "/alerts": CONFIGURED,
+    "/escalation": CONFIGURED,
+    "/webhooks": CONFIGURED,
     "/health": "figures and problems, nothing of a patient",
     "/me": "one's own account",
     "/openapi.json": "the same on every box of a version",
@@ -256,6 +270,20 @@ INTERFACE: Mapping[str, Step] = {
     "POST /api/v1/devices/<int:device_id>/echo": Act(["device:echo"], _echo),
     "PATCH /api/v1/settings": Act(["setting:change"], _setting),
     "POST /api/v1/settings/history/<int:change_id>/undo": Act(["setting:change"], _undo),
+    "PATCH /api/v1/alerts": Act(
+        ["alert:change"],
+        lambda w: call(w, "PATCH", "/alerts", {"rules": {"disk-low": {"delay_seconds": 600}}}),
+    ),
+    "PUT /api/v1/escalation": Act(
+        ["escalation:change"],
+        lambda w: call(w, "PUT", "/escalation", call(w, "GET", "/escalation").get_json()),
+    ),
+    "POST /api/v1/webhooks": Act(["webhook:add"], partial(_hook, method="POST", own=False)),
+    "GET /api/v1/webhooks/<int:webhook_id>": Nothing(CONFIGURED, partial(_hook, method="GET")),
+    "DELETE /api/v1/webhooks/<int:webhook_id>": Act(["webhook:remove"], partial(_hook, method="DELETE")),
+    "POST /api/v1/webhooks/<int:webhook_id>/test": Act(
+        ["webhook:test"], partial(_hook, method="POST", below="/test")
+    ),
     "GET /api/v1/configuration": Act(["configuration:export"], lambda w: call(w, "GET", "/configuration")),
     "POST /api/v1/configuration/preview": Nothing(
         "says what an import would change, and changes nothing",

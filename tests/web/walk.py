@@ -53,6 +53,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "token_id": ("1",),
     "user_id": ("1",),
     "visit_id": ("1",),
+    "webhook_id": ("1",),
 }
 """What stands in for the places of an address; those that lead to no page are left out by the walk."""
 

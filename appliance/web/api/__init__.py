@@ -19,6 +19,7 @@ What is asked is checked against its shape first (400), then by the same code as
 from flask import Flask
 
 from appliance.web.api import (
+    alerts,
     backups,
     box,
     configuration,
@@ -33,6 +34,7 @@ from appliance.web.api import (
     studies,
     tokens,
     users,
+    webhooks,
 )
 
 RESOURCES = (
@@ -44,6 +46,8 @@ RESOURCES = (
     retention,
     backups,
     settings,
+    alerts,
+    webhooks,
     configuration,
     users,
     tokens,

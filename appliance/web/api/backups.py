@@ -1,24 +1,34 @@
-"""Backups, the ransomware guard, and the disaster recovery plan: what an archive holds, and what holds when much is lost."""
+"""Backups, drills and the reading of everything, begun by hand; the ransomware guard; the disaster recovery plan.
+
+What takes minutes is begun and goes on when it is answered (202): `progress` says how far it is. Rejected: an answer at the
+end, which no proxy and few programs wait for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
+
+from werkzeug.exceptions import Conflict
 
 from appliance.backup import disaster_plan, inventory
 from appliance.backup.inventory import Held, Proof
 from appliance.catalog import Reading, freezes
 from appliance.catalog.freezes import Why
+from appliance.errors import Transient
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import freezing
 from appliance.web import forms, keeping
 from appliance.web.api.operation import operation
 from appliance.web.api.other_side import of_the_other_side
 from appliance.web.api.shape import Shape
+from appliance.web.background import in_background
 from appliance.web.console import console, now
 from appliance.web.plan_words import worded
 from appliance.wizard import by_hand
+from appliance.wizard.runs import Part, PartState
 
 Reason = Annotated[
     str, Shape("In a few words, for those who read it later.", example="a disk has died", longest=200)
@@ -45,6 +55,25 @@ class Backups:
 
     items: tuple[Backup, ...]
     older: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How far the latest that was begun by hand is, or what it came to; `cause` says why it failed."""
+
+    state: Literal["never", "running", "done", "failed"]
+    percent: Annotated[int | None, Shape("Of what is to be done, where that can be said.", least=0, most=100)]
+    cause: str
+    remedy: str
+    at_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOnArchive:
+    """The latest backup and the latest drill that were begun by hand at one archive."""
+
+    backup: Work
+    drill: Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +153,56 @@ def list_backups(destination_id: int) -> Backups:
     return Backups(tuple(_backup(each) for each in found.held), found.older)
 
 
+@operation("GET", "/backups/{destination_id}/progress", Permission.VIEW_DESTINATIONS, gives=WorkOnArchive)
+def get_backup_progress(destination_id: int) -> WorkOnArchive:
+    """Get how far the backup and the drill are that were begun by hand at an archive."""
+    return _work_on(destination_id)
+
+
+@operation(
+    "POST",
+    "/backups/{destination_id}/make",
+    Permission.MANAGE_BACKUPS,
+    gives=WorkOnArchive,
+    status=202,
+    refuses=(409,),
+)
+def make_backup(destination_id: int) -> WorkOnArchive:
+    """Begin a backup into an archive; 409 while one is being made there."""
+    box, actor = console().box, forms.actor()
+    _begin("backup-by-hand", lambda: by_hand.begin_backup(box, destination_id, actor))
+    return _work_on(destination_id)
+
+
+@operation(
+    "POST",
+    "/backups/{destination_id}/drill",
+    Permission.MANAGE_BACKUPS,
+    gives=WorkOnArchive,
+    status=202,
+    refuses=(409,),
+)
+def drill_backup(destination_id: int) -> WorkOnArchive:
+    """Begin to try out the newest backup of an archive; 409 while one is being tried. Nothing on this box is touched."""
+    box, actor = console().box, forms.actor()
+    _begin("drill-by-hand", lambda: by_hand.begin_drill(box, destination_id, actor))
+    return _work_on(destination_id)
+
+
+@operation("GET", "/verification", Permission.VIEW_DESTINATIONS, gives=Work)
+def get_verification() -> Work:
+    """Get how far the reading of everything is that was begun by hand."""
+    return _verification()
+
+
+@operation("POST", "/verification", Permission.MANAGE_BACKUPS, gives=Work, status=202, refuses=(409,))
+def verify_everything() -> Work:
+    """Begin to read every byte of everything that is kept; 409 while that is under way."""
+    box, actor = console().box, forms.actor()
+    _begin("verify-by-hand", lambda: by_hand.begin_verification(box, actor))
+    return _verification()
+
+
 @operation("GET", "/guard", Permission.VIEW_HEALTH, gives=Guard)
 def get_guard() -> Guard:
     """Get whether the ransomware guard holds, since when and why."""
@@ -181,7 +260,58 @@ def get_plan(query: PlanQuery) -> RecoveryPlan:
     )
 
 
-OPERATIONS = (list_backups, get_guard, freeze_box, release_guard, get_plan)
+OPERATIONS = (
+    list_backups,
+    get_backup_progress,
+    make_backup,
+    drill_backup,
+    get_verification,
+    verify_everything,
+    get_guard,
+    freeze_box,
+    release_guard,
+    get_plan,
+)
+
+
+def _begin(name: str, begin: Callable[[], by_hand.Begun]) -> None:
+    """Put it on record as running, then leave it to a thread. Raises `Conflict` when it is under way already."""
+    try:
+        in_background(name, begin())
+    except Transient as error:
+        raise Conflict("this is under way already") from error
+
+
+def _work_on(destination_id: int) -> WorkOnArchive:
+    box = console().box
+    with box.catalog.reading() as conn:
+        by_hand.archive(conn, destination_id)
+        return WorkOnArchive(
+            _work(by_hand.latest(box, conn, by_hand.BACKUP, destination_id)),
+            _work(by_hand.latest(box, conn, by_hand.DRILL, destination_id)),
+        )
+
+
+def _verification() -> Work:
+    box = console().box
+    with box.catalog.reading() as conn:
+        return _work(by_hand.latest(box, conn, by_hand.VERIFY))
+
+
+def _work(part: Part | None) -> Work:
+    match part.state if part is not None else None:
+        case None:
+            return Work("never", None, "", "", None)
+        case PartState.RUNNING | PartState.WAITING:
+            assert part is not None
+            percent = part.detail.get("percent")
+            return Work("running", None if percent is None else int(percent), "", "", part.at_utc)
+        case PartState.FAILED:
+            assert part is not None
+            return Work("failed", None, part.cause, part.hint, part.at_utc)
+        case _:
+            assert part is not None
+            return Work("done", 100, "", "", part.at_utc)
 
 
 def _backup(held: Held) -> Backup:

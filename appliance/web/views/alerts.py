@@ -9,24 +9,22 @@ from typing import Any
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance.catalog import alerts, people
+from appliance.catalog import alerts
 from appliance.errors import Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.identity.roles import Role
 from appliance.notify import escalation, judging
 from appliance.notify.escalation import Step
-from appliance.notify.kinds import RULES, AlertRule, Channel, Severity, changed, rule_for
+from appliance.notify.kinds import RULES, AlertRule, Channel, Severity, changed, differences, rule_for
 from appliance.web import forms
 from appliance.web.access import needs
 from appliance.web.console import Notice, console, now
+from appliance.web.hearers import LISTENING, logins
 from appliance.web.language import Words
 from appliance.web.pages import Page, page_of, show
 
 blueprint = Blueprint("alerts", __name__, url_prefix="/notices")
 
-STEPS = 3
-LISTENING = tuple(role for role in Role if role not in (Role.STUDENT, Role.REFERRER))
-"""Roles that can hear of the box; a referrer or a student has nothing to do about it."""
+STEPS = escalation.MOST_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +100,7 @@ def change_rule(kind: str) -> AnyResponse:
                 "channels": [str(each) for each in Channel if forms.text(f"channel.{each}") == "1"],
             }
             rule = changed(delivered, asked, roles=[*LISTENING, *delivered.roles])
-            changes = {
-                name: value
-                for name, value in asked.items()
-                if getattr(rule, name) != getattr(delivered, name)
-            }
+            changes = differences(rule, asked)
         with console().box.catalog.transaction() as tx:
             forms.check_unchanged(alerts.changes(tx).get(kind))
             alerts.change_rule(tx, kind, changes, moment)
@@ -297,11 +291,5 @@ def _seconds(typed: str, unit: int, default: int) -> int:
 
 
 def _logins(typed: str) -> list[str]:
-    logins = [each.strip().lower() for each in typed.split(",") if each.strip()]
     with console().box.catalog.reading() as conn:
-        known = {each.login for each in people.people(conn)}
-    if unknown := [each for each in logins if each not in known]:
-        raise Unknown(
-            "there is no user with that login", hint=f"check: {', '.join(unknown)[:80]}", field="persons"
-        )
-    return logins
+        return logins(conn, typed.split(","))

@@ -28,10 +28,10 @@ from appliance.lifecycle import scrub
 from appliance.model import DestinationSettings
 from appliance.web import backup_words, forms, papers
 from appliance.web.access import needs
+from appliance.web.background import in_background
 from appliance.web.console import Notice, console
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
-from appliance.web.views.setup.frame import in_background
 from appliance.wizard import by_hand
 from appliance.wizard.runs import INTERRUPTED, Part, PartState
 

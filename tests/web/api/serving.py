@@ -24,7 +24,7 @@ from appliance.web import rates
 from tests.web.conftest import fill
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-REACHES_OUT = ("test_destination", "echo_device")
+REACHES_OUT = ("test_destination", "echo_device", "test_webhook")
 """Operations that call other machines: with invented addresses they would wait, or knock at a stranger's door."""
 ENDS_ITSELF = ("end_user_sessions",)
 """Operations that sign out whoever asks, when they ask it of themselves: all that follows would be refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,7 +15,8 @@ from appliance.backup import drill
 from appliance.box import Box
 from appliance.identity import Role
 from appliance.web import create_app
-from tests.backup.conftest import Clinic
+from appliance.wizard import by_hand
+from tests.backup.conftest import Clinic, eventually
 from tests.web.api.conftest import Caller
 from tests.web.conftest import kept_clinic
 
@@ -60,6 +62,67 @@ def test_what_an_archive_holds_is_listed_with_its_proof(owner: Caller, clinic: C
     assert away.get_json()["detail"]
 
 
+def begun(owner: Caller, path: str, *, until: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Begin it, and wait until it has ended; what it came to."""
+    answer = owner("POST", path)
+    assert answer.status_code == 202, answer.get_json()
+    eventually(lambda: until()["state"] != "running")
+    return until()
+
+
+def test_a_program_makes_a_backup_now_and_tries_it_out(owner: Caller, clinic: Clinic, box: Box) -> None:
+    path = f"/backups/{clinic.place.id}"
+    before = len(owner("GET", path).get_json()["items"])
+    never = owner("GET", f"{path}/progress").get_json()
+    assert {each["state"] for each in never.values()} == {"never"}
+
+    def work(name: str) -> dict[str, Any]:
+        return dict(owner("GET", f"{path}/progress").get_json()[name])
+
+    made = begun(owner, f"{path}/make", until=lambda: work("backup"))
+    assert (made["state"], made["percent"]) == ("done", 100)
+    assert len(owner("GET", path).get_json()["items"]) == before + 1
+    tried = begun(owner, f"{path}/drill", until=lambda: work("drill"))
+    assert tried["state"] == "done", tried
+    assert owner("GET", path).get_json()["items"][0]["proof"] == "passed"
+    whole = begun(owner, "/verification", until=lambda: dict(owner("GET", "/verification").get_json()))
+    assert whole["state"] == "done", whole
+    with box.catalog.reading() as conn:
+        rows = {(row["action"], row["actor"]) for row in audit.recent(conn, limit=200)}
+    assert {("backup:make", "owner"), ("backup:drill", "owner"), ("store:verify", "owner")} <= rows
+    assert owner("POST", "/backups/999/make").status_code == 404
+
+
+def test_what_is_under_way_is_not_begun_twice(owner: Caller, clinic: Clinic, box: Box) -> None:
+    path = f"/backups/{clinic.place.id}"
+    begins = {
+        f"{path}/make": by_hand.begin_backup(box, clinic.place.id, "tests"),
+        f"{path}/drill": by_hand.begin_drill(box, clinic.place.id, "tests"),
+        "/verification": by_hand.begin_verification(box, "tests"),
+    }
+    try:
+        for each in begins:
+            answer = owner("POST", each)
+            assert (answer.status_code, answer.get_json()["code"]) == (409, "conflict")
+            assert answer.get_json()["detail"] == "this is under way already"
+        assert owner("GET", f"{path}/progress").get_json()["backup"]["state"] == "running"
+    finally:
+        for finish in begins.values():
+            finish()
+
+
+def test_what_a_backup_failed_of_is_told(owner: Caller, clinic: Clinic) -> None:
+    place = Path(str(clinic.place.options["path"]))
+    path = f"/backups/{clinic.place.id}"
+    place.rename(place.with_name("away"))
+    failed = begun(
+        owner, f"{path}/make", until=lambda: dict(owner("GET", f"{path}/progress").get_json()["backup"])
+    )
+    place.with_name("away").rename(place)
+    assert failed["state"] == "failed"
+    assert failed["cause"]
+
+
 def test_a_program_holds_everything_and_lets_it_go_on(owner: Caller, box: Box) -> None:
     assert owner("GET", "/guard").get_json() == {"holds": False, "freezes": []}
     held = owner("POST", "/guard/freeze", {"reason": "strange messages on two computers"})
@@ -97,3 +160,5 @@ def test_who_may_not_hold_everything_or_read_the_plan_is_refused(
     for act in ("freeze", "release"):
         assert asked("POST", f"/guard/{act}", {"reason": "because"}).status_code == 403
     assert asked("GET", "/plan").status_code == 403
+    for path in ("/backups/1/make", "/backups/1/drill", "/verification"):
+        assert asked("POST", path).status_code == 403

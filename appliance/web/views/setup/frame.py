@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,8 +18,6 @@ from appliance.web.pages import Page, is_partial, page_of
 from appliance.wizard import progress
 from appliance.wizard.runs import Part, PartState, Run
 from appliance.wizard.steps import DEFERRABLE, Plan, State, Step
-
-log = logging.getLogger(__name__)
 
 blueprint = Blueprint("setup", __name__, url_prefix="/setup")
 
@@ -249,15 +245,3 @@ def _part_words(part: Part) -> str:
         if "ms" in progress_of:
             return str(words("part.ms", ms=str(progress_of["ms"])))
     return str(words(f"part.state.{part.state}"))
-
-
-def in_background(name: str, work: Callable[[], object]) -> None:
-    """Do `work` in a thread of its own: a page shows how far it is. What it raises is told in the log."""
-
-    def act() -> None:
-        try:
-            work()
-        except ApplianceError as error:
-            log.warning("%s did not run: %s", name, error)
-
-    threading.Thread(target=act, name=name, daemon=True).start()

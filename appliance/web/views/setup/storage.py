@@ -12,6 +12,7 @@ from appliance.errors import ApplianceError
 from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
+from appliance.web.background import in_background
 from appliance.web.console import console, now
 from appliance.web.pages import is_partial, show
 from appliance.web.views.setup.frame import (
@@ -19,7 +20,6 @@ from appliance.web.views.setup.frame import (
     SetupPage,
     accepted,
     blueprint,
-    in_background,
     in_turn,
     keep_typed,
     part_lines,

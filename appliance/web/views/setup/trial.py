@@ -12,13 +12,13 @@ from appliance.identity.permissions import Permission
 from appliance.imaging import View
 from appliance.web import forms
 from appliance.web.access import needs
+from appliance.web.background import in_background
 from appliance.web.console import console, now
 from appliance.web.pages import is_partial, show
 from appliance.web.views.setup.frame import (
     PartLine,
     SetupPage,
     blueprint,
-    in_background,
     in_turn,
     onward,
     part_lines,
