@@ -67,7 +67,7 @@ test-image: setup ## boot the image in QEMU and use it; needs root and 'make ima
 	@image-build/build test-disk
 	@exec $(PY) -m tests.image $(or $(ARGS),box)
 
-test-update: setup ## boot the image and offer it updates: spoilt, cut, failing, good; an hour; ARGS="failing good" for some
+test-update: setup ## boot the image and offer it updates: cut, spoilt, good, damaged, failing; an hour; ARGS="good failing" for some
 	@$(PY) -m tests.image offers
 	@image-build/build test-disk
 	@image-build/build test-updates

@@ -3,7 +3,7 @@
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
-    make test-update                updates that are refused, cut, damaged, failing and good; ARGS="failing good" for some
+    make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some
 
 Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Everything is emulated, so that it runs where
 no hardware can be lent: a start takes two to four minutes. It says each promise as it has seen it kept, with the hour, and

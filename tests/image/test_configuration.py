@@ -276,11 +276,14 @@ def test_the_production_command_line_refuses_what_the_hardware_hands_over() -> N
 
 
 def test_the_test_kernel_image_differs_in_its_command_line_alone() -> None:
-    text = (BUILD / "scripts/test-uki").read_text()
+    text = (BUILD / "scripts/uki-parts").read_text()
     sections = re.search(r"for section in ([a-z ]+);", text)
     assert sections is not None
     assert {"linux", "initrd", "osrel", "uname", "cmdline"} == set(sections[1].split())
     assert "the production command line does not refuse credentials" in text
+    for name in ("test-uki", "install-uki"):
+        made = (BUILD / "scripts" / name).read_text()
+        assert '"${0%/*}/uki-parts" "$from" "$parts"\n' in made, name
 
 
 def test_a_verified_root_and_signed_starts_are_asked_for() -> None:

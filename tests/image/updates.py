@@ -1,6 +1,6 @@
-"""Updates as a box meets them: refused ones, a cut of the power in the middle, two that fail, and one that is good.
+"""Updates as a box meets them: a cut of the power in the middle, refused ones, one that is good, and two that fail.
 
-`image-build/build test-updates` makes what is offered: three newer versions, each signed, of which only the last one works.
+`image-build/build test-updates` makes what is offered: three newer versions, each signed, of which only the first one works.
 The box looks for them over its cable, as it would at the vendor's address; nobody lays a hand on it in between.
 """
 
@@ -21,6 +21,12 @@ from tests.image.serving import Shop, shop
 OFFERED = BUILT / "test-updates"
 ADDRESS = "http://10.0.2.100/"
 TAKE = "systemctl start update.service"
+STARTED = (
+    "tr -d '\\000' </sys/firmware/efi/efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    " | sed -n 's/.*appliance_\\([0-9.]*[0-9]\\).*/\\1/p'"
+)
+"""Prints the version that the loader has started (Boot Loader Interface)."""
+
 START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
 """What the timers start at night, one after the other."""
 
@@ -48,8 +54,8 @@ def updates(hardware: Hardware, parts: frozenset[str]) -> None:
 
 
 def version(machine: Machine) -> str:
-    """The version that runs."""
-    return machine.inside(". /usr/lib/os-release; echo $IMAGE_VERSION").strip()
+    """The version that the loader has started: roots may be the same to the bit, kernel images say which they belong to."""
+    return machine.inside(STARTED).strip()
 
 
 def kernels(machine: Machine) -> list[str]:
@@ -169,9 +175,7 @@ def failing(machine: Machine, offers: Shop) -> None:
 def returned(machine: Machine, boot: str, had: str, tried: str, what: str) -> None:
     """Wait until the box is back in version `had` by itself, having tried the other three times."""
     machine.wait_for_restart(boot)
-    machine.wait_until(
-        f". /usr/lib/os-release; test $IMAGE_VERSION = {had}", 5 * PATIENCE_SECONDS, RESTART_SECONDS
-    )
+    machine.wait_until(f'test "$({STARTED})" = {had}', 5 * PATIENCE_SECONDS, RESTART_SECONDS)
     running(machine, f"{what} is left by itself, and the one before runs")
     there = kernels(machine)
     kept("after three tries", f"appliance_{tried}+0-3.efi" in there, str(there))
@@ -182,7 +186,7 @@ def returned(machine: Machine, boot: str, had: str, tried: str, what: str) -> No
 
 
 def good(machine: Machine, offers: Shop) -> None:
-    """The one that works; and afterwards an older one, properly signed."""
+    """The one that works; and afterwards the one that it was unpacked with, properly signed."""
     folder = offers.folder = OFFERED / "good"
     wanted, boot = offered_version(folder), machine.boot()
     disk = machine.inside("cat /var/lib/disk-recovery/key")
@@ -201,7 +205,7 @@ def good(machine: Machine, offers: Shop) -> None:
     there = kernels(machine)
     kept("it has called itself good, and is doubted no more", f"appliance_{wanted}.efi" in there, str(there))
     kept("the version before stays in the other slot", len(there) == 2, str(there))
-    offers.folder = OFFERED / "failing"
+    offers.folder = BUILT / "updates" / unpacked_version()
     machine.inside(TAKE)
     kept("an older version is not taken, however well it is signed", kernels(machine) == there)
 
@@ -213,7 +217,7 @@ def unpacked_version() -> str:
 
 PARTS: dict[str, Callable[[Machine, Shop], None]] = {
     "refused": refused,
+    "good": good,
     "corrupted": corrupted,
     "failing": failing,
-    "good": good,
 }
