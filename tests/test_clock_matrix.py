@@ -17,25 +17,30 @@ import pytest
 from appliance import audit, certificates, jobs
 from appliance.backup import drill, restoring, snapshot
 from appliance.box import Box, open_box
-from appliance.catalog import Transaction, deliveries, destinations, notices, outbox, studies
+from appliance.catalog import Transaction, deliveries, destinations, notices, outbox, studies, tombstones
 from appliance.catalog.notices import NoticeState
+from appliance.catalog.tombstones import PlaceState
 from appliance.config import CourierConfig
 from appliance.errors import Refused
 from appliance.health.facts import Discipline
 from appliance.identity import signing_in
-from appliance.lifecycle import destruction, retention
+from appliance.lifecycle import certificate, destruction, purging, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import Method
 from appliance.model import DestinationSettings
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.delivery import State
 from appliance.replication.destinations import prepare
+from appliance.replication.destinations.bucket_policy import KEPT_DAYS
 from appliance.replication.lane import Lane
 from appliance.store.recovery import RecoveryKey
 from tests.backup.conftest import as_sent, clinic_in, contents
 from tests.backup.test_restoring import archive_of
 from tests.boxes import config_in, take_in
 from tests.instances import Instance
+from tests.lifecycle.purge import LATER, approve, study_of
+from tests.replication.cloud import Cloud, cloud, settings
+from tests.replication.test_protection import protected_bucket
 from tests.web.conftest import LOGIN, PASSWORD, add_owner
 
 pytestmark = pytest.mark.slow
@@ -269,3 +274,87 @@ def test_a_backup_that_a_wrong_clock_named_years_ahead_is_not_the_newest_for_eve
     assert restored.snapshot is not None and restored.snapshot.name == made
     blank = NOW - YEARS  # a blank box whose battery is dead
     assert restoring.look(archive_of(scene.place), scene.paper, now=blank).snapshots[0].name == made
+
+
+# --- a bucket that locks what it gets --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def the_cloud() -> Iterator[Cloud]:
+    with cloud() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(the_cloud: Cloud) -> str:
+    """Set as `destination policy` prints it: each version is locked as it comes."""
+    return protected_bucket(the_cloud)
+
+
+@pytest.fixture
+def locked(tmp_path: Path, the_cloud: Cloud, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    """A box whose images and whose backup were in that bucket while its clock was right."""
+    monkeypatch.setattr("appliance.health.kernel_clock.discipline", lambda: Discipline.FREE)
+    with clinic_in(tmp_path / "box", settings(the_cloud.url, bucket)) as clinic:
+        clinic.receive(*KEPT)
+        clinic.deliver()
+        clinic.back_up()
+        with clinic.box.catalog.transaction() as tx:
+            retention.watch_clock(tx, NOW, follows_time_server=False)
+    box = open_box(replace(config_in(tmp_path / "box"), courier=CourierConfig(workers_per_destination=0)))
+    yield box
+    box.close()
+
+
+def locks_of(the_cloud: Cloud, bucket: str) -> dict[tuple[str, str], timedelta]:
+    """For how long from now each version in a bucket is locked."""
+    client, found = the_cloud.client(), {}
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        assert not page.get("DeleteMarkers"), "something is marked as removed"
+        for each in page["Versions"]:
+            told = client.head_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
+            found[each["Key"], each["VersionId"]] = told["ObjectLockRetainUntilDate"] - datetime.now(UTC)
+    return found
+
+
+@pytest.mark.parametrize("row", ["ten years behind", "ten years ahead, for days"])
+def test_a_bucket_locks_by_its_own_clock_whatever_the_box_believes(
+    locked: Box, the_cloud: Cloud, bucket: str, row: str
+) -> None:
+    before = locks_of(the_cloud, bucket)
+    for number, at in enumerate(ROWS[row]):
+        run_all_jobs(locked, at)
+        take_in(locked, Instance(number, study=20 + number, pixel_bytes=2_000), at)
+        deliver(locked, at)
+    run_all_jobs(locked, RIGHT)
+    deliver(locked, RIGHT)
+    after = locks_of(the_cloud, bucket)
+    assert before.keys() < after.keys(), "what was written over is still there, and more has come"
+    assert all(KEPT_DAYS - 1 <= left / DAY <= KEPT_DAYS for left in after.values()), after
+    assert contents(locked).keys() > as_sent(*KEPT).keys()
+
+
+def test_a_clock_in_doubt_reckons_no_day_on_which_a_bucket_has_nothing_left(locked: Box) -> None:
+    """The certificate tells it, so what is to be made unreadable there waits, and says for what."""
+    approve(locked, study_of(locked, KEPT[0]).id)
+    purging.carry_out(locked, LATER)
+    deliver(locked, LATER)
+    wrong = LATER - YEARS
+    with locked.catalog.transaction() as tx:
+        retention.watch_clock(tx, wrong, follows_time_server=False)
+    purging.carry_out(locked, wrong)
+    with locked.catalog.reading() as conn:
+        (paper,) = tombstones.certificates(conn)
+        (place,) = tombstones.places(conn, paper.id)
+    assert (place.state, paper.completed_utc) == (PlaceState.LAID, None)
+    assert "clock of the box is in doubt" in place.reason
+
+    right = LATER + timedelta(hours=1)
+    with locked.catalog.transaction() as tx:
+        retention.trust_clock(tx, Act(by="marie", now=right, audit_key=locked.audit_key))
+    purging.carry_out(locked, right)
+    with locked.catalog.reading() as conn:
+        (paper,) = tombstones.certificates(conn)
+        (told,) = certificate.document(conn, paper, right)["archives"]
+    assert told["state"] == PlaceState.DONE
+    assert told["versions_until_utc"][:10] == f"{right + timedelta(days=KEPT_DAYS):%Y-%m-%d}"

@@ -330,6 +330,7 @@ def _shred(
     around: Around,
 ) -> None:
     try:
+        _refuse_while_in_doubt(box, place, now)
         made = shred_older(box, place, now, keep=keep, keep_going=around.keep_going, reached=around.reached)
     except ApplianceError as error:
         log.warning("%s: older backups are made unreadable later: %s", place.name, error.message)
@@ -344,6 +345,23 @@ def _shred(
         entry = audit.Entry("backup:destroy", place.name, ACTOR, detail)
         audit.append(tx, box.audit_key, [entry], now)
     around.reached("archive done")
+
+
+def _refuse_while_in_doubt(box: Box, place: DestinationSettings, now: datetime) -> None:
+    """Raise `Transient` for a bucket while the clock is in doubt.
+
+    It keeps what is written over for its days, by its own clock; the day on which nothing is left there, which the certificate
+    tells, is reckoned by ours.
+    """
+    if place.kind != "s3":
+        return
+    with box.catalog.reading() as conn:
+        doubt = retention.clock_of(conn, now).doubt
+    if doubt is not None:
+        raise Transient(
+            "the clock of the box is in doubt, and the certificate is to say on which day nothing is left in the bucket",
+            hint="compare it with another clock, and say on the page of retention that it is right",
+        )
 
 
 def _complete(box: Box, now: datetime) -> None:
