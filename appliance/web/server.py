@@ -22,6 +22,7 @@ from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.latency import LATENCY
 from appliance.web.application import create_app
 from appliance.web.console import Console
+from appliance.web.places import InPlaces, Places
 
 BEAT_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
@@ -43,7 +44,7 @@ def serve(box: Box, stop: threading.Event) -> None:
     console = cast(Console, app.extensions["console"])
     config = box.config.web
     server = create_server(
-        app,
+        InPlaces(app, Places()),
         sockets=[_listening(config)],
         threads=config.threads,
         channel_request_lookahead=5,  # without it a closed stream is never noticed

@@ -7,8 +7,9 @@ It prints how long pages took, how much reception lost, and who used the process
 * senders and visitors run on the same cores as the box; their share of the processor is in the table, and is theirs to answer
   for: on a clinic's LAN it would be elsewhere;
 * the modalities send films as an intra-oral sensor makes them (0.6 MB), each new, one after the other without a pause, which no
-  modality does; ``--films tiny`` sends films of 20 KB, which of all sizes ask the catalog for the most rows a second: a table
-  for whoever looks for where it ends;
+  modality does, and as fast as the box's port of one gigabit a second carries what four of them send at once: loopback carries
+  twice that, and a clinic has no such cable. ``--wire 0`` takes the cable away, and ``--films tiny`` sends films of 20 KB, which
+  of all sizes ask the catalog for the most rows a second: tables for whoever looks for where it ends;
 * every visitor is an owner, whose pages hold the most, follows the stream of events as a browser does and asks for its list
   again when the stream says so (`visitors.py`);
 * everybody opens the first page within three seconds, as no clinic does: what is fetched in the first six is not counted;
@@ -60,6 +61,10 @@ from .wire import Encoded, PeerFailed, Sender, answers_echo
 MODALITIES = 4
 FILMS: Mapping[str, float] = {"sensor": 1.0, "tiny": 0.182}
 """What modalities send, as a part of a sensor's rows and columns: 600 KB, and 20 KB."""
+
+WIRE_MEGABITS = 1000.0
+CARRIED = 0.94
+"""Of a wire's bits, what is left for what TCP carries, in Ethernet frames of 1,500 bytes (1,448 of 1,538 on the wire)."""
 
 FILMS_A_STUDY = 5
 START_WITHIN_SECONDS = 120
@@ -123,6 +128,7 @@ def main(arguments: Sequence[str]) -> int:
                         options.seconds,
                         number,
                         sent if sending else None,
+                        options.wire,
                     )
                     rounds.append(found)
                     print(_said(number, options.rounds, found), file=sys.stderr, flush=True)
@@ -134,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     print(
         f"{psutil.cpu_count()} cores, Python {sys.version.split()[0]}, load average {options.load:.1f} at the start. "
         f"{options.studies} studies of {FILMS_A_STUDY} films to begin with, {options.users} people, {MODALITIES} modalities "
-        f"that send films of {len(sent.pixel_data) / 1000:.0f} KB, "
+        f"that send films of {len(sent.pixel_data) / 1000:.0f} KB {_wire_said(options.wire)}, "
         f"{options.rounds} interleaved rounds of {options.seconds:g} s.\n"
     )
     print(table(rounds))
@@ -268,9 +274,16 @@ def fill(receiver: Receiver, studies: int) -> None:
 
 
 def measure(
-    receiver: Receiver, accounts: Sequence[Account], seconds: float, seed: int, sent: Template | None
+    receiver: Receiver,
+    accounts: Sequence[Account],
+    seconds: float,
+    seed: int,
+    sent: Template | None,
+    wire_megabits: float = 0.0,
 ) -> Round:
     """One situation for `seconds`: `accounts` browse, and the modalities send films like `sent`, or nothing.
+
+    All modalities together send no faster than `wire_megabits` a second carries; 0: as fast as they and the box can.
 
     Raises:
         PeerFailed: An image was not answered 0000, or the catalog does not show all that were.
@@ -284,7 +297,9 @@ def measure(
     answers: Queue[Sent] = context.Queue()
     seen: Queue[tuple[Log, float]] = context.Queue()
     clients = [
-        context.Process(target=_send, args=(receiver.port, sent, seconds, gate, answers))
+        context.Process(
+            target=_send, args=(receiver.port, sent, seconds, wire_megabits / MODALITIES, gate, answers)
+        )
         for _ in range(senders)
     ]
     if accounts:
@@ -329,8 +344,15 @@ def measure(
     )
 
 
-def _send(port: int, template: Template, seconds: float, gate: Barrier, answers: "Queue[Sent]") -> None:
-    """A modality's process: studies of films, one after the other, for so long."""
+def _send(
+    port: int,
+    template: Template,
+    seconds: float,
+    wire_megabits: float,
+    gate: Barrier,
+    answers: "Queue[Sent]",
+) -> None:
+    """A modality's process: studies of films, one after the other, for so long, over its part of the wire."""
     count, failure, started_at = 0, "", time.monotonic()
     cpu = time.process_time()
     try:
@@ -338,9 +360,12 @@ def _send(port: int, template: Template, seconds: float, gate: Barrier, answers:
         with Sender(port, [template.sop_class_uid], called="CLINICBOX", calling=CALLING_AE) as sender:
             gate.wait(START_WITHIN_SECONDS)
             started_at, cpu = time.monotonic(), time.process_time()
+            carried_by = started_at
             while time.monotonic() < started_at + seconds and not failure:
                 for instance in study(template, chance.randrange(100_000), chance):
+                    carried_by = max(carried_by, time.monotonic()) + on_the_wire(template, wire_megabits)
                     status = sender.store(instance)
+                    time.sleep(max(0.0, carried_by - time.monotonic()))  # whoever is late does not catch up
                     if status:
                         failure = f"a film was answered {status:04X}"
                         break
@@ -350,6 +375,15 @@ def _send(port: int, template: Template, seconds: float, gate: Barrier, answers:
         failure = str(error)
         gate.abort()
     answers.put(Sent(count, time.monotonic() - started_at, time.process_time() - cpu, failure))
+
+
+def on_the_wire(film: Template, megabits: float) -> float:
+    """Seconds that a film is under way at `megabits` a second; none at 0."""
+    return 8e-6 * (len(film.head) + len(film.pixel_data)) / (CARRIED * megabits) if megabits else 0.0
+
+
+def _wire_said(megabits: float) -> str:
+    return f"over {megabits:g} Mbit/s" if megabits else "as fast as loopback carries"
 
 
 def _browse(
@@ -468,6 +502,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--films", choices=FILMS, default="sensor", help="what the modalities send")
+    parser.add_argument(
+        "--wire", type=float, default=WIRE_MEGABITS, help="Mbit/s of the box's port; 0: what loopback carries"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30.0, help="of each situation in a round")
     parser.add_argument(
