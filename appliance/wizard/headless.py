@@ -7,6 +7,7 @@ with a cause. A failure doesn't stop the steps behind it that do not need it; th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +16,7 @@ from appliance import audit, certificates, health, identity, settings
 from appliance.box import Box
 from appliance.catalog import Transaction, devices, people
 from appliance.dicom.door import plain_address
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Refused
 from appliance.identity import Role
 from appliance.model import DestinationSettings, Device, ae_title
 from appliance.store import keys
@@ -118,6 +119,9 @@ class _Work:
                 now=_now(),
             )
             self._append(tx, "user:add", f"user:{person.login}", {"role": Role.OWNER.value})
+            with suppress(Refused):  # as at the claim: a language that the box cannot speak by itself yet
+                change = {"language.default": wanted.language}
+                settings.change(tx, self.box.audit_key, change, actor=self.actor, now=_now())
         return Ending.DONE
 
     def clinic(self) -> Ending:
@@ -219,7 +223,7 @@ class _Work:
             known = {(each.ae_title, each.address, each.name, each.port) for each in devices.devices(tx)}
             for each in self.answers.devices:
                 title, address = ae_title(each.ae_title), plain_address(each.address)
-                device = Device(title, address, each.name, each.port or None)
+                device = Device(title, address, machines.plain_name(each.name), each.port or None)
                 if (device.ae_title, device.address, device.name, device.port) not in known:
                     machines.admit(tx, self.box, device, self.actor, _now())
                     ending = Ending.DONE

@@ -27,6 +27,8 @@ _TIMEOUTS: Final = Timeouts(
     connect_seconds=5.0, acse_seconds=10.0, network_seconds=10.0, response_seconds=10.0
 )
 
+LONGEST_NAME: Final = 80
+
 FIELDS: Final = ("remote_ae", "host", "port", "own_ae")
 """What a machine's DICOM screen asks for, in order. Each stands under the names that makers give it
 (``preset.look.FIELD``): these change between versions, and no menu is named here that its maker has not published."""
@@ -83,6 +85,11 @@ def standings(reading: Reading) -> tuple[Standing, ...]:
         for each in devices.devices(reading)
         if each.ae_title != CALLING
     )
+
+
+def plain_name(typed: str) -> str:
+    """A machine's name as it is kept: on one line, without doubled spaces, and not endless."""
+    return " ".join(typed.split())[:LONGEST_NAME]
 
 
 def admit(tx: Transaction, box: Box, device: Device, actor: str, now: datetime) -> Device:

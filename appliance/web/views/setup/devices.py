@@ -103,7 +103,7 @@ def admit_machine() -> AnyResponse:
         device = Device(
             ae_title(typed["ae_title"]),
             console_devices.ip_address(typed["address"]),
-            " ".join(typed["name"].split())[:80],
+            machines.plain_name(typed["name"]),
             forms.port(typed["port"]),
         )
     except Refused as refusal:
