@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -435,6 +436,24 @@ def test_both_slots_are_as_large_as_what_the_image_brings() -> None:
     assert dict(slots_of(BUILD / "mkosi.repart")) == SLOTS
     in_box = list(slots_of(EXTRA / "usr/lib/repart.d"))
     assert sorted(in_box) == sorted([*SLOTS.items(), *SLOTS.items()])
+
+
+# --- OpenSCAP --------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_is_not_asked_of_the_image_has_a_reason() -> None:
+    xccdf = "{http://checklists.nist.gov/xccdf/1.2}"
+    (profile,) = ET.parse(BUILD / "openscap/tailoring.xml").getroot().iter(f"{xccdf}Profile")
+    assert profile.get("extends") == "xccdf_org.ssgproject.content_profile_anssi_bp28_enhanced"
+    rules = list(profile.iter(f"{xccdf}select"))
+    assert rules, "it takes none out"
+    for rule in rules:
+        (reason,) = [each.text or "" for each in rule.findall(f"{xccdf}remark")]
+        assert rule.get("selected") == "false"
+        assert len(reason.split()) >= 6, rule.get("idref")
+    names = [rule.get("idref") for rule in rules]
+    assert len(names) == len(set(names))
+    assert f"each of the {len(names)} " in (BUILD / "README.md").read_text(), "the figure is of this file"
 
 
 # --- the harness -----------------------------------------------------------------------------------------------------
