@@ -26,7 +26,7 @@ from tests.boxes import box_in
 from tests.fleet.outposts import Vendor, vendor
 from tests.provisioning.test_playbooks import PROVISIONING, tool
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = PROVISIONING.parent
 NEXT = "0.2.0"
@@ -180,7 +180,42 @@ def test_an_update_goes_on_ring_by_ring_and_halts_where_a_box_is_not_well_afterw
         assert told.returncode != 0
         assert (heard(fleet, first)["software"], heard(fleet, first)["state"]) == (NEXT, "ready")
         assert heard(fleet, ill)["state"] == "not-ready"
+        health = fleet.play("fleet-health.yml", fleet_report=str(fleet.folder / "report.json"))
+        assert health.returncode != 0
+        assert re.search(r"clinic 1: \S", health.stdout), "whoever is needed is named, and by what"
+        assert "clinic 0:" not in health.stdout
     assert not fleet.wanted_of(last), "the last ring heard nothing of it"
+
+
+def test_of_a_hundred_boxes_one_is_told_first_then_five_then_twenty_five_then_all(tmp_path: Path) -> None:
+    """By Ansible itself, which makes the rings: the plays' own words, on hosts that only say that they were reached."""
+    books = ("fleet-configure.yml", "fleet-update.yml")
+    play, other = (yaml.safe_load((PROVISIONING / book).read_text())[-1] for book in books)
+    for word in ("serial", "order", "any_errors_fatal"):
+        assert play[word] == other[word], word
+    assert play["any_errors_fatal"] is True
+    assert play["order"] == "inventory"
+    reached = {"name": "Reached", "ansible.builtin.debug": {"msg": "reached"}}
+    alone = {
+        "hosts": "all",
+        "connection": "local",
+        "gather_facts": False,
+        "order": play["order"],
+        "serial": play["serial"],
+        "tasks": [reached],
+    }
+    (tmp_path / "rings.yml").write_text(yaml.safe_dump([alone]))
+    boxes = ",".join(f"box-{number:03}" for number in range(100))
+    told = subprocess.run(
+        [tool("ansible-playbook"), "-f", "50", "-i", f"{boxes},", str(tmp_path / "rings.yml")],
+        env=os.environ | {"ANSIBLE_HOME": str(tmp_path), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("PLAY RECAP")[0]
+    rings = [re.findall(r"^ok: \[(box-\d+)\]", ring, re.MULTILINE) for ring in told.split("PLAY [")[1:]]
+    assert [sum(map(len, rings[: place + 1])) for place in range(len(rings))] == [1, 5, 25, 100]
+    assert rings[0] == ["box-000"], "the register's first one is the canary"
 
 
 def sent(member: Member, at: datetime) -> bytes:
