@@ -46,6 +46,7 @@ from appliance.lifecycle import (
     returning,
     rotation,
     scrub,
+    tagging,
 )
 from appliance.notify import sending
 
@@ -273,6 +274,23 @@ class Evicting:
             returning.bring_wanted(box, around.keep_going)
 
 
+class Tagging:
+    """Telling the buckets how far away each study may lie, from where the last run ended, until the process stops."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._after = 0
+
+    def interrupt(self) -> None:
+        """Come to an end soon."""
+        self._stopping.set()
+
+    def __call__(self, box: Box, now: datetime) -> None:  # noqa: ARG002 - a long run reads the clock anew
+        """The next studies."""
+        around = tagging.Around(keep_going=lambda: not self._stopping.is_set())
+        self._after = tagging.run(box, lambda: datetime.now(UTC), self._after, around).after
+
+
 class Rotation:
     """Going on with a rotation of the root key that was cut, and catching what came late; cheap when there is nothing."""
 
@@ -297,6 +315,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
     dates = retention.Dates()
     destroying = Destroying()
     evicting = Evicting()
+    sinking = Tagging()
     return (
         Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", look_after_messages, 60),
@@ -324,6 +343,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
             first_seconds=1200,
             interrupt=evicting.interrupt,
         ),
+        Job("tiers", sinking, tagging.EVERY_SECONDS, first_seconds=1500, interrupt=sinking.interrupt),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("heartbeat", pulse.beat, 60, first_seconds=30, lane="heartbeat"),

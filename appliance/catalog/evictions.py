@@ -142,13 +142,12 @@ def _facts(reading: Reading, row: Sequence[object], *, is_held: bool, is_asked_f
     study, uid, received, conflict, duplicates, rank = row
     here, here_bytes = reading.exec_driver_sql(_IMAGES, (study,)).one()
     copies = reading.exec_driver_sql(_COPIES, (study, here)).all()
-    used = reading.exec_driver_sql(_USED, (uid,)).scalar()
     return StudyFacts(
         id=int(str(study)),
         here=int(here),
         here_bytes=int(here_bytes),
         last_received_utc=utc_moment(str(received)),
-        last_used_utc=None if used is None else utc_moment(str(used)),
+        last_used_utc=last_used(reading, str(uid)),
         rank=int(str(rank)),
         is_held=is_held,
         is_asked_for=is_asked_for,
@@ -157,6 +156,12 @@ def _facts(reading: Reading, row: Sequence[object], *, is_held: bool, is_asked_f
         copies=len(copies),
         kinds=frozenset(str(kind) for _, kind in copies),
     )
+
+
+def last_used(reading: Reading, study_instance_uid: str) -> datetime | None:
+    """When a study was last opened, exported or brought back, by the audit, which outlives a restore; None for never."""
+    used = reading.exec_driver_sql(_USED, (study_instance_uid,)).scalar()
+    return None if used is None else utc_moment(str(used))
 
 
 def local_images(reading: Reading, study: int) -> list[Local]:

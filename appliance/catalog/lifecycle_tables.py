@@ -130,3 +130,19 @@ Index(
     evictions.c.instance,
     sqlite_where=literal("wanted_utc IS NOT NULL"),
 )
+
+# --- tier_tags.py ----------------------------------------------------------------------------------------------------
+
+tier_tags = Table(
+    "tier_tags",
+    metadata,
+    Column("study", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    Column("destination", ForeignKey("destinations.id"), nullable=False),
+    Column("tier", Text, nullable=False),  # hot, warm, cold, deep: what was said last
+    Column("deepest", Text, nullable=False),  # how far down the bucket may have moved it
+    Column("changed_utc", UtcText, nullable=False),
+    Column(
+        "settled_utc", UtcText
+    ),  # the changed_utc at which every image had its tag; null: not all have it yet
+    PrimaryKeyConstraint("study", "destination"),
+)

@@ -1,29 +1,20 @@
-"""How much lies in each archive, by how long it has been there. Reads only."""
+"""How much lies in each archive, by how far away the box has said it may lie. Reads only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import pairwise
-
-from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading
+from appliance.lifecycle.storage_class import DOWNWARDS, Tier
 from appliance.model import DestinationId
 
+_BY_TIER = """
+SELECT coalesce(g.deepest, 'hot'), sum(i.sealed_bytes)
+ FROM deliveries AS d JOIN instances AS i ON i.id = d.instance JOIN series AS s ON s.id = i.series
+ LEFT JOIN tier_tags AS g ON g.study = s.study AND g.destination = d.destination
+ WHERE d.destination = ? AND d.state = 'CONFIRMED' GROUP BY 1
+"""
 
-def bytes_by_age(reading: Reading, destination: DestinationId, since: Sequence[datetime]) -> list[int]:
-    """The bytes of ciphertext with a receipt of `destination`, in bands: since the first moment, between the first and the second, and
-    so on, and before the last. `since` goes back in time.
-    """
-    bounds = ["9999", *(utc_text(each) for each in since), ""]
-    return [
-        int(
-            reading.exec_driver_sql(
-                "SELECT coalesce(sum(i.sealed_bytes), 0) FROM deliveries AS d JOIN instances AS i ON i.id = d.instance"
-                " WHERE d.destination = ? AND d.state = 'CONFIRMED' AND d.changed_utc < ? AND d.changed_utc >= ?",
-                (destination, newer, older),
-            ).scalar()
-            or 0
-        )
-        for newer, older in pairwise(bounds)
-    ]
+
+def bytes_by_tier(reading: Reading, destination: DestinationId) -> dict[Tier, int]:
+    """The bytes of ciphertext with a receipt of `destination`, by the furthest tier that was said of each, the nearest first."""
+    found = {Tier(tier): int(count) for tier, count in reading.exec_driver_sql(_BY_TIER, (destination,))}
+    return {each: found[each] for each in DOWNWARDS if each in found}

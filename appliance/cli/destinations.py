@@ -384,7 +384,7 @@ def print_policy(arguments: Arguments) -> int:
         )
     document = {
         "key_policy": bucket_policy.key_policy(str(settings.options["bucket"])),
-        "bucket_settings": bucket_policy.bucket_settings(ages),
+        "bucket_settings": bucket_policy.bucket_settings(ages.tiers),
     }
     print(json.dumps(document, indent=2))
     return 0

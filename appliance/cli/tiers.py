@@ -5,20 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.cli.arguments import Arguments, Verbs, add_json
-from appliance.cli.listing import as_json, as_table, size
+from appliance.cli.listing import as_json, as_table, safe, size
 from appliance.cli.session import actor, now, opened_box, record
-from appliance.errors import Refused
+from appliance.errors import Refused, Transient
 
 if TYPE_CHECKING:
     from appliance.lifecycle.prices import Price
 
 COLUMNS = {"study": "STUDY", "images": "IMAGES", "bytes": "BYTES", "touched_utc": "LAST TOUCHED"}
-PRICE_COLUMNS = {"class": "CLASS", "tier": "TIER", "keep": "GB A MONTH", "read": "GB READ", "wait": "WAIT"}
+PRICE_COLUMNS = {
+    "class": "CLASS",
+    "tier": "TIER",
+    "keep": "GB A MONTH",
+    "read": "GB READ",
+    "wait": "WAIT",
+    "least": "PAID AT LEAST",
+}
 COST_COLUMNS = {
     "bucket": "BUCKET",
     "STANDARD": "HOT",
     "STANDARD_IA": "WARM",
     "GLACIER_IR": "COLD",
+    "DEEP_ARCHIVE": "DEEP",
     "a_month": "A MONTH",
     "reading_all": "ALL HOME ONCE",
 }
@@ -48,11 +56,20 @@ def add_to(verbs: Verbs) -> None:
         "costs",
         "estimate what the images in the cloud cost, by class of storage",
         act=show_costs,
-        about="Reckoned from the ages that the clinic chose (settings tiers.warm_days and tiers.cold_days) and from list prices, "
+        about="Reckoned from what was said of each study, by the days that the clinic chose (settings tiers.warm_days, tiers.cold_days and "
+        "tiers.deep_days), and from list prices, "
         "which change: an estimate, not a bill. The rules that move images are printed by 'appliance destination policy'.",
         examples=["appliance tiers costs", "appliance tiers costs --json"],
     )
     add_json(costs)
+    own.add(
+        "move",
+        "tell the buckets now how far away each study may lie",
+        act=move_now,
+        about="The box does so by itself, by and by. What nobody has opened for the days that the clinic chose gets a tag in its bucket, "
+        "by which the bucket's own rules move it; what is held, owed, doubted or wanted stays hot.",
+        examples=["appliance setting set tiers.cold_days 365", "appliance tiers move"],
+    )
     own.add("evict", "make room now, as the clinic has chosen", act=evict_now)
     back = own.add("return", "bring images back to this disk", act=bring_back)
     which = back.add_mutually_exclusive_group(required=True)
@@ -124,7 +141,7 @@ def show_costs(arguments: Arguments) -> int:
     from appliance.lifecycle import prices, storage
 
     with opened_box() as box, box.catalog.reading() as conn:
-        ages, found = storage.ages(conn), storage.buckets(conn, now())
+        ages, found = storage.ages(conn), storage.buckets(conn)
     if arguments.json:
         as_json(
             {
@@ -136,6 +153,7 @@ def show_costs(arguments: Arguments) -> int:
                 },
                 "warm_days": ages.warm_days,
                 "cold_days": ages.cold_days,
+                "deep_days": ages.deep_days,
                 "prices": [
                     {
                         "class": each.storage.name,
@@ -143,6 +161,7 @@ def show_costs(arguments: Arguments) -> int:
                         "keep_gb_month": each.keep,
                         "read_gb": each.read,
                         "wait_hours": each.storage.wait_hours,
+                        "least_days": each.storage.least_days,
                     }
                     for each in prices.PRICES
                 ],
@@ -168,14 +187,14 @@ def show_costs(arguments: Arguments) -> int:
             "bucket": each.name,
             **{
                 name: size(each.bytes_by_class.get(name, 0))
-                for name in ("STANDARD", "STANDARD_IA", "GLACIER_IR")
+                for name in ("STANDARD", "STANDARD_IA", "GLACIER_IR", "DEEP_ARCHIVE")
             },
             "a_month": f"{each.a_month:.2f}",
             "reading_all": f"{each.reading_all:.2f}",
         }
         for each in found
     ]
-    print("Estimate, by the ages that the clinic chose:")
+    print("Estimate, by what was said of each study:")
     as_table(COST_COLUMNS, rows, empty="No image goes to a bucket.")
     return 0
 
@@ -187,7 +206,29 @@ def _priced(price: Price) -> dict[str, object]:
         "keep": f"{price.keep:.4f}",
         "read": f"{price.read:.3f}",
         "wait": f"{price.storage.wait_hours} h" if price.storage.wait_hours else "none",
+        "least": f"{price.storage.least_days} days" if price.storage.least_days else "none",
     }
+
+
+def move_now(arguments: Arguments) -> int:  # noqa: ARG001
+    """Say of every study how far away it may lie."""
+    from appliance.lifecycle import eviction, tagging
+
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            why = eviction.obstacle(conn, now())
+        if why:
+            raise Refused(f"nothing moves in the cloud now: {why}", hint="try again when that is over")
+        moved, after = 0, 0
+        while True:
+            done = tagging.run(box, now, after, tagging.Around(actor=actor()))
+            moved, after = moved + done.studies, done.after
+            for name, each in done.troubles.items():
+                print(f"{safe(name)}: {each.message}" + (f" ({each.hint})" if each.hint else ""))
+            if done.troubles or not after:
+                break
+    print(f"Studies of which something else was said: {moved}.")
+    return Transient.exit_code if done.troubles else 0
 
 
 def evict_now(arguments: Arguments) -> int:  # noqa: ARG001

@@ -49,32 +49,48 @@ DEEP: Final = StorageClass("DEEP_ARCHIVE", Tier.DEEP, 12, 180)
 CLASSES: Final = {each.name: each for each in (STANDARD, WARM, COLD, FLEXIBLE, DEEP)}
 
 
-MINIMUM_WARM_DAYS: Final = 30
-"""S3 moves nothing to the warm class sooner, nor from there on to the cold one."""
+OF_TIER: Final = {Tier.HOT: STANDARD, Tier.WARM: WARM, Tier.COLD: COLD, Tier.DEEP: DEEP}
+"""The class that images of a tier lie in. S3 moves an object down only."""
+DOWNWARDS: Final = (Tier.HOT, Tier.WARM, Tier.COLD, Tier.DEEP)
+EARLIEST_DAYS: Final = {Tier.WARM: 30, Tier.COLD: 1, Tier.DEEP: 180}
+"""S3 moves nothing to the warm class sooner; and what was opened in the last half year is opened again, which takes hours from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """After how many days in the bucket an image moves to the warm and to the cold class; 0 is never.
-
-    There is no age for deep archive: a rule of a bucket knows ages only, and not what is held, or opened every week.
-    """
+    """After how many days in which nobody opened its study an image goes to which tier in the cloud; 0 is never."""
 
     warm_days: int = 0
     cold_days: int = 0
+    deep_days: int = 0
 
     @property
-    def steps(self) -> tuple[tuple[int, StorageClass], ...]:
+    def steps(self) -> tuple[tuple[int, Tier], ...]:
         """The moves, the earliest first."""
-        return tuple((days, to) for days, to in ((self.warm_days, WARM), (self.cold_days, COLD)) if days)
+        days = ((self.warm_days, Tier.WARM), (self.cold_days, Tier.COLD), (self.deep_days, Tier.DEEP))
+        return tuple((after, tier) for after, tier in days if after)
 
-    def trouble(self) -> str:
-        """Which of the two can't be, and is to be corrected: ``warm``, ``cold``, or empty."""
-        if self.warm_days and self.warm_days < MINIMUM_WARM_DAYS:
-            return "warm"
-        if self.cold_days and self.cold_days < self.warm_days + (MINIMUM_WARM_DAYS if self.warm_days else 1):
-            return "cold"
-        return ""
+    @property
+    def tiers(self) -> frozenset[Tier]:
+        """The tiers below hot that images go to."""
+        return frozenset(tier for _, tier in self.steps)
+
+    def trouble(self) -> Tier | None:
+        """Which of them comes too soon, and is to be corrected; None if all can be.
+
+        None comes before the least days of the class above it are over, which are paid for in any case.
+        """
+        earliest = 0
+        for days, tier in self.steps:
+            if days < max(earliest, EARLIEST_DAYS[tier]):
+                return tier
+            earliest = days + OF_TIER[tier].least_days
+        return None
+
+
+def deepest(one: Tier, other: Tier) -> Tier:
+    """The one of two that is further away."""
+    return max(one, other, key=DOWNWARDS.index)
 
 
 def class_of(name: str) -> StorageClass:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances
+from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances, tier_tags
 from appliance.errors import (
     ApplianceError,
     Corrupt,
@@ -203,6 +203,7 @@ def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str,
     if not is_same_place(before.options, options):
         refuse_to_lose(tx, before)
         evictions.strike_out(tx, before.id)
+        tier_tags.forget(tx, before.id)
 
 
 def verify(

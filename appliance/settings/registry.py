@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from appliance import age
 from appliance.errors import Refused, Unknown
-from appliance.lifecycle.storage_class import Ages
+from appliance.lifecycle.storage_class import Ages, Tier
 from appliance.settings.kinds import (
     Choice,
     Choices,
@@ -129,6 +129,7 @@ _ALL = (
     Setting("tiers.enough_percent", WholeNumber(6, 95), 30),
     Setting("tiers.warm_days", WholeNumber(0, 3650), 0),
     Setting("tiers.cold_days", WholeNumber(0, 3650), 0),
+    Setting("tiers.deep_days", WholeNumber(0, 3650), 0, careful=Careful.YES),
     Setting("health.delivery_late_hours", Span(1, 7 * 24, unit="hours"), 1),
     Setting("health.delivery_urgent_days", Span(1, 60, unit="days"), 3),
     Setting("health.backup_late_days", Span(1, 60, unit="days"), 2),
@@ -225,22 +226,25 @@ def _health(values: Mapping[str, Any]) -> Mapping[str, Refused]:
     return found
 
 
+_TOO_SOON: Final = {
+    Tier.WARM: Refused(
+        "no image moves to the warm class before its 30th day", hint="choose 0 for never, or 30 or more"
+    ),
+    Tier.COLD: Refused(
+        "an image moves to the cold class 30 days after the warm one at the earliest",
+        hint="choose 0 for never, or a later day",
+    ),
+    Tier.DEEP: Refused(
+        "an image moves into deep archive after half a year, 90 days after the cold class and 30 after the warm one at the earliest",
+        hint="choose 0 for never, or a later day",
+    ),
+}
+
+
 def _tiers(values: Mapping[str, Any]) -> Mapping[str, Refused]:
-    trouble = Ages(values["tiers.warm_days"], values["tiers.cold_days"]).trouble()
-    if trouble == "warm":
-        return {
-            "tiers.warm_days": Refused(
-                "no image moves to the warm class before its 30th day",
-                hint="choose 0 for never, or 30 or more",
-            )
-        }
-    if trouble == "cold":
-        return {
-            "tiers.cold_days": Refused(
-                "an image moves to the cold class 30 days after the warm one at the earliest",
-                hint="choose 0 for never, or a later day",
-            )
-        }
+    trouble = Ages(*(values[f"tiers.{each}_days"] for each in ("warm", "cold", "deep"))).trouble()
+    if trouble is not None:
+        return {f"tiers.{trouble}_days": _TOO_SOON[trouble]}
     if values["tiers.enough_percent"] <= values["tiers.low_percent"]:
         return {
             "tiers.enough_percent": Refused(

@@ -19,7 +19,7 @@ from ansible.module_utils.basic import AnsibleModule
 from botocore.exceptions import BotoCoreError, ClientError
 
 from appliance.errors import ApplianceError, Refused
-from appliance.lifecycle.storage_class import Ages
+from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.canada import canadian
 
@@ -35,8 +35,7 @@ options:
   region: {description: A Canadian region., type: str, required: true}
   endpoint_url: {description: Another provider's address., type: str, default: ""}
   canadian: {description: Declares that this address keeps objects in Canada., type: bool, default: false}
-  warm_days: {description: After how many days images move to the warm class; 0 is never., type: int, default: 0}
-  cold_days: {description: After how many days they move to the cold class; 0 is never., type: int, default: 0}
+  tiers: {description: Where the box may send images (warm, cold, deep)., type: list, elements: str, default: []}
   user: {description: The user whose key the box gets; empty where users are made otherwise., type: str, default: ""}
   key_file: {description: Where a new access key is written once; readable by you only., type: path, default: ""}
 author: [the appliance's engineers]
@@ -71,9 +70,9 @@ class Bucket:
         self._is_there = _asked(lambda: s3.head_bucket(Bucket=name)) is not None
         self.done: list[str] = []
 
-    def bring_up(self, ages: Ages) -> None:
+    def bring_up(self, tiers: frozenset[Tier]) -> None:
         """Create it if need be, and set what differs. Raises `Refused` for one that is in another region."""
-        wanted = bucket_policy.bucket_settings(ages)
+        wanted = bucket_policy.bucket_settings(tiers)
         if self._is_there:
             self._refuse_elsewhere()
         else:
@@ -88,7 +87,8 @@ class Bucket:
         if not _is_life_cycle(rules) or bucket_policy.moves_of(rules) != bucket_policy.moves_of(ours):
             kept = [each for each in rules if _is_theirs(each)]
             self._act(
-                "end what was overwritten, and move images by age", lambda: self._set_rules([*kept, *ours])
+                "end what was overwritten, and move images as the box says",
+                lambda: self._set_rules([*kept, *ours]),
             )
 
     def _refuse_elsewhere(self) -> None:
@@ -146,9 +146,8 @@ class Bucket:
 def _is_theirs(rule: dict[str, Any]) -> bool:
     """Whether a rule is the clinic's own, and does no harm: it stays."""
     ends = {"Expiration", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"} & set(rule)
-    return (
-        not ends and rule.get("ID") != bucket_policy.BY_AGE and not bucket_policy.sinks_what_is_needed([rule])
-    )
+    ours = {bucket_policy.rule_name(tier) for tier in bucket_policy.MOVES_AFTER_DAYS}
+    return not ends and rule.get("ID") not in ours and not bucket_policy.sinks_what_is_needed([rule])
 
 
 def _is_life_cycle(rules: list[dict[str, Any]]) -> bool:
@@ -235,8 +234,7 @@ def main() -> None:
             "region": {"type": "str", "required": True},
             "endpoint_url": {"type": "str", "default": ""},
             "canadian": {"type": "bool", "default": False},
-            "warm_days": {"type": "int", "default": 0},
-            "cold_days": {"type": "int", "default": 0},
+            "tiers": {"type": "list", "elements": "str", "choices": ["warm", "cold", "deep"], "default": []},
             "user": {"type": "str", "default": ""},
             "key_file": {"type": "path", "default": "", "no_log": False},
         },
@@ -256,9 +254,7 @@ def _settled(asked: dict[str, Any], *, check: bool) -> list[str]:
     canadian(asked["region"], asked["endpoint_url"], asked["canadian"])
     if asked["user"] and not asked["key_file"]:
         raise Refused("a user's key must go somewhere", hint="give key_file")
-    ages = Ages(asked.get("warm_days", 0), asked.get("cold_days", 0))
-    if trouble := ages.trouble():
-        raise Refused(f"{trouble}_days is too soon", hint="warm: 30 days or more; cold: 30 days after warm")
+    tiers = frozenset(Tier(each) for each in asked.get("tiers", ()))
     where = {"region_name": asked["region"]} | (
         {"endpoint_url": asked["endpoint_url"]} if asked["endpoint_url"] else {}
     )
@@ -266,7 +262,7 @@ def _settled(asked: dict[str, Any], *, check: bool) -> list[str]:
     if asked["user"]:
         refuse_a_mightier(iam, asked["user"])
     bucket = Bucket(boto3.client("s3", **where), asked["name"], asked["region"], check=check)
-    bucket.bring_up(ages)
+    bucket.bring_up(tiers)
     if not asked["user"]:
         return bucket.done
     key_file = Path(asked["key_file"])

@@ -351,6 +351,9 @@ VERBS: Mapping[str, Step] = {
     "tiers list": Nothing("how much is where, without a patient", lambda w: w.say("tiers", "list")),
     "tiers costs": Nothing("bytes and prices, without a patient", lambda w: w.say("tiers", "costs")),
     "tiers plan": Act(["tiers:list"], lambda w: w.say("tiers", "plan")),
+    "tiers move": Nothing(
+        "nothing of the box that is walked lies in a bucket; tests/lifecycle/test_tagging.py finds the row of each study"
+    ),
     "tiers evict": Nothing(
         "the box that is walked has chosen that nothing leaves; tests/lifecycle/test_eviction.py finds the row of each study"
     ),
@@ -406,6 +409,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "sessions": ("user:expire",),
     "orphans": ("object:remove",),
     "eviction": "off until the clinic chooses it; tests/lifecycle/test_eviction.py finds the row of each study",
+    "tiers": "off until the clinic chooses it; tests/lifecycle/test_tagging.py finds the row of each study",
     "audit": ("audit:verify",),
     "audit-feed": "sends the audit itself; tests/test_audit_feed.py",
     "anchors": "there is no bucket on the box that is walked; tests/test_witnesses.py finds the row of each anchor",

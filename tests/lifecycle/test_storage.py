@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from appliance import settings as chosen
 from appliance.box import Box
-from appliance.catalog.columns import utc_text
+from appliance.catalog import destinations, tier_tags
 from appliance.cli.command import main
 from appliance.lifecycle import prices, storage
-from appliance.lifecycle.storage_class import CLASSES, Ages
+from appliance.lifecycle.storage_class import CLASSES, OF_TIER, Ages, Tier
+from appliance.replication.destinations import bucket_policy
 from appliance.settings import NotAccepted
 from tests.backup.conftest import IMAGES
 from tests.boxes import box_in, recorded
@@ -29,29 +31,24 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
 @pytest.fixture
 def box(data_dir: Path) -> Iterator[Box]:
-    """Eleven images in a bucket: four came yesterday, four a hundred days ago, three two years ago."""
+    """Eleven images of four studies in a bucket."""
     with box_in(data_dir) as box:
         owe_everything_to(box, settings("http://127.0.0.1:1", "clinic"))
         take_in(box, IMAGES)
         with box.catalog.transaction() as tx:
-            for number, row in enumerate(recorded(box)):
-                at = NOW - timedelta(days=(1, 100, 730)[number // 4])
-                tx.exec_driver_sql(
-                    "UPDATE deliveries SET state = 'CONFIRMED', changed_utc = ? WHERE instance = ?",
-                    (utc_text(at), row.id),
-                )
+            tx.exec_driver_sql("UPDATE deliveries SET state = 'CONFIRMED'")
         yield box
 
 
-def choose(box: Box, warm: int, cold: int) -> None:
+def choose(box: Box, warm: int, cold: int, deep: int = 0) -> None:
     with box.catalog.transaction() as tx:
-        wanted = {"tiers.warm_days": warm, "tiers.cold_days": cold}
+        wanted = {"tiers.warm_days": warm, "tiers.cold_days": cold, "tiers.deep_days": deep}
         chosen.change(tx, box.audit_key, wanted, actor="marie", now=NOW)
 
 
 def by_class(box: Box) -> dict[str, int]:
     with box.catalog.reading() as conn:
-        (found,) = storage.buckets(conn, NOW)
+        (found,) = storage.buckets(conn)
     return found.bytes_by_class
 
 
@@ -59,22 +56,31 @@ def test_everything_is_hot_until_the_clinic_chooses(box: Box) -> None:
     assert by_class(box) == {"STANDARD": sum(row.sealed_bytes for row in recorded(box))}
 
 
-def test_each_image_counts_in_the_class_of_its_age(box: Box) -> None:
-    sizes = [row.sealed_bytes for row in recorded(box)]
-    choose(box, 60, 365)
+def test_each_image_counts_in_the_furthest_class_that_was_said_of_its_study(box: Box) -> None:
+    sizes: dict[int, int] = {}
+    for row in recorded(box):
+        sizes[row.study_id] = sizes.get(row.study_id, 0) + row.sealed_bytes
+    one, other, third, fourth = sorted(sizes)
+    with box.catalog.transaction() as tx:
+        (place,) = destinations.destinations(tx)
+        for study, tiers in {one: [Tier.WARM], other: [Tier.COLD, Tier.HOT], third: [Tier.DEEP]}.items():
+            for tier in tiers:
+                tier_tags.begin(tx, place.id, study, tier, NOW)
     assert by_class(box) == {
-        "STANDARD": sum(sizes[:4]),
-        "STANDARD_IA": sum(sizes[4:8]),
-        "GLACIER_IR": sum(sizes[8:]),
+        "STANDARD": sizes[fourth],
+        "STANDARD_IA": sizes[one],
+        "GLACIER_IR": sizes[other],
+        "DEEP_ARCHIVE": sizes[third],
     }
-    choose(box, 0, 90)
-    assert by_class(box) == {"STANDARD": sum(sizes[:4]), "GLACIER_IR": sum(sizes[4:])}
 
 
-@pytest.mark.parametrize(("warm", "cold"), [(29, 0), (1, 365), (60, 60), (60, 89)])
-def test_ages_that_no_bucket_takes_are_refused(box: Box, warm: int, cold: int) -> None:
+@pytest.mark.parametrize(
+    ("warm", "cold", "deep"),
+    [(29, 0, 0), (1, 365, 0), (60, 60, 0), (60, 89, 0), (0, 0, 179), (0, 365, 454), (160, 0, 189)],
+)
+def test_ages_that_come_too_soon_are_refused(box: Box, warm: int, cold: int, deep: int) -> None:
     with pytest.raises(NotAccepted):
-        choose(box, warm, cold)
+        choose(box, warm, cold, deep)
 
 
 def test_the_command_line_says_it_is_an_estimate_and_prints_the_rule_for_it(
@@ -97,9 +103,7 @@ def test_the_command_line_says_it_is_an_estimate_and_prints_the_rule_for_it(
     assert "Estimate" in shown and prices.SOURCE in shown
     assert main(["destination", "policy", "cloud"]) == 0
     rules = json.loads(capsys.readouterr().out)["bucket_settings"]["LifecycleConfiguration"]["Rules"]
-    assert [each["Transitions"] for each in rules if "Transitions" in each] == [
-        [{"Days": 60, "StorageClass": "STANDARD_IA"}, {"Days": 365, "StorageClass": "GLACIER_IR"}]
-    ]
+    assert bucket_policy.moves_of(rules) == {Tier.WARM, Tier.COLD}
 
 
 # --- pure ------------------------------------------------------------------------------------------------------------
@@ -117,8 +121,12 @@ def test_every_class_has_its_price() -> None:
     assert prices.a_month({"STANDARD": 10**12}) == pytest.approx(25.0)
 
 
-@given(st.integers(0, 400), st.integers(0, 800))
-def test_ages_without_trouble_go_one_way_and_leave_a_month_between(warm: int, cold: int) -> None:
-    if not Ages(warm, cold).trouble():
+@given(st.integers(0, 400), st.integers(0, 800), st.integers(0, 1500))
+def test_ages_without_trouble_go_one_way_and_pay_for_no_class_twice(warm: int, cold: int, deep: int) -> None:
+    ages = Ages(warm, cold, deep)
+    if ages.trouble() is None:
+        assert [days for days, _ in ages.steps] == sorted(days for days in (warm, cold, deep) if days)
+        for (days, tier), (later, _) in pairwise(ages.steps):
+            assert later - days >= OF_TIER[tier].least_days
         assert not warm or warm >= 30
-        assert not (warm and cold) or cold >= warm + 30
+        assert not deep or deep >= 180

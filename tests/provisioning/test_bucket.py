@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from appliance.errors import Refused
+from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.protection import State, protections
 from tests.provisioning.test_playbooks import PROVISIONING, tool
@@ -92,10 +93,10 @@ def test_a_bucket_is_made_and_held_to_its_protections_and_a_second_run_changes_n
     assert bucket_policy.shortest_days(rules) == bucket_policy.KEPT_DAYS
     assert json.loads(key_file.read_text()) == key
 
-    aged = values | {"bucket_warm_days": "60", "bucket_cold_days": "365"}
-    assert [changed(played(tmp_path, the_cloud, **aged)) for _ in range(2)] == [1, 0]
+    moving = values | {"bucket_tiers": "warm,deep"}
+    assert [changed(played(tmp_path, the_cloud, **moving)) for _ in range(2)] == [1, 0]
     rules = client.get_bucket_lifecycle_configuration(Bucket="clinic-played")["Rules"]
-    assert bucket_policy.moves_of(rules) == {(60, "STANDARD_IA"), (365, "GLACIER_IR")}
+    assert bucket_policy.moves_of(rules) == {Tier.WARM, Tier.DEEP}
     assert bucket_policy.shortest_days(rules) == bucket_policy.KEPT_DAYS
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import Refused
-from appliance.lifecycle.storage_class import Ages
+from appliance.errors import Refused, Unknown
+from appliance.lifecycle.storage_class import Tier
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.s3 import S3Destination
@@ -99,23 +99,31 @@ def clinic(tmp_path: Path, place: DestinationSettings) -> Iterator[Clinic]:
         yield clinic
 
 
-def test_images_move_by_age_and_stay_readable_and_what_a_restore_needs_stays_where_it_is(
+def test_images_move_as_the_box_says_and_stay_readable_and_what_a_restore_needs_stays_where_it_is(
     the_cloud: Gateway, bucket: str
 ) -> None:
-    """A life cycle that is carried out, not only stored: the rule as it is printed, but that a day takes a second."""
+    """A life cycle that is carried out, not only stored: the rules as they are printed, but that a day takes a second."""
     client, image, needed = the_cloud.client(), "objects/ab/x.sealed", "manifests/x.sealed"
-    told = bucket_policy.bucket_settings(Ages(cold_days=1))["LifecycleConfiguration"]
+    near, untold = "objects/ab/y.sealed", "objects/ab/z.sealed"
+    told = bucket_policy.bucket_settings({Tier.COLD})["LifecycleConfiguration"]
     client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=told)
-    for key in (image, needed, "keys/root.recovery", "snapshots/a/000000"):
+    rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert bucket_policy.moves_of(rules) == {Tier.COLD}, rules
+    for key in (image, near, untold, needed, "keys/root.recovery", "snapshots/a/000000"):
         client.put_object(Bucket=bucket, Key=key, Body=b"x" * 200_000)
+    box = destination_at(the_cloud.url, bucket)
+    with pytest.raises(Unknown):
+        box.say_tier("objects/ab/nothing.sealed", Tier.COLD)
+    box.say_tier(near, Tier.HOT)
+    box.say_tier(image, Tier.COLD)
 
     def has_moved() -> bool:
         the_cloud.days_go_by(bucket)
         return client.head_object(Bucket=bucket, Key=image).get("StorageClass") == "GLACIER_IR"
 
     eventually(has_moved, seconds=120)
-    assert b"".join(destination_at(the_cloud.url, bucket).blocks(image)) == b"x" * 200_000
-    for key in (needed, "keys/root.recovery", "snapshots/a/000000"):
+    assert b"".join(box.blocks(image)) == b"x" * 200_000
+    for key in (near, untold, needed, "keys/root.recovery", "snapshots/a/000000"):
         assert client.head_object(Bucket=bucket, Key=key).get("StorageClass", "STANDARD") == "STANDARD"
 
 

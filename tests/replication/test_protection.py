@@ -11,10 +11,11 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.lifecycle.storage_class import CLASSES, Ages
+from appliance.errors import OperatorNeeded
+from appliance.lifecycle.storage_class import CLASSES, Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.bucket_policy import KEPT_DAYS
 from appliance.replication.destinations.protection import State, protections
@@ -86,10 +87,12 @@ def test_a_life_cycle_that_moves_images_by_age_is_a_protection_and_one_that_sink
     server: Cloud,
 ) -> None:
     bucket, client = protected_bucket(server), server.client()
-    printed = bucket_policy.bucket_settings(Ages(60, 365))["LifecycleConfiguration"]
+    every = {Tier.WARM, Tier.COLD, Tier.DEEP}
+    printed = bucket_policy.bucket_settings(every)["LifecycleConfiguration"]
     client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=printed)
     assert states(server, bucket)["life cycle"] is State.ON
-    assert bucket_policy.moves_of(printed["Rules"]) == {(60, "STANDARD_IA"), (365, "GLACIER_IR")}
+    told = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert bucket_policy.moves_of(told) == every
     deep = {"Status": "Enabled", "Transitions": [{"Days": 200, "StorageClass": "DEEP_ARCHIVE"}]}
     for where, state in (
         ({"Prefix": "objects/"}, State.ON),
@@ -101,19 +104,18 @@ def test_a_life_cycle_that_moves_images_by_age_is_a_protection_and_one_that_sink
         assert states(server, bucket)["life cycle"] is state, where
 
 
-@given(st.integers(0, 400), st.integers(0, 800))
-def test_nothing_but_images_is_ever_moved_and_never_to_where_it_is_not_read_at_once(
-    warm: int, cold: int
+@given(st.sets(st.sampled_from(Tier)))
+def test_nothing_but_images_is_ever_moved_and_only_by_their_tag_to_where_the_clinic_lets_them(
+    tiers: set[Tier],
 ) -> None:
-    ages = Ages(warm, cold)
-    assume(not ages.trouble())
-    rules = bucket_policy.bucket_settings(ages)["LifecycleConfiguration"]["Rules"]
+    rules = bucket_policy.bucket_settings(tiers)["LifecycleConfiguration"]["Rules"]
     moving = [each for each in rules if "Transitions" in each]
-    assert len(moving) == bool(warm or cold)
-    assert all(each["Filter"] == {"Prefix": "objects/"} for each in moving)
-    moves = [move for each in moving for move in each["Transitions"]]
-    assert not any(CLASSES[move["StorageClass"]].wait_hours for move in moves)
-    assert [move["Days"] for move in moves] == sorted({move["Days"] for move in moves})
+    assert [CLASSES[each["Transitions"][0]["StorageClass"]].tier for each in moving] == [
+        tier for tier in (Tier.WARM, Tier.COLD, Tier.DEEP) if tier in tiers
+    ]
+    for each in moving:
+        tag = {"Key": "tier", "Value": str(CLASSES[each["Transitions"][0]["StorageClass"]].tier)}
+        assert each["Filter"] == {"And": {"Prefix": "objects/", "Tags": [tag]}}
     assert not bucket_policy.sinks_what_is_needed(rules)
     assert not bucket_policy.expires_current(rules)
 
@@ -224,6 +226,11 @@ def test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_com
             # Ceph in Debian 12 knows no such encryption, and says so before it asks who may.
             unknown = attempt is encrypt_otherwise and code == "InvalidArgument"
             assert code == "AccessDenied" or unknown, number
+        image = "objects/ab/x.sealed"
+        client.put_object(Bucket=bucket, Key=image, Body=b"sealed", ChecksumAlgorithm="SHA256")
+        box.say_tier(image, Tier.COLD)
+        with pytest.raises(OperatorNeeded, match="AccessDenied"):
+            box.say_tier(key, Tier.DEEP)
         box.put_document(
             key, b"encrypted by somebody who has the key"
         )  # overwriting is what the box does, too
@@ -246,12 +253,16 @@ FORBIDDEN = (
 
 
 def test_what_is_granted_is_never_also_a_way_to_remove(server: Cloud) -> None:
-    allowed = {*bucket_policy.ON_BUCKET, *bucket_policy.ON_OBJECTS}
+    allowed = {*bucket_policy.ON_BUCKET, *bucket_policy.ON_OBJECTS, *bucket_policy.ON_IMAGES}
     assert not allowed & set(bucket_policy.NEVER)
     assert set(FORBIDDEN) <= set(bucket_policy.NEVER)
     assert not [each for each in allowed if "*" in each or each.startswith("s3:Delete")]
     for statement in bucket_policy.key_policy("clinic")["Statement"]:
-        assert set(_all(statement["Resource"])) <= {"arn:aws:s3:::clinic", "arn:aws:s3:::clinic/*"}
+        assert set(_all(statement["Resource"])) <= {
+            "arn:aws:s3:::clinic",
+            "arn:aws:s3:::clinic/*",
+            *(f"arn:aws:s3:::clinic/{each}*" for each in ("objects/", *bucket_policy.NEEDED_AT_ONCE)),
+        }
 
 
 def _all(value: str | list[str]) -> list[str]:

@@ -92,6 +92,7 @@ WRONG = [
     ("tiers list all", "", USAGE),
     ("tiers plan now", "", USAGE),
     ("tiers costs now", "", USAGE),
+    ("tiers move now", "", USAGE),
     ("tiers evict", "", DATA),
     ("tiers return 1.2.3.4", "", NO_INPUT),
     ("tiers return", "", USAGE),

@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 
 from appliance import settings as chosen
 from appliance.box import Box
+from appliance.catalog import settings as catalog_settings
 from appliance.lifecycle import prices
+from appliance.replication.destinations.s3_errors import ALLOW_TAGGING
 from tests.replication.cloud import settings
 from tests.replication.depot import owe_everything_to
 from tests.web.conftest import sign_in
@@ -38,12 +40,13 @@ def test_it_says_what_is_where_what_was_chosen_and_that_it_is_an_estimate(
     assert "No image goes to a bucket." in said
     owe_everything_to(box, settings("http://127.0.0.1:1", "clinic"))
     with box.catalog.transaction() as tx:
-        wanted = {"tiers.warm_days": 60, "tiers.cold_days": 365}
+        wanted = {"tiers.warm_days": 60, "tiers.cold_days": 365, "tiers.deep_days": 800}
         chosen.change(tx, box.audit_key, wanted, actor="marie", now=datetime.now(UTC))
     said = shown(owner, "en")
-    assert "Warm: from day 60" in said and "Cold: from day 365" in said
+    assert "Warm: after 60 days unopened" in said and "Deep archive: after 800 days unopened" in said
     assert "An estimate from the receipts" in said and prices.AS_OF in said
-    assert "12 hours at most" in said
+    assert "12 hours at most" in said and "180 days" in said
+    assert "takes what" not in said and "does not take" not in said
     french = shown(owner, "fr-CA")
     assert "Archive profonde" in french and "Une estimation" in french
     assert "tiers." not in french
@@ -52,3 +55,17 @@ def test_it_says_what_is_where_what_was_chosen_and_that_it_is_an_estimate(
 
 def test_nobody_sees_it_who_is_not_signed_in(app: Flask) -> None:
     assert app.test_client().get("/tiers").status_code in {302, 303}
+
+
+def test_a_bucket_that_takes_no_tags_is_named_with_the_permission_that_it_lacks(
+    owner: FlaskClient, box: Box
+) -> None:
+    with box.catalog.transaction() as tx:
+        chosen.change(tx, box.audit_key, {"tiers.warm_days": 60}, actor="marie", now=datetime.now(UTC))
+        told = ["saying how far away an object may lie failed (AccessDenied)", ALLOW_TAGGING]
+        catalog_settings.put(tx, "tier_tags", {"cloud": told}, datetime.now(UTC))
+    said = shown(owner, "en")
+    assert "cloud does not take what the box says of its images" in said
+    assert "s3:PutObjectTagging" in said
+    french = shown(owner, "fr-CA")
+    assert "Accordez s3:PutObjectTagging" in french and "pas accepté l’étiquette" in french

@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 from typing import Final, Protocol, runtime_checkable
 
 from appliance.errors import Corrupt, Refused, Transient
+from appliance.lifecycle.storage_class import Tier
 from appliance.model import ObjectId
 from appliance.replication.destinations.parcel import Parcel
 
@@ -75,6 +76,14 @@ class Waking(Archive, Protocol):
 
     def wake(self, key: str) -> None:
         """Ask for an object to be fetched, unless that was done already or it can be read."""
+
+
+@runtime_checkable
+class Tiered(Archive, Protocol):
+    """An archive that keeps objects in several classes of storage, and moves them by what the box says of each."""
+
+    def say_tier(self, key: str, tier: Tier) -> None:
+        """Say how far away an object may lie from now on. Raises `Unknown` if there is none."""
 
 
 def parts_of_key(key: str) -> tuple[str, ...]:

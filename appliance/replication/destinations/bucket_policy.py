@@ -8,21 +8,28 @@ Chose governance mode for the lock's default: a clinic that is obliged to destro
 own, which the box never sees. Rejected: compliance mode by default, which nobody can undo, not even for a duty to destroy; and a
 lock without versioning, which S3 does not offer.
 
+How far away an image lies is said by a tag of its object, and done by a rule for each tier that the clinic has chosen. The box
+knows what is held, and what was opened yesterday; a rule knows neither, and a tag leaves version and lock as they are. Rejected:
+rules by age alone, for that reason; and copying an object over itself into another class, which makes a version to be paid for.
+
 The grants are the acts that `s3`, `multipart` and `protection` do, no more. The denials repeat what is not granted, because a
 grant that somebody adds elsewhere (an "S3 full access" for the same user) must not undo them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from appliance.lifecycle.storage_class import CLASSES, Ages
+from appliance.lifecycle.storage_class import CLASSES, DOWNWARDS, OF_TIER, Tier
 
-BY_AGE: Final = "images-by-age"
-"""The rule that moves images to cheaper classes: those alone, which are opened one by one. Keys, manifests and backups stay."""
+TAG: Final = "tier"
+"""The tag of an object that says how far away it may lie. The box sets it; a rule for each tier moves what has it."""
 IMAGES: Final = "objects/"
-NEVER_BY_AGE: Final = Ages()
+"""Those alone move, which are opened one by one. Keys, manifests and backups stay where they can be read at once."""
+NEEDED_AT_ONCE: Final = ("keys/", "kept/", "manifests/", "snapshots/")
+MOVES_AFTER_DAYS: Final = {Tier.WARM: 30, Tier.COLD: 1, Tier.DEEP: 1}
+"""Since an object was written, the least that S3 takes: what is tagged was written long before."""
 KEPT_DAYS: Final = 35
 INCOMPLETE_DAYS: Final = 7
 
@@ -42,6 +49,7 @@ ON_OBJECTS: Final = (
     "s3:AbortMultipartUpload",
     "s3:ListMultipartUploadParts",
 )
+ON_IMAGES: Final = ("s3:PutObjectTagging",)
 NEVER: Final = (
     "s3:BypassGovernanceRetention",
     "s3:DeleteBucket",
@@ -69,15 +77,28 @@ def key_policy(bucket: str) -> dict[str, Any]:
         "Statement": [
             {"Sid": "LookAtTheBucket", "Effect": "Allow", "Action": [*ON_BUCKET], "Resource": whole},
             {"Sid": "AddAndRead", "Effect": "Allow", "Action": [*ON_OBJECTS], "Resource": within},
+            {
+                "Sid": "SayHowFarAway",
+                "Effect": "Allow",
+                "Action": [*ON_IMAGES],
+                "Resource": f"{whole}/{IMAGES}*",
+            },
+            {
+                "Sid": "SinkNothingElse",
+                "Effect": "Deny",
+                "Action": [*ON_IMAGES],
+                "Resource": [f"{whole}/{each}*" for each in NEEDED_AT_ONCE],
+            },
             {"Sid": "RemoveNothing", "Effect": "Deny", "Action": [*NEVER], "Resource": [whole, within]},
         ],
     }
 
 
-def bucket_settings(ages: Ages = NEVER_BY_AGE) -> dict[str, Any]:
-    """How the bucket is to be set, in the words of S3's own requests; the lock has to be chosen when it is created."""
-    moves = [{"Days": days, "StorageClass": to.name} for days, to in ages.steps]
-    by_age = {"ID": BY_AGE, "Status": "Enabled", "Filter": {"Prefix": IMAGES}, "Transitions": moves}
+def bucket_settings(tiers: Collection[Tier] = ()) -> dict[str, Any]:
+    """How the bucket is to be set, in the words of S3's own requests; the lock has to be chosen when it is created.
+
+    `tiers` are those that images may go to: without its rule, a tag moves nothing.
+    """
     return {
         "Versioning": {"Status": "Enabled"},
         "ObjectLockConfiguration": {
@@ -98,10 +119,24 @@ def bucket_settings(ages: Ages = NEVER_BY_AGE) -> dict[str, Any]:
                     "Filter": {"Prefix": ""},
                     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_DAYS},
                 },
-                *([by_age] if moves else []),
+                *(_rule(each) for each in DOWNWARDS if each in tiers and each in MOVES_AFTER_DAYS),
             ]
         },
     }
+
+
+def _rule(tier: Tier) -> dict[str, Any]:
+    return {
+        "ID": rule_name(tier),
+        "Status": "Enabled",
+        "Filter": {"And": {"Prefix": IMAGES, "Tags": [{"Key": TAG, "Value": str(tier)}]}},
+        "Transitions": [{"Days": MOVES_AFTER_DAYS[tier], "StorageClass": OF_TIER[tier].name}],
+    }
+
+
+def rule_name(tier: Tier) -> str:
+    """The name of the rule by which images go to a tier."""
+    return f"images-{tier}"
 
 
 def locked_days(lock: dict[str, Any]) -> int:
@@ -155,11 +190,24 @@ def _prefix_of(rule: dict[str, Any]) -> str:
     return str(chosen.get("Prefix") or chosen.get("And", {}).get("Prefix") or rule.get("Prefix") or "")
 
 
-def moves_of(rules: Sequence[dict[str, Any]]) -> frozenset[tuple[int, str]]:
-    """After how many days images move to which class, by the rule that is ours."""
+def moves_of(rules: Sequence[dict[str, Any]]) -> frozenset[Tier]:
+    """The tiers that images go to by rules of ours that are in force and do what is printed, in whatever order a store answers."""
     return frozenset(
-        (int(move.get("Days", 0)), str(move.get("StorageClass")))
+        tier
+        for tier in MOVES_AFTER_DAYS
         for each in rules
-        if each.get("ID") == BY_AGE and each.get("Status") == "Enabled" and _prefix_of(each) == IMAGES
-        for move in each.get("Transitions", ())
+        if each.get("ID") == rule_name(tier)
+        and each.get("Status") == "Enabled"
+        and _prefix_of(each) == IMAGES
+        if _tags_of(each) == [(TAG, str(tier))] and _moves(each) == _moves(_rule(tier))
     )
+
+
+def _tags_of(rule: dict[str, Any]) -> list[tuple[str, str]]:
+    chosen = rule.get("Filter", {})
+    tags = chosen.get("And", {}).get("Tags") or [each for each in [chosen.get("Tag")] if each]
+    return [(str(each["Key"]), str(each["Value"])) for each in tags]
+
+
+def _moves(rule: dict[str, Any]) -> list[tuple[int, str]]:
+    return [(int(each.get("Days", 0)), str(each.get("StorageClass"))) for each in rule.get("Transitions", ())]

@@ -31,7 +31,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
 from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
-from appliance.lifecycle.storage_class import Rest, rest_of
+from appliance.lifecycle.storage_class import Rest, Tier, rest_of
 from appliance.model import DestinationSettings, ObjectId, Takes
 from appliance.replication.destinations import options
 from appliance.replication.destinations.archive import (
@@ -42,6 +42,7 @@ from appliance.replication.destinations.archive import (
     object_key,
     verified_digest,
 )
+from appliance.replication.destinations.bucket_policy import TAG
 from appliance.replication.destinations.canada import AWS_REGIONS, canadian, is_aws
 from appliance.replication.destinations.multipart import (
     LEAST_PART_BYTES,
@@ -53,10 +54,17 @@ from appliance.replication.destinations.multipart import (
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, protections
-from appliance.replication.destinations.s3_errors import ALLOW_WAKING, code_of, in_our_terms, status_of
+from appliance.replication.destinations.s3_errors import (
+    ALLOW_TAGGING,
+    ALLOW_WAKING,
+    code_of,
+    in_our_terms,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import TaggingTypeDef
 
 READ_BACK_BYTES: Final = 8 << 20
 AWAKE_DAYS: Final = 7
@@ -280,6 +288,26 @@ class S3Destination:
             except ClientError as error:
                 if code_of(error) != "RestoreAlreadyInProgress":  # somebody has asked since we looked
                     raise
+
+    def say_tier(self, key: str, tier: Tier) -> None:
+        """See `Tiered`. A tag of the version that is read; it makes no other version, and the lock stays. Raises as `send`."""
+        client = self._client()
+        tags: TaggingTypeDef = {"TagSet": [{"Key": TAG, "Value": str(tier)}]}
+        with in_our_terms("saying how far away an object may lie", allow=ALLOW_TAGGING):
+            try:
+                client.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)
+            except ClientError as error:
+                # A marker that it was removed is answered with 405, as is a store that knows no tags: which of them is asked.
+                if status_of(error) in {404, 405} and self._is_absent(key):
+                    raise Unknown(
+                        "the cloud storage does not hold that", hint="look in another archive"
+                    ) from error
+                raise
+
+    def _is_absent(self, key: str) -> bool:
+        client = self._client()
+        client.head_bucket(Bucket=self.bucket)
+        return not _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
         """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""

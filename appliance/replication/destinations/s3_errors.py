@@ -55,6 +55,10 @@ ALLOW_WAKING: Final = (
     "allow this access key s3:RestoreObject, as in the policy that is printed for its bucket"
 )
 """The hint for a key that may do all but fetch from deep archive: policies printed earlier did not name that."""
+ALLOW_TAGGING: Final = (
+    "allow this access key s3:PutObjectTagging, as in the policy that is printed for its bucket"
+)
+"""Likewise, for the tags by which images go to cheaper classes."""
 
 
 @contextmanager

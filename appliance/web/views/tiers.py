@@ -8,12 +8,13 @@ from flask import Blueprint, Response, g
 
 from appliance.catalog import evictions
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import eviction, prices, storage
+from appliance.lifecycle import eviction, prices, storage, tagging
 from appliance.lifecycle.prices import Price
 from appliance.lifecycle.storage import Bucket
 from appliance.lifecycle.storage_class import Ages, class_of
+from appliance.lifecycle.tagging import Trouble
 from appliance.web.access import needs
-from appliance.web.console import console, now
+from appliance.web.console import console
 from appliance.web.language import Words
 from appliance.web.pages import Page, page_of, show
 
@@ -27,6 +28,7 @@ class PriceLine:
     name: str
     tier: str
     wait: str
+    least: str
     keep: str
     read: str
 
@@ -42,6 +44,15 @@ class BucketLine:
 
 
 @dataclass(frozen=True, slots=True)
+class TroubleLine:
+    """A bucket that takes no tags: why, and what a person does."""
+
+    title: str
+    why: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class TiersPage(Page):
     """`here` and `away` are images with their size; `choice` and `ages` say what the clinic chose."""
 
@@ -49,6 +60,7 @@ class TiersPage(Page):
     away: str
     choice: str
     ages: str
+    troubles: tuple[TroubleLine, ...]
     buckets: tuple[BucketLine, ...]
     prices: tuple[PriceLine, ...]
     source: str
@@ -60,7 +72,8 @@ def page() -> Response:
     """How much is where, and what it costs."""
     with console().box.catalog.reading() as conn:
         tally, chosen = evictions.tally(conn), eviction.choices(conn).eviction
-        ages, found = storage.ages(conn), storage.buckets(conn, now())
+        ages, found = storage.ages(conn), storage.buckets(conn)
+        troubles = tagging.troubles(conn) if ages.steps else {}
     words = g.words
     made = page_of(
         TiersPage,
@@ -70,6 +83,7 @@ def page() -> Response:
         away=_counted(tally.away, tally.away_bytes, words),
         choice=words(f"setting.tiers.eviction.{chosen}"),
         ages=_ages(ages, words),
+        troubles=tuple(_trouble(name, each, words) for name, each in troubles.items()),
         buckets=tuple(_bucket(each, words) for each in found),
         prices=tuple(_price(each, words) for each in prices.PRICES),
         source=words("tiers.source", region=prices.REGION, currency=prices.CURRENCY, as_of=prices.AS_OF),
@@ -82,8 +96,12 @@ def _counted(images: int, count: int, words: Words) -> str:
 
 
 def _ages(ages: Ages, words: Words) -> str:
-    steps = [words("tiers.step", tier=words(f"tiers.tier.{to.tier}"), n=days) for days, to in ages.steps]
+    steps = [words("tiers.step", tier=words(f"tiers.tier.{tier}"), n=days) for days, tier in ages.steps]
     return words.several(steps) if steps else words("tiers.never")
+
+
+def _trouble(name: str, why: Trouble, words: Words) -> TroubleLine:
+    return TroubleLine(words("tiers.trouble", name=name), words.cause(why.message), words.cause(why.hint))
 
 
 def _bucket(each: Bucket, words: Words) -> BucketLine:
@@ -99,11 +117,12 @@ def _bucket(each: Bucket, words: Words) -> BucketLine:
 
 
 def _price(each: Price, words: Words) -> PriceLine:
-    hours = each.storage.wait_hours
+    hours, least = each.storage.wait_hours, each.storage.least_days
     return PriceLine(
         each.storage.name,
         words(f"tiers.tier.{each.storage.tier}"),
         words("tiers.hours", n=hours) if hours else words("tiers.at_once"),
+        words("tiers.days", n=least) if least else words("tiers.no_least"),
         words.decimal(each.keep),
         words.decimal(each.read),
     )

@@ -1,0 +1,248 @@
+"""Saying in the buckets how far away each study may lie: a tag on every object of it, which the bucket's own rules go by.
+
+::
+
+    studies that nobody opened for long, or that have tags (catalog.tier_tags)      slice by slice
+      └──▶ decided anew, and written down without a settled hour                    one transaction
+             └──▶ a tag on every object that the bucket has a receipt for           may be cut anywhere
+                    └──▶ written down as settled, with the audit                    one transaction
+
+Chose tags over moving objects, because a tag makes no new version, leaves lock and receipt as they are, and costs one small request;
+the bucket moves what has it, and nothing without the rule of that tier. What is tagged too low because a run was cut is tagged
+again in the next one; what lies deep all the same comes when it is asked for.
+
+Nothing is said while the clock is doubted, the guard holds or images are coming home after a restore: what looks untouched may not be.
+A bucket that can't be reached is asked another time, and the reason stands on the page of the tiers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from appliance import audit
+from appliance import settings as chosen
+from appliance.box import Box
+from appliance.catalog import Reading, Transaction, destinations, settings, studies, tier_tags
+from appliance.errors import ApplianceError, Unknown
+from appliance.lifecycle import eviction, storage
+from appliance.lifecycle.storage_class import Ages, Tier
+from appliance.lifecycle.tier_policy import CloudFacts, tier_of
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import build
+from appliance.replication.destinations.archive import Tiered, object_key
+
+log = logging.getLogger(__name__)
+
+ACTOR: Final = "jobs"
+EVERY_SECONDS: Final = 1800
+AT_ONCE: Final = 200
+"""How many studies are looked at together."""
+MOST_STUDIES: Final = 20_000
+MOST_OBJECTS: Final = 2_000
+"""How many are looked at, and how many tags are set, in one run: the duties beside it wait no longer than that takes."""
+_LONG_AGO: Final = datetime(1900, 1, 1, tzinfo=UTC)
+_TROUBLES: Final = "tier_tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the clinic has chosen: the ages, and how many latest studies of a patient never lie deep."""
+
+    ages: Ages
+    newest_studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a bucket took no tags: message and hint of the error."""
+
+    message: str
+    hint: str
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run has done so far: studies that are settled, and tags that were set; `after` is where the next one begins.
+
+    `took` are the buckets that took tags, and `troubles` why others did not, by name.
+    """
+
+    studies: int = 0
+    objects: int = 0
+    after: int = 0
+    took: set[str] = field(default_factory=set)
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a run is given: whether to go on, and who acts."""
+
+    keep_going: Callable[[], bool] = lambda: True
+    actor: str = ACTOR
+
+
+def standing(reading: Reading) -> Standing:
+    """What the clinic has chosen."""
+    return Standing(storage.ages(reading), int(chosen.get(reading, "tiers.newest_studies")))
+
+
+def troubles(reading: Reading) -> dict[str, Trouble]:
+    """The buckets that took no tags when there were some to set, and none since, by name."""
+    found = settings.get(reading, _TROUBLES)
+    return {name: Trouble(*told) for name, told in found.items()} if isinstance(found, dict) else {}
+
+
+def run(box: Box, clock: Callable[[], datetime], after: int = 0, around: Around = Around()) -> Run:
+    """Look at the studies after one (row id; 0 begins), and say of each how far away it may lie, in every bucket that has it.
+
+    Raises what the catalog raises; what a bucket raises ends its part of the run, and is written down.
+    """
+    done = Run()
+    with box.catalog.reading() as reading:
+        wanted = standing(reading)
+        idle = not wanted.ages.steps and not tier_tags.is_anything_low(reading)
+        if idle or eviction.obstacle(reading, clock()):
+            return done
+    places = _places(box, done)
+    before = min((clock() - timedelta(days=days) for days, _ in wanted.ages.steps[:1]), default=_LONG_AGO)
+    looked, done.after = 0, after
+    while looked < MOST_STUDIES and done.objects < MOST_OBJECTS and around.keep_going():
+        with box.catalog.reading() as reading:
+            numbers = tier_tags.next_studies(reading, done.after, before, AT_ONCE)
+        if not numbers:
+            done.after = 0
+            break
+        looked += len(numbers)
+        for study, place, archive in _to_do(box, numbers, places, wanted, clock()):
+            done.after = study - 1
+            if done.objects >= MOST_OBJECTS or not around.keep_going():
+                break
+            if place.name in done.troubles:
+                continue
+            try:
+                _say(box, place, archive, study, wanted, clock, around, done)
+            except ApplianceError as error:
+                log.warning("%s takes no tags: %s", place.name, error.message)
+                done.troubles[place.name] = Trouble(error.message, error.hint)
+            else:
+                done.took.add(place.name)
+        else:
+            done.after = numbers[-1]
+    _write_down(box, done, clock())
+    if done.studies:
+        log.info("studies that may lie elsewhere in the cloud: %d; tags: %d", done.studies, done.objects)
+    return done
+
+
+def _places(box: Box, done: Run) -> list[tuple[DestinationSettings, Tiered]]:
+    found: list[tuple[DestinationSettings, Tiered]] = []
+    with box.catalog.reading() as reading:
+        known = destinations.destinations(reading)
+    for each in known:
+        if each.takes != "ciphertext" or each.paused:
+            continue
+        try:
+            built = build(each, box)
+        except ApplianceError as error:
+            done.troubles[each.name] = Trouble(error.message, error.hint)
+            continue
+        if isinstance(built, Tiered):
+            found.append((each, built))
+    return found
+
+
+def _to_do(
+    box: Box,
+    numbers: Sequence[int],
+    places: Sequence[tuple[DestinationSettings, Tiered]],
+    wanted: Standing,
+    now: datetime,
+) -> list[tuple[int, DestinationSettings, Tiered]]:
+    """The studies among `numbers` of which something else is to be said, with the bucket, in order."""
+    with box.catalog.reading() as reading:
+        tiers = {
+            study: _tier(each, wanted, now) for study, each in tier_tags.facts_of(reading, numbers).items()
+        }
+        told = {place.id: tier_tags.tagged(reading, place.id, numbers) for place, _ in places}
+    return [
+        (study, place, archive)
+        for study, tier in tiers.items()
+        for place, archive in places
+        if not _is_said(told[place.id].get(study, tier_tags.UNTAGGED), tier)
+    ]
+
+
+def _tier(facts: CloudFacts, wanted: Standing, now: datetime) -> Tier:
+    return tier_of(facts, wanted.ages, wanted.newest_studies, now)
+
+
+def _is_said(told: tier_tags.Tagged, tier: Tier) -> bool:
+    return told.is_settled and told.tier is tier
+
+
+def _say(
+    box: Box,
+    place: DestinationSettings,
+    archive: Tiered,
+    study: int,
+    wanted: Standing,
+    clock: Callable[[], datetime],
+    around: Around,
+    done: Run,
+) -> None:
+    """Tag every object of a study, after it was decided anew. Raises what the bucket raises."""
+    with box.catalog.transaction() as tx:
+        now = clock()
+        facts = tier_tags.facts_of(tx, [study]).get(study)
+        objects = tier_tags.objects_in(tx, place.id, study)
+        if facts is None or not objects:
+            return
+        tier = _tier(facts, wanted, now)
+        if _is_said(tier_tags.tagged(tx, place.id, [study]).get(study, tier_tags.UNTAGGED), tier):
+            return
+        tier_tags.begin(tx, place.id, study, tier, now)
+    for each in objects:
+        if not around.keep_going():
+            return
+        done.objects += 1
+        try:
+            archive.say_tier(object_key(each), tier)
+        except Unknown:
+            log.error("%s does not hold an object that it has a receipt for", place.name)
+    with box.catalog.transaction() as tx:
+        tier_tags.settle(tx, place.id, study)
+        _record(tx, box, study, place, tier, len(objects), around.actor, clock())
+    done.studies += 1
+
+
+def _record(
+    tx: Transaction,
+    box: Box,
+    study: int,
+    place: DestinationSettings,
+    tier: Tier,
+    objects: int,
+    actor: str,
+    now: datetime,
+) -> None:
+    found = studies.study_by_id(tx, study)
+    details = {"destination": place.name, "tier": str(tier), "instances": objects}
+    uid = found.study_instance_uid if found else ""
+    audit.append(
+        tx, box.audit_key, [audit.Entry("study:tier", f"study:{study}", actor, details, study=uid)], now
+    )
+
+
+def _write_down(box: Box, done: Run, now: datetime) -> None:
+    with box.catalog.transaction() as tx:
+        before = troubles(tx)
+        names = {each.name for each in destinations.destinations(tx)}
+        found = {name: each for name, each in before.items() if name in names - done.took} | done.troubles
+        if found != before:
+            told = {name: [each.message, each.hint] for name, each in found.items()}
+            settings.put(tx, _TROUBLES, told, now)
