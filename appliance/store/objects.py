@@ -58,7 +58,7 @@ class ObjectStore:
         """Where the recorded object is, or would be. A part whose record is in the catalog gets its name here."""
         final = self._final(object_id)
         if not final.exists():
-            for part in self.parts.glob(f"*/{object_id}"):
+            for part in self._parts_of(object_id):
                 try:
                     self.disk.rename(part, final)
                 except FileNotFoundError:
@@ -152,7 +152,7 @@ class ObjectStore:
         """Remove the ciphertext from this box, if it is there."""
         try:
             self.disk.remove(self._final(object_id))
-            for part in self.parts.glob(f"*/{object_id}"):
+            for part in self._parts_of(object_id):
                 self.disk.remove(part)
         except OSError as error:
             raise disk_error(error, "removing an object") from error
@@ -206,6 +206,12 @@ class ObjectStore:
             if _record_of(path) is None:
                 abandoned.append(ObjectId(path.name))
         return abandoned
+
+    def _parts_of(self, object_id: ObjectId) -> list[Path]:
+        """The parts of an object, whoever receives it. Asked by name: of every image that is not here, a pattern costs ten times as much."""
+        with os.scandir(self.parts) as folders:
+            found = [f"{folder.path}/{object_id}" for folder in folders]
+        return [Path(each) for each in found if os.path.lexists(each)]
 
     def _final(self, object_id: ObjectId) -> Path:
         return self.root / object_id[:2] / f"{object_id}{SUFFIX}"

@@ -27,11 +27,15 @@ def take_up_copies(world: World, destroyed: Sequence[Sequence[Image]]) -> None:
     """Take up the copies that are here since the images of these studies were `destroyed`: one new study in the place of each."""
     found = _those_new(world)
     for images in destroyed:
-        before = {each.sent.pixels: each for each in images if isinstance(each.sent, Instance)}
+        # By what they show, with whether it is a first: the same may have been sent again, where the first was away or had rotted.
+        before: dict[bytes, bool] = {}
+        for each in images:
+            assert isinstance(each.sent, Instance), "nobody has asked for what was kept"
+            before[each.sent.pixels] = before.get(each.sent.pixels, False) or each.first
         of_it = [uid for uid, copies in found.items() if before.keys() & copies.keys()]
         assert len(of_it) == 1, f"study {images[0].study} is gone, and {len(of_it)} are kept in its place"
         kept = found.pop(of_it[0])
-        may_stay = {pixels for pixels, each in before.items() if each.first}
+        may_stay = {pixels for pixels, is_first in before.items() if is_first}
         assert kept.keys() <= before.keys(), "a copy shows what the study did not"
         if not any(each.object_id in world.limbo for each in images):
             assert kept.keys() == may_stay, f"{len(may_stay)} images could be kept, and {len(kept)} are"

@@ -89,7 +89,7 @@ class World:
         self.late: set[tuple[str, ObjectId]] = set()
         self.known = set(SHELVES)
         self.last_sent: dict[int, Instance] = {}
-        self.seen: dict[ObjectId, tuple[int, ...]] = {}
+        self.seen: dict[ObjectId, tuple[str | int, ...]] = {}
         self.studies_kept = 0
         self.pulling: tuple[str, int] | None = None
         self.notes: Counter[str] = Counter()
