@@ -76,13 +76,17 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class ProblemPage(Page):
-    """What went wrong: `kind` names the sentences, `cause` and `hint` are the error's own words, if it has any."""
+    """What went wrong: `kind` names the sentences, `cause` and `hint` are the error's own words, if it has any.
+
+    It `may_repeat` where nothing was sent and the same page is only to be asked for again, later.
+    """
 
     status: int
     kind: str
     cause: str
     hint: str
     reference: str
+    may_repeat: bool
 
 
 def mount(app: Flask) -> None:
@@ -185,6 +189,7 @@ def _answer(
             cause=words.cause(cause) if cause else "",
             hint=words.cause(hint) if hint else "",
             reference=reference,
+            may_repeat=request.method == "GET" and status in (429, 503),
         )
         answer = show("problem.html", page)
     answer.status_code = status

@@ -215,6 +215,24 @@ def test_help_beside_a_page_and_an_open_menu_are_for_everybody(clinic: Served) -
         page.context.close()
 
 
+def test_on_a_tablet_no_table_is_wider_than_the_page(clinic: Served) -> None:
+    """Upright, beside the bar of icons; in French, whose words are the longest."""
+    page = signed_in(clinic, "fr", Screen(820, 1180, False))
+    for address in (
+        "/deliveries",
+        "/audit",
+        "/devices",
+        "/users",
+        "/notices/channels",
+        "/performance",
+        "/me",
+    ):
+        page.goto(f"{clinic.address}{address}")
+        expect(page.locator(".table").first).to_be_visible()
+        assert page.evaluate(LOOK) == [], address
+    page.context.close()
+
+
 def test_on_a_phone_the_bar_holds_what_is_in_it(clinic: Served) -> None:
     """The longest words of all: *go on setting up*, which an unfinished box shows beside the rest."""
     for language in ("en", "fr"):

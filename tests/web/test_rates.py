@@ -38,6 +38,9 @@ def test_an_account_that_asks_too_often_is_told_when_to_come_back_and_the_audit_
     html = browser.get("/studies", headers={"Accept-Language": "en"}).get_data(as_text=True)
     assert "That was too often in a short time" in html and "the box is well" in html
     assert re.search(r"Try again in \d+ minutes", html), "it says when to come back"
+    assert '<a class="button primary" href="">Try again</a>' in html, (
+        "the same page, once it may be asked for"
+    )
     with box.catalog.reading() as conn:
         said = [
             row
@@ -130,3 +133,6 @@ def test_changing_the_own_password_is_slow_on_purpose_and_has_its_pace(slow: Fla
     token = csrf_of(browser.get("/me").get_data(as_text=True))
     typed = {"csrf": token, "password": "one of two", "again": "another of two"}
     assert [browser.post("/me/password", data=typed).status_code for _ in range(4)] == [422] * 3 + [429]
+    assert 'href=""' not in browser.post("/me/password", data=typed).get_data(as_text=True), (
+        "a form is not sent again by a link"
+    )
