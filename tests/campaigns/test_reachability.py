@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from appliance.lifecycle.request import Method
 from tests.campaigns import reachability
 from tests.campaigns.clinic_checks import check, check_study
 from tests.campaigns.clinic_places import prepare_template
@@ -66,6 +68,43 @@ def test_the_model_sees_a_study_that_is_held_leave(world: World) -> None:
     world.holds[1] = frozenset({0})  # by our account only: so the product lets it leave
     with pytest.raises(AssertionError, match="is held, and left"):
         world.take("evict", 0, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "believed", "said"),
+    [
+        (Method.DESTROY, Method.ANONYMISE, "0 are kept in its place"),
+        (Method.ANONYMISE, Method.DESTROY, "something is kept"),
+    ],
+)
+def test_the_model_sees_a_study_that_is_not_kept_as_it_was_decided(
+    world: World, asked: Method, believed: Method, said: str
+) -> None:
+    world.take("receive", 0, 0, 0)
+    world.take("years", -1, 0, 0)
+    assert world.take("ask", 0, 1, 0 if asked is Method.ANONYMISE else 1)
+    ((number, decided),) = world.requests.items()
+    assert decided.method is asked
+    world.requests[number] = replace(decided, method=believed)
+    with pytest.raises(AssertionError, match=said):
+        world.take("carry_out", -1, 0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", range(3))
+def test_a_disk_that_goes_in_the_middle_gets_what_it_is_owed_once_it_is_back(world: World, what: int) -> None:
+    for number in range(4):
+        world.take("receive", number, number, 0)
+    assert world.take("outage", -1, 4, what)
+    assert not world.shelves["usb"].plugged
+    check(world)
+    world.take("deliver", -1, 0, 0)
+    assert world.receipts["nas"] == set(world.alive), "the other disk is served meanwhile"
+    world.take("plug", -1, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    assert world.receipts["usb"] == set(world.alive)
+    check(world)
 
 
 def test_a_world_is_drawn_from_its_seed_and_has_whole_lives() -> None:
