@@ -31,6 +31,7 @@ from appliance.catalog.schema import REVISION
 from appliance.errors import ApplianceError, OperatorNeeded, Transient
 from appliance.lifecycle import retention
 from appliance.model import DestinationSettings
+from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
 from appliance.store.disk import disk_error
@@ -131,7 +132,10 @@ def make(
 ) -> Index:
     """Lay a snapshot of `box` as of now in `archive`; raises as `back_up`, and records nothing."""
 
+    pace = Pace()
+
     def go_on() -> None:
+        pace.rest()
         if not keep_going():
             raise Transient("the backup was interrupted", hint="it is made again later")
 
@@ -139,7 +143,7 @@ def make(
     with _place_for_copy(box) as path:
         page_by_page = path.with_name(f"{path.name}.pages")
         contents, witness = copying.copy(box.catalog, page_by_page, key, _look, go_on)
-        copying.rewrite(page_by_page, key, path)
+        copying.rewrite(page_by_page, key, path, go_on)
         page_by_page.unlink()
         total, done = path.stat().st_size, 0
         pieces: list[Piece] = []

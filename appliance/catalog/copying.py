@@ -5,6 +5,9 @@ beside it, and nothing that they do makes the copying start again. The copy is e
 draws new initialisation vectors for every page it writes, so two copies have no bytes in common, and a backup by
 differences would find none: each copy is whole.
 
+Neither a copy nor what it is rewritten to is synced: it is read again at once and then removed, and after a crash nobody wants
+it. To push it through the disk would only keep waiting whoever syncs an image.
+
 A page keeps, in the space that no row uses, remains of rows that were deleted or moved long ago. Where a copy is to hold
 nothing but what the catalog says, it is written anew, row by row (`rewrite`).
 """
@@ -12,7 +15,6 @@ nothing but what the catalog says, it is written anew, row by row (`rewrite`).
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -26,23 +28,24 @@ from appliance.errors import Corrupt, Transient
 T = TypeVar("T")
 
 _PAGES = 256
-_REST_SECONDS = 0.002
-"""Between two pieces of a megabyte: reception is not to feel a backup."""
+"""A piece of the copy: a megabyte."""
+_STEPS = 10_000
+"""A piece of the rewriting, in steps of SQLite's machine: some milliseconds."""
+
+Between = Callable[[], None]
+"""Called between two pieces. It may take its time, so that whoever receives images doesn't feel this, and raise to stop."""
 
 
-def copy(
-    catalog: Catalog, path: Path, key: bytes, look: Callable[[Reading], T], between: Callable[[], None]
-) -> T:
-    """Copy the catalog to the new file `path`, under a 32-byte `key`, durable on return; what `look` found in it.
+def copy(catalog: Catalog, path: Path, key: bytes, look: Callable[[Reading], T], between: Between) -> T:
+    """Copy the catalog to the new file `path`, under a 32-byte `key`; what `look` found in it.
 
-    `look` sees the very moment that is copied; `between` is called between two pieces and may raise. Raises what the
-    catalog raises; what there is of the copy then is the caller's to remove.
+    `look` sees the very moment that is copied. Raises what the catalog and `between` raise; what there is of the copy then is
+    the caller's to remove.
     """
 
     def rest(status: int, remaining: int, total: int) -> None:
         del status, remaining, total
         between()
-        time.sleep(_REST_SECONDS)
 
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with catalog.reading() as reading:
@@ -60,28 +63,37 @@ def copy(
             raise translated(error) or error from error
         finally:
             target.close()
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
     return found
 
 
-def rewrite(path: Path, key: bytes, target: Path) -> None:
-    """Write the copy at `path` anew to `target`, durable on return: the same rows, and no remains of any other.
+def rewrite(path: Path, key: bytes, target: Path, between: Between) -> None:
+    """Write the copy at `path` anew to `target`: the same rows, and no remains of any other.
 
     Chose ``VACUUM INTO`` because its target is encrypted under the same key, where a plain ``VACUUM`` goes through a temporary
-    file that isn't, or through as much memory as the catalog is large. Raises what the disk raises.
+    file that isn't, or through as much memory as the catalog is large. Raises what the disk and `between` raise.
     """
+    stopped: list[Exception] = []
+
+    def go_on() -> int:
+        """What is raised in here would get lost in SQLite: anything but 0 stops it."""
+        try:
+            between()
+        except Exception as error:  # noqa: BLE001 - raised again, below
+            stopped.append(error)
+        return len(stopped)
+
     try:
         database = _open(path, key)
         try:
+            database.set_progress_handler(go_on, _STEPS)
             database.execute("VACUUM INTO ?", (str(target),))
         finally:
             database.close()
     except sqlcipher.Error as error:
+        if stopped:
+            raise stopped[0] from error
         raise translated(error) or error from error
     target.chmod(0o600)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def change_key(path: Path, key: bytes, target: Path, new_key: bytes) -> None:
@@ -129,4 +141,5 @@ def _open(path: Path, key: bytes) -> sqlcipher.Connection:
     database.execute("PRAGMA cipher_log_level = NONE")
     database.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
     database.execute("PRAGMA temp_store = MEMORY")
+    database.execute("PRAGMA synchronous = OFF")
     return database

@@ -30,6 +30,7 @@ from appliance.catalog import Reading, copying, destinations, instances, manifes
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.lifecycle.copies import Copies
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
+from appliance.pace import Pace
 from appliance.replication import manifest, recall
 from appliance.replication.destinations import Archive, build
 from appliance.replication.tombstone import obey_tombstones
@@ -261,7 +262,7 @@ def _catalog(box: Box) -> str:
     key = box.root.derived("catalog")[0]
     try:
         box.guard.admit((box.config.data.absolute() / "catalog.db").stat().st_size)
-        copying.copy(box.catalog, path, key, lambda _: None, lambda: None)
+        copying.copy(box.catalog, path, key, lambda _: None, Pace().rest)
         copying.verify(path, key)
     except Corrupt as error:
         log.error("the catalog is damaged: %s", error.message)

@@ -167,7 +167,8 @@ def table(pairs: Sequence[Pair]) -> str:
 
 
 def _said(number: int, rounds: int, found: Pair) -> str:
-    return f"round {number + 1}/{rounds}  {found.ratio:.0%} beside {found.backups} backups"
+    rates = f"{found.beside.instances_per_second:.0f} of {found.alone.instances_per_second:.0f} a second"
+    return f"round {number + 1}/{rounds}  {rates} ({found.ratio:.0%}) beside {found.backups} backups"
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -529,7 +529,7 @@ def test_a_copy_of_the_catalog_holds_no_remains(local: Clinic, tmp_path: Path) -
     purging.carry_out(local.box, LATER)
     key = bytes(range(32))
     copying.copy(local.box.catalog, tmp_path / "pages.db", key, lambda _: None, lambda: None)
-    copying.rewrite(tmp_path / "pages.db", key, tmp_path / "rows.db")
+    copying.rewrite(tmp_path / "pages.db", key, tmp_path / "rows.db", lambda: None)
     assert_unreadable(clear_pages(tmp_path / "rows.db", key), secrets)
 
 
