@@ -95,12 +95,32 @@ class _Person:
     patient_id: str
     issuer: str
 
-    def is_same(self, other: _Person) -> bool:
-        """Whether two rows may be one person."""
-        if self.row == other.row:
-            return True
-        joins = self.issuer == other.issuer or not self.issuer or not other.issuer
-        return bool(self.patient_id) and self.patient_id == other.patient_id and joins
+    @property
+    def number(self) -> int | str:
+        """What whoever may be the same person has in common: the patient ID, or where there is none, the row."""
+        return self.patient_id or self.row
+
+    def may_be_of(self, issuer: str) -> bool:
+        """Whether somebody of the same number, as `issuer` gave it, may be this person."""
+        return self.issuer == issuer or not self.issuer or not issuer
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The latest of some visits: the day that a study was made, as DA, empty if none is a day; the moment of a receipt."""
+
+    day: str
+    received: str
+
+    @classmethod
+    def of(cls, study_date: str, received: str) -> _Latest:
+        day = day_of(study_date)
+        return cls("" if day is None else day.strftime("%Y%m%d"), received)
+
+    def with_(self, other: _Latest | None) -> _Latest:
+        return (
+            self if other is None else _Latest(max(self.day, other.day), max(self.received, other.received))
+        )
 
 
 def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[int, KnownStudy]:
@@ -119,12 +139,11 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
     held = holds.held_among(reading, [row[0] for row in rows])
     found: dict[int, KnownStudy] = {}
     for row in rows:
-        seen = [
-            visit
-            for person, _ in named[row[0]]
-            for other, visit in visits.get(person.patient_id or person.row, ())
-            if person.is_same(other)
-        ]
+        latest: _Latest | None = None
+        for person, _ in named[row[0]]:
+            for issuer, visit in visits[person.number].items():
+                if person.may_be_of(issuer):
+                    latest = visit.with_(latest)
         found[row[0]] = KnownStudy(
             id=row[0],
             study_instance_uid=Uid(row[1]),
@@ -134,8 +153,8 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
                 first_received_utc=utc_moment(row[4]),
                 last_received_utc=utc_moment(row[5]),
                 birth_dates=tuple(birth_date for _, birth_date in named[row[0]]),
-                latest_study_date=_latest_day(day for day, _ in seen),
-                latest_received_utc=utc_moment(max(received for _, received in seen)) if seen else None,
+                latest_study_date="" if latest is None else latest.day,
+                latest_received_utc=None if latest is None else utc_moment(latest.received),
                 holds=(held[row[0]].id,) if row[0] in held else (),
             ),
         )
@@ -162,21 +181,27 @@ def _others(reading: Reading) -> Sequence[Any]:
     return reading.exec_driver_sql(_OTHERS).all()
 
 
-_Visits = dict[int | str, list[tuple[_Person, tuple[str, str]]]]
+_Visits = Mapping[int | str, Mapping[str, _Latest]]
 
 
 def _visits(reading: Reading, persons: Sequence[_Person], others: Sequence[Any]) -> _Visits:
-    """By patient ID, or by row where there is none: whose study was made and received when."""
-    found: _Visits = defaultdict(list)
+    """By number, and by who gave it: the latest visit.
+
+    Not each visit: thousands of studies may bear one number, where a machine fills one in.
+    """
+    found: dict[int | str, dict[str, _Latest]] = defaultdict(dict)
+
+    def add(person: _Person, study_date: str, received: str) -> None:
+        by_issuer = found[person.number]
+        by_issuer[person.issuer] = _Latest.of(study_date, received).with_(by_issuer.get(person.issuer))
+
     for row in _rows_of(reading, persons):
-        person = _Person(row[0], row[1], row[2])
-        found[person.patient_id or person.row].append((person, (row[4], row[5])))
+        add(_Person(row[0], row[1], row[2]), row[4], row[5])
     # An image of hers under a study of his is a visit of hers.
     under = {row[0] for row in others}
     made = {row[0]: (row[2], row[5]) for row in _studies(reading, under)}
     for other in others:
-        person = _Person(other[1], other[2], other[3])
-        found[person.patient_id or person.row].append((person, made[other[0]]))
+        add(_Person(other[1], other[2], other[3]), *made[other[0]])
     return found
 
 
@@ -184,12 +209,6 @@ def _rows_of(reading: Reading, persons: Sequence[_Person]) -> Sequence[Any]:
     rows = json.dumps(sorted({person.row for person in persons}))
     numbers = json.dumps(sorted({person.patient_id for person in persons} - {""}))
     return reading.exec_driver_sql(_VISITS, (rows, numbers)).all()
-
-
-def _latest_day(texts: Iterable[str]) -> str:
-    """The latest of those that are days at all, as DA; empty if none is."""
-    days = [day for text in texts if (day := day_of(text)) is not None]
-    return max(days).strftime("%Y%m%d") if days else ""
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -316,7 +335,7 @@ def changed_after(reading: Reading, change: int, limit: int) -> tuple[list[int],
 
 
 def newest_receipt(reading: Reading) -> datetime | None:
-    """The latest moment that anything received bears, whatever was received last."""
+    """The latest moment that anything received bears, whatever was received last; by an index, since writers ask too."""
     return reading.execute(select(func.max(studies.c.last_received_utc))).scalar()
 
 

@@ -42,7 +42,7 @@ from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0018"
+REVISION = "0019"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
@@ -95,6 +95,8 @@ Index(
     studies.c.search_folded,
 )
 
+# The clock is judged by the latest of all, in transactions for which every image waits.
+Index("ix_studies_last_received", studies.c.last_received_utc)
 # Only those that a person must look at: to count them costs what they are, not what is kept.
 Index("ix_studies_conflict", studies.c.id, sqlite_where=text("patient_conflict = 1"))
 

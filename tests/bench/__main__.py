@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measure the receivers in interleaved rounds and print the tables; `browse`, `backup` and `restore` measure others."""
+"""`python -m tests.bench`: measure the receivers in interleaved rounds and print the tables; the words in `OTHERS` measure others."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from . import backing_up, browsing, material, restoring
+from . import backing_up, browsing, material, restoring, retaining
 from .material import Kind
 from .measure import Column, Measured, measure
 from .receivers import KINDS, Receiver
@@ -34,6 +34,12 @@ COLUMNS: dict[str, tuple[str, Callable[[], Kind], int, int, bool]] = {
     "tiny4": ("tiny ×4", material.tiny, 300, 4, False),
     "cbct": ("CBCT", material.cbct, 1, 1, True),
 }
+OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
+    "browse": browsing.main,
+    "backup": backing_up.main,
+    "restore": restoring.main,
+    "retention": retaining.main,
+}
 QUICK_SHARE = 5
 DISK_PIECE_BYTES, DISK_PIECES = 13_000_000, 12
 
@@ -41,12 +47,8 @@ DISK_PIECE_BYTES, DISK_PIECES = 13_000_000, 12
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; the exit code is 1 if a receiver failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["browse"]:
-        return browsing.main(given[1:])
-    if given[:1] == ["backup"]:
-        return backing_up.main(given[1:])
-    if given[:1] == ["restore"]:
-        return restoring.main(given[1:])
+    if given and given[0] in OTHERS:
+        return OTHERS[given[0]](given[1:])
     options = _options(arguments)
     made: dict[Callable[[], Kind], Kind] = {}
     columns = []

@@ -69,6 +69,32 @@ def test_a_visit_keeps_everything_of_the_patient_longer(catalog: Catalog, again:
     assert until(catalog, stranger) == date(2020, 5, 4)
 
 
+def test_a_number_that_many_bear_joins_those_whom_its_issuers_may_join(catalog: Catalog) -> None:
+    one = arrive(catalog, patient_id="0", issuer_of_patient_id="NORTH")
+    other = arrive(
+        catalog, "1.2.4", patient_id="0", issuer_of_patient_id="SOUTH", patient_name="TREMBLAY^Luc"
+    )
+    bring_up_to_date(catalog)
+    arrive(catalog, "1.2.5", at=NOW, patient_id="0", issuer_of_patient_id="SOUTH", patient_name="ROY^Ana")
+    assert (until(catalog, one), until(catalog, other)) == (date(2020, 5, 4), date(2036, 11, 25))
+    arrive(catalog, "1.2.6", at=NOW, patient_id="0", patient_name="GAGNON^Zoé", study_date="20301231")
+    assert until(catalog, one) == until(catalog, other) == date(2040, 12, 31)
+
+
+def test_those_without_a_number_are_joined_with_nobody(catalog: Catalog) -> None:
+    nameless = arrive(catalog, patient_id="")
+    bring_up_to_date(catalog)
+    arrive(catalog, "1.2.4", at=NOW, patient_id="", patient_name="TREMBLAY^Luc")
+    assert until(catalog, nameless) == date(2020, 5, 4)
+
+
+def test_the_clock_is_judged_without_reading_every_study(catalog: Catalog) -> None:
+    arrive(catalog)
+    with catalog.reading() as conn:
+        plan = conn.exec_driver_sql("EXPLAIN QUERY PLAN SELECT max(last_received_utc) FROM studies").all()
+    assert ["USING COVERING INDEX ix_studies_last_received" in row[3] for row in plan] == [True]
+
+
 def test_an_image_under_the_study_of_another_is_a_visit_of_both(catalog: Catalog) -> None:
     hers = arrive(catalog)
     his = arrive(catalog, "1.2.9", patient_id="P-9", patient_name="TREMBLAY^Luc")
