@@ -163,7 +163,7 @@ def list_backups(arguments: Arguments) -> int:
                         "proof": str(each.proof),
                     }
                 )
-    rows.sort(key=lambda row: row["name"], reverse=True)
+    rows.sort(key=lambda row: (row["made_utc"], row["name"]), reverse=True)
     if arguments.json:
         as_json(rows)
     else:

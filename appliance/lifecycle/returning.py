@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from appliance import audit
 from appliance.box import Box
@@ -69,8 +69,8 @@ def bring_back(
 def want(tx: Transaction, study: int, now: datetime) -> None:
     """Have a study (row id) here, as soon as it can be: the next run of `bring_wanted` begins with it.
 
-    The seam for whoever knows today what is opened tomorrow, such as a list of appointments. What nobody opens then is no use of
-    it, and may leave again.
+    The seam for whoever knows today what is opened tomorrow, such as a list of appointments. That it came is a use of it, in the audit:
+    it stays for as long as what was opened (`tiers.unused_days`), or the next run would send it away before anybody has looked.
     """
     evictions.want_study(tx, study, now)
 
@@ -82,6 +82,7 @@ def bring_wanted(box: Box, keep_going: Callable[[], bool] = lambda: True) -> int
     reached is asked another time.
     """
     came, after = 0, (0, 0)
+    recorded = 0
     with alone(box):
         while keep_going():
             with box.catalog.reading() as reading:
@@ -95,6 +96,9 @@ def bring_wanted(box: Box, keep_going: Callable[[], bool] = lambda: True) -> int
                 try:
                     _bring_image(box, each)
                     came += 1
+                    if each.study != recorded:
+                        _record_recall(box, each.study, datetime.now(UTC), ACTOR)
+                        recorded = each.study
                 except OutOfResources:
                     raise
                 except Resting:

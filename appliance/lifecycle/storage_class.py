@@ -98,9 +98,27 @@ def class_of(name: str) -> StorageClass:
     return CLASSES.get(name) or StorageClass(name or STANDARD.name, Tier.HOT, 0, 0)
 
 
-def rest_of(name: str, restore: str) -> Rest:
-    """Whether an object of that class can be read, by the ``x-amz-restore`` of a HEAD request (empty: nobody has asked)."""
-    if not class_of(name).wait_hours:
+INTELLIGENT: Final = "INTELLIGENT_TIERING"
+"""The class in which S3 itself moves what nobody reads, into tiers of its own that have to be fetched from, too."""
+_ARCHIVE_HOURS: Final = {
+    "ARCHIVE_ACCESS": FLEXIBLE.wait_hours,
+    "DEEP_ARCHIVE_ACCESS": DEEP.wait_hours,
+}
+
+
+def hours_of(name: str, archive: str) -> int:
+    """How long an object of that class is waited for; `archive` is the tier within `INTELLIGENT`, as ``x-amz-archive-status`` or the
+    refusal of a GET has it, or empty. 0 where it is read at once.
+    """
+    return _ARCHIVE_HOURS.get(archive, 0) if name == INTELLIGENT else class_of(name).wait_hours
+
+
+def rest_of(name: str, restore: str, archive: str = "") -> Rest:
+    """Whether an object of that class can be read, by the ``x-amz-restore`` of a HEAD request (empty: nobody has asked).
+
+    What came up in `INTELLIGENT` has left its archive tier: `archive` is empty again, and there is nothing to be fetched.
+    """
+    if not hours_of(name, archive):
         return Rest.READY
     asked = re.search(r'ongoing-request\s*=\s*"(true|false)"', restore)
     if asked is None:

@@ -158,6 +158,16 @@ def test_without_a_backup_there_is_nothing_to_try(clinic: Clinic) -> None:
         tried(clinic)
 
 
+def test_a_drill_that_opened_no_image_has_not_passed_unless_there_is_none(clinic: Clinic) -> None:
+    clinic.back_up()
+    assert tried(clinic).passed, "a box without images has nothing more to show"
+    clinic.receive(*IMAGES)
+    clinic.back_up()
+    found = tried(clinic, NOW + timedelta(hours=1))
+    assert (found.passed, found.sampled) == (False, 0)
+    assert found.findings == ("the backup knows of no image in this archive, and none was opened",)
+
+
 def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> None:
     for hours in range(0, 15 * 24, 8):
         Schedule().drill(backed_up.box, NOW + timedelta(hours=hours))

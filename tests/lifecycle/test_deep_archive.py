@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import audit
 from appliance.backup import drill, homecoming
 from appliance.errors import NotAskedFor, Resting
 from appliance.lifecycle import eviction, returning, scrub
@@ -17,7 +18,7 @@ from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, as_sent, contents
 from tests.backup.test_restoring import restore
 from tests.boxes import box_in, recorded
-from tests.lifecycle.evicting import NOW, evict_all, here, reached, rows, study_ids
+from tests.lifecycle.evicting import NOW, at_now, evict_all, here, reached, rows, study_ids
 from tests.lifecycle.test_eviction_cloud import CLOUD, Remote, remote, the_cloud  # noqa: F401 - fixtures
 from tests.replication.cloud import Fault, come_up, sink
 
@@ -111,6 +112,10 @@ def test_a_study_that_is_needed_tomorrow_is_brought_today(remote: Remote) -> Non
     came = returning.bring_wanted(box)
     assert came == sum(each.study_id == study for each in recorded(box))
     assert here(box) == came
+    assert eviction.evict_study(box, study, CLOUD, at_now) == Evicted(kept=1), "nobody has looked at it yet"
+    with box.catalog.reading() as conn:
+        told = [each for each in audit.export(conn) if each["action"] == "study:recall"]
+    assert [(each["subject"], each["actor"]) for each in told] == [(f"study:{study}", "jobs")]
 
 
 def test_a_blank_box_asks_for_what_lies_deep_and_goes_on_with_the_rest(

@@ -31,7 +31,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
 from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
-from appliance.lifecycle.storage_class import Rest, Tier, rest_of
+from appliance.lifecycle.storage_class import INTELLIGENT, Rest, Tier, rest_of
 from appliance.model import DestinationSettings, ObjectId, Takes
 from appliance.replication.destinations import options
 from appliance.replication.destinations.archive import (
@@ -64,7 +64,7 @@ from appliance.replication.destinations.s3_errors import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import TaggingTypeDef
+    from mypy_boto3_s3.type_defs import RestoreRequestTypeDef, TaggingTypeDef
 
 READ_BACK_BYTES: Final = 8 << 20
 AWAKE_DAYS: Final = 7
@@ -276,15 +276,15 @@ class S3Destination:
         found = _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
         if not found:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
-        if rest_of(found.get("StorageClass", ""), found.get("Restore", "")) is not Rest.RESTING:
+        name = found.get("StorageClass", "")
+        if rest_of(name, found.get("Restore", ""), found.get("ArchiveStatus", "")) is not Rest.RESTING:
             return
+        wanted: RestoreRequestTypeDef = {"GlacierJobParameters": {"Tier": "Standard"}}
+        if name != INTELLIGENT:  # which keeps what came up, and refuses to be told for how long
+            wanted["Days"] = AWAKE_DAYS
         with in_our_terms("fetching an object from deep archive", allow=ALLOW_WAKING):
             try:
-                client.restore_object(
-                    Bucket=self.bucket,
-                    Key=key,
-                    RestoreRequest={"Days": AWAKE_DAYS, "GlacierJobParameters": {"Tier": "Standard"}},
-                )
+                client.restore_object(Bucket=self.bucket, Key=key, RestoreRequest=wanted)
             except ClientError as error:
                 if code_of(error) != "RestoreAlreadyInProgress":  # somebody has asked since we looked
                     raise

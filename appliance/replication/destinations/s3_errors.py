@@ -6,9 +6,9 @@ waits. Only a request that S3 calls malformed is `Refused`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Resting, Transient
-from appliance.lifecycle.storage_class import DEEP, class_of
+from appliance.lifecycle.storage_class import DEEP, hours_of
 
 _WRONG_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "InvalidBucketName"})
@@ -104,10 +104,11 @@ def _answered(error: ClientError, doing: str, allow: str) -> ApplianceError:
     code, status = code_of(error), status_of(error)
     words = f"{doing} failed ({code or status})"
     if code == "InvalidObjectState":
-        told = str(error.response.get("Error", {}).get("StorageClass", ""))
+        told: Mapping[str, Any] = {**error.response.get("Error", {})}
+        hours = hours_of(str(told.get("StorageClass", "")), str(told.get("AccessTier", "")))
         return Resting(
             "the object lies in deep archive, and has to be fetched first",
-            wait_hours=class_of(told).wait_hours or DEEP.wait_hours,
+            wait_hours=hours or DEEP.wait_hours,
         )
     if code == "RequestTimeTooSkewed":
         return Transient(words, hint="if it lasts, check this box's clock")

@@ -113,18 +113,22 @@ def _developed(row: InstanceRow, view: View, pictures: Pictures) -> Response:
             return _words_instead("missing")
         except NotAskedFor:
             return _words_instead("not-asked-for")
-        except Resting:
-            return _words_instead("resting")
+        except Resting as error:
+            return _words_instead("resting", error.wait_hours)
         except (Transient, OperatorNeeded):
             return _words_instead("away")
         pictures.keep(row.id, view, picture)
     return current_app.response_class(picture, content_type="image/jpeg")
 
 
-def _words_instead(reason: str) -> Response:
-    """A picture that says why there is none. Status 200: a browser shows it, and its console stays clean."""
+def _words_instead(reason: str, hours: int = 0) -> Response:
+    """A picture that says why there is none, and in how many `hours` there will be. Status 200: a browser shows it, and its console
+    stays clean.
+    """
     text = render_template(
-        "no-picture.svg", title=g.words("image.not_shown"), reason=g.words(f"image.{reason}")
+        "no-picture.svg",
+        title=g.words("image.not_shown"),
+        reason=g.words(f"image.{reason}", n=hours) if hours else g.words(f"image.{reason}"),
     )
     answer = current_app.response_class(text, content_type="image/svg+xml; charset=utf-8")
     answer.headers["X-Not-Shown"] = reason
