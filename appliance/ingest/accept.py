@@ -138,7 +138,8 @@ _ALREADY_RECORDED = -1
 
 
 def _version(box: Box, arrival: Awaiting) -> int | None:
-    """The version to record `arrival` as, whose UID is known: 0 if its identity is new, else one more than are kept.
+    """The version to record `arrival` as, whose UID is known: 0 if its identity is new, else one after the last that is kept:
+    a restore may have brought a later one alone, whose number is taken.
 
     None if one of those has the same data set; `_ALREADY_RECORDED` if it is this very object (accepted before a
     crash), or was identical then and its ciphertext is gone since.
@@ -155,7 +156,7 @@ def _version(box: Box, arrival: Awaiting) -> int | None:
     except Unknown:
         return _ALREADY_RECORDED
     with new:
-        return None if any(_holds(box, each, new) for each in kept) else len(kept)
+        return None if any(_holds(box, each, new) for each in kept) else kept[-1].version + 1
 
 
 def _holds(box: Box, kept: InstanceRow, new: SealedReader) -> bool:

@@ -135,6 +135,22 @@ def test_other_bytes_under_the_same_identity_are_both_kept_and_flagged(tmp_path:
             assert "instance:duplicate" in [entry["action"] for entry in audit.export(reading)]
 
 
+def test_a_further_version_is_kept_where_a_restore_has_brought_a_later_one_alone(tmp_path: Path) -> None:
+    """As after a fire, where the first version had reached no archive."""
+    second, third = Instance(1, variant=1), Instance(1, variant=2)
+    with box_in(tmp_path) as box:
+        received = seal_file(box, io.BytesIO(second.data_set), MODALITY)
+        with box.catalog.transaction() as tx:
+            instances.record(tx, received, version=1)
+        reception = Reception(box, "worker")
+        send(reception, third)
+        reception.close()
+        assert [(row.version, data_set_of(box, row)) for row in recorded(box)] == [
+            (1, second.data_set),
+            (2, third.data_set),
+        ]
+
+
 def test_another_patient_in_the_same_study_is_kept_and_flagged(tmp_path: Path) -> None:
     with box_in(tmp_path) as box:
         reception = Reception(box, "worker")
