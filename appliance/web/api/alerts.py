@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from appliance.catalog import Reading, Transaction, alerts
-from appliance.errors import Unknown
+from appliance.errors import Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.identity.roles import Role
 from appliance.notify import escalation, judging
@@ -147,7 +147,7 @@ OPERATIONS = (list_alerts, change_alerts, get_escalation, change_escalation)
 
 def _change(tx: Transaction, kind: str, change: AlertChange | None) -> None:
     if kind not in _kinds():
-        raise Unknown("there is no such alert", hint="list the alerts to see their kinds")
+        raise Refused("there is no such alert", hint="list the alerts to see their kinds")
     kept: dict[str, Any] = {}
     if change is not None:
         asked = {**alerts.changes(tx).get(kind, {}), **_said(tx, change)}
@@ -166,7 +166,10 @@ def _said(conn: Reading, change: AlertChange) -> dict[str, Any]:
     if "severity" in said:
         said["severity"] = str(said["severity"])
     if "persons" in said:
-        said["persons"] = logins(conn, said["persons"])
+        try:
+            said["persons"] = logins(conn, said["persons"])
+        except Unknown as error:  # what is in the address is there: it is what was sent that names nobody
+            raise Refused(error.message, hint=error.hint) from error
     return said
 
 

@@ -12,7 +12,7 @@ from tests.web.api.serving import ask_everything, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
-EXAMPLES = 8
+EXAMPLES = 4
 SEED = 20260302
 
 
