@@ -2,7 +2,8 @@
 
 An image that somebody wants is recalled at once (`replication.recall`); the others follow in the order in which they came,
 some at a time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and
-passed over; once the last has been looked at, one more pass brings what has come up since.
+passed over; once the last has been looked at, another pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come,
+and looking costs two requests an image.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from appliance.box import Box
 from appliance.catalog import Reading, evictions, instances, settings
@@ -22,6 +23,7 @@ from appliance.replication.tombstone import RESTORED
 
 log = logging.getLogger(__name__)
 
+AGAIN_AFTER: Final = timedelta(minutes=30)
 LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
 by the restore, which tells those that came since from the others when the clock does not."""
@@ -84,7 +86,7 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
     """
     with box.catalog.reading() as reading:
         last = settings.get(reading, LAST)
-        if not isinstance(last, dict) or last.get("home"):
+        if not isinstance(last, dict) or last.get("home") or _is_too_soon(last, now):
             return 0
         rows = instances.objects_after(reading, InstanceId(int(last["cursor"])), most)
     came, cursor, missing = 0, int(last["cursor"]), int(last["missing"])
@@ -114,10 +116,17 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
         "missing": missing_then if at_the_end and deep is not None else missing,
         "missing_then": missing_then,
         "home": at_the_end and deep is None,
+        "looked_utc": now.isoformat() if at_the_end else None,
     }
     with box.catalog.transaction() as tx:
         settings.put(tx, LAST, {**last, **done}, now)
     return came
+
+
+def _is_too_soon(last: dict[str, Any], now: datetime) -> bool:
+    """Whether a pass has just met its end; a clock that was set back since keeps nobody waiting."""
+    looked = last.get("looked_utc")
+    return looked is not None and timedelta(0) <= now - datetime.fromisoformat(looked) < AGAIN_AFTER
 
 
 def _stays_away(box: Box, object_id: ObjectId) -> bool:

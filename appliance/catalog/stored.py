@@ -17,4 +17,4 @@ SELECT coalesce(g.deepest, 'hot'), sum(i.sealed_bytes)
 def bytes_by_tier(reading: Reading, destination: DestinationId) -> dict[Tier, int]:
     """The bytes of ciphertext with a receipt of `destination`, by the furthest tier that was said of each, the nearest first."""
     found = {Tier(tier): int(count) for tier, count in reading.exec_driver_sql(_BY_TIER, (destination,))}
-    return {each: found[each] for each in DOWNWARDS if each in found}
+    return {each: found.get(each, 0) for each in DOWNWARDS if each is Tier.HOT or each in found}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from appliance import audit
 from appliance.backup import drill, homecoming
+from appliance.box import Box
 from appliance.errors import NotAskedFor, Resting
 from appliance.lifecycle import eviction, returning, scrub
 from appliance.lifecycle.eviction import Evicted
@@ -30,6 +31,14 @@ def sink_all(remote: Remote, numbers: range = range(11)) -> list[str]:  # noqa: 
     for key in keys:
         sink(remote.cloud, remote.bucket, key)
     return keys
+
+
+def bring_home(box: Box, passes: int = 3, most: int = 200) -> None:
+    """So many runs, each when the next one is due."""
+    for number in range(passes):
+        homecoming.bringing_home(
+            box, NOW + number * homecoming.AGAIN_AFTER, keep_going=lambda: True, most=most
+        )
 
 
 def asked_for(remote: Remote) -> int:  # noqa: F811
@@ -126,16 +135,14 @@ def test_a_blank_box_asks_for_what_lies_deep_and_goes_on_with_the_rest(
     remote.clinic.back_up()
     restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
     with box_in(tmp_path / "after") as box:
-        for _ in range(12):  # three passes, four at a time
-            homecoming.bringing_home(box, NOW, keep_going=lambda: True, most=4)
+        bring_home(box, 12, most=4)
         assert here(box) == 8
         with box.catalog.reading() as conn:
             assert homecoming.under_way(conn) is not None
             assert homecoming.missing(conn) == 0
         assert asked_for(remote) == 3
         come_up(remote.bucket, *deep)
-        for _ in range(12):
-            homecoming.bringing_home(box, NOW, keep_going=lambda: True, most=4)
+        bring_home(box, 12, most=4)
         with box.catalog.reading() as conn:
             assert homecoming.under_way(conn) is None
         assert contents(box) == as_sent(*IMAGES)
@@ -144,6 +151,24 @@ def test_a_blank_box_asks_for_what_lies_deep_and_goes_on_with_the_rest(
 def asking_ends(remote: Remote, fault: Fault | None) -> None:  # noqa: F811
     """From now on whoever asks for something to be fetched gets that answer."""
     remote.line.fault = lambda asked: fault if asked.method == "POST" and "restore" in asked.query else None
+
+
+def test_a_blank_box_looks_for_what_lies_deep_twice_an_hour_and_not_with_every_run(
+    remote: Remote,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    sink_all(remote, range(2, 5))
+    remote.clinic.back_up()
+    restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        bring_home(box, 1)
+        asked = len(remote.line.requests)
+        for seconds in (0, 30, 60, 29 * 60):
+            soon = NOW + timedelta(seconds=seconds)
+            homecoming.bringing_home(box, soon, keep_going=lambda: True)
+        assert len(remote.line.requests) == asked
+        homecoming.bringing_home(box, NOW - timedelta(days=9000), keep_going=lambda: True)
+        assert len(remote.line.requests) > asked, "a clock that was set back keeps nobody waiting"
 
 
 def test_a_key_that_may_not_ask_holds_nothing_else_up_and_the_permission_is_named(remote: Remote) -> None:  # noqa: F811
@@ -192,17 +217,15 @@ def test_a_blank_box_whose_key_may_not_ask_brings_home_all_that_is_at_hand(
     asking_ends(remote, fault)
     restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
     with box_in(tmp_path / "after") as box:
-        for _ in range(3):
-            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        bring_home(box, 3)
         assert here(box) == 8
         with box.catalog.reading() as conn:
             assert homecoming.under_way(conn) is not None
             assert homecoming.missing(conn) == 0
         asking_ends(remote, None)
-        homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        bring_home(box, 1)
         come_up(remote.bucket, *deep)
-        for _ in range(3):
-            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        bring_home(box, 3)
         with box.catalog.reading() as conn:
             assert homecoming.under_way(conn) is None
         assert contents(box) == as_sent(*IMAGES)
@@ -218,11 +241,9 @@ def test_an_image_that_is_lost_is_counted_once_however_many_passes_are_made(
         remote.cloud.client().delete_object(Bucket=remote.bucket, Key=remote.key(number))
     restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
     with box_in(tmp_path / "after") as box:
-        for _ in range(6):
-            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        bring_home(box, 6)
         come_up(remote.bucket, *deep)
-        for _ in range(3):
-            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        bring_home(box, 3)
         with box.catalog.reading() as conn:
             assert (homecoming.under_way(conn), homecoming.missing(conn)) == (None, 2)
 
