@@ -152,8 +152,13 @@ def _exchange(data: Path, disk: Disk) -> None:
         disk.rename(incoming, entering)
         disk.sync_directory(data)
     for path in sorted(entering.iterdir()):
-        if not path.name.startswith("."):
-            disk.rename(path, data / path.name)
+        if path.name.startswith("."):
+            continue
+        if (
+            path.is_dir() and (data / path.name).is_dir()
+        ):  # moved before a power cut that has forgotten from where
+            continue
+        disk.rename(path, data / path.name)
     disk.sync_directory(data)
     shutil.rmtree(entering)
     disk.sync_directory(data)
