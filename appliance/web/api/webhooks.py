@@ -58,7 +58,6 @@ class NewWebhook:
         str,
         Shape(
             "Its address, which a chat takes for a secret.",
-            example="https://chat.example.ca/hooks/1",
             shortest=1,
             longest=2000,
             is_secret=True,
