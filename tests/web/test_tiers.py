@@ -51,6 +51,7 @@ def test_it_says_what_is_where_what_was_chosen_and_that_it_is_an_estimate(
     assert "Archive profonde" in french and "Une estimation" in french
     assert "tiers." not in french
     assert 'href="/tiers"' in owner.get("/backups").get_data(as_text=True)
+    assert '<a href="/backups" aria-current="page">' in owner.get("/tiers").get_data(as_text=True)
 
 
 def test_nobody_sees_it_who_is_not_signed_in(app: Flask) -> None:

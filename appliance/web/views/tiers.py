@@ -78,7 +78,7 @@ def page() -> Response:
     made = page_of(
         TiersPage,
         title=words("tiers.title"),
-        section="health",
+        section="backups",
         here=_counted(tally.here, tally.here_bytes, words),
         away=_counted(tally.away, tally.away_bytes, words),
         choice=words(f"setting.tiers.eviction.{chosen}"),
