@@ -154,15 +154,22 @@ def _exchange(data: Path, disk: Disk) -> None:
     for path in sorted(entering.iterdir()):
         if path.name.startswith("."):
             continue
-        if (
-            path.is_dir() and (data / path.name).is_dir()
-        ):  # moved before a power cut that has forgotten from where
-            continue
+        if path.is_dir() and _is_within(path, data / path.name):
+            continue  # moved before a power cut that has forgotten from where
         disk.rename(path, data / path.name)
     disk.sync_directory(data)
     shutil.rmtree(entering)
     disk.sync_directory(data)
     log.info("the restored box has taken its place")
+
+
+def _is_within(folder: Path, other: Path) -> bool:
+    """Whether every file below a folder is below another one too, with the same bytes, and there is one."""
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return bool(files) and all(
+        (other / each).is_file() and (other / each).read_bytes() == (folder / each).read_bytes()
+        for each in files
+    )
 
 
 def _belongings(data: Path) -> list[Path]:

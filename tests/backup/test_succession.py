@@ -82,6 +82,36 @@ def test_a_power_cut_at_any_step_of_the_exchange_leaves_the_blank_box_or_the_res
     assert cuts > 8, "it was cut at hardly any step"
 
 
+def test_a_power_cut_that_forgets_from_where_a_folder_was_moved_loses_nothing(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    """POSIX promises of two folders only what each was synced with: a folder may be in both, and the exchange goes on."""
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    clinic.back_up()
+    data = tmp_path / "after"
+    with box_in(data):
+        pass
+    config = config_in(data)
+    restoring.prepare(
+        config, archive_of(clinic.place), clinic.place, clinic.paper, tell=lambda *_: None, actor="tests"
+    )
+    shutil.copytree(data / "arriving", tmp_path / "prepared")
+    succession.announce(data, Disk())
+    with box_in(data):
+        pass
+    (data / "entering").mkdir()
+    shutil.copytree(tmp_path / "prepared" / "keys", data / "entering" / "keys")
+    (data / "entering" / "tls").mkdir()
+    (data / "entering" / "tls" / "left").write_text("it was on its way")
+    (data / "tls").mkdir()
+    with box_in(data) as box:
+        assert box.root == clinic.box.root
+        assert len(recorded(box)) == 2
+    assert (data / "tls" / "left").exists(), "an empty folder in its place is no reason to leave one behind"
+    assert not (data / "entering").exists()
+
+
 def test_a_box_that_is_open_is_not_exchanged_under_anybody(clinic: Clinic, tmp_path: Path) -> None:
     clinic.receive(IMAGES[0])
     clinic.deliver()
