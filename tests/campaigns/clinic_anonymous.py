@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from appliance.lifecycle import anonymising
@@ -23,22 +23,41 @@ _COPIES = (
 )
 
 
-def take_up_copies(world: World, destroyed: Sequence[Sequence[Image]]) -> None:
+@dataclass(frozen=True, slots=True)
+class Dissolved:
+    """A study that two people have decided to make anonymous, as it was: its images, and whether some of them are in limbo."""
+
+    images: Sequence[Image]
+    is_vague: bool
+
+
+def dissolved(world: World, study: int) -> Dissolved:
+    """As it is before its images are gone."""
+    images = [each for each in world.here_by_account() if each.study == study]
+    return Dissolved(images, any(each.object_id in world.limbo for each in images))
+
+
+def take_up_copies(world: World, destroyed: Sequence[Dissolved]) -> None:
     """Take up the copies that are here since the images of these studies were `destroyed`: one new study in the place of each."""
     found = _those_new(world)
-    for images in destroyed:
-        # By what they show, with whether it is a first: the same may have been sent again, where the first was away or had rotted.
-        before: dict[bytes, bool] = {}
-        for each in images:
-            assert isinstance(each.sent, Instance), "nobody has asked for what was kept"
-            before[each.sent.pixels] = before.get(each.sent.pixels, False) or each.first
+    for study in destroyed:
+        images = study.images
+        # The same may have been sent again, where the first was away or had rotted; and a first that a fire had taken may have come
+        # back from an older backup beside one that was sent in its place: of those one is the first by the box.
+        before = {
+            each.sent.pixels: each.sent.sop_instance_uid for each in images if isinstance(each.sent, Instance)
+        }
+        firsts = {each.sent.pixels for each in images if isinstance(each.sent, Instance) and each.first}
         of_it = [uid for uid, copies in found.items() if before.keys() & copies.keys()]
         assert len(of_it) == 1, f"study {images[0].study} is gone, and {len(of_it)} are kept in its place"
         kept = found.pop(of_it[0])
-        may_stay = {pixels for pixels, is_first in before.items() if is_first}
         assert kept.keys() <= before.keys(), "a copy shows what the study did not"
-        if not any(each.object_id in world.limbo for each in images):
-            assert kept.keys() == may_stay, f"{len(may_stay)} images could be kept, and {len(kept)} are"
+        if not study.is_vague:
+            may_stay = sorted({before[each] for each in firsts})
+            assert kept.keys() <= firsts, "a copy shows a later version of an image"
+            assert sorted(before[each] for each in kept) == may_stay, (
+                f"{len(may_stay)} images could be kept, and {len(kept)} are"
+            )
         for copy in kept.values():
             _names_nobody(copy, images)
             world.acknowledged(copy)

@@ -32,7 +32,7 @@ from appliance.replication.lane import Lane
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
 from tests.boxes import take_in
-from tests.campaigns.clinic_anonymous import take_up_copies
+from tests.campaigns.clinic_anonymous import Dissolved, dissolved, take_up_copies
 from tests.campaigns.clinic_checks import opened, where
 from tests.campaigns.clinic_fire import burn
 from tests.campaigns.clinic_outage import back_up, note_backups, outage
@@ -393,7 +393,7 @@ class World:
             study: objects for each in self.requests.values() for study, objects in each.studies.items()
         }
         method = {study: each.method for each in self.requests.values() for study in each.studies}
-        anonymous: list[list[Image]] = []
+        anonymous: list[Dissolved] = []
         with self.box.catalog.reading() as conn:
             here = set(conn.exec_driver_sql("SELECT study_instance_uid FROM studies").scalars())
         for study, uid in {each.study: each.sent.study_instance_uid for each in self.alive.values()}.items():
@@ -405,7 +405,7 @@ class World:
                 f"study {study} has changed, and was destroyed"
             )
             if method[study] is Method.ANONYMISE:
-                anonymous.append([each for each in self.here_by_account() if each.study == study])
+                anonymous.append(dissolved(self, study))
             self._move_to_gone(self._objects_of(study))
             self.notes[f"{method[study]}: studies"] += 1
             for each in self.requests.values():
