@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from appliance import __version__
+from appliance import __version__, tls
 from appliance import settings as operator
 from appliance.audit.dicom_message import Origin, Told, folded, line, message
 from appliance.box import Box
@@ -185,8 +185,7 @@ def _sent(conn: Reading) -> int:
 def _context(where: Collector) -> ssl.SSLContext:
     """TLS 1.2 or newer, the collector's name and authority checked, our own certificate if there is one."""
     try:
-        context = ssl.create_default_context(cadata=where.ca or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = tls.forward_secret(ssl.create_default_context(cadata=where.ca or None))
         if where.certificate and where.key:
             # OpenSSL reads files only; this one is memory, so the key never touches the disk.
             descriptor = os.memfd_create("syslog", os.MFD_CLOEXEC)

@@ -285,10 +285,11 @@ class Tagging:
         """Come to an end soon."""
         self._stopping.set()
 
-    def __call__(self, box: Box, now: datetime) -> None:  # noqa: ARG002 - a long run reads the clock anew
+    def __call__(self, box: Box, now: datetime) -> None:
         """The next studies."""
         around = tagging.Around(keep_going=lambda: not self._stopping.is_set())
-        self._after = tagging.run(box, lambda: datetime.now(UTC), self._after, around).after
+        with suppress(eviction.Taken):
+            self._after = tagging.run(box, retention.running_from(now), self._after, around).after
 
 
 class Rotation:

@@ -115,7 +115,7 @@ class _Latest:
     @classmethod
     def of(cls, study_date: str, received: str) -> _Latest:
         day = day_of(study_date)
-        return cls("" if day is None else day.strftime("%Y%m%d"), received)
+        return cls("" if day is None else day.isoformat().replace("-", ""), received)
 
     def with_(self, other: _Latest | None) -> _Latest:
         return (

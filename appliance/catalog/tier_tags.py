@@ -65,11 +65,27 @@ def next_studies(reading: Reading, after: int, before_utc: datetime, limit: int)
     return [int(row[0]) for row in rows]
 
 
+def too_low(reading: Reading, limit: int) -> list[int]:
+    """Studies (row ids) with a tag below hot that somebody has need of since: wanted back, held, or asked to be destroyed."""
+    rows = reading.exec_driver_sql(
+        "SELECT DISTINCT study FROM tier_tags WHERE tier <> 'hot' OR settled_utc IS NULL ORDER BY study"
+    )
+    low = [int(row[0]) for row in rows]
+    wanted = reading.exec_driver_sql("SELECT study FROM evictions WHERE wanted_utc IS NOT NULL")
+    held = reading.execute(holds.held_studies()).scalars()
+    needed = (
+        {int(row[0]) for row in wanted}
+        | {int(each) for each in held}
+        | destructions.studies_asked_for(reading)
+    )
+    return [each for each in low if each in needed][:limit]
+
+
 def facts_of(reading: Reading, study_ids: Sequence[int]) -> dict[int, CloudFacts]:
     """What keeps these studies near or lets them go, as it is now; those that are gone are left out."""
     rows = reading.exec_driver_sql(_FACTS, (json.dumps(list(study_ids)),)).all()
     held = holds.held_among(reading, study_ids)
-    asked = {number for each in destructions.standing(reading) for number in each.study_ids}
+    asked = destructions.studies_asked_for(reading)
     return {
         int(study): CloudFacts(
             last_received_utc=utc_moment(str(received)),

@@ -304,9 +304,16 @@ def _settle(box: Box, now: datetime) -> int:
 
 
 @contextmanager
-def alone(box: Box) -> Iterator[None]:
-    """Be the only one who removes files or judges by the disk where they are. The lock ends with the process."""
-    path = box.config.data.absolute() / "tiers.lock"
+def alone(
+    box: Box,
+    name: str = "tiers.lock",
+    taken: str = "images are leaving this disk or coming back to it already",
+) -> Iterator[None]:
+    """Be the only one who removes files or judges by the disk where they are. The lock ends with the process.
+
+    With another `name` the only one who does something else; `taken` says what. Raises `Taken`.
+    """
+    path = box.config.data.absolute() / name
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -315,9 +322,7 @@ def alone(box: Box) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Taken(
-                "images are leaving this disk or coming back to it already", hint="wait until that is done"
-            ) from error
+            raise Taken(taken, hint="wait until that is done") from error
         yield
     finally:
         os.close(lock)

@@ -12,12 +12,15 @@ the bucket moves what has it, and nothing without the rule of that tier. What is
 again in the next one; what lies deep all the same comes when it is asked for.
 
 Nothing is said while the clock is doubted, the guard holds or images are coming home after a restore: what looks untouched may not be.
+That is asked again before every study, and the hour of a run goes on by itself, so that a clock which is set meanwhile makes nothing old.
+Studies that are held, asked for or wanted while they have a tag come first in every run.
 A bucket that can't be reached is asked another time, and the reason stands on the page of the tiers.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,7 +46,8 @@ AT_ONCE: Final = 200
 """How many studies are looked at together."""
 MOST_STUDIES: Final = 20_000
 MOST_OBJECTS: Final = 2_000
-"""How many are looked at, and how many tags are set, in one run: the duties beside it wait no longer than that takes."""
+MOST_SECONDS: Final = 120.0
+"""How many are looked at, how many tags are set, and for how long, in one run; a study that is begun is ended."""
 _LONG_AGO: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _TROUBLES: Final = "tier_tags"
 
@@ -68,7 +72,7 @@ class Trouble:
 class Run:
     """What a run has done so far: studies that are settled, and tags that were set; `after` is where the next one begins.
 
-    `took` are the buckets that took tags, and `troubles` why others did not, by name.
+    `took` are the buckets that took tags, and `troubles` why others did not, by name. `obstacle` is what forbids to go on.
     """
 
     studies: int = 0
@@ -76,6 +80,15 @@ class Run:
     after: int = 0
     took: set[str] = field(default_factory=set)
     troubles: dict[str, Trouble] = field(default_factory=dict)
+    obstacle: str = ""
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has done enough, or may not go on."""
+        return bool(
+            self.obstacle or self.objects >= MOST_OBJECTS or time.monotonic() - self.begun >= MOST_SECONDS
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +113,35 @@ def troubles(reading: Reading) -> dict[str, Trouble]:
 def run(box: Box, clock: Callable[[], datetime], after: int = 0, around: Around = Around()) -> Run:
     """Look at the studies after one (row id; 0 begins), and say of each how far away it may lie, in every bucket that has it.
 
-    Raises what the catalog raises; what a bucket raises ends its part of the run, and is written down.
+    `clock` goes on by itself from when the run began. Raises `Taken` while another process does it, and what the catalog
+    raises; what a bucket raises ends its part of the run, and is written down.
     """
-    done = Run()
+    done = Run(after=after)
     with box.catalog.reading() as reading:
         wanted = standing(reading)
         idle = not wanted.ages.steps and not tier_tags.is_anything_low(reading)
         if idle or eviction.obstacle(reading, clock()):
-            return done
+            return Run()
+    with eviction.alone(
+        box, "tagging.lock", "the buckets are being told already how far away images may lie"
+    ):
+        _run(box, clock, wanted, around, done)
+    return done
+
+
+def _run(box: Box, clock: Callable[[], datetime], wanted: Standing, around: Around, done: Run) -> None:
     places = _places(box, done)
     before = min((clock() - timedelta(days=days) for days, _ in wanted.ages.steps[:1]), default=_LONG_AGO)
-    looked, done.after = 0, after
-    while looked < MOST_STUDIES and done.objects < MOST_OBJECTS and around.keep_going():
-        with box.catalog.reading() as reading:
-            numbers = tier_tags.next_studies(reading, done.after, before, AT_ONCE)
-        if not numbers:
-            done.after = 0
-            break
-        looked += len(numbers)
+
+    def goes_on() -> bool:
+        is_any_left = any(place.name not in done.troubles for place, _ in places)
+        return is_any_left and not done.is_over and around.keep_going()
+
+    def say_of(numbers: Sequence[int]) -> int | None:
+        """The first of them that is still to be said; None if none is."""
         for study, place, archive in _to_do(box, numbers, places, wanted, clock()):
-            done.after = study - 1
-            if done.objects >= MOST_OBJECTS or not around.keep_going():
-                break
+            if not goes_on():
+                return study
             if place.name in done.troubles:
                 continue
             try:
@@ -129,14 +149,28 @@ def run(box: Box, clock: Callable[[], datetime], after: int = 0, around: Around 
             except ApplianceError as error:
                 log.warning("%s takes no tags: %s", place.name, error.message)
                 done.troubles[place.name] = Trouble(error.message, error.hint)
+                if not goes_on():
+                    return study
             else:
                 done.took.add(place.name)
-        else:
-            done.after = numbers[-1]
+        return None
+
+    with box.catalog.reading() as reading:
+        urgent = tier_tags.too_low(reading, AT_ONCE)
+    say_of(urgent)
+    looked = 0
+    while looked < MOST_STUDIES and goes_on():
+        with box.catalog.reading() as reading:
+            numbers = tier_tags.next_studies(reading, done.after, before, AT_ONCE)
+        if not numbers:
+            done.after = 0
+            break
+        looked += len(numbers)
+        left = say_of(numbers)
+        done.after = numbers[-1] if left is None else left - 1
     _write_down(box, done, clock())
     if done.studies:
         log.info("studies that may lie elsewhere in the cloud: %d; tags: %d", done.studies, done.objects)
-    return done
 
 
 def _places(box: Box, done: Run) -> list[tuple[DestinationSettings, Tiered]]:
@@ -198,6 +232,11 @@ def _say(
     """Tag every object of a study, after it was decided anew. Raises what the bucket raises."""
     with box.catalog.transaction() as tx:
         now = clock()
+        if why := eviction.obstacle(tx, now):
+            done.obstacle = str(why)
+            return
+        if place not in destinations.destinations(tx):  # it is another bucket by now, or none
+            return
         facts = tier_tags.facts_of(tx, [study]).get(study)
         objects = tier_tags.objects_in(tx, place.id, study)
         if facts is None or not objects:
@@ -215,6 +254,8 @@ def _say(
         except Unknown:
             log.error("%s does not hold an object that it has a receipt for", place.name)
     with box.catalog.transaction() as tx:
+        if place not in destinations.destinations(tx):
+            return
         tier_tags.settle(tx, place.id, study)
         _record(tx, box, study, place, tier, len(objects), around.actor, clock())
     done.studies += 1

@@ -17,7 +17,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from appliance import __version__
+from appliance import __version__, tls
 from appliance.catalog.webhooks import Webhook
 from appliance.errors import OperatorNeeded, Refused, Transient
 
@@ -166,8 +166,7 @@ def _context(ca: str) -> ssl.SSLContext:
 
 def trusting(ca: str) -> ssl.SSLContext:
     """TLS 1.2 or newer, with the authorities of this system and those of `ca` (PEM). Raises `ssl.SSLError`, `ValueError`."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = tls.forward_secret(ssl.create_default_context())
     if ca:
         context.load_verify_locations(cadata=ca)
     return context

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from appliance import settings
+from appliance import settings, tls
 from appliance.catalog import Reading
 from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.store.keys import RootKey
@@ -147,7 +147,7 @@ def _connected(server: MailServer) -> Iterator[smtplib.SMTP]:
 
 def _context(server: MailServer) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context()
+        context = tls.forward_secret(ssl.create_default_context())
         if server.ca:
             context.load_verify_locations(cadata=server.ca)
     except (ssl.SSLError, ValueError) as error:
@@ -155,7 +155,6 @@ def _context(server: MailServer) -> ssl.SSLContext:
             "the certificate in the mail settings cannot be read",
             hint="paste the certificate of the authority again",
         ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

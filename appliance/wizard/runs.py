@@ -243,13 +243,17 @@ class Held:
         os.close(self.descriptor)
 
 
+class UnderWay(Transient):
+    """The same runs already."""
+
+
 def _hold(box: Box, name: str) -> Held:
     descriptor = _lock_file(box, name)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise Transient("this test is running already", hint="wait until it has ended") from error
+        raise UnderWay("this test is running already", hint="wait until it has ended") from error
     return Held(descriptor)
 
 

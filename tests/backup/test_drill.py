@@ -159,10 +159,10 @@ def test_without_a_backup_there_is_nothing_to_try(clinic: Clinic) -> None:
 
 
 def test_a_drill_that_opened_no_image_has_not_passed_unless_there_is_none(clinic: Clinic) -> None:
-    clinic.back_up()
+    clinic.back_up(NOW - timedelta(hours=2))
     assert tried(clinic).passed, "a box without images has nothing more to show"
     clinic.receive(*IMAGES)
-    clinic.back_up()
+    clinic.back_up(NOW - timedelta(hours=1))  # not in the same second: the drill takes the latest
     found = tried(clinic, NOW + timedelta(hours=1))
     assert (found.passed, found.sampled) == (False, 0)
     assert found.findings == ("the backup knows of no image in this archive, and none was opened",)

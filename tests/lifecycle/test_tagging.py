@@ -14,7 +14,7 @@ from appliance import settings as chosen
 from appliance.box import Box
 from appliance.catalog import evictions, holds, tier_tags
 from appliance.catalog.holds import HoldKind
-from appliance.lifecycle import retention, tagging
+from appliance.lifecycle import eviction, retention, tagging
 from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.archive import object_key
@@ -157,6 +157,34 @@ def test_what_is_held_or_wanted_stays_hot_and_comes_to_rest_when_that_is_over(re
         holds.release(tx, hold.id, by="marie", now=NOW, reason="settled")
     run(remote)
     assert of_study(remote, one) == {"deep"}
+
+
+def test_what_is_held_after_it_was_tagged_comes_first_wherever_the_last_run_ended(remote: Remote) -> None:
+    box, (one, other, *_) = remote.clinic.box, study_ids(remote.clinic.box)
+    run(remote)
+    with box.catalog.transaction() as tx:
+        hold = holds.add(
+            tx, kind=HoldKind.LEGAL, study=one, whole_patient=False, reason="a complaint", by="marie", now=NOW
+        )
+    tagging.run(box, lambda: NOW, after=max(study_ids(box)))
+    with box.catalog.transaction() as tx:
+        holds.release(tx, hold.id, by="marie", now=NOW, reason="settled")
+    assert (of_study(remote, one), of_study(remote, other)) == ({"hot"}, {"deep"})
+
+
+def test_a_clock_that_is_set_in_the_middle_of_a_run_makes_nothing_old(remote: Remote) -> None:
+    for study in study_ids(remote.clinic.box):
+        open_study(remote.clinic, study, NOW)
+    asked = iter([NOW, NOW])
+    done = tagging.run(remote.clinic.box, lambda: next(asked, NOW + timedelta(days=4000)))
+    assert "clock" in done.obstacle
+    assert set(tags(remote)) == {""}
+
+
+def test_one_process_alone_tells_the_buckets(remote: Remote) -> None:
+    with eviction.alone(remote.clinic.box, "tagging.lock"), pytest.raises(eviction.Taken):
+        run(remote)
+    assert set(tags(remote)) == {""}
 
 
 def test_a_line_that_breaks_leaves_what_is_half_said_for_the_next_run_and_the_page_knows_why(

@@ -17,7 +17,6 @@ from appliance.backup import disaster_plan, inventory
 from appliance.backup.inventory import Held, Proof
 from appliance.catalog import Reading, freezes
 from appliance.catalog.freezes import Why
-from appliance.errors import Transient
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import freezing
 from appliance.web import forms, keeping
@@ -28,7 +27,7 @@ from appliance.web.background import in_background
 from appliance.web.console import console, now
 from appliance.web.plan_words import worded
 from appliance.wizard import by_hand
-from appliance.wizard.runs import Part, PartState
+from appliance.wizard.runs import Part, PartState, UnderWay
 
 Reason = Annotated[
     str, Shape("In a few words, for those who read it later.", example="a disk has died", longest=200)
@@ -278,7 +277,7 @@ def _begin(name: str, begin: Callable[[], by_hand.Begun]) -> None:
     """Put it on record as running, then leave it to a thread. Raises `Conflict` when it is under way already."""
     try:
         in_background(name, begin())
-    except Transient as error:
+    except UnderWay as error:
         raise Conflict("this is under way already") from error
 
 

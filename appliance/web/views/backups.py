@@ -21,7 +21,7 @@ from appliance.backup.inventory import Held, Proof
 from appliance.box import Box
 from appliance.catalog import Reading
 from appliance.catalog import settings as kept
-from appliance.errors import ApplianceError, Transient, Unknown
+from appliance.errors import ApplianceError, Unknown
 from appliance.health import VERIFICATION
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import scrub
@@ -33,7 +33,7 @@ from appliance.web.console import Notice, console
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.wizard import by_hand
-from appliance.wizard.runs import INTERRUPTED, Part, PartState
+from appliance.wizard.runs import INTERRUPTED, Part, PartState, UnderWay
 
 blueprint = Blueprint("backups", __name__, url_prefix="/backups")
 
@@ -227,7 +227,7 @@ def _start(name: str, begin: Callable[[], by_hand.Begun]) -> AnyResponse:
     """Put it on record as running, then leave it to a thread; the page shows how far it is."""
     try:
         in_background(name, begin())
-    except Transient:
+    except UnderWay:
         forms.say(Notice("wait", g.words("backups.running_already")))
     return forms.back_to("/backups")
 

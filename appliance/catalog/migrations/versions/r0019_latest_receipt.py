@@ -8,6 +8,7 @@ revision = "0019"
 down_revision = "0018"
 branch_labels = None
 depends_on = None
+works_with = "0017"
 
 
 def upgrade() -> None:
