@@ -70,6 +70,8 @@ def _want(module: AnsibleModule) -> tuple[int, bool]:
             before = wanted.opened(lying, private.public_key())
         except Refused:
             module.warn(f"what lay there for {told['box']} was not signed with this key, and is replaced")
+    # Whoever chooses limits names no version: the one that holds a box back goes on holding it.
+    told["software"] = told["software"] or (before.software if before is not None else "")
     if (
         before is not None
         and (before.software, dict(before.settings)) == (told["software"], told["settings"])

@@ -140,6 +140,11 @@ def test_a_backup_disk_is_mounted_for_the_appliance_alone_and_holds_up_no_start(
     assert {"nofail", "nodev", "nosuid", "noexec"} <= set(options.split(","))
     owned = tasks("appliance")["It is the appliance's own"]["ansible.builtin.file"]
     assert (owned["owner"], owned["mode"]) == ("appliance", "0700")
+    mounted = tasks("appliance")["Mount it"]
+    assert "appliance_backup_mounted.rc != 0" in mounted["when"], "whatever the run before has left undone"
+    assert "ignore_errors" not in mounted and "failed_when" not in mounted, (
+        "the system's disk is no backup disk"
+    )
 
 
 def test_the_example_names_no_real_machine() -> None:

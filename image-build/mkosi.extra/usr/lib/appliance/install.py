@@ -154,8 +154,11 @@ def main() -> int:
             )
             input("Enter to look again / Entrée pour chercher encore : ")
             continue
-        if (chosen := choose(disks)) is not None:
-            break
+        if (chosen := choose(disks)) is None:
+            continue
+        if chosen in choosable(listed(), str(IMAGE.resolve(strict=True))):
+            break  # a name like /dev/sdb may have gone to another disk while somebody thought it over
+        print("That disk is not there any more / Ce disque n'est plus là.")
     try:
         write(IMAGE, Path(chosen.path), progress("written / écrit"))
         print()
@@ -164,8 +167,10 @@ def main() -> int:
         print(f"\nIt was not installed / Échec de l'installation : {error}", flush=True)
         input("Enter to start again / Entrée pour redémarrer : ")
         return 1
-    print("\n\nDone. Take the stick out; the machine then goes off when you press Enter.")
-    input("Terminé. Retirez la clé USB, puis appuyez sur Entrée : la machine s'éteint. ")
+    print("\n\nDone. Press Enter: the machine goes off. Take the stick out when it is off, and not before.")
+    input(
+        "Terminé. Appuyez sur Entrée : la machine s'éteint. Retirez la clé USB une fois la machine éteinte. "
+    )
     return 0
 
 
