@@ -146,6 +146,9 @@ def _exchange(data: Path, disk: Disk) -> None:
             return
         replaced.mkdir(mode=0o700, exist_ok=True)
         for path in _belongings(data):
+            if path.is_dir() and _is_within(path, replaced / path.name):
+                shutil.rmtree(path)  # moved before a power cut that has forgotten from where
+                continue
             disk.rename(path, replaced / path.name)
         disk.sync_directory(replaced)
         disk.sync_directory(data)
@@ -164,12 +167,16 @@ def _exchange(data: Path, disk: Disk) -> None:
 
 
 def _is_within(folder: Path, other: Path) -> bool:
-    """Whether every file below a folder is below another one too, with the same bytes, and there is one."""
-    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return bool(files) and all(
-        (other / each).is_file() and (other / each).read_bytes() == (folder / each).read_bytes()
-        for each in files
+    """Whether all that is below a folder is below another one too: its folders by name, its files with the same bytes."""
+    return other.is_dir() and all(
+        _is_same(each, other / each.relative_to(folder)) for each in folder.rglob("*")
     )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.is_dir():
+        return other.is_dir()
+    return other.is_file() and other.read_bytes() == path.read_bytes()
 
 
 def _belongings(data: Path) -> list[Path]:

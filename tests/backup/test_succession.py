@@ -105,6 +105,8 @@ def test_a_power_cut_that_forgets_from_where_a_folder_was_moved_loses_nothing(
     (data / "entering" / "tls").mkdir()
     (data / "entering" / "tls" / "left").write_text("it was on its way")
     (data / "tls").mkdir()
+    for name in ("entering", "."):  # folders that hold folders, and no file
+        (data / name / "intake" / "part").mkdir(parents=True, exist_ok=True)
     with box_in(data) as box:
         assert box.root == clinic.box.root
         assert len(recorded(box)) == 2
