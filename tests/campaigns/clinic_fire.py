@@ -77,13 +77,14 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
             if object_id not in world.gone:
                 world.limbo[object_id] = image
             continue
-        if image.key_id in shelf.buried:
+        if memory is not None and object_id in memory.gone:
+            continue  # the backup knows that it was destroyed, whatever a manifest still says
+        is_remembered = memory is not None and object_id in memory.images
+        if image.key_id in shelf.buried and not (is_remembered and object_id in world.gone):
             if object_id not in world.gone:
                 world.limbo[object_id] = image
             continue
-        if memory is not None and object_id in memory.gone:
-            continue  # the backup knows that it was destroyed, whatever a manifest still says
-        if object_id in world.gone:
+        if object_id in world.gone:  # its manifest is gone there, or not yet; its backup is still to be
             world.limbo[object_id] = world.gone.pop(object_id)
             world.notes["came back from an archive that was away"] += 1
         elif any(
