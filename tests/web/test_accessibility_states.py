@@ -32,7 +32,7 @@ from appliance.store import keys, succession
 from appliance.store.recovery import RecoveryKey
 from appliance.wizard import by_hand, restoring, runs
 from tests.audit.support_routes import KEY
-from tests.backup.conftest import Clinic, eventually
+from tests.backup.conftest import IMAGES, Clinic, eventually
 from tests.web import walk
 from tests.web.served import PATIENCE_MS, Served, served, serving
 from tests.web.test_accessibility import LOCALES, SCREENS, faults_of, signed_in
@@ -86,6 +86,7 @@ def keep_on_a_disk(box: Box, folder: Path) -> None:
         place = replace(place, id=destinations.add(tx, place))
         rules.add_rule(tx, Rule(place.id, place.name, place.takes))
     clinic = Clinic(box, place, keys.show_recovery(box.config.data / "keys", box.root))
+    clinic.receive(*IMAGES[:2])  # what came before the rule is owed to nobody
     clinic.deliver()
     now = datetime.now(UTC)
     for each in (now - timedelta(days=1), now):
