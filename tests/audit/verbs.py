@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from appliance.catalog import tombstones
+from appliance.errors import Corrupt
 from tests.audit import support_routes
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
@@ -80,11 +81,13 @@ def _smb(world: World) -> Any:
         )
 
 
-def _back_up(world: World) -> Any:
+def _back_up(world: World) -> str:
+    """The name of a new archive with a backup in it."""
     name = f"archive{world.next()}"
     (world.folder / name).mkdir()
     world.say("destination", "add", "vault", name, "--path", world.folder / name)
-    return world.say("backup", "now", "--to", name)
+    world.say("backup", "now", "--to", name)
+    return name
 
 
 def _rule(world: World) -> int:
@@ -307,7 +310,11 @@ VERBS: Mapping[str, Step] = {
     "webhook test": Act(["webhook:test"], lambda w: _webhook(w, "test")),
     "backup now": Act(["backup:make"], _back_up),
     "backup list": Nothing("numbers of backups, nothing of a patient", lambda w: w.say("backup", "list")),
-    "backup drill": Act(["backup:drill"], lambda w: [_back_up(w), w.say("backup", "drill")][1]),
+    # No image was ever sent to that archive, so its drill does not pass: that leaves its row too.
+    "backup drill": Act(
+        ["backup:drill"],
+        lambda w: w.say("backup", "drill", "--of", _back_up(w), exit_code=Corrupt.exit_code),
+    ),
     "restore s3": Nothing("its row is in the box that comes of it: tests/cli/test_backups.py finds it there"),
     "restore folder": Nothing(
         "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"

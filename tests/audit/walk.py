@@ -62,8 +62,8 @@ class World:
         token = csrf_of(client.get("/help").get_data(as_text=True))
         return client.post(path, data={"csrf": token, **data}, headers={"Accept-Language": "en"})
 
-    def say(self, *words: object, typed: str = "") -> str:
-        """One command line; what it printed."""
+    def say(self, *words: object, typed: str = "", exit_code: int = 0) -> str:
+        """One command line, which ends with that code; what it printed."""
         out, err = io.StringIO(), io.StringIO()
         environment = {"APPLIANCE_DATA": str(self.box.config.data)}
         with (
@@ -73,7 +73,7 @@ class World:
             redirect_stderr(err),
         ):
             code = main([str(word) for word in words])
-        assert code == 0, (words, err.getvalue())
+        assert code == exit_code, (words, err.getvalue())
         return out.getvalue()
 
     def next(self) -> int:
