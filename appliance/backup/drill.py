@@ -60,7 +60,7 @@ CERTIFICATES: Final = "drill.certificates"
 KEPT: Final = 60
 SAMPLE: Final = 20
 EVERY: Final = timedelta(days=7)
-_NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened"
+_NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup"
 _NONE_OPENED: Final = "every image of the sample lies in deep archive, and none was opened"
 _LATEST: Final = 5
 """So many of the sample are the images that came last: they are what a fire tonight would take."""

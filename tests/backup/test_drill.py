@@ -165,7 +165,9 @@ def test_a_drill_that_opened_no_image_has_not_passed_unless_there_is_none(clinic
     clinic.back_up(NOW - timedelta(hours=1))  # not in the same second: the drill takes the latest
     found = tried(clinic, NOW + timedelta(hours=1))
     assert (found.passed, found.sampled) == (False, 0)
-    assert found.findings == ("the backup knows of no image in this archive, and none was opened",)
+    assert found.findings == (
+        "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup",
+    )
 
 
 def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> None:
