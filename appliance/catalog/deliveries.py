@@ -363,6 +363,13 @@ def release_expired(tx: Transaction, now: datetime) -> int:
     )
 
 
+def under_way(reading: Reading, now: datetime) -> bool:
+    """Whether anything is being sent at `now`."""
+    sending = deliveries.c.state == literal_column("'SENDING'")
+    held = deliveries.c.lease_until_utc.between(now, now + timedelta(seconds=_FURTHEST_LEASE_SECONDS))
+    return reading.execute(select(deliveries.c.id).where(sending, held).limit(1)).first() is not None
+
+
 def release_abandoned(tx: Transaction, now: datetime) -> int:
     """Take back every lease at once: for the only courier of a box, when it starts. How many there were."""
     return _expire(tx, select(deliveries.c.id).where(deliveries.c.state == literal_column("'SENDING'")), now)

@@ -43,6 +43,7 @@ from appliance.cli import (
     support,
     tiers,
     tokens,
+    updates,
     verification,
     webhooks,
 )
@@ -116,6 +117,7 @@ def parser() -> Appliance:
     audit_log.add_to(verbs)
     support.add_to(verbs)
     heartbeats.add_to(verbs)
+    updates.add_to(verbs)
     verbs.group("Processes")
     processes.add_to(verbs)
     return root

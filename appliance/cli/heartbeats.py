@@ -29,6 +29,8 @@ def add_to(verbs: Verbs) -> None:
         "wanted",
         "print the version that the vendor has named to this box, if the clinic agrees to that",
         act=show_wanted,
+        about="Prints nothing where none is named, and 'none' where the clinic has agreed to terms that were changed since: then no "
+        "version is taken until somebody agrees again, or withdraws.",
     )
     own.add("agree", "let heartbeats be sent", act=agree)
     own.add("withdraw", "forbid heartbeats, from this moment on", act=withdraw)

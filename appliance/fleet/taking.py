@@ -32,6 +32,7 @@ from appliance.fleet import consent, wanted
 log = logging.getLogger(__name__)
 
 KEPT = "fleet.wanted"
+NO_VERSION = "none"
 ACTOR = "vendor"
 MOST_SAID = 64
 """How many refusals are remembered as said, the oldest forgotten first."""
@@ -71,10 +72,15 @@ def standing(conn: Reading) -> Standing:
 
 def held_to(conn: Reading) -> str:
     """The version that the vendor has named to this box, which its updater takes and no other; empty where none is named, or the
-    clinic agrees to it no more."""
-    if not consent.authority(conn) or consent.standing(conn) is None:
+    clinic agrees to it no more, and then the updater takes the newest.
+
+    `NO_VERSION` where one was named and the clinic has agreed to terms that were changed since: nobody has let the box go, so it waits
+    in its ring until somebody agrees again, or withdraws.
+    """
+    if not consent.authority(conn) or consent.given(conn) is None:
         return ""
-    return standing(conn).software
+    software = standing(conn).software
+    return NO_VERSION if software and consent.standing(conn) is None else software
 
 
 def take(tx: Transaction, box: Box, data: bytes, name: str, now: datetime) -> None:

@@ -200,10 +200,11 @@ def _anchors(kept: object) -> Iterator[Anchor]:
 def _beating(rows: Mapping[str, ProcessRow], dicom_workers: int, now: datetime) -> dict[str, bool]:
     """Whether each process has reported lately; one that has left a row long ago and isn't expected is not listed."""
     expected = [*(f"dicom-{number}" for number in range(dicom_workers)), "courier", "jobs"]
-    return {name: name in rows and _is_fresh(rows[name], now) for name in expected}
+    return {name: name in rows and is_fresh(rows[name], now) for name in expected}
 
 
-def _is_fresh(row: ProcessRow, now: datetime) -> bool:
+def is_fresh(row: ProcessRow, now: datetime) -> bool:
+    """Whether a process has reported lately, and is there."""
     return abs(now - row.beat_utc) <= FRESH and _exists(row.pid)
 
 

@@ -395,6 +395,7 @@ VERBS: Mapping[str, Step] = {
     "heartbeat withdraw": Act(
         ["heartbeat:withdraw"], lambda w: [_heartbeat(w, "agree"), w.say("heartbeat", "withdraw")][1]
     ),
+    "update may-restart": Nothing("asks what goes on, and changes nothing; tests/updates asks it"),
     "heartbeat send": Nothing("needs somebody there; tests/fleet/test_pulse.py finds its rows"),
     "screen": Nothing("how to reach the box, for whoever stands before it", lambda w: w.say("screen")),
     "run": Nothing("starts the four processes, each of which has a row of its own"),

@@ -226,6 +226,28 @@ def test_the_version_that_was_named_is_what_an_updater_is_told_for_as_long_as_th
     assert told() == "", "nobody may name one any more"
 
 
+def test_a_box_whose_clinic_has_not_agreed_to_new_terms_yet_takes_no_version(
+    box: Box, there: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held_to() -> str:
+        with box.catalog.reading() as conn:
+            return taking.held_to(conn)
+
+    with monkeypatch.context() as newer:
+        newer.setattr(wanted, "CONFIGURABLE", "more.")
+        assert held_to() == "", "no ring ever held it"
+    beat(box, there, 0, number=1, software="9.0.0")
+    monkeypatch.setattr(wanted, "CONFIGURABLE", "more.")
+    assert held_to() == taking.NO_VERSION, "or it would take the newest, past its ring"
+    agree(box, NOW)
+    assert held_to() == "9.0.0"
+    choose(box, {"heartbeat.address": "https://elsewhere.example/"}, NOW)
+    assert held_to() == taking.NO_VERSION
+    with box.catalog.transaction() as tx:
+        consent.withdraw(tx)
+    assert held_to() == "", "whoever withdraws lets it go"
+
+
 def test_a_bucket_serves_as_well(box: Box, there: Vendor) -> None:
     with cloud() as running:
         bucket = running.new_bucket()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.fleet import taking
 from appliance.health import gathering
+from appliance.updates import night
 from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, script, settings
 
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
@@ -69,11 +71,15 @@ def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> N
 def test_what_was_taken_starts_at_night_or_with_the_next_start() -> None:
     units = EXTRA / "usr/lib/systemd/system"
     timer, restart = settings(units / "update-restart.timer"), settings(units / "update-restart.service")
-    assert timer["OnCalendar"] == ["*-*-* 04:30"], "after the last box has looked"
+    assert timer["OnCalendar"] == ["*-*-* 04:30,40,50", "*-*-* 05:00/10"], "after the last box has looked"
+    assert night.TRIES_A_NIGHT == 3 + 6
     assert "Persistent" not in timer, "a box that was off at night does not start again by day"
     asked = [f"/usr/bin/test -s {gathering.UPDATES}/{gathering.WAITING}"]
     asked.append("/usr/bin/flock --nonblock /run/update.lock /usr/bin/true")
-    assert restart["ExecCondition"] == asked, "something waits, and nothing is being written"
+    asked.append("/usr/lib/appliance/libexec/update-restart-condition")
+    assert restart["ExecCondition"] == asked, (
+        "something waits, nothing is being written, and the box is not in use"
+    )
     assert "exec 9>/run/update.lock\n" in (EXTRA / "usr/lib/appliance/libexec/update").read_text()
     starters = [
         each.name
@@ -81,6 +87,41 @@ def test_what_was_taken_starts_at_night_or_with_the_next_start() -> None:
         if each.is_file() and "reboot" in each.read_text()
     ]
     assert starters == ["update-restart.service"], "nothing else of updates starts the box again"
+
+
+@pytest.mark.parametrize(
+    ("kept", "answer", "told", "may", "left"),
+    [
+        ("", 0, "0", True, ""),
+        ("", 75, "0", False, "0.2.0 1"),
+        ("0.2.0 5", 75, "5", False, "0.2.0 6"),
+        ("0.1.9 5", 75, "0", False, "0.2.0 1"),
+        ("0.2.0 5", 70, "5", False, "0.2.0 6"),
+        (f"0.2.0 {night.MOST_TRIES - 1}", 75, str(night.MOST_TRIES - 1), False, f"0.2.0 {night.MOST_TRIES}"),
+        (f"0.2.0 {night.MOST_TRIES}", 70, None, True, f"0.2.0 {night.MOST_TRIES}"),
+        ("0.2.0 what", 75, "0", False, "0.2.0 1"),
+    ],
+)
+def test_the_nights_restart_asks_the_appliance_and_is_put_off_so_often_and_no_more(
+    kept: str, answer: int, told: str | None, may: bool, left: str, tmp_path: Path
+) -> None:
+    """`told` is how often the appliance is told that 0.2.0 was put off; it ends with `answer`."""
+    appliance = tmp_path / "appliance"
+    appliance.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\nexit {answer}\n')
+    appliance.chmod(0o755)
+    (tmp_path / "waiting").write_text("0.2.0\n")
+    (tmp_path / "put-off").write_text(f"{kept}\n" if kept else "")
+    text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
+    for place in ("/run/appliance-update/waiting", "/var/lib/update/put-off", "/usr/bin/appliance"):
+        assert place in text
+        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if may else 1), done.stderr
+    assert "0.2.0" in done.stdout, "the journal says what it decided"
+    asked = tmp_path / "asked"
+    expected = f"update may-restart --put-off {told}\n" if told is not None else None
+    assert (asked.read_text() if asked.exists() else None) == expected
+    assert (tmp_path / "put-off").read_text() == (f"{left}\n" if left else "")
 
 
 def test_the_vendors_address_comes_with_the_image_if_he_names_one(tmp_path: Path) -> None:
@@ -160,21 +201,27 @@ def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("wanted", "brought", "taken"),
+    ("wanted", "waiting", "brought", "taken"),
     [
-        ("", "", "update"),
-        ("0.2.0", "", "update 0.2.0"),
-        ("0.10.0", "", "update 0.10.0"),
-        ("0.1.0", "", None),
-        ("0.0.9", "", None),
-        ("unknown", "", None),
-        ("0.1.0", "http://127.0.0.1:1", "update"),
+        ("", "", "", "update"),
+        ("0.2.0", "", "", "update 0.2.0"),
+        ("0.10.0", "", "", "update 0.10.0"),
+        ("0.1.0", "", "", None),
+        ("0.0.9", "", "", None),
+        ("0.2.0", "0.3.0", "", None),
+        ("0.3.0", "0.3.0", "", None),
+        ("0.10.0", "0.3.0", "", "update 0.10.0"),
+        ("unknown", "", "", None),
+        (taking.NO_VERSION, "", "", None),
+        ("0.1.0", "", "http://127.0.0.1:1", "update"),
+        (taking.NO_VERSION, "", "http://127.0.0.1:1", "update"),
     ],
 )
 def test_the_version_that_a_ring_names_is_taken_and_no_other(
-    wanted: str, brought: str, taken: str | None, tmp_path: Path
+    wanted: str, waiting: str, brought: str, taken: str | None, tmp_path: Path
 ) -> None:
-    """0.1.0 runs; `brought` is the address of a stick, which no ring holds back; of `unknown` the appliance cannot say."""
+    """0.1.0 runs, and `waiting` starts next; `brought` is the address of a stick, which no ring holds back; of `unknown` the
+    appliance cannot say."""
     says = "exit 70" if wanted == "unknown" else f"echo {wanted}" if wanted else ":"
     programs = {
         "/usr/bin/appliance": f'[ "$*" = "heartbeat wanted" ] || exit 64\n{says}',
@@ -182,6 +229,7 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         "/usr/lib/appliance/libexec/update-outcome": f'echo "$@" >{tmp_path}/told',
     }
     (tmp_path / "source").write_text("https://updates.example\n")
+    (tmp_path / "waiting").write_text(waiting)
     (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
     for place, does in programs.items():
@@ -189,7 +237,13 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         program.write_text(f"#!/bin/sh\n{does}\n")
         program.chmod(0o755)
         text = text.replace(place, str(program))
-    for place in ("/var/lib/update/source", "/usr/lib/os-release", "/run/sysupdate.d", "/run/update.lock"):
+    for place in (
+        "/var/lib/update/source",
+        "/usr/lib/os-release",
+        "/run/sysupdate.d",
+        "/run/update.lock",
+        "/run/appliance-update/waiting",
+    ):
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     text = text.replace("/usr/share/appliance/update", str(TRANSFERS[0].parent))
     done = subprocess.run(

@@ -31,6 +31,12 @@ START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
 """What the timers start at night, one after the other."""
 
 
+def start_what_waits(machine: Machine) -> None:
+    """As the night does, once the box has nothing to wait for."""
+    machine.wait_until("appliance update may-restart")
+    machine.inside(START_WHAT_WAITS)
+
+
 def updates(hardware: Hardware, parts: frozenset[str]) -> None:
     """The cut of the power, and those of `PARTS` that are named, in their order, on one box."""
     hardware.assemble(image(".test"))
@@ -158,7 +164,7 @@ def corrupted(machine: Machine, offers: Shop) -> None:
         f"dd if=/dev/urandom of=/dev/disk/by-partuuid/{root_identifier(folder)} bs=1M count=64 conv=fsync"
     )
     boot = machine.boot()
-    machine.inside(START_WHAT_WAITS)
+    start_what_waits(machine)
     returned(machine, boot, had, offered_version(folder), "a version in a damaged slot")
 
 
@@ -168,7 +174,7 @@ def failing(machine: Machine, offers: Shop) -> None:
     had = version(machine)
     boot = machine.boot()
     machine.inside(TAKE)
-    machine.inside(START_WHAT_WAITS)
+    start_what_waits(machine)
     returned(machine, boot, had, offered_version(folder), "a version that fails its own check")
 
 
@@ -194,7 +200,7 @@ def good(machine: Machine, offers: Shop) -> None:
     said = machine.inside("appliance status --json", check=False)
     kept("the box says that it waits for the next start", "update-waiting" in said and wanted in said, said)
     kept("nothing has started again by day", machine.boot() == boot)
-    machine.inside(START_WHAT_WAITS)
+    start_what_waits(machine)
     machine.wait_for_restart(boot)
     running(machine, "a good version is taken, and started at night by itself; nothing has failed")
     kept("it is the new one", version(machine) == wanted, version(machine))

@@ -131,6 +131,7 @@ WRONG = [
     ("heartbeat agree", "", CONFIGURATION),
     ("heartbeat withdraw now", "", USAGE),
     ("heartbeat send", "", CONFIGURATION),
+    ("update may-restart --put-off -1", "", USAGE),
     ("support file --to /nowhere/at/all", "", CONFIGURATION),
     ("destination add vault --jsno", "", USAGE),
     ("destination secret --jsno", "", USAGE),
