@@ -37,10 +37,11 @@ def dissolved(world: World, study: int) -> Dissolved:
     return Dissolved(images, any(each.object_id in world.limbo for each in images))
 
 
-def take_up_copies(world: World, destroyed: Sequence[Dissolved]) -> None:
-    """Take up the copies that are here since the images of these studies were `destroyed`: one new study in the place of each."""
+def take_up_copies(world: World, destroyed: Sequence[Dissolved], perhaps: Sequence[Dissolved]) -> None:
+    """Take up the copies that are here since the images of these studies were `destroyed`: one new study in the place of each, and in
+    the place of one that may have gone for another reason (`perhaps`) one or none."""
     found = _those_new(world)
-    for study in destroyed:
+    for study in (*destroyed, *perhaps):
         images = study.images
         # The same may have been sent again, where the first was away or had rotted; and a first that a fire had taken may have come
         # back from an older backup beside one that was sent in its place: of those one is the first by the box.
@@ -49,6 +50,8 @@ def take_up_copies(world: World, destroyed: Sequence[Dissolved]) -> None:
         }
         firsts = {each.sent.pixels for each in images if isinstance(each.sent, Instance) and each.first}
         of_it = [uid for uid, copies in found.items() if before.keys() & copies.keys()]
+        if not of_it and study in perhaps:
+            continue
         assert len(of_it) == 1, f"study {images[0].study} is gone, and {len(of_it)} are kept in its place"
         kept = found.pop(of_it[0])
         assert kept.keys() <= before.keys(), "a copy shows what the study did not"

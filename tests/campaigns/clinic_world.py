@@ -410,7 +410,18 @@ class World:
             self.notes[f"{method[study]}: studies"] += 1
             for each in self.requests.values():
                 each.studies.pop(study, None)
-        take_up_copies(self, anonymous)
+        take_up_copies(self, anonymous, self._perhaps_anonymous(here, method))
+
+    def _perhaps_anonymous(self, here: set[str], method: dict[int, Method]) -> list[Dissolved]:
+        """Studies of which all is in limbo, decided to become anonymous, and gone: by that decision, or by an older one."""
+        found = []
+        for study, uid in {each.study: each.sent.study_instance_uid for each in self.limbo.values()}.items():
+            if uid in here or method.get(study) is not Method.ANONYMISE:
+                continue
+            found.append(dissolved(self, study))
+            for each in self.requests.values():
+                each.studies.pop(study, None)
+        return found
 
     def _move_to_gone(self, objects: frozenset[ObjectId] | set[ObjectId]) -> None:
         for object_id in objects:

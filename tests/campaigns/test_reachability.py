@@ -107,6 +107,24 @@ def test_a_disk_that_goes_in_the_middle_gets_what_it_is_owed_once_it_is_back(wor
     check(world)
 
 
+@pytest.mark.slow
+def test_what_comes_back_from_a_disk_that_was_away_may_be_kept_without_whoever_it_is_of(world: World) -> None:
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    world.take("years", -1, 0, 0)
+    assert world.take("unplug", -1, 1, 0)
+    assert world.take("ask", 0, 1, 1)
+    world.take("carry_out", -1, 0, 0)
+    assert world.take("plug", -1, 0, 0)
+    assert world.take("burn_without_backups", -1, 1, 0)
+    assert world.limbo, "the disk that was away has brought it back"
+    assert world.take("unplug", -1, 0, 0), "the other disk, which would tell that it was destroyed"
+    assert world.take("ask", 0, 1, 0), "and two people decide on it once more"
+    world.take("carry_out", -1, 0, 0)
+    check(world)
+    assert world.notes["images kept anonymous"] == 1
+
+
 def test_a_world_is_drawn_from_its_seed_and_has_whole_lives() -> None:
     steps = world_of(7, 40)
     assert steps == world_of(7, 40) != world_of(8, 40)
