@@ -76,7 +76,7 @@ class Job:
     act: Act
     every_seconds: int
     first_seconds: int = 0
-    lane: Literal["default", "alarm", "audit-feed", "heartbeat"] = "default"
+    lane: Literal["default", "alarm", "audit-feed", "heartbeat", "tiers"] = "default"
     interrupt: Callable[[], None] = lambda: None
 
 
@@ -344,7 +344,14 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
             first_seconds=1200,
             interrupt=evicting.interrupt,
         ),
-        Job("tiers", sinking, tagging.EVERY_SECONDS, first_seconds=1500, interrupt=sinking.interrupt),
+        Job(
+            "tiers",
+            sinking,
+            tagging.EVERY_SECONDS,
+            first_seconds=1500,
+            lane="tiers",
+            interrupt=sinking.interrupt,
+        ),
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("heartbeat", pulse.beat, 60, first_seconds=30, lane="heartbeat"),
@@ -379,6 +386,7 @@ class Upkeep:
                 "alarm": ThreadPoolExecutor(1),
                 "audit-feed": ThreadPoolExecutor(1),
                 "heartbeat": ThreadPoolExecutor(1),
+                "tiers": ThreadPoolExecutor(1),
             },
             job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
         )

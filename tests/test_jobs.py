@@ -2,7 +2,9 @@
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -129,6 +131,30 @@ def test_a_clock_that_drifts_a_little_plans_nothing_anew(
     clock.set_by = timedelta(seconds=2)
     running.beat()
     assert running.next_runs() == before
+
+
+def test_a_bucket_that_answers_slowly_keeps_no_other_duty_waiting(
+    box: Box, upkeep: Callable[..., Upkeep], eventually: Callable[..., object]
+) -> None:
+    (tiers,) = (each for each in jobs.duties(box) if each.name == "tiers")
+    assert [each.name for each in jobs.duties(box) if each.lane == tiers.lane] == ["tiers"]
+    answered, ran = threading.Event(), Counter[str]()
+
+    def wait(box: Box, now: datetime) -> None:
+        answered.wait(60)
+        ran["tiers"] += 1
+
+    def note(name: str) -> Callable[[Box, datetime], None]:
+        return lambda box, now: ran.update([name])
+
+    running = upkeep(
+        replace(tiers, act=wait, first_seconds=0),
+        *(Job(name, note(name), 60) for name in ("drill", "backup", "recall")),
+    )
+    eventually(lambda: len(ran) == 3)
+    assert "tiers" not in ran
+    answered.set()
+    eventually(lambda: ran["tiers"] == 1 and not running.failing)
 
 
 def test_late_jobs_are_never_dropped_and_never_doubled() -> None:

@@ -49,6 +49,7 @@ from appliance.catalog import (
     instances,
     people,
     settings,
+    tier_tags,
     totals,
 )
 from appliance.catalog.schema import REVISION
@@ -468,6 +469,9 @@ def _finish(
         for person in people.people(tx):
             people.end_sessions_of(tx, person.id)  # a cookie of the old box opens nothing here
         destruction.end_after_restore(tx, Act(by=actor, now=now, audit_key=box.audit_key, address=address))
+        for each in destinations.destinations(tx):
+            if each.kind == "s3":  # which has tags that were set after the backup was made
+                tier_tags.doubt_all(tx, each.id, now)
         kept = totals.totals(tx)
         told: dict[str, Any] = {
             "at_utc": now.isoformat(),

@@ -10,7 +10,7 @@ from sqlalchemy import Column, ForeignKey, Index, Integer, PrimaryKeyConstraint,
 from sqlalchemy import text as literal
 
 from appliance.catalog.columns import JsonText, UtcText
-from appliance.catalog.metadata import metadata
+from appliance.catalog.metadata import count, metadata
 from appliance.catalog.metadata import text as text_column
 
 # --- holds.py --------------------------------------------------------------------------------------------------------
@@ -144,5 +144,6 @@ tier_tags = Table(
     Column(
         "settled_utc", UtcText
     ),  # the changed_utc at which every image had its tag; null: not all have it yet
+    count("said_to"),  # the last instance that has its tag, while not all have it; 0: none
     PrimaryKeyConstraint("study", "destination"),
 )

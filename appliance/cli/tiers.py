@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, as_table, safe, size
 from appliance.cli.session import actor, now, opened_box, record
-from appliance.errors import Refused, Transient
+from appliance.errors import OperatorNeeded, Refused, Transient
 
 if TYPE_CHECKING:
     from appliance.lifecycle.prices import Price
@@ -221,14 +221,18 @@ def move_now(arguments: Arguments) -> int:  # noqa: ARG001
             raise Refused(f"nothing moves in the cloud now: {why}", hint="try again when that is over")
         moved, after = 0, 0
         while True:
-            done = tagging.run(box, now, after, tagging.Around(actor=actor()))
+            done = tagging.run(box, now, after, tagging.Around(actor=actor(), asks_again=True))
             moved, after = moved + done.studies, done.after
             for name, each in done.troubles.items():
                 print(f"{safe(name)}: {each.message}" + (f" ({each.hint})" if each.hint else ""))
-            if done.troubles or not after:
+            if done.troubles or not done.has_more:
                 break
     print(f"Studies of which something else was said: {moved}.")
-    return Transient.exit_code if done.troubles else 0
+    if not done.troubles:
+        return 0
+    return (
+        OperatorNeeded.exit_code if all(each.at for each in done.troubles.values()) else Transient.exit_code
+    )
 
 
 def evict_now(arguments: Arguments) -> int:  # noqa: ARG001

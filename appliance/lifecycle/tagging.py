@@ -14,7 +14,11 @@ again in the next one; what lies deep all the same comes when it is asked for.
 Nothing is said while the clock is doubted, the guard holds or images are coming home after a restore: what looks untouched may not be.
 That is asked again before every study, and the hour of a run goes on by itself, so that a clock which is set meanwhile makes nothing old.
 Studies that are held, asked for or wanted while they have a tag come first in every run.
-A bucket that can't be reached is asked another time, and the reason stands on the page of the tiers.
+A bucket that can't be reached is asked another time, and the reason stands on the page of the tiers. One that keeps no tags at all is not
+asked again until it has another address or a person asks (`appliance tiers move`): that is how it is, and no trouble of this night.
+
+A run ends after `MOST_SECONDS`, in the middle of a study too, and the next one goes on behind the last image that has its tag: however
+slow a bucket is, no more than one request waits beyond that.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ from appliance.lifecycle.storage_class import Ages, Tier
 from appliance.lifecycle.tier_policy import CloudFacts, tier_of
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import build
-from appliance.replication.destinations.archive import Tiered, object_key
+from appliance.replication.destinations.archive import KeepsNoTags, Tiered, object_key
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ AT_ONCE: Final = 200
 MOST_STUDIES: Final = 20_000
 MOST_OBJECTS: Final = 2_000
 MOST_SECONDS: Final = 120.0
-"""How many are looked at, how many tags are set, and for how long, in one run; a study that is begun is ended."""
+"""How many are looked at, how many tags are set, and for how long, in one run."""
 _LONG_AGO: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _TROUBLES: Final = "tier_tags"
 
@@ -62,15 +66,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a bucket took no tags: message and hint of the error."""
+    """Why a bucket took no tags: message and hint of the error; `at` is the address of one that keeps none, and empty for the others."""
 
     message: str
     hint: str
+    at: str = ""
 
 
 @dataclass(slots=True)
 class Run:
-    """What a run has done so far: studies that are settled, and tags that were set; `after` is where the next one begins.
+    """What a run has done so far: studies that are settled, and tags that were set; `after` is where the next one begins, if it
+    ended before all were looked at (`has_more`).
 
     `took` are the buckets that took tags, and `troubles` why others did not, by name. `obstacle` is what forbids to go on.
     """
@@ -78,25 +84,23 @@ class Run:
     studies: int = 0
     objects: int = 0
     after: int = 0
+    has_more: bool = False
     took: set[str] = field(default_factory=set)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     obstacle: str = ""
-    begun: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has done enough, or may not go on."""
-        return bool(
-            self.obstacle or self.objects >= MOST_OBJECTS or time.monotonic() - self.begun >= MOST_SECONDS
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a run is given: whether to go on, and who acts."""
+    """What a run is given: whether to go on, who acts, and the clock that nobody sets, which says when it has lasted long enough.
+
+    `asks_again` also those that keep no tags, because a person wants to know.
+    """
 
     keep_going: Callable[[], bool] = lambda: True
     actor: str = ACTOR
+    monotonic: Callable[[], float] = time.monotonic
+    asks_again: bool = False
 
 
 def standing(reading: Reading) -> Standing:
@@ -130,12 +134,16 @@ def run(box: Box, clock: Callable[[], datetime], after: int = 0, around: Around 
 
 
 def _run(box: Box, clock: Callable[[], datetime], wanted: Standing, around: Around, done: Run) -> None:
-    places = _places(box, done)
+    until = around.monotonic() + MOST_SECONDS
+    places = _places(box, done, around)
     before = min((clock() - timedelta(days=days) for days, _ in wanted.ages.steps[:1]), default=_LONG_AGO)
 
+    def has_time() -> bool:
+        is_enough = done.obstacle or done.objects >= MOST_OBJECTS or around.monotonic() >= until
+        return not is_enough and around.keep_going()
+
     def goes_on() -> bool:
-        is_any_left = any(place.name not in done.troubles for place, _ in places)
-        return is_any_left and not done.is_over and around.keep_going()
+        return any(place.name not in done.troubles for place, _ in places) and has_time()
 
     def say_of(numbers: Sequence[int]) -> int | None:
         """The first of them that is still to be said; None if none is."""
@@ -145,14 +153,14 @@ def _run(box: Box, clock: Callable[[], datetime], wanted: Standing, around: Arou
             if place.name in done.troubles:
                 continue
             try:
-                _say(box, place, archive, study, wanted, clock, around, done)
+                is_said = _say(box, place, archive, study, wanted, clock, around.actor, has_time, done)
             except ApplianceError as error:
-                log.warning("%s takes no tags: %s", place.name, error.message)
-                done.troubles[place.name] = Trouble(error.message, error.hint)
+                done.troubles[place.name] = _trouble(box, place, error)
                 if not goes_on():
                     return study
             else:
-                done.took.add(place.name)
+                if not is_said:
+                    return study
         return None
 
     with box.catalog.reading() as reading:
@@ -163,22 +171,24 @@ def _run(box: Box, clock: Callable[[], datetime], wanted: Standing, around: Arou
         with box.catalog.reading() as reading:
             numbers = tier_tags.next_studies(reading, done.after, before, AT_ONCE)
         if not numbers:
-            done.after = 0
+            done.after, done.has_more = 0, False
             break
         looked += len(numbers)
         left = say_of(numbers)
-        done.after = numbers[-1] if left is None else left - 1
+        done.after, done.has_more = numbers[-1] if left is None else left - 1, True
     _write_down(box, done, clock())
     if done.studies:
         log.info("studies that may lie elsewhere in the cloud: %d; tags: %d", done.studies, done.objects)
 
 
-def _places(box: Box, done: Run) -> list[tuple[DestinationSettings, Tiered]]:
+def _places(box: Box, done: Run, around: Around) -> list[tuple[DestinationSettings, Tiered]]:
     found: list[tuple[DestinationSettings, Tiered]] = []
     with box.catalog.reading() as reading:
-        known = destinations.destinations(reading)
+        known, before = destinations.destinations(reading), troubles(reading)
     for each in known:
         if each.takes != "ciphertext" or each.paused:
+            continue
+        if not around.asks_again and each.name in before and before[each.name].at == _address(each):
             continue
         try:
             built = build(each, box)
@@ -188,6 +198,26 @@ def _places(box: Box, done: Run) -> list[tuple[DestinationSettings, Tiered]]:
         if isinstance(built, Tiered):
             found.append((each, built))
     return found
+
+
+def _address(place: DestinationSettings) -> str:
+    """Where a bucket is, without who may enter."""
+    return " ".join(str(place.options.get(each, "")) for each in ("endpoint_url", "region", "bucket"))
+
+
+def _trouble(box: Box, place: DestinationSettings, error: ApplianceError) -> Trouble:
+    """What is to be remembered of a bucket that took no tag. What was begun in one that keeps none lies as it lay."""
+    if not isinstance(error, KeepsNoTags):
+        log.warning("%s takes no tags: %s", place.name, error.message)
+        return Trouble(error.message, error.hint)
+    with box.catalog.transaction() as tx:
+        if tier_tags.has_any_settled(tx, place.id):  # it has kept some: something stands before it now
+            log.warning("%s takes no tags any more: %s", place.name, error.message)
+            return Trouble(error.message, error.hint)
+        if place in destinations.destinations(tx):
+            tier_tags.take_back(tx, place.id)
+    log.info("%s keeps no tags: its images stay in its ordinary class", place.name)
+    return Trouble(error.message, error.hint, _address(place))
 
 
 def _to_do(
@@ -226,39 +256,53 @@ def _say(
     study: int,
     wanted: Standing,
     clock: Callable[[], datetime],
-    around: Around,
+    actor: str,
+    has_time: Callable[[], bool],
     done: Run,
-) -> None:
-    """Tag every object of a study, after it was decided anew. Raises what the bucket raises."""
+) -> bool:
+    """Tag every object of a study, after it was decided anew; whether nothing of it is left for the next run. Raises what the bucket
+    raises.
+    """
     with box.catalog.transaction() as tx:
         now = clock()
         if why := eviction.obstacle(tx, now):
             done.obstacle = str(why)
-            return
+            return False
         if place not in destinations.destinations(tx):  # it is another bucket by now, or none
-            return
+            return True
         facts = tier_tags.facts_of(tx, [study]).get(study)
         objects = tier_tags.objects_in(tx, place.id, study)
         if facts is None or not objects:
-            return
+            return True
         tier = _tier(facts, wanted, now)
         if _is_said(tier_tags.tagged(tx, place.id, [study]).get(study, tier_tags.UNTAGGED), tier):
-            return
-        tier_tags.begin(tx, place.id, study, tier, now)
-    for each in objects:
-        if not around.keep_going():
-            return
-        done.objects += 1
-        try:
-            archive.say_tier(object_key(each), tier)
-        except Unknown:
-            log.error("%s does not hold an object that it has a receipt for", place.name)
-    with box.catalog.transaction() as tx:
-        if place not in destinations.destinations(tx):
-            return
-        tier_tags.settle(tx, place.id, study)
-        _record(tx, box, study, place, tier, len(objects), around.actor, clock())
+            return True
+        said_to = tier_tags.begin(tx, place.id, study, tier, now)
+    is_whole = False
+    try:
+        for instance, object_id in objects:
+            if instance <= said_to:
+                continue
+            if not has_time():
+                return False
+            done.objects += 1
+            try:
+                archive.say_tier(object_key(object_id), tier)
+                done.took.add(place.name)
+            except Unknown:
+                log.error("%s does not hold an object that it has a receipt for", place.name)
+            said_to = instance
+        is_whole = True
+    finally:
+        with box.catalog.transaction() as tx:
+            if place in destinations.destinations(tx):
+                if is_whole:
+                    tier_tags.settle(tx, place.id, study)
+                    _record(tx, box, study, place, tier, len(objects), actor, clock())
+                else:
+                    tier_tags.reach(tx, place.id, study, said_to)
     done.studies += 1
+    return True
 
 
 def _record(
@@ -282,8 +326,12 @@ def _record(
 def _write_down(box: Box, done: Run, now: datetime) -> None:
     with box.catalog.transaction() as tx:
         before = troubles(tx)
-        names = {each.name for each in destinations.destinations(tx)}
-        found = {name: each for name, each in before.items() if name in names - done.took} | done.troubles
+        known = {each.name: _address(each) for each in destinations.destinations(tx)}
+        found = {
+            name: each
+            for name, each in before.items()
+            if name in known.keys() - done.took and each.at in {"", known[name]}
+        } | done.troubles
         if found != before:
-            told = {name: [each.message, each.hint] for name, each in found.items()}
+            told = {name: [each.message, each.hint, each.at] for name, each in found.items()}
             settings.put(tx, _TROUBLES, told, now)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from appliance import audit
 from appliance import settings as chosen
 from appliance.box import Box
-from appliance.catalog import evictions, holds, tier_tags
+from appliance.catalog import evictions, holds, stored, tier_tags
 from appliance.catalog.holds import HoldKind
 from appliance.lifecycle import eviction, retention, tagging
 from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.archive import object_key
 from tests.backup.conftest import IMAGES, Clinic, clinic_in
-from tests.boxes import recorded
+from tests.backup.test_restoring import bring_home, restore
+from tests.boxes import box_in, recorded
 from tests.lifecycle.evicting import NOW, grow_old, study_ids
 from tests.lifecycle.test_eviction_cloud import Remote, the_cloud  # noqa: F401 - a fixture
 from tests.replication.cloud import Cloud, Fault, line, settings
@@ -84,6 +89,11 @@ def of_study(remote: Remote, study: int) -> set[str]:
         for row, tag in zip(recorded(remote.clinic.box), tags(remote), strict=True)
         if row.study_id == study
     }
+
+
+def questions(remote: Remote) -> int:
+    """How often the bucket was told a tag."""
+    return sum(each.method == "PUT" and "tagging" in each.query for each in remote.line.requests)
 
 
 def said(box: Box) -> list[dict[str, object]]:
@@ -263,25 +273,171 @@ def test_another_bucket_was_told_nothing(remote: Remote) -> None:
     assert run(remote).studies == 4
 
 
-def test_a_long_run_ends_and_the_next_one_goes_on_where_it_was(
+def test_a_long_run_ends_in_the_middle_of_a_study_and_the_next_one_goes_on_where_it_was(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tagging, "MOST_OBJECTS", 1)
-    after, runs = 0, 0
+    before, after, runs = len(said(remote.clinic.box)), 0, 0
     while True:
         done = tagging.run(remote.clinic.box, lambda: NOW, after)
         after, runs = done.after, runs + 1
-        if not after:
+        if not done.has_more:
             break
-    assert runs == 5, "one study a run, and one that finds nothing more"
+    assert runs == 12, "one image a run, and one that finds nothing more"
+    assert set(tags(remote)) == {"deep"}
+    assert questions(remote) == 11, "nothing is said twice"
+    rows = said(remote.clinic.box)[before:]
+    assert sorted(int(str(each["instances"])) for each in rows) == [1, 2, 4, 4], (
+        "a row tells of a whole study"
+    )
+
+
+def test_a_bucket_that_is_slow_holds_a_run_no_longer_than_one_request_beyond_its_time(remote: Remote) -> None:
+    """The clock is given: half a minute goes by with every request."""
+
+    def around() -> tagging.Around:
+        asked = questions(remote)
+        return tagging.Around(monotonic=lambda: 30.0 * (questions(remote) - asked))
+
+    first = tagging.run(remote.clinic.box, lambda: NOW, around=around())
+    assert (first.objects, first.has_more) == (tagging.MOST_SECONDS / 30, True)
+    second = tagging.run(remote.clinic.box, lambda: NOW, first.after, around())
+    third = tagging.run(remote.clinic.box, lambda: NOW, second.after, around())
+    assert (second.objects, third.objects, third.has_more) == (4, 3, False)
+    assert set(tags(remote)) == {"deep"} and questions(remote) == 11
+
+
+def test_an_image_delivered_once_more_while_its_study_is_half_said_is_told_of_again(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tagging, "MOST_OBJECTS", 2)
+    first = run(remote)
+    monkeypatch.undo()
+    number = tags(remote).index("deep")
+    row = recorded(remote.clinic.box)[number]
+    remote.cloud.client().delete_object_tagging(Bucket=remote.bucket, Key=remote.key(number))
+    with remote.clinic.box.catalog.transaction() as tx:
+        tx.exec_driver_sql(
+            "UPDATE deliveries SET changed_utc = ? WHERE instance = ?",
+            ((NOW + timedelta(minutes=5)).isoformat(timespec="microseconds"), row.id),
+        )
+    tagging.run(remote.clinic.box, lambda: NOW + timedelta(hours=1), first.after)
+    assert questions(remote) == 11, "this run goes on where the last one ended"
+    assert tags(remote)[number] == ""
+    run(remote, NOW + timedelta(hours=2))
     assert set(tags(remote)) == {"deep"}
 
 
+@pytest.mark.parametrize("fault", [Fault.NOT_ALLOWED, Fault.NOT_IMPLEMENTED])
+def test_a_store_that_keeps_no_tags_is_asked_once_and_its_images_count_as_lying_where_they_lay(
+    remote: Remote, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "appliance")
+    box = remote.clinic.box
+    remote.line.fault = lambda asked: fault if "tagging" in asked.query else None
+    done = run(remote)
+    assert "keeps no tags" in done.troubles["cloud"].message and done.troubles["cloud"].hint
+    assert questions(remote) == 1
+    for hours in range(1, 5):
+        later = run(remote, NOW + timedelta(hours=hours))
+        assert (later.objects, later.troubles) == (0, {})
+    assert questions(remote) == 1, "it isn't asked every half hour what it doesn't do"
+    assert not caplog.records, "nor is it anybody's alarm"
+    with box.catalog.reading() as conn:
+        assert tagging.troubles(conn)["cloud"].at
+        assert not tier_tags.is_anything_low(conn)
+        assert set(stored.bytes_by_tier(conn, remote.clinic.place.id)) == {Tier.HOT}
+    remote.line.fault = lambda _: None
+    assert run(remote).objects == 0
+    asked = tagging.run(box, lambda: NOW, around=tagging.Around(asks_again=True))
+    assert (asked.studies, asked.objects) == (4, 11), "a person asks, and it keeps them now"
+    with box.catalog.reading() as conn:
+        assert tagging.troubles(conn) == {}
+
+
+def test_a_store_that_kept_tags_and_takes_none_today_is_asked_again(remote: Remote) -> None:
+    open_study(remote.clinic, study_ids(remote.clinic.box)[0], NOW)
+    run(remote)
+    choose(remote.clinic.box, **{"tiers.warm_days": 0, "tiers.cold_days": 0, "tiers.deep_days": 0})
+    remote.line.fault = lambda asked: Fault.NOT_ALLOWED if "tagging" in asked.query else None
+    assert not run(remote).troubles["cloud"].at
+    remote.line.fault = lambda _: None
+    run(remote)
+    assert set(tags(remote)) == {"", "hot"}
+
+
 def test_nothing_is_said_while_the_clock_is_doubted(remote: Remote) -> None:
-    """A clock that ran ahead makes everything look untouched. The last of these tests, as nothing takes a doubt back."""
+    """A clock that ran ahead makes everything look untouched. The last of these tests of one box, as nothing takes a doubt back."""
     ahead = NOW + timedelta(days=4000)
     with remote.clinic.box.catalog.transaction() as tx:
         retention.watch_clock(tx, ahead, follows_time_server=False)
         assert retention.clock_of(tx, ahead).doubt is not None
     assert run(remote, ahead).objects == 0
     assert set(tags(remote)) == {""}
+
+
+# --- after a fire ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def burnt(tmp_path: Path, the_cloud: Cloud) -> Iterator[Remote]:  # noqa: F811
+    """Four studies of long ago in a bucket of their own, backed up before anything was said of them."""
+    bucket = the_cloud.new_bucket(versioned=True)
+    with (
+        line(the_cloud.port) as the_line,
+        clinic_in(tmp_path / "before", settings(the_line.url, bucket)) as clinic,
+    ):
+        clinic.receive(*IMAGES)
+        clinic.deliver()
+        grow_old(clinic.box)
+        yield Remote(clinic, the_line, the_cloud, bucket)
+
+
+@contextmanager
+def restored(remote: Remote, folder: Path) -> Iterator[Clinic]:
+    restore(folder, remote.clinic.place, remote.clinic.paper)
+    with box_in(folder) as box:
+        bring_home(box)
+        yield replace(remote.clinic, box=box)
+
+
+def test_a_restored_box_says_anew_what_was_said_after_its_backup(burnt: Remote, tmp_path: Path) -> None:
+    """The bucket was told that all may sink; the backup knows of no tag, and of a study that somebody has opened since."""
+    choose(burnt.clinic.box, **YEARS)
+    burnt.clinic.back_up()
+    run(burnt)
+    assert set(tags(burnt)) == {"deep"}
+    with restored(burnt, tmp_path / "after") as after:
+        now = NOW + timedelta(hours=1)
+        one = study_ids(after.box)[0]
+        open_study(after, one, now)
+        tagging.run(after.box, lambda: now)
+        assert of_study(burnt, one) == {"hot"}, "the box knew of no tag, and took it for hot"
+        assert Counter(tags(burnt))["deep"] == 7
+        with after.box.catalog.reading() as conn:
+            found = tier_tags.tagged(conn, after.place.id, study_ids(after.box))
+        assert [each.is_settled for each in found.values()] == [True] * 4
+
+
+def test_a_restored_box_says_anew_what_its_backup_takes_for_deep(burnt: Remote, tmp_path: Path) -> None:
+    choose(burnt.clinic.box, **YEARS)
+    run(burnt)
+    burnt.clinic.back_up()
+    client = burnt.cloud.client()
+    for number in range(11):  # somebody has opened them since the backup
+        hot = {"TagSet": [{"Key": bucket_policy.TAG, "Value": "hot"}]}
+        client.put_object_tagging(Bucket=burnt.bucket, Key=burnt.key(number), Tagging=hot)
+    with restored(burnt, tmp_path / "after") as after:
+        tagging.run(after.box, lambda: NOW + timedelta(hours=1))
+    assert set(tags(burnt)) == {"deep"}
+
+
+def test_a_restored_box_whose_clinic_chose_no_days_asks_nothing_of_the_bucket(
+    burnt: Remote, tmp_path: Path
+) -> None:
+    burnt.clinic.back_up()
+    with restored(burnt, tmp_path / "after") as after:
+        assert tagging.run(after.box, lambda: NOW).objects == 0
+        assert questions(burnt) == 0
+        choose(after.box, **YEARS)
+        assert tagging.run(after.box, lambda: NOW).objects == 11, "as soon as it chooses some, all is said"

@@ -140,6 +140,8 @@ class Fault(Enum):
     BAD_REQUEST = "400 InvalidRequest"
     ASKED_ALREADY = "409 RestoreAlreadyInProgress"
     SKEWED = "403 RequestTimeTooSkewed"
+    NOT_ALLOWED = "405 MethodNotAllowed"
+    NOT_IMPLEMENTED = "501 NotImplemented"
 
 
 _ANSWERS = {
@@ -149,6 +151,8 @@ _ANSWERS = {
     Fault.BAD_REQUEST: (400, "InvalidRequest"),
     Fault.ASKED_ALREADY: (409, "RestoreAlreadyInProgress"),
     Fault.SKEWED: (403, "RequestTimeTooSkewed"),
+    Fault.NOT_ALLOWED: (405, "MethodNotAllowed"),
+    Fault.NOT_IMPLEMENTED: (501, "NotImplemented"),
 }
 
 

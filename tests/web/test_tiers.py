@@ -70,3 +70,20 @@ def test_a_bucket_that_takes_no_tags_is_named_with_the_permission_that_it_lacks(
     assert "s3:PutObjectTagging" in said
     french = shown(owner, "fr-CA")
     assert "Accordez s3:PutObjectTagging" in french and "pas accepté l’étiquette" in french
+
+
+def test_a_store_that_keeps_no_tags_is_no_fault_and_nobody_waits_for_the_next_try(
+    owner: FlaskClient, box: Box
+) -> None:
+    with box.catalog.transaction() as tx:
+        chosen.change(tx, box.audit_key, {"tiers.warm_days": 60}, actor="marie", now=datetime.now(UTC))
+        told = [
+            "this cloud storage keeps no tags, so its images stay in its ordinary class",
+            "nothing is lost; for cheaper classes keep images in a bucket that takes tags, such as Amazon's",
+            "https://s3.example.ca ca-central-1 clinic",
+        ]
+        catalog_settings.put(tx, "tier_tags", {"cloud": told}, datetime.now(UTC))
+    said = shown(owner, "en")
+    assert "cloud keeps no tags" in said and "isn’t a fault" in said and "every half hour" not in said
+    french = shown(owner, "fr-CA")
+    assert "Ce stockage infonuagique ne garde pas d’étiquettes" in french and "Rien n’est perdu" in french

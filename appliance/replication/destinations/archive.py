@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final, Protocol, runtime_checkable
 
-from appliance.errors import Corrupt, Refused, Transient
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
 from appliance.lifecycle.storage_class import Tier
 from appliance.model import ObjectId
 from appliance.replication.destinations.parcel import Parcel
@@ -83,7 +83,11 @@ class Tiered(Archive, Protocol):
     """An archive that keeps objects in several classes of storage, and moves them by what the box says of each."""
 
     def say_tier(self, key: str, tier: Tier) -> None:
-        """Say how far away an object may lie from now on. Raises `Unknown` if there is none."""
+        """Say how far away an object may lie from now on. Raises `Unknown` if there is none, `KeepsNoTags` if it can't be told."""
+
+
+class KeepsNoTags(OperatorNeeded):
+    """An archive of the kind that has classes of storage, which can't be told of an object in which it may lie, and never could."""
 
 
 def parts_of_key(key: str) -> tuple[str, ...]:

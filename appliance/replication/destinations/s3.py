@@ -39,6 +39,7 @@ from appliance.replication.destinations.archive import (
     CONNECTION_TEST,
     CONNECTION_TEXT,
     Document,
+    KeepsNoTags,
     object_key,
     verified_digest,
 )
@@ -57,6 +58,7 @@ from appliance.replication.destinations.protection import Protection, protection
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
     ALLOW_WAKING,
+    NOT_OFFERED,
     code_of,
     in_our_terms,
     status_of,
@@ -301,6 +303,11 @@ class S3Destination:
                 if status_of(error) in {404, 405} and self._is_absent(key):
                     raise Unknown(
                         "the cloud storage does not hold that", hint="look in another archive"
+                    ) from error
+                if code_of(error) in NOT_OFFERED or status_of(error) in {405, 501}:
+                    raise KeepsNoTags(
+                        "this cloud storage keeps no tags, so its images stay in its ordinary class",
+                        hint="nothing is lost; for cheaper classes keep images in a bucket that takes tags, such as Amazon's",
                     ) from error
                 raise
 

@@ -27,6 +27,8 @@ _NO_BUCKET: Final = frozenset({"NoSuchBucket", "InvalidBucketName"})
 _ELSEWHERE: Final = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "TemporaryRedirect"}
 )
+NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
+"""A store does not do that at all, whoever asks and whenever."""
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
 _LATER: Final = frozenset(
     {

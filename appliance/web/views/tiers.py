@@ -45,11 +45,12 @@ class BucketLine:
 
 @dataclass(frozen=True, slots=True)
 class TroubleLine:
-    """A bucket that takes no tags: why, and what a person does."""
+    """A bucket that takes no tags: why, what a person does, and what becomes of its images."""
 
     title: str
     why: str
     fix: str
+    meanwhile: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,13 @@ def _ages(ages: Ages, words: Words) -> str:
 
 
 def _trouble(name: str, why: Trouble, words: Words) -> TroubleLine:
-    return TroubleLine(words("tiers.trouble", name=name), words.cause(why.message), words.cause(why.hint))
+    kind = "tagless" if why.at else "trouble"
+    return TroubleLine(
+        words(f"tiers.{kind}", name=name),
+        words.cause(why.message),
+        words.cause(why.hint),
+        words(f"tiers.{kind}_text"),
+    )
 
 
 def _bucket(each: Bucket, words: Words) -> BucketLine:
