@@ -12,6 +12,8 @@ from tests.web.test_browser import browser  # noqa: F401 -- a fixture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
+INSTALLED_MS = 120_000
+
 
 @pytest.fixture
 def clinic(browser: Browser, data_dir, free_port, eventually) -> Iterator[Served]:  # noqa: F811
@@ -37,11 +39,24 @@ def kept_by(page: Page) -> list[str]:
 
 
 def controlled(page: Page) -> None:
-    """Wait until the service worker is in charge of the page."""
-    page.evaluate(
-        """() => navigator.serviceWorker.controller
-          || new Promise((tell) => navigator.serviceWorker.addEventListener('controllerchange', tell))"""
-    )
+    """Wait until the service worker is in charge of the page.
+
+    One that takes over while the page is between two documents is in charge of neither, but of every page that follows.
+    """
+    assert page.evaluate(
+        """(patience) => Promise.race([
+          navigator.serviceWorker.ready.then(() => true),
+          new Promise((tell) => setTimeout(tell, patience, false)),
+        ])""",
+        INSTALLED_MS,
+    ), "the service worker was not installed"
+    if not in_charge(page):
+        page.reload()
+    assert in_charge(page)
+
+
+def in_charge(page: Page) -> bool:
+    return bool(page.evaluate("() => navigator.serviceWorker.controller !== null"))
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,10 @@ function offerWhenReady(workers: ServiceWorkerContainer, registration: ServiceWo
   const show = (): void => {
     if (banner && registration.waiting && workers.controller) banner.hidden = false;
   };
+  const follow = (): void => registration.installing?.addEventListener("statechange", show);
   show();
-  registration.addEventListener("updatefound", () => registration.installing?.addEventListener("statechange", show));
+  follow(); // what the browser found before this page was ready to be told
+  registration.addEventListener("updatefound", follow);
   banner?.querySelector("button")?.addEventListener("click", () => {
     workers.addEventListener("controllerchange", () => location.reload());
     registration.waiting?.postMessage({ kind: "take-over" });
