@@ -66,7 +66,7 @@ def version(machine: Machine) -> str:
 
 def kernels(machine: Machine) -> list[str]:
     """The kernel images that the loader has to choose from, with what is left of their tries in their names."""
-    return sorted(machine.inside("ls /efi/EFI/Linux").split())
+    return sorted(machine.inside("ls $(bootctl --print-boot-path)/EFI/Linux").split())
 
 
 def offered_version(folder: Path) -> str:
