@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -274,19 +274,13 @@ def _require_free(what: str, bind: str, port: int, variable: str) -> None:
 
 
 def _all_ready(box: Box, started: datetime) -> bool:
-    """Whether the three that report have done so since `started`, and the console answers."""
+    """Whether all of them have reported since `started`; the console does so while it answers."""
     from appliance.catalog import processes
 
     with box.catalog.reading() as conn:
         beating = {each.name for each in processes.processes(conn) if each.beat_utc >= started}
-    expected = {*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs"}
-    return expected <= beating and _answers(box.config.web.bind, box.config.web.port)
-
-
-def _answers(bind: str, port: int) -> bool:
-    with suppress(OSError), socket.create_connection((_reachable(bind), port), timeout=1):
-        return True
-    return False
+    expected = {*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs", "web"}
+    return expected <= beating
 
 
 def _reachable(bind: str) -> str:

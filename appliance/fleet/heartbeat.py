@@ -199,7 +199,7 @@ def _processes(facts: Facts) -> dict[str, str]:
 
 # --- what each field may hold ----------------------------------------------------------------------------------------
 
-PROCESSES = ("dicom", "courier", "jobs")
+PROCESSES = ("dicom", "courier", "jobs", "web")
 
 
 @dataclass(frozen=True, slots=True)

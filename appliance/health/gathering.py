@@ -199,7 +199,7 @@ def _anchors(kept: object) -> Iterator[Anchor]:
 
 def _beating(rows: Mapping[str, ProcessRow], dicom_workers: int, now: datetime) -> dict[str, bool]:
     """Whether each process has reported lately; one that has left a row long ago and isn't expected is not listed."""
-    expected = [*(f"dicom-{number}" for number in range(dicom_workers)), "courier", "jobs"]
+    expected = [*(f"dicom-{number}" for number in range(dicom_workers)), "courier", "jobs", "web"]
     return {name: name in rows and is_fresh(rows[name], now) for name in expected}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import socket
@@ -25,6 +26,9 @@ from appliance.web.console import Console
 from appliance.web.places import InPlaces, Places
 
 BEAT_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+"""Within which the console has answered itself, or gives no sign of life: twice in a row, and the box says that it doesn't run."""
+
 DRAIN_SECONDS = 5.0
 MOST_REQUEST_BYTES = 1 << 20
 
@@ -64,7 +68,8 @@ def serve(box: Box, stop: threading.Event) -> None:
     )
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a busy moment is no warning
     threading.Thread(target=console.darkroom.warm, name="warm", daemon=True).start()
-    beats = threading.Thread(target=_beat, args=(box, console, stop), name="beat", daemon=True)
+    port = server.effective_port
+    beats = threading.Thread(target=_beat, args=(box, console, port, stop), name="beat", daemon=True)
     beats.start()
     listening = threading.Thread(target=_listen, args=(server, stop), name="listen", daemon=True)
     listening.start()
@@ -129,10 +134,32 @@ def _listening(config: WebConfig) -> socket.socket:
         ) from error
 
 
-def _beat(box: Box, console: Console, stop: threading.Event) -> None:
-    """Show signs of life in the catalog."""
+def _answers(bind: str, port: int) -> bool:
+    """Whether somebody who asks gets an answer, whichever it is."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+    asked = http.client.HTTPConnection(here, port, timeout=ANSWER_SECONDS)
+    try:
+        asked.request("GET", "/health/live")
+        asked.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        asked.close()
+    return True
+
+
+def _beat(box: Box, console: Console, port: int, stop: threading.Event) -> None:
+    """Show signs of life in the catalog, for as long as the console answers: a thread that beats proves nothing of the others."""
     started = datetime.now(UTC)
     while True:
+        answers = _answers(box.config.web.bind, port)
+        if stop.is_set():
+            return
+        if not answers:
+            log.warning("the console does not answer itself within %d s", ANSWER_SECONDS)
+            if stop.wait(BEAT_SECONDS):
+                return
+            continue
         try:
             with box.catalog.transaction() as tx:
                 detail = {LATENCY: console.timings.as_detail()}

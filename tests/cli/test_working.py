@@ -272,7 +272,7 @@ def test_a_box_without_its_processes_is_not_ready_and_says_what_to_do(say: Say) 
     assert status.code == 0
     assert status.rows["ready"] is False
     blocking = {each["code"] for each in status.rows["problems"] if each["blocks"]}
-    assert blocking == {"dicom-stopped", "courier-stopped", "jobs-stopped"}
+    assert blocking == {"dicom-stopped", "courier-stopped", "jobs-stopped", "web-stopped"}
     assert all(each["words"] and each["fix"] for each in status.rows["problems"])
     assert say("status").out.startswith("Not ready.")
 

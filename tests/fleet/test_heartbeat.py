@@ -39,7 +39,7 @@ def facts(**others: Any) -> Facts:
         "keys": Keys(recovery_confirmed=True, seal="tpm2"),
         "disk": Disk(1000, 300, 10),
         "contents": Contents(studies=412, instances=90_000),
-        "processes": {"dicom-0": True, "dicom-1": False, "courier": True, "jobs": True},
+        "processes": {"dicom-0": True, "dicom-1": False, "courier": True, "jobs": True, "web": True},
         "queues": (
             Queue("nuage de Zoé", "open", 12, 400, 0, None, 1, NAMES[0]),
             Queue("b", "open", 0, 1, 3, None),
@@ -62,7 +62,12 @@ def test_it_says_how_the_box_does_in_rough_ranges() -> None:
         "1-9",
     )
     assert (found["disk_free"], found["backup"], found["drill"]) == ("20-40 %", "under 1 day", "never")
-    assert found["processes"] == {"dicom": "stopped", "courier": "running", "jobs": "running"}
+    assert found["processes"] == {
+        "dicom": "stopped",
+        "courier": "running",
+        "jobs": "running",
+        "web": "running",
+    }
     assert found["problems"] == [{"kind": "destination-down", "severity": "soon"}]
     assert list(found) == list(FIELDS)
 

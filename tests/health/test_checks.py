@@ -60,7 +60,7 @@ CALM = Facts(
     keys=Keys(recovery_confirmed=True, seal="credential"),
     disk=Disk(total_bytes=100 * GB, free_bytes=60 * GB, reserve_bytes=GB),
     contents=Contents(studies=4, instances=40, bytes=GB),
-    processes={"dicom-0": True, "dicom-1": True, "courier": True, "jobs": True},
+    processes={"dicom-0": True, "dicom-1": True, "courier": True, "jobs": True, "web": True},
     queues=(queue(),),
     senders=(Sender("PANO1", days_ago(0, 1, 2, 3, 4, 5)),),
     rules=1,
@@ -181,6 +181,7 @@ CASES = {
     "no worker": (running(dicom_0=False, dicom_1=False), (("dicom-stopped", BLOCKS),)),
     "no courier": (running(courier=False), (("courier-stopped", BLOCKS),)),
     "no upkeep": (running(jobs=False), (("jobs-stopped", BLOCKS),)),
+    "no console": (running(web=False), (("web-stopped", BLOCKS),)),
     "two jobs that fail": (
         replace(CALM, failing_jobs=("audit", "orphans")),
         (("job", ACT_NOW), ("job", ACT_NOW)),

@@ -47,7 +47,7 @@ def set_up(box: Box, path: Path) -> None:
         settings_ = DestinationSettings("hand-over", "folder", "dicom", {"path": str(path)})
         number = destinations.add(tx, settings_)
         rules.add_rule(tx, Rule(number, "hand-over", "dicom"))
-    beat(box, "dicom-0", "dicom-1", "courier", "jobs")
+    beat(box, "dicom-0", "dicom-1", "courier", "jobs", "web")
 
 
 def codes(box: Box, now: datetime = NOW) -> set[str]:
@@ -60,10 +60,11 @@ def test_a_box_with_all_its_processes_is_ready(box: Box, tmp_path: Path) -> None
     assert status.ready
     unsettled = {"recovery-key", "machine-seal", "no-backup"}
     assert {problem.code for problem in status.problems} - {"clock-free"} == unsettled
-    assert status.processes == {"dicom-0": True, "dicom-1": True, "courier": True, "jobs": True}
+    running = ("dicom-0", "dicom-1", "courier", "jobs", "web")
+    assert status.processes == dict.fromkeys(running, True)
 
 
-@pytest.mark.parametrize("name", ["courier", "jobs"])
+@pytest.mark.parametrize("name", ["courier", "jobs", "web"])
 @pytest.mark.parametrize("away", [timedelta(minutes=5), timedelta(minutes=-5), timedelta(days=-3650)])
 def test_a_heartbeat_far_from_now_in_either_direction_is_none(
     box: Box, tmp_path: Path, name: str, away: timedelta

@@ -216,6 +216,11 @@ def fails_an_update(box: Machine, inventory: Path, wheel: Path, wheels: Path) ->
     version, status, units, journal = (out for _, out in told)
     kept("as which version it runs is said", SPOILT in version, version)
     kept("and that reception runs", "Kept:" in status and "dicom process" not in status, status)
+    kept(
+        "and that nobody can look at images",
+        status.startswith("Not ready.") and "the web process does not run" in status,
+        status,
+    )
     (row,) = [line for line in units.splitlines() if "appliance-web.service" in line]
     kept("the unit that does not run is seen", "activating" in row, units)
     kept("and why is in its journal", REASON in journal, journal)

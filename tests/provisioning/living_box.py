@@ -24,7 +24,7 @@ TURN_SECONDS = 1.0
 
 def live(box: Box, versions: Path, manner: str) -> None:
     """Beat until somebody ends this process, or another version is wanted."""
-    names = [*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs"]
+    names = [*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs", "web"]
     started = datetime.now(UTC)
     while True:
         now = datetime.now(UTC)

@@ -163,7 +163,8 @@ def run(disk: Path, elsewhere: Path) -> str:
         kept = len(clinic.acknowledged)
         box.wait_for_instances(kept)
         box.wait_until_confirmed(kept)
-        assert [each["code"] for each in box.ask("status")["problems"] if each["blocks"]] == ["jobs-stopped"]
+        blocking = [each["code"] for each in box.ask("status")["problems"] if each["blocks"]]
+        assert blocking == ["jobs-stopped", "web-stopped"], "those two were not started"
         assert box.ask("verify", "--all") == []
         box.say("audit", "verify")
         with box.opened() as opened:

@@ -16,6 +16,7 @@ from appliance.box import Box, open_box
 from appliance.catalog import processes
 from appliance.config import Config, WebConfig
 from appliance.errors import OperatorNeeded
+from appliance.web import server
 from appliance.web.application import create_app
 from appliance.web.console import Assets
 from tests.web.conftest import LOGIN, PASSWORD, add_owner, csrf_of, fill
@@ -82,6 +83,28 @@ def test_signs_of_life_are_recorded(served, box: Box, eventually) -> None:
             return any(each.name == "web" for each in processes.processes(conn))
 
     eventually(beating)
+
+
+def test_a_console_that_answers_nothing_gives_no_sign_of_life(
+    box: Box, eventually, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows() -> list[str]:
+        with box.catalog.reading() as conn:
+            return [each.name for each in processes.processes(conn)]
+
+    caplog.set_level(logging.WARNING, "appliance")
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(server, "BEAT_SECONDS", 0.01)
+    stop = threading.Event()
+    console = create_app(box).extensions["console"]
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        port = hanging.getsockname()[1]
+        beats = threading.Thread(target=server._beat, args=(box, console, port, stop), daemon=True)
+        beats.start()
+        eventually(lambda: caplog.text.count("does not answer itself") >= 2)
+        assert rows() == [], "a thread that beats while nobody is answered says that all is well"
+        stop.set()
+        beats.join(60)
 
 
 def test_an_arrival_reaches_a_browser_by_its_stream(served, box: Box) -> None:

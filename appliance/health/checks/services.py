@@ -11,6 +11,7 @@ CONSEQUENCES = {
     "dicom": "images cannot be received",
     "courier": "nothing is delivered",
     "jobs": "upkeep stands still",
+    "web": "nobody can look at images",
 }
 CODES = (*(f"{name}-stopped" for name in CONSEQUENCES), "dicom-weak")
 
