@@ -48,6 +48,11 @@ class DicomConfig:
     network_timeout_seconds: int = 180
     acse_timeout_seconds: int = 30
 
+    @property
+    def own_address(self) -> str:
+        """Where this machine itself calls it, and the address that such a call comes from."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind, self.bind)
+
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:

@@ -81,6 +81,9 @@ class Admitting(Protocol):
     def admits(self, calling: AETitle, address: str) -> bool:
         """Whether this caller is known; may raise `Transient`."""
 
+    def rehearses(self, calling: AETitle, address: str) -> bool:
+        """Whether this caller is the box itself: what it sends is counted nowhere."""
+
     def note_refusal(self, calling: AETitle, address: str, code: int) -> None:
         """An admitted caller was answered with the status `code`."""
 
@@ -254,7 +257,7 @@ class ReceivingAssociation(Association):
             Origin(Intake.DICOM, calling, self._peer_address),
             self._stream.send,
             peer_max_pdu_bytes=self.requestor.maximum_length or 0,
-            tally=desk.tally,
+            tally=Tally() if desk.door.rehearses(calling, self._peer_address) else desk.tally,
             note_refusal=lambda code: desk.door.note_refusal(calling, self._peer_address, code),
         )
 

@@ -19,6 +19,7 @@ from appliance import audit
 from appliance.audit import Entry
 from appliance.box import Box
 from appliance.catalog import Transaction, devices
+from appliance.ingest import rehearsal
 from appliance.model import AETitle
 
 REMEMBERED_SECONDS: Final = 1.0
@@ -52,8 +53,14 @@ class Door:
         self._refusals: dict[tuple[_Caller, int], float] = {}
         self._unwritten: list[tuple[_Caller, int]] = []
 
+    def rehearses(self, calling: AETitle, address: str) -> bool:
+        """Whether it is the box itself that calls, to see whether images would be received."""
+        return rehearsal.calls(self._box, calling, plain_address(address))
+
     def admits(self, calling: AETitle, address: str) -> bool:
-        """Whether `calling` at `address` is an admitted device. Raises `Transient` if the catalog is busy."""
+        """Whether `calling` at `address` is an admitted device, or the box itself. Raises `Transient` if the catalog is busy."""
+        if self.rehearses(calling, address):
+            return True
         caller = (calling, plain_address(address))
         now = self._monotonic()
         with self._lock:
@@ -80,6 +87,8 @@ class Door:
 
     def note_refusal(self, calling: AETitle, address: str, code: int) -> None:
         """Remember for `write_notes` that a device was answered with `code`: the first of that kind in a minute."""
+        if self.rehearses(calling, address):
+            return  # the examination says it
         now, key = self._monotonic(), ((calling, plain_address(address)), code)
         with self._lock:
             if now - self._refusals.get(key, -WRITTEN_EVERY_SECONDS) < WRITTEN_EVERY_SECONDS:

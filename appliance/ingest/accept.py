@@ -7,6 +7,7 @@ accepted again at the next start; accepting again what was recorded changes noth
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, instances, rules, study_keys, tombstones
 from appliance.catalog.errors import Conflict
 from appliance.catalog.instances import InstanceRow
-from appliance.errors import Corrupt, OutOfResources, Transient, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
+from appliance.ingest import rehearsal
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
@@ -25,6 +27,8 @@ from appliance.ingest.resealing import under_living_keys
 from appliance.model import InstanceId, Owed, Received, Uid
 from appliance.routing import deliveries_for
 from appliance.store.objects import SealedReader
+
+log = logging.getLogger(__name__)
 
 _TRIES = 8
 
@@ -44,9 +48,14 @@ def accept(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
 
     Same identity (study, series and SOP Instance UID) and same data set: nothing is kept twice. Same identity, other
     bytes: both are kept and flagged (dicom-interop rule 4). A study that was destroyed and is sent again is a new study: what
-    was acknowledged is never refused afterwards, but the audit says so and the privacy officer is told. Raises what catalog and store raise; nothing of the batch
-    is recorded then, and it may be accepted again.
+    was acknowledged is never refused afterwards, but the audit says so and the privacy officer is told. What the box has sent
+    itself, to see whether images would be received, is recorded and taken back, and counts for nothing. Raises what catalog and
+    store raise; nothing of the batch is recorded then, and it may be accepted again.
     """
+    own = [each for each in arrivals if rehearsal.is_rehearsed(box, each.received)]
+    if own:
+        _rehearse(box, own)
+        arrivals = [each for each in arrivals if each not in own]
     done = [_accept_in_turn(box, batch) for batch in _without_repeats(arrivals)]
     return Accepted(
         sum(each.recorded for each in done),
@@ -94,44 +103,86 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
             identical.append(arrival)
         elif version >= 0:
             fresh.append((arrival, version))
-    in_log = [(each.received.stored.object_id, each.body) for each, _ in fresh if each.body is not None]
-    for file in {body.file for _, body in in_log}:
-        box.objects.adopt(
-            file.descriptor,
-            [(object_id, body.offset, body.length) for object_id, body in in_log if body.file is file],
-        )
+    _adopt(box, [each for each, _ in fresh])
     if fresh:
-        now = datetime.now(UTC)
         with box.catalog.transaction() as tx:
-            keys = [each.received.stored.key_id for each, _ in fresh]
-            if study_keys.destroyed_among(tx, keys):
-                raise Conflict("a study was destroyed while more of it was on the way")
-            back = tombstones.returning(tx, {each.received.header.study_instance_uid for each, _ in fresh})
-            standing = rules.rules(tx)
-            recorded = instances.record_many(tx, [(each.received, version) for each, version in fresh])
-            owed: list[tuple[InstanceId, tuple[Owed, ...]]] = []
-            entries: list[Entry] = []
-            for (arrival, version), row in zip(fresh, recorded, strict=True):
-                header, origin = arrival.received.header, arrival.received.origin
-                owed.append(
-                    (row.instance_id, deliveries_for(header, origin, standing, duplicate=version > 0))
-                )
-                entries.extend(_entries(arrival.received, version, conflict=row.patient_conflict))
-            entries += [
-                Entry("study:return", label, _actor_of(fresh, uid), study=uid)
-                for uid, label in sorted(back.items())
-            ]
-            deliveries.owe_many(tx, owed, now)
-            audit.append(tx, box.audit_key, entries, now)
-    for arrival in arrivals:
-        if arrival.part_of:
-            box.objects.path(arrival.received.stored.object_id)  # its row is there: the part gets its name
+            _record(tx, box, fresh, datetime.now(UTC))
+    _name_parts(box, arrivals)  # their rows are there
     for arrival in identical:
         box.objects.remove(arrival.received.stored.object_id)
     for arrival in arrivals:
         if arrival.instead_of is not None:
             box.objects.remove(arrival.instead_of)
     return Accepted(len(fresh), sum(1 for _, version in fresh if version), len(identical))
+
+
+def _adopt(box: Box, arrivals: Sequence[Awaiting]) -> None:
+    """Give those of `arrivals` a file of their own that have none yet, durable on return."""
+    in_log = [(each.received.stored.object_id, each.body) for each in arrivals if each.body is not None]
+    for file in {body.file for _, body in in_log}:
+        box.objects.adopt(
+            file.descriptor,
+            [(object_id, body.offset, body.length) for object_id, body in in_log if body.file is file],
+        )
+
+
+def _name_parts(box: Box, arrivals: Sequence[Awaiting]) -> None:
+    """Let those of `arrivals` that are parts have their names."""
+    for arrival in arrivals:
+        if arrival.part_of:
+            box.objects.path(arrival.received.stored.object_id)
+
+
+def _record(tx: Transaction, box: Box, fresh: Sequence[tuple[Awaiting, int]], now: datetime) -> None:
+    """All that is written of `fresh`, instances and their versions: rows, what they are owed, the audit. Raises `Conflict`."""
+    keys = [each.received.stored.key_id for each, _ in fresh]
+    if study_keys.destroyed_among(tx, keys):
+        raise Conflict("a study was destroyed while more of it was on the way")
+    back = tombstones.returning(tx, {each.received.header.study_instance_uid for each, _ in fresh})
+    standing = rules.rules(tx)
+    recorded = instances.record_many(tx, [(each.received, version) for each, version in fresh])
+    owed: list[tuple[InstanceId, tuple[Owed, ...]]] = []
+    entries: list[Entry] = []
+    for (arrival, version), row in zip(fresh, recorded, strict=True):
+        header, origin = arrival.received.header, arrival.received.origin
+        owed.append((row.instance_id, deliveries_for(header, origin, standing, duplicate=version > 0)))
+        entries.extend(_entries(arrival.received, version, conflict=row.patient_conflict))
+    entries += [
+        Entry("study:return", label, _actor_of(fresh, uid), study=uid) for uid, label in sorted(back.items())
+    ]
+    deliveries.owe_many(tx, owed, now)
+    audit.append(tx, box.audit_key, entries, now)
+
+
+class _TakenBackError(Exception):
+    """Nothing went wrong: what was recorded must not stay."""
+
+
+def _rehearse(box: Box, arrivals: Sequence[Awaiting]) -> None:
+    """Do for `arrivals` all that is done for a clinic's, take their rows back, and leave a note for who has sent them.
+
+    They never are set aside, whatever hinders them: the note says it. Raises what is to be waited for, as `accept` does.
+    """
+    _adopt(box, arrivals)
+    cause = ""
+    now = datetime.now(UTC)
+    try:
+        with box.catalog.transaction() as tx:
+            _record(tx, box, [(each, 0) for each in arrivals], now)
+            wanted = {each.received.stored.object_id for each in arrivals}
+            if {each for each, _, _ in instances.objects_named(tx, sorted(wanted))} != wanted:
+                raise Corrupt("what was recorded is not in the catalog")
+            raise _TakenBackError
+    except _TakenBackError:
+        pass
+    except (Transient, OperatorNeeded, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, a clinic's image could not be recorded either
+        cause = error.message if isinstance(error, ApplianceError) else type(error).__name__
+        log.error("an image of the box's own could not be recorded: %s", type(error).__name__)
+    _name_parts(box, arrivals)
+    with box.catalog.transaction() as tx:
+        rehearsal.note(tx, [each.received for each in arrivals], cause, now)
 
 
 _ALREADY_RECORDED = -1

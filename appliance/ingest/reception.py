@@ -33,6 +33,7 @@ from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
+from appliance.ingest.rehearsal import is_rehearsed
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
 from appliance.store import envelope
@@ -325,7 +326,7 @@ def _left_behind(box: Box, intake_log: IntakeLog, worker: str) -> list[Awaiting]
             elif not box.objects.path(stored.object_id).exists():
                 with box.catalog.reading() as reading:
                     settled = bool(instances.versions(reading, header))
-                if not settled:
+                if not settled and not is_rehearsed(box, waiting.received):
                     log.error("an acknowledged image has lost its object: set aside")
                     _hold(box, waiting)
                 done.append(record.slot)

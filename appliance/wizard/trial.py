@@ -194,7 +194,7 @@ class _Trial:
     def send(self, tell: Tell) -> Detail:
         """C-STORE to our own port, as any machine would."""
         config = self.box.config
-        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.dicom.bind, config.dicom.bind)
+        address = config.dicom.own_address
         data_set = self.made.data_set()
         tell({"to": f"{config.ae_title} {address}:{config.dicom.port}", "bytes": len(data_set)})
         peer = Peer(address, config.dicom.port, config.ae_title, CALLING)

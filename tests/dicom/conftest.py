@@ -113,6 +113,10 @@ class FakeDoor:
         self.calls.append((calling, address))
         return calling != "STRANGER"
 
+    def rehearses(self, calling: AETitle, address: str) -> bool:
+        del address
+        return calling == "REHEARSAL"
+
     def note_refusal(self, calling: AETitle, address: str, code: int) -> None:
         self.refusals.append((calling, address, code))
 

@@ -1,6 +1,7 @@
 """How a version comes to a box, waits, starts and is left again, as far as it shows without a machine."""
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from appliance.fleet import taking
 from appliance.health import gathering
 from appliance.updates import night
+from tests.image.machine import DOOR
 from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, script, settings
 
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
@@ -50,14 +52,31 @@ def test_a_start_is_good_only_if_the_box_says_so() -> None:
     unit.read(EXTRA / "usr/lib/systemd/system/boot-check.service")
     assert unit["Install"]["requiredby"] == "boot-complete.target"
     assert unit["Unit"]["before"] == "boot-complete.target"
-    assert unit["Unit"]["failureaction"] == "reboot"
+    assert unit["Unit"]["failureaction"] == "reboot-force"
     assert "LoaderBootCountPath" in unit["Unit"]["conditionpathexists"], (
         "a version that proved itself is not doubted"
     )
+    assert unit["Unit"]["after"] == "local-fs.target", "what never comes up is not waited for"
     text = (EXTRA / "usr/lib/appliance/libexec/boot-check").read_text()
     assert "http://127.0.0.1:8080/health/deep" in text
     for name in ("dicom", "courier", "jobs", "web"):
         assert f"appliance-{name}.service" in text
+
+
+def test_a_version_that_fails_its_check_is_left_within_five_minutes() -> None:
+    """On a box; emulated, where everything takes twenty times as long, the test's own drop-ins hold instead."""
+    unit = settings(EXTRA / "usr/lib/systemd/system/boot-check.service")
+    tries = int(settings(EXTRA / "usr/share/appliance/update/30-uki.transfer")["TriesLeft"][0])
+    to_the_disk, to_go_down, to_be_up = 20, 10, 30
+    (limit,) = unit["TimeoutStartSec"]
+    assert tries * (to_the_disk + int(limit) + to_go_down) + to_be_up <= 300
+    own = [each for each in DOOR if "unit-dropin.boot-check.service" in each]
+    assert len(own) == 1
+    failing = re.findall(r"unit-dropin\.(boot-check\.service[^:]*):", (BUILD / "build").read_text())
+    assert failing == ["boot-check.service"]
+    assert "boot-check.service~40-emulated=" in own[0], (
+        "50-credential.conf, the failing one's, comes after it"
+    )
 
 
 def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> None:

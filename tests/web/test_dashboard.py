@@ -269,12 +269,14 @@ def test_the_deep_examination_is_for_this_machine_and_for_those_who_may(
 ) -> None:
     del busy
     stranger = app.test_client().get("/health/deep", environ_base={"REMOTE_ADDR": address})
-    assert stranger.status_code == (200 if address == "127.0.0.1" else 403)
+    assert stranger.status_code == (503 if address == "127.0.0.1" else 403)
     technician = browser_of(app, Role.TECHNICIAN, "technician-of-dashboard")
     answer = technician.get("/health/deep", environ_base={"REMOTE_ADDR": address})
-    assert answer.status_code == 200
-    assert answer.get_json()["sound"] is True
-    assert [each["name"] for each in answer.get_json()["steps"]] == ["store", "catalog"]
+    assert answer.status_code == 503
+    assert answer.get_json()["sound"] is False
+    causes = {each["name"]: each["cause"] for each in answer.get_json()["steps"]}
+    assert "cannot be reached" in causes.pop("reception"), "nothing receives here"
+    assert causes == {"store": "", "catalog": ""}
     student = browser_of(app, Role.STUDENT, "student-of-dashboard")
     assert student.get("/health/deep", environ_base={"REMOTE_ADDR": "192.168.1.50"}).status_code == 403
 
