@@ -20,6 +20,7 @@ from appliance.model import DestinationKind, DestinationSettings, Takes, ae_titl
 
 if TYPE_CHECKING:
     from appliance.catalog import Reading
+    from appliance.lifecycle.tier_rules import Missing
 
 COLUMNS = {"name": "NAME", "kind": "KIND", "takes": "TAKES", "options": "WHERE", "state": "STATE"}
 
@@ -350,6 +351,7 @@ def _add(
 
 def try_destination(arguments: Arguments) -> int:
     """Test the connection."""
+    from appliance.lifecycle import tier_rules
     from appliance.replication.destinations import build
     from appliance.replication.destinations.protection import State
     from appliance.replication.destinations.s3 import S3Destination
@@ -360,6 +362,7 @@ def try_destination(arguments: Arguments) -> int:
         built = build(settings, box)
         words = built.check()
         found = built.protections() if isinstance(built, S3Destination) else []
+        missing = tier_rules.look(box, settings, built, now())
         with box.catalog.transaction() as tx:
             record(tx, box, "destination:test", settings.name)
     print(words)
@@ -367,7 +370,26 @@ def try_destination(arguments: Arguments) -> int:
         print(f"  {each.name + ':':13}{each.state}; {each.words}")
     if any(each.state != State.ON for each in found):
         print(f"See 'appliance destination policy {safe(settings.name)}' for how the bucket should be set.")
+    if missing is not None:
+        _tell_missing(missing)
     return 0
+
+
+def _tell_missing(missing: Missing) -> None:
+    """What the days that the clinic has chosen for its images lack in the bucket."""
+    tiers = ", ".join(missing.tiers)
+    if missing.is_told:
+        print(
+            f"Days are chosen after which images go to {tiers}, and no rule of the bucket moves them there."
+        )
+        print("Add these rules to its life cycle, beside those that it has:")
+    else:
+        print(
+            f"Days are chosen after which images go to {tiers}. Whether the bucket moves them can't be checked:"
+        )
+        print("its key may not read the life cycle (s3:GetLifecycleConfiguration), or the store has none.")
+        print("Compare it with these rules:")
+    print(missing.rules)
 
 
 def print_policy(arguments: Arguments) -> int:

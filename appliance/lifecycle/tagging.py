@@ -35,7 +35,7 @@ from appliance import settings as chosen
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, settings, studies, tier_tags
 from appliance.errors import ApplianceError, Unknown
-from appliance.lifecycle import eviction, storage
+from appliance.lifecycle import eviction, storage, tier_rules
 from appliance.lifecycle.storage_class import Ages, Tier
 from appliance.lifecycle.tier_policy import CloudFacts, tier_of
 from appliance.model import DestinationSettings
@@ -176,6 +176,7 @@ def _run(box: Box, clock: Callable[[], datetime], wanted: Standing, around: Arou
         looked += len(numbers)
         left = say_of(numbers)
         done.after, done.has_more = numbers[-1] if left is None else left - 1, True
+    _look_at_rules(box, places, done, clock())
     _write_down(box, done, clock())
     if done.studies:
         log.info("studies that may lie elsewhere in the cloud: %d; tags: %d", done.studies, done.objects)
@@ -188,7 +189,7 @@ def _places(box: Box, done: Run, around: Around) -> list[tuple[DestinationSettin
     for each in known:
         if each.takes != "ciphertext" or each.paused:
             continue
-        if not around.asks_again and each.name in before and before[each.name].at == _address(each):
+        if not around.asks_again and each.name in before and before[each.name].at == tier_rules.address(each):
             continue
         try:
             built = build(each, box)
@@ -198,11 +199,6 @@ def _places(box: Box, done: Run, around: Around) -> list[tuple[DestinationSettin
         if isinstance(built, Tiered):
             found.append((each, built))
     return found
-
-
-def _address(place: DestinationSettings) -> str:
-    """Where a bucket is, without who may enter."""
-    return " ".join(str(place.options.get(each, "")) for each in ("endpoint_url", "region", "bucket"))
 
 
 def _trouble(box: Box, place: DestinationSettings, error: ApplianceError) -> Trouble:
@@ -217,7 +213,7 @@ def _trouble(box: Box, place: DestinationSettings, error: ApplianceError) -> Tro
         if place in destinations.destinations(tx):
             tier_tags.take_back(tx, place.id)
     log.info("%s keeps no tags: its images stay in its ordinary class", place.name)
-    return Trouble(error.message, error.hint, _address(place))
+    return Trouble(error.message, error.hint, tier_rules.address(place))
 
 
 def _to_do(
@@ -323,10 +319,24 @@ def _record(
     )
 
 
+def _look_at_rules(
+    box: Box, places: Sequence[tuple[DestinationSettings, Tiered]], done: Run, now: datetime
+) -> None:
+    """Whether the buckets that took tags, and those that had no rule for them when they were asked last, move anything by them."""
+    with box.catalog.reading() as reading:
+        lacking = {place.name for place, _ in places if tier_rules.missing(reading, place)}
+    for place, archive in places:
+        if place.name in (done.took | lacking) - done.troubles.keys():
+            try:
+                tier_rules.look(box, place, archive, now)
+            except ApplianceError as error:
+                log.warning("%s does not say what it moves: %s", place.name, error.message)
+
+
 def _write_down(box: Box, done: Run, now: datetime) -> None:
     with box.catalog.transaction() as tx:
         before = troubles(tx)
-        known = {each.name: _address(each) for each in destinations.destinations(tx)}
+        known = {each.name: tier_rules.address(each) for each in destinations.destinations(tx)}
         found = {
             name: each
             for name, each in before.items()

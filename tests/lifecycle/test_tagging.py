@@ -18,7 +18,7 @@ from appliance import settings as chosen
 from appliance.box import Box
 from appliance.catalog import evictions, holds, stored, tier_tags
 from appliance.catalog.holds import HoldKind
-from appliance.lifecycle import eviction, retention, tagging
+from appliance.lifecycle import eviction, retention, tagging, tier_rules
 from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.archive import object_key
@@ -60,7 +60,7 @@ def remote(once: Remote) -> Remote:
         open_study(once.clinic, study, NOW - timedelta(days=1500))
     with box.catalog.transaction() as tx:
         tx.exec_driver_sql("DELETE FROM tier_tags")
-        tx.exec_driver_sql("DELETE FROM settings WHERE key = 'tier_tags'")
+        tx.exec_driver_sql("DELETE FROM settings WHERE key IN ('tier_tags', 'tier_rules')")
     return once
 
 
@@ -189,6 +189,25 @@ def test_a_clock_that_is_set_in_the_middle_of_a_run_makes_nothing_old(remote: Re
     done = tagging.run(remote.clinic.box, lambda: next(asked, NOW + timedelta(days=4000)))
     assert "clock" in done.obstacle
     assert set(tags(remote)) == {""}
+
+
+def test_a_run_sees_that_the_bucket_has_no_rules_and_the_next_one_that_it_has_them(remote: Remote) -> None:
+    box, place, client = remote.clinic.box, remote.clinic.place, remote.cloud.client()
+    client.delete_bucket_lifecycle(Bucket=remote.bucket)
+    run(remote)
+    with box.catalog.reading() as conn:
+        missing = tier_rules.missing(conn, place)
+    assert missing is not None
+    assert missing.tiers == (Tier.WARM, Tier.COLD, Tier.DEEP)
+    client.put_bucket_lifecycle_configuration(
+        Bucket=remote.bucket, LifecycleConfiguration={"Rules": json.loads(missing.rules)}
+    )
+    assert run(remote).objects == 0
+    with box.catalog.reading() as conn:
+        assert tier_rules.missing(conn, place) is None
+    remote.line.requests.clear()
+    run(remote)
+    assert not remote.line.requests, "a bucket that has them is left in peace"
 
 
 def test_one_process_alone_tells_the_buckets(remote: Remote) -> None:

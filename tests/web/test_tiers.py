@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from flask.testing import FlaskClient
 from appliance import settings as chosen
 from appliance.box import Box
 from appliance.catalog import settings as catalog_settings
-from appliance.lifecycle import prices
+from appliance.lifecycle import prices, tier_rules
 from appliance.replication.destinations.s3_errors import ALLOW_TAGGING
 from tests.replication.cloud import settings
 from tests.replication.depot import owe_everything_to
@@ -87,3 +88,31 @@ def test_a_store_that_keeps_no_tags_is_no_fault_and_nobody_waits_for_the_next_tr
     assert "cloud keeps no tags" in said and "isn’t a fault" in said and "every half hour" not in said
     french = shown(owner, "fr-CA")
     assert "Ce stockage infonuagique ne garde pas d’étiquettes" in french and "Rien n’est perdu" in french
+
+
+@pytest.mark.parametrize(
+    ("moves", "english", "french"),
+    [
+        (["warm"], "has no rule yet by which images move", "n’a pas encore de règle"),
+        (None, "moves images couldn’t be checked", "Impossible de vérifier"),
+    ],
+)
+def test_a_bucket_without_rules_is_named_here_and_on_its_own_page_with_the_rules_to_add(
+    owner: FlaskClient, box: Box, moves: list[str] | None, english: str, french: str
+) -> None:
+    place = replace(settings("http://127.0.0.1:1", "clinic"), name=f"cloud-{moves}")
+    number = owe_everything_to(box, place)
+    with box.catalog.transaction() as tx:
+        days = {"tiers.warm_days": 60, "tiers.cold_days": 365, "tiers.deep_days": 0}
+        chosen.change(tx, box.audit_key, days, actor="marie", now=datetime.now(UTC))
+        told = {"at": tier_rules.address(place), "moves": moves}
+        catalog_settings.put(tx, "tier_rules", {place.name: told}, datetime.now(UTC))
+    for path in ("/tiers", f"/destinations/{number}"):
+        said = owner.get(path, headers={"Accept-Language": "en"}).get_data(as_text=True)
+        assert english in said and "images-cold" in said
+        assert ("images-warm" in said) is (moves is None)
+        assert french in owner.get(path, headers={"Accept-Language": "fr-CA"}).get_data(as_text=True)
+    with box.catalog.transaction() as tx:
+        never = {"tiers.warm_days": 0, "tiers.cold_days": 0}
+        chosen.change(tx, box.audit_key, never, actor="marie", now=datetime.now(UTC))
+    assert english not in owner.get("/tiers", headers={"Accept-Language": "en"}).get_data(as_text=True)

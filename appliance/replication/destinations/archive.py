@@ -85,6 +85,9 @@ class Tiered(Archive, Protocol):
     def say_tier(self, key: str, tier: Tier) -> None:
         """Say how far away an object may lie from now on. Raises `Unknown` if there is none, `KeepsNoTags` if it can't be told."""
 
+    def moves(self) -> frozenset[Tier] | None:
+        """The tiers that it moves objects to by what the box says of each; None if it doesn't tell."""
+
 
 class KeepsNoTags(OperatorNeeded):
     """An archive of the kind that has classes of storage, which can't be told of an object in which it may lie, and never could."""

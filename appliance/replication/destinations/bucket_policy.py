@@ -119,7 +119,7 @@ def bucket_settings(tiers: Collection[Tier] = ()) -> dict[str, Any]:
                     "Filter": {"Prefix": ""},
                     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_DAYS},
                 },
-                *(_rule(each) for each in DOWNWARDS if each in tiers and each in MOVES_AFTER_DAYS),
+                *moving_rules(tiers),
             ]
         },
     }
@@ -191,16 +191,19 @@ def _prefix_of(rule: dict[str, Any]) -> str:
 
 
 def moves_of(rules: Sequence[dict[str, Any]]) -> frozenset[Tier]:
-    """The tiers that images go to by rules of ours that are in force and do what is printed, in whatever order a store answers."""
+    """The tiers that images go to by rules that are in force and go by the box's tags, whoever wrote them and after however many days."""
     return frozenset(
         tier
         for tier in MOVES_AFTER_DAYS
         for each in rules
-        if each.get("ID") == rule_name(tier)
-        and each.get("Status") == "Enabled"
-        and _prefix_of(each) == IMAGES
-        if _tags_of(each) == [(TAG, str(tier))] and _moves(each) == _moves(_rule(tier))
+        if each.get("Status") == "Enabled" and IMAGES.startswith(_prefix_of(each))
+        if _tags_of(each) == [(TAG, str(tier))] and OF_TIER[tier].name in _classes_of(each)
     )
+
+
+def moving_rules(tiers: Collection[Tier]) -> list[dict[str, Any]]:
+    """The rules by which images go to these tiers, to be added to those that a bucket has."""
+    return [_rule(each) for each in DOWNWARDS if each in tiers and each in MOVES_AFTER_DAYS]
 
 
 def _tags_of(rule: dict[str, Any]) -> list[tuple[str, str]]:
@@ -209,5 +212,5 @@ def _tags_of(rule: dict[str, Any]) -> list[tuple[str, str]]:
     return [(str(each["Key"]), str(each["Value"])) for each in tags]
 
 
-def _moves(rule: dict[str, Any]) -> list[tuple[int, str]]:
-    return [(int(each.get("Days", 0)), str(each.get("StorageClass"))) for each in rule.get("Transitions", ())]
+def _classes_of(rule: dict[str, Any]) -> set[str]:
+    return {str(each.get("StorageClass")) for each in rule.get("Transitions", ())}

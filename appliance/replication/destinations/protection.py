@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.bucket_policy import KEPT_DAYS
 from appliance.replication.destinations.s3_errors import code_of, in_our_terms
@@ -53,6 +54,16 @@ def protections(client: S3Client, bucket: str) -> list[Protection]:
             _life_cycle(client, bucket),
             _removal(client, bucket),
         ]
+
+
+def moves(client: S3Client, bucket: str) -> frozenset[Tier] | None:
+    """The tiers that `bucket` moves images to by the box's tags; None where the key may not see its rules, or it knows none.
+
+    Raises as `protections`.
+    """
+    with in_our_terms("looking at the life cycle of the bucket"):
+        answer = _asked(lambda: client.get_bucket_lifecycle_configuration(Bucket=bucket))
+        return None if answer is None else bucket_policy.moves_of(answer.get("Rules", []))
 
 
 def _versioning(client: S3Client, bucket: str) -> Protection:

@@ -54,7 +54,7 @@ from appliance.replication.destinations.multipart import (
     upload_in_parts,
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
-from appliance.replication.destinations.protection import Protection, protections
+from appliance.replication.destinations.protection import Protection, moves, protections
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
     ALLOW_WAKING,
@@ -133,6 +133,10 @@ class S3Destination:
     def protections(self) -> list[Protection]:
         """What protects the bucket from the key that this box has. Raises as `check`."""
         return protections(self._client(), self.bucket)
+
+    def moves(self) -> frozenset[Tier] | None:
+        """See `Tiered`."""
+        return moves(self._client(), self.bucket)
 
     @contextmanager
     def open(self, parcels: Sequence[Parcel]) -> Iterator[Session]:  # noqa: ARG002

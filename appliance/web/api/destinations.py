@@ -12,6 +12,7 @@ from appliance.catalog import Reading, destinations
 from appliance.configuration import OPTIONS, destination_of
 from appliance.errors import OperatorNeeded, Refused, Unknown
 from appliance.identity.permissions import Permission
+from appliance.lifecycle import tier_rules
 from appliance.model import DestinationKind, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare, sftp
@@ -171,6 +172,13 @@ class DestinationTest:
     """What the test found."""
 
     outcome: Annotated[str, Shape("In words.", example="The folder /srv/hand-over can be written.")]
+    tiers: Annotated[
+        Literal["well", "missing", "not told"],
+        Shape("Whether a bucket has the rules by which images move after the days that are chosen."),
+    ]
+    rules: Annotated[
+        str, Shape("Those that are to be added to its life cycle, as JSON in S3's own words; or empty.")
+    ]
 
 
 @operation("GET", "/destinations", Permission.VIEW_DESTINATIONS, gives=Destinations)
@@ -383,7 +391,12 @@ def test_destination(destination_id: int) -> DestinationTest:
         found = _known(conn, destination_id)
     with console().box.catalog.transaction() as tx:
         console().record(tx, "destination:test", found.name, forms.actor())
-    return DestinationTest(build(found, console().box).check())
+    built = build(found, console().box)
+    outcome = built.check()
+    missing = tier_rules.look(console().box, found, built, now())
+    if missing is None:
+        return DestinationTest(outcome, "well", "")
+    return DestinationTest(outcome, "missing" if missing.is_told else "not told", missing.rules)
 
 
 OPERATIONS = (

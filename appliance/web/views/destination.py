@@ -13,6 +13,7 @@ from appliance.catalog import Reading, destinations, devices, rules
 from appliance.configuration import rule_of
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
+from appliance.lifecycle import tier_rules
 from appliance.model import DestinationKind, DestinationSettings, Rule
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare
@@ -21,6 +22,7 @@ from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console
 from appliance.web.language import Words
 from appliance.web.pages import Page, page_of, show
+from appliance.web.tier_words import RulesNote, rules_note
 from appliance.web.views.destinations import FIELDS, known, settings_of, try_out
 
 blueprint = Blueprint("destination", __name__, url_prefix="/destinations")
@@ -45,7 +47,7 @@ class RuleLine:
 class DestinationPage(Page):
     """One destination, its form with what was typed, and its rules.
 
-    `given` says that there is a secret, `again` that one was typed, which no page carries; `seen` what the form was
+    `tier_rules` is what its bucket lacked when it was asked last. `given` says that there is a secret, `again` that one was typed, which no page carries; `seen` what the form was
     made of; `faults` what somebody else has made of it meanwhile, where that was so.
     """
 
@@ -64,6 +66,7 @@ class DestinationPage(Page):
     rules: tuple[RuleLine, ...]
     devices: tuple[tuple[str, str], ...]
     modalities: tuple[tuple[str, str], ...]
+    tier_rules: RulesNote | None
     error: str
 
 
@@ -185,6 +188,7 @@ def _page(
         place = known(destination_id, conn)
         own = [each for each in rules.rules(conn) if each.destination_id == place.id]
         machines = _machines(conn)
+        missing = tier_rules.missing(conn, place)
     options = {name: str(place.options.get(name, "")) for name in FIELDS[place.kind]}
     names = dict(machines)
     page = page_of(
@@ -208,6 +212,7 @@ def _page(
         rules=tuple(_rule_line(each, names, g.words) for each in own),
         devices=machines,
         modalities=tuple((code, g.words.modality(code)) for code in MODALITIES),
+        tier_rules=rules_note(place.name, missing, g.words),
         error=error if may(Permission.MANAGE_DESTINATIONS) or may(Permission.MANAGE_RULES) else "",
     )
     return show("destination.html", page, status)

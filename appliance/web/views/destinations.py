@@ -14,6 +14,7 @@ from appliance.catalog import Reading, deliveries, destinations, rules
 from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
+from appliance.lifecycle import tier_rules
 from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, ae_title
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.replication.destinations import build, prepare
@@ -22,6 +23,7 @@ from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
+from appliance.web.tier_words import rules_note
 
 blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
 
@@ -252,8 +254,12 @@ def settings_of(
 
 def try_out(settings: DestinationSettings) -> None:
     """Test the connection, and say how it went on the next page."""
+    box = console().box
+    note = None
     try:
-        found = build(settings, console().box).check()
+        built = build(settings, box)
+        found = built.check()
+        note = rules_note(settings.name, tier_rules.look(box, settings, built, now()), g.words)
     except ApplianceError as error:
         forms.say(
             Notice("bad", g.words("destinations.test_failed", name=settings.name), explained(g.words, error))
@@ -262,6 +268,8 @@ def try_out(settings: DestinationSettings) -> None:
         forms.say(
             Notice("good", g.words("destinations.test_passed", name=settings.name), g.words.cause(found))
         )
+    if note is not None:
+        forms.say(Notice("wait", note.title, g.words("tiers.rules_where")))
     with console().box.catalog.transaction() as tx:
         console().record(tx, "destination:test", settings.name, forms.actor())
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, g
 
-from appliance.catalog import evictions
+from appliance.catalog import destinations, evictions
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import eviction, prices, storage, tagging
+from appliance.lifecycle import eviction, prices, storage, tagging, tier_rules
 from appliance.lifecycle.prices import Price
 from appliance.lifecycle.storage import Bucket
 from appliance.lifecycle.storage_class import Ages, class_of
@@ -17,6 +17,7 @@ from appliance.web.access import needs
 from appliance.web.console import console
 from appliance.web.language import Words
 from appliance.web.pages import Page, page_of, show
+from appliance.web.tier_words import RulesNote, rules_note
 
 blueprint = Blueprint("tiers", __name__, url_prefix="/tiers")
 
@@ -62,6 +63,7 @@ class TiersPage(Page):
     choice: str
     ages: str
     troubles: tuple[TroubleLine, ...]
+    unruled: tuple[RulesNote, ...]
     buckets: tuple[BucketLine, ...]
     prices: tuple[PriceLine, ...]
     source: str
@@ -75,6 +77,7 @@ def page() -> Response:
         tally, chosen = evictions.tally(conn), eviction.choices(conn).eviction
         ages, found = storage.ages(conn), storage.buckets(conn)
         troubles = tagging.troubles(conn) if ages.steps else {}
+        lacking = [(each.name, tier_rules.missing(conn, each)) for each in destinations.destinations(conn)]
     words = g.words
     made = page_of(
         TiersPage,
@@ -85,6 +88,7 @@ def page() -> Response:
         choice=words(f"setting.tiers.eviction.{chosen}"),
         ages=_ages(ages, words),
         troubles=tuple(_trouble(name, each, words) for name, each in troubles.items()),
+        unruled=tuple(note for name, each in lacking if (note := rules_note(name, each, words))),
         buckets=tuple(_bucket(each, words) for each in found),
         prices=tuple(_price(each, words) for each in prices.PRICES),
         source=words("tiers.source", region=prices.REGION, currency=prices.CURRENCY, as_of=prices.AS_OF),
@@ -102,12 +106,11 @@ def _ages(ages: Ages, words: Words) -> str:
 
 
 def _trouble(name: str, why: Trouble, words: Words) -> TroubleLine:
-    kind = "tagless" if why.at else "trouble"
+    title, meanwhile = (
+        ("tiers.tagless", "tiers.tagless_text") if why.at else ("tiers.trouble", "tiers.trouble_text")
+    )
     return TroubleLine(
-        words(f"tiers.{kind}", name=name),
-        words.cause(why.message),
-        words.cause(why.hint),
-        words(f"tiers.{kind}_text"),
+        words(title, name=name), words.cause(why.message), words.cause(why.hint), words(meanwhile)
     )
 
 
