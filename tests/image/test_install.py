@@ -4,11 +4,15 @@ import gzip
 import importlib.util
 import json
 import random
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.image.test_configuration import BUILD, EXTRA
 
@@ -38,8 +42,8 @@ def disk(path: Path | str, size: int = 1 << 40, **others: Any) -> dict[str, Any]
     }
 
 
-def part(path: Path | str, label: str) -> dict[str, Any]:
-    return {"path": str(path), "type": "part", "size": 1, "ro": False, "partlabel": label}
+def part(path: Path | str, label: str, kind: str | None = None) -> dict[str, Any]:
+    return {"path": str(path), "type": "part", "size": 1, "ro": False, "partlabel": label, "parttype": kind}
 
 
 class Bench:
@@ -49,17 +53,15 @@ class Bench:
         self.install = loaded()
         self.contents = random.Random(7).randbytes(SIZE)
         self.packed, self.disk = folder / "appliance-image", folder / "disk"
-        self.packed.write_bytes(gzip.compress(self.contents))
+        self.packed.write_bytes(gzip.compress(self.contents) + bytes(1 << 20))
         self.was = random.Random(8).randbytes(SIZE + (2 << 20))
         self.disk.write_bytes(self.was)
         self.answers: list[str] = []
         self.asked: list[str] = []
-        for name, value in (("IMAGE", self.packed), ("BLOCK_BYTES", (1 << 20) + (1 << 19))):
-            monkeypatch.setattr(self.install, name, value)
-        told = json.dumps(
-            {"blockdevices": [disk(self.disk), disk("/dev/sdb", children=[part(self.packed, "x")])]}
-        )
-        monkeypatch.setattr(self.install, "listed", lambda: told)
+        monkeypatch.setattr(self.install, "BLOCK_BYTES", (1 << 20) + (1 << 19))
+        self.stick = disk("/dev/sdb", children=[part(self.packed, "x", self.install.IMAGE_TYPE.upper())])
+        self.told = json.dumps({"blockdevices": [disk(self.disk), self.stick]})
+        monkeypatch.setattr(self.install, "listed", lambda: self.told)
         monkeypatch.setattr("builtins.input", self._answer)
 
     def _answer(self, question: str) -> str:
@@ -109,12 +111,98 @@ def test_a_cut_leaves_an_empty_disk_and_not_half_a_box(bench: Bench) -> None:
 def test_a_stick_that_is_damaged_is_said_and_leaves_no_table_of_partitions(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = bench.packed.read_bytes()
-    for damaged in (whole[: len(whole) // 2], whole[:-8] + b"\0\0\0\0" + whole[-4:]):
+    whole = gzip.compress(bench.contents)
+    scribbled = whole[: len(whole) // 2] + bytes(1000) + whole[len(whole) // 2 + 1000 :]
+    checksum = whole[:-8] + b"\0\0\0\0" + whole[-4:]
+    for damaged in (whole[: len(whole) // 2], whole[:-1], checksum, scribbled, b"", bytes(1 << 20)):
         bench.packed.write_bytes(damaged)
         assert bench.run("1", "ERASE", "") == 1
-        assert "It was not installed" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "It was not installed" in said
+        assert "The stick is damaged: write it anew, or take another." in said
         assert not any(bench.disk.read_bytes()[: 1 << 20])
+
+
+def test_what_lies_behind_the_packed_disk_is_not_read(bench: Bench) -> None:
+    packed = gzip.compress(bench.contents)
+    for behind in (b"", bytes(5 << 20), b"something else"):
+        bench.packed.write_bytes(packed + behind)
+        assert b"".join(bench.install.blocks(bench.packed)) == bench.contents
+
+
+@given(st.lists(st.tuples(st.binary(max_size=40), st.integers(1, 30_000)), max_size=6), st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_a_disk_is_unpacked_whole_in_blocks_of_one_size(pieces: list[tuple[bytes, int]], size: int) -> None:
+    install = loaded()
+    install.BLOCK_BYTES, install.PACKED_BYTES = size * 1000, 97
+    contents = b"".join(piece * times for piece, times in pieces)
+    with tempfile.NamedTemporaryFile() as packed:
+        packed.write(gzip.compress(contents))
+        packed.flush()
+        found = list(install.blocks(Path(packed.name)))
+    assert b"".join(found) == contents
+    assert all(len(each) == size * 1000 for each in found[:-1])
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(5, "Input/output error"), "The stick or the disk fails"),
+        (MemoryError(), "send support a picture of this screen"),
+        (RuntimeError("what nobody thought of"), "send support a picture of this screen"),
+    ],
+)
+def test_whatever_goes_wrong_is_on_the_screen_with_what_to_do_and_waits_for_a_key(
+    error: Exception,
+    remedy: str,
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bench.install, "write", fail)
+    assert bench.run("1", "ERASE", "") == 1
+    said = capsys.readouterr().out
+    assert (str(error) or type(error).__name__) in said
+    assert remedy in said
+    assert bench.asked[-1].startswith("Enter to start again"), "or it is gone before anybody has read it"
+
+
+@pytest.mark.parametrize(
+    "told", ["", "[]", "{}", '{"blockdevices": [{"children": [1]}]}', '{"blockdevices": [1]}']
+)
+def test_a_machine_that_does_not_say_which_disks_it_has_is_said(
+    told: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.told = told
+    assert bench.run("") == 1
+    assert "send support a picture of this screen" in capsys.readouterr().out
+
+
+def test_a_program_that_lists_no_disks_is_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> str:
+        raise subprocess.CalledProcessError(32, "lsblk")
+
+    monkeypatch.setattr(bench.install, "listed", fail)
+    assert bench.run("") == 1
+    assert "lsblk" in capsys.readouterr().out
+
+
+def test_no_stick_or_two_are_said_before_any_disk_is_named(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for sticks in ([], [bench.stick, bench.stick | {"path": "/dev/sdc"}]):
+        bench.told = json.dumps({"blockdevices": [disk(bench.disk), *sticks]})
+        assert bench.run("") == 1
+        said = capsys.readouterr().out
+        assert f"there are {len(sticks)} sticks that install" in said
+        assert "Leave the stick in that this machine was started from, and no other." in said
+        assert str(bench.disk) not in said
+    assert bench.disk.read_bytes() == bench.was
 
 
 def test_what_the_disk_did_not_keep_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,24 +222,29 @@ def test_only_disks_that_a_box_has_room_on_can_be_chosen_and_never_the_stick() -
     install = loaded()
     told = [
         disk("/dev/sda", 500_000_000_000),
-        disk("/dev/sdb", children=[part("/dev/sdb1", "esp"), part("/dev/sdb4", "whatever")]),
-        disk("/dev/sdc", children=[part("/dev/sdc4", "appliance-image")]),
+        disk("/dev/sdb", children=[part("/dev/sdb1", "esp"), part("/dev/sdb4", "x", install.IMAGE_TYPE)]),
+        disk(
+            "/dev/sdc",
+            children=[part("/dev/sdc4", "appliance-image", "0fc63daf-8483-4772-8e79-3d69d8477de4")],
+        ),
         disk("/dev/sdd", 4 << 30),
         disk("/dev/sde", ro=True),
         disk("/dev/sr0", type="rom"),
         disk("/dev/zram0"),
         disk("/dev/nvme0n1", children=[part("/dev/nvme0n1p5", "data")], model=None, serial=None),
     ]
-    found = install.choosable(json.dumps({"blockdevices": told}), "/dev/sdb4")
-    assert [each.path for each in found] == ["/dev/sda", "/dev/nvme0n1"]
-    assert [each.holds_box for each in found] == [False, True]
+    listing = json.dumps({"blockdevices": told})
+    found = install.choosable(listing)
+    assert [each.path for each in found] == ["/dev/sda", "/dev/sdc", "/dev/nvme0n1"], "a name makes no stick"
+    assert install.image_of(listing) == Path("/dev/sdb4")
+    assert [each.holds_box for each in found] == [False, False, True]
     assert str(found[0]) == "/dev/sda   500 GB   M S"
-    assert "données d'un boîtier" in str(found[1]), "whoever reinstalls a box is told what is on its disk"
+    assert "données d'un boîtier" in str(found[2]), "whoever reinstalls a box is told what is on its disk"
 
 
 def test_this_machines_own_disks_are_read() -> None:
     install = loaded()
-    for each in install.choosable(install.listed(), "/dev/none"):
+    for each in install.choosable(install.listed()):
         assert each.path.startswith("/dev/") and each.size_bytes >= install.SMALLEST_BYTES
 
 
@@ -176,3 +269,16 @@ def test_the_stick_starts_the_installer_and_nothing_of_a_box() -> None:
             "on a box it can't be started"
         )
         assert "[Install]" not in unit
+
+
+def test_the_stick_is_known_by_a_type_that_the_build_gives_its_partition_and_nothing_else_has() -> None:
+    build = (BUILD / "build").read_text()
+    kind = loaded().IMAGE_TYPE
+    assert f"readonly image_type={kind}\n" in build
+    assert build.count(kind) == 1
+    assert (
+        """'start=%sMiB, size=%sMiB, type=%s, name=appliance-image\\n' "$end" "$size" "$image_type\""""
+        in build
+    )
+    others = "".join(each.read_text() for each in (EXTRA / "usr/lib/repart.d").iterdir())
+    assert kind not in others

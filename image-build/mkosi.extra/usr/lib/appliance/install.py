@@ -1,37 +1,58 @@
 """Installs a box from a stick: what the stick brings is written to a disk that somebody chooses, and confirms.
 
 The stick starts a kernel image of its own (`image-build/build installer`), which is signed to start and not to be given the key of
-any `/var`. Beside its system it carries the box's disk, packed, in a partition named `appliance-image`. Nothing of that is judged
-here: what isn't signed with our keys does not start from the disk either.
+any `/var`. Beside its system it carries the box's disk, packed, in a partition of a type of its own: nothing else makes one, mounts
+one, or is taken for one, as a name might be. Nothing of what it holds is judged here: what isn't signed with our keys does not start
+from the disk either.
 
 Chose to write the whole disk, bit for bit; because it is then the very disk that was tested, and can be read back and compared.
 Rejected a copy of the stick's own partitions: its kernel image would have to be taken out of them again.
 
 The first megabyte, where the table of partitions is, comes last: a disk whose writing was cut is empty, and not half a box.
+
+Whoever stands before the machine has its screen and nothing else. Whatever goes wrong is one line there, with what to do, and waits
+for a key.
 """
 
-import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE = Path("/dev/disk/by-partlabel/appliance-image")
+IMAGE_TYPE = "7b0c4e5d-96a1-4c1e-8f0e-2d1a5b3c9e64"
+"""The type of the partition with the box's disk (`image-build/build installer` gives it)."""
+
 SMALLEST_BYTES = 8 << 30
 """Two slots, what starts them, and the least of `/var`."""
 
 BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 20
 CONFIRMED = "ERASE"
-COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL"
+PACKED_BYTES = 1 << 20
+COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL,PARTTYPE"
 NO_DISKS = ("/dev/zram", "/dev/ram", "/dev/loop")
+
+
+GZIP = 31
+"""What zlib calls one member of gzip, with its checksum."""
 
 
 class Differs(Exception):
     """What was read back is not what was written."""
+
+
+class NoStick(Exception):
+    """It can't be told what to write: no stick is there, or more than one."""
+
+
+class NoListing(Exception):
+    """The machine does not say which disks it has."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +70,59 @@ class Disk:
         return f"{self.path}   {self.size_bytes / 1e9:.0f} GB   {self.name}{warning}"
 
 
-def choosable(listing: str, image: str) -> list[Disk]:
-    """The disks in what `lsblk --json` tells that a box has room on: none that is read-only, and not the stick, which has the
-    partition `image`."""
+def choosable(listing: str) -> list[Disk]:
+    """The disks in what `lsblk --json` tells that a box has room on: none that is read-only, and no stick that installs."""
     found = []
     for each in json.loads(listing)["blockdevices"]:
-        parts = each.get("children") or []
-        labels, size = {part.get("partlabel") for part in parts}, int(each["size"])
+        parts, size = each.get("children") or [], int(each["size"])
         if each["type"] != "disk" or each["ro"] or size < SMALLEST_BYTES or each["path"].startswith(NO_DISKS):
             continue
-        if image in {part["path"] for part in parts} or IMAGE.name in labels:
+        if any(_is_image(part) for part in parts):
             continue
         name = " ".join(str(word).strip() for word in (each.get("model"), each.get("serial")) if word)
-        found.append(Disk(each["path"], size, name, "data" in labels))
+        found.append(Disk(each["path"], size, name, "data" in {part.get("partlabel") for part in parts}))
     return found
 
 
+def image_of(listing: str) -> Path:
+    """The partition with the box's disk. Raises `NoStick`, since a second one may be another version's."""
+    found = [
+        part["path"]
+        for each in json.loads(listing)["blockdevices"]
+        for part in each.get("children") or []
+        if _is_image(part)
+    ]
+    if len(found) == 1:
+        return Path(found[0])
+    raise NoStick(
+        f"there are {len(found)} sticks that install / {len(found)} clés d'installation sont branchées"
+    )
+
+
+def _is_image(part: dict[str, str]) -> bool:
+    return (part.get("parttype") or "").lower() == IMAGE_TYPE
+
+
 def blocks(image: Path) -> Iterator[bytes]:
-    """The box's disk as it was packed, from its start; the last block may be shorter."""
-    with gzip.open(image, "rb") as packed:
-        while block := packed.read(BLOCK_BYTES):
-            yield block
+    """The box's disk as it was packed, from its start; the last block may be shorter. What lies behind it in the partition is not
+    read. Raises `OSError`, `EOFError` if it is cut, `zlib.error` if it is damaged."""
+    unpack, block = zlib.decompressobj(GZIP), b""
+    with image.open("rb", buffering=0) as packed:
+        while not unpack.eof:
+            data = unpack.unconsumed_tail or packed.read(PACKED_BYTES)
+            more = unpack.decompress(data, BLOCK_BYTES - len(block))
+            if not data and not more and not unpack.eof:
+                raise EOFError("it ends too early / elle est incomplète")
+            block += more
+            if len(block) == BLOCK_BYTES:
+                yield block
+                block = b""
+    if block:
+        yield block
 
 
 def write(image: Path, disk: Path, told: Callable[[int], None]) -> None:
-    """Write it, the head last. `told` is given the bytes so far. Raises `OSError`, `EOFError` if the stick's image is cut."""
+    """Write it, the head last. `told` is given the bytes so far. Raises `OSError`, and what `blocks` raises."""
     head, at = b"", 0
     with disk.open("r+b", buffering=0) as out:
         end = out.seek(0, os.SEEK_END)
@@ -115,6 +164,15 @@ def listed() -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 
+def looked() -> tuple[Path, list[Disk]]:
+    """What to write, and where it can be written: known before any disk is named. Raises `NoStick` and `NoListing`."""
+    try:
+        listing = listed()
+        return image_of(listing), choosable(listing)
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NoListing(f"{type(error).__name__}: {error}") from error
+
+
 def choose(disks: list[Disk]) -> Disk | None:
     """The disk that somebody has chosen and confirmed; None if they have thought better of it."""
     print("\nThis installs the appliance. Everything on the disk that you choose is lost.")
@@ -143,11 +201,10 @@ def progress(word: str) -> Callable[[int], None]:
     return told
 
 
-def main() -> int:
-    """Ask until it is written; 1 if it could not be."""
+def agreed() -> tuple[Path, Disk]:
+    """Ask until somebody has chosen a disk and confirmed it; what to write to it. Raises `NoStick` and `NoListing`."""
     while True:
-        # Before any disk is named it is known which one is the stick.
-        disks = choosable(listed(), str(IMAGE.resolve(strict=True)))
+        image, disks = looked()
         if not disks:
             print(
                 f"No disk of {SMALLEST_BYTES >> 30} GiB or more / Aucun disque de {SMALLEST_BYTES >> 30} Gio ou plus."
@@ -156,23 +213,61 @@ def main() -> int:
             continue
         if (chosen := choose(disks)) is None:
             continue
-        if chosen in choosable(listed(), str(IMAGE.resolve(strict=True))):
-            break  # a name like /dev/sdb may have gone to another disk while somebody thought it over
+        # A name like /dev/sdb may have gone to another disk while somebody thought it over.
+        if (image, chosen) in [(again, disk) for again, found in [looked()] for disk in found]:
+            return image, chosen
         print("That disk is not there any more / Ce disque n'est plus là.")
+
+
+def remedy(error: Exception) -> str:
+    """What somebody before the machine can do about it, in both languages."""
+    if isinstance(error, (zlib.error, EOFError)):
+        return (
+            "The stick is damaged: write it anew, or take another.\n"
+            "La clé USB est endommagée : écrivez-la de nouveau, ou prenez-en une autre."
+        )
+    if isinstance(error, NoStick):
+        return (
+            "Leave the stick in that this machine was started from, and no other.\n"
+            "Laissez branchée la clé d'où la machine a démarré, et aucune autre."
+        )
+    if isinstance(error, (Differs, OSError)):
+        return (
+            "The stick or the disk fails: try again, then with another stick, then with another disk.\n"
+            "La clé ou le disque fait défaut : réessayez, puis avec une autre clé, puis avec un autre disque."
+        )
+    return (
+        "Try again. If it comes again, send support a picture of this screen.\n"
+        "Réessayez. Si cela se répète, envoyez au soutien une photo de cet écran."
+    )
+
+
+def main() -> int:
+    """Ask until it is written; 1 if it could not be, which the screen has said."""
     try:
-        write(IMAGE, Path(chosen.path), progress("written / écrit"))
+        image, chosen = agreed()
+        write(image, Path(chosen.path), progress("written / écrit"))
         print()
-        compare(IMAGE, Path(chosen.path), progress("read back / relu"))
-    except (OSError, EOFError, Differs) as error:
-        print(f"\nIt was not installed / Échec de l'installation : {error}", flush=True)
-        input("Enter to start again / Entrée pour redémarrer : ")
+        compare(image, Path(chosen.path), progress("read back / relu"))
+    except Exception as error:  # noqa: BLE001 - nobody sees a traceback here, and the machine would just start again
+        said = str(error) or type(error).__name__
+        print(f"\nIt was not installed / Échec de l'installation : {said}\n{remedy(error)}", flush=True)
+        wait("Enter to start again / Entrée pour redémarrer : ")
         return 1
     print("\n\nDone. Press Enter: the machine goes off. Take the stick out when it is off, and not before.")
-    input(
+    wait(
         "Terminé. Appuyez sur Entrée : la machine s'éteint. Retirez la clé USB une fois la machine éteinte. "
     )
     return 0
 
 
+def wait(words: str) -> None:
+    """For a key; where nobody can press one, for nothing."""
+    with suppress(EOFError, OSError):
+        input(words)
+
+
 if __name__ == "__main__":
+    # Ctrl-C in the middle would leave an empty disk, and say nothing.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(main())
