@@ -8,6 +8,8 @@ WORKERS ?= 2
 SLOW_WORKERS ?= 3
 PYTEST := $(PY) -m pytest --dist loadfile --no-loadscope-reorder
 COVER := --cov --cov-append --cov-report=
+# Containers often forbid Python to keep what it has compiled; then each of hundreds of processes compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image test-update lock clean
 .NOTPARALLEL:

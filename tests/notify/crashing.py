@@ -1,6 +1,6 @@
 """An alarm and its messenger that kill themselves with SIGKILL when they reach a step for the n-th time.
 
-``python -m tests.notify.crashing DATA STEP N``: judges a full disk, then sends what there is to send; ends by itself,
+``run(data, step, times)``, in a process of its own: judges a full disk, then sends what there is to send; ends by itself,
 with status 0, once nothing waits. The step ``judging`` dies inside the judgement's transaction, ``judged`` after it.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from tests.boxes import box_in
 from tests.notify.test_telling import FULL
 
 
-def main() -> None:
-    data, step, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def run(data: Path, step: str, times: int) -> None:
     reached = 0
 
     def die(here: str) -> None:
@@ -48,7 +46,3 @@ def main() -> None:
         messenger = Messenger(box, Surroundings(reached=die))
         while messenger.send_next(Channel.MAIL) or messenger.send_next(Channel.WEBHOOK):
             pass
-
-
-if __name__ == "__main__":
-    main()

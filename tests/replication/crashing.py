@@ -1,6 +1,6 @@
 """A courier that kills itself with SIGKILL when it reaches a step for the n-th time.
 
-``python -m tests.replication.crashing DATA STEP N``; it ends by itself, with status 0, once nothing is owed and every
+``run(data, step, times)``, in a process of its own; it ends by itself, with status 0, once nothing is owed and every
 manifest is written.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -20,8 +19,7 @@ from appliance.replication.batch import Surroundings
 from tests.boxes import box_in
 
 
-def main() -> None:
-    data, step, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def run(data: Path, step: str, times: int) -> None:
     reached = 0
     lock = threading.Lock()
 
@@ -50,7 +48,3 @@ def _stop_when_done(box: Box, stop: threading.Event) -> None:
             stop.set()
             return
         time.sleep(0.05)
-
-
-if __name__ == "__main__":
-    main()
