@@ -6,6 +6,10 @@ byte with the keys that *the snapshot* holds. Where the box still has the object
 found is a `Certificate` in plain words, kept with those before it. An image that lies in deep archive is not fetched for a drill, and
 counted apart: nothing was seen of it.
 
+An archive may hold backups and no image: a small disk beside a bucket. A restore from there fetches the images from the archives that
+the backup names, with the keys that it holds for them; so does its drill, and the certificate names them. Where no archive has an
+image, a restore would bring home an index and nothing to show: that has not passed.
+
 What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
 undamaged, and `key check-recovery` tries the paper.
 """
@@ -33,7 +37,6 @@ from appliance.catalog import (
     Catalog,
     Reading,
     Transaction,
-    deliveries,
     instances,
     settings,
     study_keys,
@@ -70,7 +73,8 @@ _LATEST: Final = 5
 class Certificate:
     """What a drill found. `findings` is empty when everything was as it should be; sizes in bytes, times in seconds.
 
-    `sampled` were opened to the last byte; `resting` were drawn too, and lie in deep archive: nothing is known of them.
+    `sampled` were opened to the last byte; `resting` were drawn too, and lie in deep archive: nothing is known of them. `sources` are
+    the archives that they came from, where the one that was tried holds no image; else it is empty.
     """
 
     at_utc: str
@@ -85,6 +89,7 @@ class Certificate:
     sample_seconds: float
     findings: tuple[str, ...]
     resting: int = 0
+    sources: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -103,6 +108,10 @@ class Certificate:
             f"It remembers {self.studies} studies and {self.instances} images.",
             f"{self.sampled} images were brought back and opened to the last byte in {self.sample_seconds:.1f} s.",
         ]
+        if self.sources:
+            lines.append(
+                f"They came from {', '.join(self.sources)}: {self.archive} holds backups, and no image."
+            )
         if self.resting:
             lines.append(f"{self.resting} more lie in deep archive, and were not tried.")
         lines += [f"NOT AS IT SHOULD BE: {each}." for each in self.findings]
@@ -193,9 +202,9 @@ def _drill(
         try:
             with catalog.reading() as reading:
                 findings += _counted(reading, index)
-                chosen = _chosen(reading, place, dice)
+                chosen = _chosen(box, reading, place, archive, dice)
                 fetched = time.monotonic()
-                sample = _opened(box, archive, reading, chosen, keep_going)
+                sample = _opened(box, reading, chosen, keep_going)
                 findings += sample.findings
                 if index.contents.instances and not chosen:
                     findings.append(_NONE_THERE)
@@ -218,6 +227,7 @@ def _drill(
         sample_seconds=round(time.monotonic() - fetched, 3),
         findings=tuple(findings),
         resting=sample.resting,
+        sources=() if place.name in sample.sources else sample.sources,
     )
 
 
@@ -234,21 +244,44 @@ def _counted(reading: Reading, index: Index) -> Sequence[str]:
     return []
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An image of the sample, and the archive that it is to come from."""
+
+    object_id: ObjectId
+    key_id: KeyId
+    sealed_bytes: int
+    source: str
+    archive: Archive
+
+
 def _chosen(
-    reading: Reading, place: DestinationSettings, dice: random.Random
-) -> list[tuple[ObjectId, KeyId, int]]:
-    """Which images to bring back: the latest few, and others by chance, of those that the archive has receipts for."""
+    box: Box, reading: Reading, place: DestinationSettings, archive: Archive, dice: random.Random
+) -> list[_Drawn]:
+    """Which images to bring back: the latest few, and others by chance, of those that the archive has receipts for; where it has none
+    of them, of those that others have.
+    """
     last = instances.last_id(reading)
     drawn = {last - each for each in range(_LATEST)}
     drawn |= {dice.randint(1, last) for _ in range(4 * SAMPLE)} if last else set()
-    chosen: dict[ObjectId, tuple[ObjectId, KeyId, int]] = {}
+    here: dict[ObjectId, _Drawn] = {}
+    elsewhere: dict[ObjectId, tuple[KeyId, int, DestinationSettings]] = {}
     for number in sorted(drawn, reverse=True):
         for _, object_id, key_id, sealed_bytes in instances.objects_after(reading, InstanceId(number - 1), 1):
-            if place.id in deliveries.holders(reading, object_id):
-                chosen[object_id] = (object_id, key_id, sealed_bytes)
-        if len(chosen) >= SAMPLE:
+            holders = recall.holders(reading, object_id)
+            if any(each.id == place.id for each in holders):
+                here[object_id] = _Drawn(object_id, key_id, sealed_bytes, place.name, archive)
+            elif holders and len(elsewhere) < SAMPLE:
+                elsewhere[object_id] = (key_id, sealed_bytes, holders[0])
+        if len(here) >= SAMPLE:
             break
-    return list(chosen.values())
+    if here:
+        return list(here.values())
+    others = {each.name: archive_at(box, each) for _, _, each in elsewhere.values()}
+    return [
+        _Drawn(object_id, key_id, sealed_bytes, each.name, others[each.name])
+        for object_id, (key_id, sealed_bytes, each) in elsewhere.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,40 +292,41 @@ class _Sample:
     opened_bytes: int
     resting: int
     findings: tuple[str, ...]
+    sources: tuple[str, ...]
 
 
 def _opened(
     box: Box,
-    archive: Archive,
     reading: Reading,
-    chosen: Sequence[tuple[ObjectId, KeyId, int]],
+    chosen: Sequence[_Drawn],
     keep_going: Callable[[], bool],
 ) -> _Sample:
     """Bring the images of the sample back, and open them. That all lie deep is a finding: then nothing has been tried."""
     opened = opened_bytes = resting = 0
     findings: list[str] = []
-    for object_id, key_id, sealed_bytes in chosen:
+    for each in chosen:
         _go_on(keep_going)
-        recorded = study_keys.wrapped(reading, key_id)
+        recorded = study_keys.wrapped(reading, each.key_id)
         if recorded is None:
             findings.append("the backup lacks the key of an image")
             continue
         study_instance_uid, wrapped = recorded
         digest = hashlib.sha256()
         try:
-            key = box.root.unwrap(wrapped, wrapping_context(key_id, study_instance_uid))
-            recall.verify(archive, object_id, key, sealed_bytes, digest.update)
+            key = box.root.unwrap(wrapped, wrapping_context(each.key_id, study_instance_uid))
+            recall.verify(each.archive, each.object_id, key, each.sealed_bytes, digest.update)
         except Resting:  # on purpose, says the archive: whether it is whole is seen when it is fetched
             resting += 1
         except (Corrupt, Unknown) as error:
             findings.append(f"an image in the archive is not what was written ({error.message})")
         else:
             opened += 1
-            opened_bytes += sealed_bytes
-            findings += _like_here(box, object_id, digest.hexdigest())
+            opened_bytes += each.sealed_bytes
+            findings += _like_here(box, each.object_id, digest.hexdigest())
     if resting and not opened:
         findings.append(_NONE_OPENED)
-    return _Sample(opened, opened_bytes, resting, tuple(findings))
+    sources = tuple(dict.fromkeys(each.source for each in chosen))
+    return _Sample(opened, opened_bytes, resting, tuple(findings), sources)
 
 
 def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:
@@ -337,4 +371,6 @@ def _record(
 
 
 def _decode(told: dict[str, Any]) -> Certificate:
-    return Certificate(**{**told, "findings": tuple(told["findings"])})
+    return Certificate(
+        **{**told, "findings": tuple(told["findings"]), "sources": tuple(told.get("sources", ()))}
+    )

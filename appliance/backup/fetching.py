@@ -10,7 +10,7 @@ from pathlib import Path
 
 from appliance.audit import Witness
 from appliance.backup import snapshot
-from appliance.backup.snapshot import Index
+from appliance.backup.snapshot import Age, Index
 from appliance.catalog import copying
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.replication.destinations import Archive
@@ -31,11 +31,11 @@ def snapshot_key(archive: Archive, root: RootKey, name: str) -> bytes:
     return root.unseal(sealed, snapshot.key_context(name))
 
 
-def open_root(archive: Archive, names: list[str], key: RecoveryKey, now: datetime) -> tuple[bytes, RootKey]:
+def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[bytes, RootKey]:
     """Of the recovery slots that `key` opens the one of the latest root key, and that root key.
 
     A backup that was made right after a rotation of the root key may have brought a later one than the archive's own slot:
-    the paper is the same for both. Raises `Refused` for a paper of another box, `OperatorNeeded` where there is no slot at all.
+    the paper is the same for both. All are tried: which backup is the newest, only what they open can tell. Raises `Refused` for a paper of another box, `OperatorNeeded` where there is no slot at all.
     """
     wrong: ApplianceError | None = None
     found: tuple[bytes, RootKey] | None = None
@@ -52,10 +52,6 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey, now: datetim
             continue
         if found is None or root.generation > found[1].generation:
             found = slot, root
-        if where not in own and not snapshot.is_ahead(
-            where.removeprefix(snapshot.PREFIX).partition("/")[0], now
-        ):
-            break  # the newest backup that it opens: those before have no later one
     if found is not None:
         return found
     if wrong is not None:
@@ -66,22 +62,33 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey, now: datetim
     )
 
 
-def newest_first(archive: Archive, root: RootKey, names: Sequence[str], now: datetime) -> list[str]:
-    """The snapshots called `names`, the newest first, even if a wrong clock has named some years ahead (`snapshot.in_order`).
+def ages(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Age]:
+    """When the snapshots called `names` were made, as no clock tells: a small document of each is read.
 
-    Reads their indexes only then. Raises what the archive raises.
+    Without those that say nothing: whoever opens one says what is wrong with it. Raises what the archive raises.
     """
-    if not any(snapshot.is_ahead(name, now) for name in names):
-        return sorted(names, reverse=True)
-    rows: dict[str, int] = {}
+    found: dict[str, Age] = {}
     for name in names:
         try:
             sealed = archive.document(snapshot.index_key(name))
             index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
-            rows[name] = Witness.parse(index.audit).count
+            found[name] = age_of(index)
         except (Corrupt, Unknown, Refused):
-            continue  # whoever opens it says what is wrong with it
-    return snapshot.in_order(names, rows, now)
+            continue
+    return found
+
+
+def age_of(index: Index) -> Age:
+    """Raises `Refused` where its witness is none."""
+    return Age(index.lives, Witness.parse(index.audit).count)
+
+
+def newest_first(archive: Archive, root: RootKey, names: Sequence[str], now: datetime) -> list[str]:
+    """The snapshots called `names`, the newest first, whatever the clock was that has named them (`snapshot.in_order`).
+
+    Raises what the archive raises.
+    """
+    return snapshot.in_order(names, ages(archive, root, names), now)
 
 
 def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) -> Path:

@@ -7,12 +7,13 @@ own rule has removed, and what somebody else has done away with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
 from appliance.backup import drill, snapshot
 from appliance.backup.drill import Certificate
+from appliance.backup.fetching import age_of
 from appliance.backup.making import archive_at
 from appliance.backup.snapshot import Index
 from appliance.box import Box
@@ -59,8 +60,10 @@ class Inventory:
     older: int
 
 
-def take(box: Box, place: DestinationSettings, *, most: int = MOST) -> Inventory:
-    """Read what `place` holds. Raises what the archive raises; a backup that is damaged is in the list."""
+def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetime | None = None) -> Inventory:
+    """Read what `place` holds, in the order in which a restore would try. Raises what the archive raises; a backup that is damaged is
+    in the list. `now` is what the clock says, unless another moment is given.
+    """
     archive = archive_at(box, place)
     names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
     with box.catalog.reading() as reading:
@@ -78,4 +81,7 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST) -> Inventory
             continue
         drilled = next((each for each in drills if each.snapshot == name), None)
         found.append(Held(name, moment if index is None else index.made_utc, index, drilled))
+    ages = {each.name: age_of(each.index) for each in found if each.index is not None}
+    by_name = {each.name: each for each in found}
+    found = [by_name[name] for name in snapshot.in_order([*by_name], ages, now or datetime.now(UTC))]
     return Inventory(tuple(found), max(len(names) - most, 0))

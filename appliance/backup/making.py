@@ -4,7 +4,7 @@ The copy lies in ``backups/`` of the data folder for as long as it is sent, encr
 it is removed by the next attempt. One attempt at a time, by a lock. The index goes last: an attempt that is cut leaves pieces
 that no index speaks of, which the rotation clears away. Every piece is read back by the archive itself.
 
-A clock that was set back makes a snapshot that sorts before others, no more; and while the clock is in doubt
+A clock that was set back makes a snapshot whose name sorts before others, no more; and while the clock is in doubt
 (`appliance.lifecycle.retention`), none is taken for too old. It is asked when the snapshot is made and one is to go: images have
 come since the attempt began, which a moment from then would know nothing of.
 """
@@ -34,6 +34,7 @@ from appliance.model import DestinationSettings
 from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
+from appliance.replication.tombstone import RESTORED
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
 
@@ -142,7 +143,7 @@ def make(
     name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
     with _place_for_copy(box) as path:
         page_by_page = path.with_name(f"{path.name}.pages")
-        contents, witness = copying.copy(box.catalog, page_by_page, key, _look, go_on)
+        (contents, witness, lives) = copying.copy(box.catalog, page_by_page, key, _look, go_on)
         copying.rewrite(page_by_page, key, path, go_on)
         page_by_page.unlink()
         total, done = path.stat().st_size, 0
@@ -155,7 +156,7 @@ def make(
                 done += len(data)
                 tell(done, total)
         sealed_key = box.root.seal(key, snapshot.key_context(name))
-        index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness)
+        index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness, lives)
         sealed = box.root.seal(snapshot.encode(index), snapshot.context(name))
         # Read when all is sealed: a root key that was rotated meanwhile is in it.
         slot = whole_recovery_slot(box.config.data.absolute() / "keys")
@@ -165,9 +166,11 @@ def make(
     return index
 
 
-def _look(reading: Reading) -> tuple[Contents, str]:
+def _look(reading: Reading) -> tuple[Contents, str, int]:
     kept = totals.totals(reading)
-    return Contents(kept.studies, kept.instances, kept.bytes), str(audit.witness(reading))
+    told = settings.get(reading, RESTORED)
+    lives = int(told.get("lives", 0)) if isinstance(told, dict) else 0
+    return Contents(kept.studies, kept.instances, kept.bytes), str(audit.witness(reading)), lives
 
 
 @contextmanager

@@ -16,10 +16,12 @@ done: so an attempt cut at any step goes on where it was, from any archive of th
 box's: nothing is mixed. Only when the manifests are read and every old session is ended is the box announced; no process has seen it before.
 
 Refused: a box that is not blank; a snapshot that newer software made (with the version to install); a paper of another box,
-told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken. One that a wrong
-clock has named years ahead is not for that the newest (`snapshot.in_order`).
+told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken. Which is the newest, no
+clock decides: neither the one that has named it nor that of the blank box (`snapshot.in_order`).
 
-The newest paper opens everything. A paper that was replaced opens the snapshots of its day, each by the slot beside it; what was
+The newest paper opens everything. A paper that was replaced opens the snapshots of its day, each by the slot beside it, and with the
+root key that it finds there every later one, until that is changed too (``key rotate-root``). Chose not to refuse those: whoever has
+paper and archive has that key whatever this code says, and a clinic that finds only the old paper after a fire gets its box back. What was
 sealed under a later root key stays closed to it, and the newest snapshot that it does open is taken, with a warning.
 """
 
@@ -38,7 +40,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import homecoming, rebuilding, snapshot
-from appliance.backup.fetching import Tell, fetch, newest_first, open_root, snapshot_key
+from appliance.backup.fetching import Tell, ages, fetch, newest_first, open_root, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
 from appliance.catalog import (
@@ -122,7 +124,7 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = 20, now: datetime | 
     """
     names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
     now = now or datetime.now(UTC)
-    _, root = open_root(archive, names, key, now)
+    _, root = open_root(archive, names, key)
     fit: list[Index] = []
     too_new: list[Index] = []
     damaged = 0
@@ -243,10 +245,11 @@ def _prepare(
     data = config.data
     written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
     names = snapshot.names_in(list(written))
-    slot, root = open_root(archive, names, key, now)
+    slot, root = open_root(archive, names, key)
+    known_ages = ages(archive, root, names)
     placed = _placed(data, root)
     if placed is None:
-        index, damaged = _fetched(data, archive, root, newest_first(archive, root, names, now), tell)
+        index, damaged = _fetched(data, archive, root, snapshot.in_order(names, known_ages, now), tell)
     else:
         index, damaged = (placed.index, 0)
     _put_in_place(data, archive, slot, root, key, index)
@@ -263,7 +266,8 @@ def _prepare(
             log.warning(
                 "the archive holds neither a snapshot nor a manifest: the box is new but for its keys"
             )
-        return _finish(box, known, index, rebuilt, damaged, actor, address)
+        lives = 1 + max((each.lives for each in known_ages.values()), default=0)
+        return _finish(box, known, index, rebuilt, damaged, lives, actor, address)
     finally:
         box.close()
 
@@ -461,6 +465,7 @@ def _finish(
     index: Index | None,
     rebuilt: rebuilding.Rebuilt,
     damaged: int,
+    lives: int,
     actor: str,
     address: str,
 ) -> Restored:
@@ -481,6 +486,7 @@ def _finish(
             "last": instances.last_id(tx),
             "missing": 0,
             "home": False,
+            "lives": lives,
         }
         settings.put(tx, homecoming.LAST, told, now)
         details = {

@@ -11,8 +11,8 @@ Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 r
 
 The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``format``, ``made_utc``, ``software`` (version),
 ``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
-``audit`` (the witness of the audit's chain, so that a snapshot also anchors it). ``root.recovery`` brings
-all earlier root keys with it.
+``audit`` (the witness of the audit's chain, so that a snapshot also anchors it), and ``lives`` (how often the box had come back from
+an archive). ``root.recovery`` brings all earlier root keys with it.
 
 A key for each snapshot, in a small document that may be written over, because a backup of last month remembers whoever is
 destroyed today: names, dates and the keys of images. The pieces can be large, and locked against removal; the key is neither,
@@ -73,6 +73,7 @@ class Index:
     pieces: tuple[Piece, ...]
     contents: Contents
     audit: str
+    lives: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -101,18 +102,31 @@ def is_ahead(name: str, now: datetime) -> bool:
     return moment is not None and moment - now > AHEAD
 
 
-def in_order(names: Sequence[str], audit_rows: Mapping[str, int], now: datetime) -> list[str]:
-    """`names`, the newest first; one whose moment is still to come has its place by how many rows the audit had by then.
+@dataclass(frozen=True, slots=True, order=True)
+class Age:
+    """When a snapshot was made, as no clock tells: how often the box had come back by then, and how many rows its audit had."""
 
-    Rows are only ever added, so that they tell what a clock doesn't; `audit_rows` lacks those whose index says nothing. Rejected:
-    rows alone, because a box that came back from an older backup counts on from there, and its next ones would seem old.
+    lives: int
+    audit_rows: int
+
+
+def in_order(names: Sequence[str], ages: Mapping[str, Age], now: datetime) -> list[str]:
+    """`names`, the newest first, by what no clock can falsify; `ages` lacks those whose index says nothing.
+
+    Rows are only ever added, and a life is counted when a box comes back, above all that the archive has seen: rows alone would make
+    the next backups of a box that came back from an older one seem old. What has no age stands where its name would; one of a moment
+    to come stands last, since nothing speaks for it. Rejected: names, because a clock that was dead for a week has named that
+    week's backups long before the others, and one that ran ahead years after them.
     """
-    found = sorted((name for name in names if not is_ahead(name, now)), reverse=True)
-    doubted = [name for name in names if is_ahead(name, now)]
-    for name in sorted(doubted, key=lambda each: (audit_rows.get(each, -1), each)):
-        rows = audit_rows.get(name, -1)
-        older = (place for place, each in enumerate(found) if audit_rows.get(each, rows + 1) <= rows)
-        found.insert(next(older, len(found)), name)
+    found = sorted(
+        (each for each in names if each in ages), key=lambda each: (ages[each], each), reverse=True
+    )
+    silent = sorted((each for each in names if each not in ages), reverse=True)
+    for name in silent:
+        if not is_ahead(name, now):
+            older = (place for place, each in enumerate(found) if each < name)
+            found.insert(next(older, len(found)), name)
+    found += [each for each in silent if is_ahead(each, now)]
     return found
 
 
@@ -166,6 +180,7 @@ def encode(index: Index) -> bytes:
                 "bytes": index.contents.bytes,
             },
             "audit": index.audit,
+            "lives": index.lives,
         },
         separators=(",", ":"),
     ).encode()
@@ -189,6 +204,7 @@ def decode(name: str, text: bytes) -> Index:
                 **{each: int(told["contents"][each]) for each in ("studies", "instances", "bytes")}
             ),
             audit=str(told["audit"]),
+            lives=int(told.get("lives", 0)),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt("the index of a backup is not what was written", hint="use another backup") from error

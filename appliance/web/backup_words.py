@@ -22,7 +22,7 @@ def worded(found: Certificate, clinic: str, words: Words) -> WordedCertificate:
         Line(words("backups.name"), found.snapshot),
         Line(words("backups.remembers"), contents(found.studies, found.instances, words)),
     )
-    tried = (
+    tried: tuple[Line, ...] = (
         Line(words("backups.opened_in"), words.manner.span(found.catalog_seconds)),
         Line(
             words("backups.sampled"),
@@ -31,6 +31,8 @@ def worded(found: Certificate, clinic: str, words: Words) -> WordedCertificate:
         Line(words("backups.sampled_in"), words.manner.span(found.sample_seconds)),
     )
     untried: tuple[Line, ...] = ()
+    if found.sources:
+        tried = (*tried, Line(words("backups.sources"), words.several(found.sources)))
     if found.resting:
         untried = (Line(words("backups.resting"), words("studies.images", n=found.resting)),)
     wrong = tuple(Line(words("backups.wrong"), each, "bad") for each in findings(found, words))

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import making, restoring, snapshot
+from appliance.backup import inventory, making, restoring, snapshot
+from appliance.backup.fetching import age_of
 from appliance.backup.schedule import Schedule
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
 from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic, disk  # noqa: F401 - fixtures
-from tests.backup.test_restoring import archive_of
+from tests.backup.test_restoring import archive_of, restore
+from tests.boxes import box_in
 
 pytestmark = pytest.mark.slow
 
@@ -94,3 +96,36 @@ def test_a_box_that_slept_three_months_waits_for_a_person_before_it_removes_one(
     assert made.name in left
     assert len(left) == 3, "a clock that is believed rotates as before: the newest few stay"
     assert not (good - left) & {path.name for path in (tmp_path / "usb" / "snapshots").iterdir()}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_the_newest_backup_is_the_one_made_last_whatever_the_clock_was(
+    kept: tuple[Clinic, set[str], datetime], wrong: timedelta
+) -> None:
+    """That of the box when it made it, and that of the blank box which looks."""
+    clinic, _, now = kept  # noqa: F811
+    made = [clinic.back_up(now + wrong + timedelta(minutes=each)).name for each in (1, 0)]
+    for blank in (now, now + wrong, datetime(1970, 1, 1, tzinfo=UTC)):
+        found = restoring.look(archive_of(clinic.place), clinic.paper, now=blank)
+        assert [each.name for each in found.snapshots[:2]] == list(reversed(made))
+    listed = inventory.take(clinic.box, clinic.place, now=now)
+    assert [each.name for each in listed.held[:2]] == list(reversed(made))
+
+
+def test_a_box_that_came_back_from_an_older_backup_is_the_newer_one(
+    kept: tuple[Clinic, set[str], datetime], tmp_path: Path
+) -> None:
+    """It counts the rows of its audit on from there, and its clock is dead besides."""
+    clinic, good, now = kept  # noqa: F811
+    archive, names_then = archive_of(clinic.place), sorted(good)
+    for name in names_then[1:]:  # all but the oldest can't be read that night
+        (tmp_path / "usb" / "snapshots" / name / "index").rename(tmp_path / name)
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    for name in names_then[1:]:
+        (tmp_path / name).rename(tmp_path / "usb" / "snapshots" / name / "index")
+    with box_in(tmp_path / "after") as box:
+        after = making.back_up(box, clinic.place, now - timedelta(days=3650), actor="tests", keep=KEEP)
+    rows = {each.name: age_of(each) for each in restoring.look(archive, clinic.paper, now=now).snapshots}
+    assert rows[after.name].lives == 1
+    assert max(rows, key=rows.__getitem__) == after.name
+    assert restoring.look(archive, clinic.paper, now=now).snapshots[0].name == after.name

@@ -13,10 +13,12 @@ import pytest
 from appliance import audit
 from appliance.backup import drill
 from appliance.backup.schedule import Schedule
-from appliance.catalog import settings
-from appliance.errors import Corrupt, Transient, Unknown
+from appliance.catalog import destinations, settings
+from appliance.errors import ApplianceError, Corrupt, Transient, Unknown
 from appliance.health.facts import Outcome
 from appliance.health.gathering import DRILL, _attempt
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
 from appliance.web.backup_words import worded
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
@@ -55,6 +57,14 @@ def test_a_good_backup_passes_and_leaves_a_certificate_in_plain_words(
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
     assert not list((tmp_path / "before" / "backups").glob("drill-*")), "nothing is left of it"
+
+
+def add_disk(clinic: Clinic, folder: Path) -> DestinationSettings:
+    """Another disk, to which no image is owed."""
+    folder.mkdir()
+    place = prepare(DestinationSettings(folder.name, "vault", "ciphertext", {"path": str(folder)}))
+    with clinic.box.catalog.transaction() as tx:
+        return replace(place, id=destinations.add(tx, place))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +180,28 @@ def test_a_drill_that_opened_no_image_has_not_passed_unless_there_is_none(clinic
     )
 
 
+def test_an_archive_for_backups_alone_is_tried_with_the_images_that_another_holds(
+    backed_up: Clinic, tmp_path: Path
+) -> None:
+    """As a restore from it would; what is wrong with the other's images is found there, too."""
+    small = add_disk(backed_up, tmp_path / "small")
+    backed_up = replace(backed_up, place=small)
+    backed_up.back_up(NOW - timedelta(hours=1))
+    found = tried(backed_up)
+    assert (found.passed, found.sampled, found.archive, found.sources) == (True, 11, "small", ("usb",))
+    assert "They came from usb: small holds backups, and no image." in str(found)
+    with backed_up.box.catalog.reading() as conn:
+        assert drill.certificates(conn)[0] == found
+    words = Languages(web_ui() / "languages").words("fr")
+    lines = {line.label: line.text for line in worded(found, "", words).sections[1].lines}
+    assert lines["Aucune image ici; elles viennent de"] == "usb"
+    _flip(_object(backed_up, tmp_path / "usb"))
+    assert any("not what was written" in each for each in tried(backed_up).findings)
+    (tmp_path / "usb").rename(tmp_path / "away")
+    with pytest.raises(ApplianceError):
+        tried(backed_up)
+
+
 def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> None:
     for hours in range(0, 15 * 24, 8):
         Schedule().drill(backed_up.box, NOW + timedelta(hours=hours))
@@ -179,9 +211,6 @@ def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> Non
 
 
 def test_an_archive_that_passes_does_not_hide_one_that_does_not(backed_up: Clinic, tmp_path: Path) -> None:
-    from appliance.catalog import destinations
-    from appliance.model import DestinationSettings
-
     (tmp_path / "zip").mkdir()
     other = DestinationSettings("zip", "vault", "ciphertext", {"path": str(tmp_path / "zip")})
     with backed_up.box.catalog.transaction() as tx:

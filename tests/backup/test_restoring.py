@@ -550,3 +550,28 @@ def test_what_another_archive_holds_besides_is_kept_aside_after_a_restore(
     with box_in(tmp_path / "third") as box:
         bring_home(box)
         assert contents(box) == as_sent(*IMAGES[:3])
+
+
+def test_an_old_paper_opens_what_is_made_until_the_root_key_is_changed_and_nothing_after(
+    clinic: Clinic,
+) -> None:
+    """As the help says: a new paper alone shuts the box and not its archives, whenever the courier comes round to them."""
+    folder, old, now = clinic.box.config.data / "keys", clinic.paper, datetime.now(UTC)
+    clinic.receive(*IMAGES[:1])
+    clinic.deliver()
+    clinic.back_up(now)
+    keys.check_recovery(folder, clinic.box.root, str(old))
+    new = keys.rotate(folder, clinic.box.root)
+    keys.check_recovery(folder, clinic.box.root, str(new))
+    between = clinic.back_up(now + timedelta(hours=1))
+
+    def newest(paper: RecoveryKey) -> str:
+        return restoring.look(archive_of(clinic.place), paper).snapshots[0].name
+
+    assert newest(old) == newest(new) == between.name
+    clinic.receive(*IMAGES[1:2])
+    clinic.deliver()  # and the new paper is in the archive
+    assert newest(old) == between.name
+    keys.rotate_root(folder, clinic.box.root, str(new))
+    after = clinic.back_up(now + timedelta(hours=2))
+    assert (newest(old), newest(new)) == (between.name, after.name)

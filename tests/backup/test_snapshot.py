@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.backup import rotation, snapshot
-from appliance.backup.snapshot import Contents, Index, Piece
+from appliance.backup.snapshot import Age, Contents, Index, Piece
 from appliance.errors import Corrupt
 
 NOW = datetime(2026, 11, 25, 20, 30, tzinfo=UTC)
@@ -95,34 +95,46 @@ def test_planting_snapshots_pushes_none_out() -> None:
     assert rotation.obsolete([good, *planted, *future], NOW, KEEP) == []
 
 
+def aged(**rows: int) -> dict[str, Age]:
+    return {name: Age(0, count) for name, count in rows.items()}
+
+
 def test_a_name_of_a_moment_to_come_has_its_place_by_how_long_the_audit_was() -> None:
     now = datetime(2026, 11, 26, tzinfo=UTC)
     first, second, third = (snapshot.new_name(now - timedelta(days=days), "0" * 8) for days in (3, 2, 1))
     ahead, later = (snapshot.new_name(now + timedelta(days=days), "0" * 8) for days in (3000, 4000))
-    rows = {first: 10, second: 20, third: 30}
+    ages = aged(**{first: 10, second: 20, third: 30})
     everything = [first, later, third, ahead, second]
-    assert snapshot.in_order(everything, rows | {ahead: 15, later: 25}, now) == [
+    assert snapshot.in_order(everything, ages | aged(**{ahead: 15, later: 25}), now) == [
         third,
         later,
         second,
         ahead,
         first,
     ]
-    assert snapshot.in_order([first, ahead], rows | {ahead: 11}, now) == [ahead, first], "made last indeed"
-    assert snapshot.in_order([first, ahead], rows, now) == [first, ahead], "its index says nothing"
-    assert snapshot.in_order([ahead, first], {ahead: 15}, now) == [first, ahead], "nor does the other one's"
+    assert snapshot.in_order([first, ahead], ages | aged(**{ahead: 11}), now) == [ahead, first], "made last"
+    assert snapshot.in_order([first, ahead], ages, now) == [first, ahead], "its index says nothing"
+    assert snapshot.in_order([ahead, first], {}, now) == [first, ahead], "nor does the other one's"
 
 
-def test_names_that_no_clock_is_doubted_for_stand_by_their_moments_alone() -> None:
-    """A box that came back from an older backup counts the rows of its audit on from there."""
+@pytest.mark.parametrize("now", [datetime(year, 1, 2, tzinfo=UTC) for year in (1970, 2020, 2026, 2099)])
+def test_backups_of_a_week_with_a_dead_clock_are_newer_whatever_any_clock_says(now: datetime) -> None:
+    """The box began to think that it is 2020; the blank one may think anything."""
+    good = [snapshot.new_name(datetime(2026, 1, day, tzinfo=UTC), "0" * 8) for day in (1, 2, 3)]
+    dead = [snapshot.new_name(datetime(2020, 1, day, tzinfo=UTC), "0" * 8) for day in (1, 2, 3)]
+    ages = aged(**dict(zip(good + dead, range(10, 70, 10), strict=True)))
+    assert snapshot.in_order(good + dead, ages, now) == [*reversed(dead), *reversed(good)]
+
+
+def test_a_box_that_came_back_from_an_older_backup_makes_newer_ones_with_fewer_rows() -> None:
     now = datetime(2026, 11, 26, tzinfo=UTC)
     before, after = (snapshot.new_name(now - timedelta(days=days), "0" * 8) for days in (9, 2))
-    assert snapshot.in_order([before, after], {before: 500, after: 60}, now) == [after, before]
-    assert not snapshot.is_ahead(snapshot.new_name(now + timedelta(hours=2), "0" * 8), now)
+    ages = {before: Age(0, 500), after: Age(1, 60)}
+    assert snapshot.in_order([before, after], ages, now) == [after, before]
 
 
-def test_a_blank_box_whose_clock_is_dead_goes_by_the_rows() -> None:
-    dead = datetime(2000, 1, 1, tzinfo=UTC)
-    names = [snapshot.new_name(datetime(year, 1, 1, tzinfo=UTC), "0" * 8) for year in (2025, 2026, 2036)]
-    rows = dict(zip(names, (10, 30, 20), strict=True))
-    assert snapshot.in_order(names, rows, dead) == [names[1], names[2], names[0]]
+def test_one_that_says_nothing_stands_where_its_name_does() -> None:
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    names = [snapshot.new_name(now - timedelta(days=days), "0" * 8) for days in (1, 2, 3, 4)]
+    ages = aged(**{names[1]: 20, names[3]: 10})
+    assert snapshot.in_order(list(reversed(names)), ages, now) == names
