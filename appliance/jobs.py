@@ -49,6 +49,7 @@ from appliance.lifecycle import (
     tagging,
 )
 from appliance.notify import sending
+from appliance.updates import noting
 
 log = logging.getLogger(__name__)
 
@@ -355,6 +356,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("heartbeat", pulse.beat, 60, first_seconds=30, lane="heartbeat"),
+        Job("updates", noting.note, 60, first_seconds=20),
         Job("rotation", rotating, rotation.EVERY_SECONDS, first_seconds=30, interrupt=rotating.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )

@@ -254,6 +254,15 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
             _COMMUNICATION, _NOTHING, "a heartbeat was taken, for the first time or after it was not"
         ),
         "heartbeat:fail": Word(_MACHINE, _NOTHING, "a heartbeat was not taken; it is tried again", _FAILED),
+        "update:arrive": Word(_MACHINE, _NOTHING, "a new version of the image came, and waits for its start"),
+        "update:start": Word(_MACHINE, _NOTHING, "a version of the image was started"),
+        "update:return": Word(
+            _MACHINE, _NOTHING, "a version of the image did not prove itself; the box went back", _FAILED
+        ),
+        "update:replace": Word(
+            _MACHINE, _NOTHING, "a version that waited was replaced before it was started"
+        ),
+        "update:restart": Word(_CHANGE, _NOTHING, "a person started the version that waits"),
         "fleet:take": Word(_SECURITY, _NOTHING, "the box took what the vendor wants of it"),
         "fleet:refuse": Word(_SECURITY, _NOTHING, "the box refused what the vendor wants of it", _REFUSED),
         "store:scrub": Word(_SECURITY, _NOTHING, "everything stored was read again"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from appliance.cli.arguments import Arguments, Verbs, whole_number
-from appliance.cli.session import now, opened_box
+from dataclasses import asdict
+
+from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
+from appliance.cli.listing import as_json, as_table
+from appliance.cli.session import now, opened_box, record
 from appliance.errors import Transient
 
 WHY = {
@@ -20,9 +23,21 @@ def add_to(verbs: Verbs) -> None:
         "new versions of the box's own image",
         about="A new version is fetched at night, or comes on a stick, waits beside the one that runs, and starts at night, while no "
         "image comes or goes. A provisioned Debian is updated with its playbook, and has none of this.",
-        examples=["appliance update may-restart"],
+        examples=["appliance update status", "appliance update history", "appliance update restart"],
     )
     own = Verbs(update)
+    add_json(
+        own.add(
+            "status", "say which version runs, which waits, and what its start waits for", act=show_status
+        )
+    )
+    add_json(own.add("history", "list what became of each version", act=show_history))
+    own.add(
+        "restart",
+        "start the version that waits now, instead of at night",
+        act=restart,
+        about="The machine starts again within seconds. Refused while images are being received, and where no version waits.",
+    )
     ask = own.add(
         "may-restart",
         "say whether the box may start again now; the image's night asks it",
@@ -37,6 +52,65 @@ def add_to(verbs: Verbs) -> None:
         metavar="N",
         help="how often it was put off before",
     )
+
+
+def show_status(arguments: Arguments) -> int:
+    """Print the versions."""
+    from appliance.updates import machine, noting
+
+    seen = noting.seen()
+    with opened_box() as box, box.catalog.reading() as conn:
+        hold = machine.doing(conn, now()).hold
+    waiting = seen.waiting if seen else ()
+    if arguments.json:
+        as_json(
+            {
+                "running": noting.running_version() or None,
+                "waiting": waiting[0] if waiting else None,
+                "left": list(seen.left) if seen else [],
+                "held": str(hold) if waiting and hold else None,
+            }
+        )
+        return 0
+    if seen is None:
+        print("This system is no image: its versions come by the playbook.")
+        return 0
+    print(f"Version {seen.running} runs.")
+    for version in waiting:
+        print(f"Version {version} waits: it starts by itself between half past four and six at night.")
+        if hold:
+            print(f"At this moment it would wait, because {WHY[hold]}.")
+    for version in seen.left:
+        print(f"Version {version} was tried and left again.")
+    return 0
+
+
+def show_history(arguments: Arguments) -> int:
+    """Print what became of each version, the latest first."""
+    from appliance.updates import noting
+
+    with opened_box() as box, box.catalog.reading() as conn:
+        found = noting.history(conn)
+    if arguments.json:
+        as_json([asdict(each) for each in found])
+        return 0
+    columns = {"version": "VERSION", "outcome": "OUTCOME", "since_utc": "SINCE", "came_utc": "CAME"}
+    as_table(columns, [asdict(each) for each in found], empty="No version of an image was noted here.")
+    return 0
+
+
+def restart(arguments: Arguments) -> int:
+    """Ask for the restart."""
+    del arguments
+    from appliance.updates import restarting
+
+    with opened_box() as box:
+        with box.catalog.transaction() as tx:
+            version = restarting.check(tx, now())
+            record(tx, box, "update:restart", version)
+        restarting.ask(box)
+    print(f"The machine starts again, with version {version}.")
+    return 0
 
 
 def ask_restart(arguments: Arguments) -> int:

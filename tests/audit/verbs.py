@@ -395,6 +395,9 @@ VERBS: Mapping[str, Step] = {
     "heartbeat withdraw": Act(
         ["heartbeat:withdraw"], lambda w: [_heartbeat(w, "agree"), w.say("heartbeat", "withdraw")][1]
     ),
+    "update status": Nothing("versions of the image", lambda w: w.say("update", "status")),
+    "update history": Nothing("versions of the image", lambda w: w.say("update", "history")),
+    "update restart": Nothing("there is no version that waits; tests/updates finds its row"),
     "update may-restart": Nothing("asks what goes on, and changes nothing; tests/updates asks it"),
     "heartbeat send": Nothing("needs somebody there; tests/fleet/test_pulse.py finds its rows"),
     "screen": Nothing("how to reach the box, for whoever stands before it", lambda w: w.say("screen")),
@@ -431,6 +434,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "destruction-requests": "tests/test_jobs.py lets a study be left out and a request expire, and finds their rows",
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "rotation": "tests/lifecycle/test_rotation.py cuts rotations, and finds the row of what finished them",
+    "updates": "tells of the image's versions, which a Debian has none of; tests/updates finds its rows",
     "heartbeat": "off until the clinic agrees; tests/fleet/test_pulse.py finds its rows",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.campaigns import cuts, flips, kill_ledger, outage, reachability
+from tests.campaigns import cuts, flips, kill_ledger, outage, reachability, support_line
 
 
 def main() -> None:
@@ -45,6 +45,10 @@ def main() -> None:
     flip = campaigns.add_parser("flips", help="bits that flip by themselves, in everything that is kept (R7)")
     flip.add_argument("--flips", type=int, default=1_000)
     flip.add_argument("--seed", type=int, default=1)
+    line = campaigns.add_parser(
+        "support", help="how soon after its end nothing is left of a session of remote support (needs root)"
+    )
+    line.add_argument("--sessions", type=int, default=5, help="of each of three ways")
     campaigns.add_parser("tests", help="the long tests that `make test` leaves out")
     arguments = parser.parse_args()
     if arguments.campaign == "tests":
@@ -69,6 +73,11 @@ def main() -> None:
         elif arguments.campaign == "flips":
             with _in_memory(Path(folder).absolute()) as worlds:
                 outcome = flips.run(worlds, flips=arguments.flips, seed=arguments.seed, report=print)
+        elif arguments.campaign == "support":
+            found = support_line.measure(Path(folder).absolute(), sessions=arguments.sessions, report=print)
+            if not found.is_kept:
+                raise SystemExit(str(found))
+            outcome = found
         elif arguments.campaign == "interface":
             outcome = interface(Path(folder).absolute(), arguments.examples, arguments.seed)
         else:

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.fleet import taking
 from appliance.health import gathering
-from appliance.updates import night
+from appliance.updates import night, restarting
 from tests.image.machine import DOOR
 from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, script, settings
 
@@ -105,7 +105,38 @@ def test_what_was_taken_starts_at_night_or_with_the_next_start() -> None:
         for each in (EXTRA / "usr/lib").rglob("*update*")
         if each.is_file() and "reboot" in each.read_text()
     ]
-    assert starters == ["update-restart.service"], "nothing else of updates starts the box again"
+    asked = ["update-restart-asked", "update-restart.service"]
+    assert sorted(starters) == asked, "nothing else of updates starts the box again"
+
+
+@pytest.mark.parametrize("waiting", ["0.2.0", ""])
+def test_a_person_starts_what_waits_and_what_asked_for_it_is_gone_before(
+    waiting: str, tmp_path: Path
+) -> None:
+    units = EXTRA / "usr/lib/systemd/system"
+    path = settings(units / "update-restart-asked.path")
+    assert path["PathExists"] == [f"/var/lib/appliance/{restarting.ASKED}"]
+    preset = (EXTRA / "usr/lib/systemd/system-preset/00-appliance.preset").read_text()
+    assert "enable update-restart-asked.path\n" in preset
+    asked, told = tmp_path / restarting.ASKED, tmp_path / "started"
+    asked.touch()
+    (tmp_path / "waiting").write_text(waiting)
+    starts = tmp_path / "systemctl"
+    starts.write_text(f'#!/bin/sh\n[ ! -e {asked} ] && echo "$@" >{told}\n')
+    starts.chmod(0o755)
+    text = (EXTRA / "usr/lib/appliance/libexec/update-restart-asked").read_text()
+    for place, here in (
+        ("/var/lib/appliance/restart-asked", asked),
+        ("/run/appliance-update/waiting", tmp_path / "waiting"),
+        ("/run/update.lock", tmp_path / "update.lock"),
+        ("/usr/bin/systemctl", starts),
+    ):
+        assert place in text
+        text = text.replace(place, str(here))
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not asked.exists(), "or the machine starts again and again"
+    assert told.exists() == bool(waiting)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""How long after its end a session of remote support is still there: the clinic and the vendor in two networks, joined by a cable.
+
+Each session ends by the clock, while somebody is in. It is over when nothing of it runs on the box (the line, its ssh, its sshd, who
+stands at the counter), the caller is out, and nothing listens at the vendor's any more. Three ways to come to that end:
+
+- `idle`: somebody is in and types nothing;
+- `hung`: the box's own line has stopped in its tracks;
+- `cut`: the cable was pulled, so nothing of the end reaches the vendor, and only what runs on the box counts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from appliance.box import Box, open_box
+from appliance.catalog import support_sessions
+from appliance.config import Config
+from appliance.fleet import support
+from appliance.fleet.desk import Desk
+from appliance.fleet.session import Ending, Scope
+from tests.fleet.endpoint import Vendor, lines_running, vendor_of
+from tests.fleet.endpoint import run as do
+from tests.system.running import wait_for
+
+WAYS = ("idle", "hung", "cut")
+PROMISED_SECONDS = 5.0
+SESSION_SECONDS = 15.0
+LONGEST_SECONDS = 240.0
+"""Of a session that was not joined in time, on a machine that is busy: the next try is twice as long, up to this."""
+
+LOOK_SECONDS = 0.01
+CLINIC, VENDOR = "10.77.0.1", "10.77.0.2"
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of sched.h
+
+
+@dataclass
+class Outcome:
+    """What came of each way, in seconds from the end of a session until nothing of it was left."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def is_kept(self) -> bool:
+        return all(each <= PROMISED_SECONDS for found in self.seconds.values() for each in found)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{way:<5} {len(found)} sessions: gone {statistics.median(found):.2f} s after the end (median), {max(found):.2f} s at worst"
+            for way, found in self.seconds.items()
+        ]
+        return "\n".join([*lines, f"within {PROMISED_SECONDS:g} s: {'yes' if self.is_kept else 'NO'}"])
+
+
+def measure(folder: Path, *, sessions: int, report: Callable[[str], object]) -> Outcome:
+    """So many sessions of each way, one after the other. Needs root, and moves this process into a network of its own."""
+    outcome = Outcome()
+    with two_networks() as inside, opened(folder / "box") as box:
+        (folder / "vendor").mkdir()
+        with vendor_of(box, folder / "vendor", (2222, 2223), address=VENDOR, inside=inside) as vendor:
+            desk = Desk(box)
+            desk.start()
+            try:
+                for number in range(sessions):
+                    for way in WAYS:
+                        took = one(box, vendor, way)
+                        outcome.seconds.setdefault(way, []).append(took)
+                        report(f"{number + 1}/{sessions} {way}: {took:.2f} s")
+            finally:
+                desk.stop()
+    return outcome
+
+
+def one(box: Box, vendor: Vendor, way: str) -> float:
+    """One session to its end and beyond: seconds from its end until nothing of it was left."""
+    length = SESSION_SECONDS
+    while (caller := _joined(box, vendor, length)) is None:
+        length *= 2
+        assert length <= LONGEST_SECONDS, "nobody comes in"
+    with box.catalog.reading() as conn:
+        session = support_sessions.standing(conn)
+    assert session is not None
+    ends = time.monotonic() + (session.expires_utc - datetime.now(UTC)).total_seconds()
+    if way == "hung":
+        for each in lines_running():
+            if "support line" in " ".join(each.cmdline()):
+                each.send_signal(signal.SIGSTOP)
+    if way == "cut":
+        do("ip", "link", "set", "clinic0", "down")
+    gone = ends
+    while lines_running() or (way != "cut" and (caller.poll() is None or vendor.knows_line())):
+        time.sleep(LOOK_SECONDS)
+        gone = time.monotonic()
+    caller.kill()
+    caller.communicate()
+    if way == "cut":
+        do("ip", "link", "set", "clinic0", "up")
+    with box.catalog.reading() as conn:
+        assert support_sessions.session(conn, session.id).ending is Ending.EXPIRED
+    assert gone > ends, "it ended before its end"
+    wait_for(lambda: not vendor.knows_line(), "the vendor's side is free again")
+    return gone - ends
+
+
+def _joined(box: Box, vendor: Vendor, seconds: float) -> subprocess.Popen[str] | None:
+    """A session of so many seconds, and somebody who is in; None if it ended before."""
+    now = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=seconds)
+    with box.catalog.transaction() as tx:
+        session = support.open_session(
+            tx, box, reason="a measurement", scope=Scope.DIAGNOSE, hours=1, by="m", now=now
+        )
+    caller: subprocess.Popen[str] | None = None
+    while True:
+        with box.catalog.reading() as conn:
+            if support_sessions.session(conn, session.id).ended_utc is not None:
+                break
+            if caller is not None and support_sessions.visits(conn, session.id):
+                return caller
+        if caller is None and vendor.knows_line():
+            caller = vendor.caller()
+        time.sleep(0.05)
+    if caller is not None:
+        caller.kill()
+        caller.communicate()
+    wait_for(lambda: not lines_running() and not vendor.knows_line(), "what was left of it is gone")
+    return None
+
+
+@contextmanager
+def two_networks() -> Iterator[tuple[str, ...]]:
+    """This process in one network, joined by a cable with another; how to enter that one."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK):
+        raise SystemExit(f"this needs root: {os.strerror(ctypes.get_errno())}")
+    with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as holder:
+        try:
+            there = Path(f"/proc/{holder.pid}/ns/net")
+            ours = os.readlink("/proc/self/ns/net")
+            wait_for(lambda: os.readlink(there) != ours, "the vendor's network is there")
+            inside = ("nsenter", f"--net={there}", "--")
+            do("ip", "link", "add", "name", "clinic0", "type", "veth", "peer", "name", "vendor0")
+            do("ip", "link", "set", "vendor0", "netns", holder.pid)
+            for address, name, enter in ((CLINIC, "clinic0", ()), (VENDOR, "vendor0", inside)):
+                do(*enter, "ip", "address", "add", f"{address}/30", "dev", name)
+                for each in ("lo", name):
+                    do(*enter, "ip", "link", "set", each, "up")
+            yield inside
+        finally:
+            holder.kill()
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Box]:
+    """A box that is set up."""
+    box = open_box(Config(data=folder))
+    try:
+        yield box
+    finally:
+        box.close()

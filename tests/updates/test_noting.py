@@ -1,0 +1,123 @@
+"""What became of versions is kept and in the audit, and a person starts the one that waits."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from appliance import audit
+from appliance.box import Box, open_box
+from appliance.catalog import processes
+from appliance.cli.command import main
+from appliance.config import Config, StoreConfig
+from appliance.health import gathering
+from appliance.updates import noting, restarting
+from appliance.updates.history import Outcome, Seen
+
+Says = Callable[..., None]
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "box"))
+    opened = open_box(Config(data=tmp_path / "box", store=StoreConfig(reserve_bytes=0)))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
+    """Lets the image say which version runs, waits and was left."""
+    monkeypatch.setattr(gathering, "UPDATES", tmp_path / "told")
+
+    def says(running: str, waiting: str = "", left: str = "") -> None:
+        (tmp_path / "told").mkdir(exist_ok=True)
+        (tmp_path / "told" / gathering.WAITING).write_text(waiting)
+        (tmp_path / "told" / gathering.LEFT).write_text(left)
+        release = {"IMAGE_VERSION": running}
+        monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
+
+    return says
+
+
+def rows(box: Box) -> list[tuple[str, str]]:
+    with box.catalog.reading() as conn:
+        found = [row for row in audit.export(conn) if str(row["action"]).startswith("update:")]
+    return [(str(row["action"]), str(row["subject"])) for row in found]
+
+
+def test_each_change_is_kept_once_and_has_its_row(box: Box, image: Says) -> None:
+    image("1.0.0")
+    noting.note(box, NOW)
+    noting.note(box, NOW)
+    image("1.0.0", waiting="1.1.0\n")
+    noting.note(box, NOW)
+    image("1.0.0", left="1.1.0\n")
+    noting.note(box, NOW)
+    noting.note(box, NOW)
+    with box.catalog.reading() as conn:
+        latest, first = noting.history(conn)
+    assert (latest.version, latest.outcome, latest.came_utc) == ("1.1.0", Outcome.LEFT, NOW)
+    assert (first.version, first.outcome, first.came_utc) == ("1.0.0", Outcome.STARTED, None)
+    assert rows(box) == [("update:start", "1.0.0"), ("update:arrive", "1.1.0"), ("update:return", "1.1.0")]
+
+
+def test_a_system_that_is_no_image_has_no_versions_and_one_that_has_not_said_yet_loses_none(
+    box: Box, image: Says, tmp_path: Path
+) -> None:
+    assert noting.seen() is None
+    noting.note(box, NOW)
+    assert rows(box) == []
+    image("1.0.0", waiting="1.1.0\n")
+    noting.note(box, NOW)
+    (tmp_path / "told" / gathering.WAITING).unlink()
+    noting.note(box, NOW)
+    with box.catalog.reading() as conn:
+        assert noting.history(conn)[0].outcome is Outcome.WAITS
+
+
+def test_what_is_no_version_is_told_nowhere(image: Says) -> None:
+    image("1.0.0", waiting="../../etc\n", left="<b>\n")
+    assert noting.seen() == Seen("1.0.0")
+
+
+def test_a_person_starts_what_waits_unless_a_machine_is_sending(
+    box: Box, image: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = box.config.data / restarting.ASKED
+    assert main(["update", "restart"]) == 65
+    assert "no version waits" in capsys.readouterr().err
+    image("1.0.0", waiting="1.1.0\n")
+    for connections in (1, 0):
+        with box.catalog.transaction() as tx:
+            now = datetime.now(UTC)
+            processes.beat(tx, "dicom-0", os.getpid(), now, now, {"open": connections})
+        assert main(["update", "restart"]) == (65 if connections else 0)
+        assert asked.exists() != bool(connections)
+    said = capsys.readouterr()
+    assert "images are being received" in said.err
+    assert "version 1.1.0" in said.out
+    assert rows(box) == [("update:restart", "1.1.0")], "one that was refused was not begun"
+
+
+def test_the_listings_say_what_there_is(box: Box, image: Says, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["update", "status"]) == 0
+    assert "is no image" in capsys.readouterr().out
+    image("1.0.0", waiting="1.1.0\n", left="0.9.9\n")
+    noting.note(box, NOW)
+    assert main(["update", "status"]) == 0
+    said = capsys.readouterr().out
+    assert "Version 1.0.0 runs." in said
+    assert "Version 1.1.0 waits" in said
+    assert "because the clock of the box is in doubt" in said
+    assert main(["update", "status", "--json"]) == 0
+    assert '"held": "clock"' in capsys.readouterr().out
+    assert main(["update", "history"]) == 0
+    listed = capsys.readouterr().out
+    assert [listed.index(version) for version in ("1.1.0", "1.0.0")] == sorted(
+        listed.index(version) for version in ("1.1.0", "1.0.0")
+    )
