@@ -14,6 +14,7 @@
     │       └── NotAskedFor  ... which it could not be asked for; the hint says what that needs
     ├── Corrupt              stop, quarantine, alert: bytes at rest are not what was written
     └── OperatorNeeded       a person; the hint says what to do, and is mandatory
+        └── SealedElsewhere  ... whoever has the recovery key: this machine can't open the root key
 
 Foreign exceptions are translated into these in the adapter that met them (``raise ... from``), and these are
 translated outward in three tables only: DIMSE status (`appliance.dicom.status`), HTTP status
@@ -104,3 +105,7 @@ class OperatorNeeded(ApplianceError):
 
     def __init__(self, message: str, *, hint: str, field: str = "") -> None:
         super().__init__(message, hint=hint, field=field)
+
+
+class SealedElsewhere(OperatorNeeded):
+    """This machine can't open the root key any more, and the recovery key can: nothing is lost, and nothing is open."""

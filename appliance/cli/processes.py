@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,8 +149,9 @@ def run_jobs(arguments: Arguments) -> int:
 def run_web(arguments: Arguments) -> int:
     """The process that shows the console."""
     from appliance import web
+    from appliance.web import locked
 
-    with _process(arguments, "web") as (box, stop):
+    with _process(arguments, "web", locked.opened) as (box, stop):
         web.serve(box, stop)
     return _code_of(box)
 
@@ -164,16 +165,26 @@ def _as_process(arguments: Arguments, name: str) -> Config:
     return config
 
 
-@contextmanager
-def _process(arguments: Arguments, name: str) -> Iterator[tuple[Box, threading.Event]]:
-    """The box, and the event that SIGTERM, SIGINT and a restored box set, for a process that runs until then."""
+def _open(config: Config, stop: threading.Event) -> Box:
     from appliance.box import open_box
 
+    del stop
+    return open_box(config)
+
+
+@contextmanager
+def _process(
+    arguments: Arguments, name: str, opened: Callable[[Config, threading.Event], Box] = _open
+) -> Iterator[tuple[Box, threading.Event]]:
+    """The box, and the event that SIGTERM, SIGINT and a restored box set, for a process that runs until then.
+
+    `opened` opens the box, and may take its time over it: the event is set meanwhile as it is later.
+    """
     config = _as_process(arguments, name)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    box = open_box(config)
+    box = opened(config, stop)
     threading.Thread(target=_stop_when_replaced, args=(box, stop), name="succession", daemon=True).start()
     try:
         _say(box, "appliance:start", name)

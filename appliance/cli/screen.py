@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from appliance.cli.arguments import Arguments, Verbs
 from appliance.cli.listing import safe
 from appliance.cli.session import opened_box
-from appliance.errors import Transient
+from appliance.errors import SealedElsewhere, Transient
 
 if TYPE_CHECKING:
     from appliance.box import Box
@@ -103,12 +103,33 @@ def show(arguments: Arguments) -> int:
             if not arguments.follow:
                 raise
             found = before or ["Clinic edge appliance", "", "  Starting"]
+        except SealedElsewhere:
+            if not arguments.follow:
+                raise
+            found = locked_lines()
         if found != before:
             print((_CLEAR if arguments.follow else "") + "\n".join(found), flush=True)
             before = found
         if not arguments.follow:
             return 0
         time.sleep(LOOK_SECONDS)
+
+
+def locked_lines() -> list[str]:
+    """What to do when this machine can't open the box any more; its console asks for the recovery key then."""
+    from appliance import certificates
+
+    hosts = [f"[{each}]" if ":" in each else each for each in certificates.own_addresses()]
+    return [
+        "Clinic edge appliance",
+        "",
+        "  This machine has changed, and the box needs its recovery key.",
+        "  Open the console in a browser, and type what is printed on the paper:",
+        *(f"               https://{host}" for host in hosts[:2]),
+        *([] if hosts else ["               no address yet: is the network cable in?"]),
+        "  No image is lost.",
+        *(["", *_picture(f"https://{hosts[0]}")] if hosts else []),
+    ]
 
 
 def look(box: Box) -> Screen:

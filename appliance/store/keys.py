@@ -45,7 +45,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from appliance.errors import Corrupt, OperatorNeeded, Refused
+from appliance.errors import Corrupt, OperatorNeeded, Refused, SealedElsewhere
 from appliance.store.disk import Disk, disk_error
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import (
@@ -128,8 +128,8 @@ def machine_seal(directory: Path, environ: Mapping[str, str] = os.environ) -> Ma
     return seals[0]
 
 
-def _no_seal(directory: Path) -> OperatorNeeded:
-    return OperatorNeeded(
+def _no_seal(directory: Path) -> SealedElsewhere:
+    return SealedElsewhere(
         f"there is neither the system credential {CREDENTIAL} nor {directory / MACHINE_KEY}",
         hint=f"put it back, run this as the service that has the credential, or {_RESEAL}",
     )
@@ -142,7 +142,7 @@ def _machine_seals(directory: Path, environ: Mapping[str, str]) -> list[MachineS
         seals.append(credential)
     if (secret := _read(directory / MACHINE_KEY)) is not None:
         if len(secret) != KEY_BYTES:
-            raise OperatorNeeded(f"{directory / MACHINE_KEY} is damaged", hint=_RESTORE)
+            raise SealedElsewhere(f"{directory / MACHINE_KEY} is damaged", hint=_RESTORE)
         seals.append(MachineSeal("file", secret))
     return seals
 
@@ -190,7 +190,8 @@ def restore_keys(
 def open_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootKey:
     """The root key, opened by the machine seal; it learns by itself of a rotation by another process.
 
-    Raises `OperatorNeeded` if the seal or the slot is missing, unreadable, damaged, or readable by others.
+    Raises `OperatorNeeded` if the seal or the slot is missing, unreadable, damaged, or readable by others; `SealedElsewhere`,
+    which is one, where `reseal` with the recovery key mends it.
     """
     with _locked(directory, fcntl.LOCK_SH):
         found = _opened_by_machine(directory, environ)
@@ -199,7 +200,9 @@ def open_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootK
 
 
 def _opened_by_machine(directory: Path, environ: Mapping[str, str]) -> RootKey:
-    blob = _read_or_hint(directory / ROOT_MACHINE)
+    blob = _read(directory / ROOT_MACHINE)
+    if blob is None:
+        raise SealedElsewhere(f"{directory / ROOT_MACHINE} is missing", hint=_RESTORE)
     seals = _machine_seals(directory, environ)
     if not seals:
         raise _no_seal(directory)
@@ -208,8 +211,8 @@ def _opened_by_machine(directory: Path, environ: Mapping[str, str]) -> RootKey:
             if (root := open_slots(blob, b"M", seal.secret)) is not None:
                 return root
     except Corrupt as error:
-        raise OperatorNeeded(f"{directory / ROOT_MACHINE} is damaged", hint=_RESEAL) from error
-    raise OperatorNeeded(
+        raise SealedElsewhere(f"{directory / ROOT_MACHINE} is damaged", hint=_RESEAL) from error
+    raise SealedElsewhere(
         "the root key was sealed by another machine, or the machine key was replaced",
         hint=f"put the disk back into its machine, or {_RESEAL}",
     )

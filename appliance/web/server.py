@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, cast
 
+from flask import Flask
 from waitress.server import create_server
 
 from appliance import supervision
@@ -28,7 +29,7 @@ from appliance.web.places import InPlaces, Places
 BEAT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 """Within which the console has answered itself, or gives no sign of life: twice in a row, and the box says that it doesn't run."""
-
+WAIT_SECONDS = 0.5
 DRAIN_SECONDS = 5.0
 MOST_REQUEST_BYTES = 1 << 20
 
@@ -80,6 +81,31 @@ def serve(box: Box, stop: threading.Event) -> None:
     _end(server, listening)
     beats.join(BEAT_SECONDS)
     console.darkroom.close()
+
+
+def serve_alone(app: Flask, config: WebConfig, over: threading.Event, stop: threading.Event) -> None:
+    """Show an application that needs no box, in the place of the console, until one of the two events. Raises as `serve`."""
+    server = create_server(
+        app,
+        sockets=[_listening(config)],
+        threads=4,
+        ident=None,
+        max_request_body_size=MOST_REQUEST_BYTES,
+        connection_limit=100,
+        channel_timeout=60,
+        asyncore_use_poll=True,
+        trusted_proxy="127.0.0.1",
+        trusted_proxy_count=1,
+        trusted_proxy_headers={"x-forwarded-for", "x-forwarded-proto"},
+        clear_untrusted_proxy_headers=True,
+    )
+    ended = threading.Event()
+    listening = threading.Thread(target=_listen, args=(server, ended), name="listen", daemon=True)
+    listening.start()
+    while not over.wait(WAIT_SECONDS) and not stop.is_set():
+        pass
+    ended.set()
+    _end(server, listening)
 
 
 def _listen(server: Any, stop: threading.Event) -> None:

@@ -77,3 +77,11 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
 def test_without_a_front_there_is_no_fingerprint_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "FRONT_PORT", 9)
     assert screen._front_certificate() == ""
+
+
+def test_a_box_that_its_machine_cannot_open_says_where_to_type_the_key() -> None:
+    lines = screen.locked_lines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "needs its recovery key" in "\n".join(lines)
+    for address in certificates.own_addresses()[:1]:
+        assert any(f"https://{address}" in line for line in lines)

@@ -157,6 +157,7 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         (system / f"{name}.target").write_text(f"[Unit]\nDescription={name}\n")
     for unit in (
         "boot-check.service",
+        "disk-enrolment.service",
         "disk-recovery-key.service",
         "screen.service",
         "update.service",

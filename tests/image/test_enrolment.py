@@ -1,0 +1,86 @@
+"""Which key opens the disk after a change of hardware: the script, with programs in the place of the disk's and the TPM2's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "image-build/mkosi.extra/usr/lib/appliance/libexec/disk-enrolment"
+KEY = "cbdefghi-jklnrtuv-cbdefghi-jklnrtuv-cbdefghi-jklnrtuv-cbdefghi-jklnrtuv"
+
+
+@dataclass
+class Disk:
+    """A partition whose TPM2 slot opens or doesn't, with what was asked of `systemd-cryptenroll`."""
+
+    folder: Path
+    opens: bool = False
+    wants_pin: bool = False
+
+    def start(self) -> list[str]:
+        """As at a start of the machine: the words of the enrolment, and the key that it was given; empty for none."""
+        programs, asked = self.folder / "bin", self.folder / "asked"
+        programs.mkdir(exist_ok=True)
+        pin = str(self.wants_pin).lower()
+        self._write(
+            programs / "cryptsetup",
+            f"""case $1 in
+luksDump) echo '{{"tokens": {{"0": {{"type": "systemd-tpm2",'; echo '"tpm2-pin": {pin}}}}}}}' ;;
+open) exit {0 if self.opens else 2} ;;
+esac""",
+        )
+        self._write(
+            programs / "systemd-cryptenroll",
+            f'echo "$@" >{asked}\nfor each; do case $each in --unlock-key-file=*) cat "${{each#*=}}" >>{asked} ;; esac; done',
+        )
+        done = subprocess.run(
+            [PROGRAM, "/dev/data", self.folder / "key"],
+            env={"PATH": f"{programs}:/usr/bin:/bin", "TMPDIR": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert KEY not in done.stdout + done.stderr
+        left = {"bin", "asked", "key"}
+        assert {each.name for each in self.folder.iterdir()} <= left, "the key lies nowhere else"
+        return asked.read_text().split("\n") if asked.exists() else []
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    return Disk(tmp_path)
+
+
+def test_a_machine_whose_tpm2_opens_the_disk_is_left_as_it_is(disk: Disk) -> None:
+    disk.opens = True
+    assert disk.start() == []
+
+
+def test_another_tpm2_gets_the_key_in_the_place_of_the_one_before(disk: Disk) -> None:
+    words, key = disk.start()
+    assert key == KEY, "without the line's end, which is no part of it"
+    assert {"--wipe-slot=tpm2", "--tpm2-device=auto", "--tpm2-pcrs=7", "--tpm2-public-key-pcrs=11"} <= set(
+        words.split()
+    )
+    assert words.split()[-1] == "/dev/data"
+
+
+def test_a_disk_that_wants_a_pin_is_never_made_to_open_without_one(disk: Disk) -> None:
+    disk.wants_pin = True
+    assert disk.start() == []
+
+
+def test_nothing_is_done_without_the_key_that_was_kept(disk: Disk) -> None:
+    os.truncate(disk.folder / "key", 0)
+    assert disk.start() == []
