@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 4096
 AGAIN_SECONDS: Final = 5
-"""Until the browser asks for the console, which takes the place of this page."""
+"""Until a program may ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class LockedPage:
 
     tag: str
     direction: Literal["ltr", "rtl"]
+    script: str
     styles: tuple[str, ...]
     languages: tuple[Manner, ...]
     state: Literal["asked", "wrong", "open"]
     cause: str = ""
     hint: str = ""
-    again_seconds: int = AGAIN_SECONDS
 
 
 @dataclass
@@ -111,7 +111,9 @@ def create_locked_app(config: Config, paper: Paper) -> Flask:
         words: Words = g.words
         manner = words.manner
         offered = tuple(Languages.offered())
-        shown = LockedPage(manner.tag, manner.direction, assets.styles, offered, state, cause, hint)
+        shown = LockedPage(
+            manner.tag, manner.direction, assets.script, assets.styles, offered, state, cause, hint
+        )
         answer = make_response(render_template("locked.html", page=shown, t=words), status)
         if state != "wrong":
             answer.headers["Retry-After"] = str(AGAIN_SECONDS)

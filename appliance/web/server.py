@@ -30,6 +30,8 @@ BEAT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 """Within which the console has answered itself, or gives no sign of life: twice in a row, and the box says that it doesn't run."""
 WAIT_SECONDS = 0.5
+LINGER_SECONDS = 2.0
+"""For what the last page is made of: its style and its script come by requests of their own."""
 DRAIN_SECONDS = 5.0
 MOST_REQUEST_BYTES = 1 << 20
 
@@ -104,6 +106,7 @@ def serve_alone(app: Flask, config: WebConfig, over: threading.Event, stop: thre
     listening.start()
     while not over.wait(WAIT_SECONDS) and not stop.is_set():
         pass
+    stop.wait(LINGER_SECONDS)
     ended.set()
     _end(server, listening)
 

@@ -35,12 +35,15 @@ function offerWhenReady(workers: ServiceWorkerContainer, registration: ServiceWo
   });
 }
 
-/** On the page that stands in for the box: goes back to the page asked for as soon as the box answers. */
+/** On the page that stands in for the box: goes back to the page asked for, or to the one it names, as soon as the box answers. */
 export function waitForTheBox(): void {
-  if (!document.querySelector("[data-away]")) return;
+  const page = document.querySelector<HTMLElement>("[data-away]");
+  if (!page) return;
+  const onward = page.dataset["away"];
+  const leave = (): void => (onward ? location.replace(onward) : location.reload());
   const ask = (): void => {
     fetch("/health/live", { cache: "no-store" })
-      .then((answer) => (answer.ok ? location.reload() : setTimeout(ask, ASK_AGAIN_MS)))
+      .then((answer) => (answer.ok ? leave() : setTimeout(ask, ASK_AGAIN_MS)))
       .catch(() => setTimeout(ask, ASK_AGAIN_MS));
   };
   setTimeout(ask, ASK_AGAIN_MS);
