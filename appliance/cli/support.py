@@ -161,11 +161,12 @@ def list_sessions(arguments: Arguments) -> int:
 def show_recording(arguments: Arguments) -> int:
     """Print a recording, and whether it is what the audit says."""
     from appliance.catalog import support_sessions
-    from appliance.fleet import recording
+    from appliance.fleet import recording, support
 
     with opened_box() as box, box.catalog.transaction() as tx:
         visit = support_sessions.visit(tx, arguments.visit)
         events = support_sessions.events(tx, visit.id)
+        proof = support.proof(tx, visit, events)
         record(tx, box, "support:replay", str(visit.id), {"session": visit.session})
     if arguments.cast:
         print(recording.cast(visit, events), end="")
@@ -173,9 +174,9 @@ def show_recording(arguments: Arguments) -> int:
     for each in events:
         for line in each.text.rstrip("\n").split("\n"):
             print(f"{each.at_milliseconds / 1000:9.3f} {'<' if each.kind == 'i' else '>'} {line}")
-    if not visit.sha256:
+    if proof is support.Proof.OPEN:
         print("\nIt goes on.")
-    elif recording.checksum(visit, events) != visit.sha256:
+    elif proof is support.Proof.CHANGED:
         raise Corrupt("this recording was changed", hint="compare it with the row support:leave of the audit")
     else:
         print(f"\nUnchanged since it ended: SHA-256 {visit.sha256}, as in the audit.")

@@ -6,6 +6,7 @@ Who opens or ends one writes the audit's row (``support:open``, ``support:close`
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from appliance import audit, settings
 from appliance.audit import Entry
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, support_sessions
+from appliance.catalog import Reading, Transaction, audit_search, support_sessions
 from appliance.catalog import settings as kept_settings
+from appliance.catalog.audit_search import Wanted
+from appliance.catalog.support_sessions import Event, Visit
 from appliance.errors import OperatorNeeded
 from appliance.fleet import line, recording
 from appliance.fleet.session import Ending, Scope, Session, expiry
@@ -25,6 +28,14 @@ from appliance.fleet.session import Ending, Scope, Session, expiry
 KEYS = "support.keys"
 """Where the two SSH keys of the box are, sealed: the one it dials out with, and the one it is known by."""
 ACTOR = "jobs"
+
+
+class Proof(StrEnum):
+    """What the audit says of a recording: the visit goes on, it is as it was at its end, or it is not."""
+
+    OPEN = "open"
+    WHOLE = "whole"
+    CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +118,34 @@ def expire(tx: Transaction, box: Box, now: datetime) -> bool:
 def end_visit(tx: Transaction, box: Box, visit_id: int, now: datetime) -> None:
     """Close the recording of a visit, and bind its checksum into the audit."""
     visit, events = support_sessions.visit(tx, visit_id), support_sessions.events(tx, visit_id)
-    digest = recording.checksum(visit, events)
-    support_sessions.end_visit(tx, visit_id, digest, now)
-    details = {"session": visit.session, "person": visit.person, "events": len(events), "sha256": digest}
+    details = _bound(visit, events)
+    support_sessions.end_visit(tx, visit_id, str(details["sha256"]), now)
     audit.append(tx, box.audit_key, [Entry("support:leave", str(visit_id), ACTOR, details)], now)
+
+
+def proof(reading: Reading, visit: Visit, events: Sequence[Event]) -> Proof:
+    """Whether a recording is what was bound into the audit when the visit ended.
+
+    By the audit's row alone: whoever changes an event may change the checksum beside it, too.
+    """
+    left = [
+        row
+        for row in audit_search.oldest_first(reading, Wanted(actions=("support:leave",)))
+        if row.subject == str(visit.id)
+    ]
+    if not left:
+        return Proof.CHANGED if visit.sha256 or visit.ended_utc else Proof.OPEN
+    return Proof.WHOLE if json.loads(left[-1].details) == _bound(visit, events) else Proof.CHANGED
+
+
+def _bound(visit: Visit, events: Sequence[Event]) -> dict[str, object]:
+    """What the audit keeps of a visit that is over."""
+    return {
+        "session": visit.session,
+        "person": visit.person,
+        "events": len(events),
+        "sha256": recording.checksum(visit, events),
+    }
 
 
 def close_left_open(box: Box, now: datetime) -> None:

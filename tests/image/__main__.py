@@ -128,6 +128,9 @@ def is_as_promised(machine: Machine) -> None:
         "od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
     )
     kept("Secure Boot is on", state.split() == ["1"], state)
+    call = f'import socket; socket.create_connection(("{HERE}", 9), 60)'
+    told = machine.inside(f"setpriv --reuid=nobody --clear-groups python3 -I -c '{call}' 2>&1; true")
+    kept("who is not the appliance calls nobody, and is told at once", "No route to host" in told, told)
     labels = machine.inside("ls /dev/disk/by-partlabel")
     kept("there are two slots, one empty", "_empty" in labels, labels)
     for name in SERVICES:

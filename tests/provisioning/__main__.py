@@ -97,6 +97,7 @@ def hosts(box: Machine) -> dict[str, object]:
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         "firewall_ssh_from": [f"{machine.HERE}/32"],
         "firewall_lan": [f"{machine.HERE}/24"],
+        "firewall_support_ports": [VENDOR_PORT],
         "appliance_environment": {"APPLIANCE_AE_TITLE": "PROVISIONED"},
         # No disk can be lent to a container: a file system in memory is mounted by the same line of fstab.
         "appliance_backup_disk": "tmpfs",
@@ -150,6 +151,7 @@ def use(box: Machine) -> None:
     is_walled(box)
     found = open_ports()
     kept("open ports are those promised", found == PROMISED_PORTS, str(found))
+    calls_out_by_account(box)
     certificate = box.ssh(
         "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -subject"
     )
@@ -166,6 +168,20 @@ def use(box: Machine) -> None:
     kept("its end ends the line, and who was in", support_ends(box))
     kept("a service that hangs is ended and comes back", comes_back(box))
     kept("no clear word is on its disk", not clear_words(box), "the patient's name was found")
+
+
+def calls_out_by_account(box: Machine) -> None:
+    """Of all accounts, those that the product needs reach this machine; the others are told at once that they don't."""
+    with socket.create_server((machine.HERE, 0)) as listening:
+        port = listening.getsockname()[1]
+        call = f'import socket; socket.create_connection(("{machine.HERE}", {port}), 60)'
+        for account, reaches in (("appliance", True), ("nobody", False), ("appliance-support", False)):
+            told = box.ssh(
+                f"setpriv --reuid={account} --clear-groups python3 -I -c '{call}' 2>&1 && echo reached",
+                check=False,
+            )
+            so = "reached" in told if reaches else "No route to host" in told
+            kept(f"{account} {'reaches' if reaches else 'does not reach'} a system of the clinic", so, told)
 
 
 def is_walled(box: Machine) -> None:

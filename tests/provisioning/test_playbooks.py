@@ -69,14 +69,60 @@ def test_every_role_is_used_and_every_handler_that_is_notified_exists() -> None:
 
 def test_the_firewall_lets_in_what_is_promised_and_drops_the_rest() -> None:
     rules = rendered("firewall", "nftables.conf.j2")
-    assert rules.count("policy drop;") == 2, "what comes in, and what would pass through"
-    accepted = set(re.findall(r"tcp dport \{ ([\d, ]+) \} accept", rules))
+    assert rules.count("policy drop;") == 3, "what comes in, what would pass through, and what goes out"
+    comes_in = rules[: rules.index("chain forward")]
+    accepted = set(re.findall(r"tcp dport \{ ([\d, ]+) \} accept", comes_in))
     assert accepted == {f"443, {DicomConfig().port}, {DicomConfig().tls_port}"}
     assert "dport 22 " not in rules, "nobody speaks SSH to the box unless somebody says so"
     assert "ip saddr 192.0.2.0/24 tcp dport 22" in rendered(
         "firewall", "nftables.conf.j2", firewall_ssh_from=["192.0.2.0/24"]
     )
     assert str(WebConfig().port) not in rules, "the console without TLS is for the front alone"
+
+
+def test_the_firewall_lets_out_whom_it_names_and_rejects_the_rest() -> None:
+    rules = rendered("firewall", "nftables.conf.j2")
+    chain = rules[rules.index("  chain output {") :].splitlines()
+    lines = [each.strip() for each in chain[1:] if each.strip()[:1] not in ("", "#", "}")]
+    assert lines[-1] == "reject with icmpx admin-prohibited", "nobody waits for what can't come"
+    accepting = [each for each in lines if each.endswith(" accept")]
+    at_will = [each for each in accepting if "skuid" not in each]
+    assert at_will == [
+        'oif "lo" accept',
+        "ct state established,related accept",
+        "meta l4proto { icmp, icmpv6, igmp } accept",
+        "udp dport { 53, 123 } accept",
+        "tcp dport { 53, 4460 } accept",
+        "udp sport 68 udp dport 67 accept",
+        "ip6 daddr { fe80::/10, ff02::1:2 } udp sport 546 udp dport 547 accept",
+    ], "names, time, an address: what every machine asks of its network"
+    by_account = [each for each in accepting if "skuid" in each]
+    beyond = [each for each in by_account if "@lan" not in each]
+    assert beyond == [
+        "meta skuid { root, appliance } tcp dport { 22, 25, 80, 443, 465, 587, 6514 } accept",
+        "meta skuid { _apt } tcp dport { 80, 443 } accept",
+        "meta skuid appliance-support tcp dport { 22, 443 } accept",
+    ]
+    for port in (104, DicomConfig().port, DicomConfig().tls_port, 445):
+        assert not any(str(port) in re.findall(r"\d+", each) for each in beyond), (
+            "names in clear, and shares, stay in the clinic"
+        )
+    near = [each for each in by_account if "@lan" in each]
+    assert near
+    assert all("{ root, appliance }" in each for each in near), "a session of support sees no clinic"
+
+
+def test_the_accounts_that_the_rules_name_are_there_before_the_rules() -> None:
+    named = ["root", "_apt"]  # Debian's own
+    conf = (PROVISIONING.parent / "systemd/sysusers.d/appliance.conf").read_text()
+    named += re.findall(r"^u (\S+)", conf, re.MULTILINE)
+    rules = rendered("firewall", "nftables.conf.j2")
+    for accounts in re.findall(r"skuid (\{ [^}]+ \}|\S+)", rules):
+        assert set(re.findall(r"[\w-]+", accounts)) <= set(named), (
+            "one name that is not known, and no rule loads"
+        )
+    order = list(tasks("firewall"))
+    assert order.index("Make them") < order.index("What comes in and goes out, and nothing else")
 
 
 def test_the_front_keeps_no_address_of_a_page_and_no_picture_on_disk() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.fleet import bundle, recording, support
 from appliance.fleet.bundle import Bundle
 from appliance.fleet.session import MOST_HOURS, Ending, Scope, Session
+from appliance.fleet.support import Proof
 from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
@@ -159,21 +161,16 @@ def replay(visit_id: int) -> Response:
     """What was typed and shown during one visit."""
     visit, events = _recorded(visit_id)
     words = g.words
-    state = (
-        "open"
-        if not visit.sha256
-        else "whole"
-        if recording.checksum(visit, events) == visit.sha256
-        else "changed"
-    )
+    with console().box.catalog.reading() as conn:
+        proof = support.proof(conn, visit, events)
     page = page_of(
         RecordingPage,
         title=words("support.recording.title", n=visit.id),
         section="support",
         number=visit.id,
         who=words("support.visit", person=visit.person, at=words.moment(visit.began_utc)),
-        tone={"open": "wait", "whole": "good", "changed": "bad"}[state],
-        proof=words(f"support.recording.{state}"),
+        tone=_TONES[proof],
+        proof=words(f"support.recording.{proof}"),
         lines=tuple(
             Shown(f"{each.at_milliseconds / 1000:.1f}", each.kind == "i", each.text.rstrip("\n"))
             for each in events
@@ -298,6 +295,9 @@ def _line(conn: Reading, session: Session, moment: datetime) -> SessionLine:
             for each in support_sessions.visits(conn, session.id)
         ),
     )
+
+
+_TONES: Mapping[Proof, str] = {Proof.OPEN: "wait", Proof.WHOLE: "good", Proof.CHANGED: "bad"}
 
 
 def _recorded(visit_id: int) -> tuple[Visit, list[Event]]:
