@@ -166,6 +166,7 @@ _READ: Mapping[str, str] = {
     "/escalation": CONFIGURED,
     "/webhooks": CONFIGURED,
     "/health": "figures and problems, nothing of a patient",
+    "/tiers": "bytes and prices, nothing of a patient",
     "/me": "one's own account",
     "/openapi.json": "the same on every box of a version",
 }
