@@ -13,6 +13,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from gzip import compress
 from pathlib import Path
 
 from tests.image.promises import BUILT, kept
-from tests.image.serving import CUT_AFTER_BYTES, Shop, shop
+from tests.image.serving import Shop, shop
 
 TRANSFERS = Path(__file__).parents[2] / "image-build/mkosi.extra/usr/share/appliance/update"
 ROOT_TYPE, VERITY_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
@@ -193,11 +194,11 @@ def sign(folder: Path, signer: Path, *options: str) -> None:
     _gpg(signer, *options, *signature)
 
 
-def signer(folder: Path, name: str) -> Path:
+def signer(folder: Path, name: str, *options: str) -> Path:
     """A key of this test's own."""
     home = folder / name
     home.mkdir(mode=0o700)
-    _gpg(home, "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never")
+    _gpg(home, *options, "--passphrase", "", "--quick-generate-key", name, "ed25519", "sign", "never")
     return home
 
 
@@ -206,20 +207,24 @@ def _gpg(home: Path, *words: str) -> None:
 
 
 @contextmanager
-def benched() -> Iterator[tuple[Bench, Shop, Path, Path]]:
-    """A bench, its server, the vendor's key, and another's."""
+def benched() -> Iterator[tuple[Bench, Shop, Path, Path, Path]]:
+    """A bench, its server, the vendor's key, another's, and one of the vendor's that was made ten years ago."""
     if not (BUILT / "tools/usr/lib/systemd/systemd-sysupdate").exists():
         raise SystemExit("there are no tools to build in: make image")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=BUILT) as made, shop() as offers:
         bench = Bench(Path(made))
         vendor, stranger = signer(bench.folder, "vendor"), signer(bench.folder, "stranger")
+        ancient = signer(bench.folder, "ancient", "--faked-system-time", "20161001T000000")
         try:
-            _gpg(vendor, "--export", "--output", str(bench.folder / "trusted.gpg"))
+            keys = [bench.folder / f"{home.name}.pub" for home in (vendor, ancient)]
+            for home, key in zip((vendor, ancient), keys, strict=True):
+                _gpg(home, "--export", "--output", str(key))
+            (bench.folder / "trusted.gpg").write_bytes(b"".join(key.read_bytes() for key in keys))
             bench.partition()
             bench.carry(offers.port)
-            yield bench, offers, vendor, stranger
+            yield bench, offers, vendor, stranger, ancient
         finally:
-            for home in (vendor, stranger):
+            for home in (vendor, stranger, ancient):
                 subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
             if bench.disk:
                 subprocess.run(["losetup", "--detach", bench.disk], check=True)
@@ -230,7 +235,7 @@ def benched() -> Iterator[tuple[Bench, Shop, Path, Path]]:
 
 def offers() -> None:
     """Everything that can be offered, one after the other, to one disk."""
-    with benched() as (bench, shown, vendor, stranger):
+    with benched() as (bench, shown, vendor, stranger, ancient):
         had, to_start = bench.slots(), bench.to_start()
         first = offer(bench, "0.1.1", vendor)
         for why, folder in spoilt(bench, first, vendor, stranger):
@@ -273,6 +278,7 @@ def offers() -> None:
             "of two that are newer the one that is named takes its place",
             next_one.version,
         )
+        at_a_wrong_clock(bench, shown, vendor, ancient)
         kept("and the slot that runs is untouched still", bench.slots()[:2] == had[:2], str(bench.slots()))
 
 
@@ -280,21 +286,10 @@ def spoilt(bench: Bench, first: Offer, vendor: Path, stranger: Path) -> Iterator
     """Why it must be refused, and the folder."""
     yield "that somebody else has signed", offer(bench, first.version, stranger).folder
     expired = offer(bench, first.version, vendor, "--default-sig-expire", "seconds=1")
+    sums = expired.folder / "SHA256SUMS"
+    verify = ("gpg", "--homedir", str(vendor), "--batch", "--verify", f"{sums}.gpg", str(sums))
     while (
-        subprocess.run(
-            [
-                "gpg",
-                "--homedir",
-                str(vendor),
-                "--batch",
-                "--quiet",
-                "--verify",
-                str(expired.folder / "SHA256SUMS.gpg"),
-            ],
-            capture_output=True,
-            check=False,
-        ).returncode
-        == 0
+        "Expired signature" not in subprocess.run(verify, capture_output=True, text=True, check=False).stderr
     ):
         pass  # the second is not over
     yield "whose signature has expired", expired.folder
@@ -318,20 +313,59 @@ def spoilt(bench: Bench, first: Offer, vendor: Path, stranger: Path) -> Iterator
 
 
 def cut(bench: Bench, shown: Shop, first: Offer) -> None:
-    """It ends in the middle of the root, as when the power goes."""
-    to_start = bench.to_start()
-    shown.folder, shown.holds = first.folder, True
-    with bench.update() as process:
-        assert shown.reached.wait(600), "it has never asked for the root"
-        process.kill()
+    """It ends at every twentieth of what is fetched, as when the power goes: in the hashes, in the root and in the kernel."""
+    to_start, had, runs = bench.to_start(), bench.slots(), running_slot(bench)
+    names = [".verity.raw.gz", ".root.raw.gz", ".efi"]  # in the order of the transfers
+    sizes = {name: next(first.folder.glob(f"*{name}")).stat().st_size for name in names}
+    whole, cuts = sum(sizes.values()), []
+    for twentieth in range(20):
+        at = whole * twentieth // 20
+        for name, size in sizes.items():
+            if at < size:
+                cuts.append((5 * twentieth, name, at))
+                break
+            at -= size
+    assert {name for _, name, _ in cuts} == set(names), "no cut falls into one of them"
+    shown.folder = first.folder
+    for percent, name, at in cuts:
+        shown.holds, shown.cut_in, shown.cut_after = True, name, at
+        shown.reached, shown.closed = threading.Event(), threading.Event()
+        with bench.update() as process:
+            assert shown.reached.wait(600), f"it has never asked for {name}"
+            process.kill()
+        shown.closed.set()
+        where = f"cut at {percent} %, {at} bytes into {name},"
+        kept(f"{where} there is nothing new to start", bench.to_start() == to_start, str(bench.to_start()))
+        slots = bench.slots()
+        named = [label for label, _ in slots[2:] if label == f"appliance_{first.version}"]
+        kept(
+            "no slot is called by its name, and the other is untouched",
+            not named and slots[:2] == had[:2],
+            str(slots),
+        )
     shown.holds = False
-    shown.closed.set()
-    kept(
-        f"cut after {CUT_AFTER_BYTES >> 20} MiB of the root, there is nothing new to start",
-        bench.to_start() == to_start,
-    )
-    labels = [label for label, _ in bench.slots()]
-    kept("and the root is not called by its name", labels[2] != f"appliance_{first.version}", str(labels))
+    kept("after all of them the slot that runs is the same to the bit", running_slot(bench) == runs)
+
+
+def running_slot(bench: Bench) -> str:
+    """The digest of the root and the hashes that run."""
+    with (bench.folder / "disk.raw").open("rb") as disk:
+        disk.seek(1 << 20)
+        return hashlib.sha256(disk.read(sum(SLOT_BYTES.values()))).hexdigest()
+
+
+def at_a_wrong_clock(bench: Bench, shown: Shop, vendor: Path, ancient: Path) -> None:
+    """What is signed holds whatever the clock of the box says: ten years ahead, or ten behind the signature.
+
+    The signatures are made at another time, and not the clock of the box set: to gpg it is the same, and a program that
+    is told a false time would have to be told it by a library that no box has. Only a clock that is behind the *key* would not do:
+    so the key that signs updates says that it was made in 2025 (`make_keys`), and no box that starts believes that it is earlier than its
+    version (``/usr/lib/clock-epoch``).
+    """
+    old = offer(bench, "0.1.4", ancient, "--faked-system-time", "20161101T000000")
+    taken(bench, shown, old, "signed ten years ago, as a clock that is ahead sees it, it is taken")
+    new = offer(bench, "0.1.5", vendor, "--faked-system-time", "20361101T000000")
+    taken(bench, shown, new, "signed in ten years, as a clock that is behind sees it, it is taken")
 
 
 def taken(bench: Bench, shown: Shop, wanted: Offer, promise: str, *named: str) -> None:

@@ -1,4 +1,4 @@
-"""A server of updates on a port of this machine, which can stop in the middle of a root."""
+"""A server of updates on a port of this machine, which can stop in the middle of what it serves."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ CUT_AFTER_BYTES = 8 << 20
 
 @dataclass
 class Shop:
-    """What the box finds at its address: the files of `folder`, until `holds` lets no more of a root out."""
+    """What the box finds at its address: the files of `folder`, of which `holds` lets no more out than `cut_after` bytes of
+    those whose names end in `cut_in`."""
 
     port: int = 0
     folder: Path = Path("/nonexistent")
     holds: bool = False
+    cut_in: str = ".root.raw.gz"
+    cut_after: int = CUT_AFTER_BYTES
     reached: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
 
@@ -35,8 +38,8 @@ def shop() -> Iterator[Shop]:
             super().__init__(*arguments, directory=str(offers.folder))
 
         def copyfile(self, source: Any, outputfile: Any) -> None:
-            if offers.holds and ".root.raw" in self.path:
-                outputfile.write(source.read(CUT_AFTER_BYTES))
+            if offers.holds and self.path.endswith(offers.cut_in):
+                outputfile.write(source.read(offers.cut_after))
                 outputfile.flush()
                 offers.reached.set()
                 offers.closed.wait()

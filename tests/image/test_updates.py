@@ -4,6 +4,7 @@ import configparser
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from appliance.fleet import taking
 from appliance.health import gathering
 from appliance.updates import night, restarting
 from tests.image.machine import DOOR
-from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, script, settings
+from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, finish, script, settings, unfinished
 
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
 
@@ -61,6 +62,23 @@ def test_a_start_is_good_only_if_the_box_says_so() -> None:
     assert "http://127.0.0.1:8080/health/deep" in text
     for name in ("dicom", "courier", "jobs", "web"):
         assert f"appliance-{name}.service" in text
+
+
+def test_a_clock_that_is_behind_refuses_no_signature(tmp_path: Path) -> None:
+    """gpg takes none of a key from the future: so the key says that it is old, and a start never is before its version.
+
+    `tests.image.offers` shows what sysupdate makes of signatures from ten years ago, and from in ten years.
+    """
+    root = unfinished(tmp_path / "root")
+    finish(root)
+    assert (root / "usr/lib/clock-epoch").stat().st_mtime == 1764000000, "of the root: systemd(1)"
+    told = (BUILD / "mkosi.images/initrd/mkosi.conf").read_text()
+    assert "../../clock" in told, "of what starts before it: that is where the clock is set"
+    assert (BUILD / "clock/usr/lib/clock-epoch").read_bytes() == b""
+    build = (BUILD / "build").read_text()
+    made = re.search(r"--faked-system-time (\d{8})T000000 .*\n\s*--quick-generate-key", build)
+    assert made is not None
+    assert datetime.strptime(made[1], "%Y%m%d").replace(tzinfo=UTC).timestamp() < 1764000000
 
 
 def test_a_version_that_fails_its_check_is_left_within_five_minutes() -> None:
