@@ -93,6 +93,14 @@ def under_earlier(reading: Connection, generation: int, limit: int) -> list[tupl
     return [(row[0], row[1], row[2]) for row in reading.execute(query)]
 
 
+def counts(reading: Connection, generation: int) -> tuple[int, int]:
+    """How many keys there are, and how many of them are wrapped by a root key before `generation`. Destroyed ones are none."""
+    earlier = func.substr(study_keys.c.wrapped, 3, 4) < generation.to_bytes(4, "big")
+    query = select(func.count(), func.coalesce(func.sum(earlier), 0)).where(study_keys.c.wrapped != b"")
+    row = reading.execute(query).one()
+    return int(row[0]), int(row[1])
+
+
 def rewrap(tx: Transaction, key_id: KeyId, wrapped_anew: bytes) -> None:
     """Replace a wrapped key by the same key under a new root key."""
     tx.execute(update(study_keys).where(study_keys.c.id == key_id).values(wrapped=wrapped_anew))

@@ -27,7 +27,7 @@ from typing import Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import manifests, settings, study_keys
+from appliance.catalog import Reading, manifests, settings, study_keys
 from appliance.store import keys
 from appliance.store.study_keys import wrapping_context
 
@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 FINISHED: Final = "root.finished"
 """The generation to which everything was moved, in `appliance.catalog.settings`."""
+
+Tell = Callable[[int, int], None]
+"""Told how many steps of how many are done: a study key is one, and the catalog the last."""
 
 BATCH: Final = 500
 EVERY_SECONDS: Final = 3600
@@ -50,6 +53,30 @@ class Moved:
     catalog: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a box is: the number of its newest root key, its study keys and how many of them lie under an earlier one,
+    and the number of the root key under which the catalog lies."""
+
+    generation: int
+    study_keys: int
+    earlier: int
+    catalog_generation: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all that can be moved lies under the newest root key."""
+        return not self.earlier and self.catalog_generation >= self.generation
+
+
+def standing(box: Box, reading: Reading) -> Standing:
+    """How far the latest rotation is, whoever began it, and whoever goes on with it."""
+    box.root.renew()
+    generation = box.root.generation
+    kept, earlier = study_keys.counts(reading, generation)
+    return Standing(generation, kept, earlier, int(settings.get(reading, FINISHED, 1)))
+
+
 def rotate(box: Box, recovery_key: str, entry: audit.Entry, now: datetime) -> int:
     """Draw a new root key with the recovery key that somebody typed; its generation. `finish` does the rest.
 
@@ -61,7 +88,13 @@ def rotate(box: Box, recovery_key: str, entry: audit.Entry, now: datetime) -> in
     return root.generation
 
 
-def finish(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: True) -> Moved:
+def _silent(done: int, total: int) -> None:
+    del done, total
+
+
+def finish(
+    box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: True, tell: Tell = _silent
+) -> Moved:
     """Move under the newest root key what still lies under an earlier one, as far as `keep_going` lets it.
 
     Safe to call at any time, and more than once at a time. Raises what the catalog raises, `OutOfResources` without room on the
@@ -71,9 +104,12 @@ def finish(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: 
     generation = box.root.generation
     with box.catalog.reading() as reading:
         finished = int(settings.get(reading, FINISHED, 1))
+        _, earlier = study_keys.counts(reading, generation)
     moved, catalog = 0, False
+    tell(0, earlier + 1)
     while keep_going() and (batch := _rewrap(box, generation)):
         moved += batch
+        tell(min(moved, earlier), earlier + 1)
     if finished < generation and keep_going():
         box.guard.admit((box.config.data.absolute() / "catalog.db").stat().st_size)
         catalog = box.catalog.rekey(

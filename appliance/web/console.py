@@ -284,6 +284,10 @@ class Console:
         entry = _entry(action, subject, actor, details, study=study, outcome=outcome)
         audit.append(tx, self.box.audit_key, [entry], now())
 
+    def entry(self, action: str, subject: str, actor: str) -> audit.Entry:
+        """What `actor` does, from where the request comes: for work that records it later, in another thread."""
+        return _entry(action, subject, actor, None, study="")
+
     def record_alone(
         self,
         action: str,

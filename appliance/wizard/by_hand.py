@@ -1,5 +1,5 @@
-"""What the box does by itself and a person may want now: a backup, a restore drill, the whole store read. Begun here, in the
-background, as runs of one part that a page can watch.
+"""What a person may want now and takes its time: a backup, a restore drill, the whole store read, a new root key. Begun here, in
+the background, as runs of one part that a page can watch.
 
 Each archive has runs of its own, so one that can't be reached keeps no other waiting. What came of them is where the
 scheduled ones leave it, in the audit too; a run says only how far it is, and why it failed. One that was cut by a restart
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from appliance import settings
+from appliance import audit, settings
 from appliance.backup import drill, making
 from appliance.box import Box
 from appliance.catalog import Reading
 from appliance.errors import Corrupt, Unknown
-from appliance.lifecycle import verification
+from appliance.lifecycle import rotation, verification
 from appliance.lifecycle.verification import Depth
 from appliance.model import DestinationSettings
 from appliance.wizard import runs
@@ -27,6 +27,7 @@ from appliance.wizard.runs import Detail, Part, Run, Tell
 BACKUP: Final = "backup"
 DRILL: Final = "drill"
 VERIFY: Final = "verify"
+ROTATION: Final = "rotation"
 
 Begun = Callable[[], Run]
 """Does the work that is on record as running already; in any thread."""
@@ -81,6 +82,27 @@ def begin_verification(box: Box, actor: str) -> Begun:
         return {"checked": found.checked, "away": found.away}
 
     return _begin(box, VERIFY, act)
+
+
+def begin_rotation(box: Box, recovery_key: str, entry: audit.Entry) -> Begun:
+    """A new root key with the recovery key that somebody typed: drawn on return; what lies under the earlier one is left to do.
+
+    `entry` says in the audit who does it. Raises as `rotation.rotate`, and `Transient` while one is under way; then no root key
+    is drawn. What is cut is gone on with by the jobs (`rotation.finish`).
+    """
+
+    def act(tell: Tell) -> Detail:
+        moved = rotation.finish(box, datetime.now(UTC), tell=_in_percents(tell))
+        return {"generation": moved.generation, "study_keys": moved.study_keys}
+
+    begun = runs.begin(box, ROTATION, secrets.token_hex(8), {"act": act})
+    try:
+        rotation.rotate(box, recovery_key, entry, datetime.now(UTC))
+    except BaseException:
+        begun.held.let_go()
+        runs.forget(box, ROTATION)  # nothing was begun: a paper that is mistyped has failed of nothing
+        raise
+    return begun.finish
 
 
 def latest(box: Box, reading: Reading, name: str, destination_id: int | None = None) -> Part | None:

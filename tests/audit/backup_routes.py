@@ -10,6 +10,7 @@ from typing import Any
 from appliance.backup import drill, making
 from appliance.catalog import destinations
 from tests.audit.interface import call
+from tests.audit.setup_routes import paper, until
 from tests.audit.walk import Act, Nothing, Step, World
 
 FIGURES = "counts, names of archives and moments, nothing of a patient"
@@ -44,6 +45,11 @@ def _until(world: World, word: str, path: str, *, by_program: bool = False) -> A
     return answer
 
 
+def _new_root(world: World) -> Any:
+    body = {"recovery_key": paper(world)}
+    return until(world, "key:rewrap", lambda: call(world, "POST", "/root-key", body))
+
+
 def _print(world: World) -> Any:
     number = _with_backup(world)
     with world.box.catalog.reading() as conn:
@@ -73,6 +79,10 @@ BACKUP_ROUTES: Mapping[str, Step] = {
     "POST /api/v1/verification": Act(
         ["store:verify"], lambda w: _until(w, "store:verify", "/verification", by_program=True)
     ),
+    "GET /api/v1/root-key": Nothing(
+        "numbers of keys, and none of them; nothing of a patient", lambda w: call(w, "GET", "/root-key")
+    ),
+    "POST /api/v1/root-key": Act(["key:rotate-root", "key:rewrap"], _new_root),
     "POST /backups/<int:destination_id>/make": Act(
         ["backup:make"], lambda w: _until(w, "backup:make", f"/backups/{_archive(w)}/make")
     ),

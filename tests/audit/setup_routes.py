@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -48,6 +49,31 @@ def _typed_back(world: World) -> Any:
     return world.post("/setup/recovery", key=str(keys.show_recovery(folder, world.box.root)))
 
 
+def paper(world: World) -> str:
+    """The recovery key of the box, typed back."""
+    folder = health.keys_folder(world.box)
+    keys.rotate(folder, world.box.root)
+    typed = str(keys.show_recovery(folder, world.box.root))
+    keys.check_recovery(folder, world.box.root, typed)
+    return typed
+
+
+def until(world: World, word: str, act: Callable[[], Any]) -> Any:
+    """What `act` answers, once the row has come that its work leaves at the end."""
+    before = world.last()
+    answer = act()
+    deadline = time.monotonic() + 300
+    while not any(row["action"] == word for row in world.rows(before)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
+
+
+def _new_root(world: World) -> Any:
+    typed = paper(_settled(world))
+    return until(world, "key:rewrap", lambda: world.post("/setup/recovery/root", paper=typed))
+
+
 def _tried(world: World) -> World:
     """The test study is in the catalog, as if it had been sent."""
     import io
@@ -75,8 +101,6 @@ def _tried(world: World) -> World:
 
 def _run(world: World) -> Any:
     """Nobody listens on the DICOM port of this box, so the test fails; that it was run is on record all the same."""
-    import time
-
     _settled(world)
     before = world.last()
     answer = world.post("/setup/trial/run", fresh="1")
@@ -159,6 +183,7 @@ SETUP_ROUTES: Mapping[str, Walked] = {
     "POST /setup/recovery/new": Act(
         ["key:rotate"], lambda world: _settled(world).post("/setup/recovery/new")
     ),
+    "POST /setup/recovery/root": Act(["key:rotate-root", "key:rewrap"], _new_root),
     "POST /setup/storage/expected": Act(
         ["setup:step"],
         lambda world: _settled(world).post("/setup/storage/expected", panoramic="1", intraoral="1", cbct="1"),

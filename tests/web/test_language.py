@@ -171,6 +171,8 @@ OPEN_ENDED = (
     "support.ended.",
     "support.recording.",
     "support.scope.",
+    "tiers.tagless",
+    "tiers.trouble",
 )
 """Prefixes for codes that come from elsewhere: shown as the code when there is no sentence."""
 

@@ -1,4 +1,4 @@
-"""Backups, drills and the reading of everything, begun by hand; the ransomware guard; the disaster recovery plan.
+"""Backups, drills and the reading of everything, begun by hand; the root key; the ransomware guard; the disaster recovery plan.
 
 What takes minutes is begun and goes on when it is answered (202): `progress` says how far it is. Rejected: an answer at the
 end, which no proxy and few programs wait for.
@@ -18,7 +18,7 @@ from appliance.backup.inventory import Held, Proof
 from appliance.catalog import Reading, freezes
 from appliance.catalog.freezes import Why
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import freezing
+from appliance.lifecycle import freezing, rotation
 from appliance.web import forms, keeping
 from appliance.web.api.operation import operation
 from appliance.web.api.other_side import of_the_other_side
@@ -73,6 +73,26 @@ class WorkOnArchive:
 
     backup: Work
     drill: Work
+
+
+@dataclass(frozen=True, slots=True)
+class RootKey:
+    """The key that the recovery key opens, and above all others of the box."""
+
+    number: Annotated[
+        int, Shape("Of the root keys that this box has had; 1 is that of its first start.", least=1)
+    ]
+    study_keys: int
+    under_earlier: Annotated[int, Shape("Of the study keys; they follow by themselves.", least=0)]
+    index_under: Annotated[int, Shape("The number of the root key under which the index lies.", least=1)]
+    work: Annotated[Work, Shape("How far the latest is that was begun by hand.")]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRootKey:
+    """The recovery key, typed from the paper."""
+
+    recovery_key: Annotated[str, Shape("Nine groups of five.", longest=200, is_secret=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +222,32 @@ def verify_everything() -> Work:
     return _verification()
 
 
+@operation("GET", "/root-key", Permission.MANAGE_KEYS, gives=RootKey)
+def get_root_key() -> RootKey:
+    """Get which root key the box has, and how much lies under it. No key is told; no token may ask."""
+    return _root_key()
+
+
+@operation(
+    "POST",
+    "/root-key",
+    Permission.MANAGE_KEYS,
+    gives=RootKey,
+    status=202,
+    takes=NewRootKey,
+    refuses=(409, 422),
+    is_careful=True,
+)
+def replace_root_key(body: NewRootKey) -> RootKey:
+    """Begin to replace the root key with the recovery key from the paper; 409 while that is under way.
+
+    Everybody goes on working. Images are not encrypted again; study keys and index are moved under the new root key.
+    """
+    box, entry = console().box, console().entry("key:rotate-root", "root key", forms.actor())
+    _begin("new-root-key", lambda: by_hand.begin_rotation(box, body.recovery_key, entry))
+    return _root_key()
+
+
 @operation("GET", "/guard", Permission.VIEW_HEALTH, gives=Guard)
 def get_guard() -> Guard:
     """Get whether the ransomware guard holds, since when and why."""
@@ -266,6 +312,8 @@ OPERATIONS = (
     drill_backup,
     get_verification,
     verify_everything,
+    get_root_key,
+    replace_root_key,
     get_guard,
     freeze_box,
     release_guard,
@@ -295,6 +343,16 @@ def _verification() -> Work:
     box = console().box
     with box.catalog.reading() as conn:
         return _work(by_hand.latest(box, conn, by_hand.VERIFY))
+
+
+def _root_key() -> RootKey:
+    box = console().box
+    with box.catalog.reading() as conn:
+        standing = rotation.standing(box, conn)
+        work = _work(by_hand.latest(box, conn, by_hand.ROTATION))
+    return RootKey(
+        standing.generation, standing.study_keys, standing.earlier, standing.catalog_generation, work
+    )
 
 
 def _work(part: Part | None) -> Work:

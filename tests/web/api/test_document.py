@@ -72,6 +72,7 @@ def test_every_operation_has_words_and_the_bodies_have_examples(app: Flask) -> N
         "/escalation",
         "/webhooks",
         "/verification",
+        "/root-key",
         "/guard",
         "/tiers",
         "/plan",
