@@ -25,6 +25,7 @@ from appliance.catalog import Reading, destinations, devices, settings, totals
 from appliance.catalog.totals import Totals
 from appliance.model import DestinationSettings, Device
 from appliance.store import keys
+from appliance.system import System, system
 
 NAMED: Final = (
     "bucket",
@@ -83,6 +84,8 @@ class Plan:
     recovery_confirmed: bool
     last_drill: Certificate | None
     estimate: Estimate | None
+    system: System
+    """Of this box: where there is a command line, a step may name it beside the console."""
 
     @property
     def archives(self) -> tuple[Place, ...]:
@@ -122,6 +125,7 @@ def gather(box: Box, who: str, now: datetime) -> Plan:
             recovery_confirmed=keys.recovery_confirmed(box.config.data.absolute() / "keys"),
             last_drill=drills[0] if drills else None,
             estimate=None if passed is None else estimate(passed, kept.instances, kept.bytes),
+            system=system(),
         )
 
 

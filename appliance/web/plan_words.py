@@ -1,7 +1,7 @@
 """The disaster recovery plan in the words of a language: the same for the page, the paper and the command line.
 
-Every step names the button or the command as it is on this box, with the box's own bucket or folder in it, so that nobody has to
-work anything out on the worst day.
+Every step names the button as it is on this box, and where the box has a command line the command too, with the box's own bucket
+or folder in it, so that nobody has to work anything out on the worst day. On the image nobody can log in: there no step names one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from shlex import quote
 
 from appliance.backup.disaster_plan import Place, Plan
 from appliance.backup.drill import Certificate
+from appliance.system import System
 from appliance.web.certificate_words import Line, Section
 from appliance.web.language import Words
 
@@ -28,6 +29,18 @@ STEPS = {
     "key": ("works", "rotate", "check", "lost"),
 }
 """The steps of each scenario, in order: ``plan.SCENARIO.STEP`` of the languages."""
+
+TYPED = {
+    ("stolen", "restore"),
+    ("stolen", "rotate"),
+    ("disk", "restore"),
+    ("ransomware", "look"),
+    ("ransomware", "release"),
+    ("offline", "long"),
+    ("key", "rotate"),
+    ("key", "check"),
+}
+"""The steps that have a command, too: ``plan.SCENARIO.STEP.typed``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +178,20 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
         "freeze": words("guard.freeze"),
         "release": words("guard.release"),
         "deliveries": words("nav.deliveries"),
+        "backups": words("nav.backups"),
+        "keys": words("root_key.keys"),
+        "new_key": words("setup.key.new"),
+        "sheet": words("setup.key.sheet"),
+        "new_root": words("root_key.act"),
+        "destinations": words("nav.destinations"),
+        "add": words("destinations.add_title"),
         "holder": " ".join(plan.people.get("plan.key_holder", "").split()) or words("plan.not_said"),
     }
     for number, step in enumerate(STEPS[scenario], 1):
-        yield Line(str(number), words(f"plan.{scenario}.{step}", **values))
+        said = words(f"plan.{scenario}.{step}", **values)
+        if plan.system is System.OPEN and (scenario, step) in TYPED:
+            said = f"{said} {words(f'plan.{scenario}.{step}.typed', **values)}"
+        yield Line(str(number), said)
 
 
 def _commands(plan: Plan) -> str:

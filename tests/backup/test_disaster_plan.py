@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from appliance.catalog import destinations, devices
 from appliance.catalog import settings as kept
 from appliance.config import Config
 from appliance.model import DestinationSettings, Device, ae_title
+from appliance.system import System
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
 from appliance.web.plan_words import SCENARIOS, WordedPlan, span, worded
@@ -100,6 +104,30 @@ def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_n
         assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
 
 
+COMMAND = re.compile(r"\bappliance [a-z]|\b(?:systemctl|journalctl|sudo)\b|--[a-z]")
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_on_the_image_every_step_has_its_way_in_the_console_and_no_command(tmp_path: Path, code: str) -> None:
+    box = clinic(tmp_path)
+    try:
+        plan = disaster_plan.gather(box, "marie", NOW)
+    finally:
+        box.close()
+    words = LANGUAGES.words(code)
+    typed = text_of(worded(replace(plan, system=System.OPEN), words))
+    said = text_of(worded(replace(plan, system=System.IMAGE), words))
+    assert COMMAND.search(typed)
+    assert not COMMAND.search(said), said
+    for button in ("root_key.keys", "setup.key.new", "setup.key.sheet", "root_key.act", "welcome.restore"):
+        assert words(button) in said, button
+    for button in ("guard.freeze", "guard.release", "destinations.add_title", "nav.deliveries"):
+        assert words(button) in said, button
+    assert all(line in typed for line in said.splitlines()), (
+        "elsewhere the command stands beside the same words"
+    )
+
+
 def plan_with(data: Path, place: DestinationSettings) -> str:
     """The plan, in English, of a new box with one destination."""
     box = open_box(Config(data=data))
@@ -161,8 +189,6 @@ def test_the_verdict_says_what_is_wrong_before_it_says_that_all_is_well(tmp_path
         assert "recovery key" in worded(plan, words).verdict, "nobody has shown to have it"
     finally:
         box.close()
-    from dataclasses import replace
-
     printed = replace(plan, recovery_confirmed=True)
     assert "no restore drill has passed" in worded(printed, words).verdict
     tried = replace(printed, last_drill=drilled())
