@@ -30,13 +30,16 @@ from appliance.model import DestinationSettings, Rule
 from appliance.replication.destinations import prepare
 from appliance.store import keys, succession
 from appliance.store.recovery import RecoveryKey
-from appliance.wizard import by_hand, restoring, runs
+from appliance.wizard import by_hand, progress, restoring, runs
+from appliance.wizard.steps import DEFERRABLE
 from tests.audit.support_routes import KEY
 from tests.backup.conftest import IMAGES, Clinic, eventually
 from tests.web import walk
+from tests.web.conftest import LOGIN
 from tests.web.served import PATIENCE_MS, Served, served, serving
 from tests.web.test_accessibility import LOCALES, SCREENS, faults_of, signed_in
 from tests.web.test_browser import SCREENSHOTS, browser
+from tests.web.test_root_key import CLINIC
 
 __all__ = ["browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
@@ -224,6 +227,39 @@ def usb(lived: Served) -> tuple[str, RecoveryKey]:
         found = destinations.destination(conn, "usb")
     assert found is not None
     return str(found.options["path"]), keys.show_recovery(lived.box.config.data / "keys", lived.box.root)
+
+
+@pytest.fixture(scope="module")
+def set_up(lived: Served, usb: tuple[str, RecoveryKey]) -> RecoveryKey:
+    """The box is set up to its end: its paper was typed back."""
+    box, now = lived.box, datetime.now(UTC)
+    if not keys.recovery_confirmed(box.config.data / "keys"):
+        keys.check_recovery(box.config.data / "keys", box.root, str(usb[1]))
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, CLINIC, actor="tests", now=now)
+        for step in DEFERRABLE:
+            progress.leave_for_later(tx, step, now)
+        progress.finish(tx, LOGIN, now)
+    return usb[1]
+
+
+@each_way
+def test_a_new_root_key_is_for_everybody(lived: Served, set_up: RecoveryKey, language: str) -> None:
+    lived.complaints.clear()
+    page = signed_in(lived, language, SCREENS[language])
+    page.goto(f"{lived.address}/setup/recovery")
+    expect(page.locator("form[action='/setup/recovery/root']")).to_be_visible()
+    check(page, "root-key")
+    page.locator("[name=paper]").fill(str(set_up)[:-1])
+    page.locator("form[action='/setup/recovery/root'] button").click()
+    expect(page.locator("#root-key .wrong")).to_be_visible()
+    check(page, "root-key-mistyped")
+    with under_way(lived.box, by_hand.ROTATION, 40):
+        page.goto(f"{lived.address}/setup/recovery")
+        expect(page.locator("#root-key progress")).to_be_visible()
+        check(page, "root-key-running")
+    page.context.close()
+    assert [each for each in lived.complaints if "422" not in each] == []
 
 
 @pytest.fixture
