@@ -52,6 +52,13 @@ def settings(path: Path) -> dict[str, list[str]]:
 CONFIG = settings(BUILD / "mkosi.conf")
 
 
+BLESSING = (
+    "usr/lib/systemd/systemd-bless-boot",
+    "usr/lib/systemd/system-generators/systemd-bless-boot-generator",
+)
+"""What calls a start good, so that the loader counts its tries no further."""
+
+
 def unfinished(root: Path) -> Path:
     """Make of `root` what the packages leave, as far as the last hand needs it."""
     etc = root / "etc"
@@ -60,6 +67,9 @@ def unfinished(root: Path) -> Path:
     (etc / "chrony/chrony.conf").write_text("pool 2.debian.pool.ntp.org iburst\n")
     (etc / "nftables.conf").write_text("")
     (etc / "shadow").write_text("root:!*:20415:0:99999:7:::\nnginx:!:20399::::::\n")
+    for name in BLESSING:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch(0o755)
     return root
 
 
@@ -370,6 +380,20 @@ def test_what_only_one_machine_has_is_taken_out_of_the_root(tmp_path: Path) -> N
     (etc / "shadow").write_text("root::1:::::::\n")
     with pytest.raises(subprocess.CalledProcessError):
         finish(tmp_path)  # an account without a password
+
+
+def test_an_image_that_could_never_call_a_start_good_is_not_built(tmp_path: Path) -> None:
+    unfinished(tmp_path)
+    unwanted = tmp_path / "usr/lib/systemd/system/systemd-bootctl.socket"
+    unwanted.parent.mkdir(parents=True, exist_ok=True)
+    unwanted.touch()
+    finish(tmp_path)
+    assert not unwanted.exists()
+    for name in BLESSING:
+        (tmp_path / name).unlink()
+        with pytest.raises(subprocess.CalledProcessError):
+            finish(tmp_path)
+        (tmp_path / name).touch(0o755)
 
 
 # --- packages --------------------------------------------------------------------------------------------------------
