@@ -4,8 +4,8 @@ It stands between the health of the box, which says what is wrong and remembers 
 remembers and tells. The threads that send are woken at once by what was told: the time from a judgement to the first
 attempt is that of one transaction and one turn of a lock, whatever else the box is busy with.
 
-A process that doesn't run can't tell of itself: that the jobs process has stopped is seen by the supervisor, which
-starts it again, and on the console's page of the box's health.
+A process that doesn't run can't tell of itself, so the process that delivers watches this one: when the jobs process has not
+judged for `appliance.watch.SILENT_SECONDS`, because it was ended, hangs, or can't, it judges in its place.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ class Alarm:
     def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self._wake = wake
 
-    def __call__(self, box: Box, now: datetime) -> None:
-        """Judge once."""
-        outcome = judging.apply(box.catalog, conditions(box, now), now)
+    def __call__(self, box: Box, now: datetime, besides: tuple[Condition, ...] = ()) -> None:
+        """Judge once; `besides` is what the caller knows to be wrong, and is left out where the box's health says it too."""
+        found = conditions(box, now)
+        known = {each.key for each in found}
+        found += tuple(each for each in besides if each.key not in known)
+        outcome = judging.apply(box.catalog, found, now)
         if outcome.said_anything:
             log.info(
                 "told: %d new, %d again, %d over, %d escalated",

@@ -24,7 +24,18 @@ from typing import Literal
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from appliance import alarm, anchor, audit, audit_feed, certificates, health, identity, supervision, witnesses
+from appliance import (
+    alarm,
+    anchor,
+    audit,
+    audit_feed,
+    certificates,
+    health,
+    identity,
+    supervision,
+    watch,
+    witnesses,
+)
 from appliance.audit import Entry, Outcome
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
@@ -57,6 +68,9 @@ BEAT_SECONDS = 5.0
 CLOCK_JUMP_SECONDS = 10.0
 MISFIRE_GRACE_SECONDS: int | None = None
 """A job that is late runs, however late it is."""
+
+ALARM = "alarm"
+"""The job by whose successes another process tells that this one lives (`appliance.watch`)."""
 
 ACTOR = "jobs"
 """Who acts, in the audit."""
@@ -319,7 +333,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
     evicting = Evicting()
     sinking = Tagging()
     return (
-        Job("alarm", alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
+        Job(ALARM, alarm.Alarm(wake), alarm.JUDGED_EVERY_SECONDS, first_seconds=20, lane="alarm"),
         Job("messages", look_after_messages, 60),
         Job("digests", alarm.Digests(wake), 900, first_seconds=60),
         Job("old-notices", forget_old_notices, 86_400, first_seconds=600),
@@ -366,7 +380,8 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
 class Upkeep:
     """The scheduler with its jobs, and what came of each.
 
-    `wall` and `monotonic` are the two clocks, as arguments so that a test can let them part.
+    `wall` and `monotonic` are the two clocks, as arguments so that a test can let them part. `judged` counts how often the alarm
+    has come to its end.
     """
 
     box: Box
@@ -376,6 +391,7 @@ class Upkeep:
     failing: set[str] = field(default_factory=set)
     clock_set: dict[str, object] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    judged: int = 0
 
     def __post_init__(self) -> None:
         self.jobs = self.jobs or duties(self.box)
@@ -418,7 +434,11 @@ class Upkeep:
             self._offset = difference
             self.clock_set = {"seconds": round(moved), "at_utc": self.wall().isoformat()}
             self._plan_anew()
-        detail: dict[str, object] = {"failing": sorted(self.failing), "runs": sum(self.runs.values())}
+        detail: dict[str, object] = {
+            "failing": sorted(self.failing),
+            "runs": sum(self.runs.values()),
+            watch.JUDGED: self.judged,
+        }
         if self.clock_set:
             detail["clock_set"] = self.clock_set
         with self.box.catalog.transaction() as tx:
@@ -450,6 +470,7 @@ class Upkeep:
             log.error("the job %s failed: %s in %s", job.name, type(error).__name__, where)
         else:
             self.failing.discard(job.name)
+            self.judged += job.name == ALARM
         self.runs[job.name] = self.runs.get(job.name, 0) + 1
 
 

@@ -1,11 +1,13 @@
 """Upkeep: late jobs run, failing ones are told, and a clock that is set loses and deletes nothing."""
 
+from __future__ import annotations
+
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -157,9 +159,76 @@ def test_a_bucket_that_answers_slowly_keeps_no_other_duty_waiting(
     eventually(lambda: ran["tiers"] == 1 and not running.failing)
 
 
-def test_late_jobs_are_never_dropped_and_never_doubled() -> None:
-    """The library drops a job that is a second late unless told otherwise."""
-    assert jobs.MISFIRE_GRACE_SECONDS is None
+class Hours(datetime):
+    """The clock that the library reads, in the hands of the test: it stands still until it is set."""
+
+    at = datetime.now(UTC)
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Hours:
+        return cls.fromtimestamp(cls.at.timestamp(), tz)
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> type[Hours]:
+    monkeypatch.setattr(Hours, "at", datetime.now(UTC))
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Hours)
+    monkeypatch.setattr("apscheduler.executors.base.datetime", Hours)
+    return Hours
+
+
+def test_the_times_that_were_missed_are_caught_up_with_by_one_run(
+    box: Box, hours: type[Hours], eventually: Callable[..., object]
+) -> None:
+    """The library drops a job that is a second late unless told otherwise, and may run one for each time that was missed."""
+    runs: list[datetime] = []
+    running = Upkeep(box, (Job("hourly", lambda box, now: runs.append(now), 3600),), wall=lambda: hours.at)
+    running.start()
+    try:
+        eventually(lambda: len(runs) == 1)
+        hours.at += timedelta(hours=10, minutes=30)  # ten times have passed, the last half an hour ago
+        running._scheduler.wakeup()
+        eventually(lambda: len(runs) == 2)
+        hours.at += timedelta(hours=1)
+        running._scheduler.wakeup()
+        eventually(lambda: len(runs) == 3)
+    finally:
+        running.stop()
+    assert len(runs) == 3, "one for ten that were missed, and the next at its time"
+
+
+def test_a_job_that_waits_for_others_beyond_several_of_its_times_runs_once_when_they_have_ended(
+    box: Box, hours: type[Hours], eventually: Callable[..., object]
+) -> None:
+    held = threading.Event()
+    begun: list[str] = []
+    runs: list[datetime] = []
+
+    def hold(box: Box, now: datetime) -> None:
+        begun.append("long")
+        held.wait(100)
+
+    day = 86_400
+    duties = (
+        Job("long", hold, day),
+        Job("longer", hold, day),
+        Job("short", lambda box, now: runs.append(now), 3600),
+    )
+    running = Upkeep(box, duties, wall=lambda: hours.at)
+    running.start()
+    try:
+        eventually(lambda: len(begun) == 2)
+        for _ in range(5):
+            hours.at += timedelta(hours=1)
+            running._scheduler.wakeup()
+            eventually(lambda: running.next_runs()["short"] > hours.at)
+        assert not runs, "both threads are taken"
+        held.set()
+        eventually(lambda: len(runs) == 1)
+    finally:
+        held.set()
+        running.stop()
+    assert len(runs) == 1, "neither dropped, nor made up for one by one"
 
 
 @pytest.mark.parametrize("jump", [timedelta(0), YEARS, -YEARS])

@@ -102,7 +102,7 @@ class Plan:
 def gather(box: Box, who: str, now: datetime) -> Plan:
     """The plan of `box` at `now`, made for `who`."""
     with box.catalog.reading() as conn:
-        drills = drill.certificates(conn)
+        drills = drill.certificates(conn, box)
         passed = next((each for each in drills if each.passed), None)
         kept = totals.totals(conn)
         installed = certificates.installed(conn)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
+from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import fetching, snapshot
 from appliance.backup.making import archive_at, archives
 from appliance.backup.snapshot import Index
@@ -56,7 +57,9 @@ log = logging.getLogger(__name__)
 LAST: Final = "drill.last"
 """The outcome of the latest drills, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
 
-Failed as long as the latest drill of any archive is: one that passes does not hide that another didn't.
+Failed as long as the latest drill of any archive is: one that passes does not hide that another didn't. Every record of a
+drill, and every certificate, is vouched for (`appliance.audit.vouching`): one that nobody can vouch for is none, so the drill
+is due and made.
 """
 
 CERTIFICATES: Final = "drill.certificates"
@@ -144,19 +147,19 @@ def drill(
     return found
 
 
-def is_due(reading: Reading, name: str, now: datetime) -> bool:
+def is_due(reading: Reading, box: Box, name: str, now: datetime) -> bool:
     """Whether the archive `name` is due: none has succeeded there for a week, or the last bears a moment to come."""
-    told = settings.get(reading, _of(name), {}).get("succeeded_utc")
+    told = last(reading, box, name).get("succeeded_utc")
     if told is None:
         return True
     age = now - datetime.fromisoformat(told)
     return age >= EVERY or age < -EVERY
 
 
-def last(reading: Reading, name: str) -> Mapping[str, str | None]:
-    """How the latest drill of the archive `name` went, in the form of `making.last`."""
+def last(reading: Reading, box: Box, name: str) -> Mapping[str, str | None]:
+    """How the latest drill of the archive `name` went, in the form of `making.last`; empty if the record isn't this box's."""
     told: Mapping[str, str | None] = settings.get(reading, _of(name), {})
-    return told
+    return told if is_vouched(box.audit_key, _of(name), told) else {}
 
 
 def _of(name: str) -> str:
@@ -164,9 +167,14 @@ def _of(name: str) -> str:
     return f"{LAST}.{name}"
 
 
-def certificates(reading: Reading) -> list[Certificate]:
-    """Those kept, the newest first."""
-    return [_decode(each) for each in settings.get(reading, CERTIFICATES, [])]
+def certificates(reading: Reading, box: Box) -> list[Certificate]:
+    """Those kept that this box has written, the newest first."""
+    return [_decode(each) for each in _kept(reading, box)]
+
+
+def _kept(reading: Reading, box: Box) -> list[dict[str, Any]]:
+    kept = settings.get(reading, CERTIFICATES, [])
+    return [each for each in kept if is_vouched(box.audit_key, CERTIFICATES, each)]
 
 
 def _drill(
@@ -349,7 +357,7 @@ def _record(
     found: Certificate | None = None,
     failure: ApplianceError | None = None,
 ) -> None:
-    earlier = settings.get(tx, _of(name), {}).get("succeeded_utc")
+    earlier = last(tx, box, name).get("succeeded_utc")
     passed = found is not None and found.passed
     reason = failure.message if failure else "; ".join(found.findings) if found else ""
     latest = {
@@ -358,19 +366,20 @@ def _record(
         "succeeded_utc": now.isoformat() if passed else earlier,
         "reason": f"{name}: {reason}" if reason else "",
     }
-    settings.put(tx, _of(name), latest, now)
-    of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
+    settings.put(tx, _of(name), vouched(box.audit_key, _of(name), latest), now)
+    of_all = [told for each in archives(tx) if (told := last(tx, box, each.name))]
     worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
-    succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
-    settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)
+    succeeded = max((done for each in of_all if (done := each["succeeded_utc"])), default=None)
+    settings.put(tx, LAST, vouched(box.audit_key, LAST, {**worst, "succeeded_utc": succeeded}), now)
     if found is not None:
-        kept = settings.get(tx, CERTIFICATES, [])
-        settings.put(tx, CERTIFICATES, [asdict(found), *kept][:KEPT], now)
+        paper = vouched(box.audit_key, CERTIFICATES, asdict(found))
+        settings.put(tx, CERTIFICATES, [paper, *_kept(tx, box)][:KEPT], now)
     details = {"passed": passed, "reason": reason, "snapshot": found.snapshot if found else ""}
     audit.append(tx, box.audit_key, [audit.Entry("backup:drill", name, actor, details)], now)
 
 
 def _decode(told: dict[str, Any]) -> Certificate:
+    said = {name: value for name, value in told.items() if name != MAC}
     return Certificate(
-        **{**told, "findings": tuple(told["findings"]), "sources": tuple(told.get("sources", ()))}
+        **{**said, "findings": tuple(told["findings"]), "sources": tuple(told.get("sources", ()))}
     )

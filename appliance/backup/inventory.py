@@ -67,7 +67,7 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetim
     archive = archive_at(box, place)
     names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
     with box.catalog.reading() as reading:
-        drills = [each for each in drill.certificates(reading) if each.archive == place.name]
+        drills = [each for each in drill.certificates(reading, box) if each.archive == place.name]
     found: list[Held] = []
     for name in names[:most]:
         moment = snapshot.moment_of(name)

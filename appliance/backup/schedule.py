@@ -62,7 +62,7 @@ class Schedule:
         """Once a week, try out the newest backup of every archive that is on. One that fails keeps no other from it."""
         with box.catalog.reading() as conn:
             places = [each for each in making.archives(conn) if not each.paused]
-            due = [each for each in places if drill.is_due(conn, each.name, now)]
+            due = [each for each in places if drill.is_due(conn, box, each.name, now)]
         failure: ApplianceError | None = None
         for place in due:
             try:

@@ -128,11 +128,13 @@ def run_dicom(arguments: Arguments) -> int:
 
 def run_courier(arguments: Arguments) -> int:
     """The process that meets obligations."""
+    from appliance import watch
     from appliance.replication import courier
 
     with _process(arguments, "courier") as (box, stop):
         box.catalog.give_way()
-        courier.run(box, stop)
+        with watch.kept(box):
+            courier.run(box, stop)
     return _code_of(box)
 
 

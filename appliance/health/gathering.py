@@ -15,6 +15,7 @@ from typing import Any
 
 from appliance import certificates
 from appliance import settings as operator_settings
+from appliance.audit.vouching import is_vouched
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
@@ -71,6 +72,9 @@ BACKUP = "backup.last"
 DRILL = "drill.last"
 """Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
 
+FORGED = "its record was not written by this box"
+"""Why a drill does not count that somebody else has put on record (`appliance.audit.vouching`)."""
+
 
 def gather(box: Box, now: datetime) -> Facts:
     """What is known of `box` at `now`. Doesn't raise for what it looks at: that something fails is a fact."""
@@ -85,7 +89,7 @@ def gather(box: Box, now: datetime) -> Facts:
     )
     try:
         with box.catalog.reading() as conn:
-            return _from_catalog(conn, facts, box.config.dicom.workers)
+            return _from_catalog(conn, facts, box)
     except ApplianceError as error:
         return replace(facts, catalog=Trouble(error.message, error.hint))
 
@@ -136,7 +140,7 @@ def _disk(box: Box) -> Disk | None:
 # --- from the catalog ------------------------------------------------------------------------------------------------
 
 
-def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
+def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     now = facts.at_utc
     kept = totals.totals(conn)
     outcomes = settings.several(conn, (VERIFICATION, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL))
@@ -155,7 +159,7 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
             damaged=_figure(outcomes.get(VERIFICATION), "damaged"),
             set_aside=held,
         ),
-        processes=_beating(rows, dicom_workers, now),
+        processes=_beating(rows, box.config.dicom.workers, now),
         failing_jobs=_names(jobs.get("failing")),
         queues=tuple(_queues(conn)),
         senders=tuple(_senders(conn, days, facts.today)),
@@ -165,7 +169,7 @@ def _from_catalog(conn: Reading, facts: Facts, dicom_workers: int) -> Facts:
         audit_feed_behind_utc=_behind(outcomes.get(AUDIT_FEED)),
         anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
         backup=_attempt(outcomes.get(BACKUP)),
-        drill=_attempt(outcomes.get(DRILL)),
+        drill=_drill(outcomes.get(DRILL), box.audit_key, now),
         frozen=_frozen(conn),
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),
@@ -299,6 +303,13 @@ def _attempt(kept: object) -> Attempt | None:
     outcome = Outcome(kept["outcome"])
     succeeded = _moment(kept.get("succeeded_utc")) or (at if outcome is Outcome.SUCCEEDED else None)
     return Attempt(at, outcome, succeeded, str(kept.get("reason") or ""))
+
+
+def _drill(kept: object, key: bytes, now: datetime) -> Attempt | None:
+    """The record of the latest drills, if this box has written it; what somebody else has put there is a drill that failed."""
+    if kept is not None and not is_vouched(key, DRILL, kept):
+        return Attempt(now, Outcome.FAILED, None, FORGED)
+    return _attempt(kept)
 
 
 def _moment(text: object) -> datetime | None:

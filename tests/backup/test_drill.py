@@ -51,7 +51,7 @@ def test_a_good_backup_passes_and_leaves_a_certificate_in_plain_words(
     assert "11 images were brought back and opened to the last byte" in said
     assert said.endswith("Passed.")
     with backed_up.box.catalog.reading() as conn:
-        assert drill.certificates(conn) == [found]
+        assert drill.certificates(conn, backed_up.box) == [found]
         told = _attempt(settings.get(conn, DRILL))
         assert [row["action"] for row in audit.export(conn)][-1] == "backup:drill"
     assert told is not None
@@ -206,7 +206,7 @@ def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> Non
     for hours in range(0, 15 * 24, 8):
         Schedule().drill(backed_up.box, NOW + timedelta(hours=hours))
     with backed_up.box.catalog.reading() as conn:
-        moments = [datetime.fromisoformat(each.at_utc) for each in drill.certificates(conn)]
+        moments = [datetime.fromisoformat(each.at_utc) for each in drill.certificates(conn, backed_up.box)]
     assert moments == [NOW + timedelta(days=days) for days in (14, 7, 0)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import certificates, health
+from appliance.audit.vouching import vouched
 from appliance.box import Box, open_box
 from appliance.catalog import people, processes, settings
 from appliance.health import kernel_clock
@@ -38,9 +39,8 @@ def test_a_backup_is_known_by_its_record(box: Box) -> None:
     assert found is not None
     assert (found.outcome, found.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
     before = NOW - timedelta(days=3)
-    put(
-        box, health.DRILL, {**made, "outcome": "failed", "succeeded_utc": before.isoformat(), "reason": "cut"}
-    )
+    cut = {**made, "outcome": "failed", "succeeded_utc": before.isoformat(), "reason": "cut"}
+    put(box, health.DRILL, vouched(box.audit_key, health.DRILL, cut))
     drill = health.gather(box, NOW).drill
     assert drill is not None
     assert (drill.outcome, drill.succeeded_utc, drill.reason) == (Outcome.FAILED, before, "cut")

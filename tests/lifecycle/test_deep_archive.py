@@ -263,8 +263,8 @@ def test_a_drill_counts_as_opened_what_it_has_opened_and_passes_only_if_it_opene
     assert (none.passed, none.sampled, none.sampled_bytes, none.resting) == (False, 0, 0, 11)
     assert none.findings == ("every image of the sample lies in deep archive, and none was opened",)
     with box.catalog.reading() as reading:
-        assert drill.certificates(reading) == [none, some]
-        assert drill.last(reading, remote.clinic.place.name)["outcome"] == "failed"
+        assert drill.certificates(reading, remote.clinic.box) == [none, some]
+        assert drill.last(reading, remote.clinic.box, remote.clinic.place.name)["outcome"] == "failed"
 
 
 def test_a_drill_and_the_scrub_take_what_lies_deep_for_waiting_and_fetch_nothing(

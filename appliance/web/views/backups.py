@@ -137,7 +137,7 @@ def overview() -> Response:
             hours=int(settings.get(conn, "backup.every_hours")),
             days=int(settings.get(conn, "backup.keep_days")),
         )
-        certificates = tuple(_certificate_line(each) for each in drill.certificates(conn)[:SHOWN])
+        certificates = tuple(_certificate_line(each) for each in drill.certificates(conn, box)[:SHOWN])
         verified, tone = _verified(conn)
         scrubbed = _scrubbed(conn)
         verifying = _progress(by_hand.latest(box, conn, by_hand.VERIFY), "verify")
@@ -210,8 +210,9 @@ def verify() -> AnyResponse:
 @needs(Permission.VIEW_DESTINATIONS)
 def certificate(certificate_id: str) -> Response:
     """The certificate of a drill, on paper in the language of the page."""
-    with console().box.catalog.reading() as conn:
-        found = next((each for each in drill.certificates(conn) if each.id == certificate_id), None)
+    box = console().box
+    with box.catalog.reading() as conn:
+        found = next((each for each in drill.certificates(conn, box) if each.id == certificate_id), None)
         clinic = str(settings.get(conn, "clinic.name"))
     if found is None:
         raise Unknown("there is no such certificate", hint="go back to the backups")
@@ -240,7 +241,7 @@ def _archive_line(box: Box, conn: Reading, place: DestinationSettings) -> Archiv
         kind_words=g.words(f"kind.{place.kind}"),
         paused=place.paused,
         backup=_outcome(making.last(conn, place.name), place.name),
-        drill=_outcome(drill.last(conn, place.name), place.name),
+        drill=_outcome(drill.last(conn, box, place.name), place.name),
         making=_progress(by_hand.latest(box, conn, by_hand.BACKUP, number), "backup"),
         trying=_progress(by_hand.latest(box, conn, by_hand.DRILL, number), "drill"),
     )
