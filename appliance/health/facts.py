@@ -121,7 +121,8 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies."""
+    """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
+    reading of the catalog's own pages found wrong, in words."""
 
     studies: int = 0
     instances: int = 0
@@ -130,14 +131,17 @@ class Contents:
     patient_conflicts: int = 0
     damaged: int = 0
     set_aside: int = 0
+    catalog_damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of the box. `seal` is the kind of the machine seal, or why it can't be had."""
+    """The keys of the box. `seal` is the kind of the machine seal, or why it can't be had; `slot_damage` is what is wrong with
+    what the recovery key opens, in words."""
 
     recovery_confirmed: bool
     seal: str | Trouble
+    slot_damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ one version a line. Elsewhere there are no such files."""
 FAILURES_WITHIN = timedelta(hours=1)
 
 VERIFICATION = "verification"
+SCRUB = "scrub.finished"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -113,7 +114,12 @@ def _keys(box: Box) -> Keys:
         seal = keys.machine_seal(keys_folder(box)).kind
     except ApplianceError as error:
         seal = Trouble(error.message, error.hint)
-    return Keys(recovery_confirmed=not recovery_is_pending(box), seal=seal)
+    damage = ""
+    try:
+        keys.whole_recovery_slot(keys_folder(box))
+    except ApplianceError as error:
+        damage = error.message
+    return Keys(recovery_confirmed=not recovery_is_pending(box), seal=seal, slot_damage=damage)
 
 
 def versions(told: Path) -> tuple[str, ...]:
@@ -143,7 +149,9 @@ def _disk(box: Box) -> Disk | None:
 def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     now = facts.at_utc
     kept = totals.totals(conn)
-    outcomes = settings.several(conn, (VERIFICATION, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL))
+    outcomes = settings.several(
+        conn, (VERIFICATION, SCRUB, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL)
+    )
     days = _days(conn)
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
@@ -158,6 +166,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             patient_conflicts=kept.patient_conflicts,
             damaged=_figure(outcomes.get(VERIFICATION), "damaged"),
             set_aside=held,
+            catalog_damage=_words(outcomes.get(SCRUB), "catalog"),
         ),
         processes=_beating(rows, box.config.dicom.workers, now),
         failing_jobs=_names(jobs.get("failing")),
@@ -322,6 +331,11 @@ def _moment(text: object) -> datetime | None:
 
 def _names(value: object) -> tuple[str, ...]:
     return tuple(str(each) for each in value) if isinstance(value, list) else ()
+
+
+def _words(outcome: object, name: str) -> str:
+    value = outcome.get(name, "") if isinstance(outcome, Mapping) else ""
+    return value if isinstance(value, str) else ""
 
 
 def _figure(outcome: object, name: str) -> int:

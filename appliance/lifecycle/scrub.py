@@ -12,6 +12,17 @@ An object that is in an archive only (a box restored lately) is no damage: it is
 set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
+
+What "quarantined" means here. Chose to leave a damaged object where it is until a whole one takes its place: because it is
+ciphertext whose every segment is authenticated, what was altered can be neither shown nor sent nor copied to an archive, by
+nobody; that is the whole of what a quarantine is for. Rejected: to move it to a folder of its own, because an object that only
+one place has could then be half mended and half away after a crash, and because rotten bytes that are kept would have to be
+found again when their study is destroyed. The audit has the time and the reason of each.
+
+What "repaired" means for the catalog. Chose to tell of damaged pages (`health`, the audit) and to restore the box from its newest
+backup and the manifests of what came after: because a page put back from an older copy would be a catalog that never was, with
+receipts and obligations of two moments. Rejected: to write single pages from a backup, and to let SQLite dump what it still can
+read, which leaves rows out without a word.
 """
 
 from __future__ import annotations

@@ -315,7 +315,9 @@ VERBS: Mapping[str, Step] = {
         ["backup:drill"],
         lambda w: w.say("backup", "drill", "--of", _back_up(w), exit_code=Corrupt.exit_code),
     ),
-    "restore s3": Nothing("its row is in the box that comes of it: tests/cli/test_backups.py finds it there"),
+    "restore s3": Nothing(
+        "its row is in the box that comes of it: tests/cli/test_restore_from_a_bucket.py finds it there"
+    ),
     "restore folder": Nothing(
         "its row is in the box that comes of it: tests/cli/test_backups.py finds it there"
     ),

@@ -191,7 +191,7 @@ def test_an_archive_for_backups_alone_is_tried_with_the_images_that_another_hold
     assert (found.passed, found.sampled, found.archive, found.sources) == (True, 11, "small", ("usb",))
     assert "They came from usb: small holds backups, and no image." in str(found)
     with backed_up.box.catalog.reading() as conn:
-        assert drill.certificates(conn)[0] == found
+        assert drill.certificates(conn, backed_up.box)[0] == found
     words = Languages(web_ui() / "languages").words("fr")
     lines = {line.label: line.text for line in worded(found, "", words).sections[1].lines}
     assert lines["Aucune image ici; elles viennent de"] == "usb"

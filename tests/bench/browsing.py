@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -47,6 +47,7 @@ from tests import synthetic
 from tests.synthetic.patients import PATIENTS
 
 from . import material
+from .browsing_goals import PAGES, PAGES_GOAL_SECONDS, RECEPTION_GOAL, Round, missed, percentile, situations
 from .material import Template, fresh_uid
 from .receivers import (
     APPLIANCE,
@@ -55,7 +56,7 @@ from .receivers import (
     catalogued,
     free_port,
 )
-from .visitors import Account, Fetched, Log, browse
+from .visitors import Account, Log, browse
 from .wire import Encoded, PeerFailed, Sender, answers_echo
 
 MODALITIES = 4
@@ -73,10 +74,7 @@ POLL_SECONDS = 0.1
 ARRIVAL_SECONDS = 6.0
 """At the beginning of a round, in which everybody opens the first page and all its pictures; not counted if the round is long."""
 
-PAGES_GOAL_SECONDS = 0.3
-RECEPTION_GOAL = 0.8
 NAME, PATIENT_ID, DATE = "Placeholder^Of Thirty Two Bytes_", "PLACEHOLDER00000", "19000101"
-PAGES = ("studies", "search", "study", "dashboard", "deliveries", "devices", "settings")
 ROWS = (*PAGES, "refresh", "thumbnail", "image", "pulse")
 SITUATIONS: tuple[tuple[bool, bool], ...] = ((True, False), (False, True), (True, True))
 """Whether images come, and whether people browse."""
@@ -92,24 +90,8 @@ class Sent:
     failure: str = ""
 
 
-@dataclass(frozen=True)
-class Round:
-    """One situation, measured once."""
-
-    sending: bool
-    browsing: bool
-    seconds: float
-    rate: float
-    fetched: tuple[Fetched, ...]
-    wrong: tuple[str, ...]
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
-    streams: int = 0
-    refused_streams: int = 0
-    events: int = 0
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print; the exit code is 1 when an image or a page was not what it must be."""
+    """Measure and print; the exit code is 1 when an image or a page was not what it must be, or a goal is missed."""
     options = _options(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="browse-", dir=options.folder))
@@ -144,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
         f"{options.rounds} interleaved rounds of {options.seconds:g} s.\n"
     )
     print(table(rounds))
-    wrong = [each for found in rounds for each in found.wrong]
+    wrong = [*missed(rounds), *(each for found in rounds for each in found.wrong)]
     for each in wrong[:10]:
         print(f"bench: {each}", file=sys.stderr)
     return 1 if wrong else 0
@@ -424,25 +406,9 @@ def _wait(condition: Callable[[], bool], seconds: float, failure: str) -> None:
 # --- the table ---------------------------------------------------------------------------------------------------------
 
 
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The least of `values` that so many percent of them don't exceed; NaN of none."""
-    if not values:
-        return float("nan")
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
-
-
 def table(rounds: Sequence[Round]) -> str:
     """Markdown: pages in milliseconds, reception, processor."""
-
-    def of(*, sending: bool, browsing: bool) -> list[Round]:
-        return [each for each in rounds if (each.sending, each.browsing) == (sending, browsing)]
-
-    alone, both, quiet = (
-        of(sending=True, browsing=False),
-        of(sending=True, browsing=True),
-        of(sending=False, browsing=True),
-    )
+    alone, both, quiet = situations(rounds)
     lines = ["| ms p50 / p95 / p99 | people alone | while images come | asked |", "|---|---|---|---|"]
     for title, whats in (("**any page**", PAGES), *((row, (row,)) for row in ROWS)):
         cells = [_cell(found, whats) for found in (quiet, both)]

@@ -3,10 +3,12 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from .backing_up import Pair, add_place, backups, column, pair, table
+from . import backing_up
+from .backing_up import Pair, add_place, backups, column, missed, pair, table
 from .measure import Measured
 from .receivers import appliance
 from .wire import PeerFailed
@@ -19,7 +21,29 @@ def test_the_table_tells_each_round_and_judges_the_median() -> None:
     said = table([Pair(ALONE, each, 3) for each in slower])
     assert "| 1 | 500 | 476 | 3 | 95% |" in said
     assert "keeps 95% (median)" in said and "is met" in said
-    assert "is missed" in table([Pair(ALONE, slower[2], 3)])
+    assert missed([Pair(ALONE, each, 3) for each in slower]) == ""
+    late = [Pair(ALONE, slower[2], 3)]
+    assert "is missed" in table(late)
+    assert missed(late) == "goal missed: reception keeps 50% beside backups, not 90%"
+
+
+def test_a_goal_that_is_missed_is_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = ALONE
+
+    def measured(*_: object) -> Pair:
+        return Pair(ALONE, beside, 3)
+
+    monkeypatch.setattr(backing_up, "pair", measured)
+    monkeypatch.setattr(backing_up, "measure", lambda *_: ALONE)
+    monkeypatch.setattr(backing_up, "add_place", lambda *_: None)
+    monkeypatch.setattr(backing_up, "appliance", lambda _: SimpleNamespace(stop=lambda: None))
+    asked = ["--folder", str(tmp_path), "--rounds", "1"]
+    assert backing_up.main(asked) == 0
+    beside = replace(ALONE, wall_seconds=4.0)
+    assert backing_up.main(asked) == 1
+    assert "goal missed: reception keeps 50%" in capsys.readouterr().err
 
 
 @pytest.mark.slow

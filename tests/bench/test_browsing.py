@@ -3,10 +3,13 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from .browsing import FILMS, ROWS, Round, fill, film, measure, percentile, started, table
+from . import browsing
+from .browsing import FILMS, ROWS, fill, film, measure, started, table
+from .browsing_goals import Round, missed, percentile
 from .visitors import Fetched, refresh_in
 
 USERS, STUDIES, SECONDS = 3, 6, 4.0
@@ -29,6 +32,43 @@ def test_the_table_tells_pages_reception_and_processor() -> None:
     assert "500 instances/s alone, 450 while people browse: 90%" in said
     assert "| reception alone | 80% |" in said
     assert "20.0 ms of processor" in said
+
+
+def test_a_goal_that_is_missed_is_named_and_so_is_one_that_nothing_was_measured_for() -> None:
+    quick = tuple(Fetched("studies", milliseconds / 1000, 0.0) for milliseconds in range(1, 101))
+    alone = Round(True, False, 10.0, 500.0, (), ())
+    both = Round(True, True, 10.0, 400.0, (*quick, Fetched("image", 9.0, 0.0)), ())
+    assert missed([alone, both]) == []
+    slow = tuple(replace(each, seconds=0.3) for each in quick)
+    assert missed([alone, replace(both, fetched=slow)]) == [
+        "goal missed: 95 % of pages within 300 ms while images come, not 300 ms"
+    ]
+    assert missed([alone, replace(both, rate=399.0)]) == [
+        "goal missed: reception keeps 399 of 500 instances/s while people browse, not 80%"
+    ]
+    assert len(missed([])) == 2
+
+
+def test_a_goal_that_is_missed_is_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = 450.0
+
+    def measured(
+        receiver: object, accounts: object, seconds: float, number: int, sent: object, wire: float
+    ) -> Round:
+        pages = (Fetched("studies", 0.1, 0.0),) if accounts else ()
+        return Round(sent is not None, bool(accounts), seconds, rate if accounts else 500.0, pages, ())
+
+    box = SimpleNamespace(stop=lambda: None)
+    monkeypatch.setattr(browsing, "started", lambda *_: (box, [object()]))
+    monkeypatch.setattr(browsing, "fill", lambda *_: None)
+    monkeypatch.setattr(browsing, "measure", measured)
+    asked = ["--folder", str(tmp_path), "--rounds", "1"]
+    assert browsing.main(asked) == 0
+    rate = 300.0
+    assert browsing.main(asked) == 1
+    assert "reception keeps 300 of 500 instances/s" in capsys.readouterr().err
 
 
 def test_a_visitor_asks_for_a_list_as_the_page_does() -> None:

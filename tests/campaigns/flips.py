@@ -7,7 +7,8 @@ Kinds of what is hurt, drawn for each flip:
 - **manifest**: a study's on the disk; written again by the courier
 - **backup**: a document of the newest backup (a piece, its key, its index, the wrapped root key); the drill says so
 - **catalog**: a page of the catalog on the box; it does not open, or the scrub says so: the box is restored from its archive then
-- **slot**: the wrapped root key on the disk, or on the box: a restore takes another, and the disk's good one is never written over
+- **slot**: the wrapped root key on the disk, or on the box: a restore takes another. The disk's is written again by the courier; of the
+  box's own the health tells, the disk's good one is never written over, and a new paper writes both anew
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from appliance import health
 from appliance.backup import drill, restoring
 from appliance.backup.snapshot import PREFIX
 from appliance.box import Box
@@ -29,7 +31,10 @@ from appliance.catalog import settings
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded
 from appliance.lifecycle import scrub
 from appliance.replication.destinations.archive import RECOVERY_SLOT, object_key
+from appliance.store import keys
+from appliance.store.recovery import RecoveryKey
 from tests.backup.conftest import as_sent, contents
+from tests.backup.test_restoring import bring_home
 from tests.boxes import box_in, data_set_of, recorded
 from tests.campaigns.clinic_places import flip
 from tests.campaigns.cuts import DOOMED, KEPT, Place, config, deliver, place_in, prepared
@@ -49,11 +54,11 @@ class Outcome:
 
     def __str__(self) -> str:
         told = ", ".join(f"{name} {count}" for name, count in sorted(self.flips.items()))
-        return f"{self.flips.total()} bit flips in {self.seconds:.0f} s, every one found, none shown: {told}"
+        return f"{self.flips.total()} bit flips in {self.seconds:.0f} s, every one found and told or mended, none shown: {told}"
 
 
 def run(folder: Path, *, flips: int, seed: int, report: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Flip `flips` bits. Raises AssertionError at the first that is not found, or shown."""
+    """Flip `flips` bits. Raises AssertionError at the first that is not found and mended or told of, with a remedy that works; or shown."""
     began, dice, found = time.monotonic(), random.Random(seed), Counter[str]()
     place = prepared(folder / "clinic")
     (folder / "clinic").rename(folder / "whole")
@@ -159,36 +164,48 @@ def _catalog(place: Place, dice: random.Random) -> str:
             for row in recorded(box):
                 _never_other_bytes(box, row)
             assert _scrubbed(box)["catalog"], "a damaged page was not found"
+            codes = {each.code for each in health.status(box, datetime.now(UTC)).problems}
+            assert codes & {"catalog-damaged", "catalog"}, "a damaged page was not told of"
         told = "reported"
     except (OperatorNeeded, Corrupt):
         told = "refused"
-    restoring.restore(
-        config(place.root / "after"),
-        place.archive(),
-        place.settings,
-        place.paper,
-        tell=lambda *_: None,
-        actor="tests",
+    _restored(place, place.paper)
+    return f"{told}, restored"
+
+
+def _restored(place: Place, paper: RecoveryKey) -> None:
+    """The remedy: the paper and the disk bring everything back, byte for byte."""
+    after = place.root / "after"
+    restored = restoring.restore(
+        config(after), place.archive(), place.settings, paper, tell=lambda *_: None, actor="tests"
     )
-    return told
+    assert restored.instances == len(ALL), "the paper does not bring everything back"
+    with box_in(after) as box:
+        bring_home(box)
+        assert contents(box) == as_sent(*ALL), "what came back is not what was sent"
 
 
 def _slot(place: Place, dice: random.Random) -> str:
     there, here = place.root / "usb" / RECOVERY_SLOT, place.root / "box" / "keys" / "root.recovery"
     which = dice.choice((there, here))
+    whole, paper = {path: path.read_bytes() for path in (there, here)}, place.paper
     flip(which, dice.randrange(1 << 30))
     with box_in(place.root / "box") as box:
+        assert _tells_of_slot(box) == (which is here), "the health says otherwise of the box's own"
         try:
             deliver(box)
         except ApplianceError as error:
             raise AssertionError(f"copying stops for a damaged slot: {error.message}") from error
-    restored = restoring.restore(
-        config(place.root / "after"),
-        place.archive(),
-        place.settings,
-        place.paper,
-        tell=lambda *_: None,
-        actor="tests",
-    )
-    assert restored.instances == len(ALL), "the paper does not bring everything back"
-    return "passed over"
+        assert there.read_bytes() == whole[there], "the disk's slot is neither mended nor kept"
+        if which is here:
+            paper = keys.rotate(here.parent, box.root)
+            keys.check_recovery(here.parent, box.root, str(paper))
+            assert not _tells_of_slot(box), "the remedy is none"
+            deliver(box)
+            assert there.read_bytes() == here.read_bytes(), "the new paper does not open the disk"
+    _restored(place, paper)
+    return "told, and anew with another paper" if which is here else "mended"
+
+
+def _tells_of_slot(box: Box) -> bool:
+    return "recovery-slot" in {each.code for each in health.status(box, datetime.now(UTC)).problems}

@@ -6,6 +6,7 @@
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ def disk(free_bytes: int, refusal: Trouble | None = None) -> Facts:
     return replace(CALM, disk=Disk(100 * GB, free_bytes, GB, refusal))
 
 
-def kept(**changes: int) -> Facts:
+def kept(**changes: Any) -> Facts:
     return replace(CALM, contents=Contents(**changes))
 
 
@@ -174,6 +175,14 @@ CASES = {
     "a version that waits for the next start": (
         replace(CALM, waiting_versions=("1.5.0",)),
         (("update-waiting", Severity.NOTE),),
+    ),
+    "pages of the catalog that were found damaged": (
+        replace(CALM, contents=Contents(catalog_damage="row 3 missing")),
+        (("catalog-damaged", ACT_NOW),),
+    ),
+    "what the recovery key opens is damaged": (
+        replace(CALM, keys=Keys(True, "credential", "damaged")),
+        (("recovery-slot", ACT_NOW),),
     ),
     "a seal in a file": (replace(CALM, keys=Keys(True, "file")), (("machine-seal", SOON),)),
     "no seal": (replace(CALM, keys=Keys(True, Trouble("gone"))), (("machine-seal", ACT_NOW),)),

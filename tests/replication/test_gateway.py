@@ -88,6 +88,11 @@ def enforced() -> Enforced:
 
 
 @pytest.fixture
+def tells_a_lock_from_a_write() -> bool:
+    return True
+
+
+@pytest.fixture
 def place(the_cloud: Cloud) -> DestinationSettings:
     """A bucket as it is printed: versions, lock, life cycle."""
     return settings(the_cloud.url, protected_bucket(the_cloud))

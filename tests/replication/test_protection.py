@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -161,6 +162,12 @@ def enforced() -> Enforced:
     return policies_enforced
 
 
+@pytest.fixture
+def tells_a_lock_from_a_write() -> bool:
+    """Whether the server asks for PutObjectRetention and PutObjectLegalHold: moto takes both for PutObject, which the box may do."""
+    return False
+
+
 def _requests_without_question(server: Cloud, count: str) -> None:
     asked = urllib.request.Request(
         f"{server.url}/moto-api/reset-auth", count.encode(), {"Content-Type": "text/plain"}, method="POST"
@@ -169,7 +176,7 @@ def _requests_without_question(server: Cloud, count: str) -> None:
 
 
 def test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_committed(
-    server: Cloud, enforced: Enforced
+    server: Cloud, enforced: Enforced, tells_a_lock_from_a_write: bool
 ) -> None:
     bucket, key = protected_bucket(server), "manifests/a.sealed"
     policy = bucket_policy.key_policy(bucket)
@@ -216,9 +223,24 @@ def test_with_the_printed_policy_the_box_works_and_can_undo_nothing_that_was_com
             ),
             lambda: client.put_bucket_policy(Bucket=bucket, Policy="{}"),
             encrypt_otherwise,
-            # Not tried: PutObjectRetention. moto takes it for PutObject, which the box may do.
             lambda: client.delete_bucket(Bucket=bucket),
         ]
+        if tells_a_lock_from_a_write:
+            attempts += [
+                lambda: client.put_object_retention(
+                    Bucket=bucket,
+                    Key=key,
+                    VersionId=committed,
+                    Retention={
+                        "Mode": "GOVERNANCE",
+                        "RetainUntilDate": datetime.now(UTC) + timedelta(minutes=1),
+                    },
+                    BypassGovernanceRetention=True,
+                ),
+                lambda: client.put_object_legal_hold(
+                    Bucket=bucket, Key=key, VersionId=committed, LegalHold={"Status": "OFF"}
+                ),
+            ]
         for number, attempt in enumerate(attempts):
             with pytest.raises(ClientError) as refused:
                 attempt()

@@ -1,4 +1,4 @@
-"""Stored images that the last verification found damaged or missing."""
+"""What the last reading of everything found damaged or missing: stored images, and pages of the catalog."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from collections.abc import Iterator
 from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("damaged",)
+CODES = ("damaged", "catalog-damaged")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """A replica has them still, if there is one."""
+    """A replica has the images still, if there is one. Pages of the catalog come back with a restore only."""
     if facts.contents and facts.contents.damaged:
         yield Problem(
             "damaged",
             f"{facts.contents.damaged} stored images were found damaged or missing",
             "run 'appliance verify --all', and bring them back from a replica",
+            Severity.NOW,
+        )
+    if facts.contents and facts.contents.catalog_damage:
+        yield Problem(
+            "catalog-damaged",
+            "pages of the index were found damaged when it was read from end to end",
+            "call support today: the box is restored from its newest backup, on another disk; remove nothing",
             Severity.NOW,
         )

@@ -1,0 +1,85 @@
+"""`restore s3` as it is typed in the worst hour: a blank box, a bucket, the paper in a file, and the secret on standard input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from appliance.box import Box, open_box
+from appliance.config import load_config
+from tests.backup.test_restoring import bring_home
+from tests.boxes import data_set_of, recorded
+from tests.cli.conftest import Outcome, Say
+from tests.cli.test_backups import paper_in
+from tests.cli.test_runbooks import commands, deliver
+from tests.replication.cloud import REGION, Cloud, cloud
+
+pytestmark = pytest.mark.slow
+
+SECRET = "tests\n"
+
+
+@pytest.fixture(scope="module")
+def the_cloud() -> Iterator[Cloud]:
+    with cloud() as running:
+        yield running
+
+
+def opened() -> Box:
+    return open_box(load_config(os.environ))
+
+
+def contents() -> dict[str, bytes]:
+    with closing(opened()) as box:
+        return {str(row.sop_instance_uid): data_set_of(box, row) for row in recorded(box)}
+
+
+def test_a_blank_box_comes_back_from_a_bucket_by_one_command(
+    say: Say,
+    films: list[Path],
+    the_cloud: Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., object],
+) -> None:
+    bucket = the_cloud.new_bucket(versioned=True)
+    where = ("--bucket", bucket, "--region", REGION, "--endpoint-url", the_cloud.url, "--canadian")
+    place = (*where, "--access-key-id", "tests")
+    assert say("destination", "add", "s3", "cloud", *place, typed=SECRET).code == 0
+    assert say("rule", "add", "--to", "cloud").code == 0
+    assert say("import", *films[:3]).code == 0
+    deliver(say, eventually)
+    assert say("backup", "now", "--to", "cloud").code == 0
+    paper = paper_in(say, tmp_path)
+    before, studies = contents(), say("studies", "--json").rows
+    assert len(before) == 3
+
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+
+    def restore(secret: str) -> Outcome:
+        return say("restore", "s3", *place, "--recovery-key-file", paper, typed=secret)
+
+    refused = restore("\n")
+    assert refused.code != 0, "without a secret"
+    assert not (tmp_path / "blank" / "catalog.db").exists(), "the box is still blank"
+    restored = restore(SECRET)
+    assert restored.code == 0, restored.err
+    assert "3 images" in restored.out
+    assert "tests" not in restored.out, "no secret is said"
+    found = say("studies", "--json").rows
+    assert [each["study_instance_uid"] for each in found] == [each["study_instance_uid"] for each in studies]
+    assert [row["action"] for row in say("audit", "export").rows].count("backup:restore") == 1
+    with closing(opened()) as box:
+        bring_home(box)
+    assert contents() == before, "every image opens to the bytes that were sent"
+
+
+def test_the_runbook_says_this_command() -> None:
+    (line,) = [each for each in commands("replace-box") if each.startswith("restore s3")]
+    assert {each for each in line.split() if each.startswith("--")} <= {
+        *("--bucket", "--region", "--endpoint-url", "--canadian", "--access-key-id", "--recovery-key-file"),
+    }
