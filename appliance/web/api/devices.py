@@ -109,7 +109,7 @@ def get_device(device_id: int) -> Device:
 
 
 @operation(
-    "POST", "/devices", Permission.MANAGE_DEVICES, gives=Device, takes=NewDevice, status=201, refuses=(409,)
+    "POST", "/devices", Permission.MANAGE_DEVICES, gives=Device, takes=NewDevice, status=201, refuses=(422,)
 )
 def add_device(body: NewDevice) -> Device:
     """Admit a machine, one that was seen at the door or another."""
