@@ -31,6 +31,7 @@ class Verb(StrEnum):
     SEE_DEVICES = "see-devices"
     SEE_STUDIES = "see-studies"
     SEE_GUARD = "see-guard"
+    SEE_UPDATES = "see-updates"
 
 
 @dataclass(frozen=True, slots=True)

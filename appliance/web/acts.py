@@ -56,6 +56,7 @@ WAYS: Mapping[Verb, _Way] = {
     Verb.SEE_WAITING: _Way(_P.VIEW_DELIVERIES, "get", _listed("")),
     Verb.SEE_DEVICES: _Way(_P.VIEW_DEVICES, "get", _at("/devices")),
     Verb.SEE_GUARD: _Way(_P.VIEW_HEALTH, "get", _at("/guard")),
+    Verb.SEE_UPDATES: _Way(_P.VIEW_HEALTH, "get", _at("/updates")),
     Verb.SEE_STUDIES: _Way(_P.VIEW_STUDIES, "get", _at("/studies")),
 }
 

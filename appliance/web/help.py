@@ -86,6 +86,7 @@ PLACES: Mapping[str, str] = {
     "support.file": "support#file",
     "heartbeat": "support#heartbeat",
     "studies.study": "console#viewer",
+    "updates": "health#updates",
     "users": "users",
     "retention": "retention",
     "retention.rules": "retention#rules",

@@ -13,6 +13,7 @@ from tests.audit.interface import INTERFACE
 from tests.audit.retention_routes import RETENTION_ROUTES
 from tests.audit.setup_routes import SETUP_ROUTES
 from tests.audit.support_routes import SUPPORT_ROUTES
+from tests.audit.update_routes import UPDATE_ROUTES
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
 from tests.web.conftest import csrf_of
@@ -217,6 +218,7 @@ def _configuration(world: World) -> str:
 
 ROUTES: Mapping[str, Step] = {
     **SUPPORT_ROUTES,
+    **UPDATE_ROUTES,
     "GET /": Nothing("leads to the page that is next", lambda w: w.get("/")),
     "GET /static/<path:filename>": Nothing("the console's own files, the same on every box"),
     # --- images

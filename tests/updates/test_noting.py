@@ -1,8 +1,7 @@
 """What became of versions is kept and in the audit, and a person starts the one that waits."""
 
 import os
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from appliance.config import Config, StoreConfig
 from appliance.health import gathering
 from appliance.updates import noting, restarting
 from appliance.updates.history import Outcome, Seen
+from tests.updates.image import Says
+from tests.updates.image import image as an_image
 
-Says = Callable[..., None]
 NOW = datetime.now(UTC)
 
 
@@ -30,18 +30,10 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
 
 
 @pytest.fixture
-def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
+def image(tmp_path: Path) -> Iterator[Says]:
     """Lets the image say which version runs, waits and was left."""
-    monkeypatch.setattr(gathering, "UPDATES", tmp_path / "told")
-
-    def says(running: str, waiting: str = "", left: str = "") -> None:
-        (tmp_path / "told").mkdir(exist_ok=True)
-        (tmp_path / "told" / gathering.WAITING).write_text(waiting)
-        (tmp_path / "told" / gathering.LEFT).write_text(left)
-        release = {"IMAGE_VERSION": running}
-        monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
-
-    return says
+    with an_image(tmp_path / "told") as says:
+        yield says
 
 
 def rows(box: Box) -> list[tuple[str, str]]:

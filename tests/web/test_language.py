@@ -38,13 +38,15 @@ from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.settings import SETTINGS
 from appliance.settings.registry import PROVINCES
+from appliance.updates.history import Outcome as UpdateOutcome
+from appliance.updates.night import Hold
 from appliance.web import plan_words, problems
 from appliance.web.console import web_ui
 from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
 from appliance.web.trying import TOUR
-from appliance.web.views import guard, performance
+from appliance.web.views import guard, performance, updates
 from appliance.web.views.notices import STATES as NOTICE_STATES
 from appliance.web.views.retention import WHEN
 from appliance.wizard import by_hand, checks, copies, forecast, machines, restoring, trial
@@ -76,6 +78,9 @@ COMPUTED = (
     | {f"guard.why.{why}" for why in Why}
     | {f"guard.found.{name}" for name in guard.EVIDENCE}
     | {f"guard.first.{step}" for step in ("unplug", "leave", "call", "write", "mend", "release")}
+    | {f"updates.state.{state}{part}" for state in updates.STATES for part in ("", ".about")}
+    | {f"updates.moment.{hold}" for hold in ("free", *Hold)}
+    | {f"updates.outcome.{each}{part}" for each in (updates.RUNS, *UpdateOutcome) for part in ("", ".about")}
     | {f"delivery.{act}_done" for act in ("retry", "pause", "resume", "cancel")}
     | {
         f"{kind}{part}"

@@ -34,6 +34,7 @@ DANGEROUS = (
     "me.remove_passkey",
     "me.draw_codes",
     "me.change_password",
+    "updates.restart",
 )
 
 

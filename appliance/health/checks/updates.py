@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from appliance.health.facts import Facts
-from appliance.health.problem import Problem, Severity
+from appliance.health.problem import Act, Problem, Severity, Verb
 
 CODES = ("update-failed", "update-waiting")
 
@@ -18,6 +18,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             f"version {version} did not work here: the box has gone back to the one before by itself",
             "nothing is lost and nothing has to be done here; tell support, which makes another",
             Severity.SOON,
+            acts=(Act(Verb.SEE_UPDATES),),
         )
     for version in facts.waiting_versions:
         yield Problem(
@@ -26,4 +27,5 @@ def check(facts: Facts) -> Iterator[Problem]:
             "the box starts it by itself, tonight between half past four and six, while no image comes or goes; to have it at once, "
             "switch the box off and on again between two patients",
             Severity.NOTE,
+            acts=(Act(Verb.SEE_UPDATES),),
         )

@@ -34,6 +34,7 @@ from appliance.web.api import (
     studies,
     tiers,
     tokens,
+    updates,
     users,
     webhooks,
 )
@@ -54,6 +55,7 @@ RESOURCES = (
     users,
     tokens,
     heartbeat,
+    updates,
     box,
 )
 """One module a resource, in the order of the document."""

@@ -75,6 +75,7 @@ def test_every_operation_has_words_and_the_bodies_have_examples(app: Flask) -> N
         "/root-key",
         "/guard",
         "/tiers",
+        "/updates",
         "/plan",
         "/settings",
         "/health",

@@ -1,0 +1,68 @@
+"""Versions of the box's own image, as the page of updates and the interface tell of them, and starting the one that waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.catalog import Reading
+from appliance.fleet import taking
+from appliance.updates import machine, noting, restarting
+from appliance.updates.history import Seen, Update
+from appliance.updates.night import Hold
+from appliance.web import forms
+from appliance.web.console import console, now
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the image says, and what holds it.
+
+    `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `hold` is
+    what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first.
+    """
+
+    running: str
+    seen: Seen | None
+    hold: Hold | None
+    takes: str
+    past: tuple[Update, ...]
+
+    @property
+    def waiting(self) -> str:
+        """The version that waits for its start; empty if none does."""
+        return self.seen.waiting[0] if self.seen and self.seen.waiting else ""
+
+    @property
+    def waits_for_consent(self) -> bool:
+        """Whether no version is taken over the line, because the terms that the clinic agreed to were changed since."""
+        return self.takes == taking.NO_VERSION
+
+    @property
+    def named(self) -> str:
+        """The one version that is taken, because the vendor has named it; empty if it is the newest, or none."""
+        return "" if self.waits_for_consent else self.takes
+
+
+def standing(conn: Reading) -> Standing:
+    """How it stands at this moment."""
+    seen = noting.seen()
+    return Standing(
+        running=seen.running if seen else noting.running_version(),
+        seen=seen,
+        hold=machine.doing(conn, now()).hold if seen and seen.waiting else None,
+        takes=taking.held_to(conn),
+        past=noting.history(conn),
+    )
+
+
+def restart() -> str:
+    """Let the machine start again, for whoever asks; gives the version that starts.
+
+    Raises `Refused` if none waits or images are being received, `OperatorNeeded` if it cannot be asked for.
+    """
+    box = console().box
+    with box.catalog.transaction() as tx:
+        version = restarting.check(tx, now())
+        console().record(tx, "update:restart", version, forms.actor())
+    restarting.ask(box)
+    return version

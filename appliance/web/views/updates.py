@@ -1,0 +1,136 @@
+"""Updates in the console: which version runs, which waits and what for, what became of those before, and starting one at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, g
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance.errors import ApplianceError
+from appliance.identity.permissions import Permission
+from appliance.updates.history import Outcome, Update
+from appliance.web import access, forms, updating
+from appliance.web.access import may, needs
+from appliance.web.console import Notice, console
+from appliance.web.language import Words
+from appliance.web.pages import Page, page_of, show
+from appliance.web.updating import Standing
+
+blueprint = Blueprint("updates", __name__, url_prefix="/updates")
+
+RUNS = "runs"
+"""What is said of the version that was started last, beside the outcomes."""
+
+STATES: Mapping[str, str] = {"elsewhere": "good", "unsaid": "wait", "newest": "good", "waits": "wait"}
+"""How the box stands, with the tone of that."""
+
+_TONES = {RUNS: "good", Outcome.WAITS: "wait", Outcome.LEFT: "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLine:
+    """What became of one version; texts are ready to show."""
+
+    version: str
+    outcome: str
+    tone: str
+    about: str
+    since: str
+    came: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatesPage(Page):
+    """`state` is one of `STATES`. `facts` are label and text. `moment` says what the start would wait for now; empty if none waits.
+
+    `waits_for_consent` is whether no version is taken before the clinic agrees again.
+    """
+
+    state: str
+    tone: str
+    verdict: str
+    about: str
+    facts: tuple[tuple[str, str], ...]
+    moment: str
+    waits_for_consent: bool
+    waiting: str
+    past: tuple[UpdateLine, ...]
+    may_start: bool
+
+
+@blueprint.get("")
+@needs(Permission.VIEW_HEALTH)
+def page() -> Response:
+    """The versions of this box."""
+    with console().box.catalog.reading() as conn:
+        found = updating.standing(conn)
+    words, state = g.words, _state(found)
+    made = page_of(
+        UpdatesPage,
+        title=words("updates.title"),
+        section="health",
+        state=state,
+        tone=STATES[state],
+        verdict=words(f"updates.state.{state}", version=found.waiting),
+        about=words(f"updates.state.{state}.about"),
+        facts=_facts(found, words),
+        moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
+        waits_for_consent=bool(found.running) and found.waits_for_consent,
+        waiting=found.waiting,
+        past=tuple(_line(each, found.running, words) for each in found.past),
+        may_start=bool(found.waiting) and may(Permission.CHANGE_SETTINGS),
+    )
+    return show("updates.html", made)
+
+
+@blueprint.post("/restart")
+@needs(Permission.CHANGE_SETTINGS)
+@access.reauthenticated
+def restart() -> AnyResponse:
+    """Start the version that waits now, instead of at night."""
+    try:
+        version = updating.restart()
+    except ApplianceError as error:
+        forms.say_error(error)
+    else:
+        words = g.words
+        forms.say(Notice("wait", words("updates.starting", version=version), words("updates.starting.about")))
+    return forms.back_to("/updates")
+
+
+def _state(found: Standing) -> str:
+    if not found.running:
+        return "elsewhere"
+    if found.seen is None:
+        return "unsaid"
+    return "waits" if found.waiting else "newest"
+
+
+def _facts(found: Standing, words: Words) -> tuple[tuple[str, str], ...]:
+    if not found.running:
+        return ()
+    takes = words("updates.takes.newest")
+    if found.waits_for_consent:
+        takes = words("updates.takes.none")
+    elif found.named:
+        takes = words("updates.takes.named", version=found.named)
+    facts = [(words("updates.runs"), found.running), (words("updates.takes"), takes)]
+    if found.waiting:
+        came = next((each.came_utc for each in found.past if each.version == found.waiting), None)
+        waits = words("updates.waits_since", version=found.waiting, at=words.moment(came))
+        facts.insert(1, (words("updates.waits"), waits if came else found.waiting))
+    return tuple(facts)
+
+
+def _line(each: Update, running: str, words: Words) -> UpdateLine:
+    outcome = RUNS if each.version == running else str(each.outcome)
+    return UpdateLine(
+        version=each.version,
+        outcome=words(f"updates.outcome.{outcome}"),
+        tone=_TONES.get(outcome, ""),
+        about=words(f"updates.outcome.{outcome}.about"),
+        since=words.moment(each.since_utc),
+        came=words.moment(each.came_utc) or words("updates.came_before"),
+    )

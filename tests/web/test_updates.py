@@ -1,0 +1,217 @@
+"""The page of updates: which version runs, which waits and what for, what became of others, and who may start one at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from appliance import audit, settings
+from appliance.box import Box, open_box
+from appliance.catalog import processes
+from appliance.catalog import settings as kept_settings
+from appliance.config import Config, StoreConfig
+from appliance.fleet import consent, taking
+from appliance.identity import Role
+from appliance.updates import noting, restarting
+from appliance.web import create_app
+from tests.updates.image import Says
+from tests.updates.image import image as an_image
+from tests.web.conftest import LOGIN, add_owner, browser_of, csrf_of, sign_in
+from tests.web.second_factor import age_confirmation
+
+VENDOR = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKX4Bzl4JQhJHLcQZMmtmDGxNnOjq0sYk0l0Xr0vWb1d"
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    opened = open_box(Config(data=tmp_path / "box", store=StoreConfig(reserve_bytes=0)))
+    add_owner(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(box: Box) -> Iterator[Flask]:
+    application = create_app(box)
+    yield application
+    application.extensions["console"].watcher.close()
+    application.extensions["console"].darkroom.close()
+
+
+@pytest.fixture
+def owner(app: Flask) -> FlaskClient:
+    browser = app.test_client()
+    assert sign_in(browser).status_code == 303
+    return browser
+
+
+@pytest.fixture
+def image(tmp_path: Path, box: Box) -> Iterator[Says]:
+    """Lets the image say which version runs, waits and was left, and the box note it."""
+    with an_image(tmp_path / "told") as says:
+
+        def says_and_notes(running: str, waiting: str = "", left: str = "") -> None:
+            says(running, waiting, left)
+            noting.note(box, datetime.now(UTC))
+
+        yield says_and_notes
+
+
+def shown(browser: FlaskClient, language: str = "en") -> str:
+    answer = browser.get("/updates", headers={"Accept-Language": language})
+    assert answer.status_code == 200
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.get_data(as_text=True).split("<main")[1]))
+
+
+def restart(browser: FlaskClient, language: str = "en") -> int:
+    token = csrf_of(browser.get("/help").get_data(as_text=True))
+    sent = browser.post("/updates/restart", data={"csrf": token}, headers={"Accept-Language": language})
+    return sent.status_code
+
+
+def receive(box: Box, connections: int) -> None:
+    """So many associations are open."""
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        processes.beat(tx, "dicom-0", os.getpid(), now, now, {"open": connections})
+
+
+def asked(box: Box) -> bool:
+    return (box.config.data / restarting.ASKED).exists()
+
+
+def restarts(box: Box) -> list[tuple[str, str]]:
+    with box.catalog.reading() as conn:
+        rows = [row for row in audit.export(conn) if row["action"] == "update:restart"]
+    return [(str(row["subject"]), str(row["actor"])) for row in rows]
+
+
+def test_a_debian_of_its_own_says_that_its_system_takes_updates(owner: FlaskClient, box: Box) -> None:
+    said = shown(owner)
+    assert "takes its updates from its system" in said
+    assert "Restart now" not in said
+    assert 'href="/updates"' in owner.get("/health").get_data(as_text=True)
+    assert restart(owner) == 303
+    assert "No version waits for a restart" in shown(owner)
+    assert not asked(box)
+
+
+def test_a_version_that_waits_says_when_it_starts_and_what_would_hold_it(
+    owner: FlaskClient, box: Box, image: Says
+) -> None:
+    image("1.0.0")
+    assert "No new version waits" in shown(owner)
+    image("1.0.0", waiting="1.1.0\n")
+    said = shown(owner)
+    assert "Version 1.1.0 waits" in said
+    assert "between half past four and six at night" in said
+    assert "the clock of the box is in doubt" in said
+    receive(box, 1)
+    assert "its start would wait: images are being received" in shown(owner)
+    board = owner.get("/health").get_data(as_text=True)
+    problem = board.split('data-problem="update-waiting"')[1].split("</li>")[0]
+    assert 'href="/updates"' in problem
+
+
+def test_each_version_says_what_became_of_it(owner: FlaskClient, image: Says) -> None:
+    image("1.0.0")
+    image("1.0.0", waiting="1.1.0\n")
+    image("1.0.0", left="1.1.0\n")
+    image("1.0.0", waiting="1.2.0\n", left="1.1.0\n")
+    image("1.0.0", waiting="1.3.0\n", left="1.1.0\n")
+    said = shown(owner).split("What became of each version")[1]
+    outcomes = re.findall(r"(1\.\d\.0) (Waits|Replaced|Left|Runs|Ran) ", said)
+    assert outcomes == [("1.3.0", "Waits"), ("1.2.0", "Replaced"), ("1.1.0", "Left"), ("1.0.0", "Runs")]
+    assert "did not prove itself on this machine" in said
+    image("1.3.0", left="1.1.0\n")
+    after = re.findall(r"(1\.\d\.0) (Waits|Replaced|Left|Runs|Ran) ", shown(owner))
+    assert after[0] == ("1.3.0", "Runs")
+    assert after[-1] == ("1.0.0", "Ran")
+
+
+def test_a_box_that_is_held_says_why(owner: FlaskClient, box: Box, image: Says) -> None:
+    image("1.0.0")
+    assert "The newest that is offered and signed" in shown(owner)
+    now = datetime.now(UTC)
+    chosen = {
+        "heartbeat.address": "https://localhost:1/heartbeats",
+        "heartbeat.on_lan": True,
+        "heartbeat.authority": VENDOR,
+    }
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, chosen, actor="tests", now=now)
+        consent.agree(tx, consent.terms(tx), "marie", now)
+        kept_settings.put(tx, taking.KEPT, {"number": 1, "software": "1.4.0", "came": "taken"}, now)
+    said = shown(owner)
+    assert "1.4.0, which whoever looks after the box has named, and no other" in said
+    assert "No version is taken over the line" not in said
+    with box.catalog.transaction() as tx:
+        elsewhere = {"heartbeat.address": "https://localhost:2/heartbeats"}
+        settings.change(tx, box.audit_key, elsewhere, actor="tests", now=now)
+    assert "No version is taken over the line" in shown(owner)
+    assert 'href="/support/heartbeat"' in owner.get("/updates").get_data(as_text=True)
+
+
+def test_it_is_started_at_once_and_the_audit_tells_of_it_but_not_while_images_come(
+    owner: FlaskClient, box: Box, image: Says
+) -> None:
+    image("1.0.0", waiting="1.1.0\n")
+    receive(box, 1)
+    assert restart(owner, "fr-CA") == 303
+    french = shown(owner, "fr-CA")
+    assert "Des images arrivent : le boîtier ne redémarre pas maintenant" in french
+    assert "updates." not in french
+    assert not asked(box)
+    assert restarts(box) == []
+    receive(box, 0)
+    assert restart(owner) == 303
+    assert asked(box)
+    assert restarts(box) == [("1.1.0", LOGIN)]
+    assert "The box starts again, with version 1.1.0" in shown(owner)
+
+
+@pytest.mark.parametrize("role", [Role.PRACTITIONER, Role.TECHNICIAN, Role.PRIVACY_OFFICER])
+def test_others_see_it_and_cannot_start_it(app: Flask, box: Box, image: Says, role: Role) -> None:
+    image("1.0.0", waiting="1.1.0\n")
+    browser = browser_of(app, role)
+    said = shown(browser)
+    assert "Version 1.1.0 waits" in said
+    assert "Restart now" not in said
+    assert restart(browser) == 403
+    assert not asked(box)
+
+
+def test_who_starts_it_proves_again_who_it_is(owner: FlaskClient, box: Box, image: Says) -> None:
+    image("1.0.0", waiting="1.1.0\n")
+    age_confirmation(box, LOGIN)
+    assert restart(owner) == 200, "the form that asks who it is"
+    assert not asked(box)
+
+
+def test_a_program_reads_the_same_and_starts_it(owner: FlaskClient, box: Box, image: Says) -> None:
+    nothing = owner.get("/api/v1/updates").get_json()
+    assert (nothing["running"], nothing["waiting"], nothing["history"]) == (None, None, [])
+    image("1.0.0", waiting="1.1.0\n", left="0.9.0\n")
+    told = owner.get("/api/v1/updates").get_json()
+    assert (told["running"], told["waiting"], told["left"]) == ("1.0.0", "1.1.0", ["0.9.0"])
+    assert (told["held"], told["named"], told["waits_for_consent"]) == ("clock", None, False)
+    assert {each["version"]: each["outcome"] for each in told["history"]} == {
+        "1.1.0": "waits",
+        "1.0.0": "started",
+        "0.9.0": "left",
+    }
+    headers = {"X-CSRF-Token": owner.get("/api/v1/me").get_json()["csrf"]}
+    receive(box, 1)
+    refused = owner.post("/api/v1/updates/restart", headers=headers)
+    assert (refused.status_code, asked(box)) == (422, False)
+    receive(box, 0)
+    assert owner.post("/api/v1/updates/restart", headers=headers).get_json() == {"version": "1.1.0"}
+    assert asked(box)
+    assert restarts(box) == [("1.1.0", LOGIN)]
