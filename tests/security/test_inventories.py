@@ -5,7 +5,7 @@ import re
 
 from tests.security import source
 
-CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
+CONNECTIONS: dict[str, set[str]] = {  # each entry of the help, and the modules in which it is opened
     "DICOM in": {"dicom/scp", "dicom/listener", "dicom/association"},
     "DICOM out": {"dicom/scu"},
     "console": {"web/server"},
@@ -23,6 +23,8 @@ CONNECTIONS = {  # each entry of the help, and the modules in which it is opened
     "heartbeats": {"notify/posting", "replication/destinations/s3"},
     "clock": {"wizard/checks"},
     "support": {"fleet/line", "fleet/desk", "fleet/counter"},
+    "time": set(),  # the system's, as the next one: its firewall lets them out
+    "updates": set(),
     "itself": {"cli/processes", "wizard/checks"},
 }
 NETWORK = re.compile(
