@@ -107,6 +107,9 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
         for each in SHELVES
     }
     world.holds = dict(memory.holds) if memory else {}
+    # Of what was destroyed since its backup the new box knows what it finds in that archive, and what it makes from now on tells no more.
+    world.gone_by_account = set(memory.gone) if memory else set()
+    world.gone_by_account |= {each for each, image in world.gone.items() if image.key_id in shelf.buried}
     world.away = set(memory.away) & rows if memory else set()
     world.late = {(each, object_id) for each in SHELVES for object_id in rows}
     shelf.vague = set()

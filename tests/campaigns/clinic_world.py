@@ -78,6 +78,7 @@ class World:
         self.alive: dict[ObjectId, Image] = {}
         self.limbo: dict[ObjectId, Image] = {}
         self.gone: dict[ObjectId, Image] = {}
+        self.gone_by_account: set[ObjectId] = set()
         self.burnt: dict[ObjectId, Image] = {}
         self.rotten: set[ObjectId] = set()
         self.holds: dict[int, frozenset[int]] = {}
@@ -278,7 +279,7 @@ class World:
             dict(self.holds),
             copied(self.receipts),
             copied(self.owed),
-            frozenset(self.gone),
+            frozenset(self.gone_by_account & set(self.gone)),
             frozenset(self.known),
             frozenset(self.away),
         )
@@ -427,6 +428,7 @@ class World:
         for object_id in objects:
             image = self.alive.pop(object_id, None) or self.limbo.pop(object_id)
             self.gone[object_id] = image
+            self.gone_by_account.add(object_id)
             self.rotten.discard(object_id)
             self.away.discard(object_id)
             for shelf in self.shelves.values():

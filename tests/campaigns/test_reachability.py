@@ -125,6 +125,24 @@ def test_what_comes_back_from_a_disk_that_was_away_may_be_kept_without_whoever_i
     assert world.notes["images kept anonymous"] == 1
 
 
+@pytest.mark.slow
+def test_a_box_that_a_fire_made_forget_a_destruction_backs_up_no_more_than_it_knows(world: World) -> None:
+    for study in (0, 1):
+        world.take("receive", study, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    world.take("years", -1, 0, 0)
+    assert world.take("unplug", -1, 1, 0)
+    assert world.take("ask", 1, 1, 1)
+    world.take("carry_out", -1, 0, 0)
+    assert world.take("back_up", -1, 0, 0)
+    usb = world.shelves["usb"]
+    assert usb.backups[max(usb.backups)].gone == set(world.gone)
+    usb.buried.clear()  # as if nothing had reached this disk since
+    assert world.take("burn_without_backups", -1, 0, 0)
+    assert world.take("back_up", -1, 0, 0)
+    assert usb.backups[max(usb.backups)].gone == frozenset()
+
+
 def test_a_world_is_drawn_from_its_seed_and_has_whole_lives() -> None:
     steps = world_of(7, 40)
     assert steps == world_of(7, 40) != world_of(8, 40)
