@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.store.recovery import RecoveryKey
+from appliance.wizard.steps import Step
 from tests import synthetic
 from tests.replication import cloud as clouds
 from tests.replication.cloud import Cloud
@@ -21,6 +22,7 @@ from tests.replication.receivers import storescp
 from tests.system.dcmtk import storescu
 from tests.system.running import MIB, Appliance, wait_for
 from tests.web.conftest import PASSWORD
+from tests.web.test_accessibility import faults_of
 from tests.web.test_browser import PATIENCE_MS, SCREENSHOTS, browser
 
 __all__ = ["browser"]
@@ -65,6 +67,7 @@ class Walk:
     page: Page
     language: str
     complaints: list[str] = field(default_factory=list)
+    checked: set[str] = field(default_factory=set)
 
     @property
     def address(self) -> str:
@@ -74,10 +77,20 @@ class Walk:
         self.page.goto(self.address + path)
 
     def at(self, step: str) -> None:
-        """The page of `step` is open, and marked in the list; look at it at every width."""
+        """The page of `step` is open, marked in the list, and for everybody; look at it at every width."""
         expect(self.page).to_have_url(re.compile(rf"/({step}|setup/{step})([#?].*)?$"), timeout=PATIENCE_MS)
         expect(self.page.locator(".setup-steps [aria-current=step]")).to_have_count(1)
+        self.check(step)
         self.look(step)
+
+    def check(self, name: str) -> None:
+        """Nothing on the page is wrong for who cannot see it, or uses no mouse: axe and our own habits, on desk and phone."""
+        self.checked.add(name)
+        for across, down in (WIDTHS["desktop"], WIDTHS["phone"]):
+            self.page.set_viewport_size({"width": across, "height": down})
+            assert faults_of(self.page) == [], f"{name} in {self.language}, {across} wide"
+        across, down = WIDTHS["desktop"]
+        self.page.set_viewport_size({"width": across, "height": down})
 
     def look(self, name: str) -> None:
         if not SCREENSHOTS:
@@ -180,6 +193,7 @@ def print_and_type_back(walk: Walk, folder: Path) -> None:
     walk.fill(key="-".join(wrong))
     walk.press("/setup/recovery")
     expect(page.locator("#form-error")).to_contain_text("7")
+    walk.check("recovery-mistyped")
     walk.look("recovery-mistyped")
     walk.fill(key=str(RecoveryKey.generate()))
     walk.press("/setup/recovery")
@@ -205,6 +219,7 @@ def copy_to_the_cloud(walk: Walk, cloud: Cloud) -> None:
     walk.again_if_asked()
     expect(page.locator("#test .is-failed")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.locator("#test")).to_contain_text("Try again" if walk.language == "en" else "Réessayer")
+    walk.check("storage-failed")
     walk.look("storage-failed")
     page.locator("[name=endpoint_url]:not([type=hidden])").fill(cloud.url)
     page.locator("form[action='/setup/storage/cloud']").first.locator("button").click()
@@ -260,9 +275,11 @@ def test_the_whole_way_from_a_blank_box_to_the_report(walk: Walk, cloud: Cloud, 
     walk.fill(host_name="clinicbox")
     walk.press("/setup/network")
     expect(page.locator("main")).to_contain_text("SHA-256")
+    walk.check("network-made")
     walk.look("network-made")
     page.goto(f"{walk.address}/trust")
     expect(page.locator("h1")).to_be_visible()
+    walk.check("trust")
     walk.look("trust")
     walk.goto("/setup/network")
     walk.onward()
@@ -286,6 +303,7 @@ def test_the_whole_way_from_a_blank_box_to_the_report(walk: Walk, cloud: Cloud, 
     expect(page.locator("#trial .is-done")).to_have_count(5, timeout=120_000)
     picture = page.locator(".trial-picture img")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+    walk.check("trial-done")
     walk.look("trial-done")
     walk.press("/setup/trial/seen")
     walk.at("report")
@@ -321,7 +339,9 @@ def test_the_whole_way_from_a_blank_box_to_the_report(walk: Walk, cloud: Cloud, 
     expect(page.locator(".setup")).to_have_count(0)
     walk.goto("/setup")
     expect(page.locator(".badge.good")).to_have_count(12)
+    walk.check("overview")
     walk.look("overview")
+    assert {str(each) for each in Step} <= walk.checked
     assert walk.complaints == [] or all("422" in each for each in walk.complaints), walk.complaints
 
 
