@@ -57,7 +57,7 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
     """What a fire leaves by our own account: `taken` is the backup that the new box came from, none by manifests alone."""
     shelf = world.shelves[name]
     if backups:
-        newest = max(shelf.backups, default="")
+        newest = next(reversed(shelf.backups), "")  # as they came: two may bear the same second
         assert taken == newest, f"restored from {taken or 'manifests'} where {newest or 'none'} is the newest"
     memory = shelf.backups.get(taken) if backups else None
     receipts: dict[str, set[ObjectId]] = {each: set() for each in SHELVES}
