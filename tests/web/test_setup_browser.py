@@ -26,7 +26,7 @@ from tests.web.test_accessibility import faults_of
 from tests.web.test_browser import PATIENCE_MS, SCREENSHOTS, browser
 
 __all__ = ["browser"]
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 WIDTHS = {"desktop": (1440, 900), "tablet": (834, 1112), "phone": (390, 844)}
 
