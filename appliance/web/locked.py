@@ -141,7 +141,8 @@ def create_locked_app(config: Config, paper: Paper) -> Flask:
     @app.get("/", defaults={"path": ""})
     @app.get("/<path:path>")
     def ask(path: str) -> Response:
-        del path
-        return page("open", 200) if paper.typed.is_set() else page("asked", 503)
+        if not paper.typed.is_set():
+            return page("asked", 503)
+        return page("open", 503 if path else 200)
 
     return app

@@ -84,6 +84,11 @@ def test_a_key_of_another_box_and_a_slip_of_the_finger_are_told_apart_and_open_n
     slip = client.post("/", data={"key": "-".join(groups)})
     assert slip.status_code == 422
     assert slip.text.count('role="alert"') == 1
+    for worst in ("", "\x00", "é" * 45, "漢字-" * 9, "A" * 3000, "<script>"):
+        answer = client.post("/", data={"key": worst})
+        assert answer.status_code == 422
+        assert "<script>" not in answer.text
+    assert client.post("/", data={"key": "A" * 9000}).status_code == 413
     assert client.post("/", data={}).status_code == 422
     assert printed not in slip.text
     assert not paper.typed.is_set()
@@ -98,6 +103,7 @@ def test_the_right_key_opens_it_and_is_not_asked_for_again(
     assert 'data-away="/"' in done.text
     assert paper.typed.is_set()
     assert client.get("/").status_code == 200
+    assert client.get("/health/deep").status_code == 503, "the console does not work yet"
     open_box(config).close()
     again = keys.open_with_recovery(keys.recovery_slot(config.data / "keys"), RecoveryKey.parse(printed))
     assert again == keys.open_keys(config.data / "keys"), "the paper stays as it is"
