@@ -16,8 +16,8 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +28,9 @@ from appliance.config import Config
 from appliance.fleet import support
 from appliance.fleet.desk import Desk
 from appliance.fleet.session import Ending, Scope
-from tests.fleet.endpoint import Vendor, lines_running, vendor_of
-from tests.fleet.endpoint import run as do
+from tests.fleet.endpoint import Vendor, lines_running
+from tests.fleet.two_networks import CABLE, vendor_apart
+from tests.networks import run
 from tests.system.running import wait_for
 
 WAYS = ("idle", "hung", "cut")
@@ -39,7 +40,6 @@ LONGEST_SECONDS = 240.0
 """Of a session that was not joined in time, on a machine that is busy: the next try is twice as long, up to this."""
 
 LOOK_SECONDS = 0.01
-CLINIC, VENDOR = "10.77.0.1", "10.77.0.2"
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of sched.h
 
 
@@ -64,19 +64,21 @@ class Outcome:
 def measure(folder: Path, *, sessions: int, report: Callable[[str], object]) -> Outcome:
     """So many sessions of each way, one after the other. Needs root, and moves this process into a network of its own."""
     outcome = Outcome()
-    with two_networks() as inside, opened(folder / "box") as box:
-        (folder / "vendor").mkdir()
-        with vendor_of(box, folder / "vendor", (2222, 2223), address=VENDOR, inside=inside) as vendor:
-            desk = Desk(box)
-            desk.start()
-            try:
-                for number in range(sessions):
-                    for way in WAYS:
-                        took = one(box, vendor, way)
-                        outcome.seconds.setdefault(way, []).append(took)
-                        report(f"{number + 1}/{sessions} {way}: {took:.2f} s")
-            finally:
-                desk.stop()
+    leave_the_network()
+    with (
+        closing(open_box(Config(data=folder / "box"))) as box,
+        vendor_apart(box, folder / "vendor") as vendor,
+    ):
+        desk = Desk(box)
+        desk.start()
+        try:
+            for number in range(sessions):
+                for way in WAYS:
+                    took = one(box, vendor, way)
+                    outcome.seconds.setdefault(way, []).append(took)
+                    report(f"{number + 1}/{sessions} {way}: {took:.2f} s")
+        finally:
+            desk.stop()
     return outcome
 
 
@@ -95,7 +97,7 @@ def one(box: Box, vendor: Vendor, way: str) -> float:
             if "support line" in " ".join(each.cmdline()):
                 each.send_signal(signal.SIGSTOP)
     if way == "cut":
-        do("ip", "link", "set", "clinic0", "down")
+        run("ip", "link", "set", CABLE, "down")
     gone = ends
     while lines_running() or (way != "cut" and (caller.poll() is None or vendor.knows_line())):
         time.sleep(LOOK_SECONDS)
@@ -103,7 +105,7 @@ def one(box: Box, vendor: Vendor, way: str) -> float:
     caller.kill()
     caller.communicate()
     if way == "cut":
-        do("ip", "link", "set", "clinic0", "up")
+        run("ip", "link", "set", CABLE, "up")
     with box.catalog.reading() as conn:
         assert support_sessions.session(conn, session.id).ending is Ending.EXPIRED
     assert gone > ends, "it ended before its end"
@@ -135,33 +137,7 @@ def _joined(box: Box, vendor: Vendor, seconds: float) -> subprocess.Popen[str] |
     return None
 
 
-@contextmanager
-def two_networks() -> Iterator[tuple[str, ...]]:
-    """This process in one network, joined by a cable with another; how to enter that one."""
+def leave_the_network() -> None:
+    """Move this process into a network of its own, for good."""
     if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK):
         raise SystemExit(f"this needs root: {os.strerror(ctypes.get_errno())}")
-    with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as holder:
-        try:
-            there = Path(f"/proc/{holder.pid}/ns/net")
-            ours = os.readlink("/proc/self/ns/net")
-            wait_for(lambda: os.readlink(there) != ours, "the vendor's network is there")
-            inside = ("nsenter", f"--net={there}", "--")
-            do("ip", "link", "add", "name", "clinic0", "type", "veth", "peer", "name", "vendor0")
-            do("ip", "link", "set", "vendor0", "netns", holder.pid)
-            for address, name, enter in ((CLINIC, "clinic0", ()), (VENDOR, "vendor0", inside)):
-                do(*enter, "ip", "address", "add", f"{address}/30", "dev", name)
-                for each in ("lo", name):
-                    do(*enter, "ip", "link", "set", each, "up")
-            yield inside
-        finally:
-            holder.kill()
-
-
-@contextmanager
-def opened(folder: Path) -> Iterator[Box]:
-    """A box that is set up."""
-    box = open_box(Config(data=folder))
-    try:
-        yield box
-    finally:
-        box.close()

@@ -17,16 +17,11 @@ import psutil
 from appliance import settings
 from appliance.box import Box
 from appliance.fleet import support
+from tests.networks import run
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd"
 _LISTENS = "0A"
 """How /proc/net/tcp writes it."""
-
-
-def run(*words: object) -> None:
-    subprocess.run(
-        [str(each) for each in words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
 
 
 @dataclass
@@ -90,14 +85,17 @@ class Vendor:
 
     def knows_line(self) -> bool:
         """Whether the box's tunnel stands: something listens on its port, in the network that the vendor's sshd is in."""
-        rows = [
-            row.split()
-            for name in ("tcp", "tcp6")
-            for row in Path(f"/proc/{self.process.pid}/net/{name}").read_text().splitlines()[1:]
-        ]
-        return any(
-            int(row[1].rpartition(":")[2], 16) == self.forward_port and row[3] == _LISTENS for row in rows
-        )
+        return self.forward_port in listening(self.process.pid)
+
+
+def listening(process: int | str) -> set[int]:
+    """The TCP ports on which anything listens in the network that a process is in ("self": this one's)."""
+    rows = [
+        row.split()
+        for name in ("tcp", "tcp6")
+        for row in Path(f"/proc/{process}/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == _LISTENS}
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from appliance.config import Config
 from appliance.fleet import recording, support
 from appliance.fleet.desk import LOOK_SECONDS, Desk, OpenDesk
 from appliance.fleet.session import Ending, Scope
-from tests.fleet.endpoint import Vendor, lines_running, run, vendor_of
+from tests.fleet.endpoint import Vendor, lines_running, vendor_of
+from tests.networks import apart, run
 from tests.synthetic.patients import HELENE
 from tests.web.conftest import fill
 
@@ -38,6 +39,7 @@ pytestmark = [
 ]
 
 Eventually = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -199,65 +201,25 @@ def test_the_desk_does_not_believe_an_sshd_that_lets_a_stranger_in(
     assert rows(box, "support:refuse")[-1]["outcome"] == "refused"
 
 
-def test_the_clinic_ends_it_while_somebody_is_in(
-    box: Box, vendor: Vendor, desk: Desk, eventually: Eventually
-) -> None:
-    number = opened(box)
-    eventually(vendor.knows_line)
-    caller = vendor.caller()
-    eventually(lambda: rows(box, "support:enter")[-1:])
-    with box.catalog.transaction() as tx:
-        support_sessions.end(tx, number, Ending.CLINIC, "m", datetime.now(UTC))
-    eventually(lambda: caller.poll() is not None)
-    caller.communicate()
-    eventually(lambda: not lines_running())
-    eventually(lambda: not vendor.knows_line())
+def test_at_its_end_everything_is_killed_in_two_networks(tmp_path: Path) -> None:
+    """A session runs out while somebody is in, after one that the vendor ended and one that the clinic ended.
 
-
-def test_the_vendor_ends_it(box: Box, vendor: Vendor, desk: Desk, eventually: Eventually) -> None:
-    number = opened(box)
-    eventually(vendor.knows_line)
-    assert "The session is ended." in vendor.visit("end").stdout
-    with box.catalog.reading() as conn:
-        assert support_sessions.session(conn, number).ending is Ending.VENDOR
-    eventually(lambda: not lines_running())
-
-
-def test_at_its_end_everything_is_killed(box: Box, vendor: Vendor, eventually: Eventually) -> None:
-    """By the clock that nobody sets, while the one on the wall stands still, and by the first look after the end.
-
-    A look is a second after the one before, and waits a second at most for the line: that is within the five seconds of the promise.
-    How long it takes on a machine, `make campaign ARGS=support` says.
+    The story sets the clock, and holds that the first look after the end has killed the line. A look is a second after the one before,
+    and waits a second at most for the line: that is within the five seconds of the promise. How long it takes on a machine,
+    `make campaign ARGS=support` says.
     """
     assert 2 * LOOK_SECONDS < 5
-    now, past = datetime.now(UTC), [0.0]
-    desk = Desk(box, wall=lambda: now + timedelta(seconds=1), monotonic=lambda: time.monotonic() + past[0])
-    number = opened(box)
-    desk.look()
-    try:
-        eventually(vendor.knows_line)
-        caller = vendor.caller()
-        eventually(lambda: _is_in(box, number))
-        (line,) = [each for each in lines_running() if "support line" in " ".join(each.cmdline())]
-        desk.look()
-        assert line.is_running() and caller.poll() is None, "not before its end"
-        past[0] = 3600.0
-        desk.look()
-        assert not line.is_running(), "the first look after the end has waited for it"
-        eventually(lambda: caller.poll() is not None and not lines_running() and not vendor.knows_line())
-        caller.communicate()
-        (ended,) = [each for each in rows(box, "support:expire") if each["subject"] == str(number)]
-        assert ended["actor"] == support.ACTOR
-        with box.catalog.reading() as conn:
-            assert support_sessions.session(conn, number).ending is Ending.EXPIRED
-    finally:
-        if desk._open is not None:
-            desk._open.close()
-
-
-def _is_in(box: Box, number: int) -> bool:
-    with box.catalog.reading() as conn:
-        return bool(support_sessions.visits(conn, number))
+    story = [sys.executable, "-m", "tests.fleet.two_networks", str(tmp_path)]
+    told = subprocess.run([*apart(), *story], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr[-5000:]
+    assert told.stdout.splitlines() == [
+        "without a session nothing dials, and nothing listens",
+        "the vendor ends it",
+        "the clinic ends it, while somebody is in",
+        "at its end whoever is in is put out, and what ran for them is killed",
+        "nobody comes in again, and nothing dials",
+        "what was typed and shown is recorded to the last line, and the chain of the audit holds it",
+    ]
 
 
 def test_a_line_that_hangs_is_killed_by_another_process(
