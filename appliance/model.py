@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Final, Literal, NewType
 
 from appliance.errors import Refused
 
@@ -150,6 +150,9 @@ class Visitor:
 
 DestinationKind = Literal["dicom", "s3", "folder", "vault", "sftp", "smb"]
 Takes = Literal["ciphertext", "dicom"]
+
+CAN_BE_ERASED: Final = frozenset[DestinationKind]({"vault", "sftp", "smb"})
+"""The archives that whoever has taken over the box can erase: it lays copies there with rights that also remove."""
 
 
 @dataclass(frozen=True, slots=True)

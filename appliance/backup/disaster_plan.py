@@ -23,7 +23,7 @@ from appliance.backup.drill import Certificate
 from appliance.box import Box
 from appliance.catalog import Reading, destinations, devices, settings, totals
 from appliance.catalog.totals import Totals
-from appliance.model import DestinationSettings, Device
+from appliance.model import DestinationKind, DestinationSettings, Device
 from appliance.store import keys
 from appliance.system import System, system
 
@@ -50,7 +50,7 @@ class Place:
     """A destination: where it is, and for an archive, when it last took a backup and passed a drill."""
 
     name: str
-    kind: str
+    kind: DestinationKind
     where: Mapping[str, str]
     is_archive: bool
     paused: bool

@@ -16,6 +16,7 @@ from appliance.backup.drill import Certificate
 from appliance.system import System
 from appliance.web.certificate_words import Line, Section
 from appliance.web.language import Words
+from appliance.web.reach_words import reach_of
 
 LATE = timedelta(days=8)
 """From when on the last drill or backup is called old."""
@@ -121,6 +122,8 @@ def _copies(plan: Plan, words: Words) -> Iterator[Line]:
         yield Line(each.name, f"{_where(each)} · {when}", "good" if fresh else "wait")
     if not plan.archives:
         yield Line(words("plan.copies"), words("plan.verdict.no_backup"), "bad")
+    if (reach := reach_of(((each.name, each.kind) for each in plan.archives), words)) is not None:
+        yield Line(words("reach.title"), reach.text, reach.tone)
     yield Line(
         words("setup.recovery.title"),
         words("report.key_confirmed" if plan.recovery_confirmed else "report.key_open"),

@@ -101,6 +101,8 @@ def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_n
         assert SECRET not in said
         assert KEY_ID not in said
         assert "{" not in said
+        assert LANGUAGES.words(code)("reach.near", names="usb") in said, "a disk can be erased from the box"
+        assert LANGUAGES.words(code)("reach.title") in said
         assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
 
 

@@ -390,6 +390,7 @@ def test_a_copy_on_a_disk_is_tried_and_fed(owner: FlaskClient, box: Box, tmp_pat
     eventually(lambda: copied(box, "vault"))
     page = text_of(owner, "/setup/storage")
     assert "see that it stays in Canada" in page
+    assert page.count("Whoever takes over the box, with ransomware for instance, can erase what is here") == 3
     assert f'value="{usb}"' in page
 
 

@@ -16,6 +16,8 @@ from appliance.lifecycle import tier_rules
 from appliance.model import DestinationKind, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare, sftp
+from appliance.replication.destinations.protection import State
+from appliance.replication.destinations.s3 import S3Destination
 from appliance.web import forms
 from appliance.web.api.operation import operation, unchanged
 from appliance.web.api.other_side import of_the_other_side
@@ -168,6 +170,15 @@ class DestinationChange:
 
 
 @dataclass(frozen=True, slots=True)
+class BucketProtection:
+    """One of what keeps a bucket's versions from whoever takes over the box."""
+
+    name: Annotated[str, Shape("Which.", example="object lock")]
+    state: State
+    words: Annotated[str, Shape("What was found.", example="versions are not locked")]
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationTest:
     """What the test found."""
 
@@ -178,6 +189,10 @@ class DestinationTest:
     ]
     rules: Annotated[
         str, Shape("Those that are to be added to its life cycle, as JSON in S3's own words; or empty.")
+    ]
+    protections: Annotated[
+        tuple[BucketProtection, ...],
+        Shape("Of a bucket; nothing else has any: whoever takes over the box can erase it."),
     ]
 
 
@@ -394,9 +409,16 @@ def test_destination(destination_id: int) -> DestinationTest:
     built = build(found, console().box)
     outcome = built.check()
     missing = tier_rules.look(console().box, found, built, now())
-    if missing is None:
-        return DestinationTest(outcome, "well", "")
-    return DestinationTest(outcome, "missing" if missing.is_told else "not told", missing.rules)
+    found_there = tuple(
+        BucketProtection(each.name, each.state, each.words)
+        for each in (built.protections() if isinstance(built, S3Destination) else ())
+    )
+    return DestinationTest(
+        outcome=outcome,
+        tiers="well" if missing is None else "missing" if missing.is_told else "not told",
+        rules="" if missing is None else missing.rules,
+        protections=found_there,
+    )
 
 
 OPERATIONS = (

@@ -32,6 +32,7 @@ from appliance.web.background import in_background
 from appliance.web.console import Notice, console
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
+from appliance.web.reach_words import Reach, reach_of
 from appliance.wizard import by_hand
 from appliance.wizard.runs import INTERRUPTED, Part, PartState, UnderWay
 
@@ -113,9 +114,13 @@ class HeldPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class BackupsPage(Page):
-    """All archives, the certificates of drills, and what reading everything came to. `watched` while something runs."""
+    """All archives, what somebody on the box could erase of them, the certificates of drills, and what reading everything came to.
+
+    `watched` while something runs.
+    """
 
     archives: tuple[ArchiveLine, ...]
+    reach: Reach | None
     often: str
     certificates: tuple[CertificateLine, ...]
     verified: str
@@ -131,7 +136,8 @@ def overview() -> Response:
     """The page, or its live part alone."""
     box, words = console().box, g.words
     with box.catalog.reading() as conn:
-        lines = tuple(_archive_line(box, conn, each) for each in making.archives(conn))
+        archives = making.archives(conn)
+        lines = tuple(_archive_line(box, conn, each) for each in archives)
         often = words(
             "backups.often",
             hours=int(settings.get(conn, "backup.every_hours")),
@@ -146,6 +152,7 @@ def overview() -> Response:
         title=words("backups.title"),
         section="backups",
         archives=lines,
+        reach=reach_of(((each.name, each.kind) for each in archives), words),
         often=often,
         certificates=certificates,
         verified=verified,

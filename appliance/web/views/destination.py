@@ -14,7 +14,7 @@ from appliance.configuration import rule_of
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import tier_rules
-from appliance.model import DestinationKind, DestinationSettings, Rule
+from appliance.model import CAN_BE_ERASED, DestinationKind, DestinationSettings, Rule
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare
 from appliance.web import forms
@@ -47,8 +47,8 @@ class RuleLine:
 class DestinationPage(Page):
     """One destination, its form with what was typed, and its rules.
 
-    `tier_rules` is what its bucket lacked when it was asked last. `given` says that there is a secret, `again` that one was typed, which no page carries; `seen` what the form was
-    made of; `faults` what somebody else has made of it meanwhile, where that was so.
+    `tier_rules` is what its bucket lacked when it was asked last; `can_be_erased` from the box, by whoever has taken it over. `given` says
+    that there is a secret, `again` that one was typed, which no page carries; `seen` what the form was made of; `faults` what somebody else has made of it meanwhile, where that was so.
     """
 
     id: int
@@ -67,6 +67,7 @@ class DestinationPage(Page):
     devices: tuple[tuple[str, str], ...]
     modalities: tuple[tuple[str, str], ...]
     tier_rules: RulesNote | None
+    can_be_erased: bool
     error: str
 
 
@@ -213,6 +214,7 @@ def _page(
         devices=machines,
         modalities=tuple((code, g.words.modality(code)) for code in MODALITIES),
         tier_rules=rules_note(place.name, missing, g.words),
+        can_be_erased=place.kind in CAN_BE_ERASED,
         error=error if may(Permission.MANAGE_DESTINATIONS) or may(Permission.MANAGE_RULES) else "",
     )
     return show("destination.html", page, status)

@@ -15,14 +15,16 @@ from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import tier_rules
-from appliance.model import DestinationKind, DestinationSettings, Rule, Takes, ae_title
+from appliance.model import CAN_BE_ERASED, DestinationKind, DestinationSettings, Rule, Takes, ae_title
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.replication.destinations import build, prepare
+from appliance.replication.destinations.s3 import S3Destination
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
+from appliance.web.reach_words import lacking
 from appliance.web.tier_words import rules_note
 
 blueprint = Blueprint("destinations", __name__, url_prefix="/destinations")
@@ -83,7 +85,7 @@ class DestinationsPage(Page):
 
 @dataclass(frozen=True, slots=True)
 class NewDestinationPage(Page):
-    """The form for one kind, with what was typed but the secret."""
+    """The form for one kind, with what was typed but the secret; `can_be_erased` from the box, by whoever has taken it over."""
 
     kind: DestinationKind
     typed: Mapping[str, str]
@@ -92,6 +94,7 @@ class NewDestinationPage(Page):
     error: str
     given: bool = False
     again: bool = False
+    can_be_erased: bool = False
 
 
 @blueprint.get("")
@@ -255,11 +258,12 @@ def settings_of(
 def try_out(settings: DestinationSettings) -> None:
     """Test the connection, and say how it went on the next page."""
     box = console().box
-    note = None
+    note, lacks = None, ""
     try:
         built = build(settings, box)
         found = built.check()
         note = rules_note(settings.name, tier_rules.look(box, settings, built, now()), g.words)
+        lacks = lacking(built.protections(), g.words) if isinstance(built, S3Destination) else ""
     except ApplianceError as error:
         forms.say(
             Notice("bad", g.words("destinations.test_failed", name=settings.name), explained(g.words, error))
@@ -268,6 +272,8 @@ def try_out(settings: DestinationSettings) -> None:
         forms.say(
             Notice("good", g.words("destinations.test_passed", name=settings.name), g.words.cause(found))
         )
+    if lacks:
+        forms.say(Notice("wait", g.words("reach.open_bucket", name=settings.name), lacks))
     if note is not None:
         forms.say(Notice("wait", note.title, g.words("tiers.rules_where")))
     with console().box.catalog.transaction() as tx:
@@ -338,5 +344,6 @@ def _form(
         canadian=canadian,
         error=error,
         again=again,
+        can_be_erased=kind in CAN_BE_ERASED,
     )
     return show("destination-new.html", page, status)

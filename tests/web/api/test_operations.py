@@ -13,6 +13,8 @@ from appliance.box import Box
 from appliance.catalog import devices
 from appliance.model import ae_title
 from appliance.settings import SETTINGS
+from tests.replication.cloud import cloud
+from tests.replication.cloud import settings as bucket_at
 from tests.web.api.conftest import Caller
 
 SECRET = "a-secret-that-nobody-may-see"
@@ -140,6 +142,16 @@ def test_a_folder_is_tested_and_a_missing_one_is_explained(owner: Caller, tmp_pa
         assert answer.status_code == status
         assert answer.get_json()["outcome" if status == 200 else "remedy"]
         owner("DELETE", f"/destinations/{made['id']}")
+
+
+def test_the_test_of_a_bucket_says_which_of_its_protections_are_missing(owner: Caller) -> None:
+    with cloud() as server:
+        options = bucket_at(server.url, server.new_bucket()).options
+        made = owner("POST", "/destinations/s3", {"name": "plain", "secret": SECRET, **options}).get_json()
+        found = owner("POST", f"/destinations/{made['id']}/test").get_json()["protections"]
+    owner("DELETE", f"/destinations/{made['id']}")
+    assert {each["name"]: each["state"] for each in found}["removal"] == "missing"
+    assert [each["name"] for each in found] == ["versioning", "object lock", "life cycle", "removal"]
 
 
 def test_a_delivery_is_decided_about_and_tells_its_life(owner: Caller, box: Box, tmp_path: Path) -> None:
