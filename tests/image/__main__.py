@@ -49,6 +49,9 @@ CALLING, HERE = "PANO", "10.0.2.2"
 LOAD_INSTANCES = 40
 """Acknowledged before the power is cut, while more are on their way."""
 
+TOLD_BESIDE = "systemd.import_credentials=yes"
+"""What a thief would have the hardware add to the kernel's command line."""
+
 
 def main() -> None:
     """Parse the arguments and run."""
@@ -124,6 +127,9 @@ def is_as_promised(machine: Machine) -> None:
     slots = machine.inside("systemd-cryptenroll /dev/disk/by-partlabel/data")
     kinds = set(re.findall(r"\b(tpm2|recovery|password)\b", slots))
     kept("it opens by the TPM2 and by a recovery key, and nothing else", kinds == {"tpm2", "recovery"}, slots)
+    metadata = machine.inside("cryptsetup luksDump --dump-json-metadata /dev/disk/by-partlabel/data")
+    bound = [token["tpm2-pcrs"] for token in json.loads(metadata)["tokens"].values() if "tpm2-pcrs" in token]
+    kept("to the keys of Secure Boot, and to no word beside those we signed", bound == [[7, 12]], str(bound))
     state = machine.inside(
         "od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
     )
@@ -359,15 +365,14 @@ def theft(hardware: Hardware) -> None:
         key = machine.inside("cat /var/lib/disk-recovery/key").strip()
         paper = machine.inside("appliance key show-recovery").strip()
         machine.power_off()
+    with switched_on(hardware, said=TOLD_BESIDE) as machine:
+        stays_shut(machine, "told anything beside what we signed, it has no key of the disk")
+        words = machine.inside("cat /proc/cmdline")
+        kept("though the words had reached the kernel", TOLD_BESIDE in words, words)
+        machine.cut_power()
     hardware.new_tpm()
     with switched_on(hardware, ports=(443,)) as machine:
-        machine.wait_until("systemctl list-jobs | grep -q cryptsetup")
-        # Until its own time is over it waits for the recovery key; nothing of /var is there.
-        machine.wait_until(
-            "systemctl is-active systemd-ask-password-console.path && ls /run/systemd/ask-password/ask.*"
-        )
-        mounted = machine.inside("grep -c ' /var ' /proc/mounts", check=False).strip()
-        kept("with another TPM2 the disk stays shut", mounted == "0", mounted)
+        stays_shut(machine, "with another TPM2 the disk stays shut")
         machine.inside(
             f"printf %s '{key}' | /usr/lib/systemd/systemd-reply-password 1 "
             "$(sed -n s/^Socket=//p /run/systemd/ask-password/ask.*)"
@@ -378,6 +383,16 @@ def theft(hardware: Hardware) -> None:
     with switched_on(hardware) as machine:
         running(machine, "at the next start the new TPM2 opens everything, and nobody is asked for anything")
         machine.power_off()
+
+
+def stays_shut(machine: Machine, promise: str) -> None:
+    """Until its own time is over it waits for the recovery key; nothing of /var is there."""
+    machine.wait_until("systemctl list-jobs | grep -q cryptsetup")
+    machine.wait_until(
+        "systemctl is-active systemd-ask-password-console.path && ls /run/systemd/ask-password/ask.*"
+    )
+    mounted = machine.inside("grep -c ' /var ' /proc/mounts", check=False).strip()
+    kept(promise, mounted == "0", mounted)
 
 
 def unlock(machine: Machine, paper: str) -> None:

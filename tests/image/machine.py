@@ -233,8 +233,10 @@ def switched_on(
     door: bool = True,
     ports: tuple[int, ...] = (),
     to_here: dict[int, int] | None = None,
+    said: str = "",
 ) -> Iterator[Machine]:
-    """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine."""
+    """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
+    `said`: words that the hardware adds to the kernel's command line (systemd-stub(7))."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -287,6 +289,7 @@ def switched_on(
                 f"unix:{folder}/monitor.sock,server=on,wait=off",
             ),
             *(DOOR if door else []),
+            *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -309,6 +309,10 @@ def test_a_verified_root_and_signed_starts_are_asked_for() -> None:
     assert settings(BUILD / "mkosi.repart/10-root-verity.conf")["Verity"] == ["hash"]
     data = settings(EXTRA / "usr/lib/repart.d/30-data.conf")
     assert data["Encrypt"] == ["tpm2"]
+    repart = (EXTRA / "usr/lib/systemd/system/systemd-repart.service.d/appliance.conf").read_text()
+    enrolment = (EXTRA / "usr/lib/appliance/libexec/disk-enrolment").read_text()
+    bound = re.findall(r"--tpm2-pcrs=(\S+)", repart + enrolment)
+    assert bound == ["7+12", "7+12"], "a new TPM2 gives the key out to what the one before gave it"
     (mount,) = [line.split() for line in (EXTRA / "etc/fstab").read_text().splitlines() if line[0] != "#"]
     assert mount[:2] == ["/dev/mapper/data", "/var"]
     assert {"nodev", "nosuid", "noexec"} <= set(mount[3].split(","))

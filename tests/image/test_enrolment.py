@@ -70,7 +70,7 @@ def test_a_machine_whose_tpm2_opens_the_disk_is_left_as_it_is(disk: Disk) -> Non
 def test_another_tpm2_gets_the_key_in_the_place_of_the_one_before(disk: Disk) -> None:
     words, key = disk.start()
     assert key == KEY, "without the line's end, which is no part of it"
-    assert {"--wipe-slot=tpm2", "--tpm2-device=auto", "--tpm2-pcrs=7", "--tpm2-public-key-pcrs=11"} <= set(
+    assert {"--wipe-slot=tpm2", "--tpm2-device=auto", "--tpm2-pcrs=7+12", "--tpm2-public-key-pcrs=11"} <= set(
         words.split()
     )
     assert words.split()[-1] == "/dev/data"
