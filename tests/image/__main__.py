@@ -2,6 +2,10 @@
 
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
+    make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
+    make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
+    make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
+    make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some
 
@@ -25,30 +29,25 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests import synthetic
-from tests.bench.wire import Encoded, PeerFailed, Sender
+from tests.image.load import CALLING, HERE, admit, cut_under_load, nothing_is_lost, power
 from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, install_programs, switched_on
 from tests.image.offers import offers
+from tests.image.plugged import installation, sticks
 from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
+from tests.image.scanning import scan
 from tests.image.updates import PARTS, updates
-from tests.instances import CT_IMAGE, Instance
 from tests.system.dcmtk import storescu_command
 
+PARTS_OF_A_BOX = ("box", "theft", "power", "sticks", "install", "scan")
 UPDATES = ("cut", *PARTS)
 SERVICES = ("dicom", "courier", "jobs", "web")
-CALLING, HERE = "PANO", "10.0.2.2"
-LOAD_INSTANCES = 40
-"""Acknowledged before the power is cut, while more are on their way."""
-
 TOLD_BESIDE = "systemd.import_credentials=yes"
 """What a thief would have the hardware add to the kernel's command line."""
 
@@ -56,8 +55,9 @@ TOLD_BESIDE = "systemd.import_credentials=yes"
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["box", "theft", "offers", "updates"], default="box")
+    parser.add_argument("part", nargs="?", choices=[*PARTS_OF_A_BOX, "offers", "updates"], default="box")
     parser.add_argument("updates", nargs="*", help=f"of `updates` these alone: {' '.join(UPDATES)}")
+    parser.add_argument("--cuts", type=int, default=3, help="of `power`: how often (default 3)")
     arguments = parser.parse_args()
     part, chosen = arguments.part, frozenset(arguments.updates or UPDATES)
     if not chosen <= set(UPDATES):
@@ -71,12 +71,14 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="machine-", dir=BUILT) as scratch:
         hardware = Hardware(Path(scratch))
-        if part == "box":
-            box(hardware)
-        elif part == "updates":
+        if part == "updates":
             updates(hardware, chosen)
+        elif part == "power":
+            power(hardware, arguments.cuts)
         else:
-            theft(hardware)
+            {"box": box, "theft": theft, "sticks": sticks, "install": installation, "scan": scan}[part](
+                hardware
+            )
     print(f"all promises kept, in {(time.monotonic() - began) / 60:.0f} minutes")
 
 
@@ -91,23 +93,10 @@ def box(hardware: Hardware) -> None:
         running(machine)
         is_as_promised(machine)
         use(machine)
-        with sending(machine, ledger):
-            until = time.monotonic() + 1200
-            while len(ledger) < LOAD_INSTANCES:
-                assert time.monotonic() < until, f"{len(ledger)} acknowledged"
-                time.sleep(0.2)
-            machine.cut_power()
-        kept(f"power was cut under load, after {len(ledger)} answers", not machine.is_on)
+        cut_under_load(machine, ledger)
     with switched_on(hardware, ports=tuple(PROMISED_PORTS)) as machine:
         running(machine, "it starts again after the cut, and nothing has failed")
-        machine.wait_until("appliance status --json")
-        there = acknowledged_and_there(machine, ledger)
-        lost = ledger - there
-        kept(f"all {len(ledger)} acknowledged instances are there", not lost, str(sorted(lost)[:5]))
-        kept(
-            "and whole, byte for byte",
-            "all are whole" in machine.inside("appliance verify --all", check=False),
-        )
+        nothing_is_lost(machine, ledger)
         kept("the same /var was opened by the TPM2", machine.inside("cat /var/lib/disk-recovery/key") != "")
         machine.power_off()
     kept("nothing of a patient stands in clear on the whole disk", not clear_words(hardware.disk))
@@ -226,7 +215,7 @@ def use(machine: Machine) -> None:
     scopes = " ".join(f"--scope {each}" for each in ("studies:view", "studies:all", "patients:identify"))
     token = machine.inside(f"appliance token add olivia --name test --json {scopes}")
     bearer = str(json.loads(token)["token"])
-    machine.inside(f"appliance device add --ae-title {CALLING} --address {HERE}")
+    admit(machine)
     with tempfile.TemporaryDirectory() as folder:
         films = synthetic.write(
             (each for _, each in zip(range(3), synthetic.dental_set(1, scale=0.2), strict=False)),
@@ -255,67 +244,7 @@ def https(machine: Machine, path: str, bearer: str) -> str:
         return str(answer.read().decode())
 
 
-# --- load, and a cut -------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def sending(machine: Machine, ledger: set[str]) -> Iterator[None]:
-    """Two senders that go on until the line breaks; what was answered with success stands in `ledger`."""
-    stop = threading.Event()
-
-    def send(number: int) -> None:
-        sender: Sender | None = None
-        sent = 0
-        while not stop.is_set():
-            try:
-                if sender is None:
-                    sender = Sender(machine.ports[11112], [CT_IMAGE], called="CLINICBOX", calling=CALLING)
-                sent += 1
-                instance = Instance(sent, study=100 + number, pixel_bytes=60_000)
-                encoded = Encoded(instance.sop_class_uid, instance.sop_instance_uid, (instance.data_set,))
-                if sender.store(encoded) == 0:
-                    ledger.add(instance.sop_instance_uid)
-            except (OSError, PeerFailed):
-                sender = None
-                stop.wait(0.2)
-
-    senders = [threading.Thread(target=send, args=(number,)) for number in (1, 2)]
-    for each in senders:
-        each.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for each in senders:
-            each.join()
-
-
-def acknowledged_and_there(machine: Machine, ledger: set[str]) -> set[str]:
-    """Which of `ledger` the box has recorded, asked for until it has settled what it had acknowledged."""
-    program = (
-        "import os, sys, json\n"
-        "from appliance.box import open_box\n"
-        "from appliance.config import load_config\n"
-        "from appliance.catalog import instances\n"
-        "from appliance.model import Uid\n"
-        "box = open_box(load_config(os.environ))\n"
-        "with box.catalog.reading() as conn:\n"
-        "    known = instances.known_among(conn, [Uid(each) for each in json.load(sys.stdin)])\n"
-        "print(json.dumps(sorted(str(each) for each in known)))\n"
-    )
-    machine.inside(f"cat >/run/known.py <<'END'\n{program}END\nchmod 644 /run/known.py")
-    machine.inside(f"cat >/run/ledger.json <<'END'\n{json.dumps(sorted(ledger))}\nEND\n")
-    ask = (
-        "systemd-run --quiet --collect --wait --pipe --uid=appliance --gid=appliance "
-        "--property=LoadCredentialEncrypted=machine-seal:/var/lib/machine-seal/machine-seal.cred "
-        "--setenv=APPLIANCE_DATA=/var/lib/appliance /usr/lib/appliance/venv/bin/python /run/known.py </run/ledger.json"
-    )
-    deadline = time.monotonic() + 600
-    while True:
-        there = set(json.loads(machine.inside(ask)))
-        if ledger <= there or time.monotonic() > deadline:
-            return there
-        time.sleep(3)
+# --- what is left on the disk ---------------------------------------------------------------------------------------
 
 
 def clear_words(disk: Path) -> bool:

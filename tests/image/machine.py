@@ -23,7 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FIRMWARE = Path("/usr/share/OVMF")
-PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm"}
+PROGRAMS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "swtpm": "swtpm",
+    "mkfs.vfat": "dosfstools",
+    "mcopy": "mtools",
+}
 RELAY = Path(__file__).with_name("relay.py")
 DISK_BYTES = 8 << 30
 PATIENCE_SECONDS = 1500.0
@@ -126,6 +131,14 @@ class Hardware:
     def assemble(self, image: Path) -> None:
         """A new machine, with `image` written to its disk."""
         subprocess.run(["cp", "--sparse=always", str(image), str(self.disk)], check=True)
+        self._complete()
+
+    def assemble_blank(self) -> None:
+        """A new machine whose disk is empty."""
+        self.disk.write_bytes(b"")
+        self._complete()
+
+    def _complete(self) -> None:
         os.truncate(self.disk, DISK_BYTES)
         shutil.copyfile(FIRMWARE / "OVMF_VARS_4M.fd", self.folder / "vars.fd")
         self.new_tpm()
@@ -203,6 +216,33 @@ class Machine:
             f"! grep -q {boot} /proc/sys/kernel/random/boot_id", 2 * PATIENCE_SECONDS, RESTART_SECONDS
         )
 
+    def plug(self, disk: Path, name: str) -> None:
+        """Put a USB disk in; `name` is for `unplug`."""
+        self._monitor(f"drive_add 0 if=none,id={name},format=raw,file={disk.absolute()}")
+        self._monitor(f"device_add usb-storage,id={name},drive={name},bus=usb.0,removable=on")
+
+    def unplug(self, name: str) -> None:
+        """Pull it out, whatever it is doing."""
+        self._monitor(f"device_del {name}")
+
+    def type_keys(self, text: str) -> None:
+        """As on its keyboard (US): capitals, digits, and Enter for a line's end."""
+        for letter in text:
+            key = {"\n": "ret"}.get(letter, f"shift-{letter.lower()}" if letter.isupper() else letter)
+            self._monitor(f"sendkey {key}")
+
+    def _monitor(self, command: str) -> None:
+        """Say it to QEMU; `AssertionError` with what it answers, unless that is nothing or "OK"."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(60)
+            line.connect(str(self.hardware.folder / "monitor.sock"))
+            told = _until_prompt(line)
+            line.sendall(command.encode() + b"\n")
+            told = _until_prompt(line)
+        # The line is edited as it is typed: what comes back begins with all stages of the command.
+        answer = told.split("\n", 1)[-1].removesuffix("(qemu) ").strip()
+        assert answer in ("", "OK"), f"{command}: {answer}"
+
     def console(self) -> str:
         """What it has written to its serial line since it was switched on."""
         path = self.hardware.folder / "console.log"
@@ -226,6 +266,16 @@ class Machine:
                 self.process.wait(600)
 
 
+def _until_prompt(line: socket.socket) -> str:
+    told = b""
+    while not told.endswith(b"(qemu) "):
+        more = line.recv(65536)
+        if not more:
+            raise AssertionError(f"QEMU has closed its monitor: {told!r}")
+        told += more
+    return told.decode(errors="replace")
+
+
 @contextmanager
 def switched_on(
     hardware: Hardware,
@@ -234,9 +284,10 @@ def switched_on(
     ports: tuple[int, ...] = (),
     to_here: dict[int, int] | None = None,
     said: str = "",
+    stick: Path | None = None,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
-    `said`: words that the hardware adds to the kernel's command line (systemd-stub(7))."""
+    `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -279,7 +330,7 @@ def switched_on(
             *("-drive", f"if=none,id=disk,format=raw,discard=unmap,file={hardware.disk}"),
             *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
             *("-netdev", cable, "-device", "virtio-net-pci,netdev=cable"),
-            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-device", "qemu-xhci,id=usb"),
             *("-chardev", f"socket,id=inside,path={folder}/inside.sock,server=on,wait=off"),
             *("-device", "virtserialport,chardev=inside,name=inside"),
             *(
@@ -289,6 +340,8 @@ def switched_on(
                 f"unix:{folder}/monitor.sock,server=on,wait=off",
             ),
             *(DOOR if door else []),
+            *(("-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}") if stick else ()),
+            *(("-device", "usb-storage,drive=stick,bus=usb.0,bootindex=0") if stick else ()),
             *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),
         ],
         stdin=subprocess.DEVNULL,

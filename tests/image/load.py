@@ -1,0 +1,127 @@
+"""Senders that go on until the line breaks, what was answered to them, and whether a box still has all of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.bench.wire import Encoded, PeerFailed, Sender
+from tests.image.machine import Hardware, Machine, switched_on
+from tests.image.promises import PROMISED_PORTS, image, kept, running
+from tests.instances import CT_IMAGE, Instance
+
+CALLING, HERE = "PANO", "10.0.2.2"
+LOAD_INSTANCES = 40
+"""Acknowledged before the power is cut, while more are on their way."""
+
+
+def admit(machine: Machine) -> None:
+    """Let the box take images from this machine."""
+    machine.inside(f"appliance device add --ae-title {CALLING} --address {HERE}")
+
+
+def cut_under_load(machine: Machine, ledger: set[str]) -> None:
+    """Pull the cord while images arrive, once `LOAD_INSTANCES` more were acknowledged; all that were stand in `ledger`."""
+    wanted = len(ledger) + LOAD_INSTANCES
+    with sending(machine, ledger):
+        until = time.monotonic() + 1200
+        while len(ledger) < wanted:
+            assert time.monotonic() < until, f"{len(ledger)} acknowledged"
+            time.sleep(0.2)
+        machine.cut_power()
+    kept(f"power was cut under load, after {len(ledger)} answers", not machine.is_on)
+
+
+def nothing_is_lost(machine: Machine, ledger: set[str]) -> None:
+    """All that was acknowledged is there, and each image whole."""
+    machine.wait_until("appliance status --json")
+    there = acknowledged_and_there(machine, ledger)
+    lost = ledger - there
+    kept(f"all {len(ledger)} acknowledged instances are there", not lost, str(sorted(lost)[:5]))
+    kept(
+        "and whole, byte for byte",
+        "all are whole" in machine.inside("appliance verify --all", check=False),
+    )
+
+
+def power(hardware: Hardware, cuts: int) -> None:
+    """`cuts` times the cord is pulled under load, each time out of a start that followed a cut."""
+    hardware.assemble(image(".test"))
+    ledger: set[str] = set()
+    for number in range(cuts + 1):
+        began = time.monotonic()
+        with switched_on(hardware, ports=PROMISED_PORTS) as machine:
+            running(machine)
+            print(f"  ready after {time.monotonic() - began:.0f} s, emulated")
+            if number == 0:
+                admit(machine)
+            else:
+                nothing_is_lost(machine, ledger)
+            if number < cuts:
+                cut_under_load(machine, ledger)
+            else:
+                machine.power_off()
+    print(f"{cuts} cuts of the power, {len(ledger)} acknowledged instances, 0 lost")
+
+
+@contextmanager
+def sending(machine: Machine, ledger: set[str]) -> Iterator[None]:
+    """Two senders that go on until the line breaks; what was answered with success stands in `ledger`."""
+    stop = threading.Event()
+
+    def send(number: int) -> None:
+        sender: Sender | None = None
+        sent = 10 * len(ledger)  # past all that were ever sent
+        while not stop.is_set():
+            try:
+                if sender is None:
+                    sender = Sender(machine.ports[11112], [CT_IMAGE], called="CLINICBOX", calling=CALLING)
+                sent += 1
+                instance = Instance(sent, study=100 + number, pixel_bytes=60_000)
+                encoded = Encoded(instance.sop_class_uid, instance.sop_instance_uid, (instance.data_set,))
+                if sender.store(encoded) == 0:
+                    ledger.add(instance.sop_instance_uid)
+            except (OSError, PeerFailed):
+                sender = None
+                stop.wait(0.2)
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in (1, 2)]
+    for each in senders:
+        each.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for each in senders:
+            each.join()
+
+
+def acknowledged_and_there(machine: Machine, ledger: set[str]) -> set[str]:
+    """Which of `ledger` the box has recorded, asked for until it has settled what it had acknowledged."""
+    program = (
+        "import os, sys, json\n"
+        "from appliance.box import open_box\n"
+        "from appliance.config import load_config\n"
+        "from appliance.catalog import instances\n"
+        "from appliance.model import Uid\n"
+        "box = open_box(load_config(os.environ))\n"
+        "with box.catalog.reading() as conn:\n"
+        "    known = instances.known_among(conn, [Uid(each) for each in json.load(sys.stdin)])\n"
+        "print(json.dumps(sorted(str(each) for each in known)))\n"
+    )
+    machine.inside(f"cat >/run/known.py <<'END'\n{program}END\nchmod 644 /run/known.py")
+    machine.inside(f"cat >/run/ledger.json <<'END'\n{json.dumps(sorted(ledger))}\nEND\n")
+    ask = (
+        "systemd-run --quiet --collect --wait --pipe --uid=appliance --gid=appliance "
+        "--property=LoadCredentialEncrypted=machine-seal:/var/lib/machine-seal/machine-seal.cred "
+        "--setenv=APPLIANCE_DATA=/var/lib/appliance /usr/lib/appliance/venv/bin/python /run/known.py </run/ledger.json"
+    )
+    deadline = time.monotonic() + 600
+    while True:
+        there = set(json.loads(machine.inside(ask)))
+        if ledger <= there or time.monotonic() > deadline:
+            return there
+        time.sleep(3)
