@@ -246,6 +246,9 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "support:replay": Word(_SECURITY, _NOTHING, "a recording of remote support was looked at"),
         "support:file": Word(_MACHINE, _NOTHING, "a support file was made, without anything of a patient"),
         "support:take": Word(_COMMUNICATION, _NOTHING, "a support file was taken from the box"),
+        "support:ticket": Word(
+            _COMMUNICATION, _NOTHING, "a ticket with a support file was sent to whoever supports the box"
+        ),
         "heartbeat:agree": Word(
             _SECURITY, _NOTHING, "heartbeats to whoever looks after the box were agreed to"
         ),

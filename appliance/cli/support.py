@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
-from appliance.cli.listing import as_json, as_table
+from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import actor, now, opened_box, record
 from appliance.errors import Corrupt, OperatorNeeded, Refused
 
@@ -37,6 +37,7 @@ def add_to(verbs: Verbs) -> None:
         "A session lets the vendor in for a few hours, through a tunnel that this box opens; everything is recorded.",
         examples=[
             "appliance support file --to /media/usb",
+            "appliance support ticket --reason 'since Monday the backups fail'",
             "appliance support open --hours 1 --reason 'deliveries wait'",
             "appliance support close",
             "appliance support recording 3",
@@ -55,6 +56,16 @@ def add_to(verbs: Verbs) -> None:
     make.add_argument(
         "--open", action="store_true", help="as an archive that you can look into, whatever the setting says"
     )
+    asking = own.add(
+        "ticket",
+        "send the vendor a support file, with what is wrong",
+        act=send_ticket,
+        about="Goes by e-mail to the address in the setting support.mail, and to every webhook that was added for tickets. What is away is "
+        "tried again for a month. What you say is looked through as the file is, and refused if it may name a patient.",
+        examples=["appliance support ticket --reason 'since Monday the backups fail'"],
+    )
+    asking.add_argument("--reason", required=True, metavar="TEXT", help="what is wrong, without a name")
+    add_json(asking)
     opening = own.add(
         "open",
         "let the vendor in, for a reason and a time",
@@ -87,6 +98,28 @@ def add_to(verbs: Verbs) -> None:
     ):
         process = own.add(name, summary, act=act)
         process.add_argument("--desk", type=Path, required=True, metavar="SOCKET", help="where the desk is")
+
+
+def send_ticket(arguments: Arguments) -> int:
+    """Make a support file, and send it with what is wrong."""
+    from appliance.fleet import bundle, ticket
+
+    with opened_box() as box:
+        said = ticket.looked_through(box, arguments.reason)
+        made = bundle.make(box, now())
+        with box.catalog.transaction() as tx:
+            sent, to = ticket.send(tx, made, said, now()), ticket.ways(tx)
+            record(tx, box, "support:file", made.name, {"cut": sum(made.cut.values())})
+            record(tx, box, "support:ticket", sent.reference, sent.details(said, to))
+    if arguments.json:
+        as_json({"reference": sent.reference, "to": list(to.names), "attached": sent.attached})
+        return 0
+    print(f"Ticket {sent.reference} is on its way to {', '.join(map(safe, to.names))}.")
+    if not sent.attached:
+        print(
+            "The support file is too large to go with it: appliance support file --to FOLDER, and give it by hand."
+        )
+    return 0
 
 
 def open_session(arguments: Arguments) -> int:

@@ -16,6 +16,7 @@ COLUMNS = {
     "name": "NAME",
     "host": "WHERE",
     "format": "FORM",
+    "hears": "HEARS OF",
     "least": "FROM",
     "language": "LANGUAGE",
     "state": "STATE",
@@ -33,6 +34,7 @@ def add_to(verbs: Verbs) -> None:
         examples=[
             "appliance webhook add chat --format slack --language fr <address.txt",
             "appliance webhook add gateway --format sms --to +15145550123 --least critical --on-lan <address.txt",
+            "appliance webhook add vendor --hears tickets <address.txt",
             "appliance webhook test chat",
         ],
     )
@@ -47,6 +49,12 @@ def add_to(verbs: Verbs) -> None:
     add.add_argument("name", metavar="NAME", help="what to call it")
     add.add_argument(
         "--format", choices=("json", "slack", "teams", "sms"), default="json", help="default json"
+    )
+    add.add_argument(
+        "--hears",
+        choices=("notices", "tickets"),
+        default="notices",
+        help="notices, or tickets to support and nothing else (default notices)",
     )
     add.add_argument(
         "--least",
@@ -83,6 +91,7 @@ def list_webhooks(arguments: Arguments) -> int:
                 "name": each.name,
                 "host": urlsplit(each.url).hostname,
                 "format": each.format,
+                "hears": each.options.get("hears", "notices"),
                 "least": each.options.get("least"),
                 "language": each.options.get("language"),
                 "on_lan": each.on_lan,
@@ -122,6 +131,7 @@ def add_webhook(arguments: Arguments) -> int:
             to=arguments.to,
             ca=ca,
             on_lan=arguments.on_lan,
+            hears=arguments.hears,
         )
         record(tx, box, "webhook:add", hook.name, {"format": hook.format, "on_lan": hook.on_lan})
     if arguments.json:

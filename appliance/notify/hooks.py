@@ -11,6 +11,10 @@ format       body
 
 ``event`` is ``raised``, ``again``, ``over``, ``escalated`` or ``test``; ``id`` is the delivery's, the same at every
 attempt. All forms are signed (`appliance.notify.signing`). A form is data and a function, so another one is a line.
+
+A webhook hears of notices, or of tickets to support and nothing else (`HEARS`): the vendor has no business with every alarm. As
+``json`` a ticket is ``{"id", "event": "ticket", "at", "clinic", "ticket": {"reference", "reason", "phone", "version", "file":
+{"name", "bytes", "sha256", "base64"}}}``, ``base64`` being null where the file was too large; the other forms say it in a line.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +42,9 @@ KEPT = timedelta(days=1)
 
 SMS_CHARACTERS = 160
 
+HEARS = ("notices", "tickets")
+"""What a webhook is for."""
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -49,6 +56,28 @@ class News:
     severity: Severity
     topic: str
     subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message; `data` is base64, and None where it was too large to go."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    data: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the clinic asks of whoever supports the box; looked through for what names a patient (`appliance.fleet.ticket`)."""
+
+    reference: str
+    reason: str
+    clinic: str
+    phone: str
+    version: str
+    file: Attachment
 
 
 def _json(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
@@ -70,16 +99,25 @@ def _json(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) 
 
 def _slack(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
     del delivery, now
-    escaped = _line(news, hook, clinic).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return {"text": escaped}
+    return _said_to_slack(hook, _line(news, hook, clinic))
+
+
+def _said_to_slack(hook: Webhook, line: str) -> dict[str, Any]:
+    del hook
+    return {"text": line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
 
 
 def _teams(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
     del delivery, now
+    return _said_to_teams(hook, _line(news, hook, clinic))
+
+
+def _said_to_teams(hook: Webhook, line: str) -> dict[str, Any]:
+    del hook
     card = {
         "type": "AdaptiveCard",
         "version": "1.4",
-        "body": [{"type": "TextBlock", "text": _line(news, hook, clinic), "wrap": True, "weight": "Bolder"}],
+        "body": [{"type": "TextBlock", "text": line, "wrap": True, "weight": "Bolder"}],
     }
     content_type = "application/vnd.microsoft.card.adaptive"
     return {"type": "message", "attachments": [{"contentType": content_type, "content": card}]}
@@ -87,12 +125,21 @@ def _teams(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime)
 
 def _sms(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
     del delivery, now
-    return {"to": hook.options.get("to", ""), "text": _line(news, hook, clinic)[:SMS_CHARACTERS]}
+    return _said_by_sms(hook, _line(news, hook, clinic))
+
+
+def _said_by_sms(hook: Webhook, line: str) -> dict[str, Any]:
+    return {"to": hook.options.get("to", ""), "text": line[:SMS_CHARACTERS]}
 
 
 FORMATS: Mapping[str, Callable[[News, Webhook, str, str, datetime], dict[str, Any]]] = MappingProxyType(
     {"json": _json, "slack": _slack, "teams": _teams, "sms": _sms}
 )
+
+_IN_A_LINE: Mapping[str, Callable[[Webhook, str], dict[str, Any]]] = MappingProxyType(
+    {"slack": _said_to_slack, "teams": _said_to_teams, "sms": _said_by_sms}
+)
+"""Those that say what they have to say in a line."""
 
 
 def add(
@@ -107,6 +154,7 @@ def add(
     to: str = "",
     ca: str = "",
     on_lan: bool = False,
+    hears: str = "notices",
 ) -> Webhook:
     """Record a webhook with a new secret, which is in the answer and never shown again. Raises `Refused`.
 
@@ -117,12 +165,13 @@ def add(
             "that is not a name for a webhook", hint="use up to 64 letters, digits or dashes", field="name"
         )
     language = language or str(settings.get(tx, "language.default"))
-    if format not in FORMATS or least not in tuple(Severity) or language not in LANGUAGES:
+    choices = (format, FORMATS), (least, tuple(Severity)), (language, LANGUAGES), (hears, HEARS)
+    if any(chosen not in offered for chosen, offered in choices):
         raise Refused("those are not choices that there are", hint="use the choices that the page offers")
     posting.place_of(url, on_lan=on_lan)
     if format == "sms" and not _is_number(to):
         raise Refused("a text message needs a telephone number", hint="write it as +15145550123", field="to")
-    options = {"language": language, "least": str(least)}
+    options = {"language": language, "least": str(least), "hears": hears}
     options |= {key: value for key, value in (("to", to), ("ca", ca)) if value}
     webhooks.add(tx, Webhook(name, url, format, options, on_lan, signing.new_secret()), now)
     return webhooks.by_name(tx, name)
@@ -156,9 +205,60 @@ def enqueue(
     )
 
 
+def enqueue_ticket(tx: Transaction, hook: Webhook, ticket: Ticket, now: datetime, *, kept: timedelta) -> int:
+    """Put a ticket into the outbox for `hook`, to be tried for as long as `kept`; the message's id."""
+    delivery = secrets.token_hex(16)
+    if hook.format in _IN_A_LINE:
+        body = _IN_A_LINE[hook.format](hook, _line_of_ticket(ticket, hook))
+    else:
+        body = _json_of_ticket(ticket, delivery, now)
+    return outbox.add(
+        tx,
+        channel=Channel.WEBHOOK,
+        address=str(hook.id),
+        message_id=delivery,
+        subject=f"ticket {ticket.reference}",
+        content={"body": json.dumps(body, ensure_ascii=False, separators=(",", ":"))},
+        urgency=RANK[Severity.WARNING],
+        not_before=now,
+        expires_utc=now + kept,
+        now=now,
+    )
+
+
+def _json_of_ticket(ticket: Ticket, delivery: str, now: datetime) -> dict[str, Any]:
+    file = ticket.file
+    return {
+        "id": delivery,
+        "event": "ticket",
+        "at": utc_text(now),
+        "clinic": ticket.clinic,
+        "ticket": {
+            "reference": ticket.reference,
+            "reason": ticket.reason,
+            "phone": ticket.phone,
+            "version": ticket.version,
+            "file": {
+                "name": file.name,
+                "bytes": file.size_bytes,
+                "sha256": file.sha256,
+                "base64": file.data,
+            },
+        },
+    }
+
+
+def takes_tickets(hook: Webhook) -> bool:
+    """Whether `hook` is for tickets to support."""
+    return hook.options.get("hears") == "tickets"
+
+
 def wants(hook: Webhook, severity: Severity) -> bool:
     """Whether `hook` hears of notices of that severity."""
-    return RANK[severity] >= RANK[Severity(hook.options.get("least", Severity.WARNING))]
+    return (
+        not takes_tickets(hook)
+        and RANK[severity] >= RANK[Severity(hook.options.get("least", Severity.WARNING))]
+    )
 
 
 def send(hook: Webhook, message: outbox.Message, now: datetime) -> int:
@@ -182,6 +282,14 @@ def _line(news: News, hook: Webhook, clinic: str) -> str:
     event = sentence(language, f"event_of_notice.{news.event}")
     named = clinic or sentence(language, "product")
     return sentence(language, "event_of_notice.line", clinic=named, event=event, title=said)
+
+
+def _line_of_ticket(ticket: Ticket, hook: Webhook) -> str:
+    """The same of a ticket; its reference leads to the file, which does not go this way."""
+    language = _language(hook)
+    named = ticket.clinic or sentence(language, "product")
+    reason = ticket.reason.replace("\n", " ")
+    return sentence(language, "ticket.line", clinic=named, reference=ticket.reference, reason=reason)
 
 
 def _language(hook: Webhook) -> str:

@@ -10,6 +10,7 @@ other sites are not in it: nothing tells a stranger that a letter was opened.
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from appliance import settings
 from appliance.catalog import Catalog, Reading, Transaction, outbox
 from appliance.errors import Refused
 from appliance.notify import smtp
+from appliance.notify.hooks import Attachment
 from appliance.notify.kinds import Channel
 from appliance.notify.preferences import is_mail_address
 from appliance.notify.texts import sentence
@@ -43,8 +45,12 @@ LETTERS = (
     "invitation",
     "password-reset",
     "break-glass",
+    "ticket",
 )
 """The letters there are; each has ``mail.LETTER.subject``, ``.text`` and ``.action`` in the languages."""
+
+_FOOTERS = {"ticket": "mail.ticket.footer"}
+"""Of those that may be answered: by telephone."""
 
 KEPT_DAYS = 5
 """How long a letter is tried (RFC 5321 4.5.4.1 asks for four to five days at least), unless its sender says less."""
@@ -79,13 +85,16 @@ def enqueue(
     not_before: datetime | None = None,
     expires_utc: datetime | None = None,
     notice: int | None = None,
+    attachment: Attachment | None = None,
 ) -> int:
     """Write `letter` to the address `to` and put it into the outbox of this transaction; the message's id.
 
     `values` are put into its sentences, `lines` follow them, `link` becomes its button. Give `expires_utc` where the
-    link has an end. No value may name a patient. Raises `Refused` for an address that can't be written to.
+    link has an end. No value and no `attachment` may name a patient. Raises `Refused` for an address that can't be written to.
     """
     subject, content = _written(tx, to, letter, language, values or {}, lines, link)
+    if attachment is not None and attachment.data is not None:
+        content |= {"file_name": attachment.name, "file_base64": attachment.data}
     return outbox.add(
         tx,
         channel=Channel.MAIL,
@@ -159,7 +168,7 @@ def _written(
         lines=(sentence(language, f"mail.{letter}.text", **said), *lines),
         action=sentence(language, f"mail.{letter}.action"),
         link=link,
-        footer=sentence(language, "mail.footer", **said),
+        footer=sentence(language, _FOOTERS.get(letter, "mail.footer"), **said),
     )
     return written.title, {
         "text": _templates().get_template("letter.txt").render(letter=written),
@@ -186,7 +195,14 @@ def _bytes(
     mail["Content-Language"] = str(content.get("language", "en"))
     mail.set_content(str(content["text"]), cte="quoted-printable")
     mail.add_alternative(str(content["html"]), subtype="html", cte="quoted-printable")
-    mail.set_boundary("=_" + message_id.strip("<>").partition("@")[0])
+    if "file_base64" in content:
+        data = base64.b64decode(str(content["file_base64"]))
+        mail.add_attachment(
+            data, maintype="application", subtype="octet-stream", filename=str(content["file_name"])
+        )
+    own = "=_" + message_id.strip("<>").partition("@")[0]
+    for depth, part in enumerate(part for part in mail.walk() if part.is_multipart()):
+        part.set_boundary(own if not depth else f"{own}.{depth}")
     return mail.as_bytes()
 
 

@@ -145,6 +145,7 @@ _ALL = (
     Setting("support.host_key", Text(1000, shape=ssh_key), careful=Careful.YES),
     Setting("support.authority", Text(1000, shape=ssh_key), careful=Careful.YES),
     Setting("support.forward_port", WholeNumber(0, 65535), 0, careful=Careful.YES),
+    Setting("support.mail", Text(254, shape=email), careful=Careful.YES),
     Setting("support.reader_key", Text(100, shape=age.checked), careful=Careful.YES),
     Setting("heartbeat.address", Text(500, shape=outpost), careful=Careful.YES),
     Setting("heartbeat.ca", Text(20_000, lines=True, shape=certificates), careful=Careful.YES),

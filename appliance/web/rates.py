@@ -66,11 +66,13 @@ RATES: Mapping[str, Rate] = MappingProxyType(
             (
                 "api.export_configuration",
                 "api.get_plan",
+                "api.send_ticket",
                 "audit.export",
                 "audit.report",
                 "backups.certificate",
                 "retention.export",
                 "support.make_file",
+                "support.send_file",
                 "support.take_file",
                 "settings.export",
                 "setup.recovery_sheet",

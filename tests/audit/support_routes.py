@@ -19,6 +19,28 @@ def _take(world: World) -> Any:
     return world.post("/support/file/take")
 
 
+def enter_ticket_way(world: World) -> None:
+    """An address for tickets, at a mail server that nobody is behind."""
+    chosen = {
+        "support.mail": "help@vendor.example",
+        "mail.host": "192.0.2.1",
+        "mail.from": "box@clinic.example",
+    }
+    with world.box.catalog.transaction() as tx:
+        settings.change(tx, world.box.audit_key, chosen, actor="tests", now=datetime.now(UTC))
+
+
+def _send(world: World) -> Any:
+    enter_ticket_way(world)
+    world.post("/support/file")
+    return world.post("/support/file/send", reason="backups fail")
+
+
+def _send_by_api(world: World) -> Any:
+    enter_ticket_way(world)
+    return call(world, "POST", "/support/tickets", body={"reason": "backups fail"})
+
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKX4Bzl4JQhJHLcQZMmtmDGxNnOjq0sYk0l0Xr0vWb1d"
 
 
@@ -100,6 +122,8 @@ SUPPORT_ROUTES: Mapping[str, Step] = {
     ),
     "GET /support/file": Nothing("what was made and recorded a moment ago", lambda w: w.get("/support/file")),
     "POST /support/file/take": Act(["support:take"], _take),
+    "POST /support/file/send": Act(["support:ticket"], _send),
+    "POST /api/v1/support/tickets": Act(["support:file", "support:ticket"], _send_by_api),
     "GET /support/heartbeat": Nothing(
         "what a heartbeat would say: tests/fleet looks for patients in it",
         lambda w: w.get("/support/heartbeat"),

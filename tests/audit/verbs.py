@@ -211,6 +211,11 @@ def _heartbeat(world: World, act: str) -> Any:
     return world.say("heartbeat", act)
 
 
+def _support_ticket(world: World) -> Any:
+    support_routes.enter_ticket_way(world)
+    return world.say("support", "ticket", "--reason", "backups fail")
+
+
 def _support_open(world: World) -> Any:
     support_routes.enter_vendor(world)
     return world.say("support", "open", "--reason", "deliveries wait")
@@ -384,6 +389,7 @@ VERBS: Mapping[str, Step] = {
     "support keys": Nothing("public keys", lambda w: w.say("support", "keys")),
     "support line": Nothing("dials while a session is open; tests/fleet/test_remote.py reads its rows"),
     "support counter": Nothing("what sshd runs for a caller; tests/fleet/test_remote.py reads its rows"),
+    "support ticket": Act(["support:file", "support:ticket"], _support_ticket),
     "support file": Act(
         ["support:file", "support:take"], lambda w: w.say("support", "file", "--to", w.folder)
     ),

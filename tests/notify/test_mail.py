@@ -46,7 +46,7 @@ def kept(box: Box, number: int) -> outbox.Message:
 @pytest.mark.parametrize("language", ["en", "fr", "xx"])
 @pytest.mark.parametrize("letter", LETTERS)
 def test_every_letter_is_written_whole_in_both_languages(box: Box, letter: str, language: str) -> None:
-    values = {"title": "Titre <b>", "severity": "critical", "count": "3"}
+    values = {"title": "Titre <b>", "severity": "critical", "count": "3", "reference": "support-1"}
     number = enqueue(box, letter=letter, language=language, values=values, lines=["une ligne"])
     raw = mail.as_bytes(kept(box, number), SERVER)
     parsed = message_from_bytes(raw, policy=policy.default)

@@ -119,6 +119,8 @@ WRONG = [
     ("support open --reason r --hours 5", "", USAGE),
     ("support open --reason r", "", CONFIGURATION),
     ("support close", "", DATA),
+    ("support ticket", "", USAGE),
+    ("support ticket --reason r", "", CONFIGURATION),
     ("support sessions --jsno", "", USAGE),
     ("support recording 99", "", NO_INPUT),
     ("support keys all", "", USAGE),

@@ -143,11 +143,17 @@ def struck(lived: Served) -> Iterator[None]:
 def let_in(lived: Served) -> Iterator[None]:
     """A session of support that is open, with a visit; there was one before."""
     now, box = datetime.now(UTC), lived.box
-    values = {"host": "192.0.2.1", "user": "box", "host_key": KEY, "authority": KEY}
+    values = {
+        "host": "192.0.2.1",
+        "user": "box",
+        "host_key": KEY,
+        "authority": KEY,
+        "mail": "help@vendor.example",
+    }
+    chosen = {f"support.{k}": v for k, v in values.items()}
+    mail = {"mail.host": "192.0.2.1", "mail.from": "box@clinic.example"}
     with box.catalog.transaction() as tx:
-        settings.change(
-            tx, box.audit_key, {f"support.{k}": v for k, v in values.items()}, actor="tests", now=now
-        )
+        settings.change(tx, box.audit_key, chosen | mail, actor="tests", now=now)
         for reason in ("the panoramic is not received", "deliveries wait"):
             if (standing := support_sessions.standing(tx)) is not None:
                 support_sessions.end(tx, standing.id, Ending.CLINIC, "tests", now)
@@ -213,6 +219,16 @@ def test_support_that_was_let_in_is_for_everybody(lived: Served, let_in: None, l
     page.locator("form[action='/support/file'] button").click()
     expect(page.locator("form[action='/support/file/take']")).to_be_visible(timeout=4 * PATIENCE_MS)
     check(page, "support-file")
+    page.locator("textarea[name='reason']").fill("LEVESQUE^HELENE is not there")
+    page.locator("form[action='/support/file/send'] button").click()
+    expect(page.locator("textarea[aria-invalid='true']")).to_be_visible()
+    check(page, "support-ticket-refused")
+    assert all("422" in each for each in lived.complaints), "what the browser says of a form that comes back"
+    lived.complaints.clear()
+    page.locator("textarea[name='reason']").fill("Backups fail since Monday")
+    page.locator("form[action='/support/file/send'] button").click()
+    expect(page.locator("#support-tickets")).to_be_visible()
+    check(page, "support-ticket-sent")
     page.context.close()
     assert lived.complaints == []
 

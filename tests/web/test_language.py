@@ -29,7 +29,7 @@ from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status
 from appliance.lifecycle.request import ItemState, Method
 from appliance.lifecycle.request import State as RequestState
 from appliance.lifecycle.storage_class import Tier
-from appliance.notify.hooks import FORMATS
+from appliance.notify.hooks import FORMATS, HEARS
 from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
 from appliance.notify.smtp import Step
@@ -104,13 +104,15 @@ COMPUTED = (
     | {f"severity.{severity}" for severity in Severity}
     | {f"event_of_notice.{event}" for event in (*LETTER_OF, "test", "line")}
     | {f"mail.{letter}.{part}" for letter in LETTERS for part in ("subject", "text", "action")}
-    | {"mail.footer"}
+    | {"mail.footer", "mail.ticket.footer"}
+    | {f"ticket.{part}" for part in ("line", "phone", "version", "file", "file_kept")}
     | {f"notices.state_{state}" for state in NOTICE_STATES}
     | {f"notices.{name}" for name in ("arrived", "waiting", "failed")}
     | {f"topic.{topic}" for topic in Topic}
     | {f"channel.{channel}" for channel in Channel}
     | {f"message.{state}" for state in MessageState}
     | {f"hook_format.{form}" for form in FORMATS}
+    | {f"hook_hears.{what}" for what in HEARS}
     | {f"mail_step.{step}" for step in Step}
     | {f"audit.kind.{kind}" for kind in audit.Kind}
     | {f"audit.outcome.{outcome}" for outcome in audit.Outcome}

@@ -32,6 +32,7 @@ from appliance.web.api import (
     rules,
     settings,
     studies,
+    support,
     tiers,
     tokens,
     updates,
@@ -55,6 +56,7 @@ RESOURCES = (
     users,
     tokens,
     heartbeat,
+    support,
     updates,
     box,
 )

@@ -24,6 +24,10 @@ Place = Annotated[
     Literal["internet", "lan"],
     Shape("Whether it is a system inside the clinic's network; on the Internet only HTTPS is posted to."),
 ]
+Hears = Annotated[
+    Literal["notices", "tickets"],
+    Shape("What is posted there: notices from that severity on, or tickets to support and nothing else."),
+]
 PEM = r"^[ -~\r\n]*$"
 
 
@@ -35,6 +39,7 @@ class Webhook:
     name: str
     host: Annotated[str, Shape("Of its address; the rest of that may be a secret.")]
     format: str
+    hears: Hears
     least: Annotated[Severity, Shape("The least severity that it hears of.")]
     language: str
     place: Place
@@ -67,6 +72,7 @@ class NewWebhook:
         Literal["json", "slack", "teams", "sms"],
         Shape("In which form: JSON, for Slack and Mattermost, for Teams, for a gateway of text messages."),
     ] = "json"
+    hears: Hears = "notices"
     least: Annotated[Severity, Shape("The least severity that it hears of.")] = Severity.WARNING
     language: Annotated[
         Literal["", "en", "fr", "es", "zh"], Shape("Of what is posted there; empty for the clinic's.")
@@ -137,6 +143,7 @@ def add_webhook(body: NewWebhook) -> MadeWebhook:
             to=body.to,
             ca=body.ca,
             on_lan=body.place == "lan",
+            hears=body.hears,
         )
         details = {"format": hook.format, "language": hook.options["language"], "on_lan": hook.on_lan}
         console().record(tx, "webhook:add", hook.name, forms.actor(), details)
@@ -185,6 +192,7 @@ def _shown(hook: Kept) -> Webhook:
         name=hook.name,
         host=urlsplit(hook.url).hostname or "",
         format=hook.format,
+        hears="tickets" if hooks.takes_tickets(hook) else "notices",
         least=Severity(hook.options.get("least", Severity.WARNING)),
         language=hook.options.get("language", ""),
         place="lan" if hook.on_lan else "internet",

@@ -35,7 +35,7 @@ class HookLine:
     format_words: str
     language: str
     language_name: str
-    least_words: str
+    hears_words: str
     trouble: str
     last_success: str
 
@@ -70,6 +70,7 @@ class TypedHook:
     url: str = ""
     format: str = "json"
     language: str = ""
+    hears: str = "notices"
     least: str = Severity.WARNING
     to: str = ""
     on_lan: bool = False
@@ -88,6 +89,7 @@ class ChannelsPage(Page):
     formats: tuple[str, ...]
     languages: tuple[tuple[str, str], ...]
     severities: tuple[str, ...]
+    hears: tuple[str, ...]
     messages: tuple[MessageLine, ...]
     secret: str
     error: str
@@ -136,6 +138,7 @@ def add_hook() -> AnyResponse:
         forms.text("url"),
         forms.text("format"),
         forms.text("language"),
+        forms.text("hears") or "notices",
         forms.text("least"),
         forms.text("to"),
         forms.text("on_lan") == "1",
@@ -152,6 +155,7 @@ def add_hook() -> AnyResponse:
                 least=typed.least,
                 to=typed.to,
                 on_lan=typed.on_lan,
+                hears=typed.hears,
             )
             details = {"format": hook.format, "language": hook.options["language"], "on_lan": hook.on_lan}
             console().record(tx, "webhook:add", hook.name, forms.actor(), details)
@@ -227,6 +231,7 @@ def _channels(
         formats=tuple(hooks.FORMATS),
         languages=tuple((manner.code, manner.name) for manner in Languages.offered()),
         severities=tuple(reversed(Severity)),
+        hears=hooks.HEARS,
         messages=tuple(_message_line(each, names) for each in sent),
         secret=secret,
         error=error,
@@ -243,7 +248,11 @@ def _hook_line(hook: webhooks.Webhook) -> HookLine:
         format_words=g.words(f"hook_format.{hook.format}"),
         language=language,
         language_name=NAMES.get(language, language),
-        least_words=g.words(f"severity.{hook.options.get('least', Severity.WARNING)}"),
+        hears_words=g.words("channels.hook_hears_tickets")
+        if hooks.takes_tickets(hook)
+        else g.words(
+            "channels.hook_hears", least=g.words(f"severity.{hook.options.get('least', Severity.WARNING)}")
+        ),
         trouble=g.words.cause(hook.breaker.reason) if hook.breaker.reason else "",
         last_success=g.words.moment(hook.last_success_utc),
     )

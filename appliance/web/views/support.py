@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,23 +10,27 @@ from datetime import datetime
 from flask import Blueprint, Response, current_app, g
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance.catalog import Reading, support_sessions
+from appliance.catalog import Reading, audit_search, outbox, support_sessions
+from appliance.catalog.audit_log import AuditRow
+from appliance.catalog.audit_search import Wanted
 from appliance.catalog.support_sessions import Event, Visit
 from appliance.errors import ApplianceError, Refused, Unknown
-from appliance.fleet import bundle, recording, support
+from appliance.fleet import bundle, recording, support, ticket
 from appliance.fleet.bundle import Bundle
 from appliance.fleet.session import MOST_HOURS, Ending, Scope, Session
 from appliance.fleet.support import Proof
 from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
-from appliance.web.console import console, now
+from appliance.web.console import Notice, console, now
 from appliance.web.pages import Page, page_of, show
 
 blueprint = Blueprint("support", __name__, url_prefix="/support")
 
 MOST_SHOWN_CHARACTERS = 60_000
 """Of each file on the page; the file itself is whole."""
+TICKETS = 5
+"""How many of the latest are on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,16 @@ class SessionLine:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketLine:
+    """A ticket that was sent; `states` are, for each way that it goes, whereto, a tone and words."""
+
+    at: str
+    by: str
+    reason: str
+    states: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SupportPage(Page):
     """What there is towards support; `sealed` says whether a support file is for the vendor alone.
 
@@ -66,6 +81,8 @@ class SupportPage(Page):
     typed: str
     dialling: str
     own: str
+    ticket_to: str
+    tickets: tuple[TicketLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +117,16 @@ class FileShown:
 
 @dataclass(frozen=True, slots=True)
 class FilePage(Page):
-    """A support file, before it leaves."""
+    """A support file, before it leaves; `to` is where a ticket would go, empty if none can be sent."""
 
     name: str
     size: str
     sealed: bool
+    to: str
+    too_large: bool
+    typed: str
+    error: str
+    most: int
     cut: tuple[tuple[str, str], ...]
     files: tuple[FileShown, ...]
 
@@ -211,23 +233,30 @@ def make_file() -> AnyResponse:
 @needs(Permission.ADMIT_SUPPORT)
 def file() -> Response:
     """The support file of this session, to be looked at."""
-    made = _made()
-    words = g.words
-    with console().box.catalog.reading() as conn:
-        sealed = bool(bundle.reader_of(conn))
-    page = page_of(
-        FilePage,
-        title=words("support.file.title"),
-        section="support",
-        name=made.name,
-        size=words.size(len(made.data)),
-        sealed=sealed,
-        cut=tuple(
-            (words(f"support.cut.{kind}"), words.number(count)) for kind, count in sorted(made.cut.items())
-        ),
-        files=tuple(_shown(name, text) for name, text in sorted(made.files.items())),
-    )
-    return show("support-file.html", page)
+    return _file()
+
+
+@blueprint.post("/file/send")
+@needs(Permission.ADMIT_SUPPORT)
+def send_file() -> AnyResponse:
+    """Send the support file to whoever supports the box, with what is wrong."""
+    made, box, moment, words = _made(), console().box, now(), g.words
+    typed = ""
+    try:
+        typed = forms.long_text("reason", 2 * ticket.MOST_REASON_CHARACTERS)
+        said = ticket.looked_through(box, typed)
+        typed = said.text
+        with box.catalog.transaction() as tx:
+            sent, to = ticket.send(tx, made, said, moment), ticket.ways(tx)
+            console().record(tx, "support:ticket", sent.reference, forms.actor(), sent.details(said, to))
+    except Refused as error:
+        return _file(typed, forms.explain(error), 422)
+    except ApplianceError as error:
+        forms.say_error(error)
+        return forms.back_to("/support/file")
+    more = "" if sent.attached else words("support.ticket.too_large")
+    forms.say(Notice("good", words("support.ticket.sent", to=words.several(to.names)), more))
+    return forms.back_to("/support")
 
 
 @blueprint.post("/file/take")
@@ -245,6 +274,30 @@ def take_file() -> Response:
     return answer
 
 
+def _file(typed: str = "", error: str = "", status: int = 200) -> Response:
+    made, words = _made(), g.words
+    with console().box.catalog.reading() as conn:
+        sealed, to = bool(bundle.reader_of(conn)), ticket.ways(conn)
+    page = page_of(
+        FilePage,
+        title=words("support.file.title"),
+        section="support",
+        name=made.name,
+        size=words.size(len(made.data)),
+        sealed=sealed,
+        to=words.several(to.names),
+        too_large=len(made.data) > ticket.MOST_FILE_BYTES,
+        typed=typed,
+        error=error,
+        most=ticket.MOST_REASON_CHARACTERS,
+        cut=tuple(
+            (words(f"support.cut.{kind}"), words.number(count)) for kind, count in sorted(made.cut.items())
+        ),
+        files=tuple(_shown(name, text) for name, text in sorted(made.files.items())),
+    )
+    return show("support-file.html", page, status)
+
+
 def _overview(error: str = "", status: int = 200) -> Response:
     box, moment, words = console().box, now(), g.words
     with box.catalog.transaction() as tx:
@@ -255,6 +308,7 @@ def _overview(error: str = "", status: int = 200) -> Response:
             (each.is_open(moment), _line(tx, each, moment))
             for each in support_sessions.sessions(tx, limit=20)
         ]
+        ticket_to, tickets = words.several(ticket.ways(tx).names), _tickets(tx)
     page = page_of(
         SupportPage,
         title=words("support.title"),
@@ -272,8 +326,36 @@ def _overview(error: str = "", status: int = 200) -> Response:
         typed=forms.text("reason") if error else "",
         dialling=support.public(keys.dialling),
         own=support.public(keys.own),
+        ticket_to=ticket_to,
+        tickets=tickets,
     )
     return show("support.html", page, status)
+
+
+def _tickets(conn: Reading) -> tuple[TicketLine, ...]:
+    """The latest tickets, by the audit, and where their messages are."""
+    return tuple(
+        _ticket(conn, row)
+        for row in audit_search.find(conn, Wanted(actions=("support:ticket",)), limit=TICKETS)
+    )
+
+
+def _ticket(conn: Reading, row: AuditRow) -> TicketLine:
+    words, details = g.words, json.loads(row.details)
+    found = [outbox.message(conn, each) for each in details["messages"]]
+    return TicketLine(
+        words.moment(datetime.fromisoformat(row.at_utc)),
+        str(row.actor),
+        str(details["reason"]),
+        tuple(
+            (to, _MESSAGE_TONES.get(each.state, "bad"), words(f"message.{each.state}"))
+            for to, each in zip(details["to"], found, strict=True)
+            if each is not None
+        ),
+    )
+
+
+_MESSAGE_TONES = {"SENT": "good", "WAITING": "wait", "SENDING": "wait"}
 
 
 def _line(conn: Reading, session: Session, moment: datetime) -> SessionLine:

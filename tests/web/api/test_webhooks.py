@@ -35,6 +35,7 @@ def test_a_webhook_is_added_and_its_secret_is_answered_once(owner: Caller, box: 
         "name": "chat",
         "host": "chat.example.ca",
         "format": "slack",
+        "hears": "notices",
         "least": "critical",
         "language": "fr",
         "place": "internet",

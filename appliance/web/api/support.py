@@ -1,0 +1,64 @@
+"""Tickets to whoever supports the box. Letting somebody in is for a person, in the console."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from appliance.fleet import bundle, ticket
+from appliance.identity.permissions import Permission
+from appliance.web import forms
+from appliance.web.api.operation import operation
+from appliance.web.api.shape import Shape
+from appliance.web.console import console, now
+
+
+@dataclass(frozen=True, slots=True)
+class NewTicket:
+    """What is asked of whoever supports the box."""
+
+    reason: Annotated[
+        str,
+        Shape(
+            "What is wrong, without a name: it is looked through, and refused with 422 if anything is found.",
+            example="Since Monday the backups fail.",
+            shortest=1,
+            longest=ticket.MOST_REASON_CHARACTERS,
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A ticket that is on its way; what is away is tried again for a month."""
+
+    reference: Annotated[str, Shape("How the support file is called, and the ticket.")]
+    to: Annotated[tuple[str, ...], Shape("The vendor's e-mail address, and webhooks by their names.")]
+    attached: Annotated[
+        bool, Shape("Whether the file goes with it; else it is too large, and given by hand.")
+    ]
+
+
+@operation(
+    "POST",
+    "/support/tickets",
+    Permission.ADMIT_SUPPORT,
+    gives=Ticket,
+    takes=NewTicket,
+    status=201,
+    refuses=(422,),
+)
+def send_ticket(body: NewTicket) -> Ticket:
+    """Make a support file, and send it to whoever supports the box with what is wrong."""
+    box, moment = console().box, now()
+    said = ticket.looked_through(box, body.reason)
+    made = bundle.make(box, moment)
+    with box.catalog.transaction() as tx:
+        sent, to = ticket.send(tx, made, said, moment), ticket.ways(tx)
+        details = {"cut": sum(made.cut.values())}
+        console().record(tx, "support:file", made.name, forms.actor(), details)
+        console().record(tx, "support:ticket", sent.reference, forms.actor(), sent.details(said, to))
+    return Ticket(sent.reference, to.names, sent.attached)
+
+
+OPERATIONS = (send_ticket,)
