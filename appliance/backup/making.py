@@ -24,6 +24,7 @@ from typing import Final
 
 from appliance import __version__, audit
 from appliance.backup import rotation, snapshot
+from appliance.backup.lives import count_past_others, lives
 from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
@@ -34,7 +35,6 @@ from appliance.model import DestinationSettings
 from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
-from appliance.replication.tombstone import RESTORED
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
 
@@ -91,6 +91,7 @@ def back_up(
     clock = clock or retention.running_from(now)
     try:
         archive = archive_at(box, to)
+        count_past_others(box, archive, to, now)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
         believed = _believed(box, clock)
         removed = 0 if believed is None else _rotate(box, archive, believed, keep)
@@ -143,7 +144,7 @@ def make(
     name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
     with _place_for_copy(box) as path:
         page_by_page = path.with_name(f"{path.name}.pages")
-        (contents, witness, lives) = copying.copy(box.catalog, page_by_page, key, _look, go_on)
+        (contents, witness, came_back) = copying.copy(box.catalog, page_by_page, key, _look, go_on)
         copying.rewrite(page_by_page, key, path, go_on)
         page_by_page.unlink()
         total, done = path.stat().st_size, 0
@@ -156,7 +157,7 @@ def make(
                 done += len(data)
                 tell(done, total)
         sealed_key = box.root.seal(key, snapshot.key_context(name))
-        index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness, lives)
+        index = Index(name, now, __version__, REVISION, tuple(pieces), contents, witness, came_back)
         sealed = box.root.seal(snapshot.encode(index), snapshot.context(name))
         # Read when all is sealed: a root key that was rotated meanwhile is in it.
         slot = whole_recovery_slot(box.config.data.absolute() / "keys")
@@ -168,9 +169,7 @@ def make(
 
 def _look(reading: Reading) -> tuple[Contents, str, int]:
     kept = totals.totals(reading)
-    told = settings.get(reading, RESTORED)
-    lives = int(told.get("lives", 0)) if isinstance(told, dict) else 0
-    return Contents(kept.studies, kept.instances, kept.bytes), str(audit.witness(reading)), lives
+    return Contents(kept.studies, kept.instances, kept.bytes), str(audit.witness(reading)), lives(reading)
 
 
 @contextmanager

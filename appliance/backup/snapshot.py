@@ -12,7 +12,7 @@ Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 r
 The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``format``, ``made_utc``, ``software`` (version),
 ``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
 ``audit`` (the witness of the audit's chain, so that a snapshot also anchors it), and ``lives`` (how often the box had come back from
-an archive). ``root.recovery`` brings all earlier root keys with it.
+an archive, `appliance.backup.lives`). ``root.recovery`` brings all earlier root keys with it.
 
 A key for each snapshot, in a small document that may be written over, because a backup of last month remembers whoever is
 destroyed today: names, dates and the keys of images. The pieces can be large, and locked against removal; the key is neither,

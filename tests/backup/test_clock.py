@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 from appliance.backup import inventory, making, restoring, snapshot
 from appliance.backup.fetching import age_of
 from appliance.backup.schedule import Schedule
+from appliance.catalog import destinations
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
 from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic, disk  # noqa: F401 - fixtures
 from tests.backup.test_restoring import archive_of, restore
 from tests.boxes import box_in
@@ -129,3 +133,60 @@ def test_a_box_that_came_back_from_an_older_backup_is_the_newer_one(
     assert rows[after.name].lives == 1
     assert max(rows, key=rows.__getitem__) == after.name
     assert restoring.look(archive, clinic.paper, now=now).snapshots[0].name == after.name
+
+
+def test_a_box_that_came_back_by_manifests_alone_makes_the_newest_backup(
+    kept: tuple[Clinic, set[str], datetime], tmp_path: Path
+) -> None:
+    """Its backups, which nobody could read that night, are there again in the morning; among them are those of its second life."""
+    clinic, _, now = kept  # noqa: F811
+    snapshots = tmp_path / "usb" / "snapshots"
+    restore(tmp_path / "second", clinic.place, clinic.paper)
+    with box_in(tmp_path / "second") as box:
+        making.back_up(box, clinic.place, now, actor="tests", keep=KEEP)
+    snapshots.rename(tmp_path / "unreadable")
+    restore(tmp_path / "third", clinic.place, clinic.paper)
+    (tmp_path / "unreadable").rename(snapshots)
+    with box_in(tmp_path / "third") as box:
+        made = [
+            making.back_up(box, clinic.place, now - each * timedelta(days=1), actor="tests", keep=KEEP).name
+            for each in range(2)
+        ]
+    found = restoring.look(archive_of(clinic.place), clinic.paper, now=now).snapshots
+    assert [each.name for each in found[:2]] == list(reversed(made))
+
+
+def test_a_box_that_came_back_counts_past_what_another_archive_remembers(
+    kept: tuple[Clinic, set[str], datetime], tmp_path: Path
+) -> None:
+    """It had come back from its disk twice, which the other disk never heard of, and comes back from that one."""
+    clinic, _, now = kept  # noqa: F811
+    (tmp_path / "other").mkdir()
+    path = {"path": str(tmp_path / "other")}
+    other = prepare(DestinationSettings("other", "vault", "ciphertext", path))
+    with clinic.box.catalog.transaction() as tx:
+        other = replace(other, id=destinations.add(tx, other))
+    making.back_up(clinic.box, other, now, actor="tests", keep=KEEP)
+    for life in ("second", "third"):
+        restore(tmp_path / life, clinic.place, clinic.paper)
+        with box_in(tmp_path / life) as box:
+            making.back_up(box, clinic.place, now, actor="tests", keep=KEEP)
+    restore(tmp_path / "fourth", other, clinic.paper)
+    with box_in(tmp_path / "fourth") as box:
+        made = making.back_up(box, clinic.place, now, actor="tests", keep=KEEP)
+    assert restoring.look(archive_of(clinic.place), clinic.paper, now=now).snapshots[0].name == made.name
+
+
+def test_the_box_before_switched_on_once_more_does_not_count_past_the_one_in_its_place(
+    kept: tuple[Clinic, set[str], datetime], tmp_path: Path
+) -> None:
+    clinic, _, now = kept  # noqa: F811
+    restore(tmp_path / "second", clinic.place, clinic.paper)
+    with box_in(tmp_path / "second") as second:
+        making.back_up(second, clinic.place, now, actor="tests", keep=KEEP)
+        restore(tmp_path / "third", clinic.place, clinic.paper)
+        with box_in(tmp_path / "third") as third:
+            made = making.back_up(third, clinic.place, now, actor="tests", keep=KEEP)
+        for before in (second, clinic.box):
+            making.back_up(before, clinic.place, now + timedelta(days=1), actor="tests", keep=KEEP)
+    assert restoring.look(archive_of(clinic.place), clinic.paper, now=now).snapshots[0].name == made.name

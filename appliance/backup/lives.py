@@ -1,0 +1,43 @@
+"""How often a box has come back from an archive: what tells the newest backup, where no clock can (`appliance.backup.snapshot`).
+
+A box that is restored counts one more than any backup in the archive that it came from. What it could not see then may have counted
+as far: a backup that could not be read that night, or those in another archive, from which the box had come back more often. So
+before its first backup in each archive, a box that was restored looks at the backups that lie there, all of them of lives before this
+one, and counts past them.
+
+Once for each archive and life, and only a box that was restored: the box before it, switched on once more by mistake, has made its
+first backups long ago and is not to count past the one in its place.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from appliance.backup import snapshot
+from appliance.backup.fetching import ages
+from appliance.box import Box
+from appliance.catalog import Reading, settings
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import Archive
+from appliance.replication.tombstone import RESTORED
+
+
+def lives(reading: Reading) -> int:
+    """How often this box has come back, as it counts; 0 for one that never was restored."""
+    told = settings.get(reading, RESTORED)
+    return int(told.get("lives", 0)) if isinstance(told, dict) else 0
+
+
+def count_past_others(box: Box, archive: Archive, place: DestinationSettings, now: datetime) -> None:
+    """To be called before a backup is made in the archive at `place`. Raises what the archive raises."""
+    with box.catalog.reading() as conn:
+        told = settings.get(conn, RESTORED)
+    if not isinstance(told, dict) or place.id in told.get("counted_past", ()):
+        return
+    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    others = max((each.lives for each in ages(archive, box.root, names).values()), default=-1)
+    with box.catalog.transaction() as tx:
+        told = settings.get(tx, RESTORED)
+        counted = {*told.get("counted_past", ()), place.id}
+        count = max(int(told.get("lives", 0)), others + 1)
+        settings.put(tx, RESTORED, {**told, "lives": count, "counted_past": sorted(counted)}, now)
