@@ -7,7 +7,7 @@ from dataclasses import asdict
 from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
 from appliance.cli.listing import as_json, as_table
 from appliance.cli.session import now, opened_box, record
-from appliance.errors import Transient
+from appliance.errors import Refused, Transient
 
 WHY = {
     "receiving": "images are being received",
@@ -21,8 +21,8 @@ def add_to(verbs: Verbs) -> None:
     update = verbs.add(
         "update",
         "new versions of the box's own image",
-        about="A new version is fetched at night, or comes on a stick, waits beside the one that runs, and starts at night, while no "
-        "image comes or goes. A provisioned Debian is updated with its playbook, and has none of this.",
+        about="A new version is fetched at night, or comes on a stick, waits beside the one that runs, and starts in the hours that the "
+        "settings updates.window and updates.days say, while no image comes or goes. A provisioned Debian is updated with its playbook, and has none of this.",
         examples=["appliance update status", "appliance update history", "appliance update restart"],
     )
     own = Verbs(update)
@@ -34,16 +34,16 @@ def add_to(verbs: Verbs) -> None:
     add_json(own.add("history", "list what became of each version", act=show_history))
     own.add(
         "restart",
-        "start the version that waits now, instead of at night",
+        "start the version that waits now, and not in its hours",
         act=restart,
         about="The machine starts again within seconds. Refused while images are being received, and where no version waits.",
     )
     ask = own.add(
         "may-restart",
-        "say whether the box may start again now; the image's night asks it",
+        "say whether the box may start again now; the image asks it",
         act=ask_restart,
-        about="Ends with 0 if it may, and with 75 and the reason while images come or go or the clock is in doubt. A week of "
-        "nights is waited for these, another for a machine that is sending; then it may in any case.",
+        about="Ends with 0 if it may, with 65 outside the hours that were chosen, and with 75 and the reason while images come or go or "
+        "the clock is in doubt. A week of tries is waited for these, another for a machine that is sending; then it may.",
     )
     ask.add_argument(
         "--put-off",
@@ -56,11 +56,13 @@ def add_to(verbs: Verbs) -> None:
 
 def show_status(arguments: Arguments) -> int:
     """Print the versions."""
-    from appliance.updates import machine, noting
+    from appliance import settings
+    from appliance.updates import machine, night, noting
 
-    seen = noting.seen()
+    seen, fetching = noting.seen(), noting.fetching(now())
     with opened_box() as box, box.catalog.reading() as conn:
         hold = machine.doing(conn, now()).hold
+        hours, days = (settings.get(conn, f"updates.{name}") for name in ("window", "days"))
     waiting = seen.waiting if seen else ()
     if arguments.json:
         as_json(
@@ -69,6 +71,9 @@ def show_status(arguments: Arguments) -> int:
                 "waiting": waiting[0] if waiting else None,
                 "left": list(seen.left) if seen else [],
                 "held": str(hold) if waiting and hold else None,
+                "window": hours,
+                "days": list(days),
+                "fetching_since_utc": fetching.isoformat() if fetching else None,
             }
         )
         return 0
@@ -76,8 +81,11 @@ def show_status(arguments: Arguments) -> int:
         print("This system is no image: its versions come by the playbook.")
         return 0
     print(f"Version {seen.running} runs.")
+    if fetching:
+        print(f"Another is being looked for and fetched since {fetching:%H:%M} UTC.")
     for version in waiting:
-        print(f"Version {version} waits: it starts by itself between half past four and six at night.")
+        on = "" if len(days) == len(night.DAYS) else f" ({', '.join(days)})"
+        print(f"Version {version} waits: it starts by itself within {hours}{on}.")
         if hold:
             print(f"At this moment it would wait, because {WHY[hold]}.")
     for version in seen.left:
@@ -118,7 +126,13 @@ def ask_restart(arguments: Arguments) -> int:
     from appliance.updates import machine, night
 
     with opened_box() as box, box.catalog.reading() as conn:
-        found = night.hold(machine.doing(conn, now()), arguments.put_off)
+        window = machine.window(conn)
+        if not window.is_open(now().astimezone()):
+            raise Refused(
+                "no version starts by itself at this hour",
+                hint="see the settings updates.window and updates.days",
+            )
+        found = night.hold(machine.doing(conn, now()), arguments.put_off, window)
     if found is not None:
         raise Transient(
             f"{WHY[found]}: the box does not start again now", hint="it is tried again in ten minutes"

@@ -289,6 +289,7 @@ class Choices:
     """Any of some words, each once, in their order here; typed with commas, or one a line."""
 
     words: tuple[str, ...]
+    least: int = 0
     name: str = "choices"
 
     def check(self, value: Any) -> list[str]:
@@ -296,6 +297,8 @@ class Choices:
             raise Refused("this setting is a list", hint=self._words())
         if not all(isinstance(each, str) and each in self.words for each in value):
             raise Refused("an entry of this list is none of the choices", hint=self._words())
+        if len(set(value)) < self.least:
+            raise Refused("too few of the choices", hint=self._words())
         return [word for word in self.words if word in value]
 
     def read(self, typed: str) -> list[str]:
@@ -391,15 +394,17 @@ class Networks(Texts):
 
 @dataclass(frozen=True, slots=True)
 class HoursOfDay:
-    """A part of every day, ``22:00-07:00`` in the box's own time zone, which may pass midnight; or nothing."""
+    """A part of every day, ``22:00-07:00`` in the box's own time zone, which may pass midnight; or nothing, unless it is `least_minutes`
+    long at least."""
 
+    least_minutes: int = 0
     name: str = "hours"
 
     def check(self, value: Any) -> str:
         if not isinstance(value, str):
             raise Refused("this setting is a part of the day", hint="write it as 22:00-07:00")
         text = re.sub(r"\s|–", lambda found: "-" if found[0] == "–" else "", value)
-        if not text:
+        if not text and not self.least_minutes:
             return ""
         match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)-([01]?\d|2[0-3]):([0-5]\d)", text, re.ASCII)
         if match is None:
@@ -407,6 +412,11 @@ class HoursOfDay:
         start, end = f"{int(match[1]):02d}:{match[2]}", f"{int(match[3]):02d}:{match[4]}"
         if start == end:
             raise Refused("this part of the day begins when it ends", hint="leave it empty for none")
+        minutes = 60 * (int(match[3]) - int(match[1])) + int(match[4]) - int(match[2])
+        if minutes % (24 * 60) < self.least_minutes:
+            raise Refused(
+                "this part of the day is too short", hint=f"make it {self.least_minutes} minutes at least"
+            )
         return f"{start}-{end}"
 
     def read(self, typed: str) -> str:

@@ -87,6 +87,9 @@ LANGUAGES = ("en", "fr", "es", "zh")
 two together."""
 
 
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+"""As `appliance.updates.night` counts them, which stands above; a test holds the two together."""
+
 _ALL = (
     Setting("clinic.name", Text()),
     Setting("clinic.address", Text(500, lines=True)),
@@ -155,6 +158,8 @@ _ALL = (
     Setting("heartbeat.access_key_id", Text(128), careful=Careful.YES),
     Setting("heartbeat.secret", Secret(), careful=Careful.YES),
     Setting("heartbeat.authority", Text(200, shape=ed25519_key), careful=Careful.YES),
+    Setting("updates.window", HoursOfDay(least_minutes=30), "04:30-06:00"),
+    Setting("updates.days", Choices(DAYS, least=1), DAYS, words="weekday"),
     Setting("syslog.host", Text(253, shape=host)),
     Setting("syslog.port", WholeNumber(1, 65535), 6514),
     Setting("syslog.ca", Text(20_000, lines=True, shape=certificates)),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from appliance import settings
 from appliance.catalog import Reading, deliveries, instances, processes
 from appliance.health.gathering import is_fresh
 from appliance.lifecycle import retention
-from appliance.updates.night import Doing
+from appliance.updates.night import Doing, Window
 
 JUST_NOW = timedelta(minutes=2)
 """A machine that opens an association for each image is sending, between two of them too."""
+
+
+def window(reading: Reading) -> Window:
+    """When a version may start by itself, as the clinic has chosen."""
+    return Window.of(settings.get(reading, "updates.window"), settings.get(reading, "updates.days"))
 
 
 def doing(conn: Reading, now: datetime) -> Doing:

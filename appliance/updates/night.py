@@ -1,26 +1,27 @@
-"""Whether the night's restart, which starts the version that waits, may take place now. Pure.
+"""Whether the restart that starts the version which waits may take place now. Pure.
 
-The image's timer looks `TRIES_A_NIGHT` times a night and is put off while the box is in use, or while its clock is in doubt: what it
-takes for half past four may be noon. It is not put off for ever. A box that is busy every night gets no security update otherwise,
-and a restart loses nothing: what is coming in may finish, and whoever sends or is sent to begins again with the rest.
+The image's timer looks every ten minutes, at any hour, and the hours are the clinic's (`Window`): a timer cannot read a setting, and its
+root nobody writes to. Within them it is put off while the box is in use, or while its clock is in doubt: what it takes for half past
+four may be noon. It is not put off for ever. A box that is busy every night gets no security update otherwise, and a restart loses
+nothing: what is coming in may finish, and whoever sends or is sent to begins again with the rest.
 
 Chose to count how often a version was put off; because a count of nights is read off the very clock that may be in doubt.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-TRIES_A_NIGHT = 9
-"""Every ten minutes from half past four on (`update-restart.timer`)."""
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+"""As `datetime.weekday` counts them."""
 
-PATIENT_TRIES = 7 * TRIES_A_NIGHT
-"""So often anything holds it; after that only a machine that is sending."""
+EVERY_MINUTES = 10
+"""The image's `update-restart.timer`."""
 
-MOST_TRIES = 14 * TRIES_A_NIGHT
-"""So often a machine that is sending holds it; after that nothing does. The image's `update-restart-condition` knows it too, for a box
-whose appliance can't say anything any more."""
+LEAST_MINUTES = 30
 
 
 class Hold(StrEnum):
@@ -29,6 +30,50 @@ class Hold(StrEnum):
     RECEIVING = "receiving"
     DELIVERING = "delivering"
     CLOCK = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a version may start by itself: minutes of the day in the box's own time zone, the last of which is no longer within, and the
+    days on which it begins. It may pass midnight.
+    """
+
+    begins: int
+    ends: int
+    days: tuple[str, ...] = DAYS
+
+    @classmethod
+    def of(cls, hours: str, days: Sequence[str]) -> Window:
+        """As the settings say it (``04:30-06:00``)."""
+        begins, ends = (60 * int(each[:2]) + int(each[3:]) for each in hours.split("-"))
+        return cls(begins, ends, tuple(days))
+
+    @property
+    def hours(self) -> str:
+        """As the setting says it."""
+        return "-".join(f"{each // 60:02d}:{each % 60:02d}" for each in (self.begins, self.ends))
+
+    def is_open(self, here: datetime) -> bool:
+        """Whether it is open at `here`, which is in the box's own time zone."""
+        minute = 60 * here.hour + here.minute
+        if self.begins < self.ends:
+            return self.begins <= minute < self.ends and self._on(here)
+        return (minute >= self.begins and self._on(here)) or (
+            minute < self.ends and self._on(here - timedelta(days=1))
+        )
+
+    @property
+    def tries_a_week(self) -> int:
+        """How often the timer looks within it in a week."""
+        return len(self.days) * ((self.ends - self.begins) % (24 * 60) // EVERY_MINUTES)
+
+    def _on(self, day: datetime) -> bool:
+        return DAYS[day.weekday()] in self.days
+
+
+NIGHT = Window.of("04:30-06:00", DAYS)
+"""What a box is delivered with: after the last one has looked for a version. The image's `update-restart-condition` knows it too, and
+that it has two weeks of tries, for a box whose appliance can't say anything any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +95,12 @@ class Doing:
         return Hold.CLOCK if self.doubts_clock else None
 
 
-def hold(doing: Doing, put_off: int) -> Hold | None:
-    """Why the restart waits once more, having been put off so often for this version; None if it may take place."""
-    if put_off >= MOST_TRIES:
+def hold(doing: Doing, put_off: int, window: Window = NIGHT) -> Hold | None:
+    """Why the restart waits once more, having been put off so often for this version; None if it may take place.
+
+    For a week of tries anything holds it, for another only a machine that is sending, and then nothing does.
+    """
+    if put_off >= 2 * window.tries_a_week:
         return None
     found = doing.hold
-    return found if put_off < PATIENT_TRIES or found is Hold.RECEIVING else None
+    return found if put_off < window.tries_a_week or found is Hold.RECEIVING else None

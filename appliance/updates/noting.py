@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from appliance import audit
 from appliance.audit import Entry
@@ -17,6 +17,10 @@ from appliance.health import gathering
 from appliance.updates.history import Outcome, Seen, Update, noted
 
 KEPT = "updates.history"
+FETCHING = "fetching"
+"""What the image's `libexec/update` leaves beside the others while it is at it: when it began, in seconds since 1970."""
+LONGEST_FETCHING = timedelta(hours=2, minutes=5)
+"""`update.service` is ended after two hours; what says that it goes on then was left behind."""
 ACTOR = "jobs"
 
 _ACTIONS = {
@@ -36,6 +40,18 @@ def seen() -> Seen | None:
         return None
     left, waiting = (tuple(filter(_VERSION.fullmatch, gathering.versions(each))) for each in told)
     return Seen(running, waiting, left)
+
+
+def fetching(now: datetime) -> datetime | None:
+    """Since when the image looks for a version and fetches it; None while it does not.
+
+    How far it is nobody can say: the image's own programs write into the slot, and tell the journal alone.
+    """
+    try:
+        since = datetime.fromtimestamp(int((gathering.UPDATES / FETCHING).read_text("ascii")), UTC)
+    except (OSError, ValueError, OverflowError):
+        return None
+    return since if abs(now - since) < LONGEST_FETCHING else None
 
 
 def running_version() -> str:

@@ -1,4 +1,4 @@
-"""A person starts the version that waits now, instead of at night.
+"""A person starts the version that waits now, and not in its hours.
 
 The appliance may not start the machine again. It leaves a file in the data folder, for which the image's
 `update-restart-asked.path` waits; what runs then removes the file first, and looks for itself whether anything waits.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from appliance.catalog import Reading
 from appliance.fleet import taking
 from appliance.updates import machine, noting, restarting
 from appliance.updates.history import Seen, Update
-from appliance.updates.night import Hold
+from appliance.updates.night import Hold, Window
 from appliance.web import forms
 from appliance.web.console import console, now
 
@@ -18,7 +19,8 @@ class Standing:
     """What the image says, and what holds it.
 
     `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `hold` is
-    what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first.
+    what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
+    version may start by itself.
     """
 
     running: str
@@ -26,6 +28,8 @@ class Standing:
     hold: Hold | None
     takes: str
     past: tuple[Update, ...]
+    window: Window
+    fetching_since_utc: datetime | None
 
     @property
     def waiting(self) -> str:
@@ -52,6 +56,8 @@ def standing(conn: Reading) -> Standing:
         hold=machine.doing(conn, now()).hold if seen and seen.waiting else None,
         takes=taking.held_to(conn),
         past=noting.history(conn),
+        window=machine.window(conn),
+        fetching_since_utc=noting.fetching(now()),
     )
 
 

@@ -149,7 +149,7 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
     shutil.copytree(tree, root, symlinks=True)
     system = root / "usr/lib/systemd/system"
     programs = ["lib/appliance/venv/bin/appliance", "lib/appliance/venv/bin/python"]
-    for program in (*programs, "bin/chmod", "bin/chown", "bin/flock", "bin/systemctl", "bin/test"):
+    for program in (*programs, "bin/chmod", "bin/chown", "bin/flock", "bin/rm", "bin/systemctl", "bin/test"):
         path = root / "usr" / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n")

@@ -11,7 +11,7 @@ import pytest
 
 from appliance.fleet import taking
 from appliance.health import gathering
-from appliance.updates import night, restarting
+from appliance.updates import night, noting, restarting
 from tests.image.machine import DOOR
 from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, finish, script, settings, unfinished
 
@@ -105,12 +105,11 @@ def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> N
     assert settings(EXTRA / "usr/lib/systemd/system/update.service")["Type"] == ["oneshot"]
 
 
-def test_what_was_taken_starts_at_night_or_with_the_next_start() -> None:
+def test_what_was_taken_starts_in_its_hours_or_with_the_next_start() -> None:
     units = EXTRA / "usr/lib/systemd/system"
     timer, restart = settings(units / "update-restart.timer"), settings(units / "update-restart.service")
-    assert timer["OnCalendar"] == ["*-*-* 04:30,40,50", "*-*-* 05:00/10"], "after the last box has looked"
-    assert night.TRIES_A_NIGHT == 3 + 6
-    assert "Persistent" not in timer, "a box that was off at night does not start again by day"
+    assert timer["OnCalendar"] == [f"*:00/{night.EVERY_MINUTES}"], "the appliance knows the hours"
+    assert "Persistent" not in timer, "a box that was off does not make up for it"
     asked = [f"/usr/bin/test -s {gathering.UPDATES}/{gathering.WAITING}"]
     asked.append("/usr/bin/flock --nonblock /run/update.lock /usr/bin/true")
     asked.append("/usr/lib/appliance/libexec/update-restart-condition")
@@ -157,38 +156,56 @@ def test_a_person_starts_what_waits_and_what_asked_for_it_is_gone_before(
     assert told.exists() == bool(waiting)
 
 
+MOST = 2 * night.NIGHT.tries_a_week
+
+
 @pytest.mark.parametrize(
-    ("kept", "answer", "told", "may", "left"),
+    ("kept", "answer", "hour", "told", "may", "left"),
     [
-        ("", 0, "0", True, ""),
-        ("", 75, "0", False, "0.2.0 1"),
-        ("0.2.0 5", 75, "5", False, "0.2.0 6"),
-        ("0.1.9 5", 75, "0", False, "0.2.0 1"),
-        ("0.2.0 5", 70, "5", False, "0.2.0 6"),
-        (f"0.2.0 {night.MOST_TRIES - 1}", 75, str(night.MOST_TRIES - 1), False, f"0.2.0 {night.MOST_TRIES}"),
-        (f"0.2.0 {night.MOST_TRIES}", 70, None, True, f"0.2.0 {night.MOST_TRIES}"),
-        ("0.2.0 what", 75, "0", False, "0.2.0 1"),
+        ("", 0, "1200", 0, True, ""),
+        ("", 65, "0500", 0, False, ""),
+        ("0.2.0 5", 65, "0500", 5, False, "0.2.0 5"),
+        (f"0.2.0 {MOST}", 65, "0500", MOST, False, f"0.2.0 {MOST}"),
+        ("", 75, "2300", 0, False, "0.2.0 1"),
+        ("0.2.0 5", 75, "0430", 5, False, "0.2.0 6"),
+        ("0.1.9 5", 75, "0430", 0, False, "0.2.0 1"),
+        ("0.2.0 what", 75, "0430", 0, False, "0.2.0 1"),
+        ("0.2.0 5", 70, "0430", 5, False, "0.2.0 6"),
+        ("0.2.0 5", 70, "0429", 5, False, "0.2.0 5"),
+        ("0.2.0 5", 70, "0600", 5, False, "0.2.0 5"),
+        (f"0.2.0 {MOST - 1}", 70, "0559", MOST - 1, False, f"0.2.0 {MOST}"),
+        (f"0.2.0 {MOST}", 70, "0559", MOST, True, f"0.2.0 {MOST}"),
+        (f"0.2.0 {MOST}", 70, "1200", MOST, False, f"0.2.0 {MOST}"),
     ],
 )
-def test_the_nights_restart_asks_the_appliance_and_is_put_off_so_often_and_no_more(
-    kept: str, answer: int, told: str | None, may: bool, left: str, tmp_path: Path
+def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
+    kept: str, answer: int, hour: str, told: int, may: bool, left: str, tmp_path: Path
 ) -> None:
-    """`told` is how often the appliance is told that 0.2.0 was put off; it ends with `answer`."""
-    appliance = tmp_path / "appliance"
-    appliance.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\nexit {answer}\n')
-    appliance.chmod(0o755)
+    """`told` is how often the appliance is told that 0.2.0 was put off; it ends with `answer`: 65 outside the clinic's hours, 75 while
+    the box is in use, 70 when something is wrong with it."""
+    for name, does in (
+        ("appliance", f'echo "$@" >{tmp_path}/asked\nexit {answer}'),
+        ("date", f"echo {hour}"),
+    ):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
     (tmp_path / "waiting").write_text("0.2.0\n")
     (tmp_path / "put-off").write_text(f"{kept}\n" if kept else "")
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
-    for place in ("/run/appliance-update/waiting", "/var/lib/update/put-off", "/usr/bin/appliance"):
+    places = (
+        "/run/appliance-update/waiting",
+        "/var/lib/update/put-off",
+        "/usr/bin/appliance",
+        "/usr/bin/date",
+    )
+    for place in places:
         assert place in text
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == (0 if may else 1), done.stderr
     assert "0.2.0" in done.stdout, "the journal says what it decided"
-    asked = tmp_path / "asked"
-    expected = f"update may-restart --put-off {told}\n" if told is not None else None
-    assert (asked.read_text() if asked.exists() else None) == expected
+    assert (tmp_path / "asked").read_text() == f"update may-restart --put-off {told}\n"
     assert (tmp_path / "put-off").read_text() == (f"{left}\n" if left else "")
 
 
@@ -293,7 +310,7 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
     says = "exit 70" if wanted == "unknown" else f"echo {wanted}" if wanted else ":"
     programs = {
         "/usr/bin/appliance": f'[ "$*" = "heartbeat wanted" ] || exit 64\n{says}',
-        "/usr/lib/systemd/systemd-sysupdate": f'echo "$@" >{tmp_path}/asked',
+        "/usr/lib/systemd/systemd-sysupdate": f'echo "$@" >{tmp_path}/asked\ncat {tmp_path}/fetching >{tmp_path}/since',
         "/usr/lib/appliance/libexec/update-outcome": f'echo "$@" >{tmp_path}/told',
     }
     (tmp_path / "source").write_text("https://updates.example\n")
@@ -311,6 +328,7 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         "/run/sysupdate.d",
         "/run/update.lock",
         "/run/appliance-update/waiting",
+        f"{gathering.UPDATES}/{noting.FETCHING}",
     ):
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     text = text.replace("/usr/share/appliance/update", str(TRANSFERS[0].parent))
@@ -324,7 +342,11 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
     asked = tmp_path / "asked"
     assert (asked.read_text() if asked.exists() else None) == (f"--verify=yes {taken}\n" if taken else None)
     assert (tmp_path / "told").exists() == (taken is not None), "what waits is said at once"
+    assert not (tmp_path / "fetching").exists()
     if taken:
+        assert (tmp_path / "since").read_text().strip().isdecimal(), (
+            "while it is fetched, the console knows since when"
+        )
         made = (tmp_path / "sysupdate.d/20-root.transfer").read_text()
         assert f"Path={brought or 'https://updates.example'}\n" in made
 

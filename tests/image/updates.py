@@ -28,11 +28,12 @@ STARTED = (
 """Prints the version that the loader has started (Boot Loader Interface)."""
 
 START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
-"""What the timers start at night, one after the other."""
+"""What the timer starts."""
 
 
 def start_what_waits(machine: Machine) -> None:
     """As the night does, once the box has nothing to wait for."""
+    machine.inside("appliance setting set updates.window 00:00-23:59")
     machine.wait_until("appliance update may-restart")
     machine.inside(START_WHAT_WAITS)
 

@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance import settings
 from appliance.box import Box, open_box
 from appliance.catalog import deliveries, destinations, processes, rules
 from appliance.cli.command import main
 from appliance.config import Config, StoreConfig
+from appliance.errors import Refused
 from appliance.ingest import import_file
 from appliance.lifecycle import retention
 from appliance.model import DestinationSettings, Intake, Origin, Rule
-from appliance.updates import machine, night
-from appliance.updates.night import Doing, Hold
+from appliance.settings import registry
+from appliance.updates import machine, night, noting
+from appliance.updates.night import DAYS, Doing, Hold, Window
 from tests import synthetic
+from tests.updates.image import image
 
 NOW = datetime(2026, 3, 3, 4, 30, tzinfo=UTC)
 ANYTHING = st.builds(Doing, st.booleans(), st.booleans(), st.booleans())
@@ -31,19 +35,63 @@ def test_the_most_pressing_reason_is_the_one_that_is_said() -> None:
     assert Doing(True, True, True).hold is Hold.RECEIVING
 
 
-@given(ANYTHING, st.integers(0, night.PATIENT_TRIES - 1))
-def test_for_a_week_of_nights_anything_holds_it(doing: Doing, put_off: int) -> None:
-    assert night.hold(doing, put_off) is doing.hold
+WINDOWS = st.builds(
+    Window,
+    st.integers(0, 24 * 60 - 1),
+    st.integers(0, 24 * 60 - 1),
+    st.lists(st.sampled_from(DAYS), min_size=1, unique=True).map(tuple),
+).filter(lambda window: (window.ends - window.begins) % (24 * 60) >= night.LEAST_MINUTES)
 
 
-@given(ANYTHING, st.integers(night.PATIENT_TRIES, night.MOST_TRIES - 1))
-def test_for_another_week_only_a_machine_that_sends_holds_it(doing: Doing, put_off: int) -> None:
-    assert night.hold(doing, put_off) is (Hold.RECEIVING if doing.receives else None)
+@given(ANYTHING, WINDOWS, st.data())
+def test_for_a_week_of_tries_anything_holds_it(doing: Doing, window: Window, data: st.DataObject) -> None:
+    put_off = data.draw(st.integers(0, window.tries_a_week - 1))
+    assert night.hold(doing, put_off, window) is doing.hold
 
 
-@given(ANYTHING, st.integers(night.MOST_TRIES, 10**9))
-def test_it_is_not_put_off_for_ever(doing: Doing, put_off: int) -> None:
-    assert night.hold(doing, put_off) is None
+@given(ANYTHING, WINDOWS, st.data())
+def test_for_another_week_only_a_machine_that_sends_holds_it(
+    doing: Doing, window: Window, data: st.DataObject
+) -> None:
+    put_off = data.draw(st.integers(window.tries_a_week, 2 * window.tries_a_week - 1))
+    assert night.hold(doing, put_off, window) is (Hold.RECEIVING if doing.receives else None)
+
+
+@given(ANYTHING, WINDOWS, st.integers(0, 10**9))
+def test_it_is_not_put_off_for_ever(doing: Doing, window: Window, more: int) -> None:
+    assert night.hold(doing, 2 * window.tries_a_week + more, window) is None
+
+
+def test_the_night_is_as_it_was_delivered() -> None:
+    assert (night.NIGHT.hours, night.NIGHT.days) == (
+        settings.SETTINGS["updates.window"].default,
+        settings.SETTINGS["updates.days"].default,
+    )
+    assert registry.DAYS == DAYS
+    assert night.NIGHT.tries_a_week == 7 * 9
+
+
+@given(
+    WINDOWS,
+    st.datetimes(NOW.replace(tzinfo=None), NOW.replace(tzinfo=None) + timedelta(days=1500)).map(
+        lambda here: here.replace(tzinfo=UTC)
+    ),
+)
+def test_a_window_is_open_from_its_beginning_for_its_length(window: Window, here: datetime) -> None:
+    """Said otherwise than the code says it: the beginning before `here` is on one of its days, and not longer ago than it lasts."""
+    began = here.replace(hour=window.begins // 60, minute=window.begins % 60, second=0, microsecond=0)
+    if began > here:
+        began -= timedelta(days=1)
+    lasts = timedelta(minutes=(window.ends - window.begins) % (24 * 60))
+    assert window.is_open(here) == (here - began < lasts and DAYS[began.weekday()] in window.days)
+
+
+def test_a_window_that_passes_midnight_belongs_to_the_day_on_which_it_begins() -> None:
+    late = Window.of("23:00-01:00", ["saturday"])
+    assert late.is_open(datetime(2026, 3, 7, 23, 30, tzinfo=UTC)), "a Saturday"
+    assert late.is_open(datetime(2026, 3, 8, 0, 59, tzinfo=UTC))
+    assert not late.is_open(datetime(2026, 3, 8, 1, 0, tzinfo=UTC))
+    assert not late.is_open(datetime(2026, 3, 7, 0, 30, tzinfo=UTC)), "which began on a Friday"
 
 
 @pytest.fixture
@@ -101,10 +149,56 @@ def test_a_clock_in_doubt_holds_it_and_the_verb_says_so(
 ) -> None:
     assert doing(box, NOW + timedelta(days=400)).doubts_clock, "half past four by it may be noon"
     monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    at_any_hour(box)
     asked = ["update", "may-restart"]
     assert main(asked) == 75
     assert "the clock of the box is in doubt" in capsys.readouterr().err
-    assert main([*asked, "--put-off", str(night.PATIENT_TRIES)]) == 0
+    assert main([*asked, "--put-off", str(7 * 24 * 6)]) == 0
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, datetime.now(UTC), follows_time_server=True)
     assert main(asked) == 0
+
+
+def test_outside_the_hours_that_were_chosen_it_may_not_however_often_it_was_put_off(
+    box: Box, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    today = datetime.now().astimezone().weekday()
+    choose(box, {"updates.window": "00:00-23:59", "updates.days": [DAYS[(today + 3) % 7]]})
+    assert main(["update", "may-restart", "--put-off", "100000"]) == 65
+    assert "no version starts by itself at this hour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"updates.window": ""},
+        {"updates.window": "04:30-04:50"},
+        {"updates.window": "23:50-00:10"},
+        {"updates.days": []},
+    ],
+)
+def test_a_window_is_long_enough_for_a_few_tries(box: Box, wrong: dict[str, object]) -> None:
+    with pytest.raises(Refused):
+        choose(box, wrong)
+
+
+def test_while_a_version_is_fetched_it_is_known_since_when(tmp_path: Path) -> None:
+    with image(tmp_path / "told") as says:
+        says("1.0.0")
+        assert noting.fetching(NOW) is None
+        (tmp_path / "told" / noting.FETCHING).write_text(f"{int(NOW.timestamp())}\n")
+        assert noting.fetching(NOW + timedelta(minutes=20)) == NOW
+        assert noting.fetching(NOW + timedelta(hours=3)) is None, "left behind"
+        (tmp_path / "told" / noting.FETCHING).write_text("what\n")
+        assert noting.fetching(NOW) is None
+
+
+def choose(box: Box, values: dict[str, object]) -> None:
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, values, actor="tests", now=NOW)
+
+
+def at_any_hour(box: Box) -> None:
+    hour = datetime.now().astimezone().hour
+    choose(box, {"updates.window": f"{(hour + 23) % 24:02d}:00-{(hour + 22) % 24:02d}:00"})

@@ -111,7 +111,7 @@ def test_a_version_that_waits_says_when_it_starts_and_what_would_hold_it(
     image("1.0.0", waiting="1.1.0\n")
     said = shown(owner)
     assert "Version 1.1.0 waits" in said
-    assert "between half past four and six at night" in said
+    assert "starts by itself between 04:30 and 06:00, while" in said
     assert "the clock of the box is in doubt" in said
     receive(box, 1)
     assert "its start would wait: images are being received" in shown(owner)
@@ -201,6 +201,7 @@ def test_a_program_reads_the_same_and_starts_it(owner: FlaskClient, box: Box, im
     image("1.0.0", waiting="1.1.0\n", left="0.9.0\n")
     told = owner.get("/api/v1/updates").get_json()
     assert (told["running"], told["waiting"], told["left"]) == ("1.0.0", "1.1.0", ["0.9.0"])
+    assert (told["window"], len(told["days"]), told["fetching_since_utc"]) == ("04:30-06:00", 7, None)
     assert (told["held"], told["named"], told["waits_for_consent"]) == ("clock", None, False)
     assert {each["version"]: each["outcome"] for each in told["history"]} == {
         "1.1.0": "waits",
@@ -215,3 +216,20 @@ def test_a_program_reads_the_same_and_starts_it(owner: FlaskClient, box: Box, im
     assert owner.post("/api/v1/updates/restart", headers=headers).get_json() == {"version": "1.1.0"}
     assert asked(box)
     assert restarts(box) == [("1.1.0", LOGIN)]
+
+
+def test_the_hours_are_the_clinics_and_a_fetch_says_since_when(
+    owner: FlaskClient, box: Box, image: Says, tmp_path: Path
+) -> None:
+    image("1.0.0", waiting="1.1.0\n")
+    chosen = {"updates.window": "22:00-23:30", "updates.days": ["saturday", "sunday"]}
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, chosen, actor="tests", now=datetime.now(UTC))
+    (tmp_path / "told" / noting.FETCHING).write_text(f"{int(datetime.now(UTC).timestamp())}\n")
+    said = shown(owner)
+    assert "starts by itself between 22:00 and 23:30 (Saturday and Sunday), while" in said
+    assert "A version is being looked for and fetched since" in said
+    assert 'href="/settings/updates"' in owner.get("/updates").get_data(as_text=True)
+    french = shown(owner, "fr-CA")
+    assert "entre 22 h 00 et 23 h 30 (samedi et dimanche)" in french.replace("\u00a0", " ")
+    assert "updates." not in french

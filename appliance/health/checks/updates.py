@@ -24,7 +24,7 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "update-waiting",
             f"version {version} is on the box, and starts the next time that the box does",
-            "the box starts it by itself, tonight between half past four and six, while no image comes or goes; to have it at once, "
+            "the box starts it by itself, in the hours that were chosen for it, while no image comes or goes; to have it at once, "
             "switch the box off and on again between two patients",
             Severity.NOTE,
             acts=(Act(Verb.SEE_UPDATES),),

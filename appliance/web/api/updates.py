@@ -30,11 +30,22 @@ class Updates:
     """Versions of the box's own image; a Debian that was provisioned has none, and takes its updates from elsewhere."""
 
     running: Annotated[str | None, Shape("The version of the image that runs; null on a provisioned Debian.")]
-    waiting: Annotated[str | None, Shape("The version that starts at night, or by a restart.")]
+    waiting: Annotated[str | None, Shape("The version that starts in the window, or by a restart.")]
     held: Annotated[Hold | None, Shape("What the start of the version that waits would wait for now.")]
     named: Annotated[str | None, Shape("The one version that is taken, because the vendor has named it.")]
     waits_for_consent: Annotated[
         bool, Shape("No version is taken over the line before the clinic agrees to changed terms again.")
+    ]
+    window: Annotated[
+        str,
+        Shape(
+            "The hours in which a version starts by itself, in the box's own time zone.",
+            example="04:30-06:00",
+        ),
+    ]
+    days: Annotated[tuple[str, ...], Shape("The days on which those begin.")]
+    fetching_since_utc: Annotated[
+        datetime | None, Shape("Since when a version is being looked for and fetched.")
     ]
     left: Annotated[tuple[str, ...], Shape("Versions that were tried here and left again.")]
     history: Annotated[tuple[Version, ...], Shape("The latest first.")]
@@ -58,6 +69,9 @@ def get_updates() -> Updates:
         held=found.hold,
         named=found.named or None,
         waits_for_consent=found.waits_for_consent,
+        window=found.window.hours,
+        days=found.window.days,
+        fetching_since_utc=found.fetching_since_utc,
         left=found.seen.left if found.seen else (),
         history=tuple(
             Version(each.version, each.outcome, each.since_utc, each.came_utc) for each in found.past
@@ -75,7 +89,7 @@ def get_updates() -> Updates:
     is_careful=True,
 )
 def restart_box() -> Restart:
-    """Start the version that waits now, instead of at night; 422 if none waits, or while images are being received."""
+    """Start the version that waits now, and not in the window; 422 if none waits, or while images are being received."""
     return Restart(updating.restart())
 
 

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.errors import ApplianceError
 from appliance.identity.permissions import Permission
 from appliance.updates.history import Outcome, Update
+from appliance.updates.night import DAYS, Window
 from appliance.web import access, forms, updating
 from appliance.web.access import may, needs
 from appliance.web.console import Notice, console
@@ -43,7 +44,8 @@ class UpdateLine:
 
 @dataclass(frozen=True, slots=True)
 class UpdatesPage(Page):
-    """`state` is one of `STATES`. `facts` are label and text. `moment` says what the start would wait for now; empty if none waits.
+    """`state` is one of `STATES`. `facts` are label and text. `moment` says what the start would wait for now; empty if none waits;
+    `fetching` since when one is fetched, empty while none is.
 
     `waits_for_consent` is whether no version is taken before the clinic agrees again.
     """
@@ -54,10 +56,12 @@ class UpdatesPage(Page):
     about: str
     facts: tuple[tuple[str, str], ...]
     moment: str
+    fetching: str
     waits_for_consent: bool
     waiting: str
     past: tuple[UpdateLine, ...]
     may_start: bool
+    may_choose: bool
 
 
 @blueprint.get("")
@@ -74,13 +78,17 @@ def page() -> Response:
         state=state,
         tone=STATES[state],
         verdict=words(f"updates.state.{state}", version=found.waiting),
-        about=words(f"updates.state.{state}.about"),
+        about=words(f"updates.state.{state}.about", window=_hours(found.window, words)),
         facts=_facts(found, words),
         moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
+        fetching=words("updates.fetching", at=words.moment(found.fetching_since_utc))
+        if found.running and found.fetching_since_utc
+        else "",
         waits_for_consent=bool(found.running) and found.waits_for_consent,
         waiting=found.waiting,
         past=tuple(_line(each, found.running, words) for each in found.past),
         may_start=bool(found.waiting) and may(Permission.CHANGE_SETTINGS),
+        may_choose=bool(found.running) and may(Permission.CHANGE_SETTINGS),
     )
     return show("updates.html", made)
 
@@ -89,7 +97,7 @@ def page() -> Response:
 @needs(Permission.CHANGE_SETTINGS)
 @access.reauthenticated
 def restart() -> AnyResponse:
-    """Start the version that waits now, instead of at night."""
+    """Start the version that waits now, and not in its hours."""
     try:
         version = updating.restart()
     except ApplianceError as error:
@@ -117,11 +125,20 @@ def _facts(found: Standing, words: Words) -> tuple[tuple[str, str], ...]:
     elif found.named:
         takes = words("updates.takes.named", version=found.named)
     facts = [(words("updates.runs"), found.running), (words("updates.takes"), takes)]
+    facts.append((words("updates.window"), _hours(found.window, words)))
     if found.waiting:
         came = next((each.came_utc for each in found.past if each.version == found.waiting), None)
         waits = words("updates.waits_since", version=found.waiting, at=words.moment(came))
         facts.insert(1, (words("updates.waits"), waits if came else found.waiting))
     return tuple(facts)
+
+
+def _hours(window: Window, words: Words) -> str:
+    begins, ends = (words.time(each.replace(":", "")) for each in window.hours.split("-"))
+    if len(window.days) == len(DAYS):
+        return words("updates.hours", begins=begins, ends=ends)
+    days = words.several([words(f"weekday.{each}") for each in window.days])
+    return words("updates.hours_on", begins=begins, ends=ends, days=days)
 
 
 def _line(each: Update, running: str, words: Words) -> UpdateLine:
