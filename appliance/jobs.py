@@ -30,6 +30,7 @@ from appliance import (
     audit,
     audit_feed,
     certificates,
+    disk_pin,
     health,
     identity,
     supervision,
@@ -371,6 +372,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("heartbeat", pulse.beat, 60, first_seconds=30, lane="heartbeat"),
         Job("updates", noting.note, 60, first_seconds=20),
+        Job("disk-pin", disk_pin.note, 20, first_seconds=20),
         Job("rotation", rotating, rotation.EVERY_SECONDS, first_seconds=30, interrupt=rotating.interrupt),
         Job("certificates", keep_certificates, 6 * 3600),
     )

@@ -140,6 +140,11 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
             _SECURITY, _NOTHING, "study keys and catalog were moved under the newest root key"
         ),
         "key:reseal": Word(_SECURITY, _NOTHING, "the root key was sealed to this machine anew"),
+        "pin:choose": Word(_SECURITY, _NOTHING, "a PIN that the disk asks for at each start was chosen"),
+        "pin:remove": Word(_SECURITY, _NOTHING, "it was asked that the disk opens without a PIN again"),
+        "pin:change": Word(
+            _SECURITY, _NOTHING, "whether the disk asks for a PIN was changed, or could not be"
+        ),
         "notice:acknowledge": Word(_CHANGE, _NOTHING, "a person took a notice in hand"),
         "notice:prefer": Word(_CHANGE, _NOTHING, "a person chose what to hear of"),
         "notice:test": Word(_MACHINE, _NOTHING, "a notice was raised as a test"),

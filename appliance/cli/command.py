@@ -23,6 +23,7 @@ from appliance.cli import (
     destructions,
     devices,
     disk,
+    disk_pin,
     grants,
     guard,
     heartbeats,
@@ -118,6 +119,7 @@ def parser() -> Appliance:
     support.add_to(verbs)
     heartbeats.add_to(verbs)
     updates.add_to(verbs)
+    disk_pin.add_to(verbs)
     verbs.group("Processes")
     processes.add_to(verbs)
     return root

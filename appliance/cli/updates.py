@@ -10,6 +10,7 @@ from appliance.cli.session import now, opened_box, record
 from appliance.errors import Refused, Transient
 
 WHY = {
+    "pin": "the disk asks for a PIN at each start",
     "receiving": "images are being received",
     "delivering": "images are being delivered",
     "clock": "the clock of the box is in doubt",
@@ -43,7 +44,8 @@ def add_to(verbs: Verbs) -> None:
         "say whether the box may start again now; the image asks it",
         act=ask_restart,
         about="Ends with 0 if it may, with 65 outside the hours that were chosen, and with 75 and the reason while images come or go or "
-        "the clock is in doubt. A week of tries is waited for these, another for a machine that is sending; then it may.",
+        "the clock is in doubt. A week of tries is waited for these, another for a machine that is sending; then it may. "
+        "A disk that asks for a PIN at each start waits for a person.",
     )
     ask.add_argument(
         "--put-off",
@@ -58,6 +60,7 @@ def show_status(arguments: Arguments) -> int:
     """Print the versions."""
     from appliance import settings
     from appliance.updates import machine, night, noting
+    from appliance.updates.night import Hold
 
     seen, fetching = noting.seen(), noting.fetching(now())
     with opened_box() as box, box.catalog.reading() as conn:
@@ -84,6 +87,9 @@ def show_status(arguments: Arguments) -> int:
     if fetching:
         print(f"Another is being looked for and fetched since {fetching:%H:%M} UTC.")
     for version in waiting:
+        if hold is Hold.PIN:
+            print(f"Version {version} waits for a person: the disk asks for a PIN at each start.")
+            continue
         on = "" if len(days) == len(night.DAYS) else f" ({', '.join(days)})"
         print(f"Version {version} waits: it starts by itself within {hours}{on}.")
         if hold:

@@ -177,7 +177,8 @@ class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
     `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
-    and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start.
+    and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
+    for which somebody must be there if `asks_pin`: the disk wants a PIN.
     """
 
     at_utc: datetime
@@ -186,6 +187,7 @@ class Facts:
     disk: Disk | None = None
     left_versions: tuple[str, ...] = ()
     waiting_versions: tuple[str, ...] = ()
+    asks_pin: bool = False
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from appliance import certificates
+from appliance import certificates, disk_pin
 from appliance import settings as operator_settings
 from appliance.audit.vouching import is_vouched
 from appliance.box import Box
@@ -86,6 +86,7 @@ def gather(box: Box, now: datetime) -> Facts:
         disk=_disk(box),
         left_versions=versions(UPDATES / LEFT),
         waiting_versions=versions(UPDATES / WAITING),
+        asks_pin=(disk := disk_pin.seen()) is not None and disk.wants_somebody,
         contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
     )
     try:

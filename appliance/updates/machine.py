@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from appliance import settings
+from appliance import disk_pin, settings
 from appliance.catalog import Reading, deliveries, instances, processes
 from appliance.health.gathering import is_fresh
 from appliance.lifecycle import retention
@@ -24,10 +24,11 @@ def doing(conn: Reading, now: datetime) -> Doing:
     workers = [
         each for each in processes.processes(conn) if each.name.startswith("dicom-") and is_fresh(each, now)
     ]
-    came = instances.latest_received(conn)
+    came, disk = instances.latest_received(conn), disk_pin.seen()
     return Doing(
         receives=any(each.detail.get("open") for each in workers)
         or (came is not None and abs(now - came) <= JUST_NOW),
         delivers=deliveries.under_way(conn, now),
         doubts_clock=retention.clock_of(conn, now).doubt is not None,
+        asks_pin=disk is not None and disk.wants_somebody,
     )

@@ -4,6 +4,8 @@ The image's timer looks every ten minutes, at any hour, and the hours are the cl
 root nobody writes to. Within them it is put off while the box is in use, or while its clock is in doubt: what it takes for half past
 four may be noon. It is not put off for ever. A box that is busy every night gets no security update otherwise, and a restart loses
 nothing: what is coming in may finish, and whoever sends or is sent to begins again with the rest.
+But a box whose disk asks for a PIN waits for a person for as long as it takes: by itself it would start, and stand before that question
+until morning.
 
 Chose to count how often a version was put off; because a count of nights is read off the very clock that may be in doubt.
 """
@@ -27,6 +29,8 @@ LEAST_MINUTES = 30
 class Hold(StrEnum):
     """What the restart waits for, the most pressing first."""
 
+    PIN = "pin"
+    """Somebody who is there to type it, however often it was put off."""
     RECEIVING = "receiving"
     DELIVERING = "delivering"
     CLOCK = "clock"
@@ -78,16 +82,19 @@ that it has two weeks of tries, for a box whose appliance can't say anything any
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """What the box does at this moment: associations that are open or images that have just come, deliveries under way, and whether
-    its clock is in doubt."""
+    """What the box does at this moment: associations that are open or images that have just come, deliveries under way, whether
+    its clock is in doubt, and whether its disk asks for a PIN at a start."""
 
     receives: bool = False
     delivers: bool = False
     doubts_clock: bool = False
+    asks_pin: bool = False
 
     @property
     def hold(self) -> Hold | None:
         """The most pressing reason to wait, if there is one."""
+        if self.asks_pin:
+            return Hold.PIN
         if self.receives:
             return Hold.RECEIVING
         if self.delivers:
@@ -98,9 +105,11 @@ class Doing:
 def hold(doing: Doing, put_off: int, window: Window = NIGHT) -> Hold | None:
     """Why the restart waits once more, having been put off so often for this version; None if it may take place.
 
-    For a week of tries anything holds it, for another only a machine that is sending, and then nothing does.
+    For a week of tries anything holds it, for another only a machine that is sending, and then nothing does but a PIN.
     """
+    found = doing.hold
+    if found is Hold.PIN:
+        return found
     if put_off >= 2 * window.tries_a_week:
         return None
-    found = doing.hold
     return found if put_off < window.tries_a_week or found is Hold.RECEIVING else None

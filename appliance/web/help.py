@@ -57,6 +57,7 @@ PLACES: Mapping[str, str] = {
     "destinations": "destinations",
     "server_key": "destinations#server",
     "devices": "devices",
+    "disk_pin": "backups#pin",
     "door": "door",
     "enrolment": "door#second-factor",
     "guard": "backups#guard",

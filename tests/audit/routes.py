@@ -10,6 +10,7 @@ from typing import Any
 from tests.audit.access_routes import ACCESS_ROUTES
 from tests.audit.backup_routes import BACKUP_ROUTES
 from tests.audit.interface import INTERFACE
+from tests.audit.pin_routes import PIN_ROUTES
 from tests.audit.retention_routes import RETENTION_ROUTES
 from tests.audit.setup_routes import SETUP_ROUTES
 from tests.audit.support_routes import SUPPORT_ROUTES
@@ -219,6 +220,7 @@ def _configuration(world: World) -> str:
 ROUTES: Mapping[str, Step] = {
     **SUPPORT_ROUTES,
     **UPDATE_ROUTES,
+    **PIN_ROUTES,
     "GET /": Nothing("leads to the page that is next", lambda w: w.get("/")),
     "GET /static/<path:filename>": Nothing("the console's own files, the same on every box"),
     # --- images

@@ -407,6 +407,9 @@ VERBS: Mapping[str, Step] = {
     "update history": Nothing("versions of the image", lambda w: w.say("update", "history")),
     "update restart": Nothing("there is no version that waits; tests/updates finds its row"),
     "update may-restart": Nothing("asks what goes on, and changes nothing; tests/updates asks it"),
+    "pin status": Nothing("whether the disk asks for a PIN", lambda w: w.say("pin", "status")),
+    "pin choose": Nothing("there is no such disk; tests/test_disk_pin.py finds its row"),
+    "pin remove": Nothing("there is no such disk; tests/test_disk_pin.py finds its row"),
     "heartbeat send": Nothing("needs somebody there; tests/fleet/test_pulse.py finds its rows"),
     "screen": Nothing("how to reach the box, for whoever stands before it", lambda w: w.say("screen")),
     "run": Nothing("starts the four processes, each of which has a row of its own"),
@@ -443,6 +446,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "recall": "brings ciphertext back to where its rows say it is: nothing is sent or shown",
     "rotation": "tests/lifecycle/test_rotation.py cuts rotations, and finds the row of what finished them",
     "updates": "tells of the image's versions, which a Debian has none of; tests/updates finds its rows",
+    "disk-pin": "tells what root did to the disk, which a Debian has none of; tests/test_disk_pin.py finds its rows",
     "heartbeat": "off until the clinic agrees; tests/fleet/test_pulse.py finds its rows",
     "certificates": "tests/test_jobs.py lets a certificate be renewed and finds its row",
 }

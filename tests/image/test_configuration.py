@@ -168,6 +168,8 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
     for unit in (
         "boot-check.service",
         "disk-enrolment.service",
+        "disk-pin.path",
+        "disk-pin.service",
         "disk-recovery-key.service",
         "screen.service",
         "update.service",
@@ -366,7 +368,7 @@ def test_the_profile_lets_no_process_write_but_where_its_data_is() -> None:
         for path, mode in re.findall(r"^\s+(?:owner )?(/\S*|@\S+) ([a-z]+),$", text, re.MULTILINE)
         if "w" in mode
     }
-    allowed = r"/var/lib/appliance/|/run/(systemd|appliance|appliance-desk)/|/\{tmp,var/tmp\}/|/dev/(shm/|tty1)|/\{media,mnt,srv\}/|@\{PROC\}"
+    allowed = r"/var/lib/appliance/|/run/(systemd|appliance|appliance-desk|appliance-pin)/|/\{tmp,var/tmp\}/|/dev/(shm/|tty1)|/\{media,mnt,srv\}/|@\{PROC\}"
     assert not [each for each in writes if not re.match(allowed, each)]
     assert "deny /var/lib/machine-seal/" in text
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import disk_pin
 from appliance.fleet import taking
 from appliance.health import gathering
 from appliance.updates import night, noting, restarting
@@ -207,6 +208,27 @@ def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
     assert "0.2.0" in done.stdout, "the journal says what it decided"
     assert (tmp_path / "asked").read_text() == f"update may-restart --put-off {told}\n"
     assert (tmp_path / "put-off").read_text() == (f"{left}\n" if left else "")
+
+
+@pytest.mark.parametrize("said", ["wanted\n \n", "unfinished\n0123456789abcdef chip\n"])
+def test_a_box_that_asks_for_a_pin_starts_no_version_by_itself_however_often_it_was_put_off(
+    said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "waiting").write_text("0.2.0\n")
+    (tmp_path / "put-off").write_text(f"0.2.0 {MOST}\n")
+    (tmp_path / "pin").write_text(said)
+    (tmp_path / "appliance").write_text("#!/bin/sh\n")
+    (tmp_path / "appliance").chmod(0o755)
+    text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
+    places = ("/run/appliance-update/waiting", "/var/lib/update/put-off", str(disk_pin.TOLD))
+    for place in (*places, "/usr/bin/appliance"):
+        assert place in text
+        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
+    held = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert held.returncode == 1, held.stderr
+    assert "version 0.2.0 waits for a person" in held.stdout
+    (tmp_path / "pin").write_text("none\n \n")
+    assert subprocess.run(["sh", "-c", text], capture_output=True, check=False).returncode == 0
 
 
 def test_the_vendors_address_comes_with_the_image_if_he_names_one(tmp_path: Path) -> None:

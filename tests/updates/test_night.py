@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def test_for_another_week_only_a_machine_that_sends_holds_it(
 ) -> None:
     put_off = data.draw(st.integers(window.tries_a_week, 2 * window.tries_a_week - 1))
     assert night.hold(doing, put_off, window) is (Hold.RECEIVING if doing.receives else None)
+
+
+@given(ANYTHING, WINDOWS, st.integers(0, 10**9))
+def test_a_disk_that_asks_for_a_pin_waits_for_a_person_however_long(
+    doing: Doing, window: Window, put_off: int
+) -> None:
+    assert night.hold(replace(doing, asks_pin=True), put_off, window) is Hold.PIN
 
 
 @given(ANYTHING, WINDOWS, st.integers(0, 10**9))

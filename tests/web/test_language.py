@@ -46,7 +46,7 @@ from appliance.web.language import NAMES, Languages, Words
 from appliance.web.pages import SECTIONS
 from appliance.web.sharing import TERMS
 from appliance.web.trying import TOUR
-from appliance.web.views import guard, performance, updates
+from appliance.web.views import disk_pin, guard, performance, updates
 from appliance.web.views.notices import STATES as NOTICE_STATES
 from appliance.web.views.retention import WHEN
 from appliance.wizard import by_hand, checks, copies, forecast, machines, restoring, trial
@@ -78,6 +78,9 @@ COMPUTED = (
     | {f"guard.why.{why}" for why in Why}
     | {f"guard.found.{name}" for name in guard.EVIDENCE}
     | {f"guard.first.{step}" for step in ("unplug", "leave", "call", "write", "mend", "release")}
+    | {f"pin.state.{state}{part}" for state in disk_pin.TONES for part in ("", ".about")}
+    | {f"pin.ended.{end}{part}" for end in disk_pin.ENDS for part in ("", ".about")}
+    | {f"updates.{each}.pin" for each in ("state.waits", "start_question")}
     | {f"updates.state.{state}{part}" for state in updates.STATES for part in ("", ".about")}
     | {f"updates.moment.{hold}" for hold in ("free", *Hold)}
     | {f"updates.outcome.{each}{part}" for each in (updates.RUNS, *UpdateOutcome) for part in ("", ".about")}

@@ -25,6 +25,8 @@ from tests.web.second_factor import (
 DANGEROUS = (
     "destinations.add",
     "destinations.remove",
+    "disk_pin.choose",
+    "disk_pin.remove",
     "devices.remove",
     "guard.freeze",
     "guard.release",

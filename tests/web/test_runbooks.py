@@ -33,13 +33,20 @@ FOR_THE_IMAGE = (
     "replace-disk",
     "replace-box",
     "lost-key",
+    "asks",
     "full-disk",
     "offline",
     "ransomware",
     "end-of-life",
 )
-AT_THE_MACHINE = {"ERASE", "BOXBACKUP", "image-build/build installer"}
-"""What is typed at the stick, is a disk's name, or is done by whoever looks after the box."""
+QUESTIONS = {
+    "Please enter LUKS2 token PIN:",
+    "Please enter TPM2 PIN:",
+    "Please enter recovery key for disk data on /var:",
+}
+"""What systemd 257 asks at the box's own screen."""
+AT_THE_MACHINE = {"ERASE", "BOXBACKUP", "image-build/build installer", *QUESTIONS}
+"""What is typed at the stick, is a disk's name, is asked at the screen, or is done by whoever looks after the box."""
 
 
 def steps(code: str) -> Mapping[str, str]:
@@ -148,7 +155,7 @@ def test_every_link_leads_to_a_page_that_bears_its_name(owner: FlaskClient, code
     ("path", "buttons"),
     [
         ("/backups", ("backups.make", "backups.try", "backups.verify", "root_key.keys", "tiers.title")),
-        ("/setup/recovery", ("setup.key.new", "root_key.act")),
+        ("/setup/recovery", ("setup.key.new", "root_key.act", "pin.open")),
         ("/guard", ("guard.freeze",)),
         ("/audit", ("audit.export_jsonl",)),
         ("/destinations", ("destinations.add_title",)),

@@ -21,6 +21,16 @@ def check(facts: Facts) -> Iterator[Problem]:
             acts=(Act(Verb.SEE_UPDATES),),
         )
     for version in facts.waiting_versions:
+        if facts.asks_pin:
+            yield Problem(
+                "update-waiting",
+                f"version {version} is on the box, and waits for somebody to start it",
+                "the disk asks for a PIN at each start, so no version starts by itself; between two patients, choose "
+                "Restart now on the page of updates, and type the PIN at the box",
+                Severity.NOTE,
+                acts=(Act(Verb.SEE_UPDATES),),
+            )
+            continue
         yield Problem(
             "update-waiting",
             f"version {version} is on the box, and starts the next time that the box does",

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.errors import ApplianceError
 from appliance.identity.permissions import Permission
 from appliance.updates.history import Outcome, Update
-from appliance.updates.night import DAYS, Window
+from appliance.updates.night import DAYS, Hold, Window
 from appliance.web import access, forms, updating
 from appliance.web.access import may, needs
 from appliance.web.console import Notice, console
@@ -44,8 +44,8 @@ class UpdateLine:
 
 @dataclass(frozen=True, slots=True)
 class UpdatesPage(Page):
-    """`state` is one of `STATES`. `facts` are label and text. `moment` says what the start would wait for now; empty if none waits;
-    `fetching` since when one is fetched, empty while none is.
+    """`state` is one of `STATES`. `facts` are label and text. `moment` says what the start would wait for now, `question` what a person is
+    asked who starts it; empty if none waits; `fetching` since when one is fetched, empty while none is.
 
     `waits_for_consent` is whether no version is taken before the clinic agrees again.
     """
@@ -56,6 +56,7 @@ class UpdatesPage(Page):
     about: str
     facts: tuple[tuple[str, str], ...]
     moment: str
+    question: str
     fetching: str
     waits_for_consent: bool
     waiting: str
@@ -71,6 +72,7 @@ def page() -> Response:
     with console().box.catalog.reading() as conn:
         found = updating.standing(conn)
     words, state = g.words, _state(found)
+    by_hand = ".pin" if found.hold is Hold.PIN else ""
     made = page_of(
         UpdatesPage,
         title=words("updates.title"),
@@ -78,9 +80,10 @@ def page() -> Response:
         state=state,
         tone=STATES[state],
         verdict=words(f"updates.state.{state}", version=found.waiting),
-        about=words(f"updates.state.{state}.about", window=_hours(found.window, words)),
+        about=words(f"updates.state.{state}{by_hand or '.about'}", window=_hours(found.window, words)),
         facts=_facts(found, words),
         moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
+        question=words(f"updates.start_question{by_hand}", version=found.waiting) if found.waiting else "",
         fetching=words("updates.fetching", at=words.moment(found.fetching_since_utc))
         if found.running and found.fetching_since_utc
         else "",

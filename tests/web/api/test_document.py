@@ -73,6 +73,7 @@ def test_every_operation_has_words_and_the_bodies_have_examples(app: Flask) -> N
         "/webhooks",
         "/verification",
         "/root-key",
+        "/disk-pin",
         "/guard",
         "/tiers",
         "/updates",
