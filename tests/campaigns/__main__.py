@@ -81,7 +81,7 @@ def main() -> None:
         elif arguments.campaign == "interface":
             outcome = interface(Path(folder).absolute(), arguments.examples, arguments.seed)
         else:
-            outcome = outage.run(
+            weathered = outage.run(
                 Path(folder).absolute() / "box",
                 _free_port,
                 outage_seconds=60 * arguments.minutes,
@@ -91,6 +91,9 @@ def main() -> None:
                 seed=arguments.seed,
                 report=print,
             )
+            if not weathered.is_kept:
+                raise SystemExit(str(weathered))
+            outcome = weathered
     print(outcome)
 
 

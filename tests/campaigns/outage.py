@@ -3,6 +3,10 @@
 A device sends all the while. The line to the bucket stands in four weathers, one after the other: none at all, 503 for
 everything, faults at random on a slow line, and calm; in between it is mended and what waited must drain. At the end
 the bucket must hold what was acknowledged, each object written once, and Tink must open each to the bytes that were sent.
+
+How fast what waited goes up after the outage is measured on a line of `UPLINK_BYTES_PER_SECOND`, which is what a clinic has, shared by
+all that goes up: from the first object on it (until then the box waits out its back-off) to the last that waited. The share of the
+line is judged by whoever runs the campaign, on a machine that does nothing else (`Outcome.is_kept`), and by no test.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from appliance.catalog import deliveries, totals
 from tests.bench.wire import Encoded, PeerFailed, Sender
 from tests.boxes import data_set_of, recorded
 from tests.instances import CT_IMAGE, Instance
-from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, cloud, line
+from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, Uplink, cloud, line
 from tests.store.test_envelope import tink_opens
 from tests.system.running import CALLER, MIB, Appliance, appliance, wait_for
 
@@ -33,6 +37,11 @@ DRAIN_SECONDS = 1500.0  # the longest wait of the back-off, and the work after i
 CALM_SECONDS = 3.0
 SLOW_BYTES_PER_SECOND = 8.0 * MIB
 FAULTS = (Fault.HANG_UP, Fault.CUT, Fault.LOSE_ANSWER, Fault.UNAVAILABLE, Fault.BROKEN, Fault.SKEWED)
+UPLINK_BYTES_PER_SECOND = 1.25e6  # 10 Mbit/s, what cable and DSL give a clinic
+QUIET_SECONDS = (
+    3.0  # between two instances while the drain is measured: a device that fills the line measures itself
+)
+DRAINED_SHARE = 0.8
 THREADS = 2
 """Threads of the courier for one destination, by its default: each may be in a request when the line is cut."""
 
@@ -82,13 +91,21 @@ class Outcome:
     drained_seconds: dict[str, float]
     faults: Counter[str]
     seconds: float
+    waited_bytes: int
+    drained_share: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what waited went up as fast as was promised. Means something on a quiet machine alone."""
+        return self.drained_share >= DRAINED_SHARE
 
     def __str__(self) -> str:
         asked = ", ".join(f"{count} requests in {weather}" for weather, count in self.requests_while.items())
         drained = ", ".join(f"{took:.0f} s after {weather}" for weather, took in self.drained_seconds.items())
         return (
             f"{self.seconds:.0f} s: {self.acknowledged} instances acknowledged without a refusal; {asked}; drained "
-            f"{drained}; {self.faults.total()} faults at random; every object in the bucket once, opened by Tink"
+            f"{drained}; after the outage {self.waited_bytes / 1e6:.0f} MB went up at {100 * self.drained_share:.0f} % of the line "
+            f"({100 * DRAINED_SHARE:.0f} % promised: {'kept' if self.is_kept else 'NOT KEPT'}); {self.faults.total()} faults at random; every object in the bucket once, opened by Tink"
         )
 
 
@@ -100,6 +117,7 @@ def run(
     storm_seconds: float,
     faulty_seconds: float,
     every_seconds: float = EVERY_SECONDS,
+    uplink_bytes_per_second: float = UPLINK_BYTES_PER_SECOND,
     seed: int,
     report: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
@@ -127,8 +145,9 @@ def run(
             to_there.down = True
             asked["an outage"] = _requests_during(to_there, outage_seconds)
             _assert_few(asked["an outage"], outage_seconds)
-            to_there.down = False
-            drained["the outage"] = _until_drained(box, device)
+            uplink = Uplink(uplink_bytes_per_second)
+            drained["the outage"] = _drained_by(uplink, box, to_there, device)
+            waited_bytes, drained_at = uplink.carried_bytes, time.monotonic()
             report(f"outage over: {len(device.acknowledged)} acknowledged, {asked['an outage']} requests")
 
             device.weather = "a storm of 503"
@@ -155,7 +174,24 @@ def run(
         _assert_undisturbed(device)
         assert faults.total() >= min(5, faulty_seconds / 3), "too few faults to mean anything"
         _verify(box, there, bucket, device)
-    return Outcome(len(device.acknowledged), asked, drained, faults, time.monotonic() - begun)
+    return Outcome(
+        acknowledged=len(device.acknowledged),
+        requests_while=asked,
+        drained_seconds=drained,
+        faults=faults,
+        seconds=time.monotonic() - begun,
+        waited_bytes=waited_bytes,
+        drained_share=waited_bytes / (drained_at - uplink.began_at) / uplink_bytes_per_second,
+    )
+
+
+def _drained_by(uplink: Uplink, box: Appliance, to_there: Line, device: Device) -> float:
+    """Mend a line that was down, to be one of a clinic; the seconds until all that waited was there."""
+    often, device.every_seconds = device.every_seconds, max(QUIET_SECONDS, device.every_seconds)
+    to_there.uplink, to_there.down = uplink, False
+    seconds = _until_drained(box, device)
+    to_there.uplink, device.every_seconds = None, often
+    return seconds
 
 
 def _add_destination(box: Appliance, to_there: Line, bucket: str) -> None:

@@ -172,14 +172,44 @@ class Request:
 
 
 @dataclass
+class Uplink:
+    """So many bytes a second, for everything that goes up at once: whoever sends next waits for those before.
+
+    `carried_bytes` went through since `began_at`, by the monotonic clock.
+    """
+
+    bytes_per_second: float
+    carried_bytes: int = 0
+    began_at: float = 0.0
+    _free_at: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def carry(self, count: int) -> None:
+        """Return when `count` more bytes are through."""
+        with self._lock:
+            now = time.monotonic()
+            self.began_at = self.began_at or now
+            self._free_at = max(now, self._free_at) + count / self.bytes_per_second
+            wait = self._free_at - now
+        time.sleep(max(0.0, wait))
+        with self._lock:
+            self.carried_bytes += count
+
+
+@dataclass
 class Line:
-    """The relay. `fault` is asked about every request; `down` hangs up on everything; `bytes_per_second` slows bodies."""
+    """The relay. `fault` is asked about every request; `down` hangs up on everything; `bytes_per_second` slows each body, `uplink`
+    all of them together.
+    """
 
     to: int
     fault: Callable[[Request], Fault | None] = lambda _: None
     down: bool = False
     bytes_per_second: float = 0.0
+    uplink: Uplink | None = None
     requests: list[Request] = field(default_factory=list)
+    fetched_by: list[bytes] = field(default_factory=list)
+    """What was said when objects were asked for that lie deep."""
     port: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -241,6 +271,8 @@ class _Relay(BaseHTTPRequestHandler):
             self.rfile.read(length // 2)
             return self.hang_up()
         body = self.body(length)
+        if request.method == "POST" and "restore" in query:
+            self.line.fetched_by.append(body)
         if fault in _ANSWERS:
             return self.answer_error(*_ANSWERS[fault])
         onward = http.client.HTTPConnection("127.0.0.1", self.line.to, timeout=60)
@@ -268,8 +300,8 @@ class _Relay(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay  # noqa: N815
 
     def body(self, length: int) -> bytes:
-        rate = self.line.bytes_per_second
-        if not rate:
+        rate, uplink = self.line.bytes_per_second, self.line.uplink
+        if not rate and uplink is None:
             return self.rfile.read(length)
         pieces = []
         while length:
@@ -278,7 +310,10 @@ class _Relay(BaseHTTPRequestHandler):
                 break
             pieces.append(piece)
             length -= len(piece)
-            time.sleep(len(piece) / rate)
+            if rate:
+                time.sleep(len(piece) / rate)
+            if uplink is not None:
+                uplink.carry(len(piece))
         return b"".join(pieces)
 
     def hang_up(self) -> None:

@@ -17,7 +17,13 @@ def test_bad_weather_disturbs_no_reception_and_everything_arrives_once(
     tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     outcome = outage.run(
-        tmp_path / "box", free_port, outage_seconds=8, storm_seconds=4, faulty_seconds=9, seed=1
+        tmp_path / "box",
+        free_port,
+        outage_seconds=8,
+        storm_seconds=4,
+        faulty_seconds=9,
+        uplink_bytes_per_second=100e6,  # how fast it drains is judged by the campaign, on a machine that does nothing else
+        seed=1,
     )
     assert outcome.acknowledged > 50
     print(outcome)

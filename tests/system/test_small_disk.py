@@ -24,9 +24,12 @@ from tests.system.running import MIB, wait_for
 ROOT = Path(__file__).parents[2]
 
 
-def namespace_for(disk: Path) -> list[str] | None:
-    """The beginning of a command that has a small file system at `disk`; None where nobody may mount here."""
-    mount = f"mount -t tmpfs -o size={small_disk.SIZE_BYTES},mode=700 small {disk}"
+SMALL = f"size={small_disk.SIZE_BYTES}"
+
+
+def namespace_for(disk: Path, limits: str = SMALL) -> list[str] | None:
+    """The beginning of a command that has a file system within `limits` at `disk`; None where nobody may mount here."""
+    mount = f"mount -t tmpfs -o {limits},mode=700 small {disk}"
     for how in (["--mount"], ["--mount", "--map-root-user"]):
         begin = ["unshare", *how, "sh", "-c", f'{mount} && exec "$@"', "sh"]
         try:
