@@ -10,6 +10,10 @@ An archive may hold backups and no image: a small disk beside a bucket. A restor
 the backup names, with the keys that it holds for them; so does its drill, and the certificate names them. Where no archive has an
 image, a restore would bring home an index and nothing to show: that has not passed.
 
+A restore asks every archive that has a receipt for an image, one after the other; so does a drill before it calls one lost. What the
+archive that is tried should have and has not whole is found, whoever has it besides. Where it holds no image, one of the others that has
+one not whole, or is away, is named in the certificate, and fails nothing while another has it: its own drill fails.
+
 What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
 undamaged, and `key check-recovery` tries the paper.
 """
@@ -57,7 +61,8 @@ log = logging.getLogger(__name__)
 LAST: Final = "drill.last"
 """The outcome of the latest drills, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
 
-Failed as long as the latest drill of any archive is: one that passes does not hide that another didn't. Every record of a
+Failed as long as the latest drill of any archive is, and succeeded when the one did that has waited longest: one that passes does
+not hide that another didn't. What came of each archive stands under its own name (`_of`). Every record of a
 drill, and every certificate, is vouched for (`appliance.audit.vouching`): one that nobody can vouch for is none, so the drill
 is due and made.
 """
@@ -68,6 +73,7 @@ SAMPLE: Final = 20
 EVERY: Final = timedelta(days=7)
 _NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup"
 _NONE_OPENED: Final = "every image of the sample lies in deep archive, and none was opened"
+_NAMES: Final = ("sources", "ungiven")
 _LATEST: Final = 5
 """So many of the sample are the images that came last: they are what a fire tonight would take."""
 
@@ -77,7 +83,8 @@ class Certificate:
     """What a drill found. `findings` is empty when everything was as it should be; sizes in bytes, times in seconds.
 
     `sampled` were opened to the last byte; `resting` were drawn too, and lie in deep archive: nothing is known of them. `sources` are
-    the archives that they came from, where the one that was tried holds no image; else it is empty.
+    the archives that they came from, where the one that was tried holds no image; else it is empty. `ungiven` names the other archives
+    that did not give an image of the sample that they have a receipt for, being damaged or away.
     """
 
     at_utc: str
@@ -93,6 +100,7 @@ class Certificate:
     findings: tuple[str, ...]
     resting: int = 0
     sources: tuple[str, ...] = ()
+    ungiven: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -115,6 +123,8 @@ class Certificate:
             lines.append(
                 f"They came from {', '.join(self.sources)}: {self.archive} holds backups, and no image."
             )
+        if self.ungiven:
+            lines.append(f"Not every image of the sample was given by {', '.join(self.ungiven)}.")
         if self.resting:
             lines.append(f"{self.resting} more lie in deep archive, and were not tried.")
         lines += [f"NOT AS IT SHOULD BE: {each}." for each in self.findings]
@@ -210,9 +220,9 @@ def _drill(
         try:
             with catalog.reading() as reading:
                 findings += _counted(reading, index)
-                chosen = _chosen(box, reading, place, archive, dice)
+                chosen = _chosen(reading, place, dice)
                 fetched = time.monotonic()
-                sample = _opened(box, reading, chosen, keep_going)
+                sample = _Sampling(box, place).bring(reading, chosen, keep_going)
                 findings += sample.findings
                 if index.contents.instances and not chosen:
                     findings.append(_NONE_THERE)
@@ -235,7 +245,8 @@ def _drill(
         sample_seconds=round(time.monotonic() - fetched, 3),
         findings=tuple(findings),
         resting=sample.resting,
-        sources=() if place.name in sample.sources else sample.sources,
+        sources=() if chosen and chosen[0].is_held_here(place) else sample.sources,
+        ungiven=sample.ungiven,
     )
 
 
@@ -254,18 +265,19 @@ def _counted(reading: Reading, index: Index) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """An image of the sample, and the archive that it is to come from."""
+    """An image of the sample, and the archives that it may come from, in the order in which they are asked."""
 
     object_id: ObjectId
     key_id: KeyId
     sealed_bytes: int
-    source: str
-    archive: Archive
+    holders: tuple[DestinationSettings, ...]
+
+    def is_held_here(self, place: DestinationSettings) -> bool:
+        """Whether the archive that is tried should have it."""
+        return self.holders[0].id == place.id
 
 
-def _chosen(
-    box: Box, reading: Reading, place: DestinationSettings, archive: Archive, dice: random.Random
-) -> list[_Drawn]:
+def _chosen(reading: Reading, place: DestinationSettings, dice: random.Random) -> list[_Drawn]:
     """Which images to bring back: the latest few, and others by chance, of those that the archive has receipts for; where it has none
     of them, of those that others have.
     """
@@ -273,68 +285,137 @@ def _chosen(
     drawn = {last - each for each in range(_LATEST)}
     drawn |= {dice.randint(1, last) for _ in range(4 * SAMPLE)} if last else set()
     here: dict[ObjectId, _Drawn] = {}
-    elsewhere: dict[ObjectId, tuple[KeyId, int, DestinationSettings]] = {}
+    elsewhere: dict[ObjectId, _Drawn] = {}
     for number in sorted(drawn, reverse=True):
         for _, object_id, key_id, sealed_bytes in instances.objects_after(reading, InstanceId(number - 1), 1):
             holders = recall.holders(reading, object_id)
-            if any(each.id == place.id for each in holders):
-                here[object_id] = _Drawn(object_id, key_id, sealed_bytes, place.name, archive)
-            elif holders and len(elsewhere) < SAMPLE:
-                elsewhere[object_id] = (key_id, sealed_bytes, holders[0])
+            own = [place for each in holders if each.id == place.id]
+            others = [each for each in holders if each.id != place.id]
+            found = _Drawn(object_id, key_id, sealed_bytes, (*own, *others))
+            if own:
+                here[object_id] = found
+            elif others and len(elsewhere) < SAMPLE:
+                elsewhere[object_id] = found
         if len(here) >= SAMPLE:
             break
-    if here:
-        return list(here.values())
-    others = {each.name: archive_at(box, each) for _, _, each in elsewhere.values()}
-    return [
-        _Drawn(object_id, key_id, sealed_bytes, each.name, others[each.name])
-        for object_id, (key_id, sealed_bytes, each) in elsewhere.items()
-    ]
+    return list((here or elsewhere).values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sample:
     """What came of the images that were drawn: opened to the last byte, lying deep, or not as they should be."""
 
-    opened: int
-    opened_bytes: int
-    resting: int
-    findings: tuple[str, ...]
-    sources: tuple[str, ...]
+    opened: int = 0
+    opened_bytes: int = 0
+    resting: int = 0
+    findings: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    ungiven: tuple[str, ...] = ()
 
 
-def _opened(
-    box: Box,
-    reading: Reading,
-    chosen: Sequence[_Drawn],
-    keep_going: Callable[[], bool],
-) -> _Sample:
-    """Bring the images of the sample back, and open them. That all lie deep is a finding: then nothing has been tried."""
-    opened = opened_bytes = resting = 0
-    findings: list[str] = []
-    for each in chosen:
-        _go_on(keep_going)
-        recorded = study_keys.wrapped(reading, each.key_id)
-        if recorded is None:
-            findings.append("the backup lacks the key of an image")
-            continue
-        study_instance_uid, wrapped = recorded
-        digest = hashlib.sha256()
-        try:
-            key = box.root.unwrap(wrapped, wrapping_context(each.key_id, study_instance_uid))
-            recall.verify(each.archive, each.object_id, key, each.sealed_bytes, digest.update)
-        except Resting:  # on purpose, says the archive: whether it is whole is seen when it is fetched
-            resting += 1
-        except (Corrupt, Unknown) as error:
-            findings.append(f"an image in the archive is not what was written ({error.message})")
+class _Sampling:
+    """Bringing the images of a sample back, each from the first of its archives that gives it whole."""
+
+    def __init__(self, box: Box, place: DestinationSettings) -> None:
+        self._box = box
+        self._place = place
+        self._archives: dict[int, Archive] = {}
+
+    def bring(self, reading: Reading, chosen: Sequence[_Drawn], keep_going: Callable[[], bool]) -> _Sample:
+        """All of them. That all lie deep is a finding: then nothing has been tried. Raises as `_image`."""
+        done = _Sample()
+        for each in chosen:
+            _go_on(keep_going)
+            recorded = study_keys.wrapped(reading, each.key_id)
+            if recorded is None:
+                done.findings += ("the backup lacks the key of an image",)
+                continue
+            study_instance_uid, wrapped = recorded
+            try:
+                key = self._box.root.unwrap(wrapped, wrapping_context(each.key_id, study_instance_uid))
+            except Corrupt as error:
+                done.findings += (f"an image in the archive is not what was written ({error.message})",)
+                continue
+            self._image(each, key, done)
+        if done.resting and not done.opened:
+            done.findings += (_NONE_OPENED,)
+        return done
+
+    def _image(self, drawn: _Drawn, key: bytes, done: _Sample) -> None:
+        """Raises what an archive raises that can't be reached, if it is the one that is tried, or none has given the image."""
+        damage: dict[str, str] = {}
+        away: list[tuple[str, ApplianceError]] = []
+        is_resting = False
+        for holder in drawn.holders:
+            digest = hashlib.sha256()
+            try:
+                recall.verify(self._archive(holder), drawn.object_id, key, drawn.sealed_bytes, digest.update)
+            except Resting:  # on purpose, says the archive: whether it is whole is seen when it is fetched
+                if holder.id == self._place.id:
+                    done.resting += 1
+                    return
+                is_resting = True
+            except (Corrupt, Unknown) as error:
+                damage[holder.name] = error.message
+            except ApplianceError as error:
+                if holder.id == self._place.id:
+                    raise
+                away.append((holder.name, error))
+            else:
+                self._came(drawn, holder, digest.hexdigest(), damage, done)
+                break
         else:
-            opened += 1
-            opened_bytes += each.sealed_bytes
-            findings += _like_here(box, each.object_id, digest.hexdigest())
-    if resting and not opened:
-        findings.append(_NONE_OPENED)
-    sources = tuple(dict.fromkeys(each.source for each in chosen))
-    return _Sample(opened, opened_bytes, resting, tuple(findings), sources)
+            self._did_not_come(damage, away, done, is_resting=is_resting)
+        others = [name for name in (*damage, *(name for name, _ in away)) if name != self._place.name]
+        done.ungiven = tuple(dict.fromkeys((*done.ungiven, *others)))
+
+    def _did_not_come(
+        self,
+        damage: Mapping[str, str],
+        away: Sequence[tuple[str, ApplianceError]],
+        done: _Sample,
+        *,
+        is_resting: bool,
+    ) -> None:
+        if self._place.name in damage or not (is_resting or away):
+            done.findings += (_lost(damage, self._place, is_sure=not (is_resting or away)),)
+        elif is_resting:
+            done.resting += 1
+        else:
+            raise away[0][1]
+
+    def _came(
+        self,
+        drawn: _Drawn,
+        holder: DestinationSettings,
+        digest: str,
+        damage: Mapping[str, str],
+        done: _Sample,
+    ) -> None:
+        if (why := damage.get(self._place.name)) is not None:
+            done.findings += (
+                f"an image in the archive is not what was written ({why}), and {holder.name} has it whole",
+            )
+        else:
+            done.opened += 1
+            done.opened_bytes += drawn.sealed_bytes
+            done.sources = tuple(dict.fromkeys((*done.sources, holder.name)))
+            done.findings += tuple(_like_here(self._box, drawn.object_id, digest))
+
+    def _archive(self, holder: DestinationSettings) -> Archive:
+        if holder.id not in self._archives:
+            self._archives[holder.id] = archive_at(self._box, holder)
+        return self._archives[holder.id]
+
+
+def _lost(damage: Mapping[str, str], place: DestinationSettings, *, is_sure: bool) -> str:
+    """The finding of an image that no archive has given; `is_sure` that none could."""
+    if len(damage) > 1 and is_sure:
+        return (
+            f"an image is whole in no archive, neither where it should be nor in another: {', '.join(damage)}"
+        )
+    why = damage.get(place.name) or next(iter(damage.values()))
+    return f"an image in the archive is not what was written ({why})"
 
 
 def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:
@@ -367,9 +448,11 @@ def _record(
         "reason": f"{name}: {reason}" if reason else "",
     }
     settings.put(tx, _of(name), vouched(box.audit_key, _of(name), latest), now)
-    of_all = [told for each in archives(tx) if (told := last(tx, box, each.name))]
+    known = archives(tx)
+    counted = [each for each in known if not each.paused] or known
+    of_all = [told for each in counted if (told := last(tx, box, each.name))]
     worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
-    succeeded = max((done for each in of_all if (done := each["succeeded_utc"])), default=None)
+    succeeded = min((done for each in of_all if (done := each["succeeded_utc"])), default=None)
     settings.put(tx, LAST, vouched(box.audit_key, LAST, {**worst, "succeeded_utc": succeeded}), now)
     if found is not None:
         paper = vouched(box.audit_key, CERTIFICATES, asdict(found))
@@ -381,5 +464,9 @@ def _record(
 def _decode(told: dict[str, Any]) -> Certificate:
     said = {name: value for name, value in told.items() if name != MAC}
     return Certificate(
-        **{**said, "findings": tuple(told["findings"]), "sources": tuple(told.get("sources", ()))}
+        **{
+            **said,
+            "findings": tuple(told["findings"]),
+            **{name: tuple(told.get(name, ())) for name in _NAMES},
+        }
     )

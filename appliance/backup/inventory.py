@@ -6,6 +6,7 @@ own rule has removed, and what somebody else has done away with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,7 +22,7 @@ from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings
 
 MOST: Final = 60
-"""So many are read at once: a daily backup that is kept for 35 days, and some made by hand."""
+"""So many are shown at once: a daily backup that is kept for 35 days, and some made by hand."""
 
 
 class Proof(StrEnum):
@@ -54,7 +55,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The newest backups of an archive, the newest first, and how many older ones were not read."""
+    """The newest backups of an archive, the newest first, and how many older ones there are."""
 
     held: tuple[Held, ...]
     older: int
@@ -63,13 +64,15 @@ class Inventory:
 def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetime | None = None) -> Inventory:
     """Read what `place` holds, in the order in which a restore would try. Raises what the archive raises; a backup that is damaged is
     in the list. `now` is what the clock says, unless another moment is given.
+
+    Every index is read, however many there are: which are the newest, no name says.
     """
     archive = archive_at(box, place)
     names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
     with box.catalog.reading() as reading:
         drills = [each for each in drill.certificates(reading, box) if each.archive == place.name]
     found: list[Held] = []
-    for name in names[:most]:
+    for name in names:
         moment = snapshot.moment_of(name)
         assert moment is not None, "names_in gives no others"
         try:
@@ -81,7 +84,12 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetim
             continue
         drilled = next((each for each in drills if each.snapshot == name), None)
         found.append(Held(name, moment if index is None else index.made_utc, index, drilled))
+    found = in_order(found, now or datetime.now(UTC))
+    return Inventory(tuple(found[:most]), max(len(found) - most, 0))
+
+
+def in_order(found: Sequence[Held], now: datetime) -> list[Held]:
+    """Backups of one box, in whichever archives they lie, the newest first, whatever the clock was that has named them. Pure."""
     ages = {each.name: age_of(each.index) for each in found if each.index is not None}
     by_name = {each.name: each for each in found}
-    found = [by_name[name] for name in snapshot.in_order([*by_name], ages, now or datetime.now(UTC))]
-    return Inventory(tuple(found), max(len(names) - most, 0))
+    return [by_name[name] for name in snapshot.in_order([*by_name], ages, now)]

@@ -16,6 +16,7 @@ from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, U
 from appliance.model import DestinationSettings
 
 if TYPE_CHECKING:
+    from appliance.backup.inventory import Held
     from appliance.box import Box
 
 COLUMNS = {
@@ -145,11 +146,14 @@ def list_backups(arguments: Arguments) -> int:
     from appliance.backup import inventory, making
 
     rows: list[dict[str, Any]] = []
+    found: list[Held] = []
     with opened_box() as box:
         with box.catalog.reading() as reading:
             places = _chosen(making.archives(reading), arguments.of)
         for place in places:
-            for each in inventory.take(box, place, most=sys.maxsize).held:
+            held = inventory.take(box, place, most=sys.maxsize).held
+            found += held
+            for each in held:
                 index = each.index
                 rows.append(
                     {
@@ -163,7 +167,8 @@ def list_backups(arguments: Arguments) -> int:
                         "proof": str(each.proof),
                     }
                 )
-    rows.sort(key=lambda row: (row["made_utc"], row["name"]), reverse=True)
+    newest = {each.name: number for number, each in enumerate(inventory.in_order(found, now()))}
+    rows.sort(key=lambda row: newest[row["name"]])
     if arguments.json:
         as_json(rows)
     else:

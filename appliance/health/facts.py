@@ -72,6 +72,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Drilled:
+    """An archive that is on and holds a backup, and its latest drill; None where nobody has made one."""
+
+    archive: str
+    last: Attempt | None
+
+
+@dataclass(frozen=True, slots=True)
 class Frozen:
     """The ransomware guard holds: since when, and by which of the words of `appliance.catalog.freezes.Why`."""
 
@@ -201,6 +209,7 @@ class Facts:
     audit_feed_behind_utc: datetime | None = None
     backup: Attempt | None = None
     drill: Attempt | None = None
+    drills: tuple[Drilled, ...] = ()
     frozen: Frozen | None = None
     clock: Clock = Clock()
     certificates: tuple[Certificate, ...] = ()

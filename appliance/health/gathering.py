@@ -41,6 +41,7 @@ from appliance.health.facts import (
     Clock,
     Contents,
     Disk,
+    Drilled,
     Facts,
     Frozen,
     Keys,
@@ -180,6 +181,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
         backup=_attempt(outcomes.get(BACKUP)),
         drill=_drill(outcomes.get(DRILL), box.audit_key, now),
+        drills=tuple(_drills(conn, box.audit_key, now)),
         frozen=_frozen(conn),
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),
@@ -315,9 +317,18 @@ def _attempt(kept: object) -> Attempt | None:
     return Attempt(at, outcome, succeeded, str(kept.get("reason") or ""))
 
 
-def _drill(kept: object, key: bytes, now: datetime) -> Attempt | None:
-    """The record of the latest drills, if this box has written it; what somebody else has put there is a drill that failed."""
-    if kept is not None and not is_vouched(key, DRILL, kept):
+def _drills(conn: Reading, key: bytes, now: datetime) -> Iterator[Drilled]:
+    """What came of the latest drill of each archive that is on and has taken a backup."""
+    for each in destinations.destinations(conn):
+        made = _attempt(settings.get(conn, f"{BACKUP}.{each.name}"))
+        if each.takes == "ciphertext" and not each.paused and made is not None and made.succeeded_utc:
+            name = f"{DRILL}.{each.name}"
+            yield Drilled(each.name, _drill(settings.get(conn, name), key, now, name))
+
+
+def _drill(kept: object, key: bytes, now: datetime, name: str = DRILL) -> Attempt | None:
+    """The record `name` of the latest drills, if this box has written it; what somebody else has put there is a drill that failed."""
+    if kept is not None and not is_vouched(key, name, kept):
         return Attempt(now, Outcome.FAILED, None, FORGED)
     return _attempt(kept)
 

@@ -33,6 +33,8 @@ def worded(found: Certificate, clinic: str, words: Words) -> WordedCertificate:
     untried: tuple[Line, ...] = ()
     if found.sources:
         tried = (*tried, Line(words("backups.sources"), words.several(found.sources)))
+    if found.ungiven:
+        tried = (*tried, Line(words("backups.ungiven"), words.several(found.ungiven), "wait"))
     if found.resting:
         untried = (Line(words("backups.resting"), words("studies.images", n=found.resting)),)
     wrong = tuple(Line(words("backups.wrong"), each, "bad") for each in findings(found, words))

@@ -22,6 +22,7 @@ from appliance.health.facts import (
     Contents,
     Discipline,
     Disk,
+    Drilled,
     Facts,
     Frozen,
     Keys,
@@ -234,6 +235,22 @@ CASES = {
     "never drilled": (replace(CALM, drill=None), (("no-drill", SOON),)),
     "a drill of eight days": (replace(CALM, drill=attempt(8 * DAY)), NOTHING),
     "of a second more": (replace(CALM, drill=attempt(8 * DAY + SECOND)), (("drill-late", SOON),)),
+    "one archive of two late": (
+        replace(CALM, drills=(Drilled("cloud", attempt(DAY)), Drilled("usb", attempt(9 * DAY)))),
+        (("drill-late", SOON),),
+    ),
+    "one archive of two never drilled": (
+        replace(CALM, drills=(Drilled("cloud", attempt(DAY)), Drilled("usb", None))),
+        (("no-drill", SOON),),
+    ),
+    "the summary is old, and no archive is": (
+        replace(CALM, drill=attempt(30 * DAY), drills=(Drilled("cloud", attempt(DAY)),)),
+        NOTHING,
+    ),
+    "what stands under an archive was not written by this box": (
+        replace(CALM, drills=(Drilled("usb", attempt(DAY, Outcome.FAILED, "forged")),)),
+        (("drill-failed", ACT_NOW),),
+    ),
     "a drill still to come": (replace(CALM, drill=attempt(-2 * HOUR)), (("drill-late", SOON),)),
     "a drill that failed": (
         replace(CALM, drill=attempt(HOUR, Outcome.FAILED, "a checksum differs")),
