@@ -83,6 +83,7 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "study:search": Word(_ACCESS, _STUDIES, "studies were searched"),
         "study:evict": Word(_USE, _STUDY, "the files of a study left this disk: archives have them"),
         "study:recall": Word(_USE, _STUDY, "the files of a study were brought back from an archive"),
+        "study:want": Word(_USE, _STUDY, "the files of a study were asked for from an archive"),
         "study:tier": Word(_USE, _STUDY, "a bucket was told how far away a study may lie"),
         "tiers:list": Word(_ACCESS, _STUDIES, "the list of studies that may leave this disk was seen"),
         "study:export": Word(_COMMUNICATION, _STUDY, "a study was exported"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, as_table, safe, size
 from appliance.cli.session import actor, now, opened_box, record
-from appliance.errors import OperatorNeeded, Refused, Transient
+from appliance.errors import OperatorNeeded, Transient
 
 if TYPE_CHECKING:
     from appliance.lifecycle.prices import Price
@@ -19,6 +19,8 @@ PRICE_COLUMNS = {
     "keep": "GB A MONTH",
     "read": "GB READ",
     "wait": "WAIT",
+    "bulk": "GB IN BULK",
+    "bulk_wait": "WAIT",
     "least": "PAID AT LEAST",
 }
 COST_COLUMNS = {
@@ -46,6 +48,7 @@ def add_to(verbs: Verbs) -> None:
             "appliance tiers costs",
             "appliance setting set tiers.eviction when-needed",
             "appliance tiers evict",
+            "appliance setting set tiers.retrieval bulk",
             "appliance tiers return 1.2.840.1",
         ],
     )
@@ -139,9 +142,10 @@ def show_plan(arguments: Arguments) -> int:
 def show_costs(arguments: Arguments) -> int:
     """Print what lies in which class, and what that costs."""
     from appliance.lifecycle import prices, storage
+    from appliance.replication import recall
 
     with opened_box() as box, box.catalog.reading() as conn:
-        ages, found = storage.ages(conn), storage.buckets(conn)
+        ages, found, how = storage.ages(conn), storage.buckets(conn), recall.retrieval(conn)
     if arguments.json:
         as_json(
             {
@@ -154,6 +158,7 @@ def show_costs(arguments: Arguments) -> int:
                 "warm_days": ages.warm_days,
                 "cold_days": ages.cold_days,
                 "deep_days": ages.deep_days,
+                "retrieval": how,
                 "prices": [
                     {
                         "class": each.storage.name,
@@ -161,6 +166,8 @@ def show_costs(arguments: Arguments) -> int:
                         "keep_gb_month": each.keep,
                         "read_gb": each.read,
                         "wait_hours": each.storage.wait_hours,
+                        "bulk_gb": each.bulk,
+                        "bulk_hours": each.storage.bulk_hours,
                         "least_days": each.storage.least_days,
                     }
                     for each in prices.PRICES
@@ -182,6 +189,7 @@ def show_costs(arguments: Arguments) -> int:
         f"\nPrices of {prices.REGION} in {prices.CURRENCY}, of about {prices.AS_OF} and not checked since: only for comparing."
     )
     print(f"Today's: {prices.SOURCE}")
+    print(f"What lies in deep archive is fetched by the {how} way (setting tiers.retrieval).")
     rows = [
         {
             "bucket": each.name,
@@ -206,6 +214,8 @@ def _priced(price: Price) -> dict[str, object]:
         "keep": f"{price.keep:.4f}",
         "read": f"{price.read:.3f}",
         "wait": f"{price.storage.wait_hours} h" if price.storage.wait_hours else "none",
+        "bulk": "" if price.bulk is None else f"{price.bulk:.3f}",
+        "bulk_wait": f"{price.storage.bulk_hours} h" if price.storage.bulk_hours else "",
         "least": f"{price.storage.least_days} days" if price.storage.least_days else "none",
     }
 
@@ -216,18 +226,11 @@ def move_now(arguments: Arguments) -> int:  # noqa: ARG001
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
-            why = eviction.obstacle(conn, now())
-        if why:
-            raise Refused(f"nothing moves in the cloud now: {why}", hint="try again when that is over")
-        moved, after = 0, 0
-        while True:
-            done = tagging.run(box, now, after, tagging.Around(actor=actor(), asks_again=True))
-            moved, after = moved + done.studies, done.after
-            for name, each in done.troubles.items():
-                print(f"{safe(name)}: {each.message}" + (f" ({each.hint})" if each.hint else ""))
-            if done.troubles or not done.has_more:
-                break
-    print(f"Studies of which something else was said: {moved}.")
+            eviction.refuse_obstacle(conn, now(), "nothing moves in the cloud now")
+        done = tagging.run_through(box, now, tagging.Around(actor=actor(), asks_again=True))
+    for name, each in done.troubles.items():
+        print(f"{safe(name)}: {each.message}" + (f" ({each.hint})" if each.hint else ""))
+    print(f"Studies of which something else was said: {done.studies}.")
     if not done.troubles:
         return 0
     return (
@@ -238,18 +241,10 @@ def move_now(arguments: Arguments) -> int:  # noqa: ARG001
 def evict_now(arguments: Arguments) -> int:  # noqa: ARG001
     """Let leave what the clinic's choice says."""
     from appliance.lifecycle import eviction
-    from appliance.lifecycle.tiers import Eviction
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
-            standing, why = eviction.choices(conn), eviction.obstacle(conn, now())
-        if standing.eviction is Eviction.OFF:
-            raise Refused(
-                "the clinic has chosen that images stay on this disk",
-                hint="choose otherwise with 'appliance setting set tiers.eviction'",
-            )
-        if why:
-            raise Refused(f"nothing may leave this disk now: {why}", hint="try again when that is over")
+            eviction.refuse_idle(conn, now())
         done = eviction.evict(box, now, eviction.Around(actor=actor()))
     print(f"Studies that left: {done.studies}; images: {done.images}; bytes: {done.bytes}.")
     if done.kept:

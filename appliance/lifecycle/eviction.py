@@ -132,6 +132,22 @@ def obstacle(reading: Reading, now: datetime) -> str:
     return ""
 
 
+def refuse_obstacle(reading: Reading, now: datetime, words: str) -> None:
+    """Raise `Refused`, which begins with `words`, while something keeps everything where it is."""
+    if why := obstacle(reading, now):
+        raise Refused(f"{words}: {why}", hint="try again when that is over")
+
+
+def refuse_idle(reading: Reading, now: datetime) -> None:
+    """Raise `Refused` where `evict` would let nothing leave, whatever there is."""
+    if choices(reading).eviction is Eviction.OFF:
+        raise Refused(
+            "the clinic has chosen that images stay on this disk",
+            hint="choose otherwise in the settings, tiers.eviction",
+        )
+    refuse_obstacle(reading, now, "nothing may leave this disk now")
+
+
 def planned(
     box: Box,
     now: datetime,

@@ -2,7 +2,8 @@
 
 Prices are Amazon's for Canada (Central), in US dollars, before taxes, discounts, requests and the least duration and size that
 each class is charged for. Other providers have their own. They change, and nobody has checked these against the provider's list
-since `AS_OF`: `SOURCE` says where today's are, and whoever makes a release looks there. Nothing is decided by them.
+since `AS_OF`: `SOURCE` says where today's are, and whoever makes a release looks there. Nothing is decided by them. The cheapest way out
+of deep archive is reckoned by the eighth of the standard one that it is elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from appliance.lifecycle.storage_class import (
     FLEXIBLE,
     STANDARD,
     WARM,
+    Retrieval,
     StorageClass,
 )
 
@@ -32,19 +34,24 @@ TRANSFER_PER_GB: Final = 0.09
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a class costs: `keep` for a gigabyte a month, `read` for a gigabyte each time it is read."""
+    """What a class costs: `keep` for a gigabyte a month, `read` for a gigabyte each time it is read, `bulk` by the cheapest way."""
 
     storage: StorageClass
     keep: float
     read: float
+    bulk: float | None = None
+
+    def reading(self, retrieval: Retrieval) -> float:
+        """What a gigabyte costs that is read in that way."""
+        return self.bulk if retrieval is Retrieval.BULK and self.bulk is not None else self.read
 
 
 PRICES: Final = (
     Price(STANDARD, 0.025, 0.0),
     Price(WARM, 0.0138, 0.01),
     Price(COLD, 0.005, 0.03),
-    Price(FLEXIBLE, 0.0045, 0.011),
-    Price(DEEP, 0.002, 0.022),
+    Price(FLEXIBLE, 0.0045, 0.011, 0.0),
+    Price(DEEP, 0.002, 0.022, 0.00275),
 )
 _BY_NAME: Final = {each.storage.name: each for each in PRICES}
 
@@ -54,6 +61,9 @@ def a_month(bytes_by_class: Mapping[str, int]) -> float:
     return sum(_BY_NAME[name].keep * count / GB for name, count in bytes_by_class.items())
 
 
-def reading_all(bytes_by_class: Mapping[str, int]) -> float:
-    """What it costs to bring all of them home once, as after a fire: reading, and the way out of the cloud."""
-    return sum((_BY_NAME[name].read + TRANSFER_PER_GB) * count / GB for name, count in bytes_by_class.items())
+def reading_all(bytes_by_class: Mapping[str, int], retrieval: Retrieval = Retrieval.STANDARD) -> float:
+    """What it costs to bring all of them home once, as after a fire: reading, in that way, and the way out of the cloud."""
+    return sum(
+        (_BY_NAME[name].reading(retrieval) + TRANSFER_PER_GB) * count / GB
+        for name, count in bytes_by_class.items()
+    )

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from appliance import settings as chosen
 from appliance.catalog import Reading, destinations, stored
 from appliance.lifecycle import prices
-from appliance.lifecycle.storage_class import OF_TIER, Ages
+from appliance.lifecycle.storage_class import OF_TIER, Ages, Retrieval
+from appliance.replication import recall
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket by its name, and its bytes by class; costs are in `prices.CURRENCY`."""
+    """A bucket by its name, and its bytes by class; costs are in `prices.CURRENCY`, of what lies deep by `retrieval`."""
 
     name: str
     bytes_by_class: dict[str, int]
+    retrieval: Retrieval = Retrieval.STANDARD
 
     @property
     def a_month(self) -> float:
@@ -29,7 +31,7 @@ class Bucket:
     @property
     def reading_all(self) -> float:
         """What bringing all of them home once costs."""
-        return prices.reading_all(self.bytes_by_class)
+        return prices.reading_all(self.bytes_by_class, self.retrieval)
 
 
 def ages(reading: Reading) -> Ages:
@@ -43,10 +45,12 @@ def ages(reading: Reading) -> Ages:
 
 def buckets(reading: Reading) -> list[Bucket]:
     """Every bucket of the box, with what lies in it by class."""
+    how = recall.retrieval(reading)
     return [
         Bucket(
             each.name,
             {OF_TIER[tier].name: count for tier, count in stored.bytes_by_tier(reading, each.id).items()},
+            how,
         )
         for each in destinations.destinations(reading)
         if each.kind == "s3" and each.id is not None

@@ -3,7 +3,8 @@
 A bucket's life cycle moves objects from class to class; the box is told by the answer to a HEAD request, and by the refusal
 of a GET. What lies deep is neither lost nor damaged: it is asked for, and a copy of it can be read for some days, hours later.
 
-The hours are the longest that Amazon names for the standard way of fetching (S3 User Guide, *Archive retrieval options*).
+The hours are the longest that Amazon names for each way of fetching (S3 User Guide, *Archive retrieval options*). The third way, in
+minutes, is not offered: there is none from the deepest class, and it costs a hundred times as much.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ class Tier(StrEnum):
     DEEP = "deep"  # fetched first, which takes hours
 
 
+class Retrieval(StrEnum):
+    """How what lies deep is fetched, as the clinic chooses: setting ``tiers.retrieval``."""
+
+    STANDARD = "standard"
+    BULK = "bulk"  # the cheapest, and the slowest
+
+
 class Rest(StrEnum):
     """Whether an object can be read."""
 
@@ -33,19 +41,22 @@ class Rest(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StorageClass:
-    """A class by S3's name: `wait_hours` is 0 where objects are read at once; `least_days` are paid for in any case."""
+    """A class by S3's name: `wait_hours` is 0 where objects are read at once, and `bulk_hours` how long the cheapest way takes;
+    `least_days` are paid for in any case.
+    """
 
     name: str
     tier: Tier
     wait_hours: int
     least_days: int
+    bulk_hours: int = 0
 
 
 STANDARD: Final = StorageClass("STANDARD", Tier.HOT, 0, 0)
 WARM: Final = StorageClass("STANDARD_IA", Tier.WARM, 0, 30)
 COLD: Final = StorageClass("GLACIER_IR", Tier.COLD, 0, 90)
-FLEXIBLE: Final = StorageClass("GLACIER", Tier.DEEP, 5, 90)
-DEEP: Final = StorageClass("DEEP_ARCHIVE", Tier.DEEP, 12, 180)
+FLEXIBLE: Final = StorageClass("GLACIER", Tier.DEEP, 5, 90, 12)
+DEEP: Final = StorageClass("DEEP_ARCHIVE", Tier.DEEP, 12, 180, 48)
 CLASSES: Final = {each.name: each for each in (STANDARD, WARM, COLD, FLEXIBLE, DEEP)}
 
 
@@ -111,6 +122,12 @@ def hours_of(name: str, archive: str) -> int:
     refusal of a GET has it, or empty. 0 where it is read at once.
     """
     return _ARCHIVE_HOURS.get(archive, 0) if name == INTELLIGENT else class_of(name).wait_hours
+
+
+def hours_by(retrieval: Retrieval, wait_hours: int) -> int:
+    """How long that way of fetching takes at the latest what comes within `wait_hours` by the standard one."""
+    slower = {each.wait_hours: each.bulk_hours for each in (FLEXIBLE, DEEP)}
+    return slower.get(wait_hours, wait_hours) if retrieval is Retrieval.BULK else wait_hours
 
 
 def rest_of(name: str, restore: str, archive: str = "") -> Rest:

@@ -133,6 +133,25 @@ def run(box: Box, clock: Callable[[], datetime], after: int = 0, around: Around 
     return done
 
 
+def run_through(
+    box: Box,
+    clock: Callable[[], datetime],
+    around: Around = Around(),
+    heard: Callable[[Run], None] = lambda _: None,
+) -> Run:
+    """`run` until all studies were looked at or a bucket has made trouble, as a person wants it; `heard` is told each run, with all
+    studies so far. Raises as `run`.
+    """
+    studies, after = 0, 0
+    while True:
+        done = run(box, clock, after, around)
+        studies, after = studies + done.studies, done.after
+        done.studies = studies
+        heard(done)
+        if done.troubles or done.obstacle or not done.has_more or not around.keep_going():
+            return done
+
+
 def _run(box: Box, clock: Callable[[], datetime], wanted: Standing, around: Around, done: Run) -> None:
     until = around.monotonic() + MOST_SECONDS
     places = _places(box, done, around)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from appliance import audit
+from appliance import settings as chosen
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances, tier_tags
 from appliance.errors import (
@@ -25,6 +26,7 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
+from appliance.lifecycle.storage_class import Retrieval, hours_by
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Waking, object_key
@@ -115,6 +117,11 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
 
 
+def retrieval(reading: Reading) -> Retrieval:
+    """How what lies in deep archive is fetched, as the clinic chose. What was asked for before comes as it was asked for."""
+    return Retrieval(chosen.get(reading, "tiers.retrieval"))
+
+
 def _asked_for(box: Box, object_id: ObjectId, deep: Sequence[tuple[DestinationSettings, Resting]]) -> Resting:
     """Ask for an object that no archive has at hand, wherever it may be asked for; the error that says how long it takes.
 
@@ -124,25 +131,27 @@ def _asked_for(box: Box, object_id: ObjectId, deep: Sequence[tuple[DestinationSe
     now = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         evictions.want(tx, object_id, now)
+        how = retrieval(tx)
     trouble: ApplianceError | None = None
     for place, why in deep:
         try:
             archive = build(place, box)
             assert isinstance(archive, Waking)
-            archive.wake(object_key(object_id))
+            archive.wake(object_key(object_id), how)
         except ApplianceError as error:
             log.warning("%s does not let an object be asked for that lies deep: %s", place.name, error)
             trouble = trouble or error
         else:
+            hours = hours_by(how, why.wait_hours)
             return Resting(
-                f"the image lies in deep archive and has been asked for: it is here within {why.wait_hours} hours",
-                wait_hours=why.wait_hours,
+                f"the image lies in deep archive and has been asked for: it is here within {hours} hours",
+                wait_hours=hours,
                 hint="it comes by itself; look again then",
             )
     assert trouble is not None
     return NotAskedFor(
         f"the image lies in deep archive, and could not be asked for ({trouble.message})",
-        wait_hours=deep[0][1].wait_hours,
+        wait_hours=hours_by(how, deep[0][1].wait_hours),
         hint=trouble.hint,
     )
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from appliance import age
 from appliance.errors import Refused, Unknown
-from appliance.lifecycle.storage_class import Ages, Tier
+from appliance.lifecycle.storage_class import Ages, Retrieval, Tier
 from appliance.settings.kinds import (
     Choice,
     Choices,
@@ -133,6 +133,7 @@ _ALL = (
     Setting("tiers.warm_days", WholeNumber(0, 3650), 0),
     Setting("tiers.cold_days", WholeNumber(0, 3650), 0),
     Setting("tiers.deep_days", WholeNumber(0, 3650), 0, careful=Careful.YES),
+    Setting("tiers.retrieval", Choice(tuple(Retrieval)), Retrieval.STANDARD),
     Setting("health.delivery_late_hours", Span(1, 7 * 24, unit="hours"), 1),
     Setting("health.delivery_urgent_days", Span(1, 60, unit="days"), 3),
     Setting("health.backup_late_days", Span(1, 60, unit="days"), 2),

@@ -46,12 +46,14 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         **dict.fromkeys(
             (
                 "api.get_study",
+                "api.get_tier_plan",
                 "api.list_audit",
                 "api.list_deliveries",
                 "api.list_delivery_events",
                 "api.list_instances",
                 "api.list_series",
                 "api.list_studies",
+                "api.return_study",
                 "api.search_studies",
                 "audit.listing",
                 "deliveries.listing",
@@ -90,6 +92,8 @@ RATES: Mapping[str, Rate] = MappingProxyType(
                 "api.list_backups",
                 "api.make_backup",
                 "api.make_user_link",
+                "api.move_tiers",
+                "api.return_everything",
                 "api.test_destination",
                 "api.test_webhook",
                 "api.trust_server",

@@ -1,5 +1,5 @@
-"""What a person may want now and takes its time: a backup, a restore drill, the whole store read, a new root key. Begun here, in
-the background, as runs of one part that a page can watch.
+"""What a person may want now and takes its time: a backup, a restore drill, the whole store read, a new root key, images that leave
+this disk, come back to it or lie elsewhere in the cloud. Begun here, in the background, as runs of one part that a page can watch.
 
 Each archive has runs of its own, so one that can't be reached keeps no other waiting. What came of them is where the
 scheduled ones leave it, in the audit too; a run says only how far it is, and why it failed. One that was cut by a restart
@@ -17,8 +17,8 @@ from appliance import audit, settings
 from appliance.backup import drill, making
 from appliance.box import Box
 from appliance.catalog import Reading
-from appliance.errors import Corrupt, Unknown
-from appliance.lifecycle import rotation, verification
+from appliance.errors import Corrupt, NotAskedFor, OperatorNeeded, Resting, Transient, Unknown
+from appliance.lifecycle import eviction, returning, rotation, tagging, verification
 from appliance.lifecycle.verification import Depth
 from appliance.model import DestinationSettings
 from appliance.wizard import runs
@@ -28,6 +28,13 @@ BACKUP: Final = "backup"
 DRILL: Final = "drill"
 VERIFY: Final = "verify"
 ROTATION: Final = "rotation"
+MOVE: Final = "tiers-move"
+EVICT: Final = "tiers-evict"
+RETURN: Final = "tiers-return"
+
+LEFT: Final = "left"
+LEFT_HINT: Final = "left_hint"
+"""In the detail of what is done: what is still to come all the same, and what to do about it."""
 
 Begun = Callable[[], Run]
 """Does the work that is on record as running already; in any thread."""
@@ -105,6 +112,56 @@ def begin_rotation(box: Box, recovery_key: str, entry: audit.Entry) -> Begun:
     return begun.finish
 
 
+def begin_move(box: Box, actor: str) -> Begun:
+    """Every bucket told how far away each study may lie. Raises `Refused` while nothing may be moved, and `Transient` as the others."""
+    with box.catalog.reading() as reading:
+        eviction.refuse_obstacle(reading, _now(), "nothing moves in the cloud now")
+
+    def act(tell: Tell) -> Detail:
+        done = tagging.run_through(
+            box,
+            _now,
+            tagging.Around(actor=actor, asks_again=True),
+            lambda each: tell({"studies": each.studies}),
+        )
+        for trouble in done.troubles.values():
+            raise (OperatorNeeded if trouble.at else Transient)(trouble.message, hint=trouble.hint)
+        return {"studies": done.studies}
+
+    return _begin(box, MOVE, act)
+
+
+def begin_eviction(box: Box, actor: str) -> Begun:
+    """Images that leave this disk, as the clinic has chosen. Raises `Refused` if it has chosen none, or while nothing may leave, and
+    `Transient` as the others.
+    """
+    with box.catalog.reading() as reading:
+        eviction.refuse_idle(reading, _now())
+
+    def act(tell: Tell) -> Detail:
+        tell({})
+        done = eviction.evict(box, _now, eviction.Around(actor=actor))
+        return {"studies": done.studies, "instances": done.images, "bytes": done.bytes, "kept": done.kept}
+
+    return _begin(box, EVICT, act)
+
+
+def begin_return(box: Box, actor: str) -> Begun:
+    """Everything that is away brought back. What lies in deep archive is asked for, and is what is left. Raises `Transient` as the others."""
+
+    def act(tell: Tell) -> Detail:
+        tell({})
+        try:
+            came = returning.bring_back(box, _now(), actor=actor)
+        except NotAskedFor:
+            raise
+        except Resting as error:
+            return {LEFT: error.message, LEFT_HINT: error.hint}
+        return {"instances": came}
+
+    return _begin(box, RETURN, act)
+
+
 def latest(box: Box, reading: Reading, name: str, destination_id: int | None = None) -> Part | None:
     """How far the latest of its kind is, at an archive or of the box; None when there was none."""
     run = runs.latest(box, reading, name if destination_id is None else f"{name}.{destination_id}")
@@ -113,6 +170,10 @@ def latest(box: Box, reading: Reading, name: str, destination_id: int | None = N
 
 def _begin(box: Box, name: str, act: runs.Act) -> Begun:
     return runs.begin(box, name, secrets.token_hex(8), {"act": act}).finish
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _in_percents(tell: Tell) -> Callable[[int, int], None]:

@@ -60,9 +60,12 @@ def _grant(world: World) -> Any:
     return call(world, "POST", f"/studies/{study}/grants", body)
 
 
-def _study(world: World, below: str = "") -> Any:
-    first = call(world, "GET", "/studies?limit=1").get_json()["items"][0]["id"]
-    return call(world, "GET", f"/studies/{first}{below}")
+def _study(world: World, below: str = "", method: str = "GET") -> Any:
+    from appliance.catalog import studies
+
+    with world.box.catalog.reading() as conn:
+        first = studies.find(conn, limit=1)[0].id
+    return call(world, method, f"/studies/{first}{below}")
 
 
 def _delivery(world: World, method: str = "GET", below: str = "") -> Any:
@@ -167,6 +170,7 @@ _READ: Mapping[str, str] = {
     "/webhooks": CONFIGURED,
     "/health": "figures and problems, nothing of a patient",
     "/tiers": "bytes and prices, nothing of a patient",
+    "/tiers/work": "how far something is, nothing of a patient",
     "/me": "one's own account",
     "/openapi.json": "the same on every box of a version",
 }
@@ -186,6 +190,21 @@ INTERFACE: Mapping[str, Step] = {
     "GET /api/v1/studies/<int:study_id>": Act(["study:view"], _study),
     "GET /api/v1/studies/<int:study_id>/series": Act(["study:view"], partial(_study, below="/series")),
     "GET /api/v1/studies/<int:study_id>/instances": Act(["study:view"], partial(_study, below="/instances")),
+    "POST /api/v1/studies/<int:study_id>/return": Act(
+        ["study:want"], partial(_study, below="/return", method="POST")
+    ),
+    "GET /api/v1/tiers/plan": Act(["tiers:list"], lambda w: call(w, "GET", "/tiers/plan")),
+    "POST /api/v1/tiers/move": Nothing(
+        "nothing of the box that is walked lies in a bucket; tests/lifecycle/test_tagging.py finds the row of each study",
+        lambda w: call(w, "POST", "/tiers/move"),
+    ),
+    "POST /api/v1/tiers/evict": Nothing(
+        "the box that is walked has chosen that nothing leaves; tests/lifecycle/test_eviction.py finds the row of each study"
+    ),
+    "POST /api/v1/tiers/return": Nothing(
+        "nothing of the box that is walked is away; tests/lifecycle/test_eviction.py finds the row of each study",
+        lambda w: call(w, "POST", "/tiers/return"),
+    ),
     "GET /api/v1/users": Nothing("who has an account; no patient", lambda w: call(w, "GET", "/users")),
     "GET /api/v1/users/<int:user_id>": Nothing(
         "one account; no patient", lambda w: call(w, "GET", f"/users/{_person(w)}")

@@ -17,7 +17,7 @@ from appliance.box import Box
 from appliance.catalog import destinations, tier_tags
 from appliance.cli.command import main
 from appliance.lifecycle import prices, storage
-from appliance.lifecycle.storage_class import CLASSES, OF_TIER, Ages, Tier
+from appliance.lifecycle.storage_class import CLASSES, OF_TIER, Ages, Retrieval, Tier
 from appliance.replication.destinations import bucket_policy
 from appliance.settings import NotAccepted
 from tests.backup.conftest import IMAGES
@@ -119,6 +119,13 @@ def test_a_cheaper_class_never_costs_more_to_keep_and_never_less_to_read(held: d
 def test_every_class_has_its_price() -> None:
     assert {each.storage.name for each in prices.PRICES} == set(CLASSES)
     assert prices.a_month({"STANDARD": 10**12}) == pytest.approx(25.0)
+
+
+def test_what_lies_deep_is_cheapest_brought_home_in_bulk() -> None:
+    deep = {"DEEP_ARCHIVE": 10**12, "GLACIER": 10**12}
+    assert prices.reading_all(deep, Retrieval.BULK) < prices.reading_all(deep, Retrieval.STANDARD)
+    hot = {"STANDARD": 10**12, "GLACIER_IR": 10**12}
+    assert prices.reading_all(hot, Retrieval.BULK) == prices.reading_all(hot, Retrieval.STANDARD)
 
 
 @given(st.integers(0, 400), st.integers(0, 800), st.integers(0, 1500))

@@ -10,8 +10,10 @@ from appliance.lifecycle.storage_class import (
     CLASSES,
     INTELLIGENT,
     Rest,
+    Retrieval,
     Tier,
     class_of,
+    hours_by,
     hours_of,
     rest_of,
 )
@@ -83,3 +85,11 @@ def test_what_is_read_at_once_is_not_deep_and_what_is_deep_takes_hours() -> None
 def test_the_box_may_ask_for_what_lies_deep_and_that_undoes_nothing() -> None:
     assert "s3:RestoreObject" in bucket_policy.ON_OBJECTS
     assert "s3:RestoreObject" not in bucket_policy.NEVER
+
+
+def test_the_cheapest_way_is_never_sooner_and_what_is_at_hand_stays_at_hand() -> None:
+    for each in CLASSES.values():
+        assert hours_by(Retrieval.STANDARD, each.wait_hours) == each.wait_hours
+        assert hours_by(Retrieval.BULK, each.wait_hours) == (each.bulk_hours or each.wait_hours)
+        assert hours_by(Retrieval.BULK, each.wait_hours) >= each.wait_hours
+        assert bool(each.bulk_hours) is bool(each.wait_hours)

@@ -28,7 +28,7 @@ from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status
 from appliance.lifecycle.request import ItemState, Method
 from appliance.lifecycle.request import State as RequestState
-from appliance.lifecycle.storage_class import Tier
+from appliance.lifecycle.storage_class import Retrieval, Tier
 from appliance.notify.hooks import FORMATS, HEARS
 from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
@@ -62,6 +62,7 @@ COMPUTED = (
     {f"state.{state}" for state in State}
     | {f"event.{event}" for event in (*Event, "owe")}
     | {f"tiers.tier.{each}" for each in Tier}
+    | {f"tiers.way.{each}" for each in Retrieval}
     | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting", "not-asked-for")}
     | {
         f"problem.{kind}.{part}"

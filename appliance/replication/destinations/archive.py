@@ -22,7 +22,7 @@ from pathlib import PurePosixPath
 from typing import Final, Protocol, runtime_checkable
 
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
-from appliance.lifecycle.storage_class import Tier
+from appliance.lifecycle.storage_class import Retrieval, Tier
 from appliance.model import ObjectId
 from appliance.replication.destinations.parcel import Parcel
 
@@ -74,8 +74,8 @@ class Clearable(Archive, Protocol):
 class Waking(Archive, Protocol):
     """An archive whose objects may lie so deep that reading one raises `Resting` until it was asked for and has come up."""
 
-    def wake(self, key: str) -> None:
-        """Ask for an object to be fetched, unless that was done already or it can be read."""
+    def wake(self, key: str, retrieval: Retrieval) -> None:
+        """Ask for an object to be fetched in that way, unless that was done already, in whichever, or it can be read."""
 
 
 @runtime_checkable

@@ -31,7 +31,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
 from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
-from appliance.lifecycle.storage_class import INTELLIGENT, Rest, Tier, rest_of
+from appliance.lifecycle.storage_class import INTELLIGENT, Rest, Retrieval, Tier, rest_of
 from appliance.model import DestinationSettings, ObjectId, Takes
 from appliance.replication.destinations import options
 from appliance.replication.destinations.archive import (
@@ -66,8 +66,10 @@ from appliance.replication.destinations.s3_errors import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.literals import TierType
     from mypy_boto3_s3.type_defs import RestoreRequestTypeDef, TaggingTypeDef
 
+_RETRIEVALS: Final[Mapping[Retrieval, TierType]] = {Retrieval.STANDARD: "Standard", Retrieval.BULK: "Bulk"}
 READ_BACK_BYTES: Final = 8 << 20
 AWAKE_DAYS: Final = 7
 CONNECT_SECONDS: Final = 10
@@ -276,7 +278,7 @@ class S3Destination:
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
             yield from body.iter_chunks(BLOCK_BYTES)
 
-    def wake(self, key: str) -> None:
+    def wake(self, key: str, retrieval: Retrieval) -> None:
         """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""
         client = self._client()
         found = _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
@@ -285,7 +287,7 @@ class S3Destination:
         name = found.get("StorageClass", "")
         if rest_of(name, found.get("Restore", ""), found.get("ArchiveStatus", "")) is not Rest.RESTING:
             return
-        wanted: RestoreRequestTypeDef = {"GlacierJobParameters": {"Tier": "Standard"}}
+        wanted: RestoreRequestTypeDef = {"GlacierJobParameters": {"Tier": _RETRIEVALS[retrieval]}}
         if name != INTELLIGENT:  # which keeps what came up, and refuses to be told for how long
             wanted["Days"] = AWAKE_DAYS
         with in_our_terms("fetching an object from deep archive", allow=ALLOW_WAKING):

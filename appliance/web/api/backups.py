@@ -6,12 +6,9 @@ end, which no proxy and few programs wait for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
-
-from werkzeug.exceptions import Conflict
 
 from appliance.backup import disaster_plan, inventory
 from appliance.backup.inventory import Held, Proof
@@ -23,11 +20,10 @@ from appliance.web import forms, keeping
 from appliance.web.api.operation import operation
 from appliance.web.api.other_side import of_the_other_side
 from appliance.web.api.shape import Shape
-from appliance.web.background import in_background
+from appliance.web.api.work import Work, begin, work_of
 from appliance.web.console import console, now
 from appliance.web.plan_words import worded
 from appliance.wizard import by_hand
-from appliance.wizard.runs import Part, PartState, UnderWay
 
 Reason = Annotated[
     str, Shape("In a few words, for those who read it later.", example="a disk has died", longest=200)
@@ -54,17 +50,6 @@ class Backups:
 
     items: tuple[Backup, ...]
     older: int
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """How far the latest that was begun by hand is, or what it came to; `cause` says why it failed."""
-
-    state: Literal["never", "running", "done", "failed"]
-    percent: Annotated[int | None, Shape("Of what is to be done, where that can be said.", least=0, most=100)]
-    cause: str
-    remedy: str
-    at_utc: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +174,7 @@ def get_backup_progress(destination_id: int) -> WorkOnArchive:
 def make_backup(destination_id: int) -> WorkOnArchive:
     """Begin a backup into an archive; 409 while one is being made there."""
     box, actor = console().box, forms.actor()
-    _begin("backup-by-hand", lambda: by_hand.begin_backup(box, destination_id, actor))
+    begin("backup-by-hand", lambda: by_hand.begin_backup(box, destination_id, actor))
     return _work_on(destination_id)
 
 
@@ -204,7 +189,7 @@ def make_backup(destination_id: int) -> WorkOnArchive:
 def drill_backup(destination_id: int) -> WorkOnArchive:
     """Begin to try out the newest backup of an archive; 409 while one is being tried. Nothing on this box is touched."""
     box, actor = console().box, forms.actor()
-    _begin("drill-by-hand", lambda: by_hand.begin_drill(box, destination_id, actor))
+    begin("drill-by-hand", lambda: by_hand.begin_drill(box, destination_id, actor))
     return _work_on(destination_id)
 
 
@@ -218,7 +203,7 @@ def get_verification() -> Work:
 def verify_everything() -> Work:
     """Begin to read every byte of everything that is kept; 409 while that is under way."""
     box, actor = console().box, forms.actor()
-    _begin("verify-by-hand", lambda: by_hand.begin_verification(box, actor))
+    begin("verify-by-hand", lambda: by_hand.begin_verification(box, actor))
     return _verification()
 
 
@@ -244,7 +229,7 @@ def replace_root_key(body: NewRootKey) -> RootKey:
     Everybody goes on working. Images are not encrypted again; study keys and index are moved under the new root key.
     """
     box, entry = console().box, console().entry("key:rotate-root", "root key", forms.actor())
-    _begin("new-root-key", lambda: by_hand.begin_rotation(box, body.recovery_key, entry))
+    begin("new-root-key", lambda: by_hand.begin_rotation(box, body.recovery_key, entry))
     return _root_key()
 
 
@@ -321,54 +306,30 @@ OPERATIONS = (
 )
 
 
-def _begin(name: str, begin: Callable[[], by_hand.Begun]) -> None:
-    """Put it on record as running, then leave it to a thread. Raises `Conflict` when it is under way already."""
-    try:
-        in_background(name, begin())
-    except UnderWay as error:
-        raise Conflict("this is under way already") from error
-
-
 def _work_on(destination_id: int) -> WorkOnArchive:
     box = console().box
     with box.catalog.reading() as conn:
         by_hand.archive(conn, destination_id)
         return WorkOnArchive(
-            _work(by_hand.latest(box, conn, by_hand.BACKUP, destination_id)),
-            _work(by_hand.latest(box, conn, by_hand.DRILL, destination_id)),
+            work_of(by_hand.latest(box, conn, by_hand.BACKUP, destination_id)),
+            work_of(by_hand.latest(box, conn, by_hand.DRILL, destination_id)),
         )
 
 
 def _verification() -> Work:
     box = console().box
     with box.catalog.reading() as conn:
-        return _work(by_hand.latest(box, conn, by_hand.VERIFY))
+        return work_of(by_hand.latest(box, conn, by_hand.VERIFY))
 
 
 def _root_key() -> RootKey:
     box = console().box
     with box.catalog.reading() as conn:
         standing = rotation.standing(box, conn)
-        work = _work(by_hand.latest(box, conn, by_hand.ROTATION))
+        work = work_of(by_hand.latest(box, conn, by_hand.ROTATION))
     return RootKey(
         standing.generation, standing.study_keys, standing.earlier, standing.catalog_generation, work
     )
-
-
-def _work(part: Part | None) -> Work:
-    match part.state if part is not None else None:
-        case None:
-            return Work("never", None, "", "", None)
-        case PartState.RUNNING | PartState.WAITING:
-            assert part is not None
-            percent = part.detail.get("percent")
-            return Work("running", None if percent is None else int(percent), "", "", part.at_utc)
-        case PartState.FAILED:
-            assert part is not None
-            return Work("failed", None, part.cause, part.hint, part.at_utc)
-        case _:
-            assert part is not None
-            return Work("done", 100, "", "", part.at_utc)
 
 
 def _backup(held: Held) -> Backup:

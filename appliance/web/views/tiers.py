@@ -11,8 +11,9 @@ from appliance.identity.permissions import Permission
 from appliance.lifecycle import eviction, prices, storage, tagging, tier_rules
 from appliance.lifecycle.prices import Price
 from appliance.lifecycle.storage import Bucket
-from appliance.lifecycle.storage_class import Ages, class_of
+from appliance.lifecycle.storage_class import DEEP, Ages, Retrieval, class_of, hours_by
 from appliance.lifecycle.tagging import Trouble
+from appliance.replication import recall
 from appliance.web.access import needs
 from appliance.web.console import console
 from appliance.web.language import Words
@@ -31,6 +32,15 @@ class PriceLine:
     wait: str
     least: str
     keep: str
+    read: str
+
+
+@dataclass(frozen=True, slots=True)
+class WayLine:
+    """A way of fetching what lies in the deepest class: what it is called, how long it takes and what a gigabyte costs by it."""
+
+    name: str
+    wait: str
     read: str
 
 
@@ -62,6 +72,8 @@ class TiersPage(Page):
     away: str
     choice: str
     ages: str
+    retrieval: str
+    ways: tuple[WayLine, ...]
     troubles: tuple[TroubleLine, ...]
     unruled: tuple[RulesNote, ...]
     buckets: tuple[BucketLine, ...]
@@ -75,7 +87,7 @@ def page() -> Response:
     """How much is where, and what it costs."""
     with console().box.catalog.reading() as conn:
         tally, chosen = evictions.tally(conn), eviction.choices(conn).eviction
-        ages, found = storage.ages(conn), storage.buckets(conn)
+        ages, found, how = storage.ages(conn), storage.buckets(conn), recall.retrieval(conn)
         troubles = tagging.troubles(conn) if ages.steps else {}
         lacking = [(each.name, tier_rules.missing(conn, each)) for each in destinations.destinations(conn)]
     words = g.words
@@ -87,6 +99,8 @@ def page() -> Response:
         away=_counted(tally.away, tally.away_bytes, words),
         choice=words(f"setting.tiers.eviction.{chosen}"),
         ages=_ages(ages, words),
+        retrieval=words(f"setting.tiers.retrieval.{how}"),
+        ways=tuple(_way(each, words) for each in Retrieval),
         troubles=tuple(_trouble(name, each, words) for name, each in troubles.items()),
         unruled=tuple(note for name, each in lacking if (note := rules_note(name, each, words))),
         buckets=tuple(_bucket(each, words) for each in found),
@@ -138,5 +152,14 @@ def _price(each: Price, words: Words) -> PriceLine:
     )
 
 
-def _money(value: float, words: Words) -> str:
-    return words("tiers.money", value=words.decimal(round(value, 2)), currency=prices.CURRENCY)
+def _way(how: Retrieval, words: Words) -> WayLine:
+    deepest = next(each for each in prices.PRICES if each.storage is DEEP)
+    return WayLine(
+        words(f"tiers.way.{how}"),
+        words("tiers.hours", n=hours_by(how, DEEP.wait_hours)),
+        _money(deepest.reading(how), words, digits=4),
+    )
+
+
+def _money(value: float, words: Words, digits: int = 2) -> str:
+    return words("tiers.money", value=words.decimal(round(value, digits)), currency=prices.CURRENCY)
