@@ -1,15 +1,23 @@
 """`appliance screen`: what stands on the box's own screen, and what no longer does once it has an owner."""
 
 import re
+import subprocess
+import sys
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from appliance import certificates
 from appliance.cli import screen
 from appliance.cli.screen import Screen
+from tests.cli import qr
 from tests.cli.conftest import Say, account
+from tests.networks import apart
 
+ROOT = Path(__file__).parents[2]
 RECOVERY = "cbcdefgh-ijklnrtu-vcbcdefg-hijklnrt-uvcbcdef-ghijklnr-tuvcbcde-fghijkln"
 
 
@@ -85,3 +93,26 @@ def test_a_box_that_its_machine_cannot_open_says_where_to_type_the_key() -> None
     assert "needs its recovery key" in "\n".join(lines)
     for address in certificates.own_addresses()[:1]:
         assert any(f"https://{address}" in line for line in lines)
+
+
+@settings(max_examples=25)
+@given(st.ip_addresses())
+def test_a_telephone_reads_the_address_off_the_picture(address: IPv4Address | IPv6Address) -> None:
+    host = f"[{address}]" if address.version == 6 else str(address)
+    lines = shown(addresses=(str(address),)).lines()
+    picture = lines[lines.index(next(line for line in lines if set(line) == {"█"})) :]
+    assert qr.text_of(qr.on_screen(picture)) == f"https://{host}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_stands_on_the_screen_is_what_the_box_serves(tmp_path: Path) -> None:
+    """In a network of its own, where the box has an address and port 443."""
+    story = [sys.executable, "-m", "tests.cli.seen", str(tmp_path)]
+    told = subprocess.run([*apart(), *story], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr[-5000:]
+    assert told.stdout.splitlines() == [
+        "a new box: the picture leads to it, and the fingerprint is that of what it serves there",
+        "the claim code claims it, and is gone",
+        "with the clinic's certificate the words are its authority's, which a browser then trusts for that address",
+    ]
