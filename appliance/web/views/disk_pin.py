@@ -6,6 +6,7 @@ is lies in memory.
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,7 +59,7 @@ def choose() -> AnyResponse:
     entry = console().entry("pin:choose", disk_pin.SUBJECT, forms.actor())
     try:
         typed = disk_pin.checked(forms.secret("pin"))
-        if forms.secret("again") != typed:
+        if not hmac.compare_digest(forms.secret("again").encode(), typed.encode()):
             raise Refused("the two PINs are not the same", hint="type the same digits twice", field="again")
         disk_pin.choose(console().box, entry, typed, forms.secret("disk_key"), now())
     except ApplianceError as error:
