@@ -30,9 +30,7 @@ def scan(hardware: Hardware) -> None:
         running(machine)
         machine.plug(SCANNERS, "scanners")
         machine.inside(f"mkdir {THERE}")
-        machine.wait_until(
-            f"mount -t erofs -o ro /dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_*-0:0 {THERE}", each_seconds=60
-        )
+        machine.wait_until(f"mount -t erofs -o ro /dev/disk/by-label/SCANNERS {THERE}", each_seconds=60)
         whole = openscap(machine, ALL)
         print(f"OpenSCAP, ANSSI-BP-028 (enhanced), nothing taken out: {_said(whole)}")
         for rule in sorted(name for name, result in whole.items() if result in ("fail", "error", "unknown")):
