@@ -10,7 +10,9 @@ from appliance.box import open_box
 from appliance.catalog import rules
 from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.model import ObjectId, Rule
-from tests.campaigns.clinic_checks import check_chain
+from appliance.replication.destinations.archive import KEYS
+from appliance.store.root_key import newest_generation
+from tests.campaigns.clinic_checks import archive_there, check_chain
 from tests.campaigns.clinic_outage import paper_of
 from tests.campaigns.clinic_places import SHELVES, WithoutBackups, add_shelf, config_of, copied, place_of
 
@@ -119,7 +121,18 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
         if each not in world.known and world.shelves[each].plugged:
             add_shelf(world.box, world.here, each)
             world.known.add(each)
+    for other in (world.shelves[each] for each in SHELVES if each != name):
+        other.apart |= shelf.apart
+    shelf.apart = False
+    for each in SHELVES:
+        world.shelves[each].apart |= _newest_generation(world, each) > world.box.root.generation
     if memory is None:
         place = world.settings_of(name)
         with world.box.catalog.transaction() as tx:
             rules.add_rule(tx, Rule(place.id, name, place.takes))
+
+
+def _newest_generation(world: World, name: str) -> int:
+    """Of the root keys that lie wrapped on a disk, wherever it is."""
+    archive = archive_there(world, name)
+    return max((newest_generation(archive.document(each.key)) for each in archive.documents(KEYS)), default=0)

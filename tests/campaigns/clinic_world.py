@@ -214,13 +214,18 @@ class World:
                 shelf.whole.add(object_id)
                 self.late.discard((name, object_id))
                 continue
-            if object_id in self.rotten or object_id in self.limbo or not self._can_be_had(object_id):
+            if (
+                object_id in self.rotten
+                or object_id in self.limbo
+                or not self._can_be_had(object_id)
+                or shelf.apart
+            ):
                 self.late.add((name, object_id))  # it is tried again by and by, at a time that we leave open
             if shelf.plugged:
                 assert (name, object_id) in self.late, (
                     f"{object_id} could be delivered to {name}, and was not"
                 )
-        if not shelf.plugged:
+        if not shelf.plugged or shelf.apart:
             shelf.vague = self.receipts[name] & set(self.alive) - shelf.named
             return
         shelf.named |= self.receipts[name] & set(self.alive)
