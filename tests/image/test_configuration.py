@@ -312,9 +312,13 @@ def test_a_verified_root_and_signed_starts_are_asked_for() -> None:
     data = settings(EXTRA / "usr/lib/repart.d/30-data.conf")
     assert data["Encrypt"] == ["tpm2"]
     repart = (EXTRA / "usr/lib/systemd/system/systemd-repart.service.d/appliance.conf").read_text()
-    enrolment = (EXTRA / "usr/lib/appliance/libexec/disk-enrolment").read_text()
-    bound = re.findall(r"--tpm2-pcrs=(\S+)", repart + enrolment)
-    assert bound == ["7+12", "7+12"], "a new TPM2 gives the key out to what the one before gave it"
+    assert re.findall(r"--tpm2-pcrs=(\S+)", repart) == ["7+12"]
+    policy = (EXTRA / "usr/lib/appliance/libexec/disk-policy").read_text()
+    (sets,) = re.findall(r"for each in ([0-9+ ]+);", policy)
+    assert all({"7", "12"} <= set(each.split("+")) for each in sets.split()), "a new entry asks for no less"
+    for name in ("disk-enrolment", "disk-pin"):
+        program = (EXTRA / "usr/lib/appliance/libexec" / name).read_text()
+        assert '--tpm2-pcrs="$registers"' in program, name
     (mount,) = [line.split() for line in (EXTRA / "etc/fstab").read_text().splitlines() if line[0] != "#"]
     assert mount[:2] == ["/dev/mapper/data", "/var"]
     assert {"nodev", "nosuid", "noexec"} <= set(mount[3].split(","))

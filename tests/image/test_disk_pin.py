@@ -31,7 +31,16 @@ said = dict(words=sys.argv[1:], key=key, pin=os.environ.get("NEWPIN"), left=(fol
 if {fails!r}:
     sys.exit(1)
 entries = json.loads((folder / "header").read_text())["tokens"]
-new = {{"type": "systemd-tpm2", "keyslots": ["3"], "tpm2-pin": "--tpm2-with-pin=yes" in sys.argv}}
+registers = next(each.split("=", 1)[1] for each in sys.argv if each.startswith("--tpm2-pcrs="))
+new = {{
+    "type": "systemd-tpm2",
+    "tpm2-pcrs": [int(each) for each in registers.split("+")],
+    "tpm2-pin": "--tpm2-with-pin=yes" in sys.argv,
+}}
+if new in entries.values():  # as it is, whatever the PIN, and whatever the chip
+    print("This PCR set is already enrolled, executing no operation.")
+    sys.exit(0)
+new["pin"] = os.environ.get("NEWPIN")
 kept = {{name: each for name, each in entries.items() if each["type"] != "systemd-tpm2"}}
 if {cut!r}:
     kept = entries
@@ -54,7 +63,10 @@ class Disk:
         programs.mkdir(exist_ok=True)
         header = self.folder / "header"
         if not header.exists():
-            tokens = {str(at): {"type": "systemd-tpm2", "tpm2-pin": pin} for at, pin in enumerate(self.pins)}
+            tokens = {
+                str(at): {"type": "systemd-tpm2", "tpm2-pcrs": [7, 12, 14][: 2 + at], "tpm2-pin": pin}
+                for at, pin in enumerate(self.pins)
+            }
             tokens["5"] = {"type": "systemd-recovery"}
             header.write_text(json.dumps({"tokens": tokens}, indent=1))
         texts = {
@@ -90,6 +102,12 @@ class Disk:
         """What `systemd-cryptenroll` was asked, and how it was around it."""
         kept = self.folder / "enrolled"
         return json.loads(kept.read_text()) if kept.exists() else {}
+
+    @property
+    def entries(self) -> list[dict[str, object]]:
+        """The entries of the TPM2."""
+        tokens = json.loads((self.folder / "header").read_text())["tokens"].values()
+        return [each for each in tokens if each["type"] == "systemd-tpm2"]
 
 
 @pytest.fixture
@@ -138,7 +156,7 @@ def test_a_pin_is_taken_with_the_key_on_paper_and_the_entry_before_goes_last(dis
     assert {
         "--wipe-slot=tpm2",
         "--tpm2-device=auto",
-        "--tpm2-pcrs=7+12",
+        "--tpm2-pcrs=7+12+14",
         "--tpm2-public-key-pcrs=11",
         "--tpm2-with-pin=yes",
         "/dev/data",
@@ -147,7 +165,10 @@ def test_a_pin_is_taken_with_the_key_on_paper_and_the_entry_before_goes_last(dis
 
 def test_it_is_changed_and_taken_away_again(disk: Disk) -> None:
     disk.pins = (True,)
-    assert disk.start(chosen("70419283")) == disk_pin.Seen(State.WANTED, ATTEMPT, Ended.DONE)
+    for pin in ("70419283", "38205714"):
+        assert disk.start(chosen(pin)) == disk_pin.Seen(State.WANTED, ATTEMPT, Ended.DONE)
+        (entry,) = disk.entries
+        assert entry["pin"] == pin, "the new one is the disk's, and the one before is gone"
     assert disk.start(f"{ATTEMPT}\nremove\n\n\n") == disk_pin.Seen(State.NONE, ATTEMPT, Ended.DONE)
     assert disk.enrolled["pin"] is None
     assert disk.start() == disk_pin.Seen(State.NONE), "the next start remembers no attempt"
@@ -230,3 +251,13 @@ def test_what_holds_a_pin_is_memory_and_the_appliances_alone() -> None:
     assert f"  {disk_pin.TOLD} r,\n" in profile
     web = Path(__file__).parents[2] / "systemd/system/appliance-web.service"
     assert f"ReadWritePaths=-{disk_pin.FOLDER}\n" in web.read_text()
+
+
+def test_what_cut_changes_have_left_is_cleared_by_the_next(disk: Disk) -> None:
+    disk.pins, disk.cut = (True,), True
+    disk.start(chosen("70419283"))
+    disk.cut = False
+    assert len(disk.entries) == 2
+    assert disk.start(chosen()) == disk_pin.Seen(State.WANTED, ATTEMPT, Ended.DONE)
+    (entry,) = disk.entries
+    assert entry["pin"] == PIN

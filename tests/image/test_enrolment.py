@@ -20,6 +20,9 @@ class Disk:
     folder: Path
     opens: bool = False
     wants_pin: bool = False
+    registers: str = "7+12"
+    is_kept: bool = True
+    """Whether the TPM2 gives out what it was given."""
 
     def start(self) -> list[str]:
         """As at a start of the machine: the words of the enrolment, and the key that it was given; empty for none."""
@@ -29,12 +32,17 @@ class Disk:
         self._write(
             programs / "cryptsetup",
             f"""case $1 in
-luksDump) echo '{{"tokens": {{"0": {{"type": "systemd-tpm2",'; echo '"tpm2-pin": {pin}}}}}}}' ;;
-open) exit {0 if self.opens else 2} ;;
+luksDump)
+  echo '{{"tokens": {{"0": {{"type": "systemd-tpm2", "tpm2-pcrs": ['
+  echo '{self.registers.replace("+", ", ")}],'; echo '"tpm2-pin": {pin}}}}}}}' ;;
+open) [ {int(self.opens)} = 1 ] || [ -e {self.folder}/new ] ;;
 esac""",
         )
+        # As the real one: registers that an entry has are enrolled already, whatever chip made it, and all is well.
         self._write(
             programs / "systemd-cryptenroll",
+            f'case "$* " in *"--tpm2-pcrs={self.registers} "*) exit 0 ;; esac\n'
+            f"[ {int(self.is_kept)} = 0 ] || touch {self.folder}/new\n"
             f'echo "$@" >{asked}\nfor each; do case $each in --unlock-key-file=*) cat "${{each#*=}}" >>{asked} ;; esac; done',
         )
         done = subprocess.run(
@@ -44,7 +52,8 @@ esac""",
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        (self.folder / "new").unlink(missing_ok=True)
+        assert done.returncode == (0 if self.is_kept else 1), done.stderr
         assert KEY not in done.stdout + done.stderr
         left = {"bin", "asked", "key"}
         assert {each.name for each in self.folder.iterdir()} <= left, "the key lies nowhere else"
@@ -70,10 +79,24 @@ def test_a_machine_whose_tpm2_opens_the_disk_is_left_as_it_is(disk: Disk) -> Non
 def test_another_tpm2_gets_the_key_in_the_place_of_the_one_before(disk: Disk) -> None:
     words, key = disk.start()
     assert key == KEY, "without the line's end, which is no part of it"
-    assert {"--wipe-slot=tpm2", "--tpm2-device=auto", "--tpm2-pcrs=7+12", "--tpm2-public-key-pcrs=11"} <= set(
-        words.split()
-    )
+    assert {
+        "--wipe-slot=tpm2",
+        "--tpm2-device=auto",
+        "--tpm2-pcrs=7+12+14",
+        "--tpm2-public-key-pcrs=11",
+    } <= set(words.split())
     assert words.split()[-1] == "/dev/data"
+
+
+def test_each_change_of_hardware_gets_registers_that_no_entry_has(disk: Disk) -> None:
+    disk.registers = "7+12+14"
+    words, _ = disk.start()
+    assert "--tpm2-pcrs=7+12" in words.split()
+
+
+def test_a_tpm2_that_does_not_give_the_key_out_afterwards_is_a_failure(disk: Disk) -> None:
+    disk.is_kept = False
+    assert disk.start(), "and the unit says so"
 
 
 def test_a_disk_that_wants_a_pin_is_never_made_to_open_without_one(disk: Disk) -> None:
