@@ -119,7 +119,8 @@ def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], mo
         "looked_utc": now.isoformat() if at_the_end else None,
     }
     with box.catalog.transaction() as tx:
-        settings.put(tx, LAST, {**last, **done}, now)
+        # As it is now: a backup that was made meanwhile has noted there how often the box came back.
+        settings.put(tx, LAST, {**settings.get(tx, LAST), **done}, now)
     return came
 
 

@@ -90,6 +90,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
                 "api.echo_device",
                 "api.invite_user",
                 "api.list_backups",
+                "api.evict_studies",
                 "api.make_backup",
                 "api.make_user_link",
                 "api.move_tiers",

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from appliance.backup import homecoming
+from appliance.backup import homecoming, making
+from appliance.backup.lives import lives
 from appliance.catalog import deliveries, destinations
 from appliance.cli import main
 from appliance.errors import Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import build
-from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
+from tests.backup.conftest import IMAGES, KEEP, Clinic, as_sent, contents
 from tests.backup.test_restoring import archive_of, bring_home, restore
 from tests.boxes import box_in, recorded
 
@@ -36,6 +37,30 @@ def test_an_archive_out_of_reach_is_tried_again_and_nothing_is_lost(clinic: Clin
         (tmp_path / "pulled out").rename(usb)
         bring_home(box)
         assert contents(box) == as_sent(*IMAGES[:3])
+
+
+def test_a_backup_that_is_made_meanwhile_keeps_how_often_the_box_came_back(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    """It counts past what lies there, in the very document that says how far the images are home."""
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    now = datetime.now(UTC)
+    restore(tmp_path / "second", clinic.place, clinic.paper)
+    with box_in(tmp_path / "second") as box:
+        making.back_up(box, clinic.place, now, actor="tests", keep=KEEP)
+    (tmp_path / "usb" / "snapshots").rename(tmp_path / "unreadable")
+    restore(tmp_path / "third", clinic.place, clinic.paper)
+    (tmp_path / "unreadable").rename(tmp_path / "usb" / "snapshots")
+    with box_in(tmp_path / "third") as box:
+
+        def backing_up() -> bool:
+            making.back_up(box, clinic.place, now, actor="tests", keep=KEEP)
+            return True
+
+        assert homecoming.bringing_home(box, now, keep_going=backing_up, most=1) == 1
+        with box.catalog.reading() as conn:
+            assert lives(conn) == 2
 
 
 def test_a_delivery_of_an_image_that_is_not_here_recalls_it_first(

@@ -251,6 +251,14 @@ CASES = {
         replace(CALM, drills=(Drilled("usb", attempt(DAY, Outcome.FAILED, "forged")),)),
         (("drill-failed", ACT_NOW),),
     ),
+    "an archive that failed and is paused since": (
+        replace(
+            CALM,
+            drill=attempt(HOUR, Outcome.FAILED, "a checksum differs"),
+            drills=(Drilled("cloud", attempt(DAY)),),
+        ),
+        NOTHING,
+    ),
     "a drill still to come": (replace(CALM, drill=attempt(-2 * HOUR)), (("drill-late", SOON),)),
     "a drill that failed": (
         replace(CALM, drill=attempt(HOUR, Outcome.FAILED, "a checksum differs")),

@@ -8,6 +8,7 @@ one before them; so nobody waits for an answer that does not come, and a packet 
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 
 from appliance.config import DicomConfig
 from tests.networks import Network, another, run
+
+NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin") or "nft"
+"""Debian's, which only root finds in its path."""
 
 PROMISED = frozenset({443, DicomConfig().port, DicomConfig().tls_port})
 """The console by TLS, DICOM, and DICOM by TLS."""
@@ -63,8 +67,8 @@ class Street:
 
     def passed(self, how: str, source: str, target: str, ports: Sequence[int]) -> set[int]:
         """Knock at `ports` until each knock has arrived; which of them the rules let in."""
-        run("nft", "flush", "set", "inet", "watch", f"arrived_{how}")
-        run("nft", "flush", "set", "inet", "watch", f"passed_{how}")
+        run(NFT, "flush", "set", "inet", "watch", f"arrived_{how}")
+        run(NFT, "flush", "set", "inet", "watch", f"passed_{how}")
         while missing := set(ports) - members(f"arrived_{how}"):
             self.knock(how, source, target, missing)
         return members(f"passed_{how}")
@@ -98,7 +102,7 @@ def ranges(ports: Sequence[int]) -> Iterator[str]:
 def members(name: str) -> set[int]:
     """What the kernel has written down."""
     told = subprocess.run(
-        ["nft", "--json", "--numeric", "list", "set", "inet", "watch", name],
+        [NFT, "--json", "--numeric", "list", "set", "inet", "watch", name],
         capture_output=True,
         text=True,
         check=True,
@@ -122,8 +126,8 @@ def street() -> Iterator[Street]:
 
 def tell(rules: Path) -> None:
     """Load the rules, and knock."""
-    run("nft", "--file", rules)
-    subprocess.run(["nft", "--file", "-"], input=WATCH, text=True, check=True)
+    run(NFT, "--file", rules)
+    subprocess.run([NFT, "--file", "-"], input=WATCH, text=True, check=True)
     with street() as there, ExitStack() as open_doors:
         for port in (*PROMISED, 22, 8080):  # what answers, and what must not be reached although it would
             door = open_doors.enter_context(

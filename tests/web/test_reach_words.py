@@ -35,7 +35,7 @@ def test_an_archive_that_the_box_can_erase_is_named_with_what_withstands() -> No
 def test_a_bucket_is_out_of_reach_only_on_a_condition_and_does_not_hide_the_disk_beside_it() -> None:
     found = reach_of([("usb", "vault"), ("cloud", "s3")], WORDS)
     assert found is not None and found.tone == ""
-    assert "is cloud, as long as the bucket keeps and locks every version" in found.text
+    assert "Out of their reach: cloud, as long as the bucket keeps and locks every version" in found.text
     assert "can erase what is in usb" in found.text
     alone = reach_of([("cloud", "s3")], WORDS)
     assert alone is not None and "erase" not in alone.text

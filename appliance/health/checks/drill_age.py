@@ -29,8 +29,9 @@ def check(facts: Facts) -> Iterator[Problem]:
             Severity.SOON,
         )
         return
-    failed = [last, *(each.last for each in facts.drills if each.last is not None)]
-    worst = next((each for each in failed if each.outcome is Outcome.FAILED), None)
+    # The summary speaks where nothing is known by archive; it may remember one that is paused or gone.
+    tried = [each.last for each in facts.drills if each.last is not None] if facts.drills else [last]
+    worst = next((each for each in tried if each.outcome is Outcome.FAILED), None)
     if worst is not None:
         words = (
             f"the last restore drill failed ({worst.reason})"
