@@ -14,7 +14,8 @@ line  what
 ====  =======================================================================
 
 The image's `disk-pin.path` waits for that file; its `disk-pin` removes it before anything else, changes the disk, and says in
-`TOLD` what is: a word of `State` on the first line, then the number of the latest attempt and a word of `Ended`.
+`TOLD` what is: a word of `State` on the first line, then the number of the latest attempt and a word of `Ended`. The image lays
+another word there before that: a disk of which nothing is known is held to ask for somebody (`wants_somebody`).
 
 Chose to ask for the disk's recovery key with each PIN, and to let root compare it: a forgotten PIN is then never the end of a disk.
 Chose digits: at a start keyboards are American, whatever is printed on their keys, and the digits above the letters are where they
@@ -23,10 +24,13 @@ are on nearly all. Rejected: the console's password, which is no PIN; and a sock
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -41,6 +45,8 @@ from appliance.errors import OperatorNeeded, Refused
 FOLDER = Path("/run/appliance-pin")
 TOLD = Path("/run/appliance-disk/pin")
 ASKED: Final = "asked"
+LOCK: Final = "lock"
+"""Held by whoever is laying `ASKED`, in the console or on the command line."""
 FEWEST, MOST = 6, 12
 """Digits of a PIN. The TPM2 counts wrong ones and shuts for a while, so that six are enough; `disk-pin` holds both, too."""
 
@@ -102,6 +108,15 @@ def seen() -> Seen | None:
     return Seen(state, attempt, Ended(word))
 
 
+def wants_somebody() -> bool:
+    """Whether nobody may let the box start who isn't there to type something.
+
+    So it is, too, while the image has not said it at this start, or can't: without its TPM2 the disk asks for its recovery key.
+    """
+    found = seen()
+    return TOLD.exists() if found is None else found.wants_somebody
+
+
 def is_under_way(found: Seen | None) -> bool:
     """Whether something that was asked for has not come to its end yet."""
     return (FOLDER / ASKED).exists() or (found is not None and found.ended is Ended.RUNNING)
@@ -146,25 +161,52 @@ def remove(box: Box, entry: Entry, now: datetime) -> None:
 
 
 def _ask(box: Box, entry: Entry, lines: tuple[str, ...], now: datetime) -> None:
-    found = seen()
-    if found is None:
+    if seen() is None:
         raise Refused(
             "this machine has no disk that could ask for a PIN",
             hint="the box's own image has one, on a machine with a TPM2",
         )
-    if is_under_way(found):
-        raise Refused("the PIN is just being changed", hint="wait until this page says that it is done")
-    box.record([entry], now)
-    new = FOLDER / f"{ASKED}.new"
     try:
-        new.unlink(missing_ok=True)
+        with _alone():
+            _lay(box, entry, lines, now)
+    except OSError as error:
+        box.record([replace(entry, outcome=Outcome.FAILED)], now)
+        raise OperatorNeeded(
+            f"the disk cannot be asked ({error.strerror})", hint="try again; if it stays, call support"
+        ) from error
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """For as long as this lasts nobody else asks. Raises `Refused` while somebody does or a change is under way, `OSError`."""
+    lock = os.open(FOLDER / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = not is_under_way(seen())
+        except BlockingIOError:
+            is_free = False
+        if not is_free:
+            raise Refused("the PIN is just being changed", hint="wait until this page says that it is done")
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lay(box: Box, entry: Entry, lines: tuple[str, ...], now: datetime) -> None:
+    """Write what is asked for, put it on record, and only then let root see it. Raises `OSError`.
+
+    Where it cannot be written nothing is said to have been asked; and nothing that root does was asked for by nobody.
+    """
+    new = FOLDER / f"{ASKED}.new"
+    new.unlink(missing_ok=True)
+    try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write("\n".join((secrets.token_hex(8), *lines, "")))
+        box.record([entry], now)
         new.rename(FOLDER / ASKED)
-    except OSError as error:
-        raise OperatorNeeded(
-            f"the disk cannot be asked ({error.strerror})", hint="start the box again, then try again"
-        ) from error
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def note(box: Box, now: datetime) -> None:

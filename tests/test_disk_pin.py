@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_root_is_asked_in_a_file_of_the_appliances_alone_and_no_row_holds_the_pi
     assert lines == ["choose", KEY, "482709"]
     assert (root.folder / disk_pin.ASKED).stat().st_mode & 0o777 == 0o600
     assert rows(box) == [("pin:choose", "owner", "done", {})]
-    assert {each.name for each in root.folder.iterdir()} == {"pin", disk_pin.ASKED}
+    assert {each.name for each in root.folder.iterdir()} == {"pin", disk_pin.ASKED, disk_pin.LOCK}
 
 
 def test_one_change_at_a_time(box: Box, root: Root) -> None:
@@ -108,12 +109,43 @@ def test_one_change_at_a_time(box: Box, root: Root) -> None:
     assert root.asked()[1:] == ["remove", "", ""]
 
 
-def test_where_root_cannot_be_asked_a_person_hears_it(box: Box, root: Root, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [f"{disk_pin.ASKED}.new", disk_pin.LOCK])
+def test_where_root_cannot_be_asked_a_person_hears_it_and_no_row_says_that_it_was(
+    box: Box, root: Root, name: str
+) -> None:
     root.says("none")
-    (root.folder / f"{disk_pin.ASKED}.new").mkdir()
-    with pytest.raises(OperatorNeeded, match="cannot be asked"):
+    (root.folder / name).mkdir()
+    with pytest.raises(OperatorNeeded, match="cannot be asked") as failed:
         disk_pin.choose(box, CHOOSE, "482709", KEY, NOW)
+    assert failed.value.hint == "try again; if it stays, call support"
     assert root.asked() == []
+    assert rows(box) == [("pin:choose", "owner", "failed", {})]
+
+
+def test_of_two_who_ask_at_once_one_is_refused_and_the_other_asked_for(box: Box, root: Root) -> None:
+    root.says("none")
+    with ThreadPoolExecutor() as people:
+        with box.catalog.transaction():  # nobody gets further than to where it is put on record
+            asked = {
+                people.submit(disk_pin.choose, box, CHOOSE, pin, KEY, NOW): pin
+                for pin in ("482709", "731846")
+            }
+            done, waits = wait(asked, return_when=FIRST_COMPLETED)
+            assert [type(each.exception()) for each in done] == [Refused]
+            assert root.asked() == [], "what is not on record is not asked"
+        (other,) = waits
+        other.result()
+    assert root.asked()[3] == asked[other]
+    assert rows(box) == [("pin:choose", "owner", "done", {})]
+
+
+def test_what_a_process_left_that_ended_while_it_asked_is_in_nobodys_way(box: Box, root: Root) -> None:
+    root.says("none")
+    (root.folder / f"{disk_pin.ASKED}.new").write_text("0123456789abcdef\nchoo")
+    (root.folder / disk_pin.LOCK).touch()
+    disk_pin.remove(box, REMOVE, NOW)
+    assert root.asked()[1:] == ["remove", "", ""]
+    assert not (root.folder / f"{disk_pin.ASKED}.new").exists()
 
 
 def test_what_root_has_done_is_on_record_once(box: Box, root: Root) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import IntEnum
 
 from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
 from appliance.cli.listing import as_json, as_table
 from appliance.cli.session import now, opened_box, record
-from appliance.errors import Refused, Transient
 
 WHY = {
     "pin": "the disk asks for a PIN at each start",
@@ -15,6 +15,18 @@ WHY = {
     "delivering": "images are being delivered",
     "clock": "the clock of the box is in doubt",
 }
+
+
+class Answer(IntEnum):
+    """What ``may-restart`` ends with. Nothing else of the command line ends so: an appliance that fails is not one that answers."""
+
+    MAY = 0
+    OUTSIDE = 80
+    """It is not one of the hours that were chosen."""
+    IN_USE = 81
+    """The box is in use, or its clock in doubt: the version was put off once more."""
+    PERSON = 82
+    """For as long as it takes somebody to come."""
 
 
 def add_to(verbs: Verbs) -> None:
@@ -43,9 +55,9 @@ def add_to(verbs: Verbs) -> None:
         "may-restart",
         "say whether the box may start again now; the image asks it",
         act=ask_restart,
-        about="Ends with 0 if it may, with 65 outside the hours that were chosen, and with 75 and the reason while images come or go or "
-        "the clock is in doubt. A week of tries is waited for these, another for a machine that is sending; then it may. "
-        "A disk that asks for a PIN at each start waits for a person.",
+        about="Ends with 0 if it may, with 80 outside the hours that were chosen, with 81 and the reason while images come or go or "
+        "the clock is in doubt, and with 82 where a disk that asks for a PIN at each start waits for a person. "
+        "A week of tries is waited for what 81 says, another for a machine that is sending; then it may.",
     )
     ask.add_argument(
         "--put-off",
@@ -128,19 +140,21 @@ def restart(arguments: Arguments) -> int:
 
 
 def ask_restart(arguments: Arguments) -> int:
-    """Say nothing if it may; raise `Transient` with the reason while it may not."""
+    """Say why it may not, if it may not; the exit code is an `Answer`."""
     from appliance.updates import machine, night
+    from appliance.updates.night import Hold
 
     with opened_box() as box, box.catalog.reading() as conn:
         window = machine.window(conn)
-        if not window.is_open(now().astimezone()):
-            raise Refused(
-                "no version starts by itself at this hour",
-                hint="see the settings updates.window and updates.days",
-            )
+        is_open = window.is_open(now().astimezone())
         found = night.hold(machine.doing(conn, now()), arguments.put_off, window)
+    if found is Hold.PIN:
+        print(f"{WHY[found]}: a version waits for a person")
+        return Answer.PERSON
+    if not is_open:
+        print("no version starts by itself at this hour: see the settings updates.window and updates.days")
+        return Answer.OUTSIDE
     if found is not None:
-        raise Transient(
-            f"{WHY[found]}: the box does not start again now", hint="it is tried again in ten minutes"
-        )
-    return 0
+        print(f"{WHY[found]}: the box does not start again now, and it is tried again in ten minutes")
+        return Answer.IN_USE
+    return Answer.MAY

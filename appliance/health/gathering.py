@@ -87,7 +87,7 @@ def gather(box: Box, now: datetime) -> Facts:
         disk=_disk(box),
         left_versions=versions(UPDATES / LEFT),
         waiting_versions=versions(UPDATES / WAITING),
-        asks_pin=(disk := disk_pin.seen()) is not None and disk.wants_somebody,
+        asks_pin=disk_pin.wants_somebody(),
         contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
     )
     try:

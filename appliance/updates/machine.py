@@ -24,11 +24,11 @@ def doing(conn: Reading, now: datetime) -> Doing:
     workers = [
         each for each in processes.processes(conn) if each.name.startswith("dicom-") and is_fresh(each, now)
     ]
-    came, disk = instances.latest_received(conn), disk_pin.seen()
+    came = instances.latest_received(conn)
     return Doing(
         receives=any(each.detail.get("open") for each in workers)
         or (came is not None and abs(now - came) <= JUST_NOW),
         delivers=deliveries.under_way(conn, now),
         doubts_clock=retention.clock_of(conn, now).doubt is not None,
-        asks_pin=disk is not None and disk.wants_somebody,
+        asks_pin=disk_pin.wants_somebody(),
     )

@@ -4,8 +4,8 @@ The image's timer looks every ten minutes, at any hour, and the hours are the cl
 root nobody writes to. Within them it is put off while the box is in use, or while its clock is in doubt: what it takes for half past
 four may be noon. It is not put off for ever. A box that is busy every night gets no security update otherwise, and a restart loses
 nothing: what is coming in may finish, and whoever sends or is sent to begins again with the rest.
-But a box whose disk asks for a PIN waits for a person for as long as it takes: by itself it would start, and stand before that question
-until morning.
+But a box whose disk asks for a PIN, or may do so, waits for a person for as long as it takes: by itself it would start, and stand before
+that question until morning.
 
 Chose to count how often a version was put off; because a count of nights is read off the very clock that may be in doubt.
 """
@@ -83,7 +83,7 @@ that it has two weeks of tries, for a box whose appliance can't say anything any
 @dataclass(frozen=True, slots=True)
 class Doing:
     """What the box does at this moment: associations that are open or images that have just come, deliveries under way, whether
-    its clock is in doubt, and whether its disk asks for a PIN at a start."""
+    its clock is in doubt, and whether its disk asks for a PIN at a start, or may do so for all that is known."""
 
     receives: bool = False
     delivers: bool = False

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +15,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from appliance import disk_pin
 from appliance.fleet import desk
 from appliance.fleet.line import PROGRAMS
+from appliance.health import gathering
+from appliance.updates import noting
 from tests.image import machine
 from tests.provisioning.test_playbooks import rendered
 
@@ -375,6 +379,93 @@ def test_the_profile_lets_no_process_write_but_where_its_data_is() -> None:
     allowed = r"/var/lib/appliance/|/run/(systemd|appliance|appliance-desk|appliance-pin)/|/\{tmp,var/tmp\}/|/dev/(shm/|tty1)|/\{media,mnt,srv\}/|@\{PROC\}"
     assert not [each for each in writes if not re.match(allowed, each)]
     assert "deny /var/lib/machine-seal/" in text
+
+
+LOOKS_AND_ASKS = """
+import fcntl, os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest.mock import patch
+
+from appliance import disk_pin
+from appliance.audit import Entry
+from appliance.box import open_box
+from appliance.config import Config, StoreConfig
+from appliance.health import gathering
+from appliance.updates import noting
+from tests.updates.image import image
+
+at, now = Path(sys.argv[1]), datetime.now(UTC)
+patch.object(disk_pin, "FOLDER", at / disk_pin.FOLDER.name).start()
+patch.object(disk_pin, "TOLD", at / disk_pin.TOLD.parent.name / disk_pin.TOLD.name).start()
+disk_pin.FOLDER.mkdir()
+disk_pin.TOLD.parent.mkdir()
+disk_pin.TOLD.write_text("none")
+box = open_box(Config(data=Path(sys.argv[2]), store=StoreConfig(reserve_bytes=0)))
+
+
+def watch(event, words):
+    if event == "open":
+        modes = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "rw"}[words[2] & os.O_ACCMODE]
+        told = {words[0]: modes}
+    elif event == "os.rename":
+        told = {words[0]: "rw", words[1]: "w"}
+    elif event == "os.remove":
+        told = {words[0]: "w"}
+    elif event == "fcntl.flock":
+        told = {os.readlink(f"/proc/self/fd/{words[0]}"): "wk"}
+    else:
+        return
+    for path, modes in told.items():
+        if str(path).startswith(f"{at}/"):
+            print("/run" + str(path).removeprefix(str(at)), modes)
+
+
+with image(at / gathering.UPDATES.name) as says:
+    says("1.0.0", "1.1.0", "")
+    sys.addaudithook(watch)
+    noting.seen()
+    noting.fetching(now)
+    noting.note(box, now)
+    disk_pin.remove(box, Entry("pin:remove", disk_pin.SUBJECT, "owner"), now)
+    disk_pin.note(box, now)
+"""
+
+
+def test_the_profile_allows_what_the_appliance_reads_and_asks_of_the_image(tmp_path: Path) -> None:
+    """Watched as it does so, with folders in the place of those in /run."""
+    (tmp_path / "run").mkdir()
+    watched = subprocess.run(
+        [sys.executable, "-c", LOOKS_AND_ASKS, tmp_path / "run", tmp_path / "box"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert watched.returncode == 0, watched.stderr
+    touched: dict[str, set[str]] = {}
+    for line in watched.stdout.splitlines():
+        path, modes = line.split()
+        touched.setdefault(path, set()).update(modes)
+    updates, asked = gathering.UPDATES, disk_pin.FOLDER / disk_pin.ASKED
+    assert set(touched) == {
+        *(f"{updates}/{name}" for name in (gathering.LEFT, gathering.WAITING, noting.FETCHING)),
+        *(str(disk_pin.TOLD), str(asked), f"{asked}.new", str(disk_pin.FOLDER / disk_pin.LOCK)),
+    }
+    assert {path: modes - allowed(path) for path, modes in touched.items()} == {
+        path: set() for path in touched
+    }
+
+
+def allowed(path: str) -> set[str]:
+    """What the appliance's profile lets be done to `path`."""
+    text = (EXTRA / "etc/apparmor.d/appliance").read_text()
+    said = {"{": "(?:", ",": "|", "}": ")", "**": ".*", "*": "[^/]*"}
+    found: set[str] = set()
+    for name, modes in re.findall(r"^  (/\S+) ([a-z]+),$", text, re.MULTILINE):
+        pattern = "".join(said.get(each, re.escape(each)) for each in re.findall(r"\*\*|.", name))
+        if re.fullmatch(pattern, path):
+            found.update(modes)
+    return found
 
 
 def test_what_only_one_machine_has_is_taken_out_of_the_root(tmp_path: Path) -> None:

@@ -246,9 +246,6 @@ def test_what_holds_a_pin_is_memory_and_the_appliances_alone() -> None:
     )
     preset = (EXTRA / "usr/lib/systemd/system-preset/00-appliance.preset").read_text()
     assert "enable disk-pin.path\nenable disk-pin.service\n" in preset
-    profile = (EXTRA / "etc/apparmor.d/appliance").read_text()
-    assert f"  {asked}{{,.new}} rw,\n" in profile
-    assert f"  {disk_pin.TOLD} r,\n" in profile
     web = Path(__file__).parents[2] / "systemd/system/appliance-web.service"
     assert f"ReadWritePaths=-{disk_pin.FOLDER}\n" in web.read_text()
 

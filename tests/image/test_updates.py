@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from appliance import disk_pin
+from appliance.cli.updates import Answer
+from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
 from appliance.fleet import taking
 from appliance.health import gathering
 from appliance.updates import night, noting, restarting
 from tests.image.machine import DOOR
 from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, finish, script, settings, unfinished
+from tests.told_disk import told_disk
 
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
 
@@ -158,32 +161,39 @@ def test_a_person_starts_what_waits_and_what_asked_for_it_is_gone_before(
 
 
 MOST = 2 * night.NIGHT.tries_a_week
+FAILURES = (1, 64, Refused.exit_code, Transient.exit_code, OperatorNeeded.exit_code, 124, 203)
+"""What an appliance may end with that does not answer: a catalog that is busy, settings that it can't read, the time that is up."""
 
 
 @pytest.mark.parametrize(
     ("kept", "answer", "hour", "told", "may", "left"),
     [
         ("", 0, "1200", 0, True, ""),
-        ("", 65, "0500", 0, False, ""),
-        ("0.2.0 5", 65, "0500", 5, False, "0.2.0 5"),
-        (f"0.2.0 {MOST}", 65, "0500", MOST, False, f"0.2.0 {MOST}"),
-        ("", 75, "2300", 0, False, "0.2.0 1"),
-        ("0.2.0 5", 75, "0430", 5, False, "0.2.0 6"),
-        ("0.1.9 5", 75, "0430", 0, False, "0.2.0 1"),
-        ("0.2.0 what", 75, "0430", 0, False, "0.2.0 1"),
+        ("", Answer.OUTSIDE, "0500", 0, False, ""),
+        ("0.2.0 5", Answer.OUTSIDE, "0500", 5, False, "0.2.0 5"),
+        (f"0.2.0 {MOST}", Answer.OUTSIDE, "0500", MOST, False, f"0.2.0 {MOST}"),
+        ("", Answer.IN_USE, "2300", 0, False, "0.2.0 1"),
+        ("0.2.0 5", Answer.IN_USE, "0430", 5, False, "0.2.0 6"),
+        ("0.1.9 5", Answer.IN_USE, "0430", 0, False, "0.2.0 1"),
+        ("0.2.0 what", Answer.IN_USE, "0430", 0, False, "0.2.0 1"),
+        ("0.2.0 5", Answer.PERSON, "0430", 5, False, "0.2.0 5"),
+        (f"0.2.0 {MOST}", Answer.PERSON, "0430", MOST, False, f"0.2.0 {MOST}"),
         ("0.2.0 5", 70, "0430", 5, False, "0.2.0 6"),
         ("0.2.0 5", 70, "0429", 5, False, "0.2.0 5"),
         ("0.2.0 5", 70, "0600", 5, False, "0.2.0 5"),
         (f"0.2.0 {MOST - 1}", 70, "0559", MOST - 1, False, f"0.2.0 {MOST}"),
         (f"0.2.0 {MOST}", 70, "0559", MOST, True, f"0.2.0 {MOST}"),
         (f"0.2.0 {MOST}", 70, "1200", MOST, False, f"0.2.0 {MOST}"),
+        *(("0.2.0 5", code, "1200", 5, False, "0.2.0 5") for code in FAILURES),
+        *(("0.2.0 5", code, "0430", 5, False, "0.2.0 6") for code in FAILURES),
+        *((f"0.2.0 {MOST}", code, "0430", MOST, True, f"0.2.0 {MOST}") for code in FAILURES),
     ],
 )
 def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
     kept: str, answer: int, hour: str, told: int, may: bool, left: str, tmp_path: Path
 ) -> None:
-    """`told` is how often the appliance is told that 0.2.0 was put off; it ends with `answer`: 65 outside the clinic's hours, 75 while
-    the box is in use, 70 when something is wrong with it."""
+    """`told` is how often the appliance is told that 0.2.0 was put off; it ends with `answer`, or with another code when something is
+    wrong with it."""
     for name, does in (
         ("appliance", f'echo "$@" >{tmp_path}/asked\nexit {answer}'),
         ("date", f"echo {hour}"),
@@ -193,12 +203,14 @@ def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
         program.chmod(0o755)
     (tmp_path / "waiting").write_text("0.2.0\n")
     (tmp_path / "put-off").write_text(f"{kept}\n" if kept else "")
+    (tmp_path / "pin").write_text("none\n \n")
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
     places = (
         "/run/appliance-update/waiting",
         "/var/lib/update/put-off",
         "/usr/bin/appliance",
         "/usr/bin/date",
+        str(disk_pin.TOLD),
     )
     for place in places:
         assert place in text
@@ -210,13 +222,45 @@ def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
     assert (tmp_path / "put-off").read_text() == (f"{left}\n" if left else "")
 
 
-@pytest.mark.parametrize("said", ["wanted\n \n", "unfinished\n0123456789abcdef chip\n"])
-def test_a_box_that_asks_for_a_pin_starts_no_version_by_itself_however_often_it_was_put_off(
-    said: str, tmp_path: Path
+def test_what_the_appliance_answers_is_nothing_that_it_fails_with() -> None:
+    def errors(kind: type[ApplianceError]) -> set[int]:
+        return {kind.exit_code}.union(*map(errors, kind.__subclasses__()))
+
+    others = errors(ApplianceError) | {*range(1, 79), *range(124, 256)}
+    assert not others & set(Answer)
+    text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
+    assert set(map(int, re.findall(r"^  (\d+)\)", text, re.MULTILINE))) == set(Answer)
+
+
+(LAID_AT_A_START,) = re.findall(
+    rf"^f {disk_pin.TOLD} +0644 root +root +- (\w+)$",
+    (EXTRA / "usr/lib/tmpfiles.d/image.conf").read_text(),
+    re.MULTILINE,
+)
+"""What stands where the image says whether the disk asks for a PIN, until it says so."""
+
+
+def test_the_appliance_waits_for_a_person_where_the_image_does(tmp_path: Path) -> None:
+    with told_disk(tmp_path / "told") as root:
+        assert not disk_pin.wants_somebody(), "a Debian has no such disk"
+        for word in (LAID_AT_A_START, "", "wanted", "unfinished"):
+            root.says(word)
+            assert disk_pin.wants_somebody(), word
+        root.says("none")
+        assert not disk_pin.wants_somebody()
+
+
+@pytest.mark.parametrize(
+    "said", ["wanted\n \n", "unfinished\n0123456789abcdef chip\n", LAID_AT_A_START, "", None]
+)
+def test_a_box_that_may_ask_for_a_pin_starts_no_version_by_itself_however_often_it_was_put_off(
+    said: str | None, tmp_path: Path
 ) -> None:
+    """`None`: nothing stands there at all."""
     (tmp_path / "waiting").write_text("0.2.0\n")
     (tmp_path / "put-off").write_text(f"0.2.0 {MOST}\n")
-    (tmp_path / "pin").write_text(said)
+    if said is not None:
+        (tmp_path / "pin").write_text(said)
     (tmp_path / "appliance").write_text("#!/bin/sh\n")
     (tmp_path / "appliance").chmod(0o755)
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
@@ -303,8 +347,6 @@ def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None
     assert gathering.versions(tmp_path / "no image") == ()
     unit = (EXTRA / "usr/lib/systemd/system/update-outcome.service").read_text()
     assert f"update-outcome {gathering.UPDATES}\n" in unit
-    profile = (EXTRA / "etc/apparmor.d/appliance").read_text()
-    assert f"  {gathering.UPDATES}/{{{gathering.LEFT},{gathering.WAITING}}} r,\n" in profile
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,15 @@ def test_the_exposure_of_a_service_is_as_low_as_promised(root: Path, unit: str) 
     assert told.returncode == 0
 
 
+def test_a_verb_may_write_wherever_the_console_may() -> None:
+    """What a person asks for in the console, the administrator asks for with the command, and both write the same files."""
+    (verb,) = re.findall(r'--property="ReadWritePaths=([^"]+)"', (UNITS / "libexec/appliance").read_text())
+    console = read("appliance-web.service")
+    (state,) = console["StateDirectory"]
+    places = {place for line in console["ReadWritePaths"] for place in line.split()}
+    assert set(verb.split()) == {f"/var/lib/{state}", *places}
+
+
 def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself() -> None:
     text = (SYSTEM / "support-line.service").read_text()
     assert "User=appliance-support" in text

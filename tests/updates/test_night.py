@@ -14,6 +14,7 @@ from appliance import settings
 from appliance.box import Box, open_box
 from appliance.catalog import deliveries, destinations, processes, rules
 from appliance.cli.command import main
+from appliance.cli.updates import Answer
 from appliance.config import Config, StoreConfig
 from appliance.errors import Refused
 from appliance.ingest import import_file
@@ -23,6 +24,7 @@ from appliance.settings import registry
 from appliance.updates import machine, night, noting
 from appliance.updates.night import DAYS, Doing, Hold, Window
 from tests import synthetic
+from tests.told_disk import told_disk
 from tests.updates.image import image
 
 NOW = datetime(2026, 3, 3, 4, 30, tzinfo=UTC)
@@ -159,8 +161,8 @@ def test_a_clock_in_doubt_holds_it_and_the_verb_says_so(
     monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
     at_any_hour(box)
     asked = ["update", "may-restart"]
-    assert main(asked) == 75
-    assert "the clock of the box is in doubt" in capsys.readouterr().err
+    assert main(asked) == Answer.IN_USE
+    assert "the clock of the box is in doubt" in capsys.readouterr().out
     assert main([*asked, "--put-off", str(7 * 24 * 6)]) == 0
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, datetime.now(UTC), follows_time_server=True)
@@ -173,8 +175,29 @@ def test_outside_the_hours_that_were_chosen_it_may_not_however_often_it_was_put_
     monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
     today = datetime.now().astimezone().weekday()
     choose(box, {"updates.window": "00:00-23:59", "updates.days": [DAYS[(today + 3) % 7]]})
-    assert main(["update", "may-restart", "--put-off", "100000"]) == 65
-    assert "no version starts by itself at this hour" in capsys.readouterr().err
+    assert main(["update", "may-restart", "--put-off", "100000"]) == Answer.OUTSIDE
+    assert "no version starts by itself at this hour" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("said", ["wanted", "unknown"])
+def test_where_the_disk_may_ask_for_a_pin_a_person_is_waited_for(
+    said: str, box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    at_any_hour(box)
+    with told_disk(tmp_path / "told") as root:
+        root.says(said)
+        assert doing(box).hold is Hold.PIN
+        assert main(["update", "may-restart", "--put-off", "100000"]) == Answer.PERSON
+        assert "a version waits for a person" in capsys.readouterr().out
+        root.says("none")
+        assert doing(box).hold is None
+
+
+def test_a_box_that_cannot_be_opened_answers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "box").write_text("no folder")
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "box"))
+    assert main(["update", "may-restart"]) not in set(Answer)
 
 
 @pytest.mark.parametrize(
