@@ -56,7 +56,9 @@ class Watch:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self._messenger = Messenger(self.box, self.surroundings)
+        self._messenger = Messenger(  # on the thread that judges: no file is waited for
+            self.box, self.surroundings, patience_seconds=smtp.TIMEOUT_SECONDS
+        )
         self._alarm = Alarm()
         self._judgement: tuple[object, ...] | None = None
         self._judged: float | None = None

@@ -41,6 +41,8 @@ class MessageState(StrEnum):
 
 
 OPEN_STATES = (MessageState.WAITING, MessageState.SENDING)
+_TOLD = tuple(column for column in table.c if column.name != "content")
+"""What lists read: a letter's file is megabytes, and secret."""
 _OPEN = table.c.state.in_([literal_column("'WAITING'"), literal_column("'SENDING'")])
 
 
@@ -153,6 +155,15 @@ def postpone(
     )
 
 
+def hold(tx: Transaction, message: int, until: datetime) -> None:
+    """Whoever sends it needs it until then: its receiver takes its time."""
+    tx.execute(
+        update(table)
+        .where(table.c.id == message, table.c.state == MessageState.SENDING)
+        .values(lease_until_utc=until)
+    )
+
+
 def release_all(tx: Transaction, now: datetime) -> int:
     """Give everything that was being sent back to the queue: its one sender starts anew. How many messages."""
     return tx.execute(
@@ -212,17 +223,23 @@ def counts(conn: Reading, channel: str) -> dict[str, int]:
 def of_notices(conn: Reading, ids: Iterable[int]) -> dict[int, list[Message]]:
     """The messages that were made for each of these notices, without what they say."""
     found: dict[int, list[Message]] = {}
-    for row in conn.execute(select(table).where(table.c.notice.in_(list(ids))).order_by(table.c.id)):
+    for row in conn.execute(select(*_TOLD).where(table.c.notice.in_(list(ids))).order_by(table.c.id)):
         found.setdefault(row.notice, []).append(_message(row, content=None))
     return found
 
 
 def messages(conn: Reading, *, channel: str = "", limit: int = 100) -> list[Message]:
     """The newest messages, without what they say."""
-    query = select(table).order_by(table.c.id.desc()).limit(limit)
+    query = select(*_TOLD).order_by(table.c.id.desc()).limit(limit)
     if channel:
         query = query.where(table.c.channel == channel)
     return [_message(row, content=None) for row in conn.execute(query)]
+
+
+def states(conn: Reading, ids: Iterable[int]) -> dict[int, str]:
+    """Where each of these messages stands; those that are forgotten are not in it."""
+    query = select(table.c.id, table.c.state).where(table.c.id.in_(list(ids)))
+    return {int(row.id): str(row.state) for row in conn.execute(query)}
 
 
 def message(conn: Reading, message_id: int) -> Message | None:
@@ -255,4 +272,4 @@ def _finish(tx: Transaction, message_id: int, state: MessageState, reason: str, 
 
 def _message(row: Row[*tuple[Any, ...]], **other: Any) -> Message:
     names = Message.__dataclass_fields__
-    return Message(**({name: getattr(row, name) for name in names} | other))
+    return Message(**({name: getattr(row, name) for name in names if name not in other} | other))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Row, insert, select, update
 
@@ -31,6 +32,11 @@ class Webhook:
     id: int = 0
     breaker: Breaker = field(default_factory=Breaker)
     last_success_utc: datetime | None = None
+
+    @property
+    def host(self) -> str:
+        """The machine that its address names; the rest of the address may be a secret."""
+        return urlsplit(self.url).hostname or ""
 
 
 def add(tx: Transaction, hook: Webhook, now: datetime) -> int:

@@ -81,15 +81,13 @@ def add_to(verbs: Verbs) -> None:
 
 def list_webhooks(arguments: Arguments) -> int:
     """Print the webhooks."""
-    from urllib.parse import urlsplit
-
     from appliance.catalog import webhooks
 
     with opened_box() as box, box.catalog.reading() as conn:
         rows = [
             {
                 "name": each.name,
-                "host": urlsplit(each.url).hostname,
+                "host": each.host,
                 "format": each.format,
                 "hears": each.options.get("hears", "notices"),
                 "least": each.options.get("least"),
@@ -133,7 +131,7 @@ def add_webhook(arguments: Arguments) -> int:
             on_lan=arguments.on_lan,
             hears=arguments.hears,
         )
-        record(tx, box, "webhook:add", hook.name, {"format": hook.format, "on_lan": hook.on_lan})
+        record(tx, box, "webhook:add", hook.name, hooks.details(hook))
     if arguments.json:
         as_json({"name": hook.name, "secret": hook.secret})
     else:

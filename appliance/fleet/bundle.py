@@ -13,7 +13,7 @@ A ``.tar.gz`` with a folder in it::
 
 Every text in it goes through `appliance.fleet.markers`, and then the finished files once more: if the second look finds
 anything, nothing is written. With a vendor's key (`appliance.age`) only the vendor can open it; without one, a person
-of the clinic looks at it before it leaves. Nothing here is sent anywhere.
+of the clinic looks at it before it leaves. It leaves by hand, or with a ticket that holds to this (`appliance.fleet.ticket`).
 """
 
 from __future__ import annotations

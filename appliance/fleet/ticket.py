@@ -2,7 +2,8 @@
 
 It leaves by what carries the alarms (`appliance.notify`): as a letter to the vendor's address, and to each webhook that was added for
 tickets. What is away is tried again, for a month, because a clinic may be without the Internet for as long. Nothing leaves before
-one of the two is set up and somebody of the clinic sends this one ticket.
+one of the two is set up and somebody of the clinic sends this one ticket. On the page *Support* its file was looked at; a program or
+a command makes and sends it in one act, so there it leaves sealed for the vendor, or not at all (`send_unseen`).
 
 The words go through the search of a support file. A ticket whose words hold anything is refused, and the words are given back with what
 was found cut out: whoever wrote them may send those, or write others. Rejected: cutting without a word, because "[cut: name] fell"
@@ -50,6 +51,11 @@ class Ways:
         """What people call them; empty if no ticket can be sent."""
         return tuple(filter(None, (self.address, *(each.name for each in self.hooks))))
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The same, and on which machine each webhook ends: a name says nothing of that."""
+        return tuple(filter(None, (self.address, *(f"{each.name} ({each.host})" for each in self.hooks))))
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -61,7 +67,9 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A ticket that is on its way. `messages` are those of the outbox; `attached` is whether the file goes with it."""
+    """A ticket that is on its way. `messages` are those of the outbox, in the order of `Ways.names`; `attached` is whether
+    the file goes with it.
+    """
 
     reference: str
     messages: tuple[int, ...]
@@ -116,10 +124,24 @@ def send(tx: Transaction, made: Bundle, said: Said, now: datetime) -> Sent:
     clinic, phone = (str(settings.get(tx, f"clinic.{name}")) for name in ("name", "phone"))
     file = _attachment(tx, made)
     ticket = Ticket(made.name, said.text, clinic, phone, __version__, file)
-    messages = [hooks.enqueue_ticket(tx, hook, ticket, now, kept=KEPT) for hook in to.hooks]
-    if to.address:
-        messages.append(_write(tx, to.address, ticket, now))
-    return Sent(made.name, tuple(messages), file.data is not None)
+    letters = [_write(tx, to.address, ticket, now)] if to.address else []
+    posted = [hooks.enqueue_ticket(tx, hook, ticket, now, kept=KEPT) for hook in to.hooks]
+    return Sent(made.name, (*letters, *posted), file.data is not None)
+
+
+def send_unseen(tx: Transaction, made: Bundle, said: Said, now: datetime) -> Sent:
+    """The same with a file that nobody has looked at. Raises `OperatorNeeded` besides if it would not be sealed."""
+    if not bundle.reader_of(tx):
+        raise OperatorNeeded(
+            "a support file that nobody has looked at is sent only sealed, and no key of the vendor is set",
+            hint="look at it and send it on the page Support, or enter the vendor's key in the settings of support",
+        )
+    return send(tx, made, said, now)
+
+
+def is_too_large(reading: Reading, made: Bundle) -> bool:
+    """Whether the file would stay here: judged as it would go, which is sealed if the vendor has a key."""
+    return _attachment(reading, made).data is None
 
 
 def _attachment(reading: Reading, made: Bundle) -> Attachment:

@@ -177,6 +177,17 @@ def add(
     return webhooks.by_name(tx, name)
 
 
+def details(hook: Webhook) -> dict[str, Any]:
+    """What the audit keeps of one that was added (``webhook:add``): neither the whole address nor the secret."""
+    return {
+        "host": hook.host,
+        "format": hook.format,
+        "language": _language(hook),
+        "on_lan": hook.on_lan,
+        "hears": hook.options.get("hears", "notices"),
+    }
+
+
 def remove(tx: Transaction, name: str, now: datetime) -> int:
     """Take a webhook away; how many messages to it were cancelled. Raises `Unknown`."""
     hook = webhooks.remove(tx, name)

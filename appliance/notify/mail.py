@@ -146,6 +146,11 @@ def as_bytes(message: outbox.Message, server: smtp.MailServer) -> bytes:
     )
 
 
+def has_file(message: outbox.Message) -> bool:
+    """Whether a file goes with that letter."""
+    return "file_base64" in (message.content or {})
+
+
 def _written(
     conn: Reading,
     to: str,
@@ -200,9 +205,9 @@ def _bytes(
         mail.add_attachment(
             data, maintype="application", subtype="octet-stream", filename=str(content["file_name"])
         )
-    own = "=_" + message_id.strip("<>").partition("@")[0]
+    own = message_id.strip("<>").partition("@")[0]
     for depth, part in enumerate(part for part in mail.walk() if part.is_multipart()):
-        part.set_boundary(own if not depth else f"{own}.{depth}")
+        part.set_boundary(f"=_{depth}.{own}")  # RFC 2046 5.1.1: no boundary begins with another one
     return mail.as_bytes()
 
 

@@ -4,13 +4,14 @@ A message is claimed with a lease, sent, and recorded: three steps, of which the
 sent, it goes back to the queue; sent and not recorded, it goes a second time under the same id, which a receiver can
 tell. So nothing is lost, and what can double is marked as the same.
 
-Chosen: one thread for letters, because a mail server wants one conversation, and three for webhooks, of which no two
-serve the same receiver: one that is slow holds up no other. The threads are woken by the judgement that wrote the
-messages, so that the first attempt follows within one turn of a lock; messages that another process has written (an
-invitation) are found within `Surroundings.poll_seconds`.
+Chosen: two threads for letters, because a mail server wants few conversations, but may look into the file of one letter for
+minutes, and no alarm waits for that; and three for webhooks. No two serve the same receiver: one that is slow holds up no
+other. The threads are woken by the judgement that wrote the messages, so that the first attempt follows within one turn of
+a lock; messages that another process has written (an invitation) are found within `Surroundings.poll_seconds`.
 
-A receiver that is away is left alone for longer and longer (`appliance.replication.delivery.Breaker`), and messages
-never end silently: what was refused, or not taken until its time was over, is itself a notice.
+A receiver that is away is left alone for longer and longer (`appliance.replication.delivery.Breaker`); a letter with a file
+says nothing of that, because its file may be what the mail server is slow with. Messages never end silently: what was
+refused, or not taken until its time was over, is itself a notice.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from appliance.notify.telling import tell
 from appliance.replication.delivery import Breaker, after_failure, back_off, is_over
 
 LEASE_SECONDS = 300.0
+FILE_LEASE_SECONDS = 3600.0
+"""Of a letter with a file: three times `smtp.PATIENCE_SECONDS` (to begin, to be read, to be answered), and to spare."""
+LETTER_THREADS = 2
 WEBHOOK_THREADS = 3
 KEPT = timedelta(days=90)
 """How long the list of messages that ended is kept."""
@@ -52,10 +56,11 @@ class Surroundings:
 
 @dataclass
 class Messenger:
-    """The threads, and one step of each as a method."""
+    """The threads, and one step of each as a method. `patience_seconds` is for letters with a file."""
 
     box: Box
     surroundings: Surroundings = field(default_factory=Surroundings)
+    patience_seconds: float = smtp.PATIENCE_SECONDS
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
@@ -69,7 +74,7 @@ class Messenger:
         with self.box.catalog.transaction() as tx:
             outbox.release_all(tx, self.surroundings.now())
         lanes = [
-            (Channel.MAIL, "letters"),
+            *((Channel.MAIL, f"letters-{n}") for n in range(LETTER_THREADS)),
             *((Channel.WEBHOOK, f"hooks-{n}") for n in range(WEBHOOK_THREADS)),
         ]
         for channel, name in lanes:
@@ -84,7 +89,7 @@ class Messenger:
             self._news.notify_all()
 
     def stop(self) -> None:
-        """End; what is being sent is sent first."""
+        """End; what is being sent is sent first, unless its receiver is slow: that goes back to the queue."""
         self._stop.set()
         self.wake()
         for thread in self._threads:
@@ -117,6 +122,8 @@ class Messenger:
             return False
         with self.box.catalog.transaction() as tx:
             message = outbox.claim(tx, channel, now, LEASE_SECONDS, without=resting)
+            if message is not None and mail.has_file(message):
+                outbox.hold(tx, message.id, now + timedelta(seconds=FILE_LEASE_SECONDS))
         if message is None:
             return False
         self.surroundings.reached("claimed")
@@ -135,16 +142,17 @@ class Messenger:
                 server = smtp.mail_server(conn, self.box.root)
             if server is None:
                 raise smtp.no_server()
-            receipt = smtp.hand_over(server, message.address, mail.as_bytes(message, server))
+            patience = self.patience_seconds if mail.has_file(message) else smtp.TIMEOUT_SECONDS
+            letter = mail.as_bytes(message, server)
+            receipt = smtp.hand_over(server, message.address, letter, patience_seconds=patience)
         except Refused as error:
             refusal = error.message
             self._record(lambda tx, now: self._refused(tx, message, refusal, now))
         except (Transient, OperatorNeeded) as error:
             reason = error.message
             moment = self.surroundings.now()
-            if not reason.startswith(
-                "the mail server asks to wait"
-            ):  # the server is away, not this letter's trouble
+            of_this_letter = reason.startswith("the mail server asks to wait") or mail.has_file(message)
+            if not of_this_letter:  # the server is away
                 self._mail_breaker = after_failure(
                     self._mail_breaker, reason, moment, self.surroundings.jitter()
                 )

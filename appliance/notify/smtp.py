@@ -24,6 +24,10 @@ from appliance.store.keys import RootKey
 
 TIMEOUT_SECONDS = 20.0
 
+PATIENCE_SECONDS = 600.0
+"""How long a letter with a file may take to be read, and then to be answered: a server that looks for viruses answers late
+(RFC 5321 4.5.3.2.6). Whoever gives up sooner sends the letter again that was taken."""
+
 
 class Step(StrEnum):
     """How far an attempt has come; each is reached once what it names has succeeded."""
@@ -73,10 +77,16 @@ def no_server() -> OperatorNeeded:
 
 
 def hand_over(
-    server: MailServer, to: str, letter: bytes, *, reached: Callable[[Step], None] = lambda _: None
+    server: MailServer,
+    to: str,
+    letter: bytes,
+    *,
+    patience_seconds: float | None = None,
+    reached: Callable[[Step], None] = lambda _: None,
 ) -> str:
     """Give `letter` to `server` for the address `to`; the server's own words of acceptance.
 
+    For the letter itself the server has `patience_seconds`, if given; for every other answer `TIMEOUT_SECONDS`.
     Raises `Transient`, `Refused` or `OperatorNeeded`.
     """
     with _translated(server), _connected(server) as smtp:
@@ -96,10 +106,18 @@ def hand_over(
             reached(Step.SIGNED_IN)
         _check(smtp.mail(server.sender), "the sender")
         _check(smtp.rcpt(to), "the reader")
+        _wait(smtp, TIMEOUT_SECONDS if patience_seconds is None else patience_seconds)
         code, words = smtp.data(letter)
+        _wait(smtp, TIMEOUT_SECONDS)
         _check((code, words), "the letter")
         reached(Step.TAKEN)
         return _said(words)
+
+
+def _wait(smtp: smtplib.SMTP, seconds: float) -> None:
+    """Give each answer so long from now on."""
+    if smtp.sock is not None:
+        smtp.sock.settimeout(seconds)
 
 
 def _sign_in(smtp: smtplib.SMTP, server: MailServer) -> None:

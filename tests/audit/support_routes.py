@@ -10,6 +10,7 @@ from appliance import settings
 from appliance.catalog import support_sessions
 from appliance.fleet import consent, support
 from appliance.fleet.session import Ending, Scope
+from tests.age_reader import READER
 from tests.audit.interface import call
 from tests.audit.walk import Act, Nothing, Step, World
 
@@ -20,9 +21,10 @@ def _take(world: World) -> Any:
 
 
 def enter_ticket_way(world: World) -> None:
-    """An address for tickets, at a mail server that nobody is behind."""
+    """An address for tickets, at a mail server that nobody is behind, and the vendor's key."""
     chosen = {
         "support.mail": "help@vendor.example",
+        "support.reader_key": READER,
         "mail.host": "192.0.2.1",
         "mail.from": "box@clinic.example",
     }

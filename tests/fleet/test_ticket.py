@@ -201,6 +201,38 @@ def test_a_chat_gets_the_words_and_the_reference(box: Box, made: Bundle, form: s
     assert f"Clinique du Lac\u00a0: demande {made.name}\u00a0: Depuis lundi, les" in line
 
 
+def test_each_way_is_listed_with_its_own_message(box: Box, made: Bundle) -> None:
+    messenger = Messenger(box, Surroundings(now=lambda: NOW, jitter=lambda: 0.0))
+    choose(box, {"support.mail": ADDRESS})
+    use_mail(box, 1, security="none")  # nobody is there
+    with receiver() as there:
+        hook_to(box, there.url())
+        numbers = sent(box, made).messages
+        assert messenger.send_next(Channel.WEBHOOK)
+        assert messenger.send_next(Channel.MAIL)
+    with box.catalog.reading() as conn:
+        to = ticket.ways(conn)
+    assert to.names == (ADDRESS, "vendor")
+    assert to.places == (ADDRESS, "vendor (127.0.0.1)"), "a name says nothing of where it leads"
+    assert [state(box, each) for each in numbers] == ["WAITING", "SENT"]
+
+
+def test_a_file_that_nobody_has_looked_at_leaves_sealed_or_not_at_all(box: Box, made: Bundle) -> None:
+    choose(box, {"support.mail": ADDRESS})
+    use_mail(box, 1, security="none")
+    said = ticket.looked_through(box, REASON)
+    with box.catalog.transaction() as tx, pytest.raises(OperatorNeeded, match="sent only sealed") as refused:
+        ticket.send_unseen(tx, made, said, NOW)
+    assert "on the page Support" in refused.value.hint
+    assert not waiting(box)
+    choose(box, {"support.reader_key": READER})
+    with box.catalog.transaction() as tx:
+        (number,) = ticket.send_unseen(tx, made, said, NOW).messages
+        letter = outbox.message(tx, number)
+    assert letter is not None and letter.content is not None
+    assert opened(base64.b64decode(letter.content["file_base64"])) == made.data
+
+
 def test_words_that_name_a_patient_are_given_back_without_and_do_not_leave(box: Box, made: Bundle) -> None:
     choose(box, {"support.mail": ADDRESS})
     use_mail(box, 1, security="none")
@@ -228,6 +260,17 @@ def test_the_file_is_sealed_where_the_vendor_has_a_key(box: Box, made: Bundle) -
     file = json.loads(body)["ticket"]["file"]
     assert file["name"] == f"{made.name}.tar.gz.age"
     assert opened(base64.b64decode(file["base64"])) == made.data
+
+
+def test_a_file_is_too_large_by_what_would_leave(
+    box: Box, made: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticket, "MOST_FILE_BYTES", len(made.data))
+    with box.catalog.reading() as conn:
+        assert not ticket.is_too_large(conn, made)
+    choose(box, {"support.reader_key": READER})
+    with box.catalog.reading() as conn:
+        assert ticket.is_too_large(conn, made), "sealed it is longer"
 
 
 def test_a_file_that_is_too_large_stays_and_is_named(

@@ -90,7 +90,8 @@ class MailRoom:
     """What has arrived, and how the server answers: `answers` are used up in turn, then everything is accepted.
 
     An answer is a line such as ``451 later``, said after the letter; ``rcpt 550 unknown`` is said to the reader's
-    address; ``drop`` breaks the connection in the middle of the letter.
+    address; ``drop`` breaks the connection in the middle of the letter; ``scan`` takes the letter once `scanned` is set, and
+    counts it in `scanning` meanwhile.
     """
 
     port: int = 0
@@ -100,6 +101,8 @@ class MailRoom:
     encrypted: list[bool] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+    scanning: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    scanned: threading.Event = field(default_factory=threading.Event)
 
     async def handle_RCPT(  # noqa: N802 - the library calls it so
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -113,7 +116,11 @@ class MailRoom:
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        if self.answers:
+        if self.answers and self.answers[0] == "scan":
+            self.answers.pop(0)
+            self.scanning.release()
+            await asyncio.to_thread(self.scanned.wait)
+        elif self.answers:
             return self.answers.pop(0)
         content = envelope.original_content or b""
         self.raw.append(content)
@@ -181,6 +188,7 @@ def mail_room(
     try:
         yield room
     finally:
+        room.scanned.set()
         asyncio.run_coroutine_threadsafe(_close(server), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         serving.join(30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -13,6 +14,7 @@ from appliance.box import Box
 from appliance.catalog import outbox
 from appliance.errors import OperatorNeeded, Refused
 from appliance.notify import mail
+from appliance.notify.hooks import Attachment
 from appliance.notify.kinds import Channel
 from appliance.notify.mail import LETTERS
 from appliance.notify.sending import Messenger, Surroundings
@@ -80,6 +82,15 @@ def test_two_attempts_send_the_same_bytes(box: Box) -> None:
     message = kept(box, enqueue(box))
     assert mail.as_bytes(message, SERVER) == mail.as_bytes(message, SERVER)
     assert mail.as_bytes(message, SERVER).count(message.message_id.encode()) == 1
+
+
+def test_no_boundary_begins_with_another_one(box: Box) -> None:
+    """RFC 2046 5.1.1: a reader that compares beginnings would end the letter where only its inner part ends."""
+    file = Attachment("f.tar.gz", 4, "-", base64.b64encode(b"file").decode())
+    parsed = message_from_bytes(mail.as_bytes(kept(box, enqueue(box, attachment=file)), SERVER))
+    outer, inner = (str(part.get_boundary()) for part in parsed.walk() if part.is_multipart())
+    assert not outer.startswith(inner)
+    assert not inner.startswith(outer)
 
 
 def test_a_letter_to_no_address_is_refused(box: Box) -> None:

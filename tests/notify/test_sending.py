@@ -12,8 +12,8 @@ from appliance import notify
 from appliance.box import Box
 from appliance.catalog import notices, outbox, webhooks
 from appliance.catalog.notices import Wanted
-from appliance.notify import hooks, judging, sending
-from appliance.notify.hooks import News
+from appliance.notify import hooks, judging, sending, smtp
+from appliance.notify.hooks import Attachment, News
 from appliance.notify.kinds import Channel, Severity
 from appliance.notify.sending import Messenger, Surroundings
 from tests.notify.conftest import NOW, use_mail
@@ -22,6 +22,8 @@ from tests.notify.receiver import receiver
 from tests.notify.test_telling import FULL
 
 READER = "ana@clinique.example"
+VENDOR = "aide@fournisseur.example"
+FILE = Attachment("support.tar.gz", 4, "-", "ZmlsZQ==")
 
 
 @dataclass
@@ -159,6 +161,50 @@ def test_a_clock_that_was_put_back_holds_no_letter(
 ) -> None:
     number = letter(box, now=NOW + timedelta(days=30))
     assert messenger.send_next(Channel.MAIL)
+    assert state(box, number)[0] == "SENT"
+
+
+# --- letters with a file ---------------------------------------------------------------------------------------------
+
+
+def test_a_letter_with_a_file_that_the_server_chokes_on_holds_up_no_alarm(
+    box: Box, room: MailRoom, messenger: Messenger
+) -> None:
+    ticket, alarm = letter(box, to=VENDOR, attachment=FILE, urgency=2), letter(box)
+    room.answers = ["drop"]
+    assert messenger.send_next(Channel.MAIL)
+    assert state(box, ticket)[:2] == ("WAITING", 1)
+    assert messenger.send_next(Channel.MAIL)
+    assert state(box, alarm)[0] == "SENT"
+
+
+def test_an_alarm_leaves_while_the_server_looks_into_a_file(
+    box: Box, room: MailRoom, running: Messenger, eventually: Callable[..., None]
+) -> None:
+    room.answers = ["scan"]
+    ticket = letter(box, to=VENDOR, attachment=FILE)
+    running.wake()
+    assert room.scanning.acquire(timeout=60)
+    letter(box)
+    running.wake()
+    eventually(lambda: room.readers == [READER], within_seconds=60)
+    assert state(box, ticket)[0] == "SENDING"
+    room.scanned.set()
+    eventually(lambda: state(box, ticket)[0] == "SENT", within_seconds=60)
+
+
+def test_a_letter_with_a_file_is_nobody_elses_while_its_server_may_look_into_it(
+    box: Box, room: MailRoom, clock: Clock
+) -> None:
+    number, seen = letter(box, attachment=FILE), list[str]()
+
+    def look_after(step: str) -> None:
+        if step == "claimed":  # to begin, to read it, to answer
+            sending.give_back(box, clock.later(seconds=3 * smtp.PATIENCE_SECONDS))
+            seen.append(state(box, number)[0])
+
+    Messenger(box, Surroundings(now=clock, reached=look_after)).send_next(Channel.MAIL)
+    assert seen == ["SENDING"]
     assert state(box, number)[0] == "SENT"
 
 

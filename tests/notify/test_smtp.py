@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,3 +120,23 @@ def test_a_server_that_says_nothing_is_waited_for_no_longer_than_that(
     silent = pytest.raises(Transient, match="does not answer")
     with socket.create_server(("127.0.0.1", 0)) as mute, silent:
         smtp.hand_over(server_at(mute.getsockname()[1]), READER, LETTER)
+
+
+def test_a_letter_with_a_file_is_waited_for_while_it_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By order: the impatient one comes second and gives up first; only then the server takes what it looked into."""
+    monkeypatch.setattr(smtp, "TIMEOUT_SECONDS", 1.0)
+    with mail_room() as room, ThreadPoolExecutor(1) as threads:
+        room.answers = ["scan", "scan"]
+        patient = threads.submit(
+            smtp.hand_over, server_at(room.port), READER, LETTER, patience_seconds=smtp.PATIENCE_SECONDS
+        )
+        assert room.scanning.acquire(timeout=60)
+        with pytest.raises(Transient, match="does not answer"):
+            smtp.hand_over(server_at(room.port), READER, LETTER)
+        room.scanned.set()
+        assert patient.result(60) == "taken"
+
+
+def test_the_patience_is_what_the_standard_asks_for() -> None:
+    """RFC 5321 4.5.3.2.6: ten minutes at least."""
+    assert smtp.PATIENCE_SECONDS >= 600

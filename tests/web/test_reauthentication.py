@@ -23,6 +23,7 @@ from tests.web.second_factor import (
 )
 
 DANGEROUS = (
+    "channels.add_hook",
     "destinations.add",
     "destinations.remove",
     "disk_pin.choose",

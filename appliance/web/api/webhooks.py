@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from appliance import settings
 from appliance.catalog import Reading, outbox, webhooks
@@ -145,8 +144,7 @@ def add_webhook(body: NewWebhook) -> MadeWebhook:
             on_lan=body.place == "lan",
             hears=body.hears,
         )
-        details = {"format": hook.format, "language": hook.options["language"], "on_lan": hook.on_lan}
-        console().record(tx, "webhook:add", hook.name, forms.actor(), details)
+        console().record(tx, "webhook:add", hook.name, forms.actor(), hooks.details(hook))
     return MadeWebhook(_shown(hook), hook.secret)
 
 
@@ -190,7 +188,7 @@ def _shown(hook: Kept) -> Webhook:
     return Webhook(
         id=hook.id,
         name=hook.name,
-        host=urlsplit(hook.url).hostname or "",
+        host=hook.host,
         format=hook.format,
         hears="tickets" if hooks.takes_tickets(hook) else "notices",
         least=Severity(hook.options.get("least", Severity.WARNING)),

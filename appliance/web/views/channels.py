@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
@@ -15,7 +14,7 @@ from appliance.identity.permissions import Permission
 from appliance.notify import hooks, mail, smtp
 from appliance.notify.kinds import Channel, Severity
 from appliance.web import forms
-from appliance.web.access import needs
+from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
 from appliance.web.language import DEFAULT, NAMES, Languages, explained
 from appliance.web.pages import Page, is_partial, page_of, show
@@ -130,6 +129,7 @@ def try_mail() -> AnyResponse:
 
 @blueprint.post("/webhooks")
 @needs(Permission.CHANGE_SETTINGS)
+@reauthenticated
 def add_hook() -> AnyResponse:
     """Add a webhook, and show its secret: this once."""
     moment = now()
@@ -157,8 +157,7 @@ def add_hook() -> AnyResponse:
                 on_lan=typed.on_lan,
                 hears=typed.hears,
             )
-            details = {"format": hook.format, "language": hook.options["language"], "on_lan": hook.on_lan}
-            console().record(tx, "webhook:add", hook.name, forms.actor(), details)
+            console().record(tx, "webhook:add", hook.name, forms.actor(), hooks.details(hook))
     except Refused as refusal:
         return _channels(error=forms.explain(refusal), status=422, typed=typed)
     return _channels(secret=hook.secret)
@@ -244,7 +243,7 @@ def _hook_line(hook: webhooks.Webhook) -> HookLine:
     return HookLine(
         id=hook.id,
         name=hook.name,
-        host=urlsplit(hook.url).hostname or "",
+        host=hook.host,
         format_words=g.words(f"hook_format.{hook.format}"),
         language=language,
         language_name=NAMES.get(language, language),

@@ -278,6 +278,7 @@ def _file(typed: str = "", error: str = "", status: int = 200) -> Response:
     made, words = _made(), g.words
     with console().box.catalog.reading() as conn:
         sealed, to = bool(bundle.reader_of(conn)), ticket.ways(conn)
+        too_large = ticket.is_too_large(conn, made)
     page = page_of(
         FilePage,
         title=words("support.file.title"),
@@ -285,8 +286,8 @@ def _file(typed: str = "", error: str = "", status: int = 200) -> Response:
         name=made.name,
         size=words.size(len(made.data)),
         sealed=sealed,
-        to=words.several(to.names),
-        too_large=len(made.data) > ticket.MOST_FILE_BYTES,
+        to=words.several(to.places),
+        too_large=too_large,
         typed=typed,
         error=error,
         most=ticket.MOST_REASON_CHARACTERS,
@@ -308,7 +309,7 @@ def _overview(error: str = "", status: int = 200) -> Response:
             (each.is_open(moment), _line(tx, each, moment))
             for each in support_sessions.sessions(tx, limit=20)
         ]
-        ticket_to, tickets = words.several(ticket.ways(tx).names), _tickets(tx)
+        ticket_to, tickets = words.several(ticket.ways(tx).places), _tickets(tx)
     page = page_of(
         SupportPage,
         title=words("support.title"),
@@ -342,15 +343,15 @@ def _tickets(conn: Reading) -> tuple[TicketLine, ...]:
 
 def _ticket(conn: Reading, row: AuditRow) -> TicketLine:
     words, details = g.words, json.loads(row.details)
-    found = [outbox.message(conn, each) for each in details["messages"]]
+    found = outbox.states(conn, details["messages"])
     return TicketLine(
         words.moment(datetime.fromisoformat(row.at_utc)),
         str(row.actor),
         str(details["reason"]),
         tuple(
-            (to, _MESSAGE_TONES.get(each.state, "bad"), words(f"message.{each.state}"))
-            for to, each in zip(details["to"], found, strict=True)
-            if each is not None
+            (to, _MESSAGE_TONES.get(found[number], "bad"), words(f"message.{found[number]}"))
+            for to, number in zip(details["to"], details["messages"], strict=True)
+            if number in found
         ),
     )
 

@@ -55,6 +55,13 @@ def test_a_webhook_is_added_and_its_secret_is_answered_once(owner: Caller, box: 
         ("webhook:remove", "chat", "owner"),
         ("webhook:add", "chat", "owner"),
     ]
+    assert json.loads(str(written[-1]["details"])) == {
+        "host": "chat.example.ca",
+        "format": "slack",
+        "language": "fr",
+        "on_lan": False,
+        "hears": "notices",
+    }
     assert "geheim" not in str(written)
     assert made["secret"] not in str(written)
 
