@@ -82,7 +82,7 @@ def test_a_program_sends_a_ticket_that_names_nobody(app: Flask, box: Box) -> Non
 
     before = told(box)
     unsealed = send("Backups fail")
-    assert unsealed.status_code == 503
+    assert unsealed.status_code == 422
     assert "sealed" in unsealed.get_json()["detail"]
     assert told(box) == before
     choose(box, {"support.reader_key": READER})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from appliance.errors import OperatorNeeded, Refused
 from appliance.fleet import bundle, ticket
 from appliance.identity.permissions import Permission
 from appliance.web import forms
@@ -50,13 +51,16 @@ class Ticket:
 )
 def send_ticket(body: NewTicket) -> Ticket:
     """Make a support file, and send it to whoever supports the box with what is wrong. Nobody looks at it on this way, so it
-    leaves sealed for the vendor, or not at all: 503 if no key of the vendor is set.
+    leaves sealed for the vendor, or not at all: 422 if no key of the vendor is set, or no way to send it.
     """
     box, moment = console().box, now()
     said = ticket.looked_through(box, body.reason)
     made = bundle.make(box, moment)
     with box.catalog.transaction() as tx:
-        sent, to = ticket.send_unseen(tx, made, said, moment), ticket.ways(tx)
+        try:
+            sent, to = ticket.send_unseen(tx, made, said, moment), ticket.ways(tx)
+        except OperatorNeeded as error:  # a 503 would say that this box is busy
+            raise Refused(error.message, hint=error.hint) from error
         details = {"cut": sum(made.cut.values())}
         console().record(tx, "support:file", made.name, forms.actor(), details)
         console().record(tx, "support:ticket", sent.reference, forms.actor(), sent.details(said, to))
