@@ -2,6 +2,7 @@
 
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
+    make test-image ARGS=pin        a PIN at each start: chosen, changed, typed, taken away
     make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
     make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
     make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
@@ -24,15 +25,10 @@ import json
 import os
 import re
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from tests import synthetic
@@ -40,16 +36,15 @@ from tests.image.load import CALLING, HERE, admit, cut_under_load, nothing_is_lo
 from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, install_programs, switched_on
 from tests.image.offers import offers
 from tests.image.plugged import installation, sticks
-from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
+from tests.image.promises import BUILT, PROMISED_PORTS, answers, https, image, kept, running
 from tests.image.scanning import scan
+from tests.image.shut import pin, theft
 from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
-PARTS_OF_A_BOX = ("box", "theft", "power", "sticks", "install", "scan")
+PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "scan")
 UPDATES = ("cut", *PARTS)
 SERVICES = ("dicom", "courier", "jobs", "web")
-TOLD_BESIDE = "systemd.import_credentials=yes"
-"""What a thief would have the hardware add to the kernel's command line."""
 
 
 def main() -> None:
@@ -76,9 +71,9 @@ def main() -> None:
         elif part == "power":
             power(hardware, arguments.cuts)
         else:
-            {"box": box, "theft": theft, "sticks": sticks, "install": installation, "scan": scan}[part](
-                hardware
-            )
+            {"box": box, "theft": theft, "pin": pin, "sticks": sticks, "install": installation, "scan": scan}[
+                part
+            ](hardware)
     print(f"all promises kept, in {(time.monotonic() - began) / 60:.0f} minutes")
 
 
@@ -198,17 +193,6 @@ def listening(machine: Machine) -> set[tuple[str, int]]:
     return found
 
 
-def answers(port: int) -> bool:
-    """Whether anything but QEMU's own forwarding answers on `port` here: it must speak, or hold the line."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
-        line.settimeout(5)
-        try:
-            line.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            return bool(line.recv(1))
-        except OSError:
-            return False
-
-
 def use(machine: Machine) -> None:
     """A clinic's morning: a person, a machine, a study, and the study in the browser's interface."""
     machine.inside("appliance user invite olivia --name Olivia --role practitioner")
@@ -230,18 +214,6 @@ def use(machine: Machine) -> None:
     machine.wait_until("appliance studies --json | grep -q 2.25. || appliance studies --json | grep -q 1.2.")
     studies = json.loads(https(machine, "/api/v1/studies", bearer))
     kept("the study is seen through HTTPS", len(studies["items"]) >= 1, str(studies)[:300])
-
-
-def https(machine: Machine, path: str, bearer: str) -> str:
-    """What the console answers. Its certificate is its own: here it is not judged, the screen's fingerprint is for people."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    request = urllib.request.Request(
-        f"https://127.0.0.1:{machine.ports[443]}{path}", headers={"Authorization": f"Bearer {bearer}"}
-    )
-    with urllib.request.urlopen(request, timeout=120, context=context) as answer:
-        return str(answer.read().decode())
 
 
 # --- what is left on the disk ---------------------------------------------------------------------------------------
@@ -269,84 +241,6 @@ def clear_words(disk: Path) -> bool:
                     return True
                 before, at = block[-overlap:], at + len(block)
     return False
-
-
-# --- a thief ---------------------------------------------------------------------------------------------------------
-
-
-def theft(hardware: Hardware) -> None:
-    """The production image refuses credentials from outside; a disk in another machine stays shut."""
-    hardware.assemble(image())
-    with switched_on(hardware, ports=(443,)) as machine:
-        deadline = time.monotonic() + 1500
-        while not answers(machine.ports[443]) and time.monotonic() < deadline:
-            time.sleep(3)
-        kept("the production image starts and answers", answers(machine.ports[443]))
-        try:
-            machine.inside("true", seconds=60)
-            opened = True
-        except AssertionError:
-            opened = False
-        kept("a unit that is handed over by the hardware is not run", not opened)
-    hardware.assemble(image(".test"))
-    with switched_on(hardware, ports=()) as machine:
-        running(machine)
-        key = machine.inside("cat /var/lib/disk-recovery/key").strip()
-        paper = machine.inside("appliance key show-recovery").strip()
-        machine.power_off()
-    with switched_on(hardware, said=TOLD_BESIDE) as machine:
-        stays_shut(machine, "told anything beside what we signed, it has no key of the disk")
-        words = machine.inside("cat /proc/cmdline")
-        kept("though the words had reached the kernel", TOLD_BESIDE in words, words)
-        machine.cut_power()
-    hardware.new_tpm()
-    with switched_on(hardware, ports=(443,)) as machine:
-        stays_shut(machine, "with another TPM2 the disk stays shut")
-        machine.inside(
-            f"printf %s '{key}' | /usr/lib/systemd/systemd-reply-password 1 "
-            "$(sed -n s/^Socket=//p /run/systemd/ask-password/ask.*)"
-        )
-        machine.wait_until("grep -q ' /var ' /proc/mounts")
-        kept("and the disk's recovery key, typed at its screen, opens it", True)
-        unlock(machine, paper)
-    with switched_on(hardware) as machine:
-        running(machine, "at the next start the new TPM2 opens everything, and nobody is asked for anything")
-        machine.power_off()
-
-
-def stays_shut(machine: Machine, promise: str) -> None:
-    """Until its own time is over it waits for the recovery key; nothing of /var is there."""
-    machine.wait_until("systemctl list-jobs | grep -q cryptsetup")
-    machine.wait_until(
-        "systemctl is-active systemd-ask-password-console.path && ls /run/systemd/ask-password/ask.*"
-    )
-    mounted = machine.inside("grep -c ' /var ' /proc/mounts", check=False).strip()
-    kept(promise, mounted == "0", mounted)
-
-
-def unlock(machine: Machine, paper: str) -> None:
-    """The box opens to its recovery key in the console of the machine that it has come to."""
-    address = f"https://127.0.0.1:{machine.ports[443]}/"
-    trusting = ssl.create_default_context()
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    deadline, shown = time.monotonic() + PATIENCE_SECONDS, ""
-    while "needs its recovery key" not in shown and time.monotonic() < deadline:
-        time.sleep(5)
-        try:
-            with urllib.request.urlopen(address, timeout=60, context=trusting) as answer:
-                shown = answer.read().decode()
-        except urllib.error.HTTPError as error:
-            shown = error.read().decode()
-        except OSError as error:
-            shown = str(error)
-    kept("the console asks for the box's recovery key", "needs its recovery key" in shown, shown)
-    typed = urllib.parse.urlencode({"key": paper}).encode()
-    with urllib.request.urlopen(address, data=typed, timeout=600, context=trusting) as answer:
-        kept("which opens the box", answer.status == 200)
-    machine.wait_until("appliance status --json")
-    running(machine, "and everything starts by itself")
-    machine.wait_until("! systemctl is-active --quiet disk-enrolment.service")
-    machine.power_off()
 
 
 if __name__ == "__main__":

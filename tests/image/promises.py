@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
+import ssl
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.image.machine import Machine
@@ -41,3 +45,28 @@ def running(machine: Machine, promise: str = "it starts, and nothing has failed"
         check=False,
     )
     kept(promise, state == "running", f"{state}: {failed}")
+
+
+def answers(port: int) -> bool:
+    """Whether anything but QEMU's own forwarding answers on `port` here: it must speak, or hold the line."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+        line.settimeout(5)
+        try:
+            line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return bool(line.recv(1))
+        except OSError:
+            return False
+
+
+def https(machine: Machine, path: str, bearer: str, body: object = None) -> str:
+    """What the console answers, to a `body` too, which it is sent as JSON. Its certificate is its own: here it is not judged, the screen's fingerprint is for people."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{machine.ports[443]}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120, context=context) as answer:
+        return str(answer.read().decode())
