@@ -228,7 +228,7 @@ def test_the_hours_are_the_clinics_and_a_fetch_says_since_when(
     (tmp_path / "told" / noting.FETCHING).write_text(f"{int(datetime.now(UTC).timestamp())}\n")
     said = shown(owner)
     assert "starts by itself between 22:00 and 23:30 (Saturday and Sunday), while" in said
-    assert "A version is being looked for and fetched since" in said
+    assert "A version has been looked for and fetched since" in said
     assert 'href="/settings/updates"' in owner.get("/updates").get_data(as_text=True)
     french = shown(owner, "fr-CA")
     assert "entre 22 h 00 et 23 h 30 (samedi et dimanche)" in french.replace("\u00a0", " ")
