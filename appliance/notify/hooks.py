@@ -80,7 +80,10 @@ class Ticket:
     file: Attachment
 
 
-def _json(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
+def _news(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
+    """What is posted of a notice, in the form of `hook`."""
+    if in_a_line := _IN_A_LINE.get(hook.format):
+        return in_a_line(hook, _line(news, hook, clinic))
     return {
         "id": delivery,
         "event": news.event,
@@ -97,22 +100,12 @@ def _json(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) 
     }
 
 
-def _slack(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
-    del delivery, now
-    return _said_to_slack(hook, _line(news, hook, clinic))
-
-
-def _said_to_slack(hook: Webhook, line: str) -> dict[str, Any]:
+def _slack(hook: Webhook, line: str) -> dict[str, Any]:
     del hook
     return {"text": line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")}
 
 
-def _teams(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
-    del delivery, now
-    return _said_to_teams(hook, _line(news, hook, clinic))
-
-
-def _said_to_teams(hook: Webhook, line: str) -> dict[str, Any]:
+def _teams(hook: Webhook, line: str) -> dict[str, Any]:
     del hook
     card = {
         "type": "AdaptiveCard",
@@ -123,23 +116,16 @@ def _said_to_teams(hook: Webhook, line: str) -> dict[str, Any]:
     return {"type": "message", "attachments": [{"contentType": content_type, "content": card}]}
 
 
-def _sms(news: News, hook: Webhook, clinic: str, delivery: str, now: datetime) -> dict[str, Any]:
-    del delivery, now
-    return _said_by_sms(hook, _line(news, hook, clinic))
-
-
-def _said_by_sms(hook: Webhook, line: str) -> dict[str, Any]:
+def _sms(hook: Webhook, line: str) -> dict[str, Any]:
     return {"to": hook.options.get("to", ""), "text": line[:SMS_CHARACTERS]}
 
 
-FORMATS: Mapping[str, Callable[[News, Webhook, str, str, datetime], dict[str, Any]]] = MappingProxyType(
-    {"json": _json, "slack": _slack, "teams": _teams, "sms": _sms}
-)
-
 _IN_A_LINE: Mapping[str, Callable[[Webhook, str], dict[str, Any]]] = MappingProxyType(
-    {"slack": _said_to_slack, "teams": _said_to_teams, "sms": _said_by_sms}
+    {"slack": _slack, "teams": _teams, "sms": _sms}
 )
 """Those that say what they have to say in a line."""
+
+FORMATS = ("json", *_IN_A_LINE)
 
 
 def add(
@@ -200,7 +186,7 @@ def enqueue(
     """Put what there is to say into the outbox for `hook`; the message's id."""
     delivery = secrets.token_hex(16)
     clinic = settings.get(tx, "clinic.name")
-    body = FORMATS[hook.format](news, hook, clinic, delivery, now)
+    body = _news(news, hook, clinic, delivery, now)
     return outbox.add(
         tx,
         channel=Channel.WEBHOOK,
@@ -219,10 +205,7 @@ def enqueue(
 def enqueue_ticket(tx: Transaction, hook: Webhook, ticket: Ticket, now: datetime, *, kept: timedelta) -> int:
     """Put a ticket into the outbox for `hook`, to be tried for as long as `kept`; the message's id."""
     delivery = secrets.token_hex(16)
-    if hook.format in _IN_A_LINE:
-        body = _IN_A_LINE[hook.format](hook, _line_of_ticket(ticket, hook))
-    else:
-        body = _json_of_ticket(ticket, delivery, now)
+    body = _ticket(ticket, hook, delivery, now)
     return outbox.add(
         tx,
         channel=Channel.WEBHOOK,
@@ -237,7 +220,10 @@ def enqueue_ticket(tx: Transaction, hook: Webhook, ticket: Ticket, now: datetime
     )
 
 
-def _json_of_ticket(ticket: Ticket, delivery: str, now: datetime) -> dict[str, Any]:
+def _ticket(ticket: Ticket, hook: Webhook, delivery: str, now: datetime) -> dict[str, Any]:
+    """What is posted of a ticket, in the form of `hook`."""
+    if in_a_line := _IN_A_LINE.get(hook.format):
+        return in_a_line(hook, _line_of_ticket(ticket, hook))
     file = ticket.file
     return {
         "id": delivery,
@@ -282,7 +268,7 @@ def try_out(hook: Webhook, clinic: str, now: datetime) -> int:
     """Post a test now, past the outbox. Raises what `posting.post` raises."""
     delivery = secrets.token_hex(16)
     news = News("test", 0, "test", Severity.INFORMATION, "machine", "")
-    body = json.dumps(FORMATS[hook.format](news, hook, clinic, delivery, now), ensure_ascii=False).encode()
+    body = json.dumps(_news(news, hook, clinic, delivery, now), ensure_ascii=False).encode()
     return posting.post(hook, body, signing.headers(hook.secret, delivery, body, now))
 
 
