@@ -29,12 +29,13 @@ from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
 from appliance.catalog.schema import REVISION
-from appliance.errors import ApplianceError, OperatorNeeded, Transient
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Transient, Unknown
 from appliance.lifecycle import retention
 from appliance.model import DestinationSettings
 from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
+from appliance.replication.ownership import refuse_another_box
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
 
@@ -85,12 +86,15 @@ def back_up(
 ) -> Index:
     """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit.
 
-    It bears `now`; by `clock`, which without one runs from `now` on, the older ones have had their time. Raises what the archive raises, `OutOfResources` without room for the copy, `Transient` when `keep_going` says no or
-    another attempt is under way.
+    It bears `now`; by `clock`, which without one runs from `now` on, the older ones have had their time. Raises what the archive
+    raises, `OperatorNeeded` where it is another box's, `OutOfResources` without room for the copy, `Transient` when `keep_going`
+    says no or another attempt is under way.
     """
     clock = clock or retention.running_from(now)
     try:
         archive = archive_at(box, to)
+        own = whole_recovery_slot(box.config.data.absolute() / "keys")
+        refuse_another_box(archive, to.name, box.root, own)
         count_past_others(box, archive, to, now)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
         believed = _believed(box, clock)
@@ -223,7 +227,7 @@ def _believed(box: Box, clock: Callable[[], datetime]) -> datetime | None:
 
 
 def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
-    """Remove from a disk or a file server the snapshots past `keep`, and what cut attempts left; how many documents.
+    """Remove from a disk or a file server our snapshots past `keep`, and what cut attempts left; how many documents.
 
     A bucket is not touched: the box has no right to remove anything there, so that whoever takes the box over has none.
     Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds.
@@ -233,6 +237,8 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
     documents = list(archive.documents(snapshot.PREFIX))
     finished = snapshot.names_in([each.key for each in documents])
     gone = set(rotation.obsolete(finished, now, keep))
+    if gone:  # the newest few stay: of ours
+        gone = set(rotation.obsolete([each for each in finished if _is_ours(box, archive, each)], now, keep))
     removed = 0
     for each in sorted(documents, key=lambda each: not each.key.endswith("/index")):  # the index first
         name = each.key.removeprefix(snapshot.PREFIX).partition("/")[0]
@@ -245,6 +251,17 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
             archive.remove(each.key)
             removed += 1
     return removed
+
+
+def _is_ours(box: Box, archive: Archive, name: str) -> bool:
+    """Whether this box made a snapshot: one of another box, which shares its disk, is not ours to remove."""
+    try:
+        box.root.unseal(archive.document(snapshot.key_key(name)), snapshot.key_context(name))
+    except Unknown:
+        return True  # without its key nobody opens it
+    except Corrupt:
+        return False
+    return True
 
 
 def _record(

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from itertools import islice
 from time import monotonic
 from typing import Final, cast
 
@@ -25,9 +24,9 @@ from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
+from appliance.replication.ownership import MANIFESTS, refuse_another_box
 from appliance.replication.tombstone import RESTORED, lay_tombstone, obey_tombstones
 from appliance.store.keys import whole_recovery_slot
-from appliance.store.root_key import newest_generation, split_slots
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,6 @@ MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
 TIDY_SECONDS: Final = 3600.0
 STOP_SECONDS: Final = 60.0
-MANIFESTS: Final = "manifests/"
-MANIFESTS_ASKED: Final = 5
 MOST_HELD: Final = 2000
 
 
@@ -58,6 +55,7 @@ class Lane:
         self._keeping = threading.Lock()
         self._slot_kept = b""
         self._slot_added = b""
+        self._is_recognised = self._settings.takes != "ciphertext"
         self._held: set[int] = set()
         with self._box.catalog.reading() as conn:
             self._was_restored = settings.get(conn, RESTORED) is not None
@@ -133,13 +131,16 @@ class Lane:
         if test:
             return self._test(breaker.failures)
         if claimed:
-            Batch(self.errand, by_study(claimed), self.destination, self.broke).send()
+            Batch(self.errand, by_study(claimed), self._recognised, self.broke).send()
         return bool(claimed)
 
     def _test(self, failures: int) -> bool:
         """The connection test of an open breaker; whether objects may be sent again."""
+        self._is_recognised = self._settings.takes != "ciphertext"
+        self._slot_kept = b""  # another disk may lie in the place of the one that went
         try:
             self.destination().check()
+            self._recognised()
         except ApplianceError as error:
             with self._box.catalog.transaction() as tx:
                 breaker = replace(
@@ -164,6 +165,19 @@ class Lane:
             if not self._made:
                 self._made.append(self._around.build(self._settings, self._box))
             return self._made[0]
+
+    def _recognised(self) -> Destination:
+        """The adapter, once an archive was seen to be this box's, and holds its slot. Raises what `build` and `_keep_slot` raise.
+
+        Another box's archive takes no manifest of ours, so no fire would be survived by what lies there: it gets no object, and
+        gives no receipt that would let one leave this disk.
+        """
+        destination = self.destination()
+        if not self._is_recognised:
+            with self._keeping:
+                if not self._is_recognised:
+                    self._keep_slot(cast("Archive", destination))
+        return destination
 
     def keep_documents(self) -> None:
         """Write the recovery slot and the manifests that are out of date, if the destination is an archive.
@@ -215,12 +229,14 @@ class Lane:
         except Corrupt as error:  # the archive keeps the one that it has, and images go on being copied
             log.error("%s: %s", self._settings.name, error)
             if not self._slot_kept:
-                self._refuse_another_box(archive, b"")
+                refuse_another_box(archive, self._settings.name, self._box.root, b"")
+            self._is_recognised = True
             return
         if slot == self._slot_kept:
             return
         if not self._slot_kept:
-            self._refuse_another_box(archive, slot)
+            refuse_another_box(archive, self._settings.name, self._box.root, slot)
+        self._is_recognised = True
         if self._may_write(archive, RECOVERY_SLOT):
             archive.put_document(RECOVERY_SLOT, slot)
             self._slot_kept = slot
@@ -240,35 +256,6 @@ class Lane:
         except Unknown:
             return True
         return False
-
-    def _refuse_another_box(self, archive: Archive, own: bytes) -> None:
-        """Before the first write: an archive of another box is that box's only way back, if it is lost.
-
-        Its slot is one of ours, or a manifest in it opens with our root key, or it holds no manifest at all.
-        """
-        try:
-            found = archive.document(RECOVERY_SLOT)
-        except Unknown:
-            return
-        if newest_generation(found) > newest_generation(
-            own
-        ):  # this box came back with a paper that was replaced
-            archive.put_document(f"{LATER_SLOT}{sha256(found).hexdigest()[:16]}", found)
-        if set(split_slots(found)) & set(split_slots(own)):
-            return
-        strange = False
-        for each in islice(archive.documents(MANIFESTS), MANIFESTS_ASKED):
-            try:
-                manifest.unseal(self._box.root, each.key, archive.document(each.key))
-            except (Corrupt, Unknown):
-                strange = True
-            else:
-                return
-        if strange:
-            raise OperatorNeeded(
-                f"{self._settings.name} holds the images of another box",
-                hint="restore that box from it, or give this one a bucket or a disk of its own",
-            )
 
     def _keep_manifest(self, archive: Archive, due: manifests.OutOfDate) -> None:
         with self._box.catalog.reading() as conn:

@@ -496,6 +496,7 @@ def test_another_box_s_archive_is_not_taken_over(clinic: Clinic, tmp_path: Path)
     clinic.receive(*IMAGES[:2])
     clinic.deliver()
     slot = (tmp_path / "usb" / "keys" / "root.recovery").read_bytes()
+    lay_there = {each.name for each in (tmp_path / "usb").rglob("*") if each.is_file()}
     with clinic_in(tmp_path / "new box", clinic.place) as other:
         other.receive(IMAGES[5])
 
@@ -505,6 +506,12 @@ def test_another_box_s_archive_is_not_taken_over(clinic: Clinic, tmp_path: Path)
             return "another box" in health.breaker.reason
 
         other.deliver_until(refused)
+        with other.box.catalog.reading() as conn:
+            receipts = conn.exec_driver_sql(
+                "SELECT count(*) FROM deliveries WHERE receipt IS NOT NULL"
+            ).scalar()
+        assert receipts == 0, "another box's archive gave a receipt, by which an image could leave this disk"
+        assert {each.name for each in (tmp_path / "usb").rglob("*") if each.is_file()} == lay_there
     eventually(lambda: (tmp_path / "usb" / "keys" / "root.recovery").read_bytes() == slot)
     assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 2
 

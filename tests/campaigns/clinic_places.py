@@ -85,7 +85,7 @@ class Shelf:
     """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has, and the
     number of the newest paper that opens it. One that was pulled out may name more, those that are `vague`, and may open with
     a later paper. `apart`: a root key lies there that the box in service never had, since it came back from the other disk, which
-    had been away when the key was rotated. Such a disk is another box's to it: it says so, and may write no manifest there."""
+    had been away when the key was rotated. Such a disk is another box's to it: it says so, and lays nothing there."""
 
     plugged: bool = True
     paper: int = 0

@@ -325,10 +325,11 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
     places = {
         "appliance/replication/lane.py": {
             "_keep_slot",
-            "_refuse_another_box",
             "_keep_manifest",
             "_keep_older",
         },
+        # Beside what lies there, under a name that its content gives.
+        "appliance/replication/ownership.py": {"refuse_another_box"},
         "appliance/replication/tombstone.py": {"lay_tombstone", "obey_tombstones"},
         "appliance/backup/making.py": {"make", "_rotate"},
         "appliance/lifecycle/shredding.py": {"_destroy"},
