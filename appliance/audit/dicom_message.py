@@ -110,6 +110,8 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         "key:rotate-root": Event("110113", "110129", "E"),
         "key:rewrap": Event("110113", "110129", "E"),
         "key:reseal": Event("110113", "110129", "E"),
+        "disk:show-key": Event("110113", "110129", "E"),
+        "disk:hide-key": Event("110113", "110129", "E"),
         "pin:choose": Event("110113", "110129", "E"),
         "pin:remove": Event("110113", "110129", "E"),
         "pin:change": Event("110113", "110129", "E"),

@@ -141,6 +141,12 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
             _SECURITY, _NOTHING, "study keys and catalog were moved under the newest root key"
         ),
         "key:reseal": Word(_SECURITY, _NOTHING, "the root key was sealed to this machine anew"),
+        "disk:show-key": Word(
+            _SECURITY, _NOTHING, "the recovery key of the disk was shown on the box's screen"
+        ),
+        "disk:hide-key": Word(
+            _SECURITY, _NOTHING, "the recovery key of the disk was taken off the box's screen"
+        ),
         "pin:choose": Word(_SECURITY, _NOTHING, "a PIN that the disk asks for at each start was chosen"),
         "pin:remove": Word(_SECURITY, _NOTHING, "it was asked that the disk opens without a PIN again"),
         "pin:change": Word(

@@ -44,6 +44,13 @@ def add_to(verbs: Verbs) -> None:
         about="Reads the disk's recovery key and the PIN, 6 to 12 digits, from the keyboard or as two lines of standard input.",
     )
     own.add("remove", "let the disk open without a PIN again", act=remove)
+    own.add(
+        "show-key",
+        "show the disk's recovery key on the box's screen for ten minutes",
+        act=show_key,
+        about="For a clinic whose paper with that key is lost: it stands on the box's own screen, and nowhere else.",
+    )
+    own.add("hide-key", "take the disk's recovery key off the screen", act=hide_key)
 
 
 def show_status(arguments: Arguments) -> int:
@@ -89,6 +96,28 @@ def remove(arguments: Arguments) -> int:
     with opened_box() as box:
         disk_pin.remove(box, _entry("pin:remove"), now())
     print("Asked for: 'appliance pin status' says when it is done.")
+    return 0
+
+
+def show_key(arguments: Arguments) -> int:
+    """Let the screen show the key for a while."""
+    del arguments
+    from appliance import disk_key
+
+    with opened_box() as box:
+        until = disk_key.show(box, _entry("disk:show-key"), now())
+    print(f"The box's screen shows it until {until:%H:%M:%S} UTC.")
+    return 0
+
+
+def hide_key(arguments: Arguments) -> int:
+    """Take it off again."""
+    del arguments
+    from appliance import disk_key
+
+    with opened_box() as box:
+        disk_key.hide(box, _entry("disk:hide-key"), now())
+    print("The screen does not show it.")
     return 0
 
 

@@ -4,7 +4,8 @@ Where the console is, as an address and as a picture for a telephone; the claim 
 that the browser speaks to this box and no other. On the image `screen.service` shows it on the first terminal.
 
 The recovery key of the disk (a credential of that service) is shown under the same condition as the claim code: while the
-box has no owner it holds nothing of a patient, and whoever could read the screen could as well take the box over.
+box has no owner it holds nothing of a patient, and whoever could read the screen could as well take the box over. Later it is shown
+for some minutes when somebody who may manage keys asks for it in the console (`appliance.disk_key`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.cli.arguments import Arguments, Verbs
 from appliance.cli.listing import safe
-from appliance.cli.session import opened_box
+from appliance.cli.session import now, opened_box
 from appliance.errors import SealedElsewhere, Transient
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ _CLEAR: Final = "\x1b[H\x1b[2J"
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What there is to show. `claim_code` is None once the box has an owner; `disk_recovery` may be empty."""
+    """What there is to show. `claim_code` is None once the box has an owner; `disk_recovery` may be empty, and is for the eyes of
+    whoever has asked for it where `is_key_asked`."""
 
     addresses: tuple[str, ...]
     ae_title: str
@@ -48,6 +50,7 @@ class Screen:
     authority_words: str
     certificate: str
     disk_recovery: str
+    is_key_asked: bool = False
 
     def lines(self) -> list[str]:
         """The text of it, at most 80 columns wide."""
@@ -67,7 +70,8 @@ class Screen:
             first, second = self.certificate[:48], self.certificate[48:]
             shown += ["  Certificate  the browser must show this SHA-256 fingerprint:"]
             shown += [f"               {first}", f"               {second}"]
-        if self.claim_code and self.disk_recovery:
+        shows_key = bool(self.disk_recovery) and (bool(self.claim_code) or self.is_key_asked)
+        if shows_key:
             shown.append("  Disk key     write it down now, it opens the disk in another machine:")
             half = len(self.disk_recovery) // 2
             cut = self.disk_recovery.find("-", half) + 1 or half
@@ -75,7 +79,7 @@ class Screen:
                 f"               {self.disk_recovery[:cut]}",
                 f"               {self.disk_recovery[cut:]}",
             ]
-        if hosts:
+        if hosts and (self.claim_code or not shows_key):  # else the key would not fit on a small screen
             shown += ["", *_picture(f"https://{hosts[0]}")]
         return shown
 
@@ -134,10 +138,11 @@ def locked_lines() -> list[str]:
 
 def look(box: Box) -> Screen:
     """What is to be shown now."""
-    from appliance import certificates, identity
+    from appliance import certificates, disk_key, identity
 
     with box.catalog.reading() as conn:
         installed = certificates.installed(conn)
+        asked = disk_key.shown_until(conn, now())
     return Screen(
         addresses=certificates.own_addresses(),
         ae_title=safe(box.config.ae_title),
@@ -146,6 +151,7 @@ def look(box: Box) -> Screen:
         authority_words=certificates.in_words(installed.fingerprint) if installed else "",
         certificate="" if installed else _front_certificate(),
         disk_recovery=_disk_recovery(),
+        is_key_asked=asked is not None,
     )
 
 

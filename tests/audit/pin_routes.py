@@ -32,8 +32,15 @@ PIN_ROUTES: Mapping[str, Step] = {
     "POST /disk-pin": Act(
         ["pin:choose"], _disk(lambda w: w.post("/disk-pin", disk_key=KEY, pin="482709", again="482709"))
     ),
+    "POST /disk-pin/key": Act(["disk:show-key"], _disk(lambda w: w.post("/disk-pin/key"))),
+    "POST /disk-pin/key/hide": Act(["disk:hide-key"], _disk(lambda w: w.post("/disk-pin/key/hide"))),
     "POST /disk-pin/remove": Act(["pin:remove"], _disk(lambda w: w.post("/disk-pin/remove"))),
     "GET /api/v1/disk-pin": Nothing(PIN, _disk(lambda w: call(w, "GET", "/disk-pin"))),
+    "GET /api/v1/disk-key": Nothing(
+        "whether the screen shows the disk's key, and no key", _disk(lambda w: call(w, "GET", "/disk-key"))
+    ),
+    "POST /api/v1/disk-key/show": Act(["disk:show-key"], _disk(lambda w: call(w, "POST", "/disk-key/show"))),
+    "POST /api/v1/disk-key/hide": Act(["disk:hide-key"], _disk(lambda w: call(w, "POST", "/disk-key/hide"))),
     "POST /api/v1/disk-pin": Act(
         ["pin:choose"],
         _disk(lambda w: call(w, "POST", "/disk-pin", {"pin": "482709", "disk_recovery_key": KEY})),

@@ -409,6 +409,8 @@ VERBS: Mapping[str, Step] = {
     "update may-restart": Nothing("asks what goes on, and changes nothing; tests/updates asks it"),
     "pin status": Nothing("whether the disk asks for a PIN", lambda w: w.say("pin", "status")),
     "pin choose": Nothing("there is no such disk; tests/test_disk_pin.py finds its row"),
+    "pin show-key": Nothing("there is no such disk; tests/test_disk_key.py finds its row"),
+    "pin hide-key": Nothing("it isn't shown; tests/test_disk_key.py finds its row"),
     "pin remove": Nothing("there is no such disk; tests/test_disk_pin.py finds its row"),
     "heartbeat send": Nothing("needs somebody there; tests/fleet/test_pulse.py finds its rows"),
     "screen": Nothing("how to reach the box, for whoever stands before it", lambda w: w.say("screen")),

@@ -16,6 +16,7 @@ from appliance.cli.screen import Screen
 from tests.cli import qr
 from tests.cli.conftest import Say, account
 from tests.networks import apart
+from tests.told_disk import told_disk
 
 ROOT = Path(__file__).parents[2]
 RECOVERY = "cbcdefgh-ijklnrtu-vcbcdefg-hijklnrt-uvcbcdef-ghijklnr-tuvcbcde-fghijkln"
@@ -116,3 +117,22 @@ def test_what_stands_on_the_screen_is_what_the_box_serves(tmp_path: Path) -> Non
         "the claim code claims it, and is gone",
         "with the clinic's certificate the words are its authority's, which a browser then trusts for that address",
     ]
+
+
+def test_the_key_of_the_disk_stands_there_again_while_it_is_asked_for(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has lost the paper with it stands before the box, as on its first day; `appliance.disk_key` says for how long."""
+    (tmp_path / "disk-recovery").write_text(RECOVERY + "\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    account(say, "olivia", role="owner")
+    assert RECOVERY[-8:] not in say("screen").out
+    with told_disk(tmp_path / "told") as root:
+        root.says("none")
+        assert say("pin", "show-key").code == 0
+        said = say("screen").out
+        assert "".join(re.findall(r"^ {15}([a-z-]+)$", said, re.MULTILINE)) == RECOVERY
+        assert "Claim code" not in said
+        assert len(said.splitlines()) <= 25
+        assert say("pin", "hide-key").code == 0
+        assert RECOVERY[-8:] not in say("screen").out

@@ -140,6 +140,8 @@ WRONG = [
     ("pin choose", "", 65),
     ("pin choose", "abc\n482709\n", 65),
     ("pin remove", "", 65),
+    ("pin show-key", "", 65),
+    ("pin hide-key now", "", USAGE),
     ("update may-restart --put-off -1", "", USAGE),
     ("support file --to /nowhere/at/all", "", CONFIGURATION),
     ("destination add vault --jsno", "", USAGE),

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from appliance import audit
+from appliance import audit, disk_key
 from appliance.box import Box, open_box
 from appliance.config import Config, StoreConfig
 from appliance.identity import Role
@@ -204,6 +204,36 @@ def test_a_program_of_the_owner_asks_too(owner: FlaskClient, root: Root, box: Bo
     assert owner.get("/api/v1/disk-pin").get_json() == {"state": "none", "latest": "key"}
     assert ask("/disk-pin/remove").status_code == 202
     assert recorded(box) == [("pin:choose", LOGIN), ("pin:remove", LOGIN)]
+
+
+def test_the_key_of_the_disk_goes_to_the_box_s_screen_and_to_no_page(
+    owner: FlaskClient, root: Root, box: Box
+) -> None:
+    assert "Recovery key of the disk" not in shown(owner), "there is no such disk"
+    root.says("none")
+    said = shown(owner)
+    assert "whoever sees the box’s screen can read it" in said
+    assert "Take it off the screen" not in said
+    assert send(owner, "/disk-pin/key").status_code == 303
+    assert "The box’s screen shows it until" in shown(owner)
+    assert "L’écran du boîtier la montre jusqu’au" in shown(owner, language="fr")
+    assert owner.get("/api/v1/disk-key").get_json()["until_utc"] is not None
+    assert send(owner, "/disk-pin/key/hide").status_code == 303
+    assert "Show it on the box’s screen" in shown(owner)
+    assert owner.get("/api/v1/disk-key").get_json() == {"until_utc": None}
+    age_confirmation(box, LOGIN)
+    assert "Is it still you?" in send(owner, "/disk-pin/key").get_data(as_text=True)
+    assert owner.get("/api/v1/disk-key").get_json() == {"until_utc": None}
+
+
+def test_who_may_not_manage_keys_has_no_key_shown(app: Flask, root: Root, box: Box) -> None:
+    root.says("none")
+    browser = browser_of(app, Role.PRACTITIONER)
+    assert send(browser, "/disk-pin/key").status_code == 403
+    assert send(browser, "/disk-pin/key/hide").status_code == 403
+    assert browser.get("/api/v1/disk-key").status_code == 403
+    with box.catalog.reading() as conn:
+        assert disk_key.shown_until(conn, datetime.now(UTC)) is None
 
 
 def test_while_a_pin_is_wanted_a_version_waits_for_somebody_at_the_box(

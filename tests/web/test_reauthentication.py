@@ -28,6 +28,7 @@ DANGEROUS = (
     "destinations.remove",
     "disk_pin.choose",
     "disk_pin.remove",
+    "disk_pin.show_key",
     "devices.remove",
     "guard.freeze",
     "guard.release",

@@ -1,11 +1,13 @@
-"""The PIN that the box's own disk asks for at each start: whether it does, choosing one, and taking it away."""
+"""The PIN that the box's own disk asks for at each start: whether it does, choosing one, and taking it away. And whether the box's
+screen shows the disk's recovery key, which no answer of this interface ever holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
-from appliance import disk_pin
+from appliance import disk_key, disk_pin
 from appliance.identity.permissions import Permission
 from appliance.web import forms
 from appliance.web.api.operation import operation
@@ -45,6 +47,13 @@ class NewDiskPin:
             is_secret=True,
         ),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskKeyShown:
+    """Whether the box's own screen shows the recovery key of its disk. The key itself is told nowhere else."""
+
+    until_utc: Annotated[datetime | None, Shape("null while it isn't shown.")]
 
 
 @operation("GET", "/disk-pin", Permission.MANAGE_KEYS, gives=DiskPin)
@@ -90,7 +99,40 @@ def remove_disk_pin() -> DiskPin:
     return _disk_pin()
 
 
-OPERATIONS = (get_disk_pin, choose_disk_pin, remove_disk_pin)
+@operation("GET", "/disk-key", Permission.MANAGE_KEYS, gives=DiskKeyShown)
+def get_disk_key() -> DiskKeyShown:
+    """Get whether the box's screen shows the recovery key of its disk, and until when."""
+    with console().box.catalog.reading() as conn:
+        return DiskKeyShown(disk_key.shown_until(conn, now()))
+
+
+@operation(
+    "POST",
+    "/disk-key/show",
+    Permission.MANAGE_KEYS,
+    gives=DiskKeyShown,
+    status=200,
+    refuses=(422,),
+    is_careful=True,
+)
+def show_disk_key() -> DiskKeyShown:
+    """Let the box's screen show the recovery key of its disk for ten minutes, to whoever stands before it.
+
+    422 on a machine without such a disk.
+    """
+    entry = console().entry("disk:show-key", disk_pin.SUBJECT, forms.actor())
+    return DiskKeyShown(disk_key.show(console().box, entry, now()))
+
+
+@operation("POST", "/disk-key/hide", Permission.MANAGE_KEYS, gives=DiskKeyShown, status=200)
+def hide_disk_key() -> DiskKeyShown:
+    """Take it off the screen before its time. Twice is as once."""
+    entry = console().entry("disk:hide-key", disk_pin.SUBJECT, forms.actor())
+    disk_key.hide(console().box, entry, now())
+    return DiskKeyShown(None)
+
+
+OPERATIONS = (get_disk_pin, choose_disk_pin, remove_disk_pin, get_disk_key, show_disk_key, hide_disk_key)
 
 
 def _disk_pin() -> DiskPin:

@@ -1,4 +1,5 @@
-"""The PIN that the box's own disk asks for at each start: what it buys and costs, choosing one, and taking it away.
+"""The PIN that the box's own disk asks for at each start: what it buys and costs, choosing one, and taking it away. And the disk's
+recovery key, once more on the box's screen: a page never has it.
 
 A PIN is in the form that brings it, and nowhere else: no page carries it back, and a form that waits until its sender has said who it
 is lies in memory.
@@ -13,7 +14,7 @@ from typing import Literal
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance import disk_pin
+from appliance import disk_key, disk_pin
 from appliance.disk_pin import Ended, State
 from appliance.errors import ApplianceError, Refused
 from appliance.identity.permissions import Permission
@@ -33,7 +34,8 @@ ENDS = (Ended.DONE, Ended.KEY, Ended.CHIP, Ended.REFUSED)
 
 @dataclass(frozen=True, slots=True)
 class PinPage(Page):
-    """`state` is one of `TONES`. `work` is how far the latest change is, with `said` and `remedy` of one that failed."""
+    """`state` is one of `TONES`. `work` is how far the latest change is, with `said` and `remedy` of one that failed. `key_until` is
+    empty while the box's screen doesn't show the disk's recovery key."""
 
     state: str
     tone: str
@@ -42,6 +44,7 @@ class PinPage(Page):
     work: Literal["none", "running", "done", "failed"]
     said: str
     remedy: str
+    key_until: str
 
 
 @blueprint.get("")
@@ -81,6 +84,28 @@ def remove() -> AnyResponse:
     return forms.back_to("/disk-pin")
 
 
+@blueprint.post("/key")
+@needs(Permission.MANAGE_KEYS)
+@reauthenticated
+def show_key() -> AnyResponse:
+    """Let the box's screen show the disk's recovery key for a while."""
+    entry = console().entry("disk:show-key", disk_pin.SUBJECT, forms.actor())
+    try:
+        disk_key.show(console().box, entry, now())
+    except ApplianceError as error:
+        forms.say_error(error)
+    return forms.back_to("/disk-pin#disk-key")
+
+
+@blueprint.post("/key/hide")
+@needs(Permission.MANAGE_KEYS)
+def hide_key() -> AnyResponse:
+    """Take it off the screen before its time."""
+    entry = console().entry("disk:hide-key", disk_pin.SUBJECT, forms.actor())
+    disk_key.hide(console().box, entry, now())
+    return forms.back_to("/disk-pin#disk-key")
+
+
 def _page(status: int = 200) -> Response:
     words, found = g.words, disk_pin.seen()
     state = str(found.state) if found else "elsewhere"
@@ -91,6 +116,8 @@ def _page(status: int = 200) -> Response:
     elif found is not None and found.ended is not None:
         work = "done" if found.ended is Ended.DONE else "failed"
         said, remedy = words(f"pin.ended.{found.ended}"), words(f"pin.ended.{found.ended}.about")
+    with console().box.catalog.reading() as conn:
+        until = disk_key.shown_until(conn, now())
     made = page_of(
         PinPage,
         title=words("pin.title"),
@@ -102,5 +129,6 @@ def _page(status: int = 200) -> Response:
         work=work,
         said=said,
         remedy=remedy,
+        key_until=words("disk_key.shown", at=words.moment(until)) if until else "",
     )
     return show("parts/disk-pin.html" if is_partial() else "disk-pin.html", made, status)
