@@ -16,16 +16,10 @@ from datetime import datetime
 from appliance.backup import snapshot
 from appliance.backup.fetching import ages
 from appliance.box import Box
-from appliance.catalog import Reading, settings
+from appliance.catalog import settings
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.tombstone import RESTORED
-
-
-def lives(reading: Reading) -> int:
-    """How often this box has come back, as it counts; 0 for one that never was restored."""
-    told = settings.get(reading, RESTORED)
-    return int(told.get("lives", 0)) if isinstance(told, dict) else 0
 
 
 def count_past_others(box: Box, archive: Archive, place: DestinationSettings, now: datetime) -> None:

@@ -24,7 +24,7 @@ from typing import Final
 
 from appliance import __version__, audit
 from appliance.backup import rotation, snapshot
-from appliance.backup.lives import count_past_others, lives
+from appliance.backup.lives import count_past_others
 from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
@@ -36,6 +36,7 @@ from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
 from appliance.replication.ownership import refuse_another_box
+from appliance.replication.tombstone import lives
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
 

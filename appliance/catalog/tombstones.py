@@ -9,6 +9,9 @@ do until they are carried out:
     OWED ──the tombstones of all studies lie there──▶ LAID ──a newer backup proved, older ones made unreadable──▶ DONE
       └──────────────────────── the archive was taken off this box ────────────────────────▶ GIVEN_UP ◀──┘
 
+What was destroyed on another archive's word, or before an archive came to this box, is owed to nobody: so each archive is looked
+through once, and once more in each life of the box, for what is known as destroyed (`unlooked`).
+
 No row names a patient, or a study by its UID: a digest under a key of this box tells whether a UID was destroyed here.
 """
 
@@ -42,6 +45,7 @@ from appliance.errors import Unknown
 from appliance.model import DestinationId, InstanceId, KeyId, ObjectId, Uid
 
 _DIGEST_KEY: Final = "destruction.digest-key"
+_LOOKED: Final = "destruction.looked"
 
 
 class PlaceState(StrEnum):
@@ -264,6 +268,25 @@ def lay(tx: Transaction, destination_id: DestinationId, done: Owed) -> None:
             tombstones_owed.c.destination == destination_id, tombstones_owed.c.study == done.study
         )
     )
+
+
+def unlooked(conn: Reading, destination_id: DestinationId, life: int, limit: int) -> tuple[int, list[str]]:
+    """The documents in an archive that were not looked at yet for keys that are destroyed; and up to where `looked` counts then.
+
+    `life` is how often the box has come back: in each it looks anew, since what it knows is another archive's then.
+    """
+    told = settings.get(conn, f"{_LOOKED}.{destination_id}", {})
+    begin = int(told["upto"]) if told.get("life") == life else 0
+    # Rows are added and never removed: their own numbers say which are new.
+    found = conn.exec_driver_sql(
+        "SELECT rowid, manifest FROM destroyed_keys WHERE rowid > ? ORDER BY rowid LIMIT ?", (begin, limit)
+    ).all()
+    return (found[-1][0] if found else begin), [*dict.fromkeys(str(each[1]) for each in found)]
+
+
+def looked(tx: Transaction, destination_id: DestinationId, life: int, upto: int, now: datetime) -> None:
+    """The documents that `unlooked` gave are as they should be."""
+    settings.put(tx, f"{_LOOKED}.{destination_id}", {"life": life, "upto": upto}, now)
 
 
 def lies_under(conn: Reading, manifest: str) -> list[Tombstone]:

@@ -25,7 +25,7 @@ from appliance.replication.delivery import after_failure, after_test, rest_while
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
 from appliance.replication.ownership import MANIFESTS, refuse_another_box
-from appliance.replication.tombstone import RESTORED, lay_tombstone, obey_tombstones
+from appliance.replication.tombstone import RESTORED, lay_tombstone, lives, obey_tombstones, repeat_tombstone
 from appliance.store.keys import whole_recovery_slot
 
 log = logging.getLogger(__name__)
@@ -200,11 +200,20 @@ class Lane:
                     limit=MOST_HELD if held else BATCH,
                 )
                 destroyed = [] if held else tombstones.owed(conn, self._settings.id, BATCH)
+                life = lives(conn)
+                upto, unlooked = (
+                    (0, []) if held else tombstones.unlooked(conn, self._settings.id, life, BATCH)
+                )
             if held:
                 due = [each for each in due if each.study not in self._held][:BATCH]
             else:
                 self._held.clear()
-            if not due and not destroyed and (held or not self._ticks.due("tidy", TIDY_SECONDS)):
+            if (
+                not due
+                and not destroyed
+                and not unlooked
+                and (held or not self._ticks.due("tidy", TIDY_SECONDS))
+            ):
                 return
             archive = cast("Archive", self.destination())
             self._keep_slot(archive)
@@ -212,6 +221,13 @@ class Lane:
                 if self._stopping.is_set():
                     return
                 lay_tombstone(self._box, self._settings, archive, owed, self._around.now())
+            for name in unlooked:
+                if self._stopping.is_set():
+                    return
+                repeat_tombstone(self._box, self._settings, archive, name, self._around.now())
+            if unlooked:
+                with self._box.catalog.transaction() as tx:
+                    tombstones.looked(tx, self._settings.id, life, upto, self._around.now())
             for each in due:
                 if self._stopping.is_set():
                     return

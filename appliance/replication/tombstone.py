@@ -19,7 +19,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, freezes, instances, settings, tombstones
 from appliance.catalog.tombstones import Owed
 from appliance.errors import Corrupt, Unknown
-from appliance.model import DestinationSettings, InstanceId
+from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Clearable, object_key
@@ -30,6 +30,12 @@ KEPT: Final = "kept/"
 ACTOR: Final = "courier"
 RESTORED: Final = "restore.last"
 """What was restored, in `appliance.catalog.settings` (`appliance.backup.homecoming`); `last` is the last instance that came by it."""
+
+
+def lives(reading: Reading) -> int:
+    """How often this box has come back, as it counts (`appliance.backup.lives`); 0 for one that never was restored."""
+    told = settings.get(reading, RESTORED)
+    return int(told.get("lives", 0)) if isinstance(told, dict) else 0
 
 
 def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: Owed, now: datetime) -> None:
@@ -56,6 +62,46 @@ def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: 
         tombstones.lay(tx, place.id, owed)
         entry = audit.Entry("tombstone:lay", f"destroyed:{owed.study}", ACTOR, {"to": place.name})
         audit.append(tx, box.audit_key, [entry], now)
+
+
+def repeat_tombstone(
+    box: Box, place: DestinationSettings, archive: Archive, name: str, now: datetime
+) -> None:
+    """See that the manifest `name` in `archive` opens nothing that is known as destroyed; may be repeated.
+
+    An archive may have been away when a study was destroyed, and the box burnt before it came back: whoever restored the box from
+    another archive knows of the destruction by that one's tombstone, and nothing is owed to this one. Raises as `lay_tombstone`.
+    """
+    with box.catalog.reading() as conn:
+        freezes.refuse(conn)
+        destroyed = tombstones.lies_under(conn, name)
+    keys = {key_id for each in destroyed for key_id in each.keys}
+    mine = f"{KEPT}{manifest.digits(name)}"
+    for each in (name, *[kept.key for kept in archive.documents(KEPT) if kept.key.startswith(mine)]):
+        try:
+            told = manifest.unseal(box.root, name, archive.document(each))
+            known = {key_id for one in manifest.tombstones(told) for key_id in one.keys}
+        except Unknown:
+            continue
+        except Corrupt:  # what nobody can read gives no key away
+            log.error("%s: a study manifest is damaged", place.name)
+            continue
+        if keys <= known:
+            continue
+        archive.put_document(each, manifest.seal_tombstone(box.root, name, told, destroyed))
+        objects = [
+            ObjectId(str(one["object_id"])) for one in told.get("instances", []) if one["key_id"] in keys
+        ]
+        if isinstance(archive, Clearable):
+            for object_id in objects:
+                with box.catalog.reading() as conn:
+                    freezes.refuse(conn)
+                archive.remove(object_key(object_id))
+        details = {"to": place.name, "instances": len(objects)}
+        box.record(
+            [audit.Entry("tombstone:lay", f"destroyed:{destroyed[-1].certificate}", ACTOR, details)], now
+        )
+        log.warning("%s: what was destroyed while it was away is destroyed there too", place.name)
 
 
 def obey_tombstones(

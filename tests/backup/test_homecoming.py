@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from appliance.backup import homecoming, making
-from appliance.backup.lives import lives
 from appliance.catalog import deliveries, destinations
 from appliance.cli import main
 from appliance.errors import Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import build
+from appliance.replication.tombstone import lives
 from tests.backup.conftest import IMAGES, KEEP, Clinic, as_sent, contents
 from tests.backup.test_restoring import archive_of, bring_home, restore
 from tests.boxes import box_in, recorded

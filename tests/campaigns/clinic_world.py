@@ -29,6 +29,7 @@ from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.lane import Lane
+from appliance.replication.tombstone import lives
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
 from tests.boxes import take_in
@@ -195,7 +196,8 @@ class World:
         with self.box.catalog.reading() as conn:
             late = self.now + timedelta(days=1)
             due = manifests.out_of_date(conn, number, quiet_since=late, written_before=late, limit=1)
-            return bool(due or tombstones.owed(conn, number, 1))
+            unlooked = tombstones.unlooked(conn, number, lives(conn), 1)[1]
+            return bool(due or tombstones.owed(conn, number, 1) or unlooked)
 
     def _delivered(self, name: str, *, was_there: bool) -> None:
         """What a delivery to a disk must have done, by our account, if it is there, and may have done if it was."""

@@ -330,7 +330,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         },
         # Beside what lies there, under a name that its content gives.
         "appliance/replication/ownership.py": {"refuse_another_box"},
-        "appliance/replication/tombstone.py": {"lay_tombstone", "obey_tombstones"},
+        "appliance/replication/tombstone.py": {"lay_tombstone", "repeat_tombstone", "obey_tombstones"},
         "appliance/backup/making.py": {"make", "_rotate"},
         "appliance/lifecycle/shredding.py": {"_destroy"},
         "appliance/lifecycle/purging.py": {"_remove_objects"},
