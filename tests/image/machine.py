@@ -266,6 +266,10 @@ class Machine:
                 self.process.wait(600)
 
 
+def _waiting(span: str) -> str:
+    return f"[Timer]\nOnActiveSec=\nOnActiveSec={span}\nAccuracySec=1s\n"
+
+
 def _until_prompt(line: socket.socket) -> str:
     told = b""
     while not told.endswith(b"(qemu) "):
@@ -285,9 +289,11 @@ def switched_on(
     to_here: dict[int, int] | None = None,
     said: str = "",
     stick: Path | None = None,
+    waits: str = "",
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
-    `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from."""
+    `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
+    how long the box waits for its disk, instead of a quarter of an hour."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -340,6 +346,7 @@ def switched_on(
                 f"unix:{folder}/monitor.sock,server=on,wait=off",
             ),
             *(DOOR if door else []),
+            *(credential("systemd.unit-dropin.disk-unopened.timer", _waiting(waits)) if waits else ()),
             *(("-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}") if stick else ()),
             *(("-device", "usb-storage,drive=stick,bus=usb.0,bootindex=0") if stick else ()),
             *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),

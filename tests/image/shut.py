@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, switched_on
+from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import answers, https, image, kept, running
 
 TOLD_BESIDE = "systemd.import_credentials=yes"
@@ -39,10 +39,12 @@ def theft(hardware: Hardware) -> None:
         key = machine.inside("cat /var/lib/disk-recovery/key").strip()
         paper = machine.inside("appliance key show-recovery").strip()
         machine.power_off()
-    with switched_on(hardware, said=TOLD_BESIDE) as machine:
+    with switched_on(hardware, said=TOLD_BESIDE, waits="6min") as machine:
         stays_shut(machine, "told anything beside what we signed, it has no key of the disk")
         words = machine.inside("cat /proc/cmdline")
         kept("though the words had reached the kernel", TOLD_BESIDE in words, words)
+        machine.wait_for_restart(machine.boot())
+        kept("nobody comes: it starts again by itself, as the next start may mend it", True)
         machine.cut_power()
     hardware.new_tpm()
     with switched_on(hardware, ports=(443,)) as machine:
@@ -121,8 +123,14 @@ def pin(hardware: Hardware) -> None:
         )
         kept("neither PIN nor key stands in the journal", heard.strip() == "0", heard)
         machine.power_off()
-    with switched_on(hardware, ports=(443,)) as machine:
+    with switched_on(hardware, ports=(443,), waits="1min") as machine:
         stays_shut(machine, "the box that is switched on asks, and its disk stays shut")
+        boot = machine.boot()
+        machine.wait_until(
+            "test $(systemctl show -P ExecMainExitTimestampMonotonic disk-unopened.service) -gt 0"
+        )
+        time.sleep(RESTART_SECONDS)
+        kept("nobody comes: it goes on waiting, and does not start again", machine.boot() == boot)
         print(f"  {reply(machine, FIRST_PIN)}")
         stays_shut(machine, "the PIN from before opens nothing")
         print(f"  {reply(machine, SECOND_PIN)}")

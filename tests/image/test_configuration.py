@@ -175,6 +175,8 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         "disk-pin.path",
         "disk-pin.service",
         "disk-recovery-key.service",
+        "disk-unopened.service",
+        "disk-unopened.timer",
         "screen.service",
         "update.service",
         "update.timer",

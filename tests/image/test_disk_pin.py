@@ -15,6 +15,7 @@ from tests.image.test_configuration import settings
 
 EXTRA = Path(__file__).parents[2] / "image-build/mkosi.extra"
 PROGRAM = EXTRA / "usr/lib/appliance/libexec/disk-pin"
+UNOPENED = EXTRA / "usr/lib/appliance/libexec/disk-unopened"
 UNITS = EXTRA / "usr/lib/systemd/system"
 KEY = "cbdefghi-jklnrtuv-cbdefghi-jklnrtuv-cbdefghi-jklnrtuv-cbdefghi-jklnrtuv"
 ATTEMPT = "0123456789abcdef"
@@ -258,3 +259,47 @@ def test_what_cut_changes_have_left_is_cleared_by_the_next(disk: Disk) -> None:
     assert disk.start(chosen()) == disk_pin.Seen(State.WANTED, ATTEMPT, Ended.DONE)
     (entry,) = disk.entries
     assert entry["pin"] == PIN
+
+
+# --- nobody types it ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entries", "has_chip", "waits"),
+    [
+        ([{"type": "systemd-tpm2", "tpm2-pin": True}], True, True),
+        ([{"type": "systemd-tpm2", "tpm2-pin": True}], False, False),
+        ([{"type": "systemd-tpm2", "tpm2-pin": False}], True, False),
+        ([{"type": "systemd-recovery"}], True, False),
+        (None, True, False),
+    ],
+)
+def test_only_a_disk_that_wants_a_pin_is_waited_for(
+    tmp_path: Path, entries: list[dict[str, object]] | None, has_chip: bool, waits: bool
+) -> None:
+    header, chip, program = tmp_path / "header", tmp_path / "tpmrm0", tmp_path / "cryptsetup"
+    if entries is not None:
+        header.write_text(json.dumps({"tokens": dict(enumerate(entries))}, indent=1))
+    if has_chip:
+        chip.touch()
+    program.write_text(CRYPTSETUP.format(header=header))
+    program.chmod(0o755)
+    done = subprocess.run(
+        [UNOPENED, "/dev/data", chip],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == (0 if waits else 1), done.stderr
+
+
+def test_systemd_itself_waits_for_the_disk_without_end_and_the_machine_is_started_again_by_our_unit() -> None:
+    assert "x-systemd.device-timeout=infinity" in (EXTRA / "etc/fstab").read_text()
+    service, timer = settings(UNITS / "disk-unopened.service"), settings(UNITS / "disk-unopened.timer")
+    assert service["FailureAction"] == ["reboot-force"]
+    assert service["ConditionPathExists"] == ["!/dev/mapper/data"]
+    assert timer["WantedBy"] == ["sysinit.target"], "what waits for the disk comes after it"
+    assert service["DefaultDependencies"] == timer["DefaultDependencies"] == ["no"]
+    assert timer["ConditionKernelCommandLine"] == ["!systemd.unit=install.target"]
+    preset = (EXTRA / "usr/lib/systemd/system-preset/00-appliance.preset").read_text()
+    assert "enable disk-unopened.timer\n" in preset
