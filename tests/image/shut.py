@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from appliance import disk_pin
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import answers, https, image, kept, running
 
@@ -16,6 +17,13 @@ TOLD_BESIDE = "systemd.import_credentials=yes"
 """What a thief would have the hardware add to the kernel's command line."""
 
 FIRST_PIN, SECOND_PIN = "482709", "715392"
+QUESTIONS = (
+    "Please enter LUKS2 token PIN:",
+    "Please enter TPM2 PIN:",
+    "Please enter recovery key for disk data on /var:",
+)
+"""What systemd 257 asks at the box's own screen for a disk that wants a PIN, one after the other."""
+
 TOKENS = "cryptsetup luksDump --dump-json-metadata /dev/disk/by-partlabel/data"
 
 
@@ -116,8 +124,8 @@ def pin(hardware: Hardware) -> None:
             entries = json.loads(machine.inside(TOKENS))["tokens"].values()
             with_pin = [each.get("tpm2-pin") for each in entries if each["type"] == "systemd-tpm2"]
             kept("the disk has one entry of the TPM2, which wants it", with_pin == [True], str(with_pin))
-        left = machine.inside("ls -A /run/appliance-pin")
-        kept("what brought it to the system is gone", left == "", left)
+        left = machine.inside("ls -A /run/appliance-pin").split()
+        kept("what brought it to the system is gone", left == [disk_pin.LOCK], str(left))
         heard = machine.inside(
             f"journalctl -b --no-pager | grep -cE '{FIRST_PIN}|{SECOND_PIN}|{key}'", check=False
         )
@@ -131,9 +139,21 @@ def pin(hardware: Hardware) -> None:
         )
         time.sleep(RESTART_SECONDS)
         kept("nobody comes: it goes on waiting, and does not start again", machine.boot() == boot)
-        print(f"  {reply(machine, FIRST_PIN)}")
-        stays_shut(machine, "the PIN from before opens nothing")
-        print(f"  {reply(machine, SECOND_PIN)}")
+        asked = [reply(machine, typed) for typed in (FIRST_PIN, FIRST_PIN, key)]
+        kept(
+            "the PIN from before opens nothing, and it asks as the runbook says",
+            tuple(asked) == QUESTIONS,
+            str(asked),
+        )
+        shown = [each for each in QUESTIONS if each in machine.console()]
+        kept("each question stands on its screen", tuple(shown) == QUESTIONS, machine.console()[-3000:])
+        machine.wait_until("grep -q ' /var ' /proc/mounts")
+        running(machine, "the disk's recovery key opens it, and everything starts")
+        kept("and the disk still wants a PIN", said_of_pin(machine)[0] == "wanted", str(said_of_pin(machine)))
+        machine.power_off()
+    with switched_on(hardware, ports=(443,)) as machine:
+        stays_shut(machine, "the next start asks anew")
+        kept("for the PIN", reply(machine, SECOND_PIN) == QUESTIONS[0])
         machine.wait_until("grep -q ' /var ' /proc/mounts")
         running(machine, "the one that was chosen last opens it, and everything starts")
         machine.wait_until("appliance status --json")

@@ -24,6 +24,7 @@ from appliance.web.language import Languages
 from appliance.wizard import progress
 from appliance.wizard.steps import DEFERRABLE
 from tests.backup.conftest import Clinic
+from tests.image.shut import QUESTIONS
 from tests.web.conftest import LOGIN, browser_of, csrf_of, kept_clinic, sign_in
 from tests.web.test_root_key import CLINIC
 
@@ -39,12 +40,6 @@ FOR_THE_IMAGE = (
     "ransomware",
     "end-of-life",
 )
-QUESTIONS = {
-    "Please enter LUKS2 token PIN:",
-    "Please enter TPM2 PIN:",
-    "Please enter recovery key for disk data on /var:",
-}
-"""What systemd 257 asks at the box's own screen."""
 AT_THE_MACHINE = {"ERASE", "BOXBACKUP", "image-build/build installer", *QUESTIONS}
 """What is typed at the stick, is a disk's name, is asked at the screen, or is done by whoever looks after the box."""
 
