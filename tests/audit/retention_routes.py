@@ -90,6 +90,19 @@ RETENTION_ROUTES: Mapping[str, Step] = {
     "GET /plan": Nothing("how the box is set up, nothing of a patient", lambda w: w.get("/plan")),
     "POST /plan/pdf": Act(["plan:print"], lambda w: w.post("/plan/pdf") and None),
     "GET /tiers": Nothing("bytes and prices, nothing of a patient", lambda w: w.get("/tiers")),
+    "GET /tiers/plan": Act(["tiers:list"], lambda w: w.get("/tiers/plan")),
+    "POST /tiers/evict": Nothing(
+        "the box that is walked has chosen that nothing leaves; tests/web/test_tiers_by_hand.py finds the row of each study",
+        lambda w: w.post("/tiers/evict"),
+    ),
+    "POST /tiers/move": Nothing(
+        "nothing of the box that is walked lies in a bucket; tests/lifecycle/test_tagging.py finds the row of each study",
+        lambda w: w.post("/tiers/move"),
+    ),
+    "POST /tiers/return": Nothing(
+        "nothing of the box that is walked is away; tests/web/test_tiers_by_hand.py finds the row of each study",
+        lambda w: w.post("/tiers/return"),
+    ),
     "GET /guard": Nothing("counts of objects, nothing of a patient", lambda w: w.get("/guard")),
     "POST /guard/freeze": Act(["guard:freeze"], lambda w: w.post("/guard/freeze", reason="strange messages")),
     "POST /guard/release": Act(["guard:release"], lambda w: w.post("/guard/release", reason="a test")),

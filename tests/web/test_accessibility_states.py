@@ -193,6 +193,24 @@ def test_backups_and_the_plan_are_for_everybody_when_there_is_something_in_them(
 
 
 @each_way
+def test_tiers_are_for_everybody_while_images_come_home_and_the_page_goes_on_by_itself(
+    lived: Served, language: str
+) -> None:
+    lived.complaints.clear()
+    page = signed_in(lived, language, SCREENS[language])
+    with under_way(lived.box, by_hand.RETURN, 40):
+        page.goto(f"{lived.address}/tiers")
+        expect(page.locator("#act-return progress")).to_have_attribute("value", "40")
+        check(page, "tiers-running")
+    expect(page.locator("#act-return .note.good")).to_be_visible()
+    check(page, "tiers-done")
+    page.goto(f"{lived.address}/tiers/plan")
+    check(page, "tiers-plan")
+    page.context.close()
+    assert lived.complaints == []
+
+
+@each_way
 def test_the_guard_that_holds_is_for_everybody(lived: Served, struck: None, language: str) -> None:
     lived.complaints.clear()
     page = signed_in(lived, language, SCREENS[language])

@@ -29,6 +29,7 @@ from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status
 from appliance.lifecycle.request import ItemState, Method
 from appliance.lifecycle.request import State as RequestState
 from appliance.lifecycle.storage_class import Retrieval, Tier
+from appliance.lifecycle.tiers import Pin
 from appliance.notify.hooks import FORMATS, HEARS
 from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
@@ -63,6 +64,8 @@ COMPUTED = (
     | {f"event.{event}" for event in (*Event, "owe")}
     | {f"tiers.tier.{each}" for each in Tier}
     | {f"tiers.way.{each}" for each in Retrieval}
+    | {f"tiers.pin.{each}" for each in Pin}
+    | {f"tiers.{part}{each}" for each in ("evict", "move", "return") for part in ("", "running.")}
     | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting", "not-asked-for")}
     | {
         f"problem.{kind}.{part}"

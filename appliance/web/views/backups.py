@@ -33,8 +33,9 @@ from appliance.web.console import Notice, console
 from appliance.web.language import explained
 from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.web.reach_words import Reach, reach_of
+from appliance.web.work_words import Progress, progress_of, sentences
 from appliance.wizard import by_hand
-from appliance.wizard.runs import INTERRUPTED, Part, PartState, UnderWay
+from appliance.wizard.runs import Part, UnderWay
 
 blueprint = Blueprint("backups", __name__, url_prefix="/backups")
 
@@ -50,16 +51,6 @@ class Outcome:
     tone: Tone
     at: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What was begun by hand. `state` is none, running, done or failed; `percent` is below 0 where it isn't known."""
-
-    state: Literal["none", "running", "done", "failed"]
-    percent: int
-    words: str
-    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,36 +253,12 @@ def _outcome(told: Mapping[str, str | None], name: str) -> Outcome:
     if told.get("outcome") == "succeeded":
         return Outcome(words("backups.succeeded"), "good", at, "")
     reason = str(told.get("reason") or "").removeprefix(f"{name}: ")
-    said = " ".join(_sentence(words.cause(each)) for each in reason.split("; ")) if reason else ""
+    said = sentences(words, *reason.split("; "))
     return Outcome(words("backups.failed"), "bad", at, said)
 
 
 def _progress(part: Part | None, name: str) -> Progress:
-    words = g.words
-    match part.state if part is not None else None:
-        case None:
-            return Progress("none", -1, "", "")
-        case PartState.RUNNING | PartState.WAITING:
-            assert part is not None
-            percent = int(part.detail.get("percent", -1))
-            said = words(f"backups.running.{name}")
-            if percent >= 0:
-                said = words("backups.at_percent", what=said, percent=percent)
-            return Progress("running", percent, said, "")
-        case PartState.FAILED:
-            assert part is not None
-            if part.cause == INTERRUPTED:
-                return Progress("failed", -1, words("backups.interrupted"), words("backups.interrupted_hint"))
-            cause = " ".join(_sentence(words.cause(each)) for each in (part.cause, part.hint) if each)
-            return Progress("failed", -1, words("backups.failed_at", at=words.moment(part.at_utc)), cause)
-        case _:
-            assert part is not None
-            return Progress("done", 100, words("backups.done_at", at=words.moment(part.at_utc)), "")
-
-
-def _sentence(text: str) -> str:
-    """A cause or a hint with its full stop; some are questions."""
-    return text if text.endswith("?") else f"{text}."
+    return progress_of(part, f"backups.running.{name}", g.words)
 
 
 def _held_line(found: Held) -> HeldLine:
