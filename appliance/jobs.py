@@ -33,10 +33,12 @@ from appliance import (
     disk_pin,
     health,
     identity,
+    local_time,
     supervision,
     watch,
     witnesses,
 )
+from appliance import settings as choices
 from appliance.audit import Entry, Outcome
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
@@ -429,6 +431,8 @@ class Upkeep:
 
     def beat(self) -> None:
         """Record that this process lives, and plan anew if the clock was set."""
+        with self.box.catalog.reading() as conn:
+            local_time.follow(str(choices.get(conn, local_time.SETTING)))
         difference = self._difference()
         moved = difference - self._offset
         if abs(moved) > CLOCK_JUMP_SECONDS:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance import local_time
 from appliance.cli.arguments import Arguments, Parser, Verbs, WrongCommand, add_json, whole_number
 from appliance.cli.listing import as_json, as_table
 from appliance.cli.session import now, opened_box, record
@@ -109,7 +110,7 @@ def _midnight(text: str, *, days: int = 0) -> datetime | None:
     if not text:
         return None
     try:
-        return datetime.combine(date.fromisoformat(text) + timedelta(days=days), time()).astimezone()
+        return local_time.midnight(date.fromisoformat(text) + timedelta(days=days))
     except (ValueError, OverflowError):
         raise WrongCommand(
             "that is not a date", hint="write it as year-month-day, such as 2026-03-01"
@@ -188,8 +189,8 @@ def report_audit(arguments: Arguments) -> int:
             if arguments.year:
                 wanted = replace(
                     wanted,
-                    since_utc=datetime(arguments.year, 1, 1).astimezone(),
-                    until_utc=datetime(arguments.year + 1, 1, 1).astimezone(),
+                    since_utc=local_time.midnight(date(arguments.year, 1, 1)),
+                    until_utc=local_time.midnight(date(arguments.year + 1, 1, 1)),
                 )
             made = reports.of(conn, wanted, hour)
         with box.catalog.transaction() as tx:

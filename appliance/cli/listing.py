@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from appliance import local_time
+
 
 def as_json(value: object, out: TextIO | None = None) -> None:
     """Print `value` as one JSON document; times become ISO 8601 in UTC."""
@@ -54,7 +56,7 @@ def shown(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case datetime():
-            return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            return local_time.here(value).strftime("%Y-%m-%d %H:%M:%S")
         case list() | tuple():
             return safe(", ".join(str(each) for each in value)) or "-"
         case Mapping():

@@ -30,10 +30,13 @@ _KEY_CHARACTERS: Final = 20_000
 @contextmanager
 def opened_box() -> Iterator[Box]:
     """The box that the environment describes, closed afterwards. Raises what `open_box` raises."""
+    from appliance import local_time, settings
     from appliance.box import open_box
 
     box = open_box(load_config(os.environ))
     try:
+        with box.catalog.reading() as conn:
+            local_time.follow(str(settings.get(conn, local_time.SETTING)))
         yield box
     finally:
         box.close()

@@ -141,12 +141,13 @@ def restart(arguments: Arguments) -> int:
 
 def ask_restart(arguments: Arguments) -> int:
     """Say why it may not, if it may not; the exit code is an `Answer`."""
+    from appliance import local_time
     from appliance.updates import machine, night
     from appliance.updates.night import Hold
 
     with opened_box() as box, box.catalog.reading() as conn:
         window = machine.window(conn)
-        is_open = window.is_open(now().astimezone())
+        is_open = window.is_open(local_time.here(now()))
         found = night.hold(machine.doing(conn, now()), arguments.put_off, window)
     if found is Hold.PIN:
         print(f"{WHY[found]}: a version waits for a person")

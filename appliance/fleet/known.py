@@ -18,7 +18,7 @@ _OF_PEOPLE = ("clinic.", "plan.", "mail.user", "mail.from")
 
 def tells_of_people(key: str) -> bool:
     """Whether a setting tells of the clinic's people: who they are, where the recovery key is, whom to call."""
-    return key.startswith(_OF_PEOPLE) and key != "clinic.province"
+    return key.startswith(_OF_PEOPLE) and key not in ("clinic.province", "clinic.time_zone")
 
 
 def markers(conn: Reading, box: Box) -> Markers:

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from appliance import certificates, disk_pin
+from appliance import certificates, disk_pin, local_time
 from appliance import settings as operator_settings
 from appliance.audit.vouching import is_vouched
 from appliance.box import Box
@@ -82,7 +82,7 @@ def gather(box: Box, now: datetime) -> Facts:
     """What is known of `box` at `now`. Doesn't raise for what it looks at: that something fails is a fact."""
     facts = Facts(
         at_utc=now,
-        today=now.astimezone().date(),
+        today=local_time.here(now).date(),
         keys=_keys(box),
         disk=_disk(box),
         left_versions=versions(UPDATES / LEFT),

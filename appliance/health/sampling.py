@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 
+from appliance import local_time
 from appliance.box import Box
 from appliance.catalog import Reading, deliveries, processes, samples, settings
 from appliance.figures import Figures
@@ -59,7 +60,7 @@ class Sampler:
             )
             samples.write(tx, now, figures, came, upto)
             if free_bytes is not None:
-                today = now.astimezone().date()
+                today = local_time.here(now).date()
                 kept = remembered(free_by_day(tx), today, free_bytes)
                 settings.put(tx, FREE_BY_DAY, {day.isoformat(): free for day, free in kept.items()}, now)
 

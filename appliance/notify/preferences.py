@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from appliance import local_time
 from appliance.errors import Refused
 from appliance.notify.kinds import Channel, Severity, Topic
 
@@ -82,8 +83,8 @@ class Preferences:
         return chosen
 
     def zone(self) -> tzinfo | None:
-        """The time zone, None for the box's own."""
-        return _zone(self.time_zone) if self.time_zone else None
+        """The time zone: the person's, else the box's; None for the machine's."""
+        return _zone(self.time_zone) if self.time_zone else local_time.zone()
 
 
 def defaults(role: str, login: str) -> Preferences:

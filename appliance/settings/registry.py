@@ -14,7 +14,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
-from appliance import age
+from appliance import age, local_time
 from appliance.errors import Refused, Unknown
 from appliance.lifecycle.storage_class import Ages, Retrieval, Tier
 from appliance.settings.kinds import (
@@ -95,6 +95,7 @@ _ALL = (
     Setting("clinic.address", Text(500, lines=True)),
     Setting("clinic.phone", Text(40)),
     Setting("clinic.province", Choice(PROVINCES), "QC"),
+    Setting(local_time.SETTING, Choice((local_time.MACHINE, *local_time.ZONES)), local_time.MACHINE),
     Setting("clinic.privacy_officer_name", Text()),
     Setting("clinic.privacy_officer_email", Text(254, shape=email)),
     Setting("plan.place", Text(500, lines=True)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
-from appliance import audit, health
+from appliance import audit, health, local_time
 from appliance.audit.reports import kind_of
 from appliance.catalog import Reading, settings, sight
 from appliance.catalog.audit_log import AuditRow
@@ -109,7 +109,8 @@ def period(since: str, until: str) -> Wanted:
 def year(number: int) -> Wanted:
     """The period of a calendar year, in the box's own time zone."""
     return Wanted(
-        since_utc=datetime(number, 1, 1).astimezone(), until_utc=datetime(number + 1, 1, 1).astimezone()
+        since_utc=local_time.midnight(date(number, 1, 1)),
+        until_utc=local_time.midnight(date(number + 1, 1, 1)),
     )
 
 
@@ -119,7 +120,7 @@ def _midnight(typed: str, *, days: int = 0, field: str = "") -> datetime | None:
         return None
     try:
         day = date.fromisoformat(typed) + timedelta(days=days)
-        return datetime.combine(day, time()).astimezone()
+        return local_time.midnight(day)
     except (ValueError, OverflowError) as error:
         raise Refused(
             "that is not a date", hint="write it as year-month-day, such as 2026-03-01", field=field

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from appliance import identity, settings
+from appliance import identity, local_time, settings
 from appliance.catalog import Catalog
 from appliance.catalog.people import WebSession
 from appliance.identity.sessions import LIMITS, SessionLimits
@@ -30,9 +30,10 @@ class Gate:
 
 
 def read(catalog: Catalog, cookie: str, now: datetime) -> Gate:
-    """The gate before whoever shows `cookie`, which may be empty."""
+    """The gate before whoever shows `cookie`, which may be empty; and what hours are shown by, from now on."""
     with catalog.reading() as conn:
-        chosen = settings.get_several(conn, (ADDRESSES, LANGUAGE, *LIMITS))
+        chosen = settings.get_several(conn, (ADDRESSES, LANGUAGE, local_time.SETTING, *LIMITS))
         limits = identity.limits_of(chosen)
         session = identity.find_within(conn, cookie, limits, now) if cookie else None
+    local_time.follow(str(chosen[local_time.SETTING]))
     return Gate(tuple(chosen[ADDRESSES]), str(chosen[LANGUAGE]), limits, session)

@@ -23,6 +23,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from appliance import local_time
 from appliance.errors import ApplianceError, OperatorNeeded
 from appliance.web.manner import MANNERS, Manner
 
@@ -121,7 +122,7 @@ class Words:
 
     def moment(self, at: datetime | None) -> str:
         """A moment in the box's own time zone; nothing for None."""
-        return "" if at is None else self.manner.moment_of(at.astimezone())
+        return "" if at is None else self.manner.moment_of(local_time.here(at))
 
     def person(self, recorded: str) -> str:
         """A DICOM person name (PN) as family name, given names; the first component group that says anything."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
+from appliance import local_time
 from appliance.catalog import Reading, samples
 from appliance.catalog.samples import Grain
 from appliance.figures import Figures
@@ -26,7 +27,7 @@ class Series:
 
     def days(self, conn: Reading, now: datetime, count: int) -> tuple[Point, ...]:
         """The last `count` days."""
-        today = now.astimezone().date()
+        today = local_time.here(now).date()
 
         def make() -> tuple[Point, ...]:
             return by_day(_records(conn, now - timedelta(days=count + 1), now), today, count, None)
@@ -35,7 +36,7 @@ class Series:
 
     def hours(self, conn: Reading, now: datetime, count: int) -> tuple[Point, ...]:
         """The last `count` hours."""
-        hour = now.astimezone().replace(minute=0, second=0, microsecond=0)
+        hour = local_time.here(now).replace(minute=0, second=0, microsecond=0)
 
         def make() -> tuple[Point, ...]:
             return by_hour(_records(conn, now - timedelta(hours=count + 1), now), now, count, None)

@@ -12,6 +12,7 @@ import io
 from dataclasses import dataclass
 from datetime import datetime
 
+from appliance import local_time
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, settings, sight
 from appliance.catalog.sight import Sight, StudyRow
@@ -61,7 +62,7 @@ def toured(tx: Transaction, person_id: int, now: datetime) -> None:
 
 def load(box: Box, now: datetime) -> Sample:
     """Import a sample study made at `now`."""
-    here = now.astimezone()
+    here = local_time.here(now)
     sample = new_sample(here.strftime("%Y%m%d"), here.strftime("%H%M%S"))
     import_file(box, io.BytesIO(_part10(sample)), Origin(Intake.IMPORT, "sample"))
     return sample

@@ -30,6 +30,7 @@ name = "Clinique dentaire Tremblay"
 address = "12, rue des Érables, Québec"
 phone = "418 555-0199"
 province = "QC"
+time_zone = "America/Toronto"
 privacy_officer_name = "Marie Tremblay"
 privacy_officer_email = "marie@clinique.example"
 
@@ -90,6 +91,7 @@ class ClinicAnswers:
     address: str = ""
     phone: str = ""
     province: str = "QC"
+    time_zone: str = "machine"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from PIL import Image
 
-from appliance import audit, health
+from appliance import audit, health, local_time
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
@@ -101,7 +101,7 @@ def prepare(tx: Transaction, now: datetime, *, fresh: bool) -> Sample:
     """The test study to go on with; another one if there is none yet, or if a `fresh` one is wanted."""
     found = kept(tx)
     if found is None or fresh:
-        here = now.astimezone()
+        here = local_time.here(now)
         found = sample.new_sample(here.strftime("%Y%m%d"), here.strftime("%H%M%S"))
         settings.put(tx, _SETTING, asdict(found), now)
         settings.remove(tx, _SEEN)

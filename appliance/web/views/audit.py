@@ -12,7 +12,7 @@ from datetime import datetime
 
 from flask import Blueprint, Response, current_app, g, render_template
 
-from appliance import audit
+from appliance import audit, local_time
 from appliance.audit import reports
 from appliance.audit.exports import csv_lines, exported, json_lines
 from appliance.audit.reports import Report
@@ -223,7 +223,7 @@ def _of_person(way: str) -> Response:
 
 
 def _of_year(way: str) -> Response:
-    number = forms.whole(forms.text("year"), low=2000, high=9000, default=now().astimezone().year)
+    number = forms.whole(forms.text("year"), low=2000, high=9000, default=local_time.here(now()).year)
     with console().box.catalog.reading() as conn:
         made = reports.of_year(conn, auditing.year(number), now())
         shown = _shown(conn, made, "year", str(number), (("about", "year"), ("year", str(number))))
@@ -247,7 +247,7 @@ def _choose(
     """The page to choose from; the form `about` is as it was typed."""
     with console().box.catalog.reading() as conn:
         actors = tuple(audit_search.actors(conn))
-    this_year = now().astimezone().year
+    this_year = local_time.here(now()).year
     page = page_of(
         ReportsPage,
         title=g.words("audit.reports"),

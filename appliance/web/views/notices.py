@@ -14,6 +14,7 @@ from appliance.catalog import Reading, notice_preferences, notices, outbox
 from appliance.catalog.notices import NoticeRow, NoticeState, Wanted
 from appliance.errors import NotAuthorised, Refused
 from appliance.identity.permissions import Permission
+from appliance.local_time import ZONES
 from appliance.notify.kinds import OF_ACCOUNTS, Channel, Severity, Topic
 from appliance.notify.preferences import PERSONAL, as_value, defaults, parse
 from appliance.notify.telling import preferences_of
@@ -28,8 +29,6 @@ blueprint = Blueprint("notices", __name__, url_prefix="/notices")
 SHOWN = 50
 IN_PANEL = 8
 STATES = ("unread", "acknowledge", "standing", "over")
-ZONES = ("America/St_Johns", "America/Halifax", "America/Toronto", "America/Winnipeg", "America/Regina",
-         "America/Edmonton", "America/Vancouver", "America/Whitehorse")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from flask import Blueprint, Response, g
 
+from appliance import local_time
 from appliance.figures import Figures
 from appliance.health.trends import Point
 from appliance.identity.permissions import Permission
@@ -58,7 +59,7 @@ def page() -> Response:
     asked = forms.asked("period", "today")
     period = asked if asked in PERIODS else "today"
     moment, words = now(), g.words
-    midnight = moment.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = local_time.here(moment).replace(hour=0, minute=0, second=0, microsecond=0)
     since = midnight - timedelta(days=PERIODS[period] - 1)
     with console().box.catalog.reading() as conn:
         total = console().series.total(conn, moment, since)

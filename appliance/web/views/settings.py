@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, g, make_response, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance import config, configuration, settings
+from appliance import config, configuration, local_time, settings
 from appliance.catalog import Reading
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
@@ -403,7 +403,7 @@ def export() -> Response:
     answer = make_response(configuration.written(document))
     answer.headers["Content-Type"] = "application/json; charset=utf-8"
     answer.headers["Content-Disposition"] = (
-        f'attachment; filename="configuration-{now().astimezone():%Y-%m-%d}.json"'
+        f'attachment; filename="configuration-{local_time.here(now()):%Y-%m-%d}.json"'
     )
     return answer
 

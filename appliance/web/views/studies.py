@@ -10,6 +10,7 @@ from typing import Literal
 from flask import Blueprint, Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from appliance import local_time
 from appliance.catalog import Reading, sight
 from appliance.catalog.sight import StudyRow, Tally
 from appliance.identity.permissions import Permission
@@ -101,7 +102,7 @@ def search() -> Response:
     limit = forms.whole(request.form.get("limit", ""), low=ROWS, high=MOST_ROWS, default=ROWS)
     modality = modality if modality in MODALITIES else ""
     days = PERIODS.get(period)
-    since = "" if days is None else (now().astimezone() - timedelta(days=days)).strftime("%Y%m%d")
+    since = "" if days is None else (local_time.here(now()) - timedelta(days=days)).strftime("%Y%m%d")
     with console().timings.measured("query"), console().box.catalog.reading() as conn:
         tried = trying.trying_of(conn, forms.session().person.id)
         most = limit + 1 + len(tried.hidden)

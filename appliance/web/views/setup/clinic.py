@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance import settings
 from appliance.errors import Refused
 from appliance.identity.permissions import Permission
+from appliance.local_time import MACHINE, ZONES
 from appliance.settings.registry import PROVINCES
 from appliance.web import forms
 from appliance.web.access import needs
@@ -29,15 +30,24 @@ from appliance.web.views.setup.frame import (
 )
 from appliance.wizard.steps import Step
 
-FIELDS = ("name", "address", "phone", "province", "privacy_officer_name", "privacy_officer_email")
+FIELDS = (
+    "name",
+    "address",
+    "phone",
+    "province",
+    "time_zone",
+    "privacy_officer_name",
+    "privacy_officer_email",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ClinicPage(SetupPage):
-    """The form; `provinces` are pairs of code and name."""
+    """The form; `provinces` and `zones` are pairs of code and name."""
 
     typed: Mapping[str, str]
     provinces: tuple[tuple[str, str], ...]
+    zones: tuple[tuple[str, str], ...]
 
 
 @blueprint.get("/clinic")
@@ -54,6 +64,7 @@ def clinic() -> Response:
 def name_clinic() -> AnyResponse:
     """Keep the answers as settings."""
     typed = keep_typed(Step.CLINIC, *FIELDS)
+    typed = {**typed, "time_zone": typed["time_zone"] or MACHINE}
     try:
         required(typed, "name", "privacy_officer_name", "privacy_officer_email")
         with console().box.catalog.transaction() as tx:
@@ -81,5 +92,6 @@ def _form(typed: Mapping[str, str], error: str = "") -> Response:
         error=error,
         typed=typed,
         provinces=tuple((code, g.words(f"province.{code}")) for code in PROVINCES),
+        zones=tuple((code, g.words(f"setting.clinic.time_zone.{code}")) for code in (MACHINE, *ZONES)),
     )
     return show("setup/clinic.html", page, 422 if error else 200)
