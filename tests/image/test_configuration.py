@@ -485,6 +485,17 @@ def test_what_only_one_machine_has_is_taken_out_of_the_root(tmp_path: Path) -> N
         finish(tmp_path)  # an account without a password
 
 
+def test_how_the_disk_opens_is_roots_alone_to_read(tmp_path: Path) -> None:
+    etc = unfinished(tmp_path) / "etc"
+    (etc / "ssh").mkdir()
+    secret = [etc / "crypttab", etc / "ssh/sshd_config"]
+    for path in secret:
+        path.write_text("as its package brings it")
+        path.chmod(0o644)
+    finish(tmp_path)
+    assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+
+
 def test_an_image_that_could_never_call_a_start_good_is_not_built(tmp_path: Path) -> None:
     unfinished(tmp_path)
     unwanted = tmp_path / "usr/lib/systemd/system/systemd-bootctl.socket"
