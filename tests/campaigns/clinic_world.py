@@ -230,7 +230,7 @@ class World:
                 assert (name, object_id) in self.late, (
                     f"{object_id} could be delivered to {name}, and was not"
                 )
-        if not shelf.plugged or shelf.apart:
+        if not shelf.plugged or (shelf.apart and self._owes_documents(name)):
             shelf.vague = self.receipts[name] & set(self.alive) - shelf.named
             return
         shelf.named |= self.receipts[name] & set(self.alive)
