@@ -269,6 +269,10 @@ def test_the_stick_starts_the_installer_and_nothing_of_a_box() -> None:
             "on a box it can't be started"
         )
         assert "[Install]" not in unit
+    service = (units / "install.service").read_text()
+    assert service.index("ExecStartPre=-/usr/bin/udevadm settle") < service.index("ExecStart=/usr/lib"), (
+        "the types of partitions are udev's to know"
+    )
 
 
 def test_the_stick_is_known_by_a_type_that_the_build_gives_its_partition_and_nothing_else_has() -> None:
