@@ -12,10 +12,13 @@ from flask.testing import FlaskClient
 
 from appliance import jobs, local_time, settings
 from appliance.box import Box
+from appliance.catalog import samples
 from appliance.cli.session import opened_box
+from appliance.figures import Figures
 from appliance.notify.preferences import Preferences
 from appliance.settings import SETTINGS
 from appliance.web import create_app
+from appliance.web.series import Series
 from tests.boxes import box_in
 from tests.web.conftest import add_owner, sign_in
 
@@ -108,3 +111,17 @@ def test_a_person_s_own_zone_goes_before_the_clinic_s() -> None:
 def test_the_setting_is_the_machine_s_until_somebody_chooses() -> None:
     assert SETTINGS[local_time.SETTING].default == local_time.MACHINE
     assert timedelta(0) == NOON - local_time.here(NOON), "what is recorded stays the same moment"
+
+
+def test_what_came_late_in_the_evening_is_of_that_evening_s_day(box: Box) -> None:
+    """At 21:25 in Toronto it is tomorrow by UTC, which is this machine's zone or any other: the days of the charts are the clinic's."""
+    now = datetime(2026, 7, 9, 1, 25, tzinfo=UTC)
+    local_time.follow("America/Toronto")
+    with box.catalog.transaction() as tx:
+        upto, after = samples.end(tx), samples.cursor(tx)
+        figures = Figures(received=7)
+        samples.write(tx, now, figures, samples.arrived(tx, after, upto, local_time.zone()), upto)
+    with box.catalog.reading() as conn:
+        days = Series().days(conn, now + timedelta(minutes=2), 3)
+    assert days[-1].figures is not None
+    assert days[-1].figures.received == 7

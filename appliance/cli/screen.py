@@ -99,14 +99,17 @@ def add_to(verbs: Verbs) -> None:
 def show(arguments: Arguments) -> int:
     """Print it once, or for as long as the machine is on."""
     before: list[str] = []
+    shows_key = False
     while True:
         try:
             with opened_box() as box:
-                found = look(box).lines()
+                seen = look(box)
+            found, shows_key = seen.lines(), seen.is_key_asked
         except Transient:
             if not arguments.follow:
                 raise
-            found = before or ["Clinic edge appliance", "", "  Starting"]
+            found = [] if shows_key else before
+            found = found or ["Clinic edge appliance", "", "  Starting"]
         except SealedElsewhere:
             if not arguments.follow:
                 raise

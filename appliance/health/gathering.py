@@ -258,7 +258,7 @@ def _queues(conn: Reading) -> Iterator[Queue]:
 def _days(conn: Reading) -> dict[tuple[str, str], dict[date, int]]:
     """How much each sender sent on its last days: as counted up to the last minute, and what has come since."""
     counted = samples.days_of_senders(conn)
-    since = samples.arrived(conn, samples.cursor(conn), samples.end(conn), None).by_sender
+    since = samples.arrived(conn, samples.cursor(conn), samples.end(conn), local_time.zone()).by_sender
     for (name, address, day), count in since.items():
         mine = counted.setdefault((name, address), {})
         mine[day] = mine.get(day, 0) + count

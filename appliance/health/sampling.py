@@ -45,7 +45,7 @@ class Sampler:
             free_bytes = None
         with box.catalog.transaction() as tx:
             upto, after = samples.end(tx), samples.cursor(tx)
-            came = samples.arrived(tx, after, upto, None)
+            came = samples.arrived(tx, after, upto, local_time.zone())
             delivered, failed = samples.happened(tx, after, upto)
             waiting, oldest = _waiting(tx, now)
             figures = Figures(

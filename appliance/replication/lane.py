@@ -136,8 +136,9 @@ class Lane:
 
     def _test(self, failures: int) -> bool:
         """The connection test of an open breaker; whether objects may be sent again."""
-        self._is_recognised = self._settings.takes != "ciphertext"
-        self._slot_kept = b""  # another disk may lie in the place of the one that went
+        with self._keeping:  # another disk may lie in the place of the one that went
+            self._is_recognised = self._settings.takes != "ciphertext"
+            self._slot_kept = b""
         try:
             self.destination().check()
             self._recognised()
@@ -249,10 +250,10 @@ class Lane:
             self._is_recognised = True
             return
         if slot == self._slot_kept:
+            self._is_recognised = True
             return
         if not self._slot_kept:
             refuse_another_box(archive, self._settings.name, self._box.root, slot)
-        self._is_recognised = True
         if self._may_write(archive, RECOVERY_SLOT):
             archive.put_document(RECOVERY_SLOT, slot)
             self._slot_kept = slot
@@ -261,6 +262,7 @@ class Lane:
         elif slot != self._slot_added:  # beside it, where a restore looks too
             archive.put_document(f"{LATER_SLOT}{sha256(slot).hexdigest()[:16]}", slot)
             self._slot_added = slot
+        self._is_recognised = True
 
     def _may_write(self, archive: Archive, key: str) -> bool:
         """Whether a document may be written now: always, or while the ransomware guard holds, if none is there."""

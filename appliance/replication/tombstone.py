@@ -88,7 +88,6 @@ def repeat_tombstone(
             continue
         if keys <= known:
             continue
-        archive.put_document(each, manifest.seal_tombstone(box.root, name, told, destroyed))
         objects = [
             ObjectId(str(one["object_id"])) for one in told.get("instances", []) if one["key_id"] in keys
         ]
@@ -101,6 +100,9 @@ def repeat_tombstone(
         box.record(
             [audit.Entry("tombstone:lay", f"destroyed:{destroyed[-1].certificate}", ACTOR, details)], now
         )
+        # Last, since it is the list by which an attempt that was cut is repeated. What it tells beside what is known here stays.
+        more = [one for one in manifest.tombstones(told) if not set(one.keys) <= keys]
+        archive.put_document(each, manifest.seal_tombstone(box.root, name, told, [*more, *destroyed]))
         log.warning("%s: what was destroyed while it was away is destroyed there too", place.name)
 
 

@@ -30,18 +30,22 @@ class Series:
         today = local_time.here(now).date()
 
         def make() -> tuple[Point, ...]:
-            return by_day(_records(conn, now - timedelta(days=count + 1), now), today, count, None)
+            return by_day(
+                _records(conn, now - timedelta(days=count + 1), now), today, count, local_time.zone()
+            )
 
-        return self._once(("days", count), (samples.latest(conn), today), make)
+        return self._once(("days", count), (samples.latest(conn), today, local_time.zone()), make)
 
     def hours(self, conn: Reading, now: datetime, count: int) -> tuple[Point, ...]:
         """The last `count` hours."""
         hour = local_time.here(now).replace(minute=0, second=0, microsecond=0)
 
         def make() -> tuple[Point, ...]:
-            return by_hour(_records(conn, now - timedelta(hours=count + 1), now), now, count, None)
+            return by_hour(
+                _records(conn, now - timedelta(hours=count + 1), now), now, count, local_time.zone()
+            )
 
-        return self._once(("hours", count), (samples.latest(conn), hour), make)
+        return self._once(("hours", count), (samples.latest(conn), hour, local_time.zone()), make)
 
     def total(self, conn: Reading, now: datetime, since: datetime) -> Figures:
         """All since a moment, as one."""
