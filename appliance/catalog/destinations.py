@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from appliance.catalog import deliveries
+from appliance.catalog import settings as kept
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import destinations as table
 from appliance.catalog.schema import rules
@@ -73,8 +74,14 @@ def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
 
 
 def change(tx: Transaction, name: str, options: Mapping[str, Any], secret: str | None = None) -> None:
-    """Give a destination other options, and another secret unless that is None; it is tried at once. Raises `Unknown`."""
+    """Give a destination other options, and another secret unless that is None; it is tried at once. Raises `Unknown`.
+
+    With other options it may be another place, so it is looked through anew for what is destroyed: a place that was never
+    looked through keeps what opens a destroyed study, and one that was is only read once more.
+    """
     found = _known(tx, name)
+    if dict(options) != dict(found.options):
+        kept.remove(tx, f"{kept.LOOKED_THROUGH}.{found.id}")
     values: dict[str, Any] = {"options": dict(options)} | ({} if secret is None else {"secret": secret})
     tx.execute(update(table).where(table.c.id == found.id).values(**values))
     set_breaker(tx, found.id, CLOSED)

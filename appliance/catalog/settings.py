@@ -17,6 +17,9 @@ from appliance.catalog.schema import settings
 CONSOLE = "console-address"
 """The address at which people of the clinic open the console, once it has a name and a certificate: for letters."""
 
+LOOKED_THROUGH = "destruction.looked"
+"""Up to where a destination was looked through for what is destroyed (`appliance.catalog.tombstones`), with its row id behind a dot."""
+
 HEARTBEAT_CONSENT = "heartbeat.consent"
 """Who has agreed to heartbeats, and to what (`appliance.fleet.consent`); a restored box forgets it."""
 

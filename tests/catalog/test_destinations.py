@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, manifests
+from appliance.catalog import deliveries, destinations, manifests, tombstones
 from appliance.errors import Refused, Unknown
 from appliance.model import DestinationId, DestinationSettings, Owed
 from appliance.replication.delivery import CLOSED, Breaker
@@ -235,3 +235,23 @@ def test_a_secret_that_is_sent_to_nobody_else_is_kept(box: Box, options: dict[st
     with box.catalog.transaction() as tx:
         after = destinations.pin(tx, "nas", "ssh-ed25519 SHA256:b")
     assert (after.secret, after.paused) == ("s3cret", False)
+
+
+def test_another_place_is_looked_through_for_what_is_destroyed_and_the_same_one_is_not(box: Box) -> None:
+    number = add(box)
+    take_in(box, [Instance(1)])
+    with box.catalog.transaction() as tx:
+        tx.exec_driver_sql(
+            "INSERT INTO destroyed_keys (key_id, manifest, certificate, destroyed_utc)"
+            " SELECT id, 'manifests/a.sealed', 'D-2026-0001', created_utc FROM study_keys"
+        )
+        upto, found = tombstones.unlooked(tx, number, 0, 9)
+        assert found == ["manifests/a.sealed"]
+        tombstones.looked(tx, number, 0, upto, NOW)
+        destinations.change(tx, "cloud", CLOUD.options, "another secret")
+        assert tombstones.unlooked(tx, number, 0, 9) == (upto, []), "it is where it was"
+        destinations.change(tx, "cloud", {**CLOUD.options, "bucket": "another"})
+        assert tombstones.unlooked(tx, number, 0, 9) == (upto, found)
+        tombstones.looked(tx, number, 0, upto, NOW)
+        destinations.pin(tx, "cloud", "ssh-ed25519 SHA256:b")
+        assert tombstones.unlooked(tx, number, 0, 9) == (upto, found), "another server answers there"
