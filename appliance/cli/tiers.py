@@ -259,7 +259,10 @@ def bring_back(arguments: Arguments) -> int:
 
     with opened_box() as box:
         study = None
-        if not arguments.all:
+        if arguments.all:
+            with box.catalog.reading() as conn:
+                returning.refuse_without_room(box, conn)
+        else:
             with box.catalog.transaction() as tx:
                 study = chosen_study(tx, arguments.study).id
         came = returning.bring_back(box, now(), study, actor=actor())

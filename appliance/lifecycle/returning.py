@@ -12,13 +12,39 @@ from datetime import UTC, datetime
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Transaction, evictions, studies
+from appliance.catalog import Reading, Transaction, evictions, studies
 from appliance.catalog.evictions import Away
-from appliance.errors import ApplianceError, Corrupt, OutOfResources, Resting, Unknown
-from appliance.lifecycle.eviction import ACTOR, AT_ONCE, alone
+from appliance.errors import ApplianceError, Corrupt, OutOfResources, Refused, Resting, Unknown
+from appliance.lifecycle.eviction import ACTOR, AT_ONCE, alone, choices
 from appliance.replication import recall
 
 log = logging.getLogger(__name__)
+
+
+def room(box: Box, reading: Reading) -> int:
+    """How many bytes may come home at once, above the low water mark of this disk (``tiers.low_percent``) and its reserve.
+
+    Below that mark the next eviction would send them away again, or find that too much was used of late and the disk fills up.
+    """
+    space = box.guard.space()
+    mark = choices(reading).low_percent * space.total_bytes // 100
+    return max(0, space.free_bytes - max(mark, box.guard.reserve_bytes))
+
+
+def refuse_without_room(box: Box, reading: Reading) -> None:
+    """Raise `Refused` where this disk has no `room` for everything that is away."""
+    away, may = evictions.tally(reading).away_bytes, room(box, reading)
+    if away > may:
+        percent = choices(reading).low_percent
+        raise Refused(
+            f"this disk has no room for everything: {_gigabytes(away)} GB would come and {_gigabytes(may)} GB may,"
+            f" since {percent} % of it stay free",
+            hint="bring back the studies that are needed, one by one; or choose a lower tiers.low_percent",
+        )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 10**9:.3g}"
 
 
 def bring_back(

@@ -1,7 +1,7 @@
 """What a person may begin by hand on the page of the tiers: what follows from it, why it can't be begun now, how far the latest is.
 
-Whether it may be begun is asked of the same modules as the command line and the API ask; one thing more is held here: nobody brings
-home what this disk has no room for, since the box would take no new image then. What is estimated costs a look at every receipt,
+Whether it may be begun is asked of the same modules as the command line and the API ask; nobody brings
+home what this disk has no room for above its low water mark. What is estimated costs a look at every receipt,
 so it is asked for only where it is said.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal
 
 from appliance.box import Box
 from appliance.catalog import Reading, destinations, evictions, tier_tags
-from appliance.lifecycle import eviction, prices, storage
+from appliance.lifecycle import eviction, prices, returning, storage
 from appliance.lifecycle.storage import Bucket
 from appliance.lifecycle.storage_class import DEEP, hours_by
 from appliance.lifecycle.tiers import Eviction
@@ -79,13 +79,13 @@ def return_act(asked: Asked, buckets: Callable[[Reading], list[Bucket]]) -> Tier
     progress = _progress(part, "return", words, _returned)
     tally = evictions.tally(conn)
     away = f"{words('studies.images', n=tally.away)} · {words.size(tally.away_bytes)}"
-    guard = asked.box.guard
-    room = max(0, guard.space().free_bytes - guard.reserve_bytes)
+    room = returning.room(asked.box, conn)
     hindrance = _busy(asked, by_hand.EVICT)
     if not tally.away:
         hindrance = Hindrance("", words("tiers.all_here"))
     elif tally.away_bytes > room:
-        text = words("tiers.no_room_text", away=away, room=words.size(room))
+        percent = eviction.choices(conn).low_percent
+        text = words("tiers.no_room_text", away=away, room=words.size(room), percent=percent)
         hindrance = Hindrance("wait", words("tiers.no_room"), text)
     follows = [words("tiers.return_text", away=away)] if tally.away else []
     if hindrance is None and progress.state != "running":

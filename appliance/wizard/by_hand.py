@@ -147,7 +147,12 @@ def begin_eviction(box: Box, actor: str) -> Begun:
 
 
 def begin_return(box: Box, actor: str) -> Begun:
-    """Everything that is away brought back. What lies in deep archive is asked for, and is what is left. Raises `Transient` as the others."""
+    """Everything that is away brought back. What lies in deep archive is asked for, and is what is left.
+
+    Raises `Refused` where this disk has no room for it above its low water mark, and `Transient` as the others.
+    """
+    with box.catalog.reading() as reading:
+        returning.refuse_without_room(box, reading)
 
     def act(tell: Tell) -> Detail:
         tell({})

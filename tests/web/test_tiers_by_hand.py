@@ -256,6 +256,7 @@ def test_what_the_disk_has_no_room_for_does_not_come_home(
         assert "There isn’t room for everything" in shown(owner)
         assert 'action="/tiers/return"' not in html(owner)
         assert press(owner, "return").count("There isn’t room for everything") == 2
+        assert "20 % of this disk stay free, as the settings say" in shown(owner)
     assert here(clinic.box) == 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +14,19 @@ from flask import Flask
 
 from appliance import audit, settings
 from appliance.box import Box
+from appliance.catalog import evictions
 from appliance.catalog.columns import utc_text
+from appliance.cli import tiers
+from appliance.errors import Refused
 from appliance.lifecycle import eviction, retention, returning
+from appliance.store.guard import Space
 from appliance.web import create_app
+from appliance.wizard import by_hand
 from tests.backup.conftest import Clinic, eventually
 from tests.lifecycle.evicting import ANY, here, study_ids, without_archive
 from tests.web.api.conftest import Caller
 from tests.web.conftest import browser_of, kept_clinic
+from tests.web.translations import LANGUAGES
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +136,48 @@ def test_everything_comes_back_or_it_is_said_why_not_and_it_may_be_asked_for_aga
         begun(owner, "/tiers/return")
         assert ended(owner, "bring_back")["state"] == "done"
         assert here(box) == 3
+
+
+def leaving(box: Box, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk as if it were a hundred times what is away, and `free` bytes of it were above its low water mark of 20 percent."""
+    with box.catalog.reading() as conn:
+        total = 100 * evictions.tally(conn).away_bytes
+    monkeypatch.setattr(box.guard, "reserve_bytes", 0)
+    monkeypatch.setattr(box.guard, "space", lambda: Space(total, total // 5 + free, 1 << 20))
+
+
+def test_nothing_comes_home_that_would_fill_the_disk_below_its_low_water_mark_whoever_asks(
+    owner: Caller, clinic: Clinic, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = clinic.box
+    choose(box, eviction="by-age")
+    assert sum(evict(box, study) for study in study_ids(box)) == 3
+    with box.catalog.reading() as conn:
+        away = evictions.tally(conn).away_bytes
+    monkeypatch.setattr(tiers, "opened_box", lambda: nullcontext(box))
+    everything = argparse.Namespace(all=True, study=None)
+    with monkeypatch.context() as full:
+        leaving(box, away - 1, full)
+        with pytest.raises(Refused, match=r"no room for everything.*20 %") as said:
+            by_hand.begin_return(box, "tests")
+        with pytest.raises(Refused, match="no room for everything"):
+            tiers.bring_back(everything)
+        refused = owner("POST", "/tiers/return")
+        assert refused.status_code == 422
+        assert "no room for everything" in refused.get_json()["detail"]
+        assert here(box) == 0
+        for each in (said.value.message, said.value.hint):
+            assert LANGUAGES.words("fr").cause(each).lower() != each.lower(), "it is said in French too"
+        choose(box, low_percent=19)
+        with box.catalog.reading() as conn:
+            assert returning.room(box, conn) > away, "the hint is true"
+        choose(box, low_percent=20)
+    with monkeypatch.context() as roomy:
+        leaving(box, away, roomy)
+        assert tiers.bring_back(everything) == 0
+    assert here(box) == 3
+    assert "Images that are back: 3." in capsys.readouterr().out
+    choose(box, eviction="off")
 
 
 def test_while_another_process_moves_images_that_is_said(owner: Caller, clinic: Clinic) -> None:
