@@ -231,6 +231,10 @@ class Machine:
             key = {"\n": "ret"}.get(letter, f"shift-{letter.lower()}" if letter.isupper() else letter)
             self._monitor(f"sendkey {key}")
 
+    def picture(self, path: Path) -> None:
+        """What stands on its screen, as a picture (PPM): of a production image there is nothing else to see."""
+        self._monitor(f"screendump {path.absolute()}")
+
     def _monitor(self, command: str) -> None:
         """Say it to QEMU; `AssertionError` with what it answers, unless that is nothing or "OK"."""
         with socket.socket(socket.AF_UNIX) as line:

@@ -8,8 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, switched_on
-from tests.image.promises import image, kept, running
+from tests.image.machine import DISK_BYTES, PATIENCE_SECONDS, Hardware, Machine, switched_on
+from tests.image.promises import BUILT, answers, image, kept, running
 from tests.image.updates import OFFERED, kernels, offered_version
 
 KEYS_SECONDS = 45.0
@@ -17,6 +17,8 @@ KEYS_SECONDS = 45.0
 
 WRITTEN_BYTES = 64 << 20
 STICK_BYTES = 600 << 20
+SCREEN = BUILT / "screen.ppm"
+"""The screen of the machine that was installed, as it was last seen: where nothing comes of it, this says why."""
 MOUNTED = "grep -q ' /media/backup ext4 ' /proc/mounts"
 
 
@@ -102,7 +104,8 @@ def update(machine: Machine, folder: Path) -> None:
 
 
 def installation(hardware: Hardware) -> None:
-    """The stick starts a machine with an empty disk, and somebody at its keyboard chooses the disk and types the word."""
+    """The stick starts a machine with an empty disk, somebody at its keyboard chooses the disk and types the word, and the machine
+    starts from that disk."""
     hardware.assemble_blank()
     written = image()
     stick = written.with_suffix(".install.raw")
@@ -111,18 +114,27 @@ def installation(hardware: Hardware) -> None:
     with switched_on(hardware, door=False, stick=stick) as machine:
         deadline = time.monotonic() + 2 * PATIENCE_SECONDS
         while _held_bytes(hardware.disk) < WRITTEN_BYTES:
-            assert time.monotonic() < deadline, "nothing was written to the disk"
+            machine.picture(SCREEN)
+            assert time.monotonic() < deadline, f"nothing was written to the disk: {SCREEN}"
             machine.type_keys("1\nERASE\n")
             time.sleep(KEYS_SECONDS)
         kept("the stick starts, asks, and writes to the disk that was chosen", True)
         while machine.is_on:
-            assert time.monotonic() < deadline, "it never came to its end"
+            machine.picture(SCREEN)
+            assert time.monotonic() < deadline, f"it never came to its end: {SCREEN}"
             machine.type_keys("\n")
             time.sleep(KEYS_SECONDS)
     os.truncate(hardware.disk, written.stat().st_size)
     kept(
         "what stands on the disk is the box's, to the bit", filecmp.cmp(hardware.disk, written, shallow=False)
     )
+    os.truncate(hardware.disk, DISK_BYTES)
+    with switched_on(hardware, door=False, ports=(443,)) as machine:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not answers(machine.ports[443]) and time.monotonic() < deadline:
+            machine.picture(SCREEN)
+            time.sleep(3)
+        kept("and the machine starts from it, and answers", answers(machine.ports[443]), str(SCREEN))
 
 
 def _held_bytes(disk: Path) -> int:

@@ -3,10 +3,15 @@
 import gzip
 import importlib.util
 import json
+import os
+import pty
 import random
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +67,7 @@ class Bench:
         self.stick = disk("/dev/sdb", children=[part(self.packed, "x", self.install.IMAGE_TYPE.upper())])
         self.told = json.dumps({"blockdevices": [disk(self.disk), self.stick]})
         monkeypatch.setattr(self.install, "listed", lambda: self.told)
-        monkeypatch.setattr("builtins.input", self._answer)
+        monkeypatch.setattr(self.install, "ask", self._answer)
 
     def _answer(self, question: str) -> str:
         self.asked.append(question)
@@ -205,6 +210,26 @@ def test_no_stick_or_two_are_said_before_any_disk_is_named(
     assert bench.disk.read_bytes() == bench.was
 
 
+def test_what_is_asked_is_on_the_screen_and_not_in_the_journal(tmp_path: Path) -> None:
+    """At a terminal `input` writes to the standard error, which the unit gives to the journal: nobody saw a question."""
+    screen, keyboard = pty.openpty()
+    with open(keyboard, "r+b", buffering=0) as terminal, (tmp_path / "journal").open("wb") as journal:
+        code = f"import runpy; print(repr(runpy.run_path({str(PROGRAM)!r})['ask']('Which / Lequel : ')))"
+        asking = subprocess.Popen(
+            [sys.executable, "-I", "-c", code], stdin=terminal, stdout=terminal, stderr=journal
+        )
+        os.write(screen, b"1\n")
+        assert asking.wait(60) == 0
+    shown = ""
+    with suppress(OSError):  # which says that nobody holds the terminal any more
+        while True:
+            shown += os.read(screen, 1000).decode()
+    os.close(screen)
+    assert "Which / Lequel : " in shown and "'1'" in shown
+    assert (tmp_path / "journal").read_bytes() == b""
+    assert PROGRAM.read_text().count("input(") == 1
+
+
 def test_what_the_disk_did_not_keep_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     write: Callable[..., None] = bench.install.write
 
@@ -246,6 +271,49 @@ def test_this_machines_own_disks_are_read() -> None:
     install = loaded()
     for each in install.choosable(install.listed()):
         assert each.path.startswith("/dev/") and each.size_bytes >= install.SMALLEST_BYTES
+
+
+def machine_with_a_stick(root: Path) -> None:
+    """What the kernel and udev tell of a machine with an empty disk and the stick, below `root`: lsblk reads it there."""
+    devices = {
+        "sda": ("8:0", 8 << 30, {}),
+        "sdb": ("8:16", 2 << 30, {}),
+        "sdb/sdb1": ("8:17", 512 << 20, {"ID_PART_ENTRY_NAME": "esp"}),
+        "sdb/sdb4": ("8:20", 1 << 30, {"ID_PART_ENTRY_TYPE": loaded().IMAGE_TYPE}),
+    }
+    numbers, udev = root / "sys/dev/block", root / "dev"
+    for folder in (numbers, udev, root / "proc/self", root / "sys/block"):
+        folder.mkdir(parents=True)
+    (root / "proc/self/mountinfo").touch()
+    (root / "proc/swaps").touch()
+    for name, (number, size, known) in devices.items():
+        told, partition = root / "sys/devices" / name, name[-1].isdigit()
+        for each in ("holders", "slaves"):
+            (told / each).mkdir(parents=True)
+        values = {"dev": number, "size": size // 512, "ro": 0} | (
+            {"partition": name[-1], "start": 0} if partition else {}
+        )
+        for each, value in values.items():
+            (told / each).write_text(f"{value}\n")
+        (numbers / number).symlink_to(Path("../../devices") / name)
+        if not partition:
+            (root / "sys/block" / name).symlink_to(Path("../devices") / name)
+        (udev / told.name).write_text("".join(f"{key}={value}\n" for key, value in known.items()))
+
+
+def test_the_stick_and_the_disk_are_found_in_what_lsblk_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install, lsblk = loaded(), shutil.which("lsblk")
+    assert lsblk is not None
+    machine_with_a_stick(tmp_path / "root")
+    instead = tmp_path / "lsblk"
+    instead.write_text(f'#!/bin/sh\nexec {lsblk} --sysroot {tmp_path}/root "$@"\n')
+    instead.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    image, disks = install.looked()
+    assert image == Path("/dev/sdb4")
+    assert [(each.path, each.size_bytes) for each in disks] == [("/dev/sda", 8 << 30)], "and never the stick"
 
 
 def test_the_stick_starts_the_installer_and_nothing_of_a_box() -> None:

@@ -159,8 +159,8 @@ def _put(to: int, data: bytes, at: int) -> None:
 
 
 def listed() -> str:
-    """What lsblk tells."""
-    asked = ["lsblk", "--json", "--bytes", "--paths", "--output", COLUMNS]
+    """What lsblk tells. Without `--tree` it lays a disk's partitions beside the disk, unless the column NAME is asked for."""
+    asked = ["lsblk", "--json", "--tree", "--bytes", "--paths", "--output", COLUMNS]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
 
@@ -179,12 +179,12 @@ def choose(disks: list[Disk]) -> Disk | None:
     print("Ceci installe le boîtier. Tout ce qui se trouve sur le disque choisi est perdu.\n")
     for number, disk in enumerate(disks, 1):
         print(f"  {number}   {disk}")
-    answer = input("\nNumber of the disk, or Enter to look again / Numéro du disque : ").strip()
+    answer = ask("\nNumber of the disk, or Enter to look again / Numéro du disque : ").strip()
     if not answer.isdecimal() or not 1 <= int(answer) <= len(disks):
         return None
     chosen = disks[int(answer) - 1]
     print(f"\n  {chosen}\n")
-    typed = input(f"Type {CONFIRMED} to erase it / Tapez {CONFIRMED} pour l'effacer : ").strip()
+    typed = ask(f"Type {CONFIRMED} to erase it / Tapez {CONFIRMED} pour l'effacer : ").strip()
     return chosen if typed == CONFIRMED else None
 
 
@@ -209,7 +209,7 @@ def agreed() -> tuple[Path, Disk]:
             print(
                 f"No disk of {SMALLEST_BYTES >> 30} GiB or more / Aucun disque de {SMALLEST_BYTES >> 30} Gio ou plus."
             )
-            input("Enter to look again / Entrée pour chercher encore : ")
+            ask("Enter to look again / Entrée pour chercher encore : ")
             continue
         if (chosen := choose(disks)) is None:
             continue
@@ -264,7 +264,13 @@ def main() -> int:
 def wait(words: str) -> None:
     """For a key; where nobody can press one, for nothing."""
     with suppress(EOFError, OSError):
-        input(words)
+        ask(words)
+
+
+def ask(words: str) -> str:
+    """What is typed after `words`. `input` itself writes them to the standard error, which is the journal's and on no screen."""
+    print(words, end="", flush=True)
+    return input()
 
 
 if __name__ == "__main__":
