@@ -10,30 +10,36 @@ from appliance.errors import Corrupt, OperatorNeeded, Unknown
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
-from appliance.store.root_key import RootKey, newest_generation, split_slots
+from appliance.store.root_key import RootKey, newest_generation, sealed_generation, split_slots
 
 MANIFESTS: Final = "manifests/"
 MANIFESTS_ASKED: Final = 5
+BACKUPS: Final = "snapshots/"
+"""Where backups are in every archive, as `appliance.backup.snapshot` lays them; a test compares the two."""
+
+BACKUPS_ASKED: Final = 5
+"""So many of the oldest, and of the newest: another box's may lie on either side of ours."""
 
 
 def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -> None:
     """Raise `OperatorNeeded` where the archive `name` is of another box than the one with `root` and the recovery slot `own`.
 
-    It is ours where its slot is one of ours, or a manifest in it opens with our root key, or it holds no manifest at all. A slot
-    there that is newer than ours, or shares nothing with it, is kept beside it once that is known: this box came back with a paper
-    that was replaced since, or another box has laid backups here and nothing else. Raises what the archive raises.
+    It is ours where its slot is one of ours, or a manifest in it opens with our root key; where it holds no manifest, if a backup
+    does, or there is none. A slot there that is newer than ours, or shares nothing with it, is kept beside it once that is known:
+    this box came back with a paper that was replaced since. Raises what the archive raises.
     """
+    found: bytes | None = None
     try:
         found = archive.document(RECOVERY_SLOT)
     except Unknown:
-        return
-    is_shared = bool(set(split_slots(found)) & set(split_slots(own)))
-    if not is_shared and _is_strange(archive, root):
+        pass
+    is_shared = found is not None and _share(found, own)
+    if not is_shared and (what := _strange(archive, root, own)):
         raise OperatorNeeded(
-            f"{name} holds the images of another box",
+            f"{name} holds the {what} of another box",
             hint="restore that box from it, or give this one a bucket or a disk of its own",
         )
-    if not is_shared or newest_generation(found) > newest_generation(own):
+    if found is not None and (not is_shared or newest_generation(found) > newest_generation(own)):
         beside = f"{LATER_SLOT}{sha256(found).hexdigest()[:16]}"
         try:
             archive.document(beside)
@@ -41,14 +47,49 @@ def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -
             archive.put_document(beside, found)
 
 
-def _is_strange(archive: Archive, root: RootKey) -> bool:
-    """Whether there are manifests, and none of the first few opens."""
-    strange = False
+def _share(one: bytes, other: bytes) -> bool:
+    return bool(set(split_slots(one)) & set(split_slots(other)))
+
+
+def _strange(archive: Archive, root: RootKey, own: bytes) -> str:
+    """What there is of another box: manifests, or backups where there is no manifest, none of which is ours; empty for nothing."""
+    some = False
     for each in islice(archive.documents(MANIFESTS), MANIFESTS_ASKED):
+        some = True
         try:
             manifest.unseal(root, each.key, archive.document(each.key))
         except (Corrupt, Unknown):
-            strange = True
-        else:
-            return False
-    return strange
+            continue
+        return ""
+    if some:
+        return "images"
+    names = [
+        name
+        for each in archive.documents(BACKUPS)
+        for name, _, end in [each.key.removeprefix(BACKUPS).rpartition("/")]
+        if end == "index"
+    ]
+    asked = dict.fromkeys([*names[:BACKUPS_ASKED], *names[-BACKUPS_ASKED:]])
+    return "backups" if asked and not any(_is_ours(archive, name, root, own) for name in asked) else ""
+
+
+def _is_ours(archive: Archive, name: str, root: RootKey, own: bytes) -> bool:
+    """Whether a backup is ours, or may be: by its index or its key, one of which may be damaged, or by the paper that opens it.
+
+    One under a later root key than ours may be of this box before it came back with an earlier paper.
+    """
+    for end, use in (("index", "snapshot"), ("key", "snapshot-key")):
+        try:
+            sealed = archive.document(f"{BACKUPS}{name}/{end}")
+        except Unknown:
+            continue
+        try:
+            root.unseal(sealed, f"{use}:{name}".encode())
+        except Corrupt:
+            if sealed_generation(sealed) <= root.generation:
+                continue
+        return True
+    try:
+        return _share(archive.document(f"{BACKUPS}{name}/root.recovery"), own)
+    except Unknown:
+        return False

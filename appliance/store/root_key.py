@@ -195,6 +195,12 @@ def wrapped_generation(wrapped: bytes) -> int:
     return int.from_bytes(wrapped[2:6], "big")
 
 
+def sealed_generation(sealed: bytes) -> int:
+    """Under which generation `sealed` lies, as far as can be told without that root key; 0 for what is not sealed data."""
+    is_sealed = len(sealed) >= WRAPPING_BYTES and sealed[:2] == bytes([_FORMAT]) + b"S"
+    return wrapped_generation(sealed) if is_sealed else 0
+
+
 # --- slots -----------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.backup import making, snapshot
+from appliance.catalog import destinations
 from appliance.errors import OperatorNeeded
 from appliance.lifecycle import retention
 from tests.backup.conftest import IMAGES, Clinic, clinic_in
@@ -58,8 +59,33 @@ def test_no_backup_goes_where_another_box_has_its_images(
     assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 2
 
 
-def test_a_box_removes_no_backup_but_its_own(clinic: Clinic, other: Clinic, tmp_path: Path) -> None:
-    """A disk with backups alone names no box: both may lay theirs there."""
+def test_nothing_goes_where_another_box_has_its_backups_alone(
+    clinic: Clinic, other: Clinic, tmp_path: Path
+) -> None:
+    clinic.receive(*IMAGES[:2])
+    for moment in LONG_AGO:
+        clinic.back_up(moment)
+    before = {each.key for each in archive_of(clinic.place).documents(snapshot.PREFIX)}
+    with pytest.raises(OperatorNeeded, match="holds the backups of another box"):
+        other.back_up(NOW)
+    other.receive(IMAGES[3])
+    other.deliver_until(lambda: "another box" in trouble(other))
+    assert {each.key for each in archive_of(clinic.place).documents(snapshot.PREFIX)} == before
+    assert not [*archive_of(clinic.place).documents("keys/")], "no recovery slot of the other lies there"
+    clinic.deliver()
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 2
+
+
+def trouble(one: Clinic) -> str:
+    with one.box.catalog.reading() as conn:
+        return destinations.breaker(conn, one.place.id).reason
+
+
+def test_a_box_removes_no_backup_but_its_own(
+    clinic: Clinic, other: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier software let both lay theirs on one disk, where it held backups alone."""
+    monkeypatch.setattr(making, "refuse_another_box", lambda *_: None)
     clinic.receive(*IMAGES[:2])
     for moment in LONG_AGO:
         clinic.back_up(moment)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
 
+from appliance.backup import snapshot
 from appliance.errors import OperatorNeeded, Unknown
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive, Document
@@ -30,7 +31,7 @@ class Shelf:
         return self.lies[key]
 
     def documents(self, prefix: str) -> Iterator[Document]:
-        return iter([Document(key, datetime.now(UTC)) for key in self.lies if key.startswith(prefix)])
+        return iter([Document(key, datetime.now(UTC)) for key in sorted(self.lies) if key.startswith(prefix)])
 
     def put_document(self, key: str, data: bytes) -> None:
         self.written.append(key)
@@ -46,6 +47,24 @@ def a_box(generation: int = 1) -> tuple[RootKey, bytes]:
 def a_manifest(root: RootKey) -> tuple[str, bytes]:
     name = f"manifests/{secrets.token_hex(16)}.sealed"
     return name, manifest.seal_tombstone(root, name, None, [])
+
+
+def backups(root: RootKey, slot: bytes, count: int = 1, *, days: int = 0) -> dict[str, bytes]:
+    """Backups of a box as far as they say whose they are, made from `days` after a certain day on."""
+    lies = {}
+    for number in range(count):
+        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=days + number)
+        name = snapshot.new_name(moment, secrets.token_hex(4))
+        lies[snapshot.index_key(name)] = root.seal(b"{}", snapshot.context(name))
+        lies[snapshot.key_key(name)] = root.seal(b"K" * 32, snapshot.key_context(name))
+        lies[snapshot.slot_key(name)] = slot
+        lies[snapshot.piece_key(name, 0)] = b"pages"
+    return lies
+
+
+def damaged(shelf: Shelf, *ends: str) -> Shelf:
+    """The same with every document of backups damaged whose name ends so."""
+    return Shelf({key: b"rotten" if key.endswith(ends) else data for key, data in shelf.lies.items()})
 
 
 def judge(shelf: Shelf, root: RootKey, slot: bytes) -> None:
@@ -84,3 +103,62 @@ def test_ours_is_known_by_its_slot_or_by_a_manifest_and_an_empty_one_is_nobody_s
     later = Shelf(dict([(RECOVERY_SLOT, a_box(2)[1]), a_manifest(root)]))
     judge(later, root, slot)
     assert len(later.written) == 1, "the paper of a box that came back was replaced since"
+
+
+@pytest.mark.parametrize("has_slot", [True, False])
+def test_nothing_is_written_where_another_box_has_its_backups_alone(has_slot: bool) -> None:
+    """The courier has laid no manifest there yet, or no slot: a box that was lost on its first day."""
+    theirs, their_slot = a_box()
+    shelf = Shelf({RECOVERY_SLOT: their_slot} if has_slot else {})
+    shelf.lies |= backups(theirs, their_slot, 3)
+    for each in (shelf, damaged(shelf, "/key"), damaged(shelf, "/index", "/root.recovery")):
+        with pytest.raises(OperatorNeeded, match="holds the backups of another box"):
+            judge(each, *a_box())
+        assert each.written == []
+
+
+def test_backups_are_known_as_ours_by_their_index_their_key_or_their_paper() -> None:
+    root, slot = a_box()
+    shelf = Shelf(backups(root, slot))
+    for each in (
+        shelf,
+        damaged(shelf, "/key", "/root.recovery"),
+        damaged(shelf, "/index", "/root.recovery"),
+        damaged(shelf, "/index", "/key"),
+    ):
+        judge(each, root, slot)
+    with pytest.raises(OperatorNeeded, match="another box"):
+        judge(damaged(shelf, "/index", "/key", "/root.recovery"), root, slot)
+
+
+def test_backups_from_before_the_root_key_was_rotated_are_ours() -> None:
+    first, first_slot = a_box()
+    root = first.successor(secrets.token_bytes(32))
+    slot = seal_slot(root, b"R", secrets.token_bytes(32))
+    judge(Shelf(backups(first, first_slot, 7)), root, slot)
+
+
+def test_a_box_that_came_back_with_an_earlier_paper_knows_its_archive() -> None:
+    """All that lies there is under a root key that this box has not heard of."""
+    root, slot = a_box()
+    later = root.successor(secrets.token_bytes(32))
+    later_slot = seal_slot(later, b"R", secrets.token_bytes(32))
+    shelf = Shelf({RECOVERY_SLOT: later_slot} | backups(later, later_slot, 7))
+    judge(shelf, root, slot)
+    (beside,) = shelf.written
+    assert shelf.lies[beside] == later_slot
+
+
+@pytest.mark.parametrize("days", [0, 40])
+def test_ours_are_found_beside_those_of_another_box(days: int) -> None:
+    """Two boxes have laid backups on one disk before either looked whose it is: whichever came first."""
+    root, slot = a_box()
+    shelf = Shelf(backups(*a_box(), 30, days=5) | backups(root, slot, 2, days=days))
+    judge(shelf, root, slot)
+
+
+def test_an_image_that_is_ours_tells_more_than_backups_that_are_not() -> None:
+    root, slot = a_box()
+    shelf = Shelf(dict([a_manifest(root)]) | backups(*a_box(), 3))
+    judge(shelf, root, slot)
+    judge(damaged(Shelf(dict([a_manifest(root)]) | backups(root, slot)), "/key"), root, slot)
