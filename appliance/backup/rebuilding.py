@@ -15,7 +15,6 @@ and an image under a destroyed key is never recorded.
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,21 +24,9 @@ from typing import Any, Final
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, instances, rules, study_keys
-from appliance.catalog.columns import utc_moment
 from appliance.errors import Corrupt, Unknown
-from appliance.model import (
-    DestinationSettings,
-    Header,
-    InstanceId,
-    Intake,
-    KeyId,
-    ObjectId,
-    Origin,
-    Received,
-    Stored,
-    Uid,
-)
-from appliance.replication import manifest
+from appliance.model import DestinationSettings, InstanceId, ObjectId
+from appliance.replication import manifest, retold
 from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.tombstone import obey_tombstones
@@ -104,7 +91,7 @@ def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[st
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
     standing = rules.rules(tx)
-    told_of = list(_instances(told))
+    told_of = list(retold.instances(told))
     gone = study_keys.destroyed_among(tx, [received.stored.key_id for received, _ in told_of])
     for received, version in told_of:
         if received.stored.key_id in gone:
@@ -136,70 +123,3 @@ def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[st
         }
         deliveries.hold(tx, place.id, instance_id, proof, now)
     return new
-
-
-def _instances(told: dict[str, Any]) -> Iterator[tuple[Received, int]]:
-    """Each instance of a manifest as it was received, with its version. Raises `Corrupt`."""
-    try:
-        people = {row["id"]: row for row in told["patients"]}
-        all_studies = {row["id"]: row for row in told["studies"]}
-        all_series = {row["id"]: row for row in told["series"]}
-        wrapped = {row["id"]: base64.b64decode(row["wrapped"]) for row in told["study_keys"]}
-        # Those that name the study's own patient first: it is they who say who that is.
-        rows = sorted(told["instances"], key=lambda row: (row["other_patient"] is not None, row["id"]))
-        for row in rows:
-            of_series = all_series[row["series"]]
-            of_study = all_studies[of_series["study"]]
-            person = people[row["other_patient"] or of_study["patient"]]
-            yield _received(row, of_series, of_study, person, wrapped[row["key_id"]]), int(row["version"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise Corrupt("a study manifest lacks what it should hold") from error
-
-
-def _received(
-    row: dict[str, Any],
-    of_series: dict[str, Any],
-    of_study: dict[str, Any],
-    person: dict[str, Any],
-    key: bytes,
-) -> Received:
-    header = Header(
-        sop_class_uid=Uid(row["sop_class_uid"]),
-        sop_instance_uid=Uid(row["sop_instance_uid"]),
-        study_instance_uid=Uid(of_study["study_instance_uid"]),
-        series_instance_uid=Uid(of_series["series_instance_uid"]),
-        transfer_syntax_uid=Uid(row["transfer_syntax_uid"]),
-        patient_id=person["patient_id"],
-        issuer_of_patient_id=person["issuer"],
-        patient_name=person["name"],
-        patient_birth_date=person["birth_date"],
-        patient_sex=person["sex"],
-        study_date=of_study["study_date"],
-        study_time=of_study["study_time"],
-        accession_number=of_study["accession_number"],
-        study_description=of_study["description"],
-        referring_physician_name=of_study["referring_physician_name"],
-        modality=of_series["modality"],
-        series_number=of_series["series_number"],
-        series_description=of_series["description"],
-        body_part_examined=of_series["body_part_examined"],
-        laterality=of_series["laterality"],
-        image_laterality=row["image_laterality"],
-        burned_in_annotation=row.get("burned_in_annotation", ""),
-        instance_number=row["instance_number"],
-        manufacturer=of_series["manufacturer"],
-        manufacturer_model_name=of_series["manufacturer_model_name"],
-        station_name=of_series["station_name"],
-        number_of_frames=int(row["number_of_frames"]),
-        rows=int(row["rows"]),
-        columns=int(row["columns"]),
-    )
-    stored = Stored(
-        ObjectId(row["object_id"]),
-        KeyId(row["key_id"]),
-        key,
-        int(row["size_bytes"]),
-        int(row["sealed_bytes"]),
-    )
-    origin = Origin(Intake(row["intake"]), row["origin_name"], row["origin_address"])
-    return Received(header, origin, stored, utc_moment(row["received_utc"]))

@@ -102,6 +102,15 @@ def latest_instance(reading: Reading, study: int) -> InstanceId:
     return InstanceId(int(found or 0))
 
 
+def objects_of(reading: Reading, study: int) -> set[ObjectId]:
+    """The sealed objects of a study (row id)."""
+    rows = reading.exec_driver_sql(
+        "SELECT i.object_id FROM instances AS i JOIN series AS s ON s.id = i.series WHERE s.study = ?",
+        (study,),
+    )
+    return {ObjectId(row[0]) for row in rows}
+
+
 def is_here(reading: Reading, study_instance_uid: Uid) -> bool:
     """Whether the catalog has a study of that UID."""
     found = reading.exec_driver_sql(

@@ -65,6 +65,13 @@ destroyed_keys = Table(
     Column("destroyed_utc", UtcText, nullable=False),
 )
 
+destroyed_images = Table(  # for good, unlike `destroyed_objects`: what else lies under such a key was decided about by nobody
+    "destroyed_images",
+    metadata,
+    Column("object_id", Text, primary_key=True),
+    Column("key_id", ForeignKey("study_keys.id"), nullable=False, index=True),
+)
+
 tombstones_owed = Table(
     "tombstones_owed",
     metadata,

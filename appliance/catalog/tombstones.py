@@ -1,6 +1,6 @@
 """What was destroyed, on whose word, and what of it is still to be done where: the certificates and their obligations.
 
-The only writer of the tables in `appliance.catalog.tombstone_tables`. A certificate covers one approved request; its studies are
+The only writer of the tables in `appliance.catalog.tombstone_tables`, with `appliance.catalog.destroyed_keys`. A certificate covers one approved request; its studies are
 destroyed one by one, each in a transaction of its own, and from then on every archive owes two things, which wait as deliveries
 do until they are carried out:
 
@@ -11,6 +11,9 @@ do until they are carried out:
 
 What was destroyed on another archive's word, or before an archive came to this box, is owed to nobody: so each archive is looked
 through once, and once more in each life of the box, for what is known as destroyed (`unlooked`).
+
+Two people decide about the images that the box knows. An archive that it was not restored from may hold more of the same study, under
+the same key: so a tombstone names the images too, and whoever carries it out spares the others (`appliance.replication.burial`).
 
 No row names a patient, or a study by its UID: a digest under a key of this box tells whether a UID was destroyed here.
 """
@@ -29,12 +32,12 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from appliance.catalog import erasure, holds, settings, study_keys
-from appliance.catalog.columns import utc_moment, utc_text
+from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
+from appliance.catalog.destroyed_keys import Tombstone, remember, remember_images
 from appliance.catalog.erasure import Erased
 from appliance.catalog.schema import destinations
 from appliance.catalog.tombstone_tables import (
-    destroyed_keys,
     destroyed_objects,
     destroyed_studies,
     destruction_certificates,
@@ -42,7 +45,7 @@ from appliance.catalog.tombstone_tables import (
     tombstones_owed,
 )
 from appliance.errors import Unknown
-from appliance.model import DestinationId, InstanceId, KeyId, ObjectId, Uid
+from appliance.model import DestinationId, InstanceId, ObjectId, Uid
 
 _DIGEST_KEY: Final = "destruction.digest-key"
 _LOOKED: Final = "destruction.looked"
@@ -101,32 +104,6 @@ class Place:
     reason: str
     detail: Mapping[str, Any]
     changed_utc: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    """What an archive is told in the place of a manifest: these keys are destroyed. JSON-able by `as_told`."""
-
-    keys: tuple[KeyId, ...]
-    certificate: str
-    destroyed_utc: datetime
-
-    def as_told(self) -> dict[str, Any]:
-        """The form in a manifest."""
-        return {
-            "keys": list(self.keys),
-            "certificate": self.certificate,
-            "at_utc": utc_text(self.destroyed_utc),
-        }
-
-    @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Tombstone:
-        """The inverse. Raises KeyError, TypeError or ValueError for what is none."""
-        return cls(
-            tuple(KeyId(str(each)) for each in told["keys"]),
-            str(told["certificate"]),
-            utc_moment(str(told["at_utc"])),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +169,7 @@ def bury(
         tx.execute(
             insert(destroyed_objects), [{"object_id": each, "study": number} for each in erased.objects]
         )
-    _remember(tx, Tombstone(erased.keys, certificate.label, now), manifest)
+    remember(tx, Tombstone(erased.keys, certificate.label, now, erased.objects), manifest)
     for each in archives:
         tx.exec_driver_sql(
             "INSERT INTO tombstones_owed (destination, manifest, study) VALUES (?, ?, ?)"
@@ -289,19 +266,6 @@ def looked(tx: Transaction, destination_id: DestinationId, life: int, upto: int,
     settings.put(tx, f"{_LOOKED}.{destination_id}", {"life": life, "upto": upto}, now)
 
 
-def lies_under(conn: Reading, manifest: str) -> list[Tombstone]:
-    """The tombstones that belong into the document `manifest`, in every archive."""
-    rows = conn.execute(
-        select(destroyed_keys)
-        .where(destroyed_keys.c.manifest == manifest)
-        .order_by(destroyed_keys.c.destroyed_utc, destroyed_keys.c.key_id)
-    )
-    by_certificate: dict[tuple[str, datetime], list[KeyId]] = {}
-    for row in rows:
-        by_certificate.setdefault((row.certificate, row.destroyed_utc), []).append(KeyId(row.key_id))
-    return [Tombstone(tuple(keys), label, at) for (label, at), keys in by_certificate.items()]
-
-
 def obey(
     tx: Transaction,
     manifest: str,
@@ -314,14 +278,17 @@ def obey(
 
     What was taken out, for the audit and the disk; nothing when all of it was known. A study that has got images since is
     left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides. So is one
-    that is held. `restored_to` is the last instance that a restore brought: one behind it came since, whatever the clock
+    that is held, and one with an image that nobody had decided about. `restored_to` is the last instance that a restore brought: one behind it came since, whatever the clock
     of a new machine said when it did.
     """
     gone: list[Erased] = []
     for each in tombstones:
         fresh = sorted(set(each.keys) - study_keys.destroyed_among(tx, each.keys))
         concerned = erasure.studies_under(tx, fresh)
-        if not fresh or any(received > each.destroyed_utc for _, received in concerned):
+        if not fresh:
+            remember_images(tx, each)  # in another life more may have been decided about than here
+            continue
+        if any(received > each.destroyed_utc for _, received in concerned):
             continue
         if restored_to is not None and any(
             erasure.latest_instance(tx, study) > restored_to for study, _ in concerned
@@ -329,9 +296,13 @@ def obey(
             continue
         if holds.held_among(tx, [study for study, _ in concerned]):
             continue
+        if each.objects is not None and not all(
+            erasure.objects_of(tx, study) <= set(each.objects) for study, _ in concerned
+        ):
+            continue
         gone += [erased for study, _ in concerned if (erased := erasure.erase(tx, study, now)) is not None]
         study_keys.destroy(tx, fresh, now)
-        _remember(tx, each, manifest)
+        remember(tx, each, manifest)
     return tuple(gone)
 
 
@@ -472,16 +443,6 @@ def digest(tx: Transaction, study_instance_uid: Uid, now: datetime) -> str:
 
 def _digest(key: str, study_instance_uid: Uid) -> str:
     return hmac.new(bytes.fromhex(key), study_instance_uid.encode(), hashlib.sha256).hexdigest()
-
-
-def _remember(tx: Transaction, tombstone: Tombstone, manifest: str) -> None:
-    text = utc_text(tombstone.destroyed_utc)
-    for key_id in tombstone.keys:
-        tx.exec_driver_sql(
-            "INSERT INTO destroyed_keys (key_id, manifest, certificate, destroyed_utc) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (key_id) DO NOTHING",
-            (key_id, manifest, tombstone.certificate, text),
-        )
 
 
 def _objects(conn: Reading, study: int) -> list[ObjectId]:

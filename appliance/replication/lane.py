@@ -8,24 +8,43 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from time import monotonic
 from typing import Final, cast
 
 from appliance import audit
-from appliance.catalog import deliveries, destinations, freezes, manifests, settings, tombstones
+from appliance.catalog import (
+    deliveries,
+    destinations,
+    destroyed_keys,
+    freezes,
+    manifests,
+    settings,
+    tombstones,
+)
 from appliance.catalog.deliveries import Claimed
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    OperatorNeeded,
+    OutOfResources,
+    Refused,
+    Resting,
+    Transient,
+    Unknown,
+)
 from appliance.replication import manifest
 from appliance.replication.batch import ACTOR, Batch, Errand, by_study
+from appliance.replication.burial import lay_tombstone, repeat_tombstone
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
 from appliance.replication.ownership import MANIFESTS, refuse_another_box
-from appliance.replication.tombstone import RESTORED, lay_tombstone, lives, obey_tombstones, repeat_tombstone
+from appliance.replication.tombstone import RESTORED, lives, obey_tombstones
 from appliance.store.keys import whole_recovery_slot
 
 log = logging.getLogger(__name__)
@@ -35,6 +54,7 @@ TEST_LEASE_SECONDS: Final = 120.0
 MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
 TIDY_SECONDS: Final = 3600.0
+RESTING_SECONDS: Final = 1800.0
 STOP_SECONDS: Final = 60.0
 MOST_HELD: Final = 2000
 
@@ -57,6 +77,7 @@ class Lane:
         self._slot_added = b""
         self._is_recognised = self._settings.takes != "ciphertext"
         self._held: set[int] = set()
+        self._waiting: dict[str, float] = {}
         with self._box.catalog.reading() as conn:
             self._was_restored = settings.get(conn, RESTORED) is not None
         self._ticks = Ticks()
@@ -209,6 +230,9 @@ class Lane:
                 due = [each for each in due if each.study not in self._held][:BATCH]
             else:
                 self._held.clear()
+            destroyed = [each for each in destroyed if not self._waits(each.manifest)]
+            if any(self._waits(each) for each in unlooked):
+                unlooked = []
             if (
                 not due
                 and not destroyed
@@ -221,12 +245,18 @@ class Lane:
             for owed in destroyed:
                 if self._stopping.is_set():
                     return
-                lay_tombstone(self._box, self._settings, archive, owed, self._around.now())
+                self._bury(
+                    owed.manifest,
+                    partial(lay_tombstone, self._box, self._settings, archive, owed, self._around.now()),
+                )
             for name in unlooked:
                 if self._stopping.is_set():
                     return
-                repeat_tombstone(self._box, self._settings, archive, name, self._around.now())
-            if unlooked:
+                self._bury(
+                    name,
+                    partial(repeat_tombstone, self._box, self._settings, archive, name, self._around.now()),
+                )
+            if unlooked and not any(self._waits(each) for each in unlooked):
                 with self._box.catalog.transaction() as tx:
                     tombstones.looked(tx, self._settings.id, life, upto, self._around.now())
             for each in due:
@@ -239,6 +269,17 @@ class Lane:
             self.broke(error)
         finally:
             self._keeping.release()
+
+    def _bury(self, name: str, act: Callable[[], None]) -> None:
+        """Lay a tombstone, later if what is to be spared can't be had yet: that is no fault of the archive's."""
+        try:
+            act()
+        except (Resting, OutOfResources) as error:
+            self._waiting[name] = monotonic() + RESTING_SECONDS
+            log.warning("%s: a destruction waits for what it spares: %s", self._settings.name, error)
+
+    def _waits(self, name: str) -> bool:
+        return self._waiting.get(name, 0.0) > monotonic()
 
     def _keep_slot(self, archive: Archive) -> None:
         try:
@@ -279,7 +320,7 @@ class Lane:
         with self._box.catalog.reading() as conn:
             rows = manifests.rows_of(conn, self._settings.id, due.study)
             key = manifest.key(self._box.root, due.study_instance_uid)
-            destroyed = tombstones.lies_under(conn, key)
+            destroyed = destroyed_keys.lies_under(conn, key)
         self._around.reached("manifest read")
         if not self._may_write(archive, key):
             self._held.add(due.study)

@@ -18,7 +18,8 @@ studies        as base64, columns that can be computed left out; `id` and what p
 series         the document only
 instances      those confirmed in this bucket, each with `object_id` and `key_id`
 study_keys     each with `wrapped`: the study key under the root key
-destroyed      tombstones: each with `keys` (ids that no image may be opened with any more), `certificate`, `at_utc`
+destroyed      tombstones: each with `keys` (ids that no image may be opened with any more), `certificate`, `at_utc`, and the
+               `objects` that were decided about (earlier software did not write them: all under the keys)
 =============  =====================================================================================
 
 The manifest of a study that was destroyed holds tombstones and nothing else, in the place where its keys were: whoever restores
@@ -38,8 +39,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from appliance.catalog.columns import utc_text
+from appliance.catalog.destroyed_keys import Tombstone
 from appliance.catalog.manifests import StudyRows
-from appliance.catalog.tombstones import Tombstone
 from appliance.errors import Corrupt
 from appliance.model import KeyId, Uid
 from appliance.store.keys import RootKey

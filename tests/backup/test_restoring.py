@@ -482,10 +482,10 @@ def test_everything_that_a_header_says_comes_back_by_the_manifest() -> None:
     import inspect
     from dataclasses import fields
 
-    from appliance.backup import rebuilding
     from appliance.model import Header
+    from appliance.replication import retold
 
-    source = inspect.getsource(rebuilding._received)
+    source = inspect.getsource(retold._received)
     assert [each.name for each in fields(Header) if f"{each.name}=" not in source] == []
 
 

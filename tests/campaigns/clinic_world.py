@@ -50,6 +50,7 @@ from tests.campaigns.clinic_places import (
     place_of,
 )
 from tests.campaigns.clinic_rot import rot, rot_archive, scrub_all
+from tests.campaigns.clinic_spared import take_up_spared
 from tests.campaigns.clinic_tiers import evict, holding, recall_study
 from tests.instances import Instance
 
@@ -238,6 +239,7 @@ class World:
         unburied = {each.key_id for each in self.gone.values()} - shelf.buried
         with self.box.catalog.reading() as conn:
             shelf.buried |= study_keys.destroyed_among(conn, sorted(unburied))
+        take_up_spared(self, name)
 
     def _can_be_had(self, object_id: ObjectId) -> bool:
         return recall.is_here(self.box, object_id) or bool(holding(self, object_id))

@@ -24,9 +24,9 @@ from appliance.lifecycle.acting import Act
 from appliance.lifecycle.shredding import shred_older
 from appliance.model import ObjectId
 from appliance.replication import recall
+from appliance.replication.burial import lay_tombstone
 from appliance.replication.delivery import State
 from appliance.replication.destinations.archive import object_key
-from appliance.replication.tombstone import lay_tombstone
 from tests.backup.conftest import (  # noqa: F401 - fixtures
     IMAGES,
     KEEP,
@@ -330,7 +330,8 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         },
         # Beside what lies there, under a name that its content gives.
         "appliance/replication/ownership.py": {"refuse_another_box"},
-        "appliance/replication/tombstone.py": {"lay_tombstone", "repeat_tombstone", "obey_tombstones"},
+        "appliance/replication/burial.py": {"_write_over", "_remove"},
+        "appliance/replication/tombstone.py": {"obey_tombstones"},
         "appliance/backup/making.py": {"make", "_rotate"},
         "appliance/lifecycle/shredding.py": {"_destroy"},
         "appliance/lifecycle/purging.py": {"_remove_objects"},

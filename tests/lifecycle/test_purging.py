@@ -15,6 +15,7 @@ from appliance.backup import snapshot
 from appliance.catalog import (
     copying,
     deliveries,
+    destroyed_keys,
     destructions,
     holds,
     instances,
@@ -284,7 +285,7 @@ def test_a_tombstone_in_an_archive_does_not_destroy_what_is_held_here(local: Cli
     local.receive(*GONE)
     study = study_of(local.box, GONE[0])
     keys = tuple(secrets_of(local.box, GONE[0]).keys)
-    told = [tombstones.Tombstone(keys, "D-1", LATER)]
+    told = [destroyed_keys.Tombstone(keys, "D-1", LATER)]
     with local.box.catalog.transaction() as tx:
         held = holds.add(
             tx,
@@ -536,7 +537,7 @@ def test_a_copy_of_the_catalog_holds_no_remains(local: Clinic, tmp_path: Path) -
 def test_a_tombstone_takes_no_study_that_has_got_images_since(local: Clinic) -> None:
     local.receive(*GONE)
     secrets = secrets_of(local.box, GONE[0])
-    old = tombstones.Tombstone(secrets.keys, "D-2020-0001-ab", datetime.now(UTC) - timedelta(days=1))
+    old = destroyed_keys.Tombstone(secrets.keys, "D-2020-0001-ab", datetime.now(UTC) - timedelta(days=1))
     with local.box.catalog.transaction() as tx:
         assert tombstones.obey(tx, "manifests/x.sealed", [old], datetime.now(UTC)) == ()
         assert study_keys.destroyed_among(tx, secrets.keys) == set()

@@ -1,0 +1,25 @@
+"""Which images a destroyed key has sealed: an archive may hold others under it, about which nobody has decided."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0021"
+down_revision = "0020"
+branch_labels = None
+depends_on = None
+works_with = "0017"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "destroyed_images",
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["key_id"], ["study_keys.id"], name=op.f("fk_destroyed_images_key_id_study_keys")
+        ),
+        sa.PrimaryKeyConstraint("object_id", name=op.f("pk_destroyed_images")),
+    )
+    op.create_index(op.f("ix_destroyed_images_key_id"), "destroyed_images", ["key_id"], unique=False)
