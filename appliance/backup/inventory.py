@@ -14,12 +14,13 @@ from typing import Final
 
 from appliance.backup import drill, snapshot
 from appliance.backup.drill import Certificate
-from appliance.backup.fetching import age_of
+from appliance.backup.fetching import age_of, snapshot_key
 from appliance.backup.making import archive_at
 from appliance.backup.snapshot import Index
 from appliance.box import Box
 from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings
+from appliance.replication.destinations import Archive
 
 MOST: Final = 60
 """So many are shown at once: a daily backup that is kept for 35 days, and some made by hand."""
@@ -86,6 +87,15 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetim
         found.append(Held(name, moment if index is None else index.made_utc, index, drilled))
     found = in_order(found, now or datetime.now(UTC))
     return Inventory(tuple(found[:most]), max(len(found) - most, 0))
+
+
+def key_opens(box: Box, archive: Archive, name: str) -> bool:
+    """Whether the key of the backup `name` opens, without which nobody restores it. Raises what the archive raises."""
+    try:
+        snapshot_key(archive, box.root, name)
+    except (Corrupt, Unknown):
+        return False
+    return True
 
 
 def in_order(found: Sequence[Held], now: datetime) -> list[Held]:

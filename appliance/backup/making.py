@@ -99,7 +99,7 @@ def back_up(
         count_past_others(box, archive, to, now)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
         believed = _believed(box, clock)
-        removed = 0 if believed is None else _rotate(box, archive, believed, keep)
+        removed = 0 if believed is None else _rotate(box, archive, believed, keep, to.name)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, to.name, now, actor, failure=error)
@@ -227,11 +227,12 @@ def _believed(box: Box, clock: Callable[[], datetime]) -> datetime | None:
     return None
 
 
-def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
+def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta, name: str) -> int:
     """Remove from a disk or a file server our snapshots past `keep`, and what cut attempts left; how many documents.
 
     A bucket is not touched: the box has no right to remove anything there, so that whoever takes the box over has none.
-    Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds.
+    Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds. One of ours whose key is damaged stays for
+    ever, since nothing tells it from another box's: the log says each time that there are such.
     """
     if not isinstance(archive, Clearable):
         return 0
@@ -239,13 +240,20 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
     finished = snapshot.names_in([each.key for each in documents])
     gone = set(rotation.obsolete(finished, now, keep))
     if gone:  # the newest few stay: of ours
-        gone = set(rotation.obsolete([each for each in finished if _is_ours(box, archive, each)], now, keep))
+        ours = [each for each in finished if _is_ours(box, archive, each)]
+        if stay := len(gone.difference(ours)):
+            log.warning(
+                "%s: %d backups have had their time and stay, since their keys do not open: damaged, or of another box",
+                name,
+                stay,
+            )
+        gone = set(rotation.obsolete(ours, now, keep))
     removed = 0
     for each in sorted(documents, key=lambda each: not each.key.endswith("/index")):  # the index first
-        name = each.key.removeprefix(snapshot.PREFIX).partition("/")[0]
-        moment = snapshot.moment_of(name)
-        cut = name not in finished and moment is not None and now - moment > ABANDONED
-        if name in gone or cut:
+        of = each.key.removeprefix(snapshot.PREFIX).partition("/")[0]
+        moment = snapshot.moment_of(of)
+        cut = of not in finished and moment is not None and now - moment > ABANDONED
+        if of in gone or cut:
             with box.catalog.reading() as reading:
                 if freezes.in_force(reading) is not None:
                     break
@@ -255,7 +263,7 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta) -> int:
 
 
 def _is_ours(box: Box, archive: Archive, name: str) -> bool:
-    """Whether this box made a snapshot: one of another box, which shares its disk, is not ours to remove."""
+    """Whether this box made a snapshot, by its key: one of another box, which shares its disk, is not ours to remove."""
     try:
         box.root.unseal(archive.document(snapshot.key_key(name)), snapshot.key_context(name))
     except Unknown:

@@ -47,7 +47,8 @@ def add_to(verbs: Verbs) -> None:
         "show the backups that the archives hold, the newest first",
         act=list_backups,
         about="Read from the archives themselves. The proof says what the latest drill of each has found: passed, failed, "
-        "untried, or damaged for one that does not say what was written.",
+        "untried, or damaged for one that does not say what was written. With --json, 'key_opens' is false for one whose key is "
+        "damaged, gone or another box's: it can't be restored.",
     )
     listing.add_argument("--of", metavar="NAME", help="of one archive only")
     add_json(listing)
@@ -151,6 +152,7 @@ def list_backups(arguments: Arguments) -> int:
         with box.catalog.reading() as reading:
             places = _chosen(making.archives(reading), arguments.of)
         for place in places:
+            archive = making.archive_at(box, place)
             held = inventory.take(box, place, most=sys.maxsize).held
             found += held
             for each in held:
@@ -165,6 +167,7 @@ def list_backups(arguments: Arguments) -> int:
                         "instances": None if index is None else index.contents.instances,
                         "bytes": None if index is None else index.size_bytes,
                         "proof": str(each.proof),
+                        "key_opens": inventory.key_opens(box, archive, each.name) if arguments.json else None,
                     }
                 )
     newest = {each.name: number for number, each in enumerate(inventory.in_order(found, now()))}

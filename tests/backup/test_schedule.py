@@ -183,6 +183,6 @@ def test_in_a_bucket_the_box_removes_nothing(clinic: Clinic) -> None:
         making.make(clinic.box, vault, NOW - timedelta(days=days))
     assert not hasattr(S3Destination, "remove")
     before = [each.key for each in vault.documents("snapshots/")]
-    assert making._rotate(clinic.box, Bucket(vault), NOW, KEEP) == 0
+    assert making._rotate(clinic.box, Bucket(vault), NOW, KEEP, "bucket") == 0
     assert [each.key for each in vault.documents("snapshots/")] == before
-    assert making._rotate(clinic.box, vault, NOW, KEEP) > 0
+    assert making._rotate(clinic.box, vault, NOW, KEEP, "usb") > 0

@@ -98,3 +98,16 @@ def test_a_box_removes_no_backup_but_its_own(
     assert newest in names(clinic), "the newest few of ours stay, however many another box lays beside them"
     assert len(first & names(clinic)) < len(first), "ours have had their time"
     assert restore(tmp_path / "after", clinic.place, clinic.paper).snapshot is not None
+
+
+def test_one_of_ours_whose_key_is_damaged_stays_and_the_log_says_so(
+    clinic: Clinic, caplog: pytest.LogCaptureFixture
+) -> None:
+    clinic.receive(IMAGES[0])
+    for moment in LONG_AGO:
+        clinic.back_up(moment)
+    oldest, second, *_ = sorted(names(clinic))
+    archive_of(clinic.place).put_document(snapshot.key_key(oldest), b"rotten")
+    back_up(clinic, datetime.now(UTC))
+    assert oldest in names(clinic) and second not in names(clinic)
+    assert "usb: 1 backups have had their time and stay" in caplog.text

@@ -71,3 +71,14 @@ def test_without_an_archive_it_is_said_what_to_do(say: Say) -> None:
     outcome = say("backup", "now")
     assert outcome.code == 78
     assert "destination add" in outcome.err
+
+
+def test_a_backup_whose_key_is_damaged_is_told_to_programs(say: Say, disk: Path) -> None:
+    for _ in range(2):
+        assert say("backup", "now").code == 0
+    assert [row["key_opens"] for row in say("backup", "list", "--json").rows] == [True, True]
+    (key, _) = sorted(disk.glob("**/snapshots/*/key"))
+    key.write_bytes(b"rotten")
+    told = {row["name"]: row["key_opens"] for row in say("backup", "list", "--json").rows}
+    assert told.pop(key.parent.name) is False
+    assert [*told.values()] == [True]
