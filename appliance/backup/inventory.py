@@ -6,6 +6,8 @@ own rule has removed, and what somebody else has done away with.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +21,17 @@ from appliance.backup.making import archive_at
 from appliance.backup.snapshot import Index
 from appliance.box import Box
 from appliance.errors import Corrupt, Unknown
-from appliance.model import DestinationSettings
+from appliance.model import DestinationId, DestinationSettings
 from appliance.replication.destinations import Archive
 
 MOST: Final = 60
 """So many are shown at once: a daily backup that is kept for 35 days, and some made by hand."""
+
+MOST_KEPT: Final = 400
+MOST_BYTES: Final = 16 << 10
+"""Of the indexes that are kept in memory, as they are sealed: how many, and how large one is at most."""
+
+_Which = tuple[DestinationId, str, datetime]
 
 
 class Proof(StrEnum):
@@ -62,14 +70,41 @@ class Inventory:
     older: int
 
 
+class _Read:
+    """Sealed indexes that were read, the latest few, by archive, key and the moment at which they were written there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[_Which, bytes] = OrderedDict()
+
+    def document(self, archive: Archive, which: _Which) -> bytes:
+        """As `Archive.document`, from memory if it was read before. What is too large to be kept is read each time."""
+        with self._lock:
+            if (known := self._kept.get(which)) is not None:
+                self._kept.move_to_end(which)
+                return known
+        found = archive.document(which[1])
+        if len(found) <= MOST_BYTES:
+            with self._lock:
+                self._kept[which] = found
+                while len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+        return found
+
+
+_READ: Final = _Read()
+
+
 def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetime | None = None) -> Inventory:
     """Read what `place` holds, in the order in which a restore would try. Raises what the archive raises; a backup that is damaged is
     in the list. `now` is what the clock says, unless another moment is given.
 
-    Every index is read, however many there are: which are the newest, no name says.
+    Every index counts, however many there are: which are the newest, no name says. One that was read before, and was not written
+    since, is not read again: a bucket takes a request for each.
     """
     archive = archive_at(box, place)
-    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
+    names = snapshot.names_in([*written])
     with box.catalog.reading() as reading:
         drills = [each for each in drill.certificates(reading, box) if each.archive == place.name]
     found: list[Held] = []
@@ -77,7 +112,8 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetim
         moment = snapshot.moment_of(name)
         assert moment is not None, "names_in gives no others"
         try:
-            sealed = archive.document(snapshot.index_key(name))
+            key = snapshot.index_key(name)
+            sealed = _READ.document(archive, (place.id, key, written[key]))
             index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
         except Corrupt:
             index = None

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from appliance.backup import drill, inventory, snapshot
 from appliance.backup.inventory import Proof
+from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import IMAGES, Clinic
 
 
@@ -39,6 +42,35 @@ def test_an_archive_says_what_it_holds_and_a_drill_proves_only_what_it_tried(cli
     for path in sorted(file_of(clinic, snapshot.index_key(older.name)).parent.iterdir()):
         path.unlink()
     assert [each.name for each in inventory.take(clinic.box, clinic.place).held] == [newer.name]
+
+
+def test_an_index_is_read_again_only_once_it_was_written_again(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.receive(IMAGES[0])
+    made = [clinic.back_up(datetime.now(UTC) - timedelta(hours=hours)) for hours in (3, 2, 1)]
+    read: list[str] = []
+    document = VaultDestination.document
+
+    def counted(self: VaultDestination, key: str) -> bytes:
+        read.append(key)
+        return document(self, key)
+
+    monkeypatch.setattr(VaultDestination, "document", counted)
+    first = inventory.take(clinic.box, clinic.place)
+    assert sorted(read) == [snapshot.index_key(each.name) for each in made]
+    read.clear()
+    assert inventory.take(clinic.box, clinic.place) == first and read == []
+    index = snapshot.index_key(made[1].name)
+    file_of(clinic, index).write_bytes(b"rotten")
+    proofs = {each.name: each.proof for each in inventory.take(clinic.box, clinic.place).held}
+    assert read == [index] and proofs[made[1].name] is Proof.DAMAGED
+    monkeypatch.setattr(inventory, "MOST_KEPT", 2)
+    clinic.back_up()
+    for _ in range(2):
+        read.clear()
+        inventory.take(clinic.box, clinic.place)
+        assert read, "only the latest few are kept"
 
 
 def file_of(clinic: Clinic, key: str) -> Path:

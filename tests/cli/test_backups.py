@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from appliance.audit.chain import CHAIN_BYTES
+from appliance.backup import inventory, making, snapshot
+from appliance.box import open_box
+from appliance.catalog import destinations
 from appliance.cli import main
+from appliance.config import load_config
 from tests.cli.conftest import Say
 
 
@@ -82,3 +90,32 @@ def test_a_backup_whose_key_is_damaged_is_told_to_programs(say: Say, disk: Path)
     told = {row["name"]: row["key_opens"] for row in say("backup", "list", "--json").rows}
     assert told.pop(key.parent.name) is False
     assert [*told.values()] == [True]
+
+
+def test_more_backups_than_a_page_shows_are_listed_in_the_order_in_which_they_were_made(
+    say: Say, disk: Path
+) -> None:
+    """By what no clock can falsify: their names say the contrary, and every tenth was made after the box had come back."""
+    assert say("backup", "now").code == 0
+    box = open_box(load_config(os.environ))
+    try:
+        with box.catalog.reading() as conn:
+            (place,) = destinations.destinations(conn)
+            (known,) = inventory.take(box, place).held
+        archive = making.archive_at(box, place)
+        assert known.index is not None
+        expected = []
+        for number in range(1, inventory.MOST + 11):
+            named = datetime(2026, 1, 1, tzinfo=UTC) - timedelta(days=number)
+            name, lives = snapshot.new_name(named, f"{number:08x}"), int(number % 10 == 0)
+            rows = 1_000 + number
+            index = replace(
+                known.index, name=name, made_utc=named, audit=f"{rows}:{'00' * CHAIN_BYTES}", lives=lives
+            )
+            sealed = box.root.seal(snapshot.encode(index), snapshot.context(name))
+            archive.put_document(snapshot.index_key(name), sealed)
+            expected.append((lives, rows, name))
+    finally:
+        box.close()
+    told = [row["name"] for row in say("backup", "list", "--json").rows]
+    assert told == [*(name for *_, name in sorted(expected, reverse=True)), known.name]
