@@ -42,7 +42,7 @@ from appliance.store.keys import whole_recovery_slot
 
 log = logging.getLogger(__name__)
 
-LAST: Final = "backup.last"
+LAST: Final = settings.LATEST_BACKUP
 """Where the outcome of the latest attempts is kept, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
 
 Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't.

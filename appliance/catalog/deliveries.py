@@ -1,4 +1,5 @@
-"""What is owed, to whom, and how it stands: the deliveries table and its timeline. The only writer of both.
+"""What is owed, to whom, and how it stands: the deliveries table and its timeline. The only writer of both, with
+`appliance.catalog.moving`.
 
 The states and what may follow what are `appliance.replication.delivery`; every statement here repeats the state that
 it leaves, so that two processes can't both take a step. A claim counts the attempt and carries its number: an outcome

@@ -108,6 +108,7 @@ def remove(tx: Transaction, name: str, now: datetime) -> int:
     """Take a destination away with its rules; what it is still owed is cancelled. How many obligations that were."""
     found = _known(tx, name)
     tx.execute(rules.delete().where(rules.c.destination == found.id))
+    kept.remove(tx, f"{kept.LATEST_BACKUP}.{name}")  # another may get its name, and has no backup then
     tx.execute(
         update(table)
         .where(table.c.id == found.id)

@@ -106,6 +106,11 @@ def forget(tx: Transaction, study: int) -> None:
     tx.execute(delete(manifests).where(manifests.c.study == study))
 
 
+def forget_place(tx: Transaction, destination_id: DestinationId) -> None:
+    """No manifest lies there that is known of: each is written once its study has a receipt from there."""
+    tx.execute(delete(manifests).where(manifests.c.destination == destination_id))
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A manifest that is up to date in an archive, as far as is known."""

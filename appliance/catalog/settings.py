@@ -20,6 +20,12 @@ CONSOLE = "console-address"
 LOOKED_THROUGH = "destruction.looked"
 """Up to where a destination was looked through for what is destroyed (`appliance.catalog.tombstones`), with its row id behind a dot."""
 
+LATEST_BACKUP = "backup.last"
+"""How the latest backup went (`appliance.backup.making`): of all archives, and of each with its name behind a dot."""
+
+RESTORED = "restore.last"
+"""What was restored (`appliance.backup.homecoming`), how often, and which archives were asked how often (`appliance.backup.lives`)."""
+
 HEARTBEAT_CONSENT = "heartbeat.consent"
 """Who has agreed to heartbeats, and to what (`appliance.fleet.consent`); a restored box forgets it."""
 

@@ -48,7 +48,6 @@ from appliance.errors import Unknown
 from appliance.model import DestinationId, InstanceId, ObjectId, Uid
 
 _DIGEST_KEY: Final = "destruction.digest-key"
-_LOOKED: Final = "destruction.looked"
 
 
 class PlaceState(StrEnum):
@@ -252,7 +251,7 @@ def unlooked(conn: Reading, destination_id: DestinationId, life: int, limit: int
 
     `life` is how often the box has come back: in each it looks anew, since what it knows is another archive's then.
     """
-    told = settings.get(conn, f"{_LOOKED}.{destination_id}", {})
+    told = settings.get(conn, f"{settings.LOOKED_THROUGH}.{destination_id}", {})
     begin = int(told["upto"]) if told.get("life") == life else 0
     # Rows are added and never removed: their own numbers say which are new.
     found = conn.exec_driver_sql(
@@ -263,7 +262,7 @@ def unlooked(conn: Reading, destination_id: DestinationId, life: int, limit: int
 
 def looked(tx: Transaction, destination_id: DestinationId, life: int, upto: int, now: datetime) -> None:
     """The documents that `unlooked` gave are as they should be."""
-    settings.put(tx, f"{_LOOKED}.{destination_id}", {"life": life, "upto": upto}, now)
+    settings.put(tx, f"{settings.LOOKED_THROUGH}.{destination_id}", {"life": life, "upto": upto}, now)
 
 
 def obey(

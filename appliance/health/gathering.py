@@ -70,7 +70,7 @@ SCRUB = "scrub.finished"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
-BACKUP = "backup.last"
+BACKUP = settings.LATEST_BACKUP
 DRILL = "drill.last"
 """Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
 

@@ -10,9 +10,11 @@
       │              (postpone)    │     pause  (PENDING, SENDING, WAITING) ──▶ PAUSED
       └── resume ── PAUSED ◀───────┘     cancel (all but CONFIRMED) ──▶ CANCELLED ── retry ──▶ PENDING
 
+    CONFIRMED ── move (the archive is another place from now on) ──▶ PENDING
+
 WAITING returns to SENDING by a claim once its stored time has come. Nothing ever gives up: the only ends are
 CONFIRMED (a receipt), FAILED (the receiver will not have this object as it is) and CANCELLED (a person said so), and
-a person can take the last two back.
+a person can take the last two back. A receipt is one of a place: it says nothing of another that an archive is moved to.
 
 Chose one row per obligation with a lease over a queue of messages: a crash at any point leaves a row whose lease runs
 out, so that the worst is a second send of the same bytes, and every destination makes a second send cost nothing.
@@ -71,6 +73,7 @@ class Event(StrEnum):
     RESUME = "resume"
     RETRY = "retry"
     CANCEL = "cancel"
+    MOVE = "move"
 
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
@@ -102,7 +105,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
             Event.RESUME: State.PENDING,
             Event.CANCEL: State.CANCELLED,
         },
-        State.CONFIRMED: {},
+        State.CONFIRMED: {Event.MOVE: State.PENDING},
         State.FAILED: {
             Event.CONFIRM: State.CONFIRMED,
             Event.RETRY: State.PENDING,

@@ -15,7 +15,18 @@ from typing import Any, Final
 from appliance import audit
 from appliance import settings as chosen
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, deliveries, destinations, evictions, instances, tier_tags
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    deliveries,
+    destinations,
+    evictions,
+    instances,
+    manifests,
+    moving,
+    tier_tags,
+)
+from appliance.catalog import settings as kept
 from appliance.errors import (
     ApplianceError,
     Corrupt,
@@ -199,20 +210,31 @@ def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
 
 
 def is_same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an archive is where it was, by its options before and after."""
+    """Whether an archive is where it was, by its options before and after. A disk is known by its mark, wherever it is mounted."""
+    if one.get("mark") and one.get("mark") == other.get("mark"):
+        return True
     return all(one.get(name) == other.get(name) for name in _PLACE)
 
 
 def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str, Any]) -> None:
-    """`refuse_to_lose`, if `options` would make another place of the archive that `before` is; what was proven there is then
-    proven there no more.
+    """`refuse_to_lose`, if `options` would make another place of the archive that `before` is; it begins anew there then.
 
+    No receipt, manifest, proof or backup of the first place says anything of the other: everything is owed again.
     To be asked in the transaction that changes it. Raises `Refused`.
     """
-    if not is_same_place(before.options, options):
-        refuse_to_lose(tx, before)
-        evictions.strike_out(tx, before.id)
-        tier_tags.forget(tx, before.id)
+    if before.takes != "ciphertext" or is_same_place(before.options, options):
+        return
+    refuse_to_lose(tx, before)
+    evictions.strike_out(tx, before.id)
+    tier_tags.forget(tx, before.id)
+    now = datetime.now(UTC)
+    moving.owe_anew(tx, before.id, now)
+    manifests.forget_place(tx, before.id)
+    kept.remove(tx, f"{kept.LATEST_BACKUP}.{before.name}")
+    restored = kept.get(tx, kept.RESTORED)
+    if isinstance(restored, dict) and before.id in restored.get("counted_past", ()):
+        others = [each for each in restored["counted_past"] if each != before.id]
+        kept.put(tx, kept.RESTORED, {**restored, "counted_past": others}, now)
 
 
 def verify(

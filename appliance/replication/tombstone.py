@@ -19,7 +19,7 @@ from appliance.replication import manifest
 log = logging.getLogger(__name__)
 
 ACTOR: Final = "courier"
-RESTORED: Final = "restore.last"
+RESTORED: Final = settings.RESTORED
 """What was restored, in `appliance.catalog.settings` (`appliance.backup.homecoming`); `last` is the last instance that came by it."""
 
 

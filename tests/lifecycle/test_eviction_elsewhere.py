@@ -118,12 +118,12 @@ def test_an_archive_that_has_what_is_not_here_can_neither_be_taken_off_nor_moved
         with pytest.raises(Refused):
             homecoming.refuse_if_needed(tx, kept.box, place)
         with pytest.raises(Refused):
-            recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+            recall.let_move(tx, place, {**place.options, "path": "/elsewhere", "mark": "another"})
         recall.let_move(tx, place, dict(place.options))
     returning.bring_back(kept.box, NOW)
     with kept.box.catalog.transaction() as tx:
         homecoming.refuse_if_needed(tx, kept.box, place)
-        recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+        recall.let_move(tx, place, {**place.options, "path": "/elsewhere", "mark": "another"})
 
 
 def a_second_archive(clinic: Clinic) -> DestinationSettings:  # noqa: F811
@@ -161,8 +161,8 @@ def test_a_receipt_that_was_never_read_back_lets_no_proven_archive_go(kept: Clin
         with pytest.raises(Refused):
             homecoming.refuse_if_needed(tx, kept.box, place)
         with pytest.raises(Refused):
-            recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
-        recall.let_move(tx, other, {**other.options, "path": "/elsewhere"})
+            recall.let_move(tx, place, {**place.options, "path": "/elsewhere", "mark": "another"})
+        recall.let_move(tx, other, {**other.options, "path": "/elsewhere", "mark": "another"})
 
 
 def test_of_two_proven_archives_one_may_move_and_carries_nothing_then(kept: Clinic) -> None:
@@ -175,11 +175,11 @@ def test_of_two_proven_archives_one_may_move_and_carries_nothing_then(kept: Clin
         recall.let_move(tx, place, dict(place.options))
     assert proven_in(kept.box) == {(kept.place.id, other.id)}
     with kept.box.catalog.transaction() as tx:
-        recall.let_move(tx, place, {**place.options, "path": "/elsewhere"})
+        recall.let_move(tx, place, {**place.options, "path": "/elsewhere", "mark": "another"})
     assert proven_in(kept.box) == {(other.id,)}
     with kept.box.catalog.transaction() as tx:
         with pytest.raises(Refused):
-            recall.let_move(tx, other, {**other.options, "path": "/elsewhere"})
+            recall.let_move(tx, other, {**other.options, "path": "/elsewhere", "mark": "another"})
         with pytest.raises(Refused):
             homecoming.refuse_if_needed(tx, kept.box, other)
         homecoming.refuse_if_needed(tx, kept.box, place)

@@ -40,6 +40,7 @@ RESTATED = {
     "pause": ("PENDING SENDING WAITING", "PAUSED"),
     "resume": ("PAUSED", "PENDING"),
     "retry": ("WAITING FAILED CANCELLED", "PENDING"),
+    "move": ("CONFIRMED", "PENDING"),
     "cancel": ("PENDING SENDING WAITING PAUSED FAILED", "CANCELLED"),
 }
 

@@ -15,6 +15,12 @@ NOT_A_PLACE = {"access_key_id", "canadian", "login", "host_key", "public_key", "
     [(kind, option) for kind in ARCHIVES for option in OPTIONS[kind]],  # type: ignore[index]
 )
 def test_an_archive_with_another_place_is_another_archive(kind: str, option: str) -> None:
-    before = dict.fromkeys(OPTIONS[kind], "one")  # type: ignore[index]
+    before = dict.fromkeys(set(OPTIONS[kind]) - ({"mark"} - {option}), "one")  # type: ignore[index]
     moved = {**before, option: "other"}
     assert is_same_place(before, moved) == (option in NOT_A_PLACE), f"{kind}: {option}"
+
+
+def test_a_disk_is_known_by_its_mark_wherever_it_is_mounted() -> None:
+    assert is_same_place({"path": "/one", "mark": "m"}, {"path": "/other", "mark": "m"})
+    assert not is_same_place({"path": "/one", "mark": "m"}, {"path": "/one", "mark": "n"})
+    assert not is_same_place({"path": "/one", "mark": ""}, {"path": "/other", "mark": ""})
