@@ -30,8 +30,11 @@ def scan(hardware: Hardware) -> None:
     with switched_on(hardware) as machine:
         running(machine)
         machine.plug(SCANNERS, "scanners")
+        walls(machine)
         machine.inside(f"mkdir {THERE}")
-        machine.wait_until(f"mount -t erofs -o ro /dev/disk/by-label/SCANNERS {THERE}", each_seconds=60)
+        machine.wait_until(
+            f"mount -t erofs -o ro,nodev,nosuid /dev/disk/by-label/SCANNERS {THERE}", each_seconds=60
+        )
         tell_packages(machine)
         whole = openscap(machine, ALL)
         print(f"OpenSCAP, ANSSI-BP-028 (enhanced), nothing taken out: {_said(whole)}")
@@ -46,6 +49,24 @@ def scan(hardware: Hardware) -> None:
         broken = sorted(rule for rule, result in tailored.items() if result in ("fail", "error", "unknown"))
         kept("what fails has its reason in the tailoring file", not broken, "\n".join(broken))
         machine.power_off()
+
+
+def walls(machine: Machine) -> None:
+    """What the tailoring file says of mounts that its rules can't see, and of those that changed for them."""
+    machine.inside("ls /boot")  # which mounts it
+    mounts = [line.split() for line in machine.inside("cat /proc/mounts").splitlines()]
+    for place, kind in (("/boot", "vfat"), ("/tmp", "tmpfs")):
+        options = {frozenset(each[3].split(",")) for each in mounts if each[1:3] == [place, kind]}
+        wanted = {"nodev", "nosuid", "noexec"}
+        kept(
+            f"nothing on {place} is a device or a program",
+            bool(options) and all(wanted <= each for each in options),
+            str(options),
+        )
+    kept(
+        "the kernel's symbol map is not there",
+        machine.inside("ls /boot | grep -c System.map", check=False) == "0\n",
+    )
 
 
 def tell_packages(machine: Machine) -> None:
