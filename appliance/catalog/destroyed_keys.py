@@ -1,11 +1,14 @@
 """Which keys are destroyed, and which images they had sealed: what every archive is told in the place of a manifest.
 
-The only writer of `destroyed_keys` and `destroyed_images`. Rows are added and never removed.
+The only writer of `destroyed_keys` and `destroyed_images`, whose rows are added and never removed, and of `spared_images`.
+What nobody had decided about is taken into a study again (`appliance.replication.burial`), and noted with it: when people decide about
+that study, they have decided about this too, wherever else it lies under its old key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +18,7 @@ from sqlalchemy import select
 from appliance.catalog.columns import utc_moment, utc_text
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.tombstone_tables import destroyed_images, destroyed_keys
-from appliance.model import KeyId, ObjectId
+from appliance.model import DestinationId, KeyId, ObjectId
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +67,25 @@ def remember(tx: Transaction, tombstone: Tombstone, manifest: str) -> None:
 
 
 def remember_images(tx: Transaction, tombstone: Tombstone) -> None:
-    """These images were decided about, whose keys are destroyed. They are noted with the first: which it was makes no difference."""
-    rows = [(each, tombstone.keys[0]) for each in tombstone.objects or () if tombstone.keys]
+    """These images were decided about, whose keys are destroyed. Each is noted with every key: which it was makes no difference."""
+    rows = [(key_id, object_id) for key_id in tombstone.keys for object_id in tombstone.objects or ()]
     if rows:
-        tx.exec_driver_sql(
-            "INSERT INTO destroyed_images (object_id, key_id) VALUES (?, ?) ON CONFLICT (object_id) DO NOTHING",
-            rows,
-        )
+        tx.exec_driver_sql(_NOTE, rows)
+
+
+_NOTE = "INSERT INTO destroyed_images (key_id, object_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
 def _images_under(conn: Reading, keys: Sequence[KeyId]) -> tuple[ObjectId, ...] | None:
-    """The images that were destroyed with these keys; None where that was not written down."""
-    query = select(destroyed_images.c.object_id).where(destroyed_images.c.key_id.in_(keys))
-    found = [ObjectId(each) for each in conn.execute(query.order_by(destroyed_images.c.object_id)).scalars()]
-    return tuple(found) or None
+    """The images that were destroyed with these keys; None where that was not written down for each."""
+    rows = conn.execute(
+        select(destroyed_images.c.object_id, destroyed_images.c.key_id).where(
+            destroyed_images.c.key_id.in_(keys)
+        )
+    ).all()
+    if {row.key_id for row in rows} != set(keys):
+        return None
+    return tuple(sorted({ObjectId(row.object_id) for row in rows}))
 
 
 def lies_under(conn: Reading, manifest: str) -> list[Tombstone]:
@@ -94,3 +102,54 @@ def lies_under(conn: Reading, manifest: str) -> list[Tombstone]:
         Tombstone(tuple(keys), label, at, _images_under(conn, keys))
         for (label, at), keys in by_certificate.items()
     ]
+
+
+# --- what is spared ------------------------------------------------------------------------------------------------------
+
+
+def spare(tx: Transaction, object_id: ObjectId, key_id: KeyId, study: int) -> None:
+    """An image that lies in an archive under a destroyed key was taken into a study (row id) of this box."""
+    tx.exec_driver_sql(
+        "INSERT INTO spared_images (object_id, key_id, study) VALUES (?, ?, ?)"
+        " ON CONFLICT (object_id) DO UPDATE SET study = excluded.study",
+        (object_id, key_id, study),
+    )
+
+
+def spared(conn: Reading, object_ids: Iterable[ObjectId]) -> dict[ObjectId, int]:
+    """Those of these images that were taken in, each with the study (row id), where that is still here."""
+    rows = conn.exec_driver_sql(
+        "SELECT object_id, study FROM spared_images"
+        " WHERE object_id IN (SELECT value FROM json_each(?)) AND study IN (SELECT id FROM studies)",
+        (json.dumps(list(object_ids)),),
+    )
+    return {ObjectId(row[0]): int(row[1]) for row in rows}
+
+
+def spared_into(conn: Reading, study: int) -> int:
+    """How many images were taken into a study (row id)."""
+    return int(
+        conn.exec_driver_sql("SELECT count(*) FROM spared_images WHERE study = ?", (study,)).scalar_one()
+    )
+
+
+def decide(tx: Transaction, study: int) -> None:
+    """A study (row id) is destroyed: with it what was taken into it is decided about."""
+    rows = tx.exec_driver_sql("SELECT key_id, object_id FROM spared_images WHERE study = ?", (study,)).all()
+    if rows:
+        tx.exec_driver_sql(_NOTE, [tuple(row) for row in rows])
+        tx.exec_driver_sql("DELETE FROM spared_images WHERE study = ?", (study,))
+
+
+def is_settled(conn: Reading, study: int, destination_id: DestinationId) -> bool:
+    """Whether an archive has all of a study (row id) that it is owed, and a manifest that tells of it."""
+    open_ = conn.exec_driver_sql(
+        "SELECT 1 FROM deliveries AS d JOIN instances AS i ON i.id = d.instance JOIN series AS s ON s.id = i.series"
+        " WHERE s.study = ? AND d.destination = ? AND d.state NOT IN ('CONFIRMED', 'CANCELLED') LIMIT 1",
+        (study, destination_id),
+    ).first()
+    unwritten = conn.exec_driver_sql(
+        "SELECT 1 FROM manifests WHERE study = ? AND destination = ? AND (dirty_utc IS NOT NULL OR written_utc IS NULL)",
+        (study, destination_id),
+    ).first()
+    return open_ is None and unwritten is None

@@ -68,8 +68,21 @@ destroyed_keys = Table(
 destroyed_images = Table(  # for good, unlike `destroyed_objects`: what else lies under such a key was decided about by nobody
     "destroyed_images",
     metadata,
-    Column("object_id", Text, primary_key=True),
-    Column("key_id", ForeignKey("study_keys.id"), nullable=False, index=True),
+    Column("key_id", ForeignKey("study_keys.id"), nullable=False),
+    Column("object_id", Text, nullable=False),
+    PrimaryKeyConstraint("key_id", "object_id"),
+)
+
+spared_images = (
+    Table(  # what was found under a destroyed key in an archive, and the study that it was taken into
+        "spared_images",
+        metadata,
+        Column("object_id", Text, primary_key=True),
+        Column("key_id", ForeignKey("study_keys.id"), nullable=False),
+        Column(
+            "study", Integer, nullable=False, index=True
+        ),  # the row id, which outlives the study: never used twice
+    )
 )
 
 tombstones_owed = Table(

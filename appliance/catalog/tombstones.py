@@ -34,7 +34,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from appliance.catalog import erasure, holds, settings, study_keys
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
-from appliance.catalog.destroyed_keys import Tombstone, remember, remember_images
+from appliance.catalog.destroyed_keys import Tombstone, decide, remember, remember_images
 from appliance.catalog.erasure import Erased
 from appliance.catalog.schema import destinations
 from appliance.catalog.tombstone_tables import (
@@ -169,6 +169,7 @@ def bury(
             insert(destroyed_objects), [{"object_id": each, "study": number} for each in erased.objects]
         )
     remember(tx, Tombstone(erased.keys, certificate.label, now, erased.objects), manifest)
+    decide(tx, erased.study)
     for each in archives:
         tx.exec_driver_sql(
             "INSERT INTO tombstones_owed (destination, manifest, study) VALUES (?, ?, ?)"
@@ -300,9 +301,29 @@ def obey(
         ):
             continue
         gone += [erased for study, _ in concerned if (erased := erasure.erase(tx, study, now)) is not None]
+        for study, _ in concerned:
+            decide(tx, study)
         study_keys.destroy(tx, fresh, now)
         remember(tx, each, manifest)
     return tuple(gone)
+
+
+def left_alive(conn: Reading, tombstones: Sequence[Tombstone]) -> dict[str, tuple[int, ...]]:
+    """The studies (row ids) that are here under keys which an archive calls destroyed, by the label of the certificate."""
+    found: dict[str, tuple[int, ...]] = {}
+    for each in tombstones:
+        if here := tuple(study for study, _ in erasure.studies_under(conn, each.keys)):
+            found[each.certificate] = found.get(each.certificate, ()) + here
+    return found
+
+
+def say_why(tx: Transaction, destination_id: DestinationId, study: int, reason: str, now: datetime) -> None:
+    """Note why a tombstone can't be laid yet, for a destroyed study (id here); nothing is written that is known."""
+    tx.exec_driver_sql(
+        "UPDATE destruction_places SET reason = ?, changed_utc = ? WHERE destination = ? AND state = 'OWED' AND reason <> ?"
+        " AND certificate = (SELECT certificate FROM destroyed_studies WHERE id = ?)",
+        (reason, utc_text(now), destination_id, reason, study),
+    )
 
 
 def move(

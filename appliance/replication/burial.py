@@ -7,29 +7,28 @@ What cannot be removed from an archive (a bucket gives the box no right to) is w
 it is ciphertext that no key opens any more.
 
 Two people decide about the images that the box knows. One that came back from another archive, or while this one was away, may know
-less of a study than lies here, under the same key. What nobody has decided about is taken in before its key goes, as if
-it were sent again: with a key of its own, in a study that the audit says has returned, and about which people may decide.
+less of a study than lies here, under the same key. What nobody has decided about is taken in before its key goes
+(`Sparing`), as if it were sent again: with a key of its own, in a study that the audit says has returned, and about which people may
+decide. The key goes once all of it lies in this archive under the new one: a fire in between loses nothing.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import destroyed_keys, freezes, tombstones
+from appliance.catalog import destroyed_keys, freezes, studies, tombstones
 from appliance.catalog.destroyed_keys import Tombstone
 from appliance.catalog.tombstones import Owed
-from appliance.errors import ApplianceError, Corrupt, Resting, Unknown
+from appliance.errors import ApplianceError, Corrupt, Resting, Transient, Unknown
 from appliance.ingest import accept
 from appliance.ingest.awaiting import Awaiting
-from appliance.ingest.importing import seal_file
-from appliance.model import DestinationSettings, ObjectId, Received
+from appliance.model import DestinationSettings, Intake, ObjectId, Origin, Received
 from appliance.replication import manifest, recall, retold
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Clearable, Waking, object_key
@@ -38,77 +37,109 @@ from appliance.replication.tombstone import ACTOR
 log = logging.getLogger(__name__)
 
 KEPT: Final = "kept/"
+AT_ONCE: Final = 64
+"""So many images are taken in before the archive's other documents have their turn."""
 
 
-def lay_tombstone(box: Box, place: DestinationSettings, archive: Archive, owed: Owed, now: datetime) -> None:
-    """Destroy in `archive` what opens a destroyed study, and where the box may remove its objects too; may be repeated.
+class NotYet(Transient):
+    """A tombstone waits for what it spares; the archive is well."""
 
-    Raises what the archive raises, `Transient` while the ransomware guard holds, and `Resting` or `OutOfResources` where what is to
-    be spared cannot be had yet: nothing is destroyed then.
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """Where a tombstone goes: the archive, and what to ask between two images."""
+
+    box: Box
+    place: DestinationSettings
+    archive: Archive
+    now: datetime
+    keep_going: Callable[[], bool] = lambda: True
+
+
+def lay_tombstone(grave: Grave, owed: Owed) -> None:
+    """Destroy in an archive what opens a destroyed study, and where the box may remove its objects too; may be repeated.
+
+    Raises what the archive raises, `Transient` while the ransomware guard holds, and `NotYet`, `Resting`, `OutOfResources` or
+    `Corrupt` where what is to be spared is not in safety yet: nothing is destroyed then.
     """
+    box, archive = grave.box, grave.archive
     with box.catalog.reading() as conn:
         freezes.refuse(conn)
         destroyed = destroyed_keys.lies_under(conn, owed.manifest)
-    spared: list[ObjectId] = []
-    for name in _documents(archive, owed.manifest):
+    found: dict[str, Mapping[str, Any]] = {}
+    for document in _documents(archive, owed.manifest):
         try:
-            found: Mapping[str, Any] = manifest.unseal(box.root, owed.manifest, archive.document(name))
+            found[document] = manifest.unseal(box.root, owed.manifest, archive.document(document))
         except Unknown:
-            found = {}
+            found[document] = {}
         except Corrupt:
             log.error("a study manifest was damaged; what takes its place is a tombstone alone")
-            found = {}
-        spared += _spare(box, place, archive, found, destroyed)
-        _write_over(box, archive, owed.manifest, name, found, destroyed)
-    _remove(box, archive, [*owed.objects, *spared])
+            found[document] = {}
+    done = _spare(grave, found, destroyed)
+    for document, told in found.items():
+        _write_over(box, archive, owed.manifest, document, told, destroyed)
+    _remove(box, archive, [*owed.objects, *done.elsewhere])
     with box.catalog.transaction() as tx:
-        tombstones.lay(tx, place.id, owed)
-        details = {"to": place.name} | ({"spared": len(spared)} if spared else {})
+        tombstones.lay(tx, grave.place.id, owed)
+        details = {"to": grave.place.name} | done.as_details()
         entry = audit.Entry("tombstone:lay", f"destroyed:{owed.study}", ACTOR, details)
-        audit.append(tx, box.audit_key, [entry], now)
+        audit.append(tx, box.audit_key, [entry], grave.now)
 
 
-def repeat_tombstone(
-    box: Box, place: DestinationSettings, archive: Archive, name: str, now: datetime
-) -> None:
-    """See that the manifest `name` in `archive` opens nothing that is known as destroyed; may be repeated.
+def repeat_tombstone(grave: Grave, name: str) -> None:
+    """See that the manifest `name` in an archive opens nothing that is known as destroyed; may be repeated.
 
     An archive may have been away when a study was destroyed, and the box burnt before it came back: whoever restored the box from
     another archive knows of the destruction by that one's tombstone, and nothing is owed to this one. Raises as `lay_tombstone`.
     """
+    box, archive, place = grave.box, grave.archive, grave.place
     with box.catalog.reading() as conn:
         freezes.refuse(conn)
         destroyed = destroyed_keys.lies_under(conn, name)
     keys = {key_id for each in destroyed for key_id in each.keys}
+    found: dict[str, Mapping[str, Any]] = {}
     for document in _documents(archive, name):
         try:
-            told = manifest.unseal(box.root, name, archive.document(document))
-            known = {key_id for one in manifest.tombstones(told) for key_id in one.keys}
+            told: Mapping[str, Any] = manifest.unseal(box.root, name, archive.document(document))
+            if not keys <= _destroyed_in(told) or _opens(told, keys):
+                found[document] = told
         except Unknown:
             continue
         except Corrupt:  # what nobody can read gives no key away
             log.error("%s: a study manifest is damaged", place.name)
-            continue
-        if keys <= known:
-            continue
-        spared = _spare(box, place, archive, told, destroyed)
-        objects = [
-            ObjectId(str(one["object_id"])) for one in told.get("instances", []) if one["key_id"] in keys
-        ]
-        _remove(box, archive, objects)
-        details = {"to": place.name, "instances": len(objects)} | ({"spared": len(spared)} if spared else {})
-        box.record(
-            [audit.Entry("tombstone:lay", f"destroyed:{destroyed[-1].certificate}", ACTOR, details)], now
-        )
-        # Last, since it is the list by which an attempt that was cut is repeated.
+    if not found:
+        return
+    done = _spare(grave, found, destroyed)
+    objects = {
+        ObjectId(str(row["object_id"]))
+        for told in found.values()
+        for row in told.get("instances", [])
+        if row["key_id"] in keys
+    }
+    _remove(box, archive, sorted(objects))
+    details = {"to": place.name, "instances": len(objects)} | done.as_details()
+    box.record(
+        [audit.Entry("tombstone:lay", f"destroyed:{destroyed[-1].certificate}", ACTOR, details)], grave.now
+    )
+    # Last, since it is the list by which an attempt that was cut is repeated.
+    for document, told in found.items():
         _write_over(box, archive, name, document, told, destroyed)
-        log.warning("%s: what was destroyed while it was away is destroyed there too", place.name)
+    log.warning("%s: what was destroyed while it was away is destroyed there too", place.name)
 
 
 def _documents(archive: Archive, name: str) -> list[str]:
     """The manifest `name`, and those that were kept in its place."""
     mine = f"{KEPT}{manifest.digits(name)}"
     return [name, *[each.key for each in archive.documents(KEPT) if each.key.startswith(mine)]]
+
+
+def _destroyed_in(told: Mapping[str, Any]) -> set[str]:
+    return {key_id for each in manifest.tombstones(told) for key_id in each.keys}
+
+
+def _opens(told: Mapping[str, Any], keys: set[Any]) -> bool:
+    """Whether a document holds one of these keys."""
+    return any(row["id"] in keys for row in told.get("study_keys", []))
 
 
 def _write_over(
@@ -120,6 +151,8 @@ def _write_over(
     destroyed: Sequence[Tombstone],
 ) -> None:
     """Put tombstones in the place of what they name. Those that lie there and that nobody here knows of stay."""
+    with box.catalog.reading() as conn:
+        freezes.refuse(conn)
     keys = {key_id for each in destroyed for key_id in each.keys}
     more = [each for each in manifest.tombstones(told) if not set(each.keys) <= keys]
     archive.put_document(document, manifest.seal_tombstone(box.root, name, told, [*more, *destroyed]))
@@ -133,35 +166,81 @@ def _remove(box: Box, archive: Archive, objects: Sequence[ObjectId]) -> None:
             archive.remove(object_key(object_id))
 
 
-def _spare(
-    box: Box,
-    place: DestinationSettings,
-    archive: Archive,
-    told: Mapping[str, Any],
-    destroyed: Sequence[Tombstone],
-) -> list[ObjectId]:
-    """Take in the images of a document under keys that are destroyed, about which nobody has decided; which they were."""
-    spared = []
-    for received in _undecided(told, destroyed):
-        try:
-            _take_in(box, archive, received)
-        except (Unknown, Corrupt) as error:
-            log.error("%s: an image that nobody had decided about is not whole there: %s", place.name, error)
+# --- what is spared --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sparing:
+    """What was under destroyed keys and not decided about: taken in from `spared` names, and `lost` since not whole there."""
+
+    spared: tuple[ObjectId, ...] = ()
+    lost: tuple[ObjectId, ...] = ()
+
+    @property
+    def elsewhere(self) -> tuple[ObjectId, ...]:
+        """The old names of what lies under new ones, or nowhere."""
+        return (*self.spared, *self.lost)
+
+    def as_details(self) -> dict[str, int]:
+        """For the audit; nothing where nothing was spared."""
+        told = {"spared": len(self.spared), "lost": len(self.lost)}
+        return {name: count for name, count in told.items() if count}
+
+
+def _spare(grave: Grave, found: Mapping[str, Mapping[str, Any]], destroyed: Sequence[Tombstone]) -> Sparing:
+    """See that all images in documents under destroyed keys about which nobody has decided lie in the archive under others.
+
+    Raises as `lay_tombstone` until they do. What this archive itself has not whole holds up nothing.
+    """
+    undecided = {
+        each.stored.object_id: each for told in found.values() for each in _undecided(told, destroyed)
+    }
+    if not undecided:
+        return Sparing()
+    with grave.box.catalog.reading() as conn:
+        known = set(destroyed_keys.spared(conn, undecided))
+    resting: Resting | None = None
+    taken: list[ObjectId] = []
+    lost: list[ObjectId] = []
+    for object_id, received in undecided.items():
+        if object_id in known:
             continue
-        except Resting:
-            _ask_for(box, place, archive, received)
-            raise
-        spared.append(received.stored.object_id)
-    if spared:
+        if len(taken) == AT_ONCE or not grave.keep_going():
+            raise NotYet(_TAKING_IN)
+        try:
+            _take_in(grave, received, destroyed[-1].certificate)
+        except Resting as error:
+            resting = error
+            _ask_for(grave, object_id)
+        except _NotWholeError as error:
+            lost.append(object_id)
+            log.error(
+                "%s: an image that nobody had decided about is not whole there: %s", grave.place.name, error
+            )
+        else:
+            taken.append(object_id)
+    if taken:
         log.warning(
             "%s: more lay there of a study that was destroyed than was decided about: %d images are taken in again",
-            place.name,
-            len(spared),
+            grave.place.name,
+            len(taken),
         )
-    return spared
+    if resting is not None:
+        raise resting
+    with grave.box.catalog.reading() as conn:
+        into = destroyed_keys.spared(conn, undecided)
+        here = all(destroyed_keys.is_settled(conn, study, grave.place.id) for study in set(into.values()))
+    spared = tuple(sorted(into))
+    if not here or {*spared, *lost} != set(undecided):
+        raise NotYet(_TAKING_IN)
+    return Sparing(spared, tuple(lost))
+
+
+_TAKING_IN: Final = "more of the study lies there than was decided about: it is taken in again first"
 
 
 def _undecided(told: Mapping[str, Any], destroyed: Sequence[Tombstone]) -> Iterator[Received]:
+    """The images in a document about which nobody has decided, under keys that are destroyed. Raises `Corrupt`."""
     decided = [*destroyed, *manifest.tombstones(told)]
     named = {object_id for each in decided for object_id in each.objects or ()}
     # Earlier software did not write down which images it destroyed: they were all under these keys.
@@ -174,33 +253,52 @@ def _undecided(told: Mapping[str, Any], destroyed: Sequence[Tombstone]) -> Itera
             yield received
 
 
-def _take_in(box: Box, archive: Archive, received: Received) -> None:
+class _NotWholeError(Exception):
+    """The archive itself has an object not as it was written."""
+
+
+def _take_in(grave: Grave, received: Received, certificate: str) -> None:
     """Record an image that lies in an archive as if it were sent again, with the hour when it came; one that is here stays one.
 
-    Its ciphertext is a part meanwhile, as of a recall: no clear byte touches the disk.
+    It comes under its old name and is sealed anew on the way (`appliance.ingest.resealing`): no clear byte touches the disk.
     """
-    stored, header = received.stored, received.header
+    box, stored, header = grave.box, received.stored, received.header
     key = box.study_keys.opened(stored.key_id, header.study_instance_uid, stored.wrapped_key)
     box.guard.admit(2 * stored.sealed_bytes)
-    writer = box.objects.recall(stored.object_id)
     try:
-        for block in archive.blocks(object_key(stored.object_id)):
-            writer.write([block])
-        with writer.open_part(key) as reader:
-            reader.verify()
-            sealed = seal_file(box, io.BufferedReader(reader), received.origin)
-    finally:
-        writer.abandon()
-    accept(box, [Awaiting(replace(sealed, received_utc=received.received_utc))])
-
-
-def _ask_for(box: Box, place: DestinationSettings, archive: Archive, received: Received) -> None:
-    """Ask for an image that lies in deep archive: it is spared once it has come up."""
-    if not isinstance(archive, Waking):
-        return
+        recall.fetch(box, grave.archive, stored.object_id, key, stored.sealed_bytes)
+    except Corrupt as error:
+        try:  # the disk of this box may be what is damaged
+            recall.verify(grave.archive, stored.object_id, key, stored.sealed_bytes)
+        except (Corrupt, Unknown):
+            raise _NotWholeError(error.message) from error
+        raise
+    except Unknown as error:
+        raise _NotWholeError(error.message) from error
+    uid = header.study_instance_uid
     with box.catalog.reading() as conn:
+        is_said = bool(tombstones.returning(conn, [uid]))  # by `accept`, then
+    accept(box, [Awaiting(replace(received, origin=Origin(Intake.IMPORT, grave.place.name)))])
+    with box.catalog.transaction() as tx:
+        row = studies.study(tx, uid)
+        if row is None:
+            return  # it was destroyed in this moment: what else lies under the old key is looked at again
+        is_said = is_said or bool(destroyed_keys.spared_into(tx, row.id))
+        destroyed_keys.spare(tx, stored.object_id, stored.key_id, row.id)
+        details = {"from": grave.place.name}
+        entries = [audit.Entry("instance:recover", f"instance:{stored.object_id}", ACTOR, details, study=uid)]
+        if not is_said:
+            entries.append(audit.Entry("study:return", certificate, ACTOR, study=uid))
+        audit.append(tx, box.audit_key, entries, grave.now)
+
+
+def _ask_for(grave: Grave, object_id: ObjectId) -> None:
+    """Ask for an image that lies in deep archive: it is spared once it has come up."""
+    if not isinstance(grave.archive, Waking):
+        return
+    with grave.box.catalog.reading() as conn:
         how = recall.retrieval(conn)
     try:
-        archive.wake(object_key(received.stored.object_id), how)
+        grave.archive.wake(object_key(object_id), how)
     except ApplianceError as error:
-        log.warning("%s does not let an object be asked for that lies deep: %s", place.name, error)
+        log.warning("%s does not let an object be asked for that lies deep: %s", grave.place.name, error)

@@ -27,6 +27,7 @@ from appliance.catalog import (
     tombstones,
 )
 from appliance.catalog.deliveries import Claimed
+from appliance.catalog.destroyed_keys import Tombstone
 from appliance.errors import (
     ApplianceError,
     Corrupt,
@@ -39,12 +40,12 @@ from appliance.errors import (
 )
 from appliance.replication import manifest
 from appliance.replication.batch import ACTOR, Batch, Errand, by_study
-from appliance.replication.burial import lay_tombstone, repeat_tombstone
+from appliance.replication.burial import Grave, NotYet, lay_tombstone, repeat_tombstone
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
 from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
 from appliance.replication.ownership import MANIFESTS, refuse_another_box
-from appliance.replication.tombstone import RESTORED, lives, obey_tombstones
+from appliance.replication.tombstone import RESTORED, carried, lives, obey_tombstones
 from appliance.store.keys import whole_recovery_slot
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
 TIDY_SECONDS: Final = 3600.0
 RESTING_SECONDS: Final = 1800.0
+ON_ITS_WAY_SECONDS = 5.0
 STOP_SECONDS: Final = 60.0
 MOST_HELD: Final = 2000
 
@@ -78,6 +80,7 @@ class Lane:
         self._is_recognised = self._settings.takes != "ciphertext"
         self._held: set[int] = set()
         self._waiting: dict[str, float] = {}
+        self._looked: set[str] = set()
         with self._box.catalog.reading() as conn:
             self._was_restored = settings.get(conn, RESTORED) is not None
         self._ticks = Ticks()
@@ -221,44 +224,47 @@ class Lane:
                     written_before=now - timedelta(seconds=MANIFEST_LONGEST_SECONDS),
                     limit=MOST_HELD if held else BATCH,
                 )
-                destroyed = [] if held else tombstones.owed(conn, self._settings.id, BATCH)
                 life = lives(conn)
+                # Those that wait for what they spare hold up none of the others.
+                aside = len(self._waiting) + len(self._looked)
+                destroyed = [] if held else tombstones.owed(conn, self._settings.id, BATCH + aside)
                 upto, unlooked = (
-                    (0, []) if held else tombstones.unlooked(conn, self._settings.id, life, BATCH)
+                    (0, []) if held else tombstones.unlooked(conn, self._settings.id, life, BATCH + aside)
                 )
+            destroyed = [each for each in destroyed if not self._waits(each.manifest)]
+            names = [each for each in unlooked if each not in self._looked and not self._waits(each)]
             if held:
                 due = [each for each in due if each.study not in self._held][:BATCH]
             else:
                 self._held.clear()
-            destroyed = [each for each in destroyed if not self._waits(each.manifest)]
-            if any(self._waits(each) for each in unlooked):
-                unlooked = []
             if (
                 not due
                 and not destroyed
-                and not unlooked
+                and not names
+                and not self._all_looked(unlooked)
                 and (held or not self._ticks.due("tidy", TIDY_SECONDS))
             ):
                 return
             archive = cast("Archive", self.destination())
             self._keep_slot(archive)
+            grave = Grave(
+                self._box, self._settings, archive, self._around.now(), lambda: not self._stopping.is_set()
+            )
             for owed in destroyed:
                 if self._stopping.is_set():
                     return
-                self._bury(
-                    owed.manifest,
-                    partial(lay_tombstone, self._box, self._settings, archive, owed, self._around.now()),
-                )
-            for name in unlooked:
+                if why := self._bury(owed.manifest, partial(lay_tombstone, grave, owed)):
+                    with self._box.catalog.transaction() as tx:
+                        tombstones.say_why(tx, self._settings.id, owed.study, why, self._around.now())
+            for name in names:
                 if self._stopping.is_set():
                     return
-                self._bury(
-                    name,
-                    partial(repeat_tombstone, self._box, self._settings, archive, name, self._around.now()),
-                )
-            if unlooked and not any(self._waits(each) for each in unlooked):
+                if not self._bury(name, partial(repeat_tombstone, grave, name)):
+                    self._looked.add(name)
+            if self._all_looked(unlooked):
                 with self._box.catalog.transaction() as tx:
                     tombstones.looked(tx, self._settings.id, life, upto, self._around.now())
+                self._looked.clear()
             for each in due:
                 if self._stopping.is_set():
                     return
@@ -270,13 +276,20 @@ class Lane:
         finally:
             self._keeping.release()
 
-    def _bury(self, name: str, act: Callable[[], None]) -> None:
-        """Lay a tombstone, later if what is to be spared can't be had yet: that is no fault of the archive's."""
+    def _bury(self, name: str, act: Callable[[], None]) -> str:
+        """Lay a tombstone; why not yet, where what it spares is not in safety: that is no fault of the archive's."""
         try:
             act()
-        except (Resting, OutOfResources) as error:
-            self._waiting[name] = monotonic() + RESTING_SECONDS
+        except (NotYet, Resting, OutOfResources, Corrupt) as error:
+            seconds = ON_ITS_WAY_SECONDS if isinstance(error, NotYet) else RESTING_SECONDS
+            self._waiting[name] = monotonic() + seconds
             log.warning("%s: a destruction waits for what it spares: %s", self._settings.name, error)
+            return error.message
+        self._waiting.pop(name, None)
+        return ""
+
+    def _all_looked(self, names: Sequence[str]) -> bool:
+        return bool(names) and self._looked.issuperset(names)
 
     def _waits(self, name: str) -> bool:
         return self._waiting.get(name, 0.0) > monotonic()
@@ -325,10 +338,11 @@ class Lane:
         if not self._may_write(archive, key):
             self._held.add(due.study)
             return
-        if self._was_restored and self._keep_older(
-            archive, key, {row["object_id"] for row in rows.instances}
-        ):
-            return
+        if self._was_restored or destroyed:
+            older = self._keep_older(archive, key, {row["object_id"] for row in rows.instances})
+            if older is None:
+                return
+            destroyed += older
         sealed = manifest.seal(self._box.root, key, rows, destroyed)
         # The root key may have been rotated just now: first what opens it, then what it seals.
         self._keep_slot(archive)
@@ -346,28 +360,32 @@ class Lane:
             )
             audit.append(tx, self._box.audit_key, [entry], now)
 
-    def _keep_older(self, archive: Archive, key: str, known: set[str]) -> bool:
-        """On a restored box: a manifest that can't be read, or names objects that this box does not know, is kept aside.
+    def _keep_older(self, archive: Archive, key: str, known: set[str]) -> list[Tombstone] | None:
+        """A manifest that can't be read, or names objects that this box does not know, is kept aside; the tombstones to carry on.
 
         The box was restored from one archive; another may hold what that one did not, and the keys are in its manifest. Or
-        it holds a tombstone: then the study is destroyed here too, and True says that there is nothing left to write.
+        it holds a tombstone: then the study is destroyed here too, and None says that there is nothing left to write; where more
+        of it is here than was decided about, it stays, and so does the tombstone.
         """
+        carried_on: list[Tombstone] = []
         try:
             sealed = archive.document(key)
         except Unknown:
-            return False
+            return carried_on
         try:
             told = manifest.unseal(self._box.root, key, sealed)
             if obey_tombstones(self._box, key, told, self._around.now()):
-                return True
+                return None
+            with self._box.catalog.reading() as conn:
+                carried_on = carried(conn, told)
             if {each["object_id"] for each in told["instances"]} <= known:
-                return False
+                return carried_on
         except (Corrupt, KeyError, TypeError):
             log.error("%s: a manifest from before the restore is damaged", self._settings.name)
         name = key.removeprefix(MANIFESTS).removesuffix(".sealed")
         archive.put_document(f"kept/{name}-{sha256(sealed).hexdigest()[:16]}.sealed", sealed)
         log.warning("%s: a manifest from before the restore is kept aside: call support", self._settings.name)
-        return False
+        return carried_on
 
     def _tidy(self, archive: Archive, now: datetime) -> None:
         abort = getattr(archive, "abort_obsolete", None)

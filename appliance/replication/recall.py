@@ -278,7 +278,14 @@ def _fetch(
 ) -> None:
     archive = build(place, box)
     assert isinstance(archive, Archive)
-    key = box.study_keys.key(key_id)
+    fetch(box, archive, object_id, box.study_keys.key(key_id), sealed_bytes)
+
+
+def fetch(box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_bytes: int) -> None:
+    """Bring an object from `archive`, durable under its name and opened from end to end when this returns.
+
+    Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what archive and store raise.
+    """
     writer = box.objects.recall(object_id)
     try:
         written = 0

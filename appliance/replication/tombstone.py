@@ -6,19 +6,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Reading, freezes, instances, settings, tombstones
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    freezes,
+    instances,
+    settings,
+    studies,
+    study_keys,
+    tombstones,
+)
+from appliance.catalog.destroyed_keys import Tombstone
 from appliance.model import InstanceId
 from appliance.replication import manifest
 
 log = logging.getLogger(__name__)
 
 ACTOR: Final = "courier"
+RETURNED: Final = "destruction.returned"
+"""Of which studies it was said that an archive knows them as destroyed, in `appliance.catalog.settings`."""
+
+MOST_SAID: Final = 1000
 RESTORED: Final = settings.RESTORED
 """What was restored, in `appliance.catalog.settings` (`appliance.backup.homecoming`); `last` is the last instance that came by it."""
 
@@ -38,23 +52,25 @@ def obey_tombstones(
     and otherwise than in a restore `Transient` while the ransomware guard holds.
     """
     found = manifest.tombstones(told)
+    obeyed = [each for each in found if not _has_more(told, each)]
     if not found:
         return False
     with box.catalog.transaction() as tx:
         if not restoring:
             freezes.refuse(tx)
         restored_to = InstanceId(instances.last_id(tx)) if restoring else _restored_to(tx)
-        gone = tombstones.obey(tx, name, found, now, restored_to=restored_to)
+        gone = tombstones.obey(tx, name, obeyed, now, restored_to=restored_to)
         entries = [
             audit.Entry(
                 "study:destroy",
                 f"study:{each.study}",
                 ACTOR,
-                {"certificate": found[-1].certificate, "instances": each.instances, "by": "tombstone"},
+                {"certificate": obeyed[-1].certificate, "instances": each.instances, "by": "tombstone"},
                 study=each.study_instance_uid,
             )
             for each in gone
         ]
+        entries += _returned(tx, found, now)
         audit.append(tx, box.audit_key, entries, now)
     for each in gone:
         box.study_keys.forget(each.keys)
@@ -63,6 +79,42 @@ def obey_tombstones(
     if gone:
         log.warning("studies that an archive knows as destroyed were destroyed here too: %d", len(gone))
     return bool(gone)
+
+
+def carried(reading: Reading, told: Mapping[str, Any]) -> list[Tombstone]:
+    """The tombstones in a manifest that this box does not carry out, since a study here has more: they stay in that archive.
+
+    Raises `Corrupt` for tombstones that are none.
+    """
+    return [
+        each
+        for each in manifest.tombstones(told)
+        if set(each.keys) - study_keys.destroyed_among(reading, each.keys)
+    ]
+
+
+def _has_more(told: Mapping[str, Any], tombstone: Tombstone) -> bool:
+    """Whether a manifest tells of images under the keys of a tombstone beside it, and nobody had decided about one of them."""
+    if tombstone.objects is None:
+        return False
+    under = {row["object_id"] for row in told.get("instances", []) if row["key_id"] in tombstone.keys}
+    return not under <= set(tombstone.objects)
+
+
+def _returned(tx: Transaction, found: Sequence[Tombstone], now: datetime) -> Iterator[audit.Entry]:
+    """That studies which an archive knows as destroyed are here, once for each: the one in charge of privacy is told."""
+    said = settings.get(tx, RETURNED, [])
+    fresh = {(label, study) for label, here in tombstones.left_alive(tx, found).items() for study in here} - {
+        (label, study) for label, study in said
+    }
+    for label, study in sorted(fresh):
+        row = studies.study_by_id(tx, study)
+        yield audit.Entry("study:return", label, ACTOR, study=row.study_instance_uid if row else "")
+        log.warning(
+            "an archive knows a study as destroyed that has more here than was decided about: it stays"
+        )
+    if fresh:
+        settings.put(tx, RETURNED, [*said, *sorted(fresh)][-MOST_SAID:], now)
 
 
 def _restored_to(conn: Reading) -> InstanceId | None:

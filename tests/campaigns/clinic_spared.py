@@ -39,6 +39,8 @@ def take_up_spared(world: World, name: str) -> None:
         world.acknowledged(Image(object_id, key_id, was[0].sent, min(each.era for each in was), first))
         world.notes["spared in an archive"] += 1
     shelf = world.shelves[name]
+    if not shelf.plugged or shelf.apart:
+        return
     there = {each: world.burnt[each] for each in shelf.whole & shelf.named & set(world.burnt)}
     with world.box.catalog.reading() as conn:
         keys = study_keys.destroyed_among(

@@ -24,7 +24,7 @@ from appliance.lifecycle import destruction, holds, purging, retention, rotation
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import STANDS, Method
 from appliance.model import DestinationSettings, ObjectId
-from appliance.replication import recall
+from appliance.replication import lane, recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import object_key
@@ -68,6 +68,7 @@ class World:
     """One clinic from its first day; `take` a step, then `check`."""
 
     def __init__(self, folder: Path) -> None:
+        lane.ON_ITS_WAY_SECONDS = 0.0
         self.here = folder / "world"
         shutil.rmtree(self.here, ignore_errors=True)
         shutil.copytree(folder / "template", self.here)
@@ -167,11 +168,11 @@ class World:
         )
         for name in sorted(self.known):
             shelf, was_there = self.shelves[name], self.shelves[name].plugged
-            lane = Lane(Errand(self.box, self.settings_of(name), around, Held(), Counts()))
-            while lane.one_batch():
-                pass
+            thread = Lane(Errand(self.box, self.settings_of(name), around, Held(), Counts()))
             for _ in range(200):
-                lane.keep_documents()
+                while thread.one_batch():  # what is spared is delivered in between
+                    pass
+                thread.keep_documents()
                 if not (shelf.plugged and self._owes_documents(name)):
                     break
             self._delivered(name, was_there=was_there)
@@ -203,6 +204,7 @@ class World:
     def _delivered(self, name: str, *, was_there: bool) -> None:
         """What a delivery to a disk must have done, by our account, if it is there, and may have done if it was."""
         shelf = self.shelves[name]
+        take_up_spared(self, name)
         here = {each.object_id for each in self.here_by_account()}
         with self.box.catalog.reading() as conn:
             told = set(conn.exec_driver_sql(_RECEIPTS, (name,)).scalars())
@@ -236,10 +238,11 @@ class World:
             return
         shelf.named |= self.receipts[name] & set(self.alive)
         shelf.vague = set()
+        if self._owes_documents(name):  # a tombstone waits for what it spares
+            return
         unburied = {each.key_id for each in self.gone.values()} - shelf.buried
         with self.box.catalog.reading() as conn:
             shelf.buried |= study_keys.destroyed_among(conn, sorted(unburied))
-        take_up_spared(self, name)
 
     def _can_be_had(self, object_id: ObjectId) -> bool:
         return recall.is_here(self.box, object_id) or bool(holding(self, object_id))

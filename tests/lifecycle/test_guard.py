@@ -24,7 +24,7 @@ from appliance.lifecycle.acting import Act
 from appliance.lifecycle.shredding import shred_older
 from appliance.model import ObjectId
 from appliance.replication import recall
-from appliance.replication.burial import lay_tombstone
+from appliance.replication.burial import Grave, lay_tombstone
 from appliance.replication.delivery import State
 from appliance.replication.destinations.archive import object_key
 from tests.backup.conftest import (  # noqa: F401 - fixtures
@@ -234,7 +234,7 @@ def test_a_freeze_that_comes_between_two_steps_stops_the_next(kept: Clinic, tmp_
         assert tombstones.owed(conn, kept.place.id, 10), "what is owed is owed still"
         owed = tombstones.owed(conn, kept.place.id, 1)[0]
     with pytest.raises(Transient, match="ransomware guard"):
-        lay_tombstone(kept.box, kept.place, making.archive_at(kept.box, kept.place), owed, LATER)
+        lay_tombstone(Grave(kept.box, kept.place, making.archive_at(kept.box, kept.place), LATER), owed)
 
 
 def test_nothing_in_an_archive_is_replaced_by_a_delivery_while_the_guard_holds(

@@ -20,6 +20,16 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["key_id"], ["study_keys.id"], name=op.f("fk_destroyed_images_key_id_study_keys")
         ),
-        sa.PrimaryKeyConstraint("object_id", name=op.f("pk_destroyed_images")),
+        sa.PrimaryKeyConstraint("key_id", "object_id", name=op.f("pk_destroyed_images")),
     )
-    op.create_index(op.f("ix_destroyed_images_key_id"), "destroyed_images", ["key_id"], unique=False)
+    op.create_table(
+        "spared_images",
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("study", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["key_id"], ["study_keys.id"], name=op.f("fk_spared_images_key_id_study_keys")
+        ),
+        sa.PrimaryKeyConstraint("object_id", name=op.f("pk_spared_images")),
+    )
+    op.create_index(op.f("ix_spared_images_study"), "spared_images", ["study"], unique=False)
