@@ -166,6 +166,7 @@ def _place(each: Place) -> dict[str, Any]:
         "kind": each.kind,
         "state": str(each.state),
         "since_utc": utc_text(each.changed_utc),
+        "waits_for": each.reason if each.state is PlaceState.OWED else "",
         "backup": each.detail.get("snapshot"),
         "older_backups": each.detail.get("older"),
         "ciphertext_stays": each.kind == "s3",

@@ -106,7 +106,10 @@ def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     yield Line(words("destroyed.this_box"), words(f"destroyed.here.{state}"), TONES[state])
     for each in told["archives"]:
         values = {"at": _moment(each["since_utc"], words), "n": each["older_backups"] or 0}
-        yield Line(each["name"], words(f"destroyed.place.{each['state']}", **values), TONES[each["state"]])
+        said = words(f"destroyed.place.{each['state']}", **values)
+        if why := each.get("waits_for"):  # a certificate of earlier software says nothing of it
+            said = words("destroyed.place.waits_for", at=values["at"], why=words.cause(why))
+        yield Line(each["name"], said, TONES[each["state"]])
 
 
 def _left(told: Mapping[str, Any], words: Words) -> Iterator[Line]:

@@ -16,7 +16,7 @@ from appliance.catalog import deliveries, destinations, destroyed_keys, freezes,
 from appliance.catalog.destroyed_keys import Tombstone
 from appliance.errors import Corrupt, Resting
 from appliance.ingest import accept
-from appliance.lifecycle import purging
+from appliance.lifecycle import certificate, purging
 from appliance.model import DestinationSettings, KeyId, ObjectId, Owed, Rule
 from appliance.replication import burial, lane, manifest
 from appliance.replication.destinations.archive import object_key
@@ -346,6 +346,10 @@ def test_why_a_destruction_waits_is_on_its_certificate(
             return next(each.reason for each in tombstones.places(conn, one.id) if each.name == "zip")
 
     after.deliver_until(lambda: reason() == "the image lies in deep archive")
+    with after.box.catalog.reading() as conn:
+        (one,) = tombstones.certificates(conn)
+        told = certificate.document(conn, one, LATER)
+    assert [each["waits_for"] for each in told["archives"]] == ["", "the image lies in deep archive"]
 
 
 def test_each_key_of_a_tombstone_has_its_images(clinic: Clinic) -> None:
