@@ -429,12 +429,13 @@ class World:
         take_up_copies(self, anonymous, self._perhaps_anonymous(here, method))
 
     def _perhaps_anonymous(self, here: set[str], method: dict[int, Method]) -> list[Dissolved]:
-        """Studies of which all is in limbo, decided to become anonymous, and gone: by that decision, or by an older one."""
+        """Those gone, all in limbo, that were to become anonymous: by that decision, or an older one. None stands any more."""
         found = []
         for study, uid in {each.study: each.sent.study_instance_uid for each in self.limbo.values()}.items():
-            if uid in here or method.get(study) is not Method.ANONYMISE:
+            if uid in here:
                 continue
-            found.append(dissolved(self, study))
+            if method.get(study) is Method.ANONYMISE:
+                found.append(dissolved(self, study))
             for each in self.requests.values():
                 each.studies.pop(study, None)
         return found
