@@ -26,6 +26,7 @@ def main() -> None:
     away.add_argument(
         "--minutes", type=float, default=60.0, help="of outage; the other weathers take a third each"
     )
+    away.add_argument("--mbit", type=float, default=10.0, help="Mbit/s that the line carries upwards")
     away.add_argument("--seed", type=int, default=1)
     asked = campaigns.add_parser(
         "interface", help="everything about /api/v1 that its document allows to ask (R19)"
@@ -88,6 +89,7 @@ def main() -> None:
                 storm_seconds=20 * arguments.minutes,
                 faulty_seconds=20 * arguments.minutes,
                 every_seconds=outage.EVERY_SECONDS * max(1.0, arguments.minutes),
+                uplink_bytes_per_second=arguments.mbit * 1e6 / 8,
                 seed=arguments.seed,
                 report=print,
             )
