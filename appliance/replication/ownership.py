@@ -25,8 +25,9 @@ def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -
     """Raise `OperatorNeeded` where the archive `name` is of another box than the one with `root` and the recovery slot `own`.
 
     It is ours where its slot is one of ours, or a manifest in it opens with our root key; where it holds no manifest, if a backup
-    does, or there is none. A slot there that is newer than ours, or shares nothing with it, is kept beside it once that is known:
-    this box came back with a paper that was replaced since. Raises what the archive raises.
+    does, or there is none. A slot there of a later root key than ours is kept beside ours: this box came back with a paper that was
+    replaced since. Any other gives way to ours, for it may be that of a paper that was lost, and every backup has its own beside it.
+    Raises what the archive raises.
     """
     found: bytes | None = None
     try:
@@ -39,7 +40,7 @@ def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -
             f"{name} holds the {what} of another box",
             hint="restore that box from it, or give this one a bucket or a disk of its own",
         )
-    if found is not None and (not is_shared or newest_generation(found) > newest_generation(own)):
+    if found is not None and newest_generation(found) > newest_generation(own):
         beside = f"{LATER_SLOT}{sha256(found).hexdigest()[:16]}"
         try:
             archive.document(beside)

@@ -231,7 +231,7 @@ def test_an_archive_that_moves_between_proof_and_removal_carries_nothing(kept: C
 
     def move() -> None:
         with kept.box.catalog.transaction() as tx:
-            options = {**kept.place.options, "path": str(new)}
+            options = {**kept.place.options, "path": str(new), "mark": "another"}
             recall.let_move(tx, kept.place, options)
             destinations.change(tx, kept.place.name, options)
 

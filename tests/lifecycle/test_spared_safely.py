@@ -273,11 +273,11 @@ def test_all_that_lie_deep_are_asked_for_at_once(
             raise Resting("it lies deep", wait_hours=12)
         return read(self, key)
 
-    def wake(self: VaultDestination, key: str, how: object) -> None:
-        woken.append(key)
+    def ask(_: burial.Grave, object_id: ObjectId) -> None:
+        woken.append(object_key(object_id))
 
     monkeypatch.setattr(VaultDestination, "blocks", blocks)
-    monkeypatch.setattr(VaultDestination, "wake", wake, raising=False)
+    monkeypatch.setattr(burial, "_ask_for", ask)
     monkeypatch.setattr(lane, "RESTING_SECONDS", 0.2)
     _back(tmp_path, after.box, place)
     after.deliver_until(lambda: is_looked_through(after.box, "zip"))

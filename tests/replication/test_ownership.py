@@ -13,7 +13,7 @@ from appliance.backup import snapshot
 from appliance.errors import OperatorNeeded, Unknown
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive, Document
-from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
+from appliance.replication.destinations.archive import RECOVERY_SLOT
 from appliance.replication.ownership import refuse_another_box
 from appliance.store.root_key import RootKey, seal_slot
 
@@ -81,16 +81,16 @@ def test_nothing_is_written_where_another_box_has_its_images(generation: int) ->
     assert shelf.written == []
 
 
-def test_a_slot_that_shares_nothing_with_ours_is_kept_beside_it_once() -> None:
-    """There is no manifest, but there may be backups that only this slot opens."""
-    _, their_slot = a_box()
-    root, slot = a_box()
-    shelf = Shelf({RECOVERY_SLOT: their_slot})
-    judge(shelf, root, slot)
-    judge(shelf, root, slot)
-    (beside,) = shelf.written
-    assert beside.startswith(LATER_SLOT)
-    assert shelf.lies[beside] == their_slot
+def test_the_slot_of_a_paper_that_was_replaced_is_not_kept() -> None:
+    """Whoever finds the lost one must not open with it what comes after: under the same root key, or a later one."""
+    root, _ = a_box()
+    lost, fresh = (seal_slot(root, b"R", secrets.token_bytes(32)) for _ in range(2))
+    later = root.successor(secrets.token_bytes(32))
+    for now, slot in ((root, fresh), (later, seal_slot(later, b"R", secrets.token_bytes(32)))):
+        for what in ({}, dict([a_manifest(root)]), backups(root, lost)):
+            shelf = Shelf({RECOVERY_SLOT: lost} | what)
+            judge(shelf, now, slot)
+            assert shelf.written == []
 
 
 def test_ours_is_known_by_its_slot_or_by_a_manifest_and_an_empty_one_is_nobody_s() -> None:
