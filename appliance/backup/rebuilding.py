@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from appliance import audit
 from appliance.box import Box
@@ -28,14 +28,11 @@ from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import manifest, retold
 from appliance.replication.destinations import Archive, Document
-from appliance.replication.destinations.archive import object_key
+from appliance.replication.destinations.archive import KEPT, MANIFESTS, object_key
 from appliance.replication.tombstone import obey_tombstones
 from appliance.routing import deliveries_for
 
 log = logging.getLogger(__name__)
-
-PREFIX: Final = "manifests/"
-KEPT: Final = "kept/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +74,12 @@ def rebuild(
 
 def _documents(archive: Archive, since: datetime | None) -> Iterator[tuple[Document, str]]:
     """The manifests to read, each with the key that it was sealed for."""
-    for document in archive.documents(PREFIX):
+    for document in archive.documents(MANIFESTS):
         if since is None or document.written_utc >= since:
             yield document, document.key
     for document in archive.documents(KEPT):
         name, _, _ = document.key.removeprefix(KEPT).partition("-")
-        yield document, f"{PREFIX}{name}.sealed"
+        yield document, f"{MANIFESTS}{name}.sealed"
 
 
 def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[str, Any], actor: str) -> int:

@@ -67,6 +67,7 @@ from appliance.lifecycle import destruction
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import MANIFESTS
 from appliance.store.disk import Disk, disk_error
 from appliance.store.keys import RootKey, restore_keys
 from appliance.store.recovery import RecoveryKey
@@ -140,7 +141,7 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = 20, now: datetime | 
             continue
         (too_new if index.revision > REVISION else fit).append(index)
         newest = newest or name
-    manifests = sum(1 for _ in archive.documents(rebuilding.PREFIX))
+    manifests = sum(1 for _ in archive.documents(MANIFESTS))
     return Found(tuple(fit), tuple(too_new), damaged, manifests, newest)
 
 

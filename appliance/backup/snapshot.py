@@ -34,10 +34,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from appliance.errors import Corrupt
+from appliance.replication.destinations.archive import SNAPSHOTS
 
 FORMAT: Final = 1
 PIECE_BYTES: Final = 8 << 20
-PREFIX: Final = "snapshots/"
+PREFIX: Final = SNAPSHOTS
 KEY_BYTES: Final = 32
 AHEAD: Final = timedelta(days=1)
 """How far two clocks that are right enough may be apart."""

@@ -1,8 +1,8 @@
 """What was destroyed, on whose word, and what of it is still to be done where: the certificates and their obligations.
 
-The only writer of the tables in `appliance.catalog.tombstone_tables`, with `appliance.catalog.destroyed_keys`. A certificate covers one approved request; its studies are
-destroyed one by one, each in a transaction of its own, and from then on every archive owes two things, which wait as deliveries
-do until they are carried out:
+The only writer of the tables in `appliance.catalog.tombstone_tables`, with `appliance.catalog.destroyed_keys`. A certificate covers
+one approved request; its studies are destroyed one by one, each in a transaction of its own, and from then on every archive owes two
+things, which wait as deliveries do until they are carried out:
 
 ::
 

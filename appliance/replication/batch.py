@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 ACTOR: Final = "courier"
 POLL_SECONDS: Final = 0.2
+SETTLE_SECONDS: Final = 5.0
+"""After which a tombstone looks again whether what it spares is in safety (`appliance.replication.burial`)."""
+
 RECORD_SECONDS: Final = 0.2
 LARGE_BYTES: Final = 4 << 20
 
@@ -41,6 +44,7 @@ class Surroundings:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     jitter: Callable[[], float] = random.random
     poll_seconds: float = POLL_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
     build: Callable[[DestinationSettings, Box], Destination] = build
     reached: Callable[[str], None] = lambda _: None
 
@@ -248,6 +252,12 @@ class Batch:
         entries: list[audit.Entry] = []
         sent: list[Claimed] = []
         with self._box.catalog.transaction() as tx:
+            if recall.has_moved(tx, settings):  # no receipt of one place is one of another
+                deliveries.release(
+                    tx, [(each.claimed.id, each.claimed.attempts) for each in self._done], now=now
+                )
+                self._done.clear()
+                return
             for outcome in self._done:
                 entries += outcome.record(tx, settings.name, now, self._around.jitter())
                 if outcome.receipt is not None:

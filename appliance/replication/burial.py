@@ -31,12 +31,11 @@ from appliance.ingest.awaiting import Awaiting
 from appliance.model import DestinationSettings, Intake, ObjectId, Origin, Received
 from appliance.replication import manifest, recall, retold
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import Clearable, Waking, object_key
+from appliance.replication.destinations.archive import KEPT, Clearable, Waking, object_key
 from appliance.replication.tombstone import ACTOR
 
 log = logging.getLogger(__name__)
 
-KEPT: Final = "kept/"
 AT_ONCE: Final = 64
 """So many images are taken in before the archive's other documents have their turn."""
 

@@ -38,13 +38,13 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
-from appliance.replication import manifest
+from appliance.replication import manifest, recall
 from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.burial import Grave, NotYet, lay_tombstone, repeat_tombstone
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
-from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
-from appliance.replication.ownership import MANIFESTS, refuse_another_box
+from appliance.replication.destinations.archive import KEPT, LATER_SLOT, RECOVERY_SLOT
+from appliance.replication.ownership import refuse_another_box
 from appliance.replication.tombstone import RESTORED, carried, lives, obey_tombstones
 from appliance.store.keys import whole_recovery_slot
 
@@ -56,7 +56,6 @@ MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
 TIDY_SECONDS: Final = 3600.0
 RESTING_SECONDS: Final = 1800.0
-ON_ITS_WAY_SECONDS = 5.0
 STOP_SECONDS: Final = 60.0
 MOST_HELD: Final = 2000
 
@@ -263,7 +262,8 @@ class Lane:
                     self._looked.add(name)
             if self._all_looked(unlooked):
                 with self._box.catalog.transaction() as tx:
-                    tombstones.looked(tx, self._settings.id, life, upto, self._around.now())
+                    if not recall.has_moved(tx, self._settings):
+                        tombstones.looked(tx, self._settings.id, life, upto, self._around.now())
                 self._looked.clear()
             for each in due:
                 if self._stopping.is_set():
@@ -281,7 +281,7 @@ class Lane:
         try:
             act()
         except (NotYet, Resting, OutOfResources, Corrupt) as error:
-            seconds = ON_ITS_WAY_SECONDS if isinstance(error, NotYet) else RESTING_SECONDS
+            seconds = self._around.settle_seconds if isinstance(error, NotYet) else RESTING_SECONDS
             self._waiting[name] = monotonic() + seconds
             log.warning("%s: a destruction waits for what it spares: %s", self._settings.name, error)
             return error.message
@@ -339,7 +339,8 @@ class Lane:
             self._held.add(due.study)
             return
         if self._was_restored or destroyed:
-            older = self._keep_older(archive, key, {row["object_id"] for row in rows.instances})
+            known = {row["object_id"] for row in rows.instances}
+            older = self._keep_older(archive, key, known, is_buried=bool(destroyed))
             if older is None:
                 return
             destroyed += older
@@ -360,12 +361,14 @@ class Lane:
             )
             audit.append(tx, self._box.audit_key, [entry], now)
 
-    def _keep_older(self, archive: Archive, key: str, known: set[str]) -> list[Tombstone] | None:
+    def _keep_older(
+        self, archive: Archive, key: str, known: set[str], *, is_buried: bool
+    ) -> list[Tombstone] | None:
         """A manifest that can't be read, or names objects that this box does not know, is kept aside; the tombstones to carry on.
 
         The box was restored from one archive; another may hold what that one did not, and the keys are in its manifest. Or
         it holds a tombstone: then the study is destroyed here too, and None says that there is nothing left to write; where more
-        of it is here than was decided about, it stays, and so does the tombstone.
+        of it is here than was decided about, it stays, and so does the tombstone. `is_buried`: its tombstone sees to what is kept.
         """
         carried_on: list[Tombstone] = []
         try:
@@ -382,9 +385,16 @@ class Lane:
                 return carried_on
         except (Corrupt, KeyError, TypeError):
             log.error("%s: a manifest from before the restore is damaged", self._settings.name)
-        name = key.removeprefix(MANIFESTS).removesuffix(".sealed")
-        archive.put_document(f"kept/{name}-{sha256(sealed).hexdigest()[:16]}.sealed", sealed)
-        log.warning("%s: a manifest from before the restore is kept aside: call support", self._settings.name)
+        archive.put_document(f"{KEPT}{manifest.digits(key)}-{sha256(sealed).hexdigest()[:16]}.sealed", sealed)
+        if is_buried:
+            log.info(
+                "%s: a manifest is kept aside until what its tombstone spares is in safety",
+                self._settings.name,
+            )
+        else:
+            log.warning(
+                "%s: a manifest from before the restore is kept aside: call support", self._settings.name
+            )
         return carried_on
 
     def _tidy(self, archive: Archive, now: datetime) -> None:

@@ -43,6 +43,7 @@ from appliance.catalog.destroyed_keys import Tombstone
 from appliance.catalog.manifests import StudyRows
 from appliance.errors import Corrupt
 from appliance.model import KeyId, Uid
+from appliance.replication.destinations.archive import MANIFESTS
 from appliance.store.keys import RootKey
 
 FORMAT: Final = 1
@@ -52,7 +53,7 @@ _ROWS: Final = ("patients", "studies", "series", "instances", "study_keys")
 
 def key(root: RootKey, study_instance_uid: Uid) -> str:
     """Where the manifest of a study is in every bucket."""
-    return f"manifests/{_digits(root, study_instance_uid)}.sealed"
+    return f"{MANIFESTS}{_digits(root, study_instance_uid)}.sealed"
 
 
 def seal(root: RootKey, name: str, rows: StudyRows, destroyed: Sequence[Tombstone] = ()) -> bytes:
@@ -83,7 +84,7 @@ def tombstones(document: Mapping[str, Any]) -> list[Tombstone]:
 
 def digits(name: str) -> str:
     """The digits in the name of a manifest."""
-    return name.removeprefix("manifests/").removesuffix(".sealed")
+    return name.removeprefix(MANIFESTS).removesuffix(".sealed")
 
 
 def _without(document: Mapping[str, Any], keys: set[KeyId]) -> dict[str, Any]:

@@ -9,14 +9,10 @@ from typing import Final
 from appliance.errors import Corrupt, OperatorNeeded, Unknown
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
+from appliance.replication.destinations.archive import LATER_SLOT, MANIFESTS, RECOVERY_SLOT, SNAPSHOTS
 from appliance.store.root_key import RootKey, newest_generation, sealed_generation, split_slots
 
-MANIFESTS: Final = "manifests/"
 MANIFESTS_ASKED: Final = 5
-BACKUPS: Final = "snapshots/"
-"""Where backups are in every archive, as `appliance.backup.snapshot` lays them; a test compares the two."""
-
 BACKUPS_ASKED: Final = 5
 """So many of the oldest, and of the newest: another box's may lie on either side of ours."""
 
@@ -27,7 +23,7 @@ def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -
     It is ours where its slot is one of ours, or a manifest in it opens with our root key; where it holds no manifest, if a backup
     does, or there is none. A slot there of a later root key than ours is kept beside ours: this box came back with a paper that was
     replaced since. Any other gives way to ours, for it may be that of a paper that was lost, and every backup has its own beside it.
-    Raises what the archive raises.
+    Without a slot of our own (`own` is empty: it is damaged) nothing there is written over. Raises what the archive raises.
     """
     found: bytes | None = None
     try:
@@ -40,7 +36,7 @@ def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -
             f"{name} holds the {what} of another box",
             hint="restore that box from it, or give this one a bucket or a disk of its own",
         )
-    if found is not None and newest_generation(found) > newest_generation(own):
+    if found is not None and own and newest_generation(found) > newest_generation(own):
         beside = f"{LATER_SLOT}{sha256(found).hexdigest()[:16]}"
         try:
             archive.document(beside)
@@ -66,8 +62,8 @@ def _strange(archive: Archive, root: RootKey, own: bytes) -> str:
         return "images"
     names = [
         name
-        for each in archive.documents(BACKUPS)
-        for name, _, end in [each.key.removeprefix(BACKUPS).rpartition("/")]
+        for each in archive.documents(SNAPSHOTS)
+        for name, _, end in [each.key.removeprefix(SNAPSHOTS).rpartition("/")]
         if end == "index"
     ]
     asked = dict.fromkeys([*names[:BACKUPS_ASKED], *names[-BACKUPS_ASKED:]])
@@ -81,7 +77,7 @@ def _is_ours(archive: Archive, name: str, root: RootKey, own: bytes) -> bool:
     """
     for end, use in (("index", "snapshot"), ("key", "snapshot-key")):
         try:
-            sealed = archive.document(f"{BACKUPS}{name}/{end}")
+            sealed = archive.document(f"{SNAPSHOTS}{name}/{end}")
         except Unknown:
             continue
         try:
@@ -91,6 +87,6 @@ def _is_ours(archive: Archive, name: str, root: RootKey, own: bytes) -> bool:
                 continue
         return True
     try:
-        return _share(archive.document(f"{BACKUPS}{name}/root.recovery"), own)
+        return _share(archive.document(f"{SNAPSHOTS}{name}/root.recovery"), own)
     except Unknown:
         return False

@@ -216,6 +216,17 @@ def is_same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in _PLACE)
 
 
+def has_moved(reading: Reading, known: DestinationSettings) -> bool:
+    """Whether an archive is another place by now than it was as `known`: what was done there is not done here."""
+    now = destinations.destination(reading, known.name)
+    return (
+        known.takes == "ciphertext"
+        and now is not None
+        and now.id == known.id
+        and not is_same_place(known.options, now.options)
+    )
+
+
 def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str, Any]) -> None:
     """`refuse_to_lose`, if `options` would make another place of the archive that `before` is; it begins anew there then.
 

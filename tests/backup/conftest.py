@@ -18,6 +18,7 @@ from appliance.catalog import deliveries, destinations, rules
 from appliance.ingest import Reception
 from appliance.model import DestinationSettings, Rule
 from appliance.replication import courier
+from appliance.replication.batch import Surroundings
 from appliance.replication.delivery import State
 from appliance.replication.destinations import prepare
 from appliance.store import keys
@@ -26,6 +27,7 @@ from tests.boxes import box_in, data_set_of, recorded, send
 from tests.instances import Instance
 
 KEEP = timedelta(days=35)
+SOON = Surroundings(settle_seconds=0.2)
 IMAGES = [Instance(number, study=1 + number // 4, pixel_bytes=3_000) for number in range(10)] + [
     Instance(99, study=9, pixel_bytes=2_400_000, patient_id="OTHER", patient_name="Autre^Patient")
 ]
@@ -52,7 +54,7 @@ class Clinic:
     def deliver_until(self, holds: Callable[[], bool]) -> None:
         """Let the courier work until `holds`."""
         stop = threading.Event()
-        working = threading.Thread(target=courier.run, args=(self.box, stop))
+        working = threading.Thread(target=courier.run, args=(self.box, stop, SOON))
         working.start()
         try:
             eventually(holds)

@@ -24,7 +24,7 @@ from appliance.lifecycle import destruction, holds, purging, retention, rotation
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import STANDS, Method
 from appliance.model import DestinationSettings, ObjectId
-from appliance.replication import lane, recall
+from appliance.replication import recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import object_key
@@ -68,7 +68,6 @@ class World:
     """One clinic from its first day; `take` a step, then `check`."""
 
     def __init__(self, folder: Path) -> None:
-        lane.ON_ITS_WAY_SECONDS = 0.0
         self.here = folder / "world"
         shutil.rmtree(self.here, ignore_errors=True)
         shutil.copytree(folder / "template", self.here)
@@ -163,16 +162,15 @@ class World:
 
     def _deliver(self, study: int, one: int, two: int) -> None:
         """To each disk, those too that are not there: that is found out, and what is owed waits."""
-        around = Surroundings(
-            now=lambda: self.now + timedelta(minutes=5), jitter=lambda: 0.5, reached=self.reached
-        )
+        later = timedelta(minutes=5)
+        around = Surroundings(lambda: self.now + later, lambda: 0.5, reached=self.reached, settle_seconds=0)
         for name in sorted(self.known):
             shelf, was_there = self.shelves[name], self.shelves[name].plugged
-            thread = Lane(Errand(self.box, self.settings_of(name), around, Held(), Counts()))
+            lane = Lane(Errand(self.box, self.settings_of(name), around, Held(), Counts()))
             for _ in range(200):
-                while thread.one_batch():  # what is spared is delivered in between
+                while lane.one_batch():  # what is spared is delivered in between
                     pass
-                thread.keep_documents()
+                lane.keep_documents()
                 if not (shelf.plugged and self._owes_documents(name)):
                     break
             self._delivered(name, was_there=was_there)

@@ -12,9 +12,11 @@ from appliance.backup import making
 from appliance.catalog import counters, deliveries, destinations
 from appliance.model import DestinationSettings
 from appliance.replication import recall
+from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.delivery import State
 from appliance.replication.destinations import prepare
-from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
+from appliance.replication.lane import Lane
+from tests.backup.conftest import IMAGES, Clinic, as_sent, contents, eventually
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
 from tests.backup.test_restoring import bring_home, restore
@@ -80,3 +82,28 @@ def test_a_disk_that_is_mounted_elsewhere_keeps_what_it_has(clinic: Clinic, tmp_
     clinic.receive(replace(IMAGES[0], number=77))
     clinic.deliver()
     assert confirmed(clinic) == (len(IMAGES) + 1, len(IMAGES) + 1)
+
+
+def test_what_was_under_way_to_the_first_place_counts_for_it_alone(clinic: Clinic, tmp_path: Path) -> None:
+    """The archive moves after an image was sent and before its receipt is written down."""
+    clinic.receive(*IMAGES[:3])
+    clinic.deliver()
+    clinic.receive(IMAGES[5])
+    moved: list[DestinationSettings] = []
+
+    def move(step: str) -> None:
+        if step == "sent" and not moved:
+            moved.append(moved_to(clinic, tmp_path / "new disk"))
+
+    with clinic.box.catalog.reading() as conn:
+        before = destinations.destination(conn, "usb")
+    assert before is not None
+    lane = Lane(Errand(clinic.box, before, Surroundings(reached=move), Held(), Counts()))
+    eventually(lambda: bool(moved))
+    lane.stop()
+    assert lane.join()
+    assert len([*(tmp_path / "usb" / "objects").rglob("*.sealed")]) == 4
+    assert confirmed(clinic) == (0, 0), "it was sent to the first place"
+    clinic.deliver()
+    assert confirmed(clinic) == (4, 4)
+    assert len([*(tmp_path / "new disk" / "objects").rglob("*.sealed")]) == 4

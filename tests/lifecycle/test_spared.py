@@ -96,6 +96,20 @@ def _objects_there(box: Box, place: DestinationSettings, folder: Path) -> list[O
     return [ObjectId(row["object_id"]) for row in told["instances"]]
 
 
+def cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, keys: set[str], why: Exception, while_: list[bool]
+) -> None:
+    """These objects of any disk cannot be read, for as long as there is something in `while_`."""
+    read = VaultDestination.blocks
+
+    def blocks(self: VaultDestination, key: str) -> Iterator[bytes]:
+        if while_ and key in keys:
+            raise why
+        return read(self, key)
+
+    monkeypatch.setattr(VaultDestination, "blocks", blocks)
+
+
 def _details(box: Box, action: str) -> list[str]:
     with box.catalog.reading() as conn:
         return [str(row) for row in audit.export(conn) if row["action"] == action]
@@ -175,14 +189,8 @@ def test_the_tombstone_waits_for_what_cannot_be_had_yet(
     after, place = burnt
     lies_deep = {object_key(each) for each in _objects_there(after.box, place, tmp_path / "zip away")}
     keys = _destroy(after)
-    read, waits = VaultDestination.blocks, [True]
-
-    def deep(self: VaultDestination, key: str) -> Iterator[bytes]:
-        if waits and key in lies_deep:
-            raise why
-        return read(self, key)
-
-    monkeypatch.setattr(VaultDestination, "blocks", deep)
+    waits = [True]
+    cannot_be_had(monkeypatch, lies_deep, why, waits)
     _back(tmp_path, after.box, place)
     after.receive(GONE[2])
     after.deliver_until(lambda: "a destruction waits for what it spares" in caplog.text)

@@ -37,6 +37,7 @@ from tests.lifecycle.test_spared import (
     _details,
     _keys_on,
     _objects_there,
+    cannot_be_had,
 )
 from tests.lifecycle.test_spared import burnt as _burnt
 
@@ -44,11 +45,6 @@ pytestmark = pytest.mark.slow
 
 clinic, disk, burnt = _clinic, _disk, _burnt
 Burnt = tuple[Clinic, DestinationSettings]
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "ON_ITS_WAY_SECONDS", 0.2)
 
 
 def attached(after: Clinic, place: DestinationSettings, folder: Path) -> tuple[str, ...]:
@@ -330,14 +326,7 @@ def test_why_a_destruction_waits_is_on_its_certificate(
 ) -> None:
     after, place = burnt
     lies_deep = {object_key(each) for each in _objects_there(after.box, place, tmp_path / "zip away")}
-    read = VaultDestination.blocks
-
-    def deep(self: VaultDestination, key: str) -> Iterator[bytes]:
-        if key in lies_deep:
-            raise Resting("the image lies in deep archive", wait_hours=12)
-        return read(self, key)
-
-    monkeypatch.setattr(VaultDestination, "blocks", deep)
+    cannot_be_had(monkeypatch, lies_deep, Resting("the image lies in deep archive", wait_hours=12), [True])
     attached(after, place, tmp_path)
 
     def reason() -> str:

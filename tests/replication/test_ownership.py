@@ -93,6 +93,14 @@ def test_the_slot_of_a_paper_that_was_replaced_is_not_kept() -> None:
             assert shelf.written == []
 
 
+def test_a_box_whose_own_slot_is_damaged_lays_none_beside() -> None:
+    """It leaves the one that lies there; a copy of it would outlive the paper."""
+    root, slot = a_box(3)
+    shelf = Shelf(dict([(RECOVERY_SLOT, slot), a_manifest(root)]))
+    judge(shelf, root, b"")
+    assert shelf.written == []
+
+
 def test_ours_is_known_by_its_slot_or_by_a_manifest_and_an_empty_one_is_nobody_s() -> None:
     root, slot = a_box()
     by_slot = Shelf(dict([(RECOVERY_SLOT, slot), a_manifest(a_box()[0])]))

@@ -26,8 +26,11 @@ from appliance.lifecycle.storage_class import Retrieval, Tier
 from appliance.model import ObjectId
 from appliance.replication.destinations.parcel import Parcel
 
-RECOVERY_SLOT: Final = "keys/root.recovery"
+MANIFESTS: Final = "manifests/"
+SNAPSHOTS: Final = "snapshots/"
+KEPT: Final = "kept/"
 KEYS: Final = "keys/"
+RECOVERY_SLOT: Final = "keys/root.recovery"
 LATER_SLOT: Final = "keys/later-"
 CONNECTION_TEST: Final = "keys/connection-test"
 CONNECTION_TEXT: Final = b"The clinic's appliance can write here.\n"

@@ -22,12 +22,13 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from appliance.lifecycle.storage_class import CLASSES, DOWNWARDS, OF_TIER, Tier
+from appliance.replication.destinations.archive import KEPT, KEYS, MANIFESTS, SNAPSHOTS
 
 TAG: Final = "tier"
 """The tag of an object that says how far away it may lie. The box sets it; a rule for each tier moves what has it."""
 IMAGES: Final = "objects/"
 """Those alone move, which are opened one by one. Keys, manifests and backups stay where they can be read at once."""
-NEEDED_AT_ONCE: Final = ("keys/", "kept/", "manifests/", "snapshots/")
+NEEDED_AT_ONCE: Final = (KEYS, KEPT, MANIFESTS, SNAPSHOTS)
 MOVES_AFTER_DAYS: Final = {Tier.WARM: 30, Tier.COLD: 1, Tier.DEEP: 1}
 """Since an object was written, the least that S3 takes: what is tagged was written long before."""
 KEPT_DAYS: Final = 35

@@ -202,7 +202,8 @@ def evict_studies() -> TierWork:
 def return_everything() -> TierWork:
     """Begin to bring everything back that is in archives only; 409 while that is under way.
 
-    422 where this disk would be filled below its low water mark (`tiers.low_percent`): the detail says how much would come and may. What lies in deep archive is asked for, which may cost; it comes by itself, hours later.
+    422 where this disk would be filled below its low water mark (`tiers.low_percent`): the detail says how much would come and may.
+    What lies in deep archive is asked for, which may cost; it comes by itself, hours later.
     """
     box, actor = console().box, forms.actor()
     begin("tiers-by-hand", lambda: by_hand.begin_return(box, actor))
