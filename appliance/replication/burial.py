@@ -33,6 +33,7 @@ from appliance.replication import manifest, recall, retold
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import KEPT, Clearable, Waking, object_key
 from appliance.replication.tombstone import ACTOR
+from appliance.store.root_key import sealed_generation
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def lay_tombstone(grave: Grave, owed: Owed) -> None:
     found: dict[str, Mapping[str, Any]] = {}
     for document in _documents(archive, owed.manifest):
         try:
-            found[document] = manifest.unseal(box.root, owed.manifest, archive.document(document))
+            found[document] = _read(grave, owed.manifest, document)
         except Unknown:
             found[document] = {}
         except Corrupt:
@@ -99,7 +100,7 @@ def repeat_tombstone(grave: Grave, name: str) -> None:
     found: dict[str, Mapping[str, Any]] = {}
     for document in _documents(archive, name):
         try:
-            told: Mapping[str, Any] = manifest.unseal(box.root, name, archive.document(document))
+            told = _read(grave, name, document)
             if not keys <= _destroyed_in(told) or _opens(told, keys):
                 found[document] = told
         except Unknown:
@@ -130,6 +131,20 @@ def _documents(archive: Archive, name: str) -> list[str]:
     """The manifest `name`, and those that were kept in its place."""
     mine = f"{KEPT}{manifest.digits(name)}"
     return [name, *[each.key for each in archive.documents(KEPT) if each.key.startswith(mine)]]
+
+
+def _read(grave: Grave, name: str, document: str) -> Mapping[str, Any]:
+    """A document that lies under `name`. Raises `Unknown`, `Corrupt`, and `NotYet` for one that a later paper than ours opens.
+
+    A box that came back with a paper that was replaced since does not know what it would write over, or leave to be opened.
+    """
+    sealed = grave.archive.document(document)
+    try:
+        return manifest.unseal(grave.box.root, name, sealed)
+    except Corrupt:
+        if sealed_generation(sealed) > grave.box.root.generation:
+            raise NotYet(LATER_PAPER) from None
+        raise
 
 
 def _destroyed_in(told: Mapping[str, Any]) -> set[str]:
@@ -205,7 +220,7 @@ def _spare(grave: Grave, found: Mapping[str, Mapping[str, Any]], destroyed: Sequ
         if object_id in known:
             continue
         if len(taken) == AT_ONCE or not grave.keep_going():
-            raise NotYet(_TAKING_IN)
+            raise NotYet(TAKING_IN)
         try:
             _take_in(grave, received, destroyed[-1].certificate)
         except Resting as error:
@@ -231,11 +246,12 @@ def _spare(grave: Grave, found: Mapping[str, Mapping[str, Any]], destroyed: Sequ
         here = all(destroyed_keys.is_settled(conn, study, grave.place.id) for study in set(into.values()))
     spared = tuple(sorted(into))
     if not here or {*spared, *lost} != set(undecided):
-        raise NotYet(_TAKING_IN)
+        raise NotYet(TAKING_IN)
     return Sparing(spared, tuple(lost))
 
 
-_TAKING_IN: Final = "more of the study lies there than was decided about: it is taken in again first"
+LATER_PAPER: Final = "what lies there of the study opens with a later recovery key than this box has: restore the box with that one"
+TAKING_IN: Final = "more of the study lies there than was decided about: it is taken in again first"
 
 
 def _undecided(told: Mapping[str, Any], destroyed: Sequence[Tombstone]) -> Iterator[Received]:

@@ -321,6 +321,29 @@ def test_the_one_in_charge_of_privacy_is_told_where_the_decision_came_from_an_ar
         assert "MODALITY" not in _details(box, "instance:receive")[-1], "no machine has sent it now"
 
 
+@pytest.mark.parametrize("is_owed", [True, False])
+def test_what_opens_with_a_later_paper_is_not_written_over(
+    burnt: Burnt, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_owed: bool
+) -> None:
+    """The box came back with a paper that was replaced in the middle of a rotation: this one cannot tell what lies there."""
+    after, place = burnt
+    name = manifest.key(after.box.root, MORE.study_instance_uid)
+    away = tmp_path / "zip away" / name
+    told = manifest.unseal(after.box.root, name, away.read_bytes())
+    away.write_bytes(manifest._seal(after.box.root.successor(bytes(32)), name, told))
+    later = away.read_bytes()
+    if is_owed:
+        attached(after, place, tmp_path)
+    else:
+        _destroy(after)
+        _back(tmp_path, after.box, place)
+    after.receive(Instance(55, study=4321))
+    after.deliver_until(lambda: burial.LATER_PAPER in caplog.text)
+    after.deliver()
+    assert (tmp_path / "zip" / name).read_bytes() == later
+    assert not both_done(after.box)
+
+
 def test_why_a_destruction_waits_is_on_its_certificate(
     burnt: Burnt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

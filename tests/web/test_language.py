@@ -35,6 +35,7 @@ from appliance.notify.kinds import OF_ACCOUNTS, RULES, Channel, Severity, Topic
 from appliance.notify.mail import LETTERS
 from appliance.notify.smtp import Step
 from appliance.notify.telling import LETTER_OF
+from appliance.replication import burial
 from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.settings import SETTINGS
@@ -305,6 +306,11 @@ def test_our_own_errors_at_the_console_are_translated() -> None:
             for text in texts:
                 if isinstance(text, ast.Constant) and module.name != "claim.py":
                     assert text.value in causes, f"{module.name}: {text.value!r}"
+
+
+@pytest.mark.parametrize("code", [each for each in full() if each != "en"])
+def test_what_a_destruction_waits_for_is_said_in_the_readers_words(code: str) -> None:
+    assert {burial.LATER_PAPER, burial.TAKING_IN} <= set(LANGUAGES.words(code).sentences["causes"])
 
 
 def test_a_language_file_is_sorted_by_page_and_holds_no_markup() -> None:
