@@ -314,7 +314,7 @@ def spoilt(bench: Bench, first: Offer, vendor: Path, stranger: Path) -> Iterator
 
 def cut(bench: Bench, shown: Shop, first: Offer) -> None:
     """It ends at every twentieth of what is fetched, as when the power goes: in the hashes, in the root and in the kernel."""
-    to_start, had, runs = bench.to_start(), bench.slots(), running_slot(bench)
+    to_start, had, runs = bench.to_start(), bench.slots(), what_runs(bench)
     names = [".verity.raw.gz", ".root.raw.gz", ".efi"]  # in the order of the transfers
     sizes = {name: next(first.folder.glob(f"*{name}")).stat().st_size for name in names}
     whole, cuts = sum(sizes.values()), []
@@ -343,15 +343,18 @@ def cut(bench: Bench, shown: Shop, first: Offer) -> None:
             not named and slots[:2] == had[:2],
             str(slots),
         )
+        kept("what runs is the same to the bit, under its name", what_runs(bench) == runs)
     shown.holds = False
-    kept("after all of them the slot that runs is the same to the bit", running_slot(bench) == runs)
 
 
-def running_slot(bench: Bench) -> str:
-    """The digest of the root and the hashes that run."""
+def what_runs(bench: Bench) -> tuple[str, dict[str, bytes]]:
+    """The digest of the root and the hashes that run, and each kernel image that a loader would take, whose name holds its tries: a
+    file whose name ends so and does not begin with a point, in whatever case (systemd-boot(7))."""
     with (bench.folder / "disk.raw").open("rb") as disk:
         disk.seek(1 << 20)
-        return hashlib.sha256(disk.read(sum(SLOT_BYTES.values()))).hexdigest()
+        slot = hashlib.sha256(disk.read(sum(SLOT_BYTES.values()))).hexdigest()
+    seen = (each for each in bench.kernels.iterdir() if each.name.lower().endswith(".efi"))
+    return slot, {each.name: each.read_bytes() for each in seen if not each.name.startswith(".")}
 
 
 def at_a_wrong_clock(bench: Bench, shown: Shop, vendor: Path, ancient: Path) -> None:
