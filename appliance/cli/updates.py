@@ -6,7 +6,7 @@ from dataclasses import asdict
 from enum import IntEnum
 
 from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
-from appliance.cli.listing import as_json, as_table
+from appliance.cli.listing import as_json, as_table, size
 from appliance.cli.session import now, opened_box, record
 
 WHY = {
@@ -74,7 +74,7 @@ def show_status(arguments: Arguments) -> int:
     from appliance.updates import machine, night, noting
     from appliance.updates.night import Hold
 
-    seen, fetching = noting.seen(), noting.fetching(now())
+    seen, fetch = noting.seen(), noting.fetching(now())
     with opened_box() as box, box.catalog.reading() as conn:
         hold = machine.doing(conn, now()).hold
         hours, days = (settings.get(conn, f"updates.{name}") for name in ("window", "days"))
@@ -88,7 +88,10 @@ def show_status(arguments: Arguments) -> int:
                 "held": str(hold) if waiting and hold else None,
                 "window": hours,
                 "days": list(days),
-                "fetching_since_utc": fetching.isoformat() if fetching else None,
+                "fetching_since_utc": fetch.since_utc.isoformat() if fetch else None,
+                "fetching_version": fetch.version if fetch else None,
+                "fetching_percent": fetch.percent if fetch else None,
+                "fetching_size_bytes": fetch.size_bytes if fetch else None,
             }
         )
         return 0
@@ -96,8 +99,11 @@ def show_status(arguments: Arguments) -> int:
         print("This system is no image: its versions come by the playbook.")
         return 0
     print(f"Version {seen.running} runs.")
-    if fetching:
-        print(f"Another is being looked for and fetched since {fetching:%H:%M} UTC.")
+    if fetch and fetch.size_bytes:
+        far = f"{fetch.percent}% of {size(fetch.size_bytes)}"
+        print(f"Version {fetch.version} is being fetched since {fetch.since_utc:%H:%M} UTC: {far}.")
+    elif fetch:
+        print(f"Another is being looked for and fetched since {fetch.since_utc:%H:%M} UTC.")
     for version in waiting:
         if hold is Hold.PIN:
             print(f"Version {version} waits for a person: the disk asks for a PIN at each start.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from appliance import audit
@@ -18,7 +19,10 @@ from appliance.updates.history import Outcome, Seen, Update, noted
 
 KEPT = "updates.history"
 FETCHING = "fetching"
-"""What the image's `libexec/update` leaves beside the others while it is at it: when it began, in seconds since 1970."""
+"""What the image's `libexec/update` leaves beside the others while it is at it: when it began, in seconds since 1970.
+
+As soon as sysupdate and the server have said it, a second line follows: ``VERSION PERCENT BYTES`` (`update_progress.py`).
+"""
 LONGEST_FETCHING = timedelta(hours=2, minutes=5)
 """`update.service` is ended after two hours; what says that it goes on then was left behind."""
 ACTOR = "jobs"
@@ -30,6 +34,20 @@ _ACTIONS = {
     Outcome.REPLACED: "update:replace",
 }
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.~^_-]{0,39}", re.ASCII)
+_FETCHING = re.compile(
+    rf"(?P<since>\d{{1,12}})\n(?:(?P<version>{_VERSION.pattern}) (?P<percent>\d{{1,3}}) (?P<bytes>[1-9]\d{{0,14}})\n)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A version that is looked for and fetched. Which one, how much of it is there and how long it is are None until they are known."""
+
+    since_utc: datetime
+    version: str | None = None
+    percent: int | None = None
+    size_bytes: int | None = None
 
 
 def seen() -> Seen | None:
@@ -42,16 +60,18 @@ def seen() -> Seen | None:
     return Seen(running, waiting, left)
 
 
-def fetching(now: datetime) -> datetime | None:
-    """Since when the image looks for a version and fetches it; None while it does not.
-
-    How far it is nobody can say: the image's own programs write into the slot, and tell the journal alone.
-    """
+def fetching(now: datetime) -> Fetch | None:
+    """What the image fetches, or looks for; None while it does neither."""
     try:
-        since = datetime.fromtimestamp(int((gathering.UPDATES / FETCHING).read_text("ascii")), UTC)
+        told = _FETCHING.fullmatch((gathering.UPDATES / FETCHING).read_text("ascii"))
+        since = datetime.fromtimestamp(int(told["since"]), UTC) if told else None
     except (OSError, ValueError, OverflowError):
         return None
-    return since if abs(now - since) < LONGEST_FETCHING else None
+    if told is None or since is None or abs(now - since) >= LONGEST_FETCHING:
+        return None
+    if told["version"] is None or int(told["percent"]) > 100:
+        return Fetch(since)
+    return Fetch(since, told["version"], int(told["percent"]), int(told["bytes"]))
 
 
 def running_version() -> str:

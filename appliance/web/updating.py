@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from appliance.catalog import Reading
 from appliance.fleet import taking
 from appliance.updates import machine, noting, restarting
 from appliance.updates.history import Seen, Update
 from appliance.updates.night import Hold, Window
+from appliance.updates.noting import Fetch
 from appliance.web import forms
 from appliance.web.console import console, now
 
@@ -20,7 +20,7 @@ class Standing:
 
     `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `hold` is
     what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
-    version may start by itself.
+    version may start by itself. `fetch` is None while none is fetched.
     """
 
     running: str
@@ -29,7 +29,7 @@ class Standing:
     takes: str
     past: tuple[Update, ...]
     window: Window
-    fetching_since_utc: datetime | None
+    fetch: Fetch | None
 
     @property
     def waiting(self) -> str:
@@ -57,7 +57,7 @@ def standing(conn: Reading) -> Standing:
         takes=taking.held_to(conn),
         past=noting.history(conn),
         window=machine.window(conn),
-        fetching_since_utc=noting.fetching(now()),
+        fetch=noting.fetching(now()),
     )
 
 

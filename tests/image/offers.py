@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from tests.image.promises import BUILT, kept
 from tests.image.serving import Shop, shop
 
 TRANSFERS = Path(__file__).parents[2] / "image-build/mkosi.extra/usr/share/appliance/update"
+PROGRESS = TRANSFERS.parents[2] / "lib/appliance/update_progress.py"
 ROOT_TYPE, VERITY_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
 SLOT_BYTES = {"root": 24 << 20, "verity": 2 << 20}
 KERNEL_BYTES = 3 << 20
@@ -43,6 +45,13 @@ cd "$tools"
 pivot_root . mnt
 umount --lazy /mnt
 exec env -i PATH=/usr/sbin:/usr/bin "$@"
+"""
+
+_AS_A_BOX = """
+mkdir /run/sysupdate.d
+cp /tmp/bench/transfers/* /run/sysupdate.d
+exec python3 -I /tmp/bench/update_progress.py "$1" /tmp/bench/told/fetching \\
+  /usr/lib/systemd/systemd-sysupdate --verify=yes update
 """
 
 
@@ -251,6 +260,7 @@ def offers() -> None:
             told,
         )
         cut(bench, shown, first)
+        told_how_far(bench, shown, first)
         taken(bench, shown, first, "after a cut it is taken whole")
         kept("the slot that runs is untouched", bench.slots()[:2] == had[:2], str(bench.slots()))
         left = bench.kernels / f"appliance_{first.version}+3-0.efi"
@@ -344,6 +354,39 @@ def cut(bench: Bench, shown: Shop, first: Offer) -> None:
             str(slots),
         )
         kept("what runs is the same to the bit, under its name", what_runs(bench) == runs)
+    shown.holds = False
+
+
+def told_how_far(bench: Bench, shown: Shop, first: Offer) -> None:
+    """Held in the middle of the root and of the kernel: by then it is told how far it is, as the box's own `update` has it told."""
+    shutil.copy(PROGRESS, bench.folder)
+    sizes = [
+        next(first.folder.glob(f"*{name}")).stat().st_size
+        for name in (".verity.raw.gz", ".root.raw.gz", ".efi")
+    ]
+    shown.folder = first.folder
+    for name, index in ((".root.raw.gz", 1), (".efi", 2)):
+        at = sizes[index] // 2
+        shown.holds, shown.cut_in, shown.cut_after = True, name, at
+        shown.reached, shown.closed = threading.Event(), threading.Event()
+        told = bench.folder / "told" / "fetching"
+        told.parent.mkdir(exist_ok=True)
+        told.write_text("1764000000\n")
+        with bench.in_tools("sh", "-euc", _AS_A_BOX, "update", f"http://127.0.0.1:{shown.port}/") as process:
+            assert shown.reached.wait(600), f"it has never asked for {name}"
+            had, came = sum(sizes[:index]), sum(sizes[:index]) + at
+            least, most = (100 * each // sum(sizes) for each in (had, came))
+            figures: list[str] = []
+            for _ in range(300):
+                _, *figures = told.read_text().splitlines()
+                if figures and least <= int(figures[0].split()[1]):
+                    break
+                time.sleep(0.1)
+            process.terminate()
+            shown.closed.set()
+        so = bool(figures) and least <= int(figures[0].split()[1]) <= most
+        kept(f"held in {name}, it is told how far it is, and never more than has come", so, str(figures))
+        kept("and how long it is", figures[0].split()[::2] == [first.version, str(sum(sizes))], str(figures))
     shown.holds = False
 
 

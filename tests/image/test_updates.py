@@ -386,6 +386,12 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         program.write_text(f"#!/bin/sh\n{does}\n")
         program.chmod(0o755)
         text = text.replace(place, str(program))
+    for place, here in (
+        ("/usr/lib/appliance/venv/bin/python", sys.executable),
+        ("/usr/lib/appliance/update_progress.py", str(EXTRA / "usr/lib/appliance/update_progress.py")),
+    ):
+        assert place in text
+        text = text.replace(place, here)
     for place in (
         "/var/lib/update/source",
         "/usr/lib/os-release",

@@ -23,6 +23,7 @@ from appliance.model import DestinationSettings, Intake, Origin, Rule
 from appliance.settings import registry
 from appliance.updates import machine, night, noting
 from appliance.updates.night import DAYS, Doing, Hold, Window
+from appliance.updates.noting import Fetch
 from tests import synthetic
 from tests.told_disk import told_disk
 from tests.updates.image import image
@@ -218,11 +219,17 @@ def test_while_a_version_is_fetched_it_is_known_since_when(tmp_path: Path) -> No
     with image(tmp_path / "told") as says:
         says("1.0.0")
         assert noting.fetching(NOW) is None
-        (tmp_path / "told" / noting.FETCHING).write_text(f"{int(NOW.timestamp())}\n")
-        assert noting.fetching(NOW + timedelta(minutes=20)) == NOW
+        began = f"{int(NOW.timestamp())}\n"
+        (tmp_path / "told" / noting.FETCHING).write_text(began)
+        assert noting.fetching(NOW + timedelta(minutes=20)) == Fetch(NOW)
         assert noting.fetching(NOW + timedelta(hours=3)) is None, "left behind"
-        (tmp_path / "told" / noting.FETCHING).write_text("what\n")
-        assert noting.fetching(NOW) is None
+        (tmp_path / "told" / noting.FETCHING).write_text(f"{began}1.1.0 41 310000000\n")
+        assert noting.fetching(NOW) == Fetch(NOW, "1.1.0", 41, 310_000_000)
+        (tmp_path / "told" / noting.FETCHING).write_text(f"{began}1.1.0 101 310000000\n")
+        assert noting.fetching(NOW) == Fetch(NOW)
+        for wrong in ("what\n", f"{began}1.1.0 41\n", f"{began}../x 41 1\n", f"{began}1.1.0 41 0\n", ""):
+            (tmp_path / "told" / noting.FETCHING).write_text(wrong)
+            assert noting.fetching(NOW) is None, wrong
 
 
 def choose(box: Box, values: dict[str, object]) -> None:

@@ -1,6 +1,8 @@
 """What became of versions is kept and in the audit, and a person starts the one that waits."""
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,3 +115,21 @@ def test_the_listings_say_what_there_is(box: Box, image: Says, capsys: pytest.Ca
     assert [listed.index(version) for version in ("1.1.0", "1.0.0")] == sorted(
         listed.index(version) for version in ("1.1.0", "1.0.0")
     )
+
+
+def test_the_status_says_how_far_a_version_is_where_that_is_known(
+    box: Box, image: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image("1.0.0")
+    fetching, began = gathering.UPDATES / noting.FETCHING, f"{int(datetime.now(UTC).timestamp())}\n"
+    fetching.write_text(began)
+    assert main(["update", "status"]) == 0
+    assert "Another is being looked for and fetched since" in capsys.readouterr().out
+    fetching.write_text(f"{began}1.1.0 41 310000000\n")
+    assert main(["update", "status"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"Version 1\.1\.0 is being fetched since \d\d:\d\d UTC: 41% of 310\.0 MB\.", said), said
+    assert main(["update", "status", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    figures = [told[f"fetching_{each}"] for each in ("version", "percent", "size_bytes")]
+    assert figures == ["1.1.0", 41, 310_000_000]

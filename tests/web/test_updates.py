@@ -233,3 +233,34 @@ def test_the_hours_are_the_clinics_and_a_fetch_says_since_when(
     french = shown(owner, "fr-CA")
     assert "entre 22 h 00 et 23 h 30 (samedi et dimanche)" in french.replace("\u00a0", " ")
     assert "updates." not in french
+
+
+def test_how_far_a_version_is_stands_on_the_page_and_is_unknown_where_it_is(
+    owner: FlaskClient, image: Says, tmp_path: Path
+) -> None:
+    image("1.0.0")
+    fetching, began = tmp_path / "told" / noting.FETCHING, int(datetime.now(UTC).timestamp())
+    assert "<progress" not in owner.get("/updates").get_data(as_text=True)
+    fetching.write_text(f"{began}\n")
+    page = owner.get("/updates").get_data(as_text=True)
+    assert re.search(r'<progress max="100" aria-label=', page), "a bar without a figure"
+    assert "How far it is, is not known" in shown(owner)
+    figures = ("fetching_version", "fetching_percent", "fetching_size_bytes")
+    told = owner.get("/api/v1/updates").get_json()
+    assert told["fetching_since_utc"] and [told[each] for each in figures] == [None, None, None]
+    fetching.write_text(f"{began}\n1.1.0 41 310000000\n")
+    live = {"HX-Request": "true", "X-Refresh": "live", "Accept-Language": "en"}
+    part = owner.get("/updates", headers=live).get_data(as_text=True)
+    assert "<html" not in part and 'hx-trigger="every 5s"' in part
+    assert '<progress max="100" value="41"' in part
+    said = shown(owner)
+    assert "Version 1.1.0 has been coming since" in said and "41% of 310 MB" in said
+    for language, words in {
+        "fr-CA": "41 % de 310 Mo",
+        "es": "41 % de 310 MB",
+        "zh": "已完成 41%，共 310 MB",
+    }.items():
+        told_there = shown(owner, language).replace("\u00a0", " ").replace("\u202f", " ")
+        assert words in told_there and "updates." not in told_there, told_there
+    told = owner.get("/api/v1/updates").get_json()
+    assert [told[each] for each in figures] == ["1.1.0", 41, 310_000_000]

@@ -47,6 +47,14 @@ class Updates:
     fetching_since_utc: Annotated[
         datetime | None, Shape("Since when a version is being looked for and fetched.")
     ]
+    fetching_version: Annotated[
+        str | None,
+        Shape("The version that is being fetched; null until the box can tell how far it is, and elsewhere."),
+    ]
+    fetching_percent: Annotated[
+        int | None, Shape("So much of it is there, at least; null as the version is.", least=0)
+    ]
+    fetching_size_bytes: Annotated[int | None, Shape("So long it is; null as the version is.", least=1)]
     left: Annotated[tuple[str, ...], Shape("Versions that were tried here and left again.")]
     history: Annotated[tuple[Version, ...], Shape("The latest first.")]
 
@@ -63,6 +71,7 @@ def get_updates() -> Updates:
     """Get which version of the image runs, which waits and what for, and what became of each."""
     with console().box.catalog.reading() as conn:
         found = updating.standing(conn)
+    fetch = found.fetch
     return Updates(
         running=found.running or None,
         waiting=found.waiting or None,
@@ -71,7 +80,10 @@ def get_updates() -> Updates:
         waits_for_consent=found.waits_for_consent,
         window=found.window.hours,
         days=found.window.days,
-        fetching_since_utc=found.fetching_since_utc,
+        fetching_since_utc=fetch.since_utc if fetch else None,
+        fetching_version=fetch.version if fetch else None,
+        fetching_percent=fetch.percent if fetch else None,
+        fetching_size_bytes=fetch.size_bytes if fetch else None,
         left=found.seen.left if found.seen else (),
         history=tuple(
             Version(each.version, each.outcome, each.since_utc, each.came_utc) for each in found.past

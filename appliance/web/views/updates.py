@@ -12,11 +12,12 @@ from appliance.errors import ApplianceError
 from appliance.identity.permissions import Permission
 from appliance.updates.history import Outcome, Update
 from appliance.updates.night import DAYS, Hold, Window
+from appliance.updates.noting import Fetch
 from appliance.web import access, forms, updating
 from appliance.web.access import may, needs
 from appliance.web.console import Notice, console
 from appliance.web.language import Words
-from appliance.web.pages import Page, page_of, show
+from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.web.updating import Standing
 
 blueprint = Blueprint("updates", __name__, url_prefix="/updates")
@@ -43,9 +44,18 @@ class UpdateLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """A version that is fetched; `percent` is below 0 where it isn't known."""
+
+    title: str
+    percent: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class UpdatesPage(Page):
     """`state` is one of `STATES`. `facts` are label and text. `moment` says what the start would wait for now, `question` what a person is
-    asked who starts it; empty if none waits; `fetching` since when one is fetched, empty while none is.
+    asked who starts it; empty if none waits; `fetching` is None while none is fetched.
 
     `waits_for_consent` is whether no version is taken before the clinic agrees again.
     """
@@ -57,7 +67,7 @@ class UpdatesPage(Page):
     facts: tuple[tuple[str, str], ...]
     moment: str
     question: str
-    fetching: str
+    fetching: Coming | None
     waits_for_consent: bool
     waiting: str
     past: tuple[UpdateLine, ...]
@@ -68,7 +78,7 @@ class UpdatesPage(Page):
 @blueprint.get("")
 @needs(Permission.VIEW_HEALTH)
 def page() -> Response:
-    """The versions of this box."""
+    """The versions of this box, or the live part of that page alone."""
     with console().box.catalog.reading() as conn:
         found = updating.standing(conn)
     words, state = g.words, _state(found)
@@ -84,16 +94,14 @@ def page() -> Response:
         facts=_facts(found, words),
         moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
         question=words(f"updates.start_question{by_hand}", version=found.waiting) if found.waiting else "",
-        fetching=words("updates.fetching", at=words.moment(found.fetching_since_utc))
-        if found.running and found.fetching_since_utc
-        else "",
+        fetching=_coming(found.fetch, words) if found.running and found.fetch else None,
         waits_for_consent=bool(found.running) and found.waits_for_consent,
         waiting=found.waiting,
         past=tuple(_line(each, found.running, words) for each in found.past),
         may_start=bool(found.waiting) and may(Permission.CHANGE_SETTINGS),
         may_choose=bool(found.running) and may(Permission.CHANGE_SETTINGS),
     )
-    return show("updates.html", made)
+    return show("parts/updates.html" if is_partial() else "updates.html", made)
 
 
 @blueprint.post("/restart")
@@ -117,6 +125,17 @@ def _state(found: Standing) -> str:
     if found.seen is None:
         return "unsaid"
     return "waits" if found.waiting else "newest"
+
+
+def _coming(fetch: Fetch, words: Words) -> Coming:
+    at = words.moment(fetch.since_utc)
+    if fetch.version is None or fetch.percent is None or fetch.size_bytes is None:
+        return Coming(words("updates.fetching", at=at), -1, words("updates.fetching.unknown"))
+    return Coming(
+        words("updates.fetching_version", version=fetch.version, at=at),
+        fetch.percent,
+        words("updates.fetching.far", percent=fetch.percent, size=words.size(fetch.size_bytes)),
+    )
 
 
 def _facts(found: Standing, words: Words) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,187 @@
+"""How far a version is that comes: what `update_progress.py` makes of what sysupdate and the server say, without either of the box."""
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
+import pytest
+
+from appliance.health import gathering
+from appliance.updates import noting
+from appliance.updates.noting import Fetch
+from tests.image.serving import Shop, shop
+from tests.image.test_configuration import EXTRA
+from tests.image.test_updates import TRANSFERS
+
+PROGRAM = EXTRA / "usr/lib/appliance/update_progress.py"
+BEGAN = 1764000000
+NOW = datetime.fromtimestamp(BEGAN, UTC)
+SIZES = [1_000, 12_000, 3_000]
+"""Of the hashes, the root and the kernel image."""
+
+SYSUPDATE = """
+import json, os, socket, sys, time
+folder = sys.argv[1]
+said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+said.connect(os.environ["NOTIFY_SOCKET"])
+for message, waits_for in json.load(open(f"{folder}/says")):
+    said.send(message.encode())
+    for _ in range(600):
+        told = open(f"{folder}/fetching").read()
+        if waits_for is None or told.endswith(waits_for):
+            break
+        time.sleep(0.05)
+    else:
+        sys.exit(f"{message!r}: {told!r}")
+    print(told, end="")
+sys.exit(int(sys.argv[2]))
+"""
+"""Says so, and waits until it is told so."""
+
+
+def version(folder: Path, *, named: str = "0.2.0") -> Path:
+    """As a server of updates has it, beside one that is older and one whose number begins alike."""
+    folder.mkdir()
+    kinds = ("_00aa.verity.raw.gz", "_00bb.root.raw.gz", ".efi")
+    for each in ("0.1.0", named, f"{named}0"):
+        for kind, size in zip(kinds, SIZES, strict=True):
+            (folder / f"appliance_{each}{kind}").write_bytes(bytes(size if each == named else 7))
+    names = sorted(each.name for each in folder.iterdir())
+    (folder / "SHA256SUMS").write_text("".join(f"{'0' * 64}  {name}\n" for name in names))
+    return folder
+
+
+def far(overall: int, done: int, left: int) -> str:
+    """As sysupdate 257 says it."""
+    return f"X_SYSUPDATE_PROGRESS={overall}\nX_SYSUPDATE_TRANSFERS_LEFT={left}\nX_SYSUPDATE_TRANSFERS_DONE={done}\nSTATUS=x"
+
+
+COMES = "READY=1\nX_SYSUPDATE_VERSION=0.2.0\nSTATUS=Making room for '0.2.0'."
+
+
+@pytest.fixture
+def told() -> Iterator[Path]:
+    """The file that the console reads, in a folder whose name is short: a socket's may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="told") as folder:
+        (Path(folder) / "fetching").write_text(f"{BEGAN}\n")
+        yield Path(folder) / "fetching"
+
+
+@pytest.fixture
+def offers(tmp_path: Path) -> Iterator[Shop]:
+    with shop() as offering:
+        offering.folder = version(tmp_path / "offered")
+        yield offering
+
+
+def run(
+    told: Path, port: int, says: Sequence[tuple[str, str | None]], code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """What it tells while sysupdate says so; each is said once what was expected of the one before is told."""
+    (told.parent / "says").write_text(json.dumps(says))
+    (told.parent / "sysupdate").write_text(SYSUPDATE)
+    text = PROGRAM.read_text().replace("/run/sysupdate.d", str(TRANSFERS[0].parent))
+    assert "/run/sysupdate.d" not in text
+    command = [sys.executable, str(told.parent / "sysupdate"), str(told.parent), str(code)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", text, f"http://127.0.0.1:{port}/", str(told), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    left = {"fetching", "says", "sysupdate"}
+    assert {each.name for each in told.parent.iterdir()} == left, "nothing of its own stays"
+    return done
+
+
+def as_read(told: Path) -> Fetch | None:
+    with patch.object(gathering, "UPDATES", told.parent):
+        return noting.fetching(NOW)
+
+
+def test_it_is_told_how_far_each_file_is_by_how_long_it_is(told: Path, offers: Shop) -> None:
+    says = [
+        (COMES, "\n0.2.0 0 16000\n"),
+        (far(16, 0, 3), "\n0.2.0 3 16000\n"),
+        (far(33, 1, 2), "\n0.2.0 6 16000\n"),
+        (far(50, 1, 2), "\n0.2.0 43 16000\n"),
+        (far(93, 2, 1), "\n0.2.0 96 16000\n"),
+        (far(99, 2, 1), "\n0.2.0 99 16000\n"),
+        ("STATUS=Installing '0.2.0'.", "\n0.2.0 99 16000\n"),
+    ]
+    done = run(told, offers.port, says)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"{BEGAN}\n0.2.0 ") == len(says), "since when stands there all along"
+    assert as_read(told) == Fetch(NOW, "0.2.0", 99, 16_000), "as the appliance reads it"
+
+
+def test_a_figure_is_never_ahead_of_what_has_come() -> None:
+    """As sysupdate 257 makes its own of the percent of one file among others: `context_on_acquire_progress`."""
+    percent_of = module().percent_of
+    for done in range(3):
+        for percent in range(101):
+            overall = (100 * 100 * done // 3 + 100 * percent // 3) // 100
+            came = sum(SIZES[:done]) + SIZES[done] * percent / 100
+            found = percent_of(SIZES, overall, done)
+            assert 100 * (came - 0.03 * SIZES[done]) / sum(SIZES) - 1 < found <= 100 * came / sum(SIZES)
+
+
+def module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("update_progress", PROGRAM)
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize("lacks", ["SHA256SUMS", "appliance_0.2.0_00bb.root.raw.gz", "its line", "all of it"])
+def test_where_the_server_does_not_say_no_figure_is_made_up_and_the_update_goes_on(
+    lacks: str, told: Path, offers: Shop
+) -> None:
+    if lacks == "its line":
+        sums = offers.folder / "SHA256SUMS"
+        sums.write_text(sums.read_text().replace("appliance_0.2.0.efi", "another"))
+    elif lacks == "all of it":
+        shutil.rmtree(offers.folder)
+    else:
+        (offers.folder / lacks).unlink()
+    done = run(told, offers.port, [(COMES, None), (far(50, 1, 2), None), ("EXIT_STATUS=0", None)])
+    assert done.returncode == 0, done.stderr
+    assert as_read(told) == Fetch(NOW)
+
+
+@pytest.mark.parametrize(
+    "words", ["X_SYSUPDATE_VERSION=../../x", "X_SYSUPDATE_PROGRESS=many", "=", "\xff", far(40, 3, 0)]
+)
+def test_what_sysupdate_may_come_to_say_ends_nothing(words: str, told: Path, offers: Shop) -> None:
+    done = run(told, offers.port, [(words, None), (COMES, "\n0.2.0 0 16000\n"), (words, None)])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", [1, 77])
+def test_it_ends_as_sysupdate_ends(code: int, told: Path, offers: Shop) -> None:
+    assert run(told, offers.port, [("STATUS=No update needed.", None)], code).returncode == code
+    assert as_read(told) == Fetch(NOW), "a look that found nothing tells of no version"
+
+
+def test_who_ends_it_ends_sysupdate_and_nothing_of_its_own_stays(told: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-I", str(PROGRAM), "http://127.0.0.1:1", str(told), "sh", "-c", "echo on; exec sleep 600"],
+        stdout=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"on\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.stdout.read() == b"", "whatever had it open is gone"
+        assert running.wait(30) == 143
+    assert [each.name for each in told.parent.iterdir()] == ["fetching"]
