@@ -7,6 +7,7 @@
     make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
     make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
     make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
+    make test-image ARGS=starts     what isn't signed, what hangs, and a power cut at a first start; ARGS="starts signed hang" for some
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some
 
@@ -39,24 +40,31 @@ from tests.image.plugged import installation, sticks
 from tests.image.promises import BUILT, PROMISED_PORTS, answers, https, image, kept, running
 from tests.image.scanning import scan
 from tests.image.shut import pin, theft
+from tests.image.starts import PARTS as STARTS
+from tests.image.starts import starts
 from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
 PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "scan")
 UPDATES = ("cut", *PARTS)
+SEVERAL = {"starts": tuple(STARTS), "updates": UPDATES}
+"""What several things are tried of, each by its name."""
+
 SERVICES = ("dicom", "courier", "jobs", "web")
 
 
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=[*PARTS_OF_A_BOX, "offers", "updates"], default="box")
-    parser.add_argument("updates", nargs="*", help=f"of `updates` these alone: {' '.join(UPDATES)}")
+    parser.add_argument("part", nargs="?", choices=[*PARTS_OF_A_BOX, "offers", *SEVERAL], default="box")
+    several = "; ".join(f"of `{name}` these alone: {' '.join(every)}" for name, every in SEVERAL.items())
+    parser.add_argument("chosen", nargs="*", help=several)
     parser.add_argument("--cuts", type=int, default=3, help="of `power`: how often (default 3)")
     arguments = parser.parse_args()
-    part, chosen = arguments.part, frozenset(arguments.updates or UPDATES)
-    if not chosen <= set(UPDATES):
-        parser.error(f"there is no {' '.join(chosen - set(UPDATES))}")
+    part, there = arguments.part, SEVERAL.get(arguments.part, ())
+    chosen = frozenset(arguments.chosen or there)
+    if not chosen <= set(there):
+        parser.error(f"there is no {' '.join(chosen - set(there))}")
     if part == "offers":
         offers()
         return
@@ -68,6 +76,8 @@ def main() -> None:
         hardware = Hardware(Path(scratch))
         if part == "updates":
             updates(hardware, chosen)
+        elif part == "starts":
+            starts(hardware, chosen)
         elif part == "power":
             power(hardware, arguments.cuts)
         else:

@@ -40,6 +40,9 @@ RESTART_SECONDS = 120.0
 TPM_PRIORITY = -10
 """The kernel gives a TPM2 20 ms for its short answers, and takes one that is late for gone."""
 
+WATCHDOG_RAN_DOWN = "tco_timer_expired"
+"""What QEMU writes of the chipset's watchdog each time: at the second in a row it resets the machine."""
+
 _AGENT = """
 import json, subprocess
 port = open("/dev/virtio-ports/inside", "r+b", buffering=0)
@@ -142,6 +145,14 @@ class Hardware:
         os.truncate(self.disk, DISK_BYTES)
         shutil.copyfile(FIRMWARE / "OVMF_VARS_4M.fd", self.folder / "vars.fd")
         self.new_tpm()
+
+    def twin(self, name: str) -> Hardware:
+        """The same machine once more, as it stands there switched off."""
+        other = Hardware(self.folder / name)
+        subprocess.run(["cp", "--sparse=always", str(self.disk), str(other.disk)], check=True)
+        shutil.copyfile(self.folder / "vars.fd", other.folder / "vars.fd")
+        shutil.copytree(self.folder / "tpm", other.folder / "tpm", dirs_exist_ok=True)
+        return other
 
     def new_tpm(self) -> None:
         """Another TPM2 in the same machine, as after a theft of the disk."""
@@ -294,10 +305,12 @@ def switched_on(
     said: str = "",
     stick: Path | None = None,
     waits: str = "",
+    watchdog: bool = False,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
-    how long the box waits for its disk, instead of a quarter of an hour."""
+    how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
+    run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own)."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -353,6 +366,8 @@ def switched_on(
             *(credential("systemd.unit-dropin.disk-unopened.timer", _waiting(waits)) if waits else ()),
             *(("-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}") if stick else ()),
             *(("-device", "usb-storage,drive=stick,bus=usb.0,bootindex=0") if stick else ()),
+            *(("-global", "ICH9-LPC.noreboot=off", "-action", "watchdog=reset") if watchdog else ()),
+            *(("-trace", WATCHDOG_RAN_DOWN) if watchdog else ()),
             *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),
         ],
         stdin=subprocess.DEVNULL,
