@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,22 @@ SERVICES = sorted(
     for path in folder.glob("*.service")
     if not path.is_symlink()  # what is masked
 )
+
+MOST, MOST_ON_THE_NETWORK = 2.0, 1.5
+NETWORK_FACING = {"appliance-dicom.service", "appliance-web.service", "support-line.service"}
+EXEMPT = {
+    "update.service": (
+        5.3,
+        "sysupdate writes partitions and the ESP, and fetches: it has the walls of systemd's own systemd-sysupdate.service",
+    ),
+    "update-from-stick.service": (9.0, "it mounts, and then does what update.service does"),
+    "disk-enrolment.service": (8.1, "it changes the disk's header and the TPM2, before which nothing opens"),
+    "disk-pin.service": (8.1, "as disk-enrolment"),
+    "disk-recovery-key.service": (8.1, "as disk-enrolment"),
+    "backup-disk-prepare@.service": (8.2, "it mounts a stick and makes a file system"),
+    "install.service": (8.4, "it writes a whole disk, on a machine that holds nothing yet"),
+}
+"""Which unit may be how exposed at most, and why. Who walls one in further lowers its figure: it never rises again."""
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +68,40 @@ def test_every_service_has_a_limit_of_memory_and_of_tasks(tree: Path, unit: str)
 def test_a_key_of_the_disk_has_the_memory_that_its_derivation_may_take(tree: Path, unit: str) -> None:
     """LUKS2's argon2 takes up to 1 GiB, and libcryptsetup something beside it."""
     assert told(tree, unit)["MemoryMax"] == ["2G"]
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_exposure_of_every_service_is_as_low_as_promised(tree: Path, unit: str) -> None:
+    asked = subprocess.run(
+        [
+            *("systemd-analyze", "security", "--offline=true", f"--root={tree}", "--no-pager"),
+            unit.replace("@.", "@sda1."),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    figure = re.search(r"Overall exposure level for \S+: (\d+\.\d)", asked.stdout)
+    assert figure is not None, asked.stderr
+    exposure = float(figure[1])
+    if unit in EXEMPT:
+        ceiling, why = EXEMPT[unit]
+        assert exposure <= ceiling, why
+    else:
+        assert exposure < (MOST_ON_THE_NETWORK if unit in NETWORK_FACING else MOST)
+
+
+def test_who_starts_the_machine_again_may_write_what_it_has_to(
+    tree: Path,
+) -> None:
+    """A folder that isn't there would keep the unit from starting, unless it is named with a minus."""
+    assert told(tree, "update-restart.service")["ReadWritePaths"] == ["/run -/var/lib/update"]
+    assert told(tree, "update-restart-asked.service")["ReadWritePaths"] == ["/run /var/lib/appliance"]
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_who_may_use_named_devices_alone_is_given_those_that_it_needs(tree: Path, unit: str) -> None:
+    """ProtectClock= names the RTC, and thereby forbids every device that isn't named."""
+    walls = told(tree, unit)
+    if "ProtectClock" in walls and "PrivateDevices" not in walls:
+        assert walls.get("DeviceAllow"), "it needs no device: PrivateDevices="
