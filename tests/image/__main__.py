@@ -23,22 +23,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
+from pydicom.dataset import Dataset
+
 from tests import synthetic
+from tests.image.confinement import memory, walls
 from tests.image.load import CALLING, HERE, admit, cut_under_load, nothing_is_lost, power
-from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, install_programs, switched_on
+from tests.image.machine import Hardware, Machine, install_programs, switched_on
+from tests.image.network import clock, firewall
 from tests.image.offers import offers
 from tests.image.plugged import installation, sticks
 from tests.image.promises import BUILT, PROMISED_PORTS, answers, https, image, kept, running
+from tests.image.remains import nothing_in_clear
 from tests.image.scanning import scan
+from tests.image.screen import screen
 from tests.image.shut import pin, theft
 from tests.image.starts import PARTS as STARTS
 from tests.image.starts import starts
@@ -51,6 +57,8 @@ SEVERAL = {"starts": tuple(STARTS), "updates": UPDATES}
 """What several things are tried of, each by its name."""
 
 SERVICES = ("dicom", "courier", "jobs", "web")
+COUNT = 'import json, sys; print(*(each["instances"] for each in json.load(sys.stdin) if each["study_instance_uid"] == sys.argv[1]))'
+"""Prints how many images the study of its argument has, of what `appliance studies --json` says."""
 
 
 def main() -> None:
@@ -98,13 +106,14 @@ def box(hardware: Hardware) -> None:
         running(machine)
         is_as_promised(machine)
         use(machine)
+        memory(machine)
         cut_under_load(machine, ledger)
     with switched_on(hardware, ports=tuple(PROMISED_PORTS)) as machine:
         running(machine, "it starts again after the cut, and nothing has failed")
         nothing_is_lost(machine, ledger)
         kept("the same /var was opened by the TPM2", machine.inside("cat /var/lib/disk-recovery/key") != "")
         machine.power_off()
-    kept("nothing of a patient stands in clear on the whole disk", not clear_words(hardware.disk))
+    nothing_in_clear(hardware.disk, image(".test"), morning())
 
 
 def is_as_promised(machine: Machine) -> None:
@@ -140,11 +149,7 @@ def is_as_promised(machine: Machine) -> None:
             f"{name} was never restarted",
             machine.inside(f"systemctl show -P NRestarts {unit}").strip() == "0",
         )
-        pid = machine.inside(f"systemctl show -P MainPID {unit}").strip()
-        profile = machine.inside(f"cat /proc/{pid}/attr/current").strip()
-        kept(f"{name} is held by AppArmor", profile == "appliance (enforce)", profile)
-    refused = machine.inside("journalctl -b -k --no-pager -o cat | grep 'apparmor=\"DENIED\"' || true")
-    kept("AppArmor had to refuse nothing", refused == "", refused[-3000:])
+    walls(machine)
     told = machine.inside("journalctl -b --no-pager -o cat -u 'appliance-*'")
     kept("no process has met an error inside its walls", '"level": "ERROR"' not in told, told[-2000:])
     kept(
@@ -159,13 +164,9 @@ def is_as_promised(machine: Machine) -> None:
     )
     for port in (22, 8080):
         kept(f"port {port} is shut from outside", not answers(machine.ports[port]))
-    shown = on_screen(machine)
-    kept(
-        "the screen shows where the console is and the claim code",
-        "https://" in shown and "Claim code" in shown,
-        shown,
-    )
-    kept("and the recovery key of the disk, until somebody owns the box", "Disk key" in shown, shown)
+    firewall(machine)
+    clock(machine)
+    screen(machine)
     doors = machine.inside(
         "command -v telnetd dropbear scp ssh-keygen; ls -d /etc/ssh/ssh_host_* /run/ssh-unix-local; "
         "systemctl list-units --all --plain --no-legend 'ssh*.service' 'ssh*.socket'; true"
@@ -175,18 +176,6 @@ def is_as_promised(machine: Machine) -> None:
         "systemctl is-active support-line.path; systemctl is-active support-line.service; true"
     )
     kept("the line of support waits for the clinic", line.split() == ["active", "inactive"], line)
-
-
-def on_screen(machine: Machine) -> str:
-    """What stands on the first terminal once something does; else what its service has said."""
-    screen = "fold -w 160 /dev/vcs1 | sed 's/ *$//'"
-    try:
-        machine.wait_until("grep -aq https:// /dev/vcs1", seconds=PATIENCE_SECONDS / 2)
-        return machine.inside(screen)
-    except AssertionError:
-        return machine.inside(
-            f"{screen} | cat -s; systemctl status --no-pager --full screen.service", check=False
-        )
 
 
 def listening(machine: Machine) -> set[tuple[str, int]]:
@@ -203,6 +192,11 @@ def listening(machine: Machine) -> set[tuple[str, int]]:
     return found
 
 
+def morning() -> list[Dataset]:
+    """What is sent: a panoramic and the first two films of a full mouth, one study of one patient."""
+    return list(islice(synthetic.dental_set(1, scale=0.2), 3))
+
+
 def use(machine: Machine) -> None:
     """A clinic's morning: a person, a machine, a study, and the study in the browser's interface."""
     machine.inside("appliance user invite olivia --name Olivia --role practitioner")
@@ -210,47 +204,35 @@ def use(machine: Machine) -> None:
     token = machine.inside(f"appliance token add olivia --name test --json {scopes}")
     bearer = str(json.loads(token)["token"])
     admit(machine)
+    films = morning()
+    (study,) = {str(each.StudyInstanceUID) for each in films}
     with tempfile.TemporaryDirectory() as folder:
-        films = synthetic.write(
-            (each for _, each in zip(range(3), synthetic.dental_set(1, scale=0.2), strict=False)),
-            Path(folder),
-        )
         sent = subprocess.run(
-            storescu_command(machine.ports[11112], calling=CALLING, called="CLINICBOX", files=films),
+            storescu_command(
+                machine.ports[11112],
+                calling=CALLING,
+                called="CLINICBOX",
+                files=synthetic.write(iter(films), Path(folder)),
+            ),
             capture_output=True,
             check=False,
         )
     kept("storescu's images are acknowledged", sent.returncode == 0, sent.stderr.decode(errors="replace"))
-    machine.wait_until("appliance studies --json | grep -q 2.25. || appliance studies --json | grep -q 1.2.")
-    studies = json.loads(https(machine, "/api/v1/studies", bearer))
-    kept("the study is seen through HTTPS", len(studies["items"]) >= 1, str(studies)[:300])
-
-
-# --- what is left on the disk ---------------------------------------------------------------------------------------
-
-
-def clear_words(disk: Path) -> bool:
-    """Whether a synthetic patient's name or number stands anywhere on the raw disk."""
-    film = next(iter(synthetic.dental_set(1, scale=0.1)))
-    # Her number and not her name: our own source, which is on the disk too, uses her name as an example.
-    words = (str(film.PatientID), "Marqueur")
-    markers = [word.encode(code) for word in words for code in ("utf-8", "utf-16-le")]
-    overlap = max(map(len, markers))
-    with disk.open("rb") as stream:
-        at, end = 0, os.fstat(stream.fileno()).st_size
-        while at < end:
-            try:
-                at = os.lseek(stream.fileno(), at, os.SEEK_DATA)
-            except OSError:  # a hole to the end
-                return False
-            stop = os.lseek(stream.fileno(), at, os.SEEK_HOLE)
-            before = b""
-            while at < stop:
-                block = os.pread(stream.fileno(), min(1 << 24, stop - at), at)
-                if any(each in before + block for each in markers):
-                    return True
-                before, at = block[-overlap:], at + len(block)
-    return False
+    machine.wait_until(f"appliance studies --json | python3 -I -c '{COUNT}' {study} | grep -qx {len(films)}")
+    rows = json.loads(https(machine, "/api/v1/studies", bearer))["items"]
+    (row,) = [each for each in rows if each["study_instance_uid"] == study] or [{}]
+    kept(
+        f"the study that was sent is seen through HTTPS, with its {len(films)} images",
+        row.get("instances") == len(films),
+        str(rows)[:1000],
+    )
+    seen = json.loads(https(machine, f"/api/v1/studies/{row['id']}/instances", bearer))["items"]
+    kept(
+        "and they are those that were sent",
+        sorted(each["sop_instance_uid"] for each in seen)
+        == sorted(str(each.SOPInstanceUID) for each in films),
+        str(seen)[:1000],
+    )
 
 
 if __name__ == "__main__":

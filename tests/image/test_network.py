@@ -1,0 +1,99 @@
+"""What the harness asks of a box's network is asked here too, of rules and lists that are right and of some that are not."""
+
+import os
+import pwd
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.image import network
+from tests.networks import apart, run
+from tests.provisioning.test_playbooks import rendered
+
+NUMBERS = {"appliance": 64001, "_apt": 64002, "appliance-support": 64003, "www-data": 64004, "_chrony": 64005}
+"""Accounts go by numbers here, because this machine has none of their names."""
+
+
+def inside(command: str) -> str:
+    """Run it here. Another account may not start this Python: it is started first, and becomes the account then."""
+    command = re.sub(r"setpriv --reuid=(\S+) --clear-groups python3 -I -c '", _becoming, command)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _becoming(found: re.Match[str]) -> str:
+    number = int(found[1]) if found[1].isdecimal() else pwd.getpwnam(found[1]).pw_uid
+    return f"{sys.executable} -I -c 'import os, socket; os.seteuid({number})\n"
+
+
+def tell(rules: Path) -> None:
+    """In a network of its own: each account's ports, as the box is asked for them."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    run("ip", "link", "add", "name", "box0", "type", "veth", "peer", "name", "far0")
+    run("ip", "link", "set", "far0", "netns", os.environ["OTHER"])
+    run("ip", "address", "add", "10.0.2.15/24", "dev", "box0")
+    run("ip", "link", "set", "box0", "up")
+    run("nft", "--file", rules)
+    subprocess.run(["nft", "--file", "-"], input=network.WATCH, text=True, check=True)
+    for account, expected in network.may_call(network.defaults("firewall")).items():
+        found = network.calls(inside, str(NUMBERS.get(account, account)))
+        print(account, "as promised" if found == expected else found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_what_each_account_may_call_is_seen_of_its_packets(spoilt: bool, tmp_path: Path) -> None:
+    rules = rendered(
+        "firewall", "nftables.conf.j2", firewall_accounts=[0, 64001], firewall_fetchers=[64002]
+    ).replace("skuid appliance-support ", "skuid 64003 ")
+    if spoilt:
+        rules = re.sub(
+            r"(?=    limit rate 5/minute log prefix .appliance out)", "    tcp dport 8080 accept\n", rules
+        )
+    (tmp_path / "rules").write_text(rules)
+    with subprocess.Popen([*apart(), "sleep", "infinity"]) as other:
+        try:
+            told = subprocess.run(
+                [*apart(), sys.executable, "-m", "tests.image.test_network", str(tmp_path / "rules")],
+                env=os.environ | {"OTHER": str(other.pid)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            other.kill()
+    assert told.returncode == 0, told.stdout + told.stderr
+    lines = told.stdout.splitlines()
+    right = [line for line in lines if line.endswith(" as promised")]
+    assert len(lines) == 7
+    assert len(right) == (0 if spoilt else 7), told.stdout
+
+
+def test_a_ruleset_that_differs_is_not_the_same() -> None:
+    made = "chain input { policy drop; } chain forward { policy drop; } chain output { policy drop; }"
+    assert network.is_same(made, made)
+    assert not network.is_same(made + " tcp dport 22 accept", made)
+    assert not network.is_same("", "")
+    accepting = made.replace("drop", "accept")
+    assert not network.is_same(accepting, accepting)
+
+
+def test_the_file_of_rules_is_that_of_the_role() -> None:
+    assert network.shipped_rules().rstrip("\n") == rendered("firewall", "nftables.conf.j2").rstrip("\n")
+
+
+def test_the_time_servers_are_read_off_what_chronyc_says() -> None:
+    listed = "^,?,time.nrc.ca,0,6,0,4294967295,0.0,0.0,0.0\n^,*,time.chu.nrc.ca,2,6,377,12,0.0,0.0,0.0\n"
+    assert network.servers(listed) == set(network.defaults("base")["base_ntp_servers"])
+    unheard = "200 OK\n0 sources online\n1 sources offline\n0 sources doing burst (return to online)\n"
+    unheard += "0 sources doing burst (return to offline)\n1 sources with unknown address\n"
+    assert network.tried(unheard) == 1
+
+
+if __name__ == "__main__":
+    tell(Path(sys.argv[1]))
