@@ -9,7 +9,7 @@ import pytest
 from tests.image import starts
 from tests.image.machine import Hardware
 from tests.image.starts import flipped, laid_in, section_at, taken_out, unsigned
-from tests.image.test_configuration import CONFIG, EXTRA, settings
+from tests.image.test_configuration import BUILD, CONFIG, EXTRA, settings
 
 HEADERS, SIGNATURE = 0x400, b"signed" * 100
 
@@ -117,5 +117,10 @@ def test_the_watchdogs_of_boxes_are_in_the_image_and_the_first_process_holds_one
         "drivers/i2c/busses/i2c-i801.ko",
     ):
         assert not any(re.search(each, path) for each in CONFIG["KernelModulesExclude"]), path
-    manager = settings(EXTRA / "usr/lib/systemd/system.conf.d/appliance.conf")
+        assert any(re.search(each, path) for each in CONFIG["KernelModulesInitrdInclude"]), path
+    conf = "usr/lib/systemd/system.conf.d/appliance.conf"
+    assert (EXTRA / conf).read_bytes() == (BUILD / "on-failure" / conf).read_bytes(), (
+        "before its root is there, too"
+    )
+    manager = settings(EXTRA / conf)
     assert manager["RuntimeWatchdogSec"] == ["120s"], "as `hang` has the kernel say it"
