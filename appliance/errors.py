@@ -10,6 +10,7 @@
     │   └── Unknown          ... there is nothing by that name
     ├── Transient            the machine: try again later, nothing was kept
     │   ├── OutOfResources   ... when there is space again
+    │   ├── Unreadable       ... or never: a disk does not give back what was written there
     │   └── Resting          ... when it has been fetched from deep archive, in hours
     │       └── NotAskedFor  ... which it could not be asked for; the hint says what that needs
     ├── Corrupt              stop, quarantine, alert: bytes at rest are not what was written
@@ -78,6 +79,10 @@ class Transient(ApplianceError):
 
 class OutOfResources(Transient):
     """No space, no inodes, or too much at once (PS3.4 B.2.3: A700)."""
+
+
+class Unreadable(Transient):
+    """A disk does not give back bytes that it holds, as where a sector dies. Reading again may help; who has a copy need not wait."""
 
 
 class Resting(Transient):

@@ -130,7 +130,8 @@ class Sender:
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
-    reading of the catalog's own pages found wrong, in words."""
+    reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
+    everything again has stopped because the disk does not give them back."""
 
     studies: int = 0
     instances: int = 0
@@ -140,6 +141,7 @@ class Contents:
     damaged: int = 0
     set_aside: int = 0
     catalog_damage: str = ""
+    unread_in_a_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ FAILURES_WITHIN = timedelta(hours=1)
 
 VERIFICATION = "verification"
 SCRUB = "scrub.finished"
+SCRUB_STOPPED = "scrub.stopped"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -152,7 +153,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     now = facts.at_utc
     kept = totals.totals(conn)
     outcomes = settings.several(
-        conn, (VERIFICATION, SCRUB, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL)
+        conn, (VERIFICATION, SCRUB, SCRUB_STOPPED, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL)
     )
     days = _days(conn)
     rows = {row.name: row for row in processes.processes(conn)}
@@ -169,6 +170,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             damaged=_figure(outcomes.get(VERIFICATION), "damaged"),
             set_aside=held,
             catalog_damage=_words(outcomes.get(SCRUB), "catalog"),
+            unread_in_a_row=_figure(outcomes.get(SCRUB_STOPPED), "in_a_row"),
         ),
         processes=_beating(rows, box.config.dicom.workers, now),
         failing_jobs=_names(jobs.get("failing")),

@@ -2,7 +2,9 @@
 
 Each object that the box looks at in a pass is opened, from its first byte to its last, on each disk or file server that has a receipt for it too,
 and one that is not what was written is written over from here (or from another archive, where it is not here). A disk that
-is not plugged in, or a server that does not answer, is passed over; its turn comes with the next pass.
+is not plugged in, or a server that does not answer, is passed over; its turn comes with the next pass. A copy that the disk does not
+give back (a sector that dies) is damaged, if the disk takes and gives back a small file at that moment; else it is the disk that is
+passed over, and so is one of which several copies in a slice were not given back.
 
 Buckets are not read: a month's download of everything costs a clinic more than its line gives, and who keeps a bucket keeps
 check sums of its own and repairs by them. Of those a restore drill brings a sample back every week.
@@ -11,13 +13,14 @@ check sums of its own and repairs by them. Of those a restore drill brings a sam
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol, cast
 
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, freezes, instances
 from appliance.catalog.instances import InstanceRow
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, Destination, Parcel, build
@@ -27,6 +30,10 @@ log = logging.getLogger(__name__)
 
 READ: Final = ("vault", "sftp", "smb")
 """The kinds of archive that are near enough to be read whole."""
+
+
+MOST_UNREAD: Final = 3
+"""So many copies that a disk does not give back in one slice: there is more wrong with it than a sector."""
 
 
 class ReadAgain(Destination, Archive, Protocol):
@@ -46,17 +53,25 @@ class Copies:
                 if each.kind in READ and not each.paused
             }
         self._built: dict[DestinationId, ReadAgain] = {}
+        self._unread: Counter[DestinationId] = Counter()
 
     def check(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> int:
         """Read an object on every disk that should have it, and mend what is damaged; how many were mended.
 
-        Raises `Corrupt` when one is damaged and nobody has the object whole, `Transient` or `OperatorNeeded` when that can't be
-        told now, or while the ransomware guard lets nothing be written over.
+        Raises `Corrupt` when one is damaged and nobody has the object whole, `Unreadable` when it is the only one and its disk does not give
+        it back, `Transient` or `OperatorNeeded` when that can't be told now, or while the ransomware guard lets nothing be written over.
         """
         mended = 0
         for place, disk in self._holders(object_id):
             try:
                 recall.verify(disk, object_id, self._box.study_keys.key(key_id), sealed_bytes)
+            except Unreadable as error:
+                if not self._is_there(place, disk):
+                    continue
+                self._write_again(disk, object_id, key_id, sealed_bytes)
+                log.warning("%s: a copy of an image could not be read and is written again", place.name)
+                self._mended(object_id, place.name, error.message)
+                mended += 1
             except (Corrupt, Unknown) as error:
                 self._write_again(disk, object_id, key_id, sealed_bytes)
                 log.warning("%s: a copy of an image was damaged and is written again", place.name)
@@ -66,6 +81,19 @@ class Copies:
                 del self._places[place.id]  # for this slice
                 log.info("%s can't be read now: %s", place.name, error.message)
         return mended
+
+    def _is_there(self, place: DestinationSettings, disk: ReadAgain) -> bool:
+        """Whether a disk that did not give back a copy is there and works; one that does not is left alone for this slice."""
+        self._unread[place.id] += 1
+        try:
+            if self._unread[place.id] <= MOST_UNREAD:
+                disk.check()
+                return True
+            log.error("%s does not give back several copies: look at the disk", place.name)
+        except (Transient, OperatorNeeded, Refused) as error:
+            log.info("%s can't be read now: %s", place.name, error.message)
+        del self._places[place.id]
+        return False
 
     def _holders(self, object_id: ObjectId) -> Iterator[tuple[DestinationSettings, ReadAgain]]:
         if not self._places:

@@ -5,6 +5,9 @@ In slices of a few objects, all day, so that reception never feels it; a pass go
 - each sealed object is opened from its first byte to its last. One that is not what was written is fetched from an archive
   that has it whole, and takes the damaged one's place by one rename; where none has, it stays (no part of it that is damaged
   can be shown or sent, since it does not open) and is reported;
+- one that the disk does not give back (a sector that dies) is damaged too, and is mended in the same way. Where several in a row are not
+  given back, it is the disk or its cable rather than a sector: none of them is touched, reading stops there, health says so, and the
+  next slice tries again; only what fails at the same place a second time is mended, so that a bad patch holds up nothing for ever;
 - each study manifest in each archive is read and unsealed; one that is damaged or gone is marked to be written again;
 - at the end of a pass the catalog is copied, which reads every page of it, and the copy is checked.
 
@@ -30,7 +33,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -38,7 +41,7 @@ from typing import Any, Final
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Reading, copying, destinations, instances, manifests, settings, totals
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
 from appliance.lifecycle.copies import Copies
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.pace import Pace
@@ -57,6 +60,13 @@ STANDING: Final = "scrub.pass"
 FINISHED: Final = "scrub.finished"
 VERIFICATION: Final = "verification"
 """Where `health` looks for what was found damaged, in `appliance.catalog.settings`."""
+
+STOPPED: Final = "scrub.stopped"
+"""Where reading has stopped because the disk did not give back what lies there: a key of its own, since software from before it
+reads `STANDING` word by word."""
+
+IN_A_ROW: Final = 8
+"""So many objects, one after the other, that can't be read are no bad sector: the disk is failing, or no longer there."""
 
 MOST_LOST: Final = 1000
 ACTOR: Final = "jobs"
@@ -80,28 +90,45 @@ class Pass:
     to_mend: tuple[str, ...] = ()
 
 
+Sealed = tuple[ObjectId, KeyId, int]
+"""An object, its key, and its sealed size in bytes."""
+
+
 def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: True, most: int = 0) -> Pass:
     """Read the next slice; how far the pass is then. Records what it finds, in the audit and for `health`.
 
     Raises what the catalog raises. An archive that can't be reached is no finding: what it holds is asked next time.
     """
     with box.catalog.reading() as reading:
-        standing = _standing(reading, now)
+        begun = _standing(reading, now)
+        stopped = settings.get(reading, STOPPED)
         total = totals.totals(reading).instances
         most = most or slice_of(total)
-        rows = instances.objects_after(reading, InstanceId(standing.cursor), most)
-        again = instances.objects_named(reading, standing.to_mend)
-    standing = replace(standing, to_mend=())
+        rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
+        again = instances.objects_named(reading, begun.to_mend)
+    standing = replace(begun, to_mend=())
     copies = Copies(box, lambda object_id, place, wrong: _mended(box, object_id, wrong, now, place))
-    for object_id, key_id, sealed_bytes in again:
-        standing = _object(box, copies, standing, object_id, key_id, sealed_bytes, now)
+    row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
+        each = object_id, key_id, sealed_bytes
         if not keep_going():
-            return _keep(box, standing, now)
-        standing = _object(box, copies, standing, object_id, key_id, sealed_bytes, now)
+            return _keep(box, _waiting_too(standing, begun), now)
+        try:
+            wrong = _wrong(box, *each)
+        except Transient as error:
+            row.append((instance_id, each, error))
+            if len(row) == IN_A_ROW:
+                return _stop(box, copies, _waiting_too(standing, begun), row, stopped, now)
+            continue
+        standing = _unread(box, copies, standing, row, now)
+        row = []
+        standing = _mend(box, copies, standing, each, wrong, now)
         standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
+    standing = _unread(box, copies, standing, row, now)
+    for each in again:
+        standing = _again(box, copies, standing, each, now)
     standing, more = _manifests(box, standing, now, keep_going, most)
-    standing = _keep(box, standing, now)
+    standing = _keep(box, standing, now, went_on=stopped is not None)
     if len(rows) < most and not more and keep_going():
         _finish(box, standing, now)
     return standing
@@ -116,41 +143,81 @@ def _standing(reading: Reading, now: datetime) -> Pass:
     told = settings.get(reading, STANDING)
     if not isinstance(told, dict):
         return Pass(begun_utc=now.isoformat())
-    return Pass(**{**told, "lost": tuple(told["lost"]), "to_mend": tuple(told["to_mend"])})
+    known = {name: value for name, value in told.items() if name in Pass.__dataclass_fields__}
+    return Pass(**{**known, "lost": tuple(told["lost"]), "to_mend": tuple(told["to_mend"])})
 
 
-def _object(
+def _waiting_too(standing: Pass, begun: Pass) -> Pass:
+    """`standing` with what waited to be mended when the slice began, and was not tried yet."""
+    return replace(standing, to_mend=(*begun.to_mend, *standing.to_mend)[-MOST_LOST:])
+
+
+def _again(box: Box, copies: Copies, standing: Pass, sealed: Sealed, now: datetime) -> Pass:
+    """Try again what could not be mended in an earlier slice."""
+    try:
+        wrong = _wrong(box, *sealed)
+    except Unreadable as error:
+        wrong = error.message
+    except Transient:
+        return replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
+    return _mend(box, copies, standing, sealed, wrong, now)
+
+
+def _unread(
     box: Box,
     copies: Copies,
     standing: Pass,
-    object_id: ObjectId,
-    key_id: KeyId,
-    sealed_bytes: int,
+    row: Sequence[tuple[InstanceId, Sealed, Transient]],
     now: datetime,
 ) -> Pass:
-    """Verify one object here and on disks, and mend what is damaged."""
-    try:
-        wrong = _wrong(box, object_id, key_id, sealed_bytes)
-    except Transient as error:
-        log.warning("an object could not be read, and is tried in the next pass: %s", error.message)
-        return standing
+    """What could not be read, though the disk gives back what lies beside it: damaged where a sector is bad, else tried again."""
+    for instance_id, sealed, error in row:
+        log.warning("a stored image cannot be read: %s", error.message)
+        if isinstance(error, Unreadable):
+            standing = _mend(box, copies, standing, sealed, error.message, now)
+        else:
+            standing = replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
+        standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
+    return standing
+
+
+def _stop(
+    box: Box,
+    copies: Copies,
+    standing: Pass,
+    row: Sequence[tuple[InstanceId, Sealed, Transient]],
+    before: Any,
+    now: datetime,
+) -> Pass:
+    """End a slice before a row of objects that the disk does not give back; when it stopped there `before`, after them."""
+    where = row[0][1][0]
+    log.error("%d stored images in a row cannot be read: reading stops there; look at the disk", len(row))
+    if isinstance(before, dict) and before.get("object") == where:
+        standing = _unread(box, copies, standing, row, now)
+    with box.catalog.transaction() as tx:
+        settings.put(tx, STOPPED, {"object": where, "in_a_row": len(row), "at_utc": now.isoformat()}, now)
+    return _keep(box, standing, now)
+
+
+def _mend(box: Box, copies: Copies, standing: Pass, sealed: Sealed, wrong: str, now: datetime) -> Pass:
+    """Mend an object if something is `wrong` with it here, and its copies on disks, which are read."""
+    object_id, key_id, sealed_bytes = sealed
     try:
         if wrong:
             recall.recall(box, object_id, key_id, sealed_bytes)
             log.warning("a stored image was damaged and is mended from an archive")
             _mended(box, object_id, wrong, now)
             standing = replace(standing, repaired=standing.repaired + 1)
-        standing = replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
-    except (Transient, OperatorNeeded) as error:
-        log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
-        return replace(standing, to_mend=(*standing.to_mend, object_id)[-MOST_LOST:])
-    except (Unknown, Corrupt, Refused) as error:
+        return replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
+    except (Unknown, Corrupt, Refused, Unreadable) as error:
         log.error("a stored image is damaged and could not be mended: %s", error.message)
         details = {"reason": wrong or error.message}
         _record(box, "instance:corrupt", f"instance:{object_id}", now, details)
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
         return replace(standing, lost=lost)
-    return standing
+    except (Transient, OperatorNeeded) as error:
+        log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
+        return replace(standing, to_mend=(*standing.to_mend, object_id)[-MOST_LOST:])
 
 
 def _mended(box: Box, object_id: ObjectId, wrong: str, now: datetime, place: str = "") -> None:
@@ -215,8 +282,10 @@ def _archive(box: Box, place: DestinationSettings) -> Archive | None:
     return built if isinstance(built, Archive) else None
 
 
-def _keep(box: Box, standing: Pass, now: datetime) -> Pass:
+def _keep(box: Box, standing: Pass, now: datetime, *, went_on: bool = False) -> Pass:
     with box.catalog.transaction() as tx:
+        if went_on:
+            settings.remove(tx, STOPPED)
         settings.put(tx, STANDING, asdict(standing), now)
         if standing.lost or standing.to_mend:
             _tell_health(tx, standing, now)

@@ -98,6 +98,7 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("set-aside", Topic.STORAGE, _C),
             AlertRule("catalog", Topic.STORAGE, _C, repeat_seconds=_HOUR),
             AlertRule("catalog-damaged", Topic.STORAGE, _C),
+            AlertRule("disk-unreadable", Topic.STORAGE, _C),
             AlertRule("destination-down", Topic.DELIVERY, _W, delay_seconds=5 * _MINUTE, calm_seconds=2 * _MINUTE),
             AlertRule("delivery-late", Topic.DELIVERY, _W, calm_seconds=5 * _MINUTE),
             AlertRule("delivery-failed", Topic.DELIVERY, _W),

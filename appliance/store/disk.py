@@ -15,10 +15,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.errors import ApplianceError, OutOfResources, Transient
+from appliance.errors import ApplianceError, OutOfResources, Transient, Unreadable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG})
+NOT_GIVEN_BACK = frozenset(
+    {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.EILSEQ, errno.ENODATA, errno.EREMOTEIO}
+)
+"""What read(2) says of a bad sector: the block layer's words for it (blk_errors of block/blk-core.c), and the file systems'."""
 _NOT_IN_KERNEL = frozenset({errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP})
 _NO_ATTRIBUTE = frozenset({errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.ERANGE, errno.EPERM, errno.ENOSYS})
 
@@ -32,6 +36,15 @@ def disk_error(error: OSError, doing: str) -> ApplianceError:
     return Transient(
         f"the disk failed while {doing} ({error.strerror or error.errno})", hint="check the disk"
     )
+
+
+def read_error(error: OSError, doing: str) -> ApplianceError:
+    """As `disk_error`, for one met while reading: `Unreadable` when the disk does not give back what it holds."""
+    if error.errno in NOT_GIVEN_BACK:
+        return Unreadable(
+            f"the disk failed while {doing} ({error.strerror or error.errno})", hint="check the disk"
+        )
+    return disk_error(error, doing)
 
 
 class Disk:

@@ -26,7 +26,7 @@ from pathlib import Path
 from appliance.errors import Corrupt, Unknown
 from appliance.model import ObjectId
 from appliance.store import envelope
-from appliance.store.disk import Buffer, Disk, disk_error
+from appliance.store.disk import Buffer, Disk, disk_error, read_error
 
 SUFFIX = ".sealed"
 RECORD_ATTRIBUTE = "user.clinicbox.record"
@@ -57,7 +57,7 @@ class ObjectStore:
     def path(self, object_id: ObjectId) -> Path:
         """Where the recorded object is, or would be. A part whose record is in the catalog gets its name here."""
         final = self._final(object_id)
-        if not final.exists():
+        if not os.path.exists(final):  # Path.exists raises for a folder that the disk does not give back
             for part in self._parts_of(object_id):
                 try:
                     self.disk.rename(part, final)
@@ -313,7 +313,7 @@ def _open(path: Path, object_id: ObjectId, key: bytes) -> SealedReader:
     except FileNotFoundError as error:
         raise Unknown("the image is not on this box", hint="recall it from a replica") from error
     except OSError as error:
-        raise disk_error(error, "opening an object") from error
+        raise read_error(error, "opening an object") from error
     return SealedReader(descriptor, object_id, key)
 
 
@@ -410,5 +410,5 @@ class SealedReader(io.RawIOBase):
                     raise Corrupt("a sealed object was cut short")
                 data += more
         except OSError as error:
-            raise disk_error(error, "reading an object") from error
+            raise read_error(error, "reading an object") from error
         return data

@@ -181,6 +181,10 @@ CASES = {
         replace(CALM, contents=Contents(catalog_damage="row 3 missing")),
         (("catalog-damaged", ACT_NOW),),
     ),
+    "a disk that gives nothing back": (
+        replace(CALM, contents=Contents(unread_in_a_row=8)),
+        (("disk-unreadable", ACT_NOW),),
+    ),
     "what the recovery key opens is damaged": (
         replace(CALM, keys=Keys(True, "credential", "damaged")),
         (("recovery-slot", ACT_NOW),),

@@ -1,4 +1,4 @@
-"""What the last reading of everything found damaged or missing: stored images, and pages of the catalog."""
+"""What the last reading of everything found damaged or missing: stored images, the disk, and pages of the catalog."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("damaged", "catalog-damaged")
+CODES = ("damaged", "disk-unreadable", "catalog-damaged")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -17,6 +17,13 @@ def check(facts: Facts) -> Iterator[Problem]:
             "damaged",
             f"{facts.contents.damaged} stored images were found damaged or missing",
             "run 'appliance verify --all', and bring them back from a replica",
+            Severity.NOW,
+        )
+    if facts.contents and facts.contents.unread_in_a_row:
+        yield Problem(
+            "disk-unreadable",
+            f"the disk did not give back {facts.contents.unread_in_a_row} stored images in a row: reading everything again stops there",
+            "call support today: the disk or its cable may be failing; remove nothing",
             Severity.NOW,
         )
     if facts.contents and facts.contents.catalog_damage:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
+from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient, Unreadable
+from appliance.store.disk import NOT_GIVEN_BACK
 
 _BLOCK_BYTES = 1 << 20
 _LEFT_BEHIND_SECONDS = 24 * 3600
@@ -44,6 +45,16 @@ def digest(path: Path) -> str:
         return digest_of(blocks(file))
 
 
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether the file is there and has this SHA-256. One that the disk does not give back has not."""
+    try:
+        return path.exists() and digest(path) == sha256
+    except OSError as error:
+        if error.errno in NOT_GIVEN_BACK:
+            return False
+        raise
+
+
 def digest_of(pieces: Iterator[bytes]) -> str:
     """The SHA-256 of `pieces`, in hexadecimal."""
     found = hashlib.sha256()
@@ -67,6 +78,15 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_error(error: OSError, path: Path) -> ApplianceError:
+    """As `translated`, for one met while reading a file: `Unreadable` when the disk does not give back what it holds."""
+    if error.errno in NOT_GIVEN_BACK:
+        return Unreadable(
+            f"a file in {path} cannot be read ({(error.strerror or 'input/output error').lower()})"
+        )
+    return translated(error, path)
 
 
 def translated(error: OSError, path: Path) -> ApplianceError:

@@ -35,7 +35,16 @@ from appliance.replication.destinations.archive import (
     parts_of_key,
     verified_digest,
 )
-from appliance.replication.destinations.files import blocks, clear_away, digest, sync, translated, write
+from appliance.replication.destinations.files import (
+    blocks,
+    clear_away,
+    digest,
+    is_whole,
+    read_error,
+    sync,
+    translated,
+    write,
+)
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 
 _ARRIVING: Final = ".arriving"
@@ -98,7 +107,7 @@ class VaultDestination:
         try:
             self._look()
             looks_first = parcel.tried_before or parcel.replaces == "nothing"
-            if not (looks_first and final.exists() and digest(final) == sha256):
+            if not (looks_first and is_whole(final, sha256)):
                 if parcel.replaces == "nothing" and final.exists():
                     raise WouldReplace
                 with parcel.sealed_path.open("rb") as source:
@@ -145,10 +154,13 @@ class VaultDestination:
             self._look()
             if not path.is_file():
                 raise Unknown("the disk does not hold that", hint="look in another archive")
+        except OSError as error:
+            raise translated(error, self.path) from error
+        try:
             with path.open("rb") as file:
                 yield from blocks(file)
         except OSError as error:
-            raise translated(error, self.path) from error
+            raise read_error(error, self.path) from error
 
     def remove(self, key: str) -> None:
         """See `Clearable`."""
