@@ -311,6 +311,11 @@ def _not_evicted() -> list[ColumnElement[bool]]:
     return [] if away is None else [instances.c.id.not_in(select(away.c.instance))]
 
 
+def first_received(reading: Connection) -> datetime | None:
+    """The moment that the oldest instance bears by its row; None if there is none."""
+    return reading.execute(select(instances.c.received_utc).order_by(instances.c.id).limit(1)).scalar()
+
+
 def latest_received(reading: Connection) -> datetime | None:
     """The moment that the instance recorded last bears; one look at the end of the table."""
     last = select(func.max(instances.c.id)).scalar_subquery()

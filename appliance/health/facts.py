@@ -80,6 +80,16 @@ class Drilled:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """When everything that is kept was last read again, or since when it is owed where `never`; `unchecked` is why the pages of the
+    catalog could not be, in words."""
+
+    since_utc: datetime
+    never: bool = False
+    unchecked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Frozen:
     """The ransomware guard holds: since when, and by which of the words of `appliance.catalog.freezes.Why`."""
 
@@ -212,6 +222,7 @@ class Facts:
     backup: Attempt | None = None
     drill: Attempt | None = None
     drills: tuple[Drilled, ...] = ()
+    read_again: ReadAgain | None = None
     frozen: Frozen | None = None
     clock: Clock = Clock()
     certificates: tuple[Certificate, ...] = ()

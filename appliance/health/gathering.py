@@ -48,6 +48,7 @@ from appliance.health.facts import (
     Limits,
     Outcome,
     Queue,
+    ReadAgain,
     Sender,
     Trouble,
 )
@@ -68,6 +69,8 @@ FAILURES_WITHIN = timedelta(hours=1)
 VERIFICATION = "verification"
 SCRUB = "scrub.finished"
 SCRUB_STOPPED = "scrub.stopped"
+SCRUB_UNCHECKED = "scrub.unchecked"
+SCRUB_STANDING = "scrub.pass"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -153,7 +156,19 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     now = facts.at_utc
     kept = totals.totals(conn)
     outcomes = settings.several(
-        conn, (VERIFICATION, SCRUB, SCRUB_STOPPED, AUDIT_CHECK, AUDIT_FEED, AUDIT_ANCHORS, BACKUP, DRILL)
+        conn,
+        (
+            VERIFICATION,
+            SCRUB,
+            SCRUB_STOPPED,
+            SCRUB_UNCHECKED,
+            SCRUB_STANDING,
+            AUDIT_CHECK,
+            AUDIT_FEED,
+            AUDIT_ANCHORS,
+            BACKUP,
+            DRILL,
+        ),
     )
     days = _days(conn)
     rows = {row.name: row for row in processes.processes(conn)}
@@ -184,6 +199,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         backup=_attempt(outcomes.get(BACKUP)),
         drill=_drill(outcomes.get(DRILL), box.audit_key, now),
         drills=tuple(_drills(conn, box.audit_key, now)),
+        read_again=_read_again(conn, outcomes),
         frozen=_frozen(conn),
         clock=_clock(jobs, instances.latest_received(conn)),
         certificates=tuple(_certificates(conn)),
@@ -191,6 +207,19 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         limits=Limits(**operator_settings.get_section(conn, "health")),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
+
+
+def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
+    """When the last complete pass of `appliance.lifecycle.scrub` ended; where none has, since when one is owed."""
+    unchecked = _words(kept.get(SCRUB_UNCHECKED), "why")
+    finished = _moment(_words(kept.get(SCRUB), "finished_utc"))
+    if finished is not None:
+        return ReadAgain(finished, unchecked=unchecked)
+    begun = _moment(_words(kept.get(SCRUB_UNCHECKED), "since_utc")) or _moment(
+        _words(kept.get(SCRUB_STANDING), "begun_utc")
+    )
+    owed = begun or instances.first_received(conn)
+    return None if owed is None else ReadAgain(owed, never=True, unchecked=unchecked)
 
 
 def _frozen(conn: Reading) -> Frozen | None:

@@ -9,7 +9,9 @@ In slices of a few objects, all day, so that reception never feels it; a pass go
   given back, it is the disk or its cable rather than a sector: none of them is touched, reading stops there, health says so, and the
   next slice tries again; only what fails at the same place a second time is mended, so that a bad patch holds up nothing for ever;
 - each study manifest in each archive is read and unsealed; one that is damaged or gone is marked to be written again;
-- at the end of a pass the catalog is copied, which reads every page of it, and the copy is checked.
+- at the end of a pass the catalog is copied, which reads every page of it, and the copy is checked. Where it can't be (the disk is
+  full), the pass is not complete: what an earlier one found stands, health says what was not checked, the next pass over the objects
+  begins all the same, and the catalog is tried again the next day.
 
 An object that is in an archive only (a box restored lately) is no damage: it is verified when it is recalled. A clock that is
 set makes no pass late or early: passes follow one another, and what counts is how far this one is.
@@ -35,12 +37,21 @@ import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Reading, copying, destinations, instances, manifests, settings, totals
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    copying,
+    destinations,
+    instances,
+    manifests,
+    settings,
+    totals,
+)
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
 from appliance.lifecycle.copies import Copies
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
@@ -64,6 +75,12 @@ VERIFICATION: Final = "verification"
 STOPPED: Final = "scrub.stopped"
 """Where reading has stopped because the disk did not give back what lies there: a key of its own, since software from before it
 reads `STANDING` word by word."""
+
+UNCHECKED: Final = "scrub.unchecked"
+"""Of a pass that came to its end except that the catalog's pages could not be read: why, and what else it found."""
+
+CATALOG_AGAIN: Final = timedelta(days=1)
+"""How long after that the catalog alone is tried again: copying it costs as much as a backup."""
 
 IN_A_ROW: Final = 8
 """So many objects, one after the other, that can't be read are no bad sector: the disk is failing, or no longer there."""
@@ -131,6 +148,8 @@ def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: T
     standing = _keep(box, standing, now, went_on=stopped is not None)
     if len(rows) < most and not more and keep_going():
         _finish(box, standing, now)
+    elif keep_going():
+        _finish_late(box, now)
     return standing
 
 
@@ -294,31 +313,53 @@ def _keep(box: Box, standing: Pass, now: datetime, *, went_on: bool = False) -> 
 
 def _finish(box: Box, standing: Pass, now: datetime) -> None:
     """The end of a pass: the catalog's own pages, what to tell, and the next pass begins."""
-    finding = _catalog(box)
-    done = {**asdict(standing), "finished_utc": now.isoformat(), "catalog": finding}
+    finding, unchecked = _catalog(box)
     with box.catalog.transaction() as tx:
-        settings.put(tx, FINISHED, done, now)
         following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend)
         settings.put(tx, STANDING, asdict(following), now)
         _tell_health(tx, standing, now)
-        details = {
-            "checked": standing.checked,
-            "repaired": standing.repaired,
-            "copies": standing.copies,
-            "damaged": len(standing.lost),
-            "manifests": standing.manifests,
-            "rewritten": standing.rewritten,
-            "catalog": finding,
-        }
-        wrong = bool(standing.lost or finding)
-        outcome = audit.Outcome.FAILED if wrong else audit.Outcome.DONE
-        entry = audit.Entry("store:scrub", "objects", ACTOR, details, outcome=outcome)
-        audit.append(tx, box.audit_key, [entry], now)
+        if unchecked:
+            before = settings.get(tx, UNCHECKED)
+            since = before["since_utc"] if isinstance(before, dict) else standing.begun_utc
+            told = {
+                "why": unchecked,
+                "since_utc": since,
+                "tried_utc": now.isoformat(),
+                "done": asdict(standing),
+            }
+            settings.put(tx, UNCHECKED, told, now)
+        else:
+            _complete(tx, box, asdict(standing), finding, now)
+
+
+def _finish_late(box: Box, now: datetime) -> None:
+    """Try the catalog again, a day after it could not be read at the end of a pass, which is complete then."""
+    with box.catalog.reading() as reading:
+        told = settings.get(reading, UNCHECKED)
+    if not isinstance(told, dict) or abs(now - datetime.fromisoformat(told["tried_utc"])) < CATALOG_AGAIN:
+        return
+    finding, unchecked = _catalog(box)
+    with box.catalog.transaction() as tx:
+        if unchecked:
+            settings.put(tx, UNCHECKED, {**told, "why": unchecked, "tried_utc": now.isoformat()}, now)
+        else:
+            _complete(tx, box, told["done"], finding, now)
+
+
+def _complete(tx: Transaction, box: Box, done: dict[str, Any], finding: str, now: datetime) -> None:
+    """Write down a pass that has read everything."""
+    settings.put(tx, FINISHED, {**done, "finished_utc": now.isoformat(), "catalog": finding}, now)
+    settings.remove(tx, UNCHECKED)
+    details = {name: done[name] for name in ("checked", "repaired", "copies", "manifests", "rewritten")}
+    details |= {"damaged": len(done["lost"]), "catalog": finding}
+    outcome = audit.Outcome.FAILED if done["lost"] or finding else audit.Outcome.DONE
+    entry = audit.Entry("store:scrub", "objects", ACTOR, details, outcome=outcome)
+    audit.append(tx, box.audit_key, [entry], now)
     log.info(
         "everything was read again: objects=%d mended=%d copies=%d",
-        standing.checked,
-        standing.repaired,
-        standing.copies,
+        done["checked"],
+        done["repaired"],
+        done["copies"],
     )
 
 
@@ -331,8 +372,8 @@ def _tell_health(tx: Any, standing: Pass, now: datetime) -> None:
     settings.put(tx, VERIFICATION, told, now)
 
 
-def _catalog(box: Box) -> str:
-    """What is wrong with the catalog's pages, in words; empty when nothing is."""
+def _catalog(box: Box) -> tuple[str, str]:
+    """What is wrong with the catalog's pages, in words, and why that can't be told; both empty when nothing is."""
     folder = box.config.data.absolute() / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
     for left in folder.glob("scrub-*"):
@@ -346,13 +387,14 @@ def _catalog(box: Box) -> str:
         copying.verify(path, key)
     except Corrupt as error:
         log.error("the catalog is damaged: %s", error.message)
-        return error.message
+        return error.message, ""
     except ApplianceError as error:
         log.warning("the catalog could not be checked: %s", error.message)
+        return "", error.message
     finally:
         for left in folder.glob(f"{path.name}*"):
             left.unlink(missing_ok=True)
-    return ""
+    return "", ""
 
 
 def _record(box: Box, action: str, subject: str, now: datetime, details: dict[str, Any]) -> None:

@@ -99,6 +99,7 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("catalog", Topic.STORAGE, _C, repeat_seconds=_HOUR),
             AlertRule("catalog-damaged", Topic.STORAGE, _C),
             AlertRule("disk-unreadable", Topic.STORAGE, _C),
+            AlertRule("read-again-late", Topic.STORAGE, _W, delay_seconds=_HOUR, repeat_seconds=7 * _DAY),
             AlertRule("destination-down", Topic.DELIVERY, _W, delay_seconds=5 * _MINUTE, calm_seconds=2 * _MINUTE),
             AlertRule("delivery-late", Topic.DELIVERY, _W, calm_seconds=5 * _MINUTE),
             AlertRule("delivery-failed", Topic.DELIVERY, _W),
@@ -149,6 +150,7 @@ _OF_CODE: Mapping[str, str] = MappingProxyType(
     {
         "box": "catalog",
         "audit": "audit-altered",
+        "index-unread": "read-again-late",
         "no-devices": "setup",
         "no-rules": "setup",
     }

@@ -29,6 +29,7 @@ from appliance.health.facts import (
     Limits,
     Outcome,
     Queue,
+    ReadAgain,
     Sender,
     Trouble,
 )
@@ -180,6 +181,23 @@ CASES = {
     "pages of the catalog that were found damaged": (
         replace(CALM, contents=Contents(catalog_damage="row 3 missing")),
         (("catalog-damaged", ACT_NOW),),
+    ),
+    "everything read again 33 days ago": (replace(CALM, read_again=ReadAgain(NOW - 33 * DAY)), NOTHING),
+    "33 days and a second ago": (
+        replace(CALM, read_again=ReadAgain(NOW - 33 * DAY - SECOND)),
+        (("read-again-late", SOON),),
+    ),
+    "never read to its end": (
+        replace(CALM, read_again=ReadAgain(NOW - 34 * DAY, never=True)),
+        (("read-again-late", SOON),),
+    ),
+    "read again in days that are still to come": (
+        replace(CALM, read_again=ReadAgain(NOW + 2 * HOUR)),
+        (("read-again-late", SOON),),
+    ),
+    "an index that could not be read through": (
+        replace(CALM, read_again=ReadAgain(NOW - DAY, unchecked="no room left")),
+        (("index-unread", SOON),),
     ),
     "a disk that gives nothing back": (
         replace(CALM, contents=Contents(unread_in_a_row=8)),

@@ -15,7 +15,7 @@ import pytest
 
 from appliance import audit, health
 from appliance.catalog import deliveries, destinations, instances, settings
-from appliance.health.gathering import SCRUB_STOPPED, VERIFICATION
+from appliance.health.gathering import SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCRUB_UNCHECKED, VERIFICATION
 from appliance.lifecycle import scrub
 from appliance.lifecycle.copies import MOST_UNREAD
 from appliance.model import DestinationSettings, InstanceId, ObjectId
@@ -229,7 +229,8 @@ def test_what_nobody_has_whole_is_reported_and_stays(kept: Clinic, tmp_path: Pat
     with kept.box.catalog.reading() as conn:
         assert settings.get(conn, VERIFICATION)["damaged"] == 1
     assert "instance:corrupt" in actions(kept)
-    assert (scrub.VERIFICATION, scrub.STOPPED) == (VERIFICATION, SCRUB_STOPPED)
+    mine = scrub.VERIFICATION, scrub.FINISHED, scrub.STANDING, scrub.STOPPED, scrub.UNCHECKED
+    assert mine == (VERIFICATION, SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCRUB_UNCHECKED)
 
 
 def test_a_pass_goes_on_where_it_was_whatever_the_clock_says(kept: Clinic) -> None:
@@ -276,6 +277,63 @@ def test_a_month_of_working_days_is_enough_for_a_pass_however_many_images_there_
     slices = 30 * 5 / 7 * 12 * 3600 / scrub.EVERY_SECONDS  # on for twelve hours on working days
     for total in (1, 1_000, 1_000_000, 50_000_000):
         assert scrub.slice_of(total) * slices >= total
+
+
+# --- a catalog that can't be read, and passes that are late -----------------------------------------------------------
+
+
+def test_a_catalog_that_could_not_be_copied_is_not_checked_and_ends_no_pass(
+    kept: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not make an earlier finding disappear, nor a pass complete."""
+    finished(kept)
+    with kept.box.catalog.transaction() as tx:
+        before = {**settings.get(tx, scrub.FINISHED), "catalog": "row 3 missing"}
+        settings.put(tx, scrub.FINISHED, before, NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.box.guard, "reserve_bytes", 1 << 60)
+        ways = [scrub.scrub(kept.box, NOW + timedelta(minutes=number), most=6) for number in range(8)]
+    assert ways[-1].begun_utc > ways[0].begun_utc, "the objects are read again all the same"
+    with kept.box.catalog.reading() as conn:
+        assert settings.get(conn, scrub.FINISHED) == before
+        assert settings.get(conn, scrub.UNCHECKED)["done"]["checked"] == 11
+    assert {"catalog-damaged", "index-unread"} <= problems(kept)
+    assert actions(kept).count("store:scrub") == 1
+
+    scrub.scrub(kept.box, NOW + timedelta(hours=1), most=1)
+    assert "index-unread" in problems(kept), "tried again the next day, not in every slice"
+    scrub.scrub(kept.box, NOW + timedelta(hours=25), most=1)
+    with kept.box.catalog.reading() as conn:
+        found = settings.get(conn, scrub.FINISHED)
+    assert (found["checked"], found["catalog"]) == (11, "")
+    assert found["finished_utc"] == (NOW + timedelta(hours=25)).isoformat()
+    assert actions(kept).count("store:scrub") == 2
+    assert not {"catalog-damaged", "index-unread"} & problems(kept)
+
+
+def test_a_pass_that_does_not_end_is_said_after_thirty_days(
+    clinic: Clinic,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether nothing was ever read, a pass never came to its end, its catalog was never checked, or the last is long ago."""
+
+    def late(days: int) -> bool:
+        found = health.status(clinic.box, datetime.now(UTC) + timedelta(days=days)).problems
+        return "read-again-late" in {each.code for each in found}
+
+    assert not late(40), "a box without images owes nothing"
+    clinic.receive(*IMAGES)
+    now = datetime.now(UTC)
+    assert (late(32), late(34)) == (False, True)
+    scrub.scrub(clinic.box, now - timedelta(days=10), most=4)
+    assert (late(22), late(24)) == (False, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(clinic.box.guard, "reserve_bytes", 1 << 60)
+        for _ in range(6):
+            scrub.scrub(clinic.box, now, most=6)
+    assert (late(22), late(24)) == (False, True)
+    scrub.scrub(clinic.box, now + timedelta(days=2), most=6)
+    assert (late(34), late(36)) == (False, True)
 
 
 # --- disks that do not give back what they hold ----------------------------------------------------------------------

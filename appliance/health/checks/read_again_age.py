@@ -1,0 +1,49 @@
+"""Reading everything again: promised within thirty days, so that what rots is found while somebody else has it still.
+
+A pass takes ten days on a box that is always on, and thirty on one that is on for working hours. Chose a limit that no clinic sets,
+because it is a promise and no habit; three days more than promised, because a pass ends when it ends. Judged by whichever process
+judges the box, so that a jobs process that has stopped reading is told of by another one (`appliance.watch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from appliance.health.facts import Facts
+from appliance.health.problem import Problem, Severity
+
+CODES = ("index-unread", "read-again-late")
+LATE = timedelta(days=33)
+AHEAD = timedelta(hours=1)
+
+
+def check(facts: Facts) -> Iterator[Problem]:
+    """Pages of the index that could not be checked are said at once, a pass when it is late."""
+    last = facts.read_again
+    if facts.catalog is not None or last is None:
+        return
+    if last.unchecked:
+        yield Problem(
+            "index-unread",
+            f"the index could not be read through, and is not checked ({last.unchecked})",
+            "make room on the disk of the box; it is tried again every day",
+            Severity.SOON,
+        )
+    age = facts.at_utc - last.since_utc
+    if age < -AHEAD:
+        yield Problem(
+            "read-again-late",
+            "when everything was last read again bears a date that is still to come: its age is not known",
+            "check the clock of the box",
+            Severity.SOON,
+        )
+    elif age > LATE:
+        yield Problem(
+            "read-again-late",
+            f"everything stored has waited for {age.days} days to be read to its end for the first time"
+            if last.never
+            else f"everything stored was last read again {age.days} days ago",
+            "let the box be on for longer, or read everything now on the page Backups; call support if it stays",
+            Severity.SOON,
+        )
