@@ -47,6 +47,8 @@ class Network:
         run("ip", "link", "set", theirs[0], "netns", self.holder)
         for (name, address), enter in ((ours, ()), (theirs, self.inside)):
             run(*enter, "ip", "address", "add", address, "dev", name)
+            if Path("/proc/net/if_inet6").exists():  # so that the kernel says nothing on it by itself
+                run(*enter, "ip", "link", "set", "dev", name, "addrgenmode", "none")
             for each in ("lo", name):
                 run(*enter, "ip", "link", "set", each, "up")
 

@@ -1,4 +1,4 @@
-"""An outpost of the vendor on loopback: heartbeats come by HTTPS, and lie in a folder as a bucket would hold them."""
+"""An outpost of the vendor, on loopback if not said otherwise: heartbeats come by HTTPS, and lie in a folder as a bucket would hold them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ class Vendor:
 
     folder: Path
     authority: Authority
+    host: str = "localhost"
     port: int = 0
     status: int = 200
     came: list[bytes] = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        return f"https://localhost:{self.port}/heartbeats"
+        return f"https://{self.host}:{self.port}/heartbeats"
 
     def settings(self) -> dict[str, object]:
         """What a clinic enters."""
@@ -41,10 +42,10 @@ class Vendor:
 
 
 @contextmanager
-def vendor(folder: Path) -> Iterator[Vendor]:
+def vendor(folder: Path, host: str = "localhost") -> Iterator[Vendor]:
     boxes = folder / "boxes"
     boxes.mkdir(parents=True, exist_ok=True)
-    found = Vendor(folder, authority(folder))
+    found = Vendor(folder, authority(folder, host), host)
 
     class Taking(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -64,7 +65,7 @@ def vendor(folder: Path) -> Iterator[Vendor]:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    server = ThreadingHTTPServer(("127.0.0.1" if host == "localhost" else host, 0), Taking)
     context: ssl.SSLContext = found.authority.context()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     found.port = server.server_port

@@ -8,7 +8,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -38,7 +38,7 @@ class Authority:
 
 
 def authority(folder: Path, name: str = "localhost") -> Authority:
-    """Make an authority and a certificate for `name`."""
+    """Make an authority and a certificate for `name`, which may be an address."""
     now = dt.datetime.now(dt.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Clinic CA")])
@@ -65,8 +65,9 @@ def authority(folder: Path, name: str = "localhost") -> Authority:
     )
     own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names: list[x509.GeneralName] = [x509.DNSName(name)]
-    if name == "localhost":
-        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    with suppress(ValueError):
+        address = ipaddress.ip_address("127.0.0.1" if name == "localhost" else name)
+        names.append(x509.IPAddress(address))
     certificate = (
         builder(own, key.public_key())
         .add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback, with or without TLS, that answers as it is told."""
+"""A receiver of webhooks, on loopback if not said otherwise, with or without TLS, that answers as it is told."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Receiver:
 
 
 @contextmanager
-def receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+def receiver(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Receiver]:
     """A receiver, until the end of the block. What is posted to ``/slow`` is answered once its gate is open."""
     found = Receiver()
 
@@ -47,7 +47,7 @@ def receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server = ThreadingHTTPServer((host, 0), Answer)
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     found.port = server.server_port

@@ -1,0 +1,28 @@
+"""Heartbeats and tickets between two networks: nothing leaves before the clinic agrees, counted in packets at the vendor's end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.networks import apart
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_leaves_before_the_clinic_agrees_in_two_networks(tmp_path: Path) -> None:
+    story = [sys.executable, "-m", "tests.fleet.heartbeats_apart", str(tmp_path)]
+    told = subprocess.run([*apart(), *story], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr[-5000:]
+    assert told.stdout.splitlines() == [
+        "before the clinic agrees a day passes without one packet, and a heartbeat by hand is refused",
+        "once it has agreed the very document arrives that was shown, four times an hour",
+        "once that is withdrawn not one packet leaves",
+        "if the address is changed, not one leaves before the clinic agrees to that one",
+        "without a line one is lost, and the next arrives with the line",
+        "a support file is made, and a way named, without one packet",
+        "sent by the clinic, the ticket arrives by HTTPS with the very file that was looked at",
+    ]
