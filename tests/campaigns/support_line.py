@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from appliance.box import Box, open_box
@@ -39,6 +40,8 @@ SESSION_SECONDS = 15.0
 LONGEST_SECONDS = 240.0
 """Of a session that was not joined in time, on a machine that is busy: the next try is twice as long, up to this."""
 
+GIVEN_UP_SECONDS = 120.0
+"""What is still there then is not waited for any longer: the promise is broken."""
 LOOK_SECONDS = 0.01
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of sched.h
 
@@ -51,12 +54,14 @@ class Outcome:
 
     @property
     def is_kept(self) -> bool:
-        return all(each <= PROMISED_SECONDS for found in self.seconds.values() for each in found)
+        found = [self.seconds.get(way, []) for way in WAYS]
+        return all(found) and all(each <= PROMISED_SECONDS for each in chain(*found))
 
     def __str__(self) -> str:
         lines = [
             f"{way:<5} {len(found)} sessions: gone {statistics.median(found):.2f} s after the end (median), {max(found):.2f} s at worst"
             for way, found in self.seconds.items()
+            if found
         ]
         return "\n".join([*lines, f"within {PROMISED_SECONDS:g} s: {'yes' if self.is_kept else 'NO'}"])
 
@@ -102,6 +107,11 @@ def one(box: Box, vendor: Vendor, way: str) -> float:
     while lines_running() or (way != "cut" and (caller.poll() is None or vendor.knows_line())):
         time.sleep(LOOK_SECONDS)
         gone = time.monotonic()
+        if gone - ends > GIVEN_UP_SECONDS:
+            raise SystemExit(
+                f"{way}: still there {GIVEN_UP_SECONDS:g} s after the end: {lines_running()}"
+                f"\nwithin {PROMISED_SECONDS:g} s: NO"
+            )
     caller.kill()
     caller.communicate()
     if way == "cut":
