@@ -68,6 +68,32 @@ def test_a_start_is_good_only_if_the_box_says_so() -> None:
         assert f"appliance-{name}.service" in text
 
 
+@pytest.mark.parametrize(
+    "down", ["", *(f"appliance-{each}" for each in ("dicom", "courier", "jobs", "web")), "nginx", "nftables"]
+)
+def test_a_start_with_any_unit_down_is_not_good(tmp_path: Path, down: str) -> None:
+    """systemctl, asked about several units, is content with any of them (systemctl(1), is-active): so is the one here."""
+    text = (EXTRA / "usr/lib/appliance/libexec/boot-check").read_text()
+    script = tmp_path / "boot-check"
+    script.write_text(text.replace("/usr/lib/appliance/venv/bin/python -I -c", "true"))
+    for name, does in {
+        "systemctl": f'shift 2\nfor each; do [ "$each" = {down}.service ] || exit 0; done\nexit 3\n',
+        "sleep": 'kill "$PPID"\n',
+    }.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{does}")
+        program.chmod(0o755)
+    judged = subprocess.run(
+        ["sh", script],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("this start is good" in judged.stdout) == (down == "")
+    assert judged.stderr == (f"{down}.service is not up\n" if down else "")
+
+
 def test_a_clock_that_is_behind_refuses_no_signature(tmp_path: Path) -> None:
     """gpg takes none of a key from the future: so the key says that it is old, and a start never is before its version.
 
