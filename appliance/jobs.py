@@ -235,7 +235,8 @@ class Reading:
 
     def __call__(self, box: Box, now: datetime) -> None:
         """The next slice."""
-        scrub.scrub(box, now, keep_going=lambda: not self._stopping.is_set())
+        rest = scrub.pace(self._stopping.wait).rest  # which ends when the process does
+        scrub.scrub(box, now, keep_going=lambda: not self._stopping.is_set(), rest=rest)
 
 
 class Counting:

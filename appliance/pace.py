@@ -62,7 +62,7 @@ class Pace:
 
     load: Callable[[], Load] = Load.now
     worked_seconds: Callable[[], float] = time.thread_time
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
     processors: int = field(default_factory=lambda: os.cpu_count() or 1)
     _worked: float = field(init=False)
     _load: Load = field(init=False)

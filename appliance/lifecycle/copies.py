@@ -41,11 +41,18 @@ class ReadAgain(Destination, Archive, Protocol):
 
 
 class Copies:
-    """The disks of this box, for one slice. `mended` says of each copy that was written over where it is and why."""
+    """The disks of this box, for one slice. `mended` says of each copy that was written over where it is and why; `rest` is called
+    between two pieces that are read."""
 
-    def __init__(self, box: Box, mended: Callable[[ObjectId, str, str], None]) -> None:
+    def __init__(
+        self,
+        box: Box,
+        mended: Callable[[ObjectId, str, str], None],
+        rest: Callable[[], None] = lambda: None,
+    ) -> None:
         self._box = box
         self._mended = mended
+        self.rest = rest
         with box.catalog.reading() as reading:
             self._places: dict[DestinationId, DestinationSettings] = {
                 each.id: each
@@ -64,7 +71,8 @@ class Copies:
         mended = 0
         for place, disk in self._holders(object_id):
             try:
-                recall.verify(disk, object_id, self._box.study_keys.key(key_id), sealed_bytes)
+                key = self._box.study_keys.key(key_id)
+                recall.verify(disk, object_id, key, sealed_bytes, lambda _: self.rest())
             except Unreadable as error:
                 if not self._is_there(place, disk):
                     continue

@@ -1,6 +1,7 @@
 """Everything that is kept is read again within thirty days, because a disk that rots says nothing until somebody asks.
 
-In slices of a few objects, all day, so that reception never feels it; a pass goes on where it was after a restart:
+In slices of a few objects, all day, with rests between two pieces while the box has no time to spare, so that reception never feels it;
+a pass goes on where it was after a restart:
 
 - each sealed object is opened from its first byte to its last. One that is not what was written is fetched from an archive
   that has it whole, and takes the damaged one's place by one rename; where none has, it stays (no part of it that is damaged
@@ -17,6 +18,12 @@ An object that is in an archive only (a box restored lately) is no damage: it is
 set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
+
+How it makes way. Chose the rests of `appliance.pace`, counted by the clock on the wall and not by what the thread computes, because what
+is read here is taken from the disk: time that others spend waiting for it is not idle, and then this rests for most of the time.
+Rejected: an idle priority for the disk (ionice), which the walls of the units forbid, which NVMe without a scheduler does not heed, and
+under which a thread that has the turn to write to the catalog would wait with all of reception behind it; on the image the
+unit's `IOWeight` says the same of the whole process.
 
 What "quarantined" means here. Chose to leave a damaged object where it is until a whole one takes its place: because it is
 ciphertext whose every segment is authenticated, what was altered can be neither shown nor sent nor copied to an archive, by
@@ -35,6 +42,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -111,8 +119,22 @@ Sealed = tuple[ObjectId, KeyId, int]
 """An object, its key, and its sealed size in bytes."""
 
 
-def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: True, most: int = 0) -> Pass:
+def pace(sleep: Callable[[float], object] = time.sleep) -> Pace:
+    """The pace of one slice: by the clock on the wall, since what is taken from others is the disk."""
+    return Pace(worked_seconds=time.monotonic, sleep=sleep)
+
+
+def scrub(
+    box: Box,
+    now: datetime,
+    *,
+    keep_going: Callable[[], bool] = lambda: True,
+    most: int = 0,
+    rest: Callable[[], None] | None = None,
+) -> Pass:
     """Read the next slice; how far the pass is then. Records what it finds, in the audit and for `health`.
+
+    `rest` is called between two pieces of at most a megabyte; by default at `pace`.
 
     Raises what the catalog raises. An archive that can't be reached is no finding: what it holds is asked next time.
     """
@@ -124,14 +146,15 @@ def scrub(box: Box, now: datetime, *, keep_going: Callable[[], bool] = lambda: T
         rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
         again = instances.objects_named(reading, begun.to_mend)
     standing = replace(begun, to_mend=())
-    copies = Copies(box, lambda object_id, place, wrong: _mended(box, object_id, wrong, now, place))
+    rest = rest or pace().rest
+    copies = Copies(box, lambda object_id, place, wrong: _mended(box, object_id, wrong, now, place), rest)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
         if not keep_going():
             return _keep(box, _waiting_too(standing, begun), now)
         try:
-            wrong = _wrong(box, *each)
+            wrong = _wrong(box, *each, rest)
         except Transient as error:
             row.append((instance_id, each, error))
             if len(row) == IN_A_ROW:
@@ -174,7 +197,7 @@ def _waiting_too(standing: Pass, begun: Pass) -> Pass:
 def _again(box: Box, copies: Copies, standing: Pass, sealed: Sealed, now: datetime) -> Pass:
     """Try again what could not be mended in an earlier slice."""
     try:
-        wrong = _wrong(box, *sealed)
+        wrong = _wrong(box, *sealed, copies.rest)
     except Unreadable as error:
         wrong = error.message
     except Transient:
@@ -244,13 +267,13 @@ def _mended(box: Box, object_id: ObjectId, wrong: str, now: datetime, place: str
     _record(box, "instance:mend", f"instance:{object_id}", now, details)
 
 
-def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> str:
+def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, rest: Callable[[], None]) -> str:
     """What is wrong with an object, in words; empty when nothing is. Raises `Transient` when that can't be told now."""
     try:
         with box.open_object(object_id, key_id) as reader:
             if reader.sealed_bytes != sealed_bytes:  # of the open file: its name may go meanwhile
                 return "its length is not the recorded one"
-            reader.verify()
+            reader.verify(rest)
     except Unknown:
         with box.catalog.reading() as reading:
             return "" if recall.holders(reading, object_id) else "it is not on this box"

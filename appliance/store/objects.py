@@ -20,7 +20,7 @@ import fcntl
 import io
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from appliance.errors import Corrupt, Unknown
@@ -385,10 +385,11 @@ class SealedReader(io.RawIOBase):
         self._position += len(piece)
         return len(piece)
 
-    def verify(self) -> None:
-        """Open every segment; `Corrupt` if any does not."""
+    def verify(self, between: Callable[[], None] = lambda: None) -> None:
+        """Open every segment, with a call of `between` after each; `Corrupt` if any does not open."""
         for index in range(self._segments):
             self._load(index)
+            between()
 
     def close(self) -> None:
         if not self.closed:

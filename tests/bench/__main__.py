@@ -37,6 +37,7 @@ COLUMNS: dict[str, tuple[str, Callable[[], Kind], int, int, bool]] = {
 OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "browse": browsing.main,
     "backup": backing_up.main,
+    "scrub": backing_up.read_again,
     "restore": restoring.main,
     "retention": retaining.main,
 }

@@ -1,8 +1,9 @@
-"""What a backup costs reception: four modalities send as fast as they can, with and without backups being made all the while.
+"""What a backup costs reception, or reading everything again: four modalities send as fast as they can, with and without it.
 
 `make bench ARGS=backup` (`python -m tests.bench backup`) fills the catalog of a real `appliance dicom`, then sends in interleaved pairs:
 alone, and while another process makes one backup after the other into a folder on the same disk, without a pause. That is the worst that
-can be; in a clinic one is made a day. The goal is that reception loses no more than a tenth.
+can be; in a clinic one is made a day. The goal is that reception loses no more than a tenth. `make bench ARGS=scrub` does the same
+beside slices of the scrub without a pause, of which a clinic's box reads one in ten minutes.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,9 +25,10 @@ from pathlib import Path
 from statistics import median
 
 from appliance.backup import making
-from appliance.box import open_box
+from appliance.box import Box, open_box
 from appliance.catalog import destinations
 from appliance.config import load_config
+from appliance.lifecycle import scrub
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare
 
@@ -39,11 +41,13 @@ SENDERS = 4
 GOAL = 0.9
 KEEP = timedelta(days=35)
 PLACE = "folder"
+OBJECTS = 200
+"""In a slice of the scrub: what a box with 288,000 images reads in one."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One round: reception alone, and beside so many backups."""
+    """One round: reception alone, and beside so many backups, or slices of the scrub."""
 
     alone: Measured
     beside: Measured
@@ -55,11 +59,36 @@ class Pair:
         return self.beside.instances_per_second / self.alone.instances_per_second
 
 
-def main(arguments: Sequence[str]) -> int:
+@dataclass(frozen=True)
+class Work:
+    """What is done beside reception again and again: `name` in the plural, `verb` for the command, `act` for one of them."""
+
+    name: str
+    verb: str
+    act: Callable[[Box], object]
+
+
+def _make_one(box: Box) -> None:
+    with box.catalog.reading() as conn:
+        place = destinations.destination(conn, PLACE)
+    assert place is not None
+    making.back_up(box, place, datetime.now(UTC), actor="bench", keep=KEEP)
+
+
+BACKUPS = Work("backups", "backup", _make_one)
+SLICES = Work("slices of the scrub", "scrub", lambda box: scrub.scrub(box, datetime.now(UTC), most=OBJECTS))
+
+
+def read_again(arguments: Sequence[str]) -> int:
+    """As `main`, beside the scrub."""
+    return main(arguments, SLICES)
+
+
+def main(arguments: Sequence[str], work: Work = BACKUPS) -> int:
     """Measure and print; the exit code is 1 when an image was refused, no backup could be made, or the goal is missed."""
-    options = _options(arguments)
+    options = _options(arguments, work)
     options.folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="backup-", dir=options.folder))
+    folder = Path(tempfile.mkdtemp(prefix=f"{work.verb}-", dir=options.folder))
     try:
         receiver = appliance(folder)
         try:
@@ -68,8 +97,8 @@ def main(arguments: Sequence[str]) -> int:
             measure(column(options.fill), receiver, chance)
             pairs = []
             for number in range(options.rounds):
-                pairs.append(pair(receiver, column(options.instances), chance, number))
-                print(_said(number, options.rounds, pairs[-1]), file=sys.stderr, flush=True)
+                pairs.append(pair(receiver, column(options.instances), chance, number, work))
+                print(_said(number, options.rounds, pairs[-1], work), file=sys.stderr, flush=True)
         finally:
             receiver.stop()
     except PeerFailed as error:
@@ -79,8 +108,8 @@ def main(arguments: Sequence[str]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     held = SENDERS * options.fill
     print(f"{os.cpu_count()} cores, load average {options.load:.1f} at the start, {held} instances before\n")
-    print(table(pairs))
-    if wrong := missed(pairs):
+    print(table(pairs, work))
+    if wrong := missed(pairs, work):
         print(f"bench: {wrong}", file=sys.stderr)
     return 1 if wrong else 0
 
@@ -102,10 +131,10 @@ def add_place(receiver: Receiver, folder: Path) -> None:
         box.close()
 
 
-def pair(receiver: Receiver, sent: Column, chance: random.Random, number: int) -> Pair:
+def pair(receiver: Receiver, sent: Column, chance: random.Random, number: int, work: Work = BACKUPS) -> Pair:
     """One round, which begins with the one or the other by its number. Raises `PeerFailed`."""
     alone = measure(sent, receiver, chance) if number % 2 == 0 else None
-    with backups(receiver.environment) as made:
+    with backups(receiver.environment, work) as made:
         before = made.value
         beside = measure(sent, receiver, chance)
         count = made.value - before
@@ -113,34 +142,37 @@ def pair(receiver: Receiver, sent: Column, chance: random.Random, number: int) -
 
 
 @contextmanager
-def backups(environment: Mapping[str, str]) -> "Iterator[Synchronized[int]]":
+def backups(environment: Mapping[str, str], work: Work = BACKUPS) -> "Iterator[Synchronized[int]]":
     """Make one after the other meanwhile, the first before it begins; the value counts them. Raises `PeerFailed`."""
     context = multiprocessing.get_context("fork")
     stop, begun, made = context.Event(), context.Event(), context.Value("i", 0)
-    working = context.Process(target=_back_up, args=(dict(environment), stop, begun, made))
+    working = context.Process(target=_go_on, args=(dict(environment), work.act, stop, begun, made))
     working.start()
     try:
         while not begun.wait(0.1) and working.is_alive():
             pass
         if not begun.is_set():
-            raise PeerFailed("no backup was made")
+            raise PeerFailed(f"none of the {work.name} came to its end")
         yield made
     finally:
         stop.set()
         working.join()
     if working.exitcode:
-        raise PeerFailed("a backup failed")
+        raise PeerFailed(f"one of the {work.name} failed")
 
 
-def _back_up(environment: dict[str, str], stop: Event, begun: Event, made: "Synchronized[int]") -> None:
+def _go_on(
+    environment: dict[str, str],
+    act: Callable[[Box], object],
+    stop: Event,
+    begun: Event,
+    made: "Synchronized[int]",
+) -> None:
     logging.getLogger("appliance").setLevel(logging.CRITICAL)
     box = open_box(load_config(os.environ | environment))
     try:
-        with box.catalog.reading() as conn:
-            place = destinations.destination(conn, PLACE)
-        assert place is not None
         while not stop.is_set():
-            making.back_up(box, place, datetime.now(UTC), actor="bench", keep=KEEP)
+            act(box)
             made.value += 1
             begun.set()
     finally:
@@ -150,42 +182,44 @@ def _back_up(environment: dict[str, str], stop: Event, begun: Event, made: "Sync
 # --- what is printed -------------------------------------------------------------------------------------------------
 
 
-def table(pairs: Sequence[Pair]) -> str:
+def table(pairs: Sequence[Pair], work: Work = BACKUPS) -> str:
     """Each round, and the median of the ratios against the goal, as markdown."""
     lines = [
-        "| round | alone, per s | beside backups, per s | backups finished | ratio |",
+        f"| round | alone, per s | beside {work.name}, per s | {work.name} finished | ratio |",
         "| --- | --- | --- | --- | --- |",
     ]
     for number, each in enumerate(pairs, start=1):
         rates = (each.alone.instances_per_second, each.beside.instances_per_second)
         lines.append(f"| {number} | {rates[0]:.0f} | {rates[1]:.0f} | {each.backups} | {each.ratio:.0%} |")
-    met = "missed" if missed(pairs) else "met"
+    met = "missed" if missed(pairs, work) else "met"
     lines += [
         "",
-        f"Reception keeps {kept(pairs):.0%} (median) beside backups without a pause; the goal of {GOAL:.0%} is {met}.",
+        f"Reception keeps {kept(pairs):.0%} (median) beside {work.name} without a pause; the goal of {GOAL:.0%} is {met}.",
     ]
     return "\n".join(lines)
 
 
 def kept(pairs: Sequence[Pair]) -> float:
-    """What is left of reception beside backups: the median of the rounds."""
+    """What is left of reception beside the work: the median of the rounds."""
     return median(each.ratio for each in pairs)
 
 
-def missed(pairs: Sequence[Pair]) -> str:
+def missed(pairs: Sequence[Pair], work: Work = BACKUPS) -> str:
     """Which goal is missed, in words; empty when it is met."""
     left = kept(pairs)
-    return "" if left >= GOAL else f"goal missed: reception keeps {left:.0%} beside backups, not {GOAL:.0%}"
+    return (
+        "" if left >= GOAL else f"goal missed: reception keeps {left:.0%} beside {work.name}, not {GOAL:.0%}"
+    )
 
 
-def _said(number: int, rounds: int, found: Pair) -> str:
+def _said(number: int, rounds: int, found: Pair, work: Work) -> str:
     rates = f"{found.beside.instances_per_second:.0f} of {found.alone.instances_per_second:.0f} a second"
-    return f"round {number + 1}/{rounds}  {rates} ({found.ratio:.0%}) beside {found.backups} backups"
+    return f"round {number + 1}/{rounds}  {rates} ({found.ratio:.0%}) beside {found.backups} {work.name}"
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
+def _options(arguments: Sequence[str], work: Work) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.bench backup", description="Measure reception beside backups."
+        prog=f"python -m tests.bench {work.verb}", description=f"Measure reception beside {work.name}."
     )
     parser.add_argument("--fill", type=int, default=5_000, metavar="N", help="instances a sender before")
     parser.add_argument("--instances", type=int, default=1_500, metavar="N", help="a sender, each time")

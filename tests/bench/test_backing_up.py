@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from . import backing_up
-from .backing_up import Pair, add_place, backups, column, missed, pair, table
+from .backing_up import SLICES, Pair, add_place, backups, column, missed, pair, table
 from .measure import Measured
 from .receivers import appliance
 from .wire import PeerFailed
@@ -22,6 +22,7 @@ def test_the_table_tells_each_round_and_judges_the_median() -> None:
     assert "| 1 | 500 | 476 | 3 | 95% |" in said
     assert "keeps 95% (median)" in said and "is met" in said
     assert missed([Pair(ALONE, each, 3) for each in slower]) == ""
+    assert "beside slices of the scrub, per s" in table([Pair(ALONE, ALONE, 3)], SLICES)
     late = [Pair(ALONE, slower[2], 3)]
     assert "is missed" in table(late)
     assert missed(late) == "goal missed: reception keeps 50% beside backups, not 90%"
@@ -50,11 +51,14 @@ def test_a_goal_that_is_missed_is_the_exit_code(
 def test_a_round_sends_all_images_beside_backups_that_are_made(tmp_path: Path) -> None:
     receiver = appliance(tmp_path)
     try:
-        with pytest.raises(PeerFailed, match="no backup was made"), backups(receiver.environment):
+        with pytest.raises(PeerFailed, match="none of the backups"), backups(receiver.environment):
             pass  # there is no place for one yet
         add_place(receiver, tmp_path)
         found = pair(receiver, column(5), random.Random(1), 1)
+        read = pair(receiver, column(5), random.Random(2), 1, SLICES)
     finally:
         receiver.stop()
     assert (found.alone.instances, found.beside.instances) == (20, 20)
+    assert read.beside.instances == 20
+    assert read.backups > 0
     assert list((tmp_path / "folder" / "snapshots").glob("*/index"))

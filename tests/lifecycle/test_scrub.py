@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from appliance.health.gathering import SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCR
 from appliance.lifecycle import scrub
 from appliance.lifecycle.copies import MOST_UNREAD
 from appliance.model import DestinationSettings, InstanceId, ObjectId
+from appliance.pace import LOOK_SECONDS, Load
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
 from appliance.store.objects import SealedReader
@@ -277,6 +279,28 @@ def test_a_month_of_working_days_is_enough_for_a_pass_however_many_images_there_
     slices = 30 * 5 / 7 * 12 * 3600 / scrub.EVERY_SECONDS  # on for twelve hours on working days
     for total in (1, 1_000, 1_000_000, 50_000_000):
         assert scrub.slice_of(total) * slices >= total
+
+
+def test_it_rests_between_the_pieces_of_objects_and_of_copies(kept: Clinic) -> None:
+    """The largest image has three segments, here and on the disk."""
+    rests = 0
+
+    def rest() -> None:
+        nonlocal rests
+        rests += 1
+
+    scrub.scrub(kept.box, NOW, rest=rest)
+    assert rests == 2 * (10 + 3)
+
+
+def test_while_others_wait_for_the_disk_it_rests_for_most_of_the_time() -> None:
+    """As told by the clock on the wall: who reads a disk computes next to nothing."""
+    slept: list[float] = []
+    calm = scrub.pace(slept.append)
+    calm.processors, calm.load = 2, lambda: Load(0.0, 1.0)
+    time.sleep(1.5 * LOOK_SECONDS)
+    calm.rest()
+    assert sum(slept) >= 7 * LOOK_SECONDS
 
 
 # --- a catalog that can't be read, and passes that are late -----------------------------------------------------------
