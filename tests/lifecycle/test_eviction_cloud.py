@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import Corrupt, Transient
-from appliance.lifecycle import eviction, returning
+from appliance.lifecycle import eviction, returning, scrub
 from appliance.lifecycle.eviction import Evicted
 from appliance.replication import recall
 from appliance.replication.destinations.archive import object_key
@@ -166,3 +166,17 @@ def test_a_proof_reads_each_image_once_and_nothing_else(remote: Remote) -> None:
         remote.key(number).partition("objects/")[2] for number in range(11)
     )
     assert at_now() == NOW
+
+
+def test_a_damaged_object_is_mended_from_the_bucket(remote: Remote) -> None:
+    """As from a disk: what is in the bucket takes its place; what differs there too is reported, and stays."""
+    box = remote.clinic.box
+    first, second = (box.objects.path(recorded(box)[number].object_id) for number in (3, 5))
+    whole = first.read_bytes()
+    remote.damage(5)
+    for path in (first, second):
+        path.write_bytes(path.read_bytes()[:-1])
+    found = scrub.scrub(box, NOW)
+    assert (found.repaired, found.lost) == (1, (second.stem,))
+    assert first.read_bytes() == whole
+    assert second.exists()
