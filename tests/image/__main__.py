@@ -41,7 +41,17 @@ from tests.image.machine import Hardware, Machine, install_programs, switched_on
 from tests.image.network import clock, firewall
 from tests.image.offers import offers
 from tests.image.plugged import installation, sticks
-from tests.image.promises import BUILT, PROMISED_PORTS, answers, https, image, kept, running
+from tests.image.promises import (
+    BUILT,
+    PROMISED_PORTS,
+    answers,
+    https,
+    image,
+    kept,
+    listening,
+    practitioner,
+    running,
+)
 from tests.image.remains import nothing_in_clear
 from tests.image.scanning import scan
 from tests.image.screen import screen
@@ -178,20 +188,6 @@ def is_as_promised(machine: Machine) -> None:
     kept("the line of support waits for the clinic", line.split() == ["active", "inactive"], line)
 
 
-def listening(machine: Machine) -> set[tuple[str, int]]:
-    """Protocol and port of every socket that hears more than this machine itself (/proc/net/tcp, udp; kernel's proc(5))."""
-    found = set()
-    for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
-        for line in machine.inside(f"cat /proc/net/{name}").splitlines()[1:]:
-            fields = line.split()
-            address, port = fields[1].split(":")
-            loopback = address.endswith("7F") or address in ("0" * 24 + "01000000",)
-            # The answers of the DHCP server come to a port that the firewall opens to that server alone.
-            if fields[3] == state and not loopback and int(port, 16) not in (68, 546):
-                found.add((name.removesuffix("6"), int(port, 16)))
-    return found
-
-
 def morning() -> list[Dataset]:
     """What is sent: a panoramic and the first two films of a full mouth, one study of one patient."""
     return list(islice(synthetic.dental_set(1, scale=0.2), 3))
@@ -199,10 +195,7 @@ def morning() -> list[Dataset]:
 
 def use(machine: Machine) -> None:
     """A clinic's morning: a person, a machine, a study, and the study in the browser's interface."""
-    machine.inside("appliance user invite olivia --name Olivia --role practitioner")
-    scopes = " ".join(f"--scope {each}" for each in ("studies:view", "studies:all", "patients:identify"))
-    token = machine.inside(f"appliance token add olivia --name test --json {scopes}")
-    bearer = str(json.loads(token)["token"])
+    bearer = practitioner(machine)
     admit(machine)
     films = morning()
     (study,) = {str(each.StudyInstanceUID) for each in films}

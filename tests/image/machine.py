@@ -87,12 +87,10 @@ JUDGED_LATE = "[Service]\nTimeoutStartSec=30min\n"
 """The check of a start has a minute on a box. Under a name of its own, before the one that a version which is to fail brings
 (`make_test_updates`): of one name, only what comes by SMBIOS would hold."""
 
+SLOW_UNITS = tuple(f"appliance-{name}.service" for name in ("dicom", "courier", "jobs", "web"))
+
 DOOR = [
-    *(
-        word
-        for name in ("dicom", "courier", "jobs", "web")
-        for word in credential(f"systemd.unit-dropin.appliance-{name}.service", SLOW)
-    ),
+    *(word for unit in SLOW_UNITS for word in credential(f"systemd.unit-dropin.{unit}", SLOW)),
     *(
         word
         for name in ("chrony", "dbus", "nginx", "systemd-logind", "systemd-networkd", "systemd-resolved")
@@ -102,6 +100,33 @@ DOOR = [
     *credential("systemd.extra-unit.door.service", DOOR_UNIT),
     *credential("systemd.unit-dropin.sysinit.target", "[Unit]\nWants=door.service\n"),
 ]
+
+
+EMULATION = (
+    "-accel",
+    "tcg,thread=multi",
+    "-cpu",
+    "max",
+    "-smp",
+    "2",
+    "-m",
+    "2048",
+    "-nodefaults",
+    "-display",
+    "none",
+)
+
+
+def cable(forwarded: dict[int, int], to_here: dict[int, int]) -> list[str]:
+    """The words of a cable that leads nowhere else: `forwarded`, port of the box → port here; `to_here`, port of 10.0.2.100 → port
+    of this machine."""
+    words = "user,id=cable,restrict=on" + "".join(
+        f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in forwarded.items()
+    )
+    for there, here in to_here.items():
+        # A command for each connection: to a port, QEMU itself connects once, and that is all.
+        words += f",guestfwd=tcp:10.0.2.100:{there}-cmd:{sys.executable} -I -S {RELAY} {here}"
+    return ["-netdev", words, "-device", "virtio-net-pci,netdev=cable"]
 
 
 def free_port() -> int:
@@ -331,19 +356,12 @@ def switched_on(
     # A TPM2 is a chip of its own: while its machine's emulation takes every core, it must still answer in time.
     os.setpriority(os.PRIO_PROCESS, tpm.pid, TPM_PRIORITY)
     forwarded = {port: free_port() for port in ports}
-    cable = "user,id=cable,restrict=on" + "".join(
-        f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in forwarded.items()
-    )
-    for there, here in (to_here or {}).items():
-        # A command for each connection: to a port, QEMU itself connects once, and that is all.
-        cable += f",guestfwd=tcp:10.0.2.100:{there}-cmd:{sys.executable} -I -S {RELAY} {here}"
     deadline = time.monotonic() + 60
     while not (folder / "tpm.sock").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process = subprocess.Popen(
         [
-            *("qemu-system-x86_64", "-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max"),
-            *("-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-vga", "std"),
+            *("qemu-system-x86_64", "-machine", "q35,smm=on", *EMULATION, "-vga", "std"),
             *("-uuid", "7c9d2f54-3b1e-4c57-9a6e-52f1f0c1e5aa"),
             *("-global", "driver=cfi.pflash01,property=secure,value=on"),
             *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.secboot.fd"),
@@ -352,7 +370,7 @@ def switched_on(
             *("-device", "tpm-crb,tpmdev=tpm0"),
             *("-drive", f"if=none,id=disk,format=raw,discard=unmap,file={hardware.disk}"),
             *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
-            *("-netdev", cable, "-device", "virtio-net-pci,netdev=cable"),
+            *cable(forwarded, to_here or {}),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-device", "qemu-xhci,id=usb"),
             *("-chardev", f"socket,id=inside,path={folder}/inside.sock,server=on,wait=off"),
             *("-device", "virtserialport,chardev=inside,name=inside"),

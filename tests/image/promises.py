@@ -1,4 +1,7 @@
-"""What the parts of `tests.image` share: the disks that were built, a start that is judged, and a promise that is said."""
+"""What the parts of `tests.image` share: the disks that were built, a start that is judged, and a promise that is said.
+
+What is asked of any machine that is on, whoever made it (`Box`), `tests.provisioning` asks too.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,22 @@ import ssl
 import time
 import urllib.request
 from pathlib import Path
+from typing import Protocol
 
 from tests.image.machine import Machine
 
 BUILT = Path(__file__).parents[2] / ".cache" / "image"
 PROMISED_PORTS = (443, 11112)
+
+
+class Box(Protocol):
+    """A machine that is on."""
+
+    ports: dict[int, int]
+    """Port of the box → port here."""
+
+    def inside(self, command: str, *, check: bool = True) -> str:
+        """What `command` prints there, as root; `AssertionError` if it fails (`check`)."""
 
 
 def kept(promise: str, so: bool, otherwise: str = "") -> None:
@@ -58,7 +72,7 @@ def answers(port: int) -> bool:
             return False
 
 
-def https(machine: Machine, path: str, bearer: str, body: object = None) -> str:
+def https(machine: Box, path: str, bearer: str, body: object = None) -> str:
     """What the console answers, to a `body` too, which it is sent as JSON. Its certificate is its own: here it is not judged, the screen's fingerprint is for people."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -70,3 +84,25 @@ def https(machine: Machine, path: str, bearer: str, body: object = None) -> str:
     )
     with urllib.request.urlopen(request, timeout=120, context=context) as answer:
         return str(answer.read().decode())
+
+
+def practitioner(machine: Box) -> str:
+    """Invite a person who may see all studies and whose they are; the token of a program that asks for her."""
+    machine.inside("appliance user invite olivia --name Olivia --role practitioner")
+    scopes = " ".join(f"--scope {each}" for each in ("studies:view", "studies:all", "patients:identify"))
+    token = machine.inside(f"appliance token add olivia --name test --json {scopes}")
+    return str(json.loads(token)["token"])
+
+
+def listening(machine: Box) -> set[tuple[str, int]]:
+    """Protocol and port of every socket that hears more than this machine itself (/proc/net/tcp, udp; kernel's proc(5))."""
+    found = set()
+    for name, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in machine.inside(f"cat /proc/net/{name}").splitlines()[1:]:
+            fields = line.split()
+            address, port = fields[1].split(":")
+            loopback = address.endswith("7F") or address in ("0" * 24 + "01000000",)
+            # The answers of the DHCP server come to a port that the firewall opens to that server alone.
+            if fields[3] == state and not loopback and int(port, 16) not in (68, 546):
+                found.add((name.removesuffix("6"), int(port, 16)))
+    return found

@@ -1,8 +1,9 @@
 """A booted Debian on this machine: its own systemd, its own network, on a copy that is thrown away.
 
-Chose a container with systemd as its first process (systemd-nspawn) over a virtual machine: the units, their walls, the
+Chose a container with systemd as its first process (systemd-nspawn) for the long story: the units, their walls, the
 firewall and the credentials are the kernel's and systemd's own, and it boots in seconds where emulation takes minutes.
-What it cannot show is a boot chain, a TPM2 and an encrypted disk.
+What it cannot show is a kernel, a disk, a clock and a start of its own: for those there is `emulated`. What neither shows is a
+TPM2 and an encrypted disk.
 
 The network is a namespace with one pair of interfaces, whose addresses are from the block for documentation: nothing
 leaves this machine, so everything that is installed must be there before (`BASE_PACKAGES`, and a folder of wheels).
@@ -17,7 +18,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 BASE_PACKAGES = (
@@ -28,55 +29,74 @@ BASE_PACKAGES = (
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 NAMESPACE = "appliance-test"
 PATIENCE_SECONDS = 180.0
+CLINIC_PORT = 2224
+"""Where a system of the clinic listens, which the box may call by some of its accounts."""
 
 
 def run(*words: object, check: bool = True, **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(each) for each in words], check=check, text=True, **more)  # type: ignore[call-overload]
 
 
-def base(folder: Path, suite: str) -> Path:
-    """The installed system, made once and kept: `folder` / `suite`."""
-    made = folder / suite
+def base(folder: Path, suite: str, *more: str) -> Path:
+    """The installed system, with `more` packages, made once and kept in `folder`."""
+    made = folder / "-".join((suite, *more))
     if not (made / "etc/os-release").exists():
         shutil.rmtree(made, ignore_errors=True)
         made.parent.mkdir(parents=True, exist_ok=True)
-        run("debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", suite, made)
+        run("debootstrap", "--variant=minbase", f"--include={','.join((BASE_PACKAGES, *more))}", suite, made)
     return made
 
 
 @dataclass
 class Machine:
-    """A machine that runs; `root` is its file system as seen from here, `key` opens its SSH."""
+    """A machine that runs; `key` opens its SSH."""
 
-    root: Path
     key: Path
     process: subprocess.Popen[bytes]
+    address: str = THERE
+    """Where it is reached from here, at `ports`: port of the box → port there."""
+    ports: dict[int, int] = field(default_factory=lambda: {port: port for port in (22, 443, 11112)})
+    here: str = HERE
+    """This machine, as the box sees it."""
+    clinic: tuple[str, int] = (HERE, CLINIC_PORT)
+    """A system of the clinic, as the box calls it; who plays it listens at `clinic_here`."""
+    clinic_here: tuple[str, int] = (HERE, CLINIC_PORT)
+    patience_seconds: float = PATIENCE_SECONDS
 
-    def ssh(self, command: str, *, check: bool = True, typed: str = "") -> str:
-        """What `command` prints there, as root."""
-        done = subprocess.run(
+    def _ssh(self, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [
-                *("ssh", "-q", "-i", str(self.key), "-o", "StrictHostKeyChecking=no"),
-                *("-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5"),
+                *("ssh", "-q", "-i", str(self.key), "-p", str(self.ports[22])),
+                *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"),
+                *("-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=30", "-o", "ServerAliveCountMax=10"),
                 # One connection for all: the firewall lets in ten new ones a minute.
                 *("-o", "ControlMaster=auto", "-o", f"ControlPath={self.key}.mux", "-o", "ControlPersist=60"),
-                *(f"root@{THERE}", command),
+                *words,
             ],
             capture_output=True,
             text=True,
             input=typed,
             check=False,
         )
+
+    def inside(self, command: str, *, check: bool = True, typed: str = "") -> str:
+        """What `command` prints there, as root."""
+        done = self._ssh(f"root@{self.address}", command, typed=typed)
         if check and done.returncode:
             raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def wait_until(self, command: str, seconds: float = PATIENCE_SECONDS) -> None:
+    def hang_up(self) -> None:
+        """End the connection that is kept: one that hung in a machine that went down would hang for long."""
+        self._ssh("-O", "exit", f"root@{self.address}")
+
+    def wait_until(self, command: str, seconds: float | None = None) -> None:
         """Return once `command` succeeds there."""
+        seconds = self.patience_seconds if seconds is None else seconds
         deadline = time.monotonic() + seconds
         while True:
             try:
-                self.ssh(command)
+                self.inside(command)
                 return
             except AssertionError as error:
                 if time.monotonic() > deadline:
@@ -84,57 +104,63 @@ class Machine:
                 time.sleep(0.5)
 
 
+def running(box: Machine, unit: str) -> bool:
+    """Whether `unit` runs there."""
+    return box.inside(f"systemctl is-active {unit}", check=False).strip() == "active"
+
+
 @contextmanager
-def booted(base_root: Path, scratch: Path) -> Iterator[Machine]:
-    """A machine that starts from `base_root` and forgets everything afterwards."""
+def copied(base_root: Path, scratch: Path) -> Iterator[tuple[Path, Path]]:
+    """A copy of `base_root` in `scratch`, which is forgotten, and the key that opens its SSH."""
     key = scratch / "key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
     upper, work, root = scratch / "upper", scratch / "work", scratch / "root"
     for each in (upper, work, root):
         each.mkdir()
-    run(
-        "mount",
-        "-t",
-        "overlay",
-        "overlay",
-        "-o",
-        f"lowerdir={base_root},upperdir={upper},workdir={work}",
-        root,
-    )
+    layers = f"lowerdir={base_root},upperdir={upper},workdir={work}"
+    run("mount", "-t", "overlay", "overlay", "-o", layers, root)
     try:
         ssh = root / "root/.ssh"
         ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copy(key.with_suffix(".pub"), ssh / "authorized_keys")
         (root / "etc/hostname").write_text("clinicbox\n")
         (root / "etc/machine-id").write_text("")
-        with network():
-            process = subprocess.Popen(
-                [
-                    *(
-                        "systemd-nspawn",
-                        "--quiet",
-                        "--boot",
-                        f"--directory={root}",
-                        "--machine=appliance-test",
-                    ),
-                    *("--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{NAMESPACE}"),
-                    "--capability=CAP_NET_ADMIN",
-                    *("--console=pipe", "--resolv-conf=off", "--timezone=off"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=(scratch / "console.log").open("wb"),
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                machine = Machine(root, key, process)
-                machine.wait_until("systemctl is-system-running --wait; true")
-                yield machine
-            finally:
-                _power_off(process)
+        # Lists older than a day would be fetched again, and nothing is to be had here.
+        (root / "var/lib/apt/lists").touch()
+        yield root, key
     finally:
         with suppress(subprocess.CalledProcessError):
             run("umount", root)
+
+
+@contextmanager
+def booted(base_root: Path, scratch: Path) -> Iterator[tuple[Machine, Path]]:
+    """A machine that starts from `base_root` and forgets everything afterwards, and its file system as seen from here."""
+    with copied(base_root, scratch) as (root, key), network():
+        process = subprocess.Popen(
+            [
+                *(
+                    "systemd-nspawn",
+                    "--quiet",
+                    "--boot",
+                    f"--directory={root}",
+                    "--machine=appliance-test",
+                ),
+                *("--register=no", "--keep-unit", f"--network-namespace-path=/run/netns/{NAMESPACE}"),
+                "--capability=CAP_NET_ADMIN",
+                *("--console=pipe", "--resolv-conf=off", "--timezone=off"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=(scratch / "console.log").open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            machine = Machine(key, process)
+            machine.wait_until("systemctl is-system-running --wait; true")
+            yield machine, root
+        finally:
+            _power_off(process)
 
 
 def _power_off(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,94 @@
+"""What the machine in QEMU is made of, as far as it shows without starting it."""
+
+import shutil
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.image.machine import SLOW_UNITS
+from tests.provisioning import emulated
+from tests.provisioning.__main__ import SERVICES, SUITE_OF, chosen, hosts
+from tests.provisioning.machine import Machine
+
+UNITS = Path(__file__).parents[2] / "systemd/system"
+PORTS = {22: 40022, 443: 40443, 11112: 41112}
+
+
+def words_after(word: str, command: list[str]) -> list[str]:
+    return [after for before, after in pairwise(command) if before == word]
+
+
+@pytest.mark.parametrize(
+    ("words", "so"),
+    [
+        ([], (False, "trixie")),
+        (["12"], (False, "bookworm")),
+        (["vm"], (True, "trixie")),
+        (["vm", "12"], (True, "bookworm")),
+        (["12", "vm"], (True, "bookworm")),
+        (["11"], None),
+        (["12", "13"], None),
+        (["vm", "vm"], None),
+    ],
+)
+def test_one_word_says_where_and_one_says_which(words: list[str], so: object) -> None:
+    assert chosen(words) == so
+
+
+def test_its_cable_leads_to_this_machine_alone(tmp_path: Path) -> None:
+    (cable,) = words_after("-netdev", emulated.command(tmp_path, PORTS, 42224))
+    parts = cable.split(",")
+    assert "restrict=on" in parts, "nothing else of the network is to be had"
+    forwarded = [each for each in parts if each.startswith("hostfwd=")]
+    assert forwarded == [f"hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in PORTS.items()]
+    (clinic,) = [each for each in parts if each.startswith("guestfwd=")]
+    address, port = emulated.CLINIC
+    assert clinic.startswith(f"guestfwd=tcp:{address}:{port}-cmd:")
+    assert clinic.endswith(" 42224")
+
+
+def test_it_starts_from_its_own_disk_and_has_another_for_backups(tmp_path: Path) -> None:
+    command = emulated.command(tmp_path, PORTS, 42224)
+    assert words_after("-accel", command) == ["tcg,thread=multi"], "it runs where no hardware can be lent"
+    (told,) = words_after("-append", command)
+    assert f"root=LABEL={emulated.SYSTEM}" in told.split()
+    drives = words_after("-drive", command)
+    assert [each.rsplit("file=", 1)[1] for each in drives] == [
+        f"{tmp_path}/{emulated.SYSTEM}.raw",
+        f"{tmp_path}/{emulated.BACKUP}.raw",
+    ]
+    assert "-no-reboot" not in command, "a start of its own is what it is for"
+
+
+def test_a_disk_has_its_label_and_what_is_laid_on_it(tmp_path: Path) -> None:
+    if shutil.which("mke2fs") is None:
+        pytest.fail("apt-get install e2fsprogs")
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/hostname").write_text("clinicbox\n")
+    emulated.disk(tmp_path / "disk.raw", emulated.SYSTEM, 16 << 20, root)
+    told = [
+        subprocess.run(
+            ["debugfs", "-R", words, tmp_path / "disk.raw"], capture_output=True, text=True, check=True
+        ).stdout
+        for words in ("stats", "cat /etc/hostname")
+    ]
+    assert f"Filesystem volume name:   {emulated.SYSTEM}\n" in told[0]
+    assert told[1] == "clinicbox\n"
+
+
+def test_patience_goes_to_the_units_that_there_are() -> None:
+    assert [f"appliance-{name}.service" for name in SERVICES] == list(SLOW_UNITS)
+    assert all((UNITS / unit).is_file() for unit in SLOW_UNITS)
+
+
+def test_the_playbook_finds_it_where_it_is_forwarded() -> None:
+    with subprocess.Popen(["true"]) as process:
+        box = Machine(Path("key"), process, address="127.0.0.1", ports=PORTS, here=emulated.HERE)
+    said = hosts(box, f"LABEL={emulated.BACKUP}")["appliances"]["hosts"]["box"]  # type: ignore[index]
+    assert (said["ansible_host"], said["ansible_port"]) == ("127.0.0.1", 40022)
+    assert said["firewall_ssh_from"] == [f"{emulated.HERE}/32"], "or the second run would find the door shut"
+    assert said["appliance_backup_type"] == "ext4"
+    assert set(SUITE_OF) == {"12", "13"}
