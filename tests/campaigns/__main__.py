@@ -20,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns", description=__doc__)
     campaigns = parser.add_subparsers(dest="campaign", required=True)
     kill = campaigns.add_parser("kill", help="kill -9 of any process under load (R1)")
-    kill.add_argument("--kills", type=int, default=10_000)
+    kill.add_argument(
+        "--kills", type=int, default=10_000, help="in boxes of 250, each with a seed of its own"
+    )
     kill.add_argument("--seed", type=int, default=1)
     away = campaigns.add_parser("outage", help="the cloud is away, answers 503, and breaks connections (R5)")
     away.add_argument(
@@ -60,7 +62,7 @@ def main() -> None:
     ) as folder:
         outcome: object
         if arguments.campaign == "kill":
-            outcome = kill_ledger.run(
+            outcome = kill_ledger.run_boxes(
                 Path(folder).absolute(),
                 _free_port(),
                 kills=arguments.kills,
