@@ -151,11 +151,12 @@ def _is_theirs(rule: dict[str, Any]) -> bool:
 
 
 def _is_life_cycle(rules: list[dict[str, Any]]) -> bool:
-    """Whether overwritten versions end when they should, cut uploads end, and nothing that is wanted does."""
+    """Whether overwritten versions and old backups end when they should, cut uploads end, and nothing that is wanted does."""
     cut = any(each.get("Status") == "Enabled" and "AbortIncompleteMultipartUpload" in each for each in rules)
     return (
         cut
         and not bucket_policy.expires_current(rules)
+        and bucket_policy.ends_backups(rules)
         and not bucket_policy.sinks_what_is_needed(rules)
         and bucket_policy.shortest_days(rules) == bucket_policy.KEPT_DAYS
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import settings
+from appliance.audit.vouching import vouched
 from appliance.backup import disaster_plan
-from appliance.backup.drill import Certificate
+from appliance.backup.drill import CERTIFICATES, Certificate
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, devices
 from appliance.catalog import settings as kept
@@ -104,6 +105,32 @@ def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_n
         assert LANGUAGES.words(code)("reach.near", names="usb") in said, "a disk can be erased from the box"
         assert LANGUAGES.words(code)("reach.title") in said
         assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_the_times_are_those_that_the_last_drill_of_this_box_measured(tmp_path: Path, code: str) -> None:
+    box = clinic(tmp_path)
+    try:
+        missed = drilled(at_utc=(NOW - timedelta(days=1)).isoformat(), findings=("an image is missing",))
+        found = drilled(catalog_seconds=2_460.0, sample_seconds=17.0)
+        with box.catalog.transaction() as tx:
+            papers = [vouched(box.audit_key, CERTIFICATES, asdict(each)) for each in (missed, found)]
+            kept.put(tx, CERTIFICATES, papers, NOW)
+        plan = disaster_plan.gather(box, "marie", NOW)
+    finally:
+        box.close()
+    words = LANGUAGES.words(code)
+    assert plan.estimate is not None and plan.estimate.in_service_seconds == 2_460.0
+    assert plan.last_drill == missed, "what it says of the last one is of the last one"
+    (line,) = [
+        each
+        for section in worded(plan, words).sections
+        for each in section.lines
+        if each.label == words("plan.in_service")
+    ]
+    assert line.text == span(2_460.0, words)
+    said = text_of(worded(replace(plan, last_drill=found), words))
+    assert span(17.0, words) in said and span(2_460.0, words) in said
 
 
 COMMAND = re.compile(r"\bappliance [a-z]|\b(?:systemctl|journalctl|sudo)\b|--[a-z]")

@@ -64,7 +64,7 @@ def main() -> None:
         if arguments.campaign == "kill":
             outcome = kill_ledger.run_boxes(
                 Path(folder).absolute(),
-                _free_port(),
+                (_free_port(), _free_port()),
                 kills=arguments.kills,
                 seed=arguments.seed,
                 report=print,

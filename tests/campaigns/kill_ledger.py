@@ -2,7 +2,7 @@
 
 Senders behave as a modality does: what was not acknowledged is sent again, on a new association, until it is. So at
 the end the store must hold exactly what the ledger holds: each instance once, byte for byte, opened to its last byte,
-owed and delivered, and nothing else.
+owed and delivered, and nothing else. The archive has each as well, and after the last kill a backup still ends well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from appliance.box import Box
 from appliance.catalog import deliveries, destinations, devices, instances, rules
 from appliance.ingest import OrphanSweep
 from appliance.model import DestinationSettings, Device, Rule, Uid, ae_title
+from appliance.replication.destinations import prepare
+from appliance.replication.destinations.archive import object_key
 from tests.bench.wire import Encoded, PeerFailed, Sender
 from tests.boxes import box_in, data_set_of, recorded
 from tests.campaigns.processes import CALLING, Appliance
@@ -30,9 +32,10 @@ from tests.instances import CT_IMAGE, Instance
 
 SIZES = (2_000, 20_000, 20_000, 20_000, 300_000, 900_000, 2_500_000)
 SENDERS = 4
-SETTLE_SECONDS = 300
+ARCHIVE = "archive"
+SETTLE_SECONDS = 600
 KILLS_OF_A_BOX = 250
-"""A longer campaign goes through several boxes, each judged and removed: some 2 GB lie in each, and as much beside it."""
+"""A longer campaign goes through several boxes, each judged and removed: some 2 GB lie in each, and twice as much beside it."""
 
 
 @dataclass
@@ -79,30 +82,37 @@ class Outcome:
 
 
 def run_boxes(
-    folder: Path, port: int, *, kills: int, seed: int, report: Callable[[str], None] = lambda _: None
+    folder: Path,
+    ports: tuple[int, int],
+    *,
+    kills: int,
+    seed: int,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Kill `kills` times, some hundreds in a box; raises AssertionError at the first broken promise."""
     outcome = Outcome(Counter(), 0, 0, 0.0)
     while left := kills - outcome.kills.total():
         place = folder / str(seed)
         place.mkdir()
-        outcome += run(place, port, kills=min(left, KILLS_OF_A_BOX), seed=seed)
+        outcome += run(place, ports, kills=min(left, KILLS_OF_A_BOX), seed=seed)
         shutil.rmtree(place)
         report(f"seed {seed}: {outcome}")
         seed += 1
     return outcome
 
 
-def run(folder: Path, port: int, *, kills: int, seed: int) -> Outcome:
+def run(folder: Path, ports: tuple[int, int], *, kills: int, seed: int) -> Outcome:
     """Kill one box `kills` times under load; raises AssertionError at the first broken promise."""
     data, there = folder / "data", folder / "there"
-    there.mkdir()
-    _prepare(data, there)
+    archive = folder / "archive"
+    for each in (there, archive):
+        each.mkdir()
+    _prepare(data, there, archive)
     ledger = Ledger()
     done: Counter[str] = Counter()
     begun = time.monotonic()
     with (folder / "log").open("wb") as log:
-        appliance = Appliance(data, port, log)
+        appliance = Appliance(data, *ports, ARCHIVE, log)
         try:
             _under_load(appliance, ledger, done, kills=kills, seed=seed)
             _until_delivered(appliance, data, ledger)
@@ -110,7 +120,7 @@ def run(folder: Path, port: int, *, kills: int, seed: int) -> Outcome:
         finally:
             appliance.kill()
     with box_in(data) as box:
-        verify(box, ledger, there)
+        verify(box, ledger, there, archive)
     return Outcome(done, len(ledger.acknowledged), ledger.resent, time.monotonic() - begun)
 
 
@@ -143,13 +153,16 @@ def _under_load(appliance: Appliance, ledger: Ledger, done: Counter[str], *, kil
     appliance.wait_until_ready()
 
 
-def _prepare(data: Path, there: Path) -> None:
+def _prepare(data: Path, there: Path, archive: Path) -> None:
+    """A box with a modality, a folder that takes DICOM, and an archive of what is sealed."""
+    places = [
+        DestinationSettings("there", "folder", "dicom", {"path": str(there)}),
+        prepare(DestinationSettings(ARCHIVE, "vault", "ciphertext", {"path": str(archive)})),
+    ]
     with box_in(data) as box, box.catalog.transaction() as tx:
         devices.add_device(tx, Device(ae_title(CALLING), "127.0.0.1"), datetime.now(UTC))
-        destination_id = destinations.add(
-            tx, DestinationSettings("there", "folder", "dicom", {"path": str(there)})
-        )
-        rules.add_rule(tx, Rule(destination_id, "there", "dicom"))
+        for each in places:
+            rules.add_rule(tx, Rule(destinations.add(tx, each), each.name, each.takes))
 
 
 def _send(port: int, number: int, seed: int, ledger: Ledger, stop: threading.Event) -> None:
@@ -207,8 +220,8 @@ def _until_delivered(appliance: Appliance, data: Path, ledger: Ledger) -> None:
         time.sleep(0.3)
 
 
-def verify(box: Box, ledger: Ledger, there: Path) -> None:
-    """Compare the store with the ledger, both ways, to the last byte."""
+def verify(box: Box, ledger: Ledger, there: Path, archive: Path) -> None:
+    """Compare the store and both places with the ledger, both ways, to the last byte."""
     rows = recorded(box)
     kept = {str(row.sop_instance_uid): hashlib.sha256(data_set_of(box, row)).hexdigest() for row in rows}
     lost = {uid for uid, digest in ledger.acknowledged.items() if kept.get(uid) != digest}
@@ -218,9 +231,12 @@ def verify(box: Box, ledger: Ledger, there: Path) -> None:
     with box.catalog.reading() as reading:
         assert audit.verify(reading, box.audit_key, None) == []
         owed = deliveries.list_deliveries(reading, limit=1_000_000)
-    assert len(owed) == len(rows)
+    assert len(owed) == 2 * len(rows)
     delivered = sum(1 for path in there.rglob("*.dcm"))
     assert delivered == len(rows), f"{delivered} files were delivered of {len(rows)}"
+    for row in rows:
+        copy = archive / object_key(row.object_id)
+        assert copy.read_bytes() == box.objects.path(row.object_id).read_bytes(), "a copy is another"
     sweep = OrphanSweep(box)
     sweep.sweep(0.0)
     sweep.sweep(1e6)

@@ -19,28 +19,41 @@ from tests.bench.wire import answers_echo
 CALLING = "CAMPAIGN"
 READY_SECONDS = 300
 """Patience, and no figure: other work may have the processors."""
+BACKUP_PAUSE_SECONDS = 5.0
+WEIGHTS = (3, 3, 1, 1, 1)
+"""How often each is killed: dicom, courier, jobs, web, the backup. What holds an image that was just acknowledged, most."""
 
 
 @dataclass
 class Running:
-    """One `appliance VERB` and whatever it has forked."""
+    """One `appliance VERB …` and whatever it has forked. What ends by itself is begun again after `pause_seconds`."""
 
-    verb: str
+    words: tuple[str, ...]
     environment: dict[str, str]
     log: IO[bytes]
+    pause_seconds: float = 0.0
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _ended: float = field(default=0.0, init=False)
+
+    @property
+    def verb(self) -> str:
+        return self.words[0]
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "appliance", self.verb],
+            [sys.executable, "-m", "appliance", *self.words],
             env={**os.environ, **self.environment},
             stdout=self.log,
             stderr=self.log,
         )
 
     def ensure(self) -> None:
-        """Start it again if it has died."""
-        if self.process is None or self.process.poll() is not None:
+        """Start it again if it has died or ended."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        self._ended = self._ended or time.monotonic()
+        if time.monotonic() >= self._ended + self.pause_seconds:
+            self._ended = 0.0
             self.start()
 
     def pids(self) -> list[int]:
@@ -65,19 +78,29 @@ class Running:
 
 @dataclass
 class Appliance:
-    """`appliance dicom` and `appliance courier` on one data folder."""
+    """Every process of the appliance on one data folder, and a backup to the archive `archive` after the other."""
 
     data: Path
     port: int
+    web_port: int
+    archive: str
     log: IO[bytes]
     parts: list[Running] = field(init=False)
 
     def __post_init__(self) -> None:
-        environment = {"APPLIANCE_DATA": str(self.data), "APPLIANCE_DICOM_PORT": str(self.port)}
+        environment = {
+            "APPLIANCE_DATA": str(self.data),
+            "APPLIANCE_DICOM_PORT": str(self.port),
+            "APPLIANCE_WEB_PORT": str(self.web_port),
+        }
         config = self.data.parent / "campaign.toml"
-        config.write_text("[store]\nlog_bytes = 16777216\nreserve_bytes = 0\n", "utf-8")
+        config.write_text(
+            "[store]\nlog_bytes = 16777216\nreserve_bytes = 0\n[courier]\nlease_seconds = 30\n", "utf-8"
+        )
         environment["APPLIANCE_CONFIG"] = str(config)
-        self.parts = [Running(verb, environment, self.log) for verb in ("dicom", "courier")]
+        self.parts = [Running((verb,), environment, self.log) for verb in ("dicom", "courier", "jobs", "web")]
+        words = ("backup", "now", "--to", self.archive)
+        self.parts.append(Running(words, environment, self.log, pause_seconds=BACKUP_PAUSE_SECONDS))
 
     def ensure(self) -> None:
         for part in self.parts:
@@ -94,7 +117,7 @@ class Appliance:
 
     def kill_one(self, dice: random.Random) -> str:
         """SIGKILL one process, whichever; its part's verb. A parent is chosen now and then, a child mostly."""
-        part = dice.choice(self.parts)
+        (part,) = dice.choices(self.parts, WEIGHTS)
         pids = part.pids()
         if not pids:
             return ""
@@ -112,8 +135,15 @@ class Appliance:
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Stop both as systemd would; raises AssertionError if one does not end well."""
-        for part in self.parts:
+        """Stop all as systemd would, and make one more backup; raises AssertionError if one does not end well."""
+        *services, backup = self.parts
+        for part in services:
             if part.process is not None and part.process.poll() is None:
                 code = part.stop()
                 assert code == 0, f"appliance {part.verb} stopped with {code}"
+        if backup.process is not None:
+            backup.process.wait(READY_SECONDS)
+        backup.start()
+        assert backup.process is not None
+        code = backup.process.wait(READY_SECONDS)
+        assert code == 0, f"appliance {' '.join(backup.words)} ended with {code}"

@@ -17,7 +17,7 @@ def test_sixty_kills_lose_nothing_acknowledged(
     tmp_path: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kill_ledger, "KILLS_OF_A_BOX", 40)
-    outcome = kill_ledger.run_boxes(tmp_path, free_port(), kills=60, seed=1)
+    outcome = kill_ledger.run_boxes(tmp_path, (free_port(), free_port()), kills=60, seed=1)
     assert outcome.kills.total() == 60
     assert outcome.acknowledged > 60
     print(outcome)

@@ -46,6 +46,33 @@ def test_both_steps_are_done_in_pieces_and_keep_every_row(filled: Catalog, tmp_p
         copy.close()
 
 
+def test_the_copy_is_of_one_moment_whatever_is_recorded_and_removed_meanwhile(
+    filled: Catalog, tmp_path: Path
+) -> None:
+    pages, meanwhile = tmp_path / "pages.db", 0
+
+    def work() -> None:
+        nonlocal meanwhile
+        with filled.transaction() as tx:
+            instances.record_many(tx, [(received(), 0) for _ in range(50)])
+            tx.exec_driver_sql("DELETE FROM deliveries WHERE instance % 7 = ?", (meanwhile % 7,))
+            tx.exec_driver_sql("UPDATE instances SET transfer_syntax_uid = 'changed' WHERE id < 100")
+        meanwhile += 1
+
+    with filled.reading() as reading:
+        before = reading.exec_driver_sql("SELECT * FROM instances ORDER BY id").all()
+    last = copying.copy(filled, pages, KEY, instances.last_id, work)
+    assert meanwhile > 1
+    assert last == 4_000
+    copying.verify(pages, KEY)
+    copy = sqlcipher.connect(str(pages))
+    copy.execute(f"PRAGMA key = \"x'{KEY.hex()}'\"")
+    assert copy.execute("SELECT * FROM instances ORDER BY id").fetchall() == [tuple(row) for row in before]
+    copy.close()
+    with filled.reading() as reading:
+        assert instances.last_id(reading) == 4_000 + 50 * meanwhile
+
+
 def test_whoever_is_to_stop_stops_between_two_pieces_of_either_step(filled: Catalog, tmp_path: Path) -> None:
     pages, rows = tmp_path / "pages.db", tmp_path / "rows.db"
     with pytest.raises(Transient, match="interrupted"):

@@ -132,6 +132,28 @@ def test_images_move_as_the_box_says_and_stay_readable_and_what_a_restore_needs_
         assert client.head_object(Bucket=bucket, Key=key).get("StorageClass", "STANDARD") == "STANDARD"
 
 
+def test_old_backups_end_by_the_buckets_own_rule_and_nothing_else_does(
+    the_cloud: Gateway, bucket: str
+) -> None:
+    """The rule as it is printed, but of one day, which takes a second."""
+    client, ends = the_cloud.client(), "snapshots/a/index"
+    wanted = ("objects/ab/x.sealed", "manifests/x.sealed", "kept/x.sealed", "keys/root.recovery")
+    rules = bucket_policy.bucket_settings()["LifecycleConfiguration"]["Rules"]
+    for each in rules:
+        if "Expiration" in each:
+            each["Expiration"] = {"Days": 1}
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    for key in (ends, *wanted):
+        client.put_object(Bucket=bucket, Key=key, Body=b"x")
+
+    def has_ended() -> bool:
+        the_cloud.days_go_by(bucket)
+        return ends not in the_cloud.keys(bucket)
+
+    eventually(has_ended, seconds=120)
+    assert set(wanted) <= set(the_cloud.keys(bucket))
+
+
 def test_a_name_that_is_taken_stays_whatever_the_store_makes_of_the_condition(
     the_cloud: Cloud, bucket: str
 ) -> None:

@@ -73,12 +73,15 @@ def test_a_life_cycle_that_forgets_too_soon_is_missing(server: Cloud) -> None:
     for rule in (
         {"NoncurrentVersionExpiration": {"NoncurrentDays": KEPT_DAYS - 1}},
         {"Expiration": {"Days": 400}},
+        {"Filter": {"Prefix": "snapshots/"}, "Expiration": {"Days": 399}},
+        {"Filter": {"Prefix": "snapshots"}, "Expiration": {"Days": 400}},
+        {"Filter": {"Prefix": "snapshots/"}, "Expiration": {"Date": datetime(2090, 1, 1, tzinfo=UTC)}},
     ):
         bucket = protected_bucket(server)
         server.client().put_bucket_lifecycle_configuration(
             Bucket=bucket,
             LifecycleConfiguration={
-                "Rules": [{"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, **rule}]
+                "Rules": [{"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}} | rule]
             },
         )
         assert states(server, bucket)["life cycle"] is State.MISSING
@@ -119,6 +122,9 @@ def test_nothing_but_images_is_ever_moved_and_only_by_their_tag_to_where_the_cli
         assert each["Filter"] == {"And": {"Prefix": "objects/", "Tags": [tag]}}
     assert not bucket_policy.sinks_what_is_needed(rules)
     assert not bucket_policy.expires_current(rules)
+    assert bucket_policy.ends_backups(rules)
+    ending = [each for each in rules if "Expiration" in each]
+    assert [each["Filter"] for each in ending] == [{"Prefix": "snapshots/"}]
 
 
 def test_overwriting_leaves_the_committed_version_readable_and_locked(server: Cloud) -> None:

@@ -32,6 +32,9 @@ NEEDED_AT_ONCE: Final = (KEYS, KEPT, MANIFESTS, SNAPSHOTS)
 MOVES_AFTER_DAYS: Final = {Tier.WARM: 30, Tier.COLD: 1, Tier.DEEP: 1}
 """Since an object was written, the least that S3 takes: what is tagged was written long before."""
 KEPT_DAYS: Final = 35
+BACKUPS_DAYS: Final = 400
+"""After so many a backup ends: by a rule of the bucket, which cannot spare the newest few as the box does on a disk. So it is long: a
+box that was off for a year finds its last ones, and earlier than that none is too old to be of use."""
 INCOMPLETE_DAYS: Final = 7
 
 ON_BUCKET: Final = (
@@ -120,6 +123,12 @@ def bucket_settings(tiers: Collection[Tier] = ()) -> dict[str, Any]:
                     "Filter": {"Prefix": ""},
                     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": INCOMPLETE_DAYS},
                 },
+                {
+                    "ID": "backups",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": SNAPSHOTS},
+                    "Expiration": {"Days": BACKUPS_DAYS},
+                },
                 *moving_rules(tiers),
             ]
         },
@@ -162,10 +171,26 @@ def shortest_days(rules: list[dict[str, Any]]) -> int | None:
 
 
 def expires_current(rules: list[dict[str, Any]]) -> bool:
-    """Whether an enabled rule of the life-cycle removes what was never overwritten: an archive must have none."""
+    """Whether an enabled rule of the life-cycle removes what was never overwritten and is wanted: all but old backups is."""
     return any(
-        each.get("Status") == "Enabled" and {"Days", "Date"} & set(each.get("Expiration", {}))
+        each.get("Status") == "Enabled"
+        and {"Days", "Date"} & set(each.get("Expiration", {}))
+        and not _ends_old_backups(each)
         for each in rules
+    )
+
+
+def ends_backups(rules: list[dict[str, Any]]) -> bool:
+    """Whether an enabled rule of the life-cycle ends old backups: nothing else does, for the box may remove nothing."""
+    return any(each.get("Status") == "Enabled" and _ends_old_backups(each) for each in rules)
+
+
+def _ends_old_backups(rule: dict[str, Any]) -> bool:
+    ends = rule.get("Expiration", {})
+    return (
+        _prefix_of(rule).startswith(SNAPSHOTS)
+        and "Date" not in ends
+        and int(ends.get("Days", 0)) >= BACKUPS_DAYS
     )
 
 
