@@ -312,8 +312,9 @@ def _not_evicted() -> list[ColumnElement[bool]]:
 
 
 def first_received(reading: Connection) -> datetime | None:
-    """The moment that the oldest instance bears by its row; None if there is none."""
-    return reading.execute(select(instances.c.received_utc).order_by(instances.c.id).limit(1)).scalar()
+    """The moment that the instance recorded first bears; one look at the beginning of the table."""
+    first = select(func.min(instances.c.id)).scalar_subquery()
+    return reading.execute(select(instances.c.received_utc).where(instances.c.id == first)).scalar()
 
 
 def latest_received(reading: Connection) -> datetime | None:
