@@ -42,7 +42,7 @@ KEPT = ROOT / ".cache" / "machines"
 SUITE_OF = {"12": "bookworm", "13": "trixie"}
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 PROMISED_PORTS = {443, 11112}
-"""2762 is let through and nobody listens there yet: DICOM over TLS is a later release."""
+"""What the firewall lets in, and what answers. 2762 (DICOM over TLS) joins them once something listens there."""
 
 SPOILT, REASON = "0.1.1", "this version was spoilt for the test"
 SERVICES = ("dicom", "courier", "jobs", "web")

@@ -72,12 +72,26 @@ def test_the_firewall_lets_in_what_is_promised_and_drops_the_rest() -> None:
     assert rules.count("policy drop;") == 3, "what comes in, what would pass through, and what goes out"
     comes_in = rules[: rules.index("chain forward")]
     accepted = set(re.findall(r"tcp dport \{ ([\d, ]+) \} accept", comes_in))
-    assert accepted == {f"443, {DicomConfig().port}, {DicomConfig().tls_port}"}
+    assert accepted == {f"443, {DicomConfig().port}"}
     assert "dport 22 " not in rules, "nobody speaks SSH to the box unless somebody says so"
     assert "ip saddr 192.0.2.0/24 tcp dport 22" in rendered(
         "firewall", "nftables.conf.j2", firewall_ssh_from=["192.0.2.0/24"]
     )
     assert str(WebConfig().port) not in rules, "the console without TLS is for the front alone"
+
+
+def test_a_port_is_open_exactly_where_something_listens() -> None:
+    """What faces the network is the socket unit of DICOM and the front: who adds a listener opens its port, and nobody before."""
+    units = [each.read_text() for each in (PROVISIONING.parent / "systemd/system").glob("*.socket")]
+    listening = {
+        int(port)
+        for text in units
+        for port in re.findall(r"^Listen(?:Stream|Datagram)=(?:\S+:)?(\d+)$", text, re.MULTILINE)
+    }
+    assert listening == {DicomConfig().port}
+    front = rendered("front", "nginx.conf.j2")
+    listening |= {int(port) for port in re.findall(r"^ *listen (?:\S*:)?(\d+) ", front, re.MULTILINE)}
+    assert set(defaults("firewall")["firewall_ports"]) == listening
 
 
 def test_the_firewall_lets_out_whom_it_names_and_rejects_the_rest() -> None:
