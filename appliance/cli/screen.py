@@ -41,13 +41,15 @@ _CLEAR: Final = "\x1b[H\x1b[2J"
 @dataclass(frozen=True, slots=True)
 class Screen:
     """What there is to show. `claim_code` is None once the box has an owner; `disk_recovery` may be empty, and is for the eyes of
-    whoever has asked for it where `is_key_asked`."""
+    whoever has asked for it where `is_key_asked`. `certificate` is the fingerprint of what browsers meet before the clinic has its own,
+    and `certificate_words` the same in words; both empty where there is none."""
 
     addresses: tuple[str, ...]
     ae_title: str
     dicom_port: int
     claim_code: str | None
     authority_words: str
+    certificate_words: str
     certificate: str
     disk_recovery: str
     is_key_asked: bool = False
@@ -67,8 +69,9 @@ class Screen:
         if self.authority_words:
             shown.append(f"  Authority    {self.authority_words}")
         elif self.certificate:
+            # The words to be said aloud, the digits because no browser shows words; together on three lines, or 25 are too few.
             first, second = self.certificate[:48], self.certificate[48:]
-            shown += ["  Certificate  the browser must show this SHA-256 fingerprint:"]
+            shown += [f"  Certificate  {self.certificate_words}; SHA-256 fingerprint:"]
             shown += [f"               {first}", f"               {second}"]
         shows_key = bool(self.disk_recovery) and (bool(self.claim_code) or self.is_key_asked)
         if shows_key:
@@ -146,25 +149,27 @@ def look(box: Box) -> Screen:
     with box.catalog.reading() as conn:
         installed = certificates.installed(conn)
         asked = disk_key.shown_until(conn, now())
+    front = b"" if installed else _front_certificate()
     return Screen(
         addresses=certificates.own_addresses(),
         ae_title=safe(box.config.ae_title),
         dicom_port=box.config.dicom.port,
         claim_code=identity.claim_code(box),
         authority_words=certificates.in_words(installed.fingerprint) if installed else "",
-        certificate="" if installed else _front_certificate(),
+        certificate_words=certificates.in_words(front) if front else "",
+        certificate=certificates.hexadecimal(front) if front else "",
         disk_recovery=_disk_recovery(),
         is_key_asked=asked is not None,
     )
 
 
-def _front_certificate() -> str:
+def _front_certificate() -> bytes:
     """The fingerprint of the certificate that browsers meet before the clinic has its own; empty without a front."""
     try:
         pem = ssl.get_server_certificate(("127.0.0.1", FRONT_PORT), timeout=5)
     except (OSError, ValueError):
-        return ""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest().hex(":").upper()
+        return b""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()
 
 
 def _disk_recovery() -> str:

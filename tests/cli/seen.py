@@ -120,10 +120,14 @@ def tell(folder: Path) -> None:
             assert photographed(lines) == f"https://{ADDRESS}", "and the text says the same:"
             assert f"  Console      https://{ADDRESS}" in lines
             (own,) = served(photographed(lines))
-            at = next(at for at, line in enumerate(lines) if "SHA-256 fingerprint" in line)
+            at = next(at for at, line in enumerate(lines) if "Certificate" in line)
+            words = lines[at].partition("Certificate")[2].partition(";")[0].strip()
+            assert words == certificates.in_words(hashlib.sha256(own).digest())
             shown = "".join(line.strip() for line in lines[at + 1 : at + 3])
             assert shown == hashlib.sha256(own).digest().hex(":").upper()
-        print("a new box: the picture leads to it, and the fingerprint is that of what it serves there")
+        print(
+            "a new box: the picture leads to it, and the fingerprint, in words and digits, is that of what it serves there"
+        )
 
         code = re.search(r"Claim code +([0-9A-Z]{4}-[0-9A-Z]{4}) ", "\n".join(lines))
         assert code is not None

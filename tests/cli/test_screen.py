@@ -19,6 +19,7 @@ from tests.networks import apart
 from tests.told_disk import told_disk
 
 ROOT = Path(__file__).parents[2]
+WORDS = "babab dobob zuzuz lalal mumum titit"
 RECOVERY = "cbcdefgh-ijklnrtu-vcbcdefg-hijklnrt-uvcbcdef-ghijklnr-tuvcbcde-fghijkln"
 
 
@@ -29,6 +30,7 @@ def shown(**more: object) -> Screen:
         "dicom_port": 11112,
         "claim_code": "ABCD-EFGH",
         "authority_words": "",
+        "certificate_words": "",
         "certificate": "",
         "disk_recovery": "",
     }
@@ -60,17 +62,21 @@ def test_an_owned_box_shows_neither_a_claim_code_nor_the_key_of_its_disk(
 
 
 def test_it_fits_on_a_screen_of_80_columns_and_that_of_an_owned_box_on_25_lines() -> None:
-    fullest = shown(certificate=":".join(["AB"] * 32), disk_recovery=RECOVERY)
+    fullest = shown(certificate_words=WORDS, certificate=":".join(["AB"] * 32), disk_recovery=RECOVERY)
     lines = fullest.lines()
     assert max(map(len, lines)) <= 80
     assert "".join(each.strip() for each in lines if re.fullmatch(r" {15}[a-z-]+", each)) == RECOVERY
-    assert len(shown(authority_words="babab dobob zuzuz lalal mumum titit", claim_code=None).lines()) <= 25
+    assert len(shown(authority_words=WORDS, claim_code=None).lines()) <= 25
+    unclaimed = shown(certificate_words=WORDS, certificate=":".join(["AB"] * 32))
+    assert len(unclaimed.lines()) <= 25, "with words and digits, and the picture"
 
 
 def test_the_fingerprint_is_whole() -> None:
     fingerprint = ":".join(f"{each:02X}" for each in range(32))
-    text = "".join(line.strip() for line in shown(certificate=fingerprint).lines())
-    assert fingerprint in text
+    lines = shown(certificate_words=WORDS, certificate=fingerprint).lines()
+    at = next(at for at, line in enumerate(lines) if "Certificate" in line)
+    assert WORDS in lines[at], "to be said aloud"
+    assert lines[at + 1].strip() + lines[at + 2].strip() == fingerprint, "no browser shows words"
 
 
 def test_without_a_cable_it_says_so() -> None:
@@ -85,7 +91,7 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
 
 def test_without_a_front_there_is_no_fingerprint_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "FRONT_PORT", 9)
-    assert screen._front_certificate() == ""
+    assert screen._front_certificate() == b""
 
 
 def test_a_box_that_its_machine_cannot_open_says_where_to_type_the_key() -> None:
@@ -113,7 +119,7 @@ def test_what_stands_on_the_screen_is_what_the_box_serves(tmp_path: Path) -> Non
     told = subprocess.run([*apart(), *story], cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr[-5000:]
     assert told.stdout.splitlines() == [
-        "a new box: the picture leads to it, and the fingerprint is that of what it serves there",
+        "a new box: the picture leads to it, and the fingerprint, in words and digits, is that of what it serves there",
         "the claim code claims it, and is gone",
         "with the clinic's certificate the words are its authority's, which a browser then trusts for that address",
     ]

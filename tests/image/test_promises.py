@@ -43,6 +43,7 @@ def terminal() -> bytes:
         dicom_port=11112,
         claim_code="ABCD-EFGH",
         authority_words="",
+        certificate_words="babab dobob zuzuz lalal mumum titit",
         certificate=FINGERPRINT,
         disk_recovery="cbcdefgh-ijklnrtu-vcbcdefg-hijklnrt-uvcbcdef-ghijklnr-tuvcbcde-fghijkln",
     )

@@ -129,6 +129,12 @@ def test_before_the_claim_nothing_but_welcome_language_and_claim_is_there(
     assert visitor.get("/trust").status_code == 404
 
 
+def test_by_tls_the_claim_says_what_to_compare_before_anything_is_typed(visitor: FlaskClient) -> None:
+    page = visitor.get("/claim", base_url="https://localhost").get_data(as_text=True)
+    assert "SHA-256" in page[: page.index('action="/claim"')]
+    assert "SHA-256" not in text_of(visitor, "/claim"), "without TLS there is nothing to compare"
+
+
 def test_after_the_claim_a_stranger_learns_nothing_from_the_first_pages(
     owner: FlaskClient, app: Flask
 ) -> None:

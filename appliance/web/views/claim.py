@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from flask import Blueprint, g, redirect
+from flask import Blueprint, g, redirect, request
 from werkzeug.wrappers import Response
 
 from appliance import identity, settings
@@ -22,10 +22,15 @@ blueprint = Blueprint("claim", __name__)
 
 @dataclass(frozen=True, slots=True)
 class ClaimPage(SetupPage):
-    """The form of the claim, with what was typed but the secrets, and what was wrong with it."""
+    """The form of the claim, with what was typed but the secrets, and what was wrong with it.
+
+    Where the way here `is_encrypted`, the page says what to compare: the digits in the browser with those on the box's screen. Chose not
+    to write the fingerprint on the page, in words or digits: whoever sits in between passes the page on as it is, and it would agree.
+    """
 
     name: str
     login: str
+    is_encrypted: bool
 
 
 @blueprint.get("/claim")
@@ -89,5 +94,7 @@ def redeem() -> Response:
 
 
 def _form(error: str, name: str = "", login: str = "") -> Response:
-    page = setup_page(ClaimPage, Step.CLAIM, error=error, name=name, login=login)
+    page = setup_page(
+        ClaimPage, Step.CLAIM, error=error, name=name, login=login, is_encrypted=request.is_secure
+    )
     return show("setup/claim.html", page, 422 if error else 200)
