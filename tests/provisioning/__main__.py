@@ -310,6 +310,17 @@ def is_walled(box: Machine) -> None:
             and not limits & {"infinity", "0"},
             shown,
         )
+    updates = box.inside("apt-config dump").splitlines()
+    origins = [each for each in updates if each.startswith("Unattended-Upgrade::Origins-Pattern::")]
+    periodic = {
+        'APT::Periodic::Update-Package-Lists "1";',
+        'APT::Periodic::Unattended-Upgrade "1";',
+    }
+    kept(
+        "each day it takes Debian's security updates, and no others",
+        periodic <= set(updates) and len(origins) == 2 and all("Debian-Security" in each for each in origins),
+        "\n".join([*origins, *(each for each in updates if each.startswith("APT::Periodic"))]),
+    )
     bounds = box.inside("systemd-analyze cat-config systemd/journald.conf")
     kept("the journal is bounded", "SystemMaxUse=512M" in bounds, bounds)
 

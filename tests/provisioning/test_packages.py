@@ -1,0 +1,134 @@
+"""What the roles install and write, without a machine: the packages that they name, and which updates come by themselves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.provisioning.machine import BASE_PACKAGES
+from tests.provisioning.test_playbooks import defaults, rendered, tasks
+
+STOCK = {
+    "ca-certificates": "of priority standard",
+    "dbus": "systemd's, on every machine that was installed",
+    "iproute2": "of priority important",
+    "libpam-systemd": "systemd's, on every machine that was installed",
+    "procps": "of priority important",
+    "python3": "of priority standard, and Ansible's own condition",
+    "systemd": "of priority important",
+    "systemd-sysv": "of priority important",
+}
+"""What the tests' machine has beside what the role installs, because debootstrap's smallest lacks it and a stock Debian doesn't."""
+
+NEEDED_FOR = {  # what the units, the scripts and the roles start or load, by the package that brings it and no stock Debian has
+    "chrony": "the time",
+    "nftables": "/usr/sbin/nft",
+    "nginx-light": "/usr/sbin/nginx",
+    "openssh-server": "sshd; ssh and ssh-keygen come with it",
+    "openssl": "tls-front",
+    "python3-venv": "the environment",
+    "tpm2-tools": "the seal in the TPM2",
+    "unattended-upgrades": "updates by themselves",
+    "libpango-1.0-0": "papers",
+    "libpangoft2-1.0-0": "papers",
+    "libharfbuzz-subset0": "papers",
+    "fonts-dejavu-core": "papers",
+    "fonts-droid-fallback": "papers in Chinese",
+}
+
+DEBIANS_OWN = """\
+Unattended-Upgrade::Origins-Pattern {
+        "origin=Debian,codename=${distro_codename},label=Debian";
+        "origin=Debian,codename=${distro_codename},label=Debian-Security";
+        "origin=Debian,codename=${distro_codename}-security,label=Debian-Security";
+};
+"""
+"""What the package itself brings as 50unattended-upgrades, in Debian 12 and 13."""
+
+
+def installed() -> set[str]:
+    """The packages that the role brings."""
+    return set(tasks("base")["Packages"]["ansible.builtin.apt"]["name"])
+
+
+# --- packages --------------------------------------------------------------------------------------------------------
+
+
+def test_the_machine_of_the_tests_has_beside_the_roles_packages_only_what_every_debian_has() -> None:
+    """It has no network, so what the role installs is there before; a package that the role forgets must not be hidden by that."""
+    there = set(BASE_PACKAGES.split(","))
+    assert there - installed() == set(STOCK)
+    assert installed() <= there, "nothing can be fetched there"
+
+
+def test_every_package_that_is_needed_is_installed_by_the_role() -> None:
+    missing = set(NEEDED_FOR) - installed()
+    assert not missing, {name: NEEDED_FOR[name] for name in missing}
+
+
+# --- updates by themselves -------------------------------------------------------------------------------------------
+
+
+def dumped(folder: Path, **more: Any) -> dict[str, list[str]]:
+    """What apt takes of Debian's own file and ours, read in the order of their names."""
+    if shutil.which("apt-config") is None:
+        pytest.skip("this machine has no apt")
+    (folder / "50unattended-upgrades").write_text(DEBIANS_OWN)
+    (folder / "52appliance").write_text(rendered("base", "unattended-upgrades.j2", **more))
+    (folder / "apt.conf").write_text(f'Dir::Etc::parts "{folder}/parts";\n')
+    parts = folder / "parts"
+    parts.mkdir()
+    for name in ("50unattended-upgrades", "52appliance"):
+        (folder / name).rename(parts / name)
+    told = subprocess.run(
+        ["apt-config", "dump"],
+        env={"PATH": "/usr/bin:/bin", "APT_CONFIG": str(folder / "apt.conf")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stderr == ""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r'^(\S+) "(.*)";$', told.stdout, re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def test_only_security_updates_come_by_themselves(tmp_path: Path) -> None:
+    """apt adds to a list that an earlier file has begun: without its emptying, everything of a point release would come too."""
+    said = dumped(tmp_path)
+    assert said["Unattended-Upgrade::Origins-Pattern::"] == [
+        "origin=Debian,codename=${distro_codename},label=Debian-Security",
+        "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
+    ]
+    assert said["APT::Periodic::Update-Package-Lists"] == ["1"], "each day"
+    assert said["APT::Periodic::Unattended-Upgrade"] == ["1"]
+
+
+@pytest.mark.parametrize("codename", ["bookworm", "trixie"])
+def test_the_origins_are_those_of_debians_security_archive(codename: str, tmp_path: Path) -> None:
+    """As its Release file says: Origin, Label, and Codename `bookworm-security` (Debian 12), `trixie-security` (13)."""
+    archive = {"origin": "Debian", "label": "Debian-Security", "codename": f"{codename}-security"}
+    release = {"origin": "Debian", "label": "Debian", "codename": codename}
+    origins = [
+        dict(word.split("=", 1) for word in each.replace("${distro_codename}", codename).split(","))
+        for each in dumped(tmp_path)["Unattended-Upgrade::Origins-Pattern::"]
+    ]
+    assert archive in origins
+    assert release not in origins
+    assert {each["codename"] for each in origins} == {codename, f"{codename}-security"}, (
+        "of this Debian alone"
+    )
+
+
+def test_a_restart_for_updates_is_at_the_clinics_hour_or_never(tmp_path: Path) -> None:
+    said = dumped(tmp_path)
+    assert said["Unattended-Upgrade::Automatic-Reboot"] == ["true"]
+    assert said["Unattended-Upgrade::Automatic-Reboot-Time"] == [defaults("base")["base_reboot_at"]]
+    (tmp_path / "never").mkdir()
+    assert dumped(tmp_path / "never", base_reboot_at="")["Unattended-Upgrade::Automatic-Reboot"] == ["false"]
