@@ -11,7 +11,7 @@ COVER := --cov --cov-append --cov-report=
 # Containers often forbid Python to keep what it has compiled; then each of hundreds of processes compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image test-update lock clean
+.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image test-update audit lock clean
 .NOTPARALLEL:
 
 help: ## say what there is
@@ -37,7 +37,7 @@ lint: setup ## style, types and import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports --no-cache
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run systemd/libexec/* image-build/build image-build/oci/build \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/setup .ci/run .ci/audit systemd/libexec/* image-build/build image-build/oci/build \
 		image-build/scripts/* image-build/mkosi.extra/usr/lib/appliance/libexec/*; fi
 
 fast: setup ## the tests that take seconds
@@ -74,6 +74,9 @@ test-update: setup ## boot the image and offer it updates: cut, spoilt, good, da
 	@image-build/build test-disk
 	@image-build/build test-updates
 	@exec $(PY) -m tests.image updates $(ARGS)
+
+audit: setup ## ask whether anything is known of what is locked; needs the network, and ends with 75 where it could not look
+	@exec .ci/audit
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions
 	@.ci/setup lock
