@@ -131,7 +131,8 @@ def _epoch() -> int:
 
 def _debian(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for each in sorted(found, key=lambda package: str(package["name"])):
-        version, architecture = quote(each["version"], safe=".+~-"), each["architecture"]
+        # Of a purl's version a colon stays, and a plus does not: https://github.com/package-url/purl-spec.
+        version, architecture = quote(each["version"], safe=".:~-"), each["architecture"]
         purl = f"pkg:deb/debian/{quote(each['name'], safe='.-')}@{version}?arch={architecture}&distro=trixie"
         yield {
             "type": "library",
