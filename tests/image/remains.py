@@ -51,14 +51,15 @@ def sent_words(films: Iterable[Dataset]) -> frozenset[str]:
     return frozenset(words)
 
 
-def nothing_in_clear(disk: Path, unpacked: Path, films: Iterable[Dataset]) -> None:
-    """Say it, of a machine that is off: nothing of `films` or of any invented patient stands on `disk`, which began as `unpacked`."""
+def nothing_in_clear(disk: Path, unpacked: Path, films: Iterable[Dataset], gap: int = GAP) -> None:
+    """Say it, of a machine that is off: nothing of `films` or of any invented patient stands on `disk`, which began as `unpacked`; at `gap`
+    nothing lies on it."""
     sent = frozenset(form for word in sent_words(films) for form in forms(word))
     names = synthetic.marker_bytes() | forms(Instance(0).patient_name.split("^")[0])
     ours = found(unpacked, sent | names)
     kept("no number, UID or date that was sent stands in the image", not ours & sent, str(ours & sent))
     planted = forms(f"Témoin^{secrets.token_hex(8)}")
-    plant(disk, planted)
+    plant(disk, planted, gap)
     there = found(disk, (sent | names | planted) - ours)
     kept(
         f"what was planted on the disk is found, in {len(planted)} ways of writing",
@@ -72,13 +73,13 @@ def nothing_in_clear(disk: Path, unpacked: Path, films: Iterable[Dataset]) -> No
     )
 
 
-def plant(disk: Path, words: Iterable[bytes]) -> None:
-    """Write them before the first partition, where nothing is."""
+def plant(disk: Path, words: Iterable[bytes], at: int = GAP) -> None:
+    """Write them where nothing is, before the first partition."""
     written = b"\n".join(sorted(words))
     with disk.open("r+b") as stream:
-        there = os.pread(stream.fileno(), len(written), GAP)
-        assert not there.strip(b"\0"), "something lies before the first partition"
-        os.pwrite(stream.fileno(), written, GAP)
+        there = os.pread(stream.fileno(), len(written), at)
+        assert not there.strip(b"\0"), f"something lies at {at}"
+        os.pwrite(stream.fileno(), written, at)
 
 
 def found(disk: Path, words: Iterable[bytes]) -> frozenset[bytes]:

@@ -10,6 +10,7 @@ leads to who plays a system of the clinic.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -23,6 +24,9 @@ from tests.provisioning.machine import CLINIC_PORT, Machine, base, copied, run
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "debootstrap": "debootstrap"}
 DISK_BYTES, BACKUP_BYTES = 6 << 30, 1 << 30
+TAIL_BYTES = 1 << 20
+"""What its file system leaves free at the end of a disk."""
+
 SYSTEM, BACKUP = "SYSTEM", "BACKUP"
 """Labels of its two disks."""
 
@@ -43,6 +47,9 @@ IPv6AcceptRA=no
 
 SLOW_STARTS = "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"
 """Emulated, everything starts twenty times slower than on a box."""
+
+SLOW_DISK = "[Unit]\nJobRunningTimeoutSec=30min\n"
+"""The backup disk has a quarter of a minute on a box: emulated, that is over before udev has started."""
 
 
 def command(folder: Path, ports: dict[int, int], clinic_here: int) -> list[str]:
@@ -83,6 +90,7 @@ def at_home(root: Path) -> None:
         "resolv.conf": "# nobody to ask\n",
         "systemd/network/cable.network": NETWORK,
         "systemd/system.conf.d/emulated.conf": SLOW_STARTS,
+        f"systemd/system/dev-disk-by\\x2dlabel-{BACKUP}.device.d/emulated.conf": SLOW_DISK,
         **{f"systemd/system/{unit}.d/emulated.conf": SLOW for unit in SLOW_UNITS},
     }.items():
         path = root / "etc" / name
@@ -96,6 +104,7 @@ def disk(path: Path, label: str, size_bytes: int, root: Path | None = None) -> N
     """A disk with one file system, with all that is in `root`."""
     filled = ("-d", root) if root else ()
     run("mke2fs", "-q", "-F", "-t", "ext4", "-L", label, *filled, path, f"{size_bytes >> 20}M")
+    os.truncate(path, size_bytes + TAIL_BYTES)
 
 
 @contextmanager

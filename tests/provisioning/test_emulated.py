@@ -77,11 +77,28 @@ def test_a_disk_has_its_label_and_what_is_laid_on_it(tmp_path: Path) -> None:
     ]
     assert f"Filesystem volume name:   {emulated.SYSTEM}\n" in told[0]
     assert told[1] == "clinicbox\n"
+    with (tmp_path / "disk.raw").open("rb") as stream:
+        stream.seek(16 << 20)
+        assert stream.read() == bytes(emulated.TAIL_BYTES), "room for what a search must find"
 
 
 def test_patience_goes_to_the_units_that_there_are() -> None:
     assert [f"appliance-{name}.service" for name in SERVICES] == list(SLOW_UNITS)
     assert all((UNITS / unit).is_file() for unit in SLOW_UNITS)
+
+
+def test_and_to_the_backup_disk_after_what_its_line_of_fstab_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd writes the line's patience into `50-device-timeout.conf`; of what is said twice it takes the name that comes last."""
+    monkeypatch.setattr(emulated, "run", lambda *words: None)
+    emulated.at_home(tmp_path)
+    disk = tmp_path / f"etc/systemd/system/dev-disk-by\\x2dlabel-{emulated.BACKUP}.device.d"
+    (told,) = disk.iterdir()
+    assert told.name > "50-device-timeout.conf"
+    assert told.read_text() == emulated.SLOW_DISK
+    line = (tmp_path / "etc/fstab").read_text()
+    assert emulated.BACKUP not in line, "its line is the playbook's to write"
 
 
 def test_the_playbook_finds_it_where_it_is_forwarded() -> None:
