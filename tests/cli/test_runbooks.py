@@ -1,6 +1,7 @@
-"""The runbooks of the help walked as they stand: every command in its order, on a box with images, and what comes of it.
+"""The runbooks of the help walked as they stand: every line in its order, on a box with images, and what comes of it.
 
-What a runbook does with a machine (playbook, units, a failed update) is walked by `make test-machine`.
+`appliance` runs in this process; the rest is typed in a shell on scratch folders (`tests.cli.machine`). What a runbook does with the
+playbook and with units that really run is walked by `make test-machine`.
 """
 
 from __future__ import annotations
@@ -23,39 +24,64 @@ from appliance.replication import courier
 from appliance.replication.delivery import State
 from tests import synthetic
 from tests.cli.conftest import Outcome, Say, account
+from tests.cli.machine import ROOT, Machine
 
 pytestmark = pytest.mark.slow
 
-HELP = Path(__file__).parents[2] / "web-ui/help/en/runbooks.html"
+HELP = ROOT / "web-ui/help/en/runbooks.html"
+ELSEWHERE = {
+    "ansible-playbook site.yml -e appliance_wheel=…": "`make test-machine` plays it",
+    "provisioning/": "where it is played",
+    "changed=0": "what it says",
+    "image-build/oci/": "tests/image/test_oci.py",
+    "podman run": "tests/image/test_oci.py",
+    "docker run": "tests/image/test_oci.py",
+    "/var/lib/appliance": "what the next line copies",
+}
+"""What stands among what is to be typed, and is not typed here."""
+
 KEY = re.compile(r"\b[A-Z0-9]{5}(?:-[A-Z0-9]{5}){6,}\b")
 
 
-def commands(section: str) -> list[str]:
-    """What the section says to type at the appliance, in order."""
+SECTIONS = re.findall(r'<h2 id="([^"]+)"', HELP.read_text("utf-8"))
+
+
+def lines(section: str) -> list[str]:
+    """What the section says to type at a machine that was provisioned, in order."""
     (text,) = re.findall(rf'<h2 id="{section}">.*?(?=<h2|\Z)', HELP.read_text("utf-8"), re.DOTALL)
-    return [unescape(each) for each in re.findall(r"<code>appliance (.*?)</code>", text)]
+    return [unescape(each) for each in re.findall(r"<code>(.*?)</code>", text.split("<h3>")[-1])]
+
+
+def commands(section: str) -> list[str]:
+    """Those of them that are for the appliance."""
+    return [line.removeprefix("appliance ") for line in lines(section) if line.startswith("appliance ")]
 
 
 def walk(
     say: Say,
     section: str,
-    disk: Path,
+    machine: Machine,
     *,
     typed: Mapping[str, str | Callable[[], str]] | None = None,
     after: Mapping[str, Callable[[Outcome], None]] | None = None,
     instead: Mapping[str, Sequence[object]] | None = None,
     without: Sequence[str] = (),
 ) -> list[Outcome]:
-    """Type every command of `section` but those that begin with a word of `without`; each must come to a good end.
+    """Type every line of `section` but the appliance's that begin with a word of `without`; each must come to a good end.
 
-    ``/media/DISK`` is `disk`. `typed` is what a command is answered, by its first words; `instead` says what stands for the
-    placeholders of a command.
+    `typed` is what a command is answered, by its first words; `instead` says what stands for the placeholders of a line, and `after`
+    what happens then. What the appliance's commands came to.
     """
     told = []
-    for line in commands(section):
-        if line.startswith(tuple(without)):
+    for entire in lines(section):
+        line = entire.removeprefix("appliance ")
+        if entire in ELSEWHERE or line.startswith(tuple(without)):
             continue
-        line, _, into = line.replace("/media/DISK", str(disk)).partition(" >")
+        if line == entire:
+            out = machine.type(line, *(instead or {}).get(line, ()))
+            (after or {}).get(line, lambda _: None)(Outcome(0, out, ""))
+            continue
+        line, _, into = machine.placed(line).partition(" >")
         words = [*line.split(), *(instead or {}).get(line, ())]
         answer = (typed or {}).get(line.split(" --")[0].removesuffix(" folder"), "")
         outcome = say(*words, typed=answer() if callable(answer) else answer)
@@ -85,6 +111,11 @@ def disk(tmp_path: Path) -> Path:
     made = tmp_path / "disk"
     made.mkdir()
     return made
+
+
+@pytest.fixture
+def machine(data_dir: Path, disk: Path, tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "machine", data_dir, disk)
 
 
 @pytest.fixture
@@ -125,10 +156,10 @@ def owes_nothing(box: Box) -> bool:
 
 
 def test_a_box_is_installed_to_the_drill_that_passes(
-    say: Say, full: str, disk: Path, eventually: Callable[..., object]
+    say: Say, full: str, disk: Path, machine: Machine, eventually: Callable[..., object]
 ) -> None:
     deliver(say, eventually)
-    _, drill = walk(say, "install", disk)
+    _, drill = walk(say, "install", machine)
     assert "Passed." in drill.out
 
 
@@ -136,6 +167,7 @@ def test_a_disk_is_replaced_and_then_the_box_from_the_backup(
     say: Say,
     full: str,
     disk: Path,
+    machine: Machine,
     films: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -143,15 +175,16 @@ def test_a_disk_is_replaced_and_then_the_box_from_the_backup(
 ) -> None:
     account(say, "olivia", role="owner")
     deliver(say, eventually)
-    made, owed = walk(say, "replace-disk", disk)
+    made, owed = walk(say, "replace-disk", machine)
     assert "3 images" in made.out
+    assert machine.stopped
     states = {line.split()[2] for line in owed.out.splitlines()[1:] if line.split()[1:2] == ["DISK"]}
     assert states == {"CONFIRMED"}, "nothing is here alone"
     monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "new"))
     _, status, _ = walk(
         say,
         "replace-box",
-        disk,
+        machine,
         typed={"restore": full, "key check-recovery": full},
         without=["restore s3", "key reseal"],  # another way to the same, and what is said not to be needed
     )
@@ -164,6 +197,7 @@ def test_a_lost_paper_is_replaced_and_opens_nothing_that_comes_after(
     say: Say,
     full: str,
     disk: Path,
+    machine: Machine,
     films: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -177,7 +211,7 @@ def test_a_lost_paper_is_replaced_and_opens_nothing_that_comes_after(
         fresh = paper(outcome)
 
     answers = {"key check-recovery": lambda: fresh, "key rotate-root": lambda: fresh}
-    walk(say, "lost-key", disk, typed=answers, after={"key rotate": keep})
+    walk(say, "lost-key", machine, typed=answers, after={"key rotate": keep})
     assert say("import", *films[3:]).code == 0
     deliver(say, eventually)
     assert say("backup", "now").code == 0
@@ -192,13 +226,14 @@ def test_a_lost_paper_is_replaced_and_opens_nothing_that_comes_after(
 def test_a_month_without_internet_leaves_what_comes_on_the_disk(
     say: Say,
     disk: Path,
+    machine: Machine,
     films: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     eventually: Callable[..., object],
 ) -> None:
     assert say("import", *films[:2]).code == 0
-    walk(say, "offline", disk)
+    walk(say, "offline", machine)
     assert say("import", *films[2:]).code == 0
     deliver(say, eventually)
     assert len(say("deliveries", "--json").rows) == 3, "of what came from then on"
@@ -207,18 +242,37 @@ def test_a_month_without_internet_leaves_what_comes_on_the_disk(
     assert (kept["archive"], kept["instances"]) == ("DISK", 2)
 
 
-def test_a_full_disk_says_what_takes_the_room_and_every_copy_is_whole(
-    say: Say, full: str, disk: Path, films: list[Path]
+def test_a_full_disk_is_copied_whole_to_a_larger_one_which_takes_its_place(
+    say: Say, full: str, machine: Machine, data_dir: Path, tmp_path: Path
 ) -> None:
-    room, whole = walk(say, "full-disk", disk)
+    small, large = tmp_path / "small disk", machine.scratch / "larger-disk"
+
+    def mount(_: Outcome) -> None:
+        assert machine.stopped, "nothing is written meanwhile"
+        data_dir.rename(small)
+        large.rename(data_dir)
+
+    room, whole = walk(
+        say,
+        "full-disk",
+        machine,
+        instead={"cp -a": [data_dir, large]},
+        after={"cp -a": mount},
+    )
     assert "images" in room.out
+    assert "3 objects" in whole.out
     assert "whole" in whole.out
+    assert not machine.stopped
+    assert images(say) == 3
+    assert machine.typed[:2] == ["df -h", "journalctl --vacuum-size=200M"]
 
 
-def test_after_an_attack_all_is_found_whole_and_every_secret_is_new(say: Say, full: str, disk: Path) -> None:
+def test_after_an_attack_all_is_found_whole_and_every_secret_is_new(
+    say: Say, full: str, disk: Path, machine: Machine
+) -> None:
     account(say, "olivia", role="owner")
     chain, exported, whole, link, _ = walk(
-        say, "ransomware", disk, typed={"key rotate-root": full}, instead={"user reset": ["olivia"]}
+        say, "ransomware", machine, typed={"key rotate-root": full}, instead={"user reset": ["olivia"]}
     )
     assert "user:invite" in exported.out
     assert "whole" in whole.out
@@ -228,14 +282,53 @@ def test_after_an_attack_all_is_found_whole_and_every_secret_is_new(say: Say, fu
     assert refused.code != 0, "a box that is not blank is never written over"
 
 
-def test_a_box_goes_for_good_with_its_audit_kept(
-    say: Say, full: str, disk: Path, eventually: Callable[..., object]
+def test_a_box_goes_for_good_with_its_audit_kept_and_opens_no_more(
+    say: Say,
+    full: str,
+    disk: Path,
+    machine: Machine,
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., object],
 ) -> None:
     deliver(say, eventually)
     assert say("backup", "now").code == 0
-    walk(say, "end-of-life", disk)
+    (machine.seal / "seal").write_bytes(bytes(32))
+    walk(say, "end-of-life", machine)
     assert "backup:make" in (disk / "audit.txt").read_text("utf-8")
+    assert machine.stopped
+    assert not machine.seal.exists()
+    assert (data_dir / "catalog.db").exists(), "the rest lies there, closed"
+    closed = say("studies")
+    assert (closed.code, "keys are gone" in closed.err) == (78, True), closed.err
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "another"))
+    assert say("restore", "folder", "--path", disk, typed=full).code == 0
+    assert images(say) == 3, "what lies in an archive opens with the paper still"
 
 
-def test_the_rest_is_walked_where_a_machine_is() -> None:
-    assert commands("update-failed") == ["--version", "status"], "tests/provisioning walks it"
+def test_what_is_typed_when_an_update_failed_names_units_that_there_are(machine: Machine) -> None:
+    assert commands("update-failed") == ["--version", "status"], "tests/provisioning walks it on a machine"
+    for line in lines("update-failed"):
+        if line not in ELSEWHERE and not line.startswith("appliance "):
+            out = machine.type(line)
+            if line.startswith("systemctl"):
+                assert "appliance-web.service" in out
+            else:
+                (unit,) = re.findall(r"-u (\S+)", line)
+                assert (ROOT / "systemd/system" / f"{unit}.service").exists()
+
+
+def test_nothing_stands_there_that_is_typed_nowhere() -> None:
+    programs = {line.split()[0] for section in SECTIONS for line in lines(section) if line not in ELSEWHERE}
+    assert programs == {"appliance", "cp", "df", "journalctl", "rm", "systemctl"}
+    assert (ROOT / "provisioning/site.yml").exists()
+    assert (ROOT / "image-build/oci").is_dir()
+
+
+def test_a_unit_that_there_is_not_and_a_folder_of_the_machine_are_refused(machine: Machine) -> None:
+    with pytest.raises(AssertionError, match=r"appliance\.targe could not be found"):
+        machine.type("systemctl stop appliance.targe")
+    with pytest.raises(AssertionError, match="/var/lib/other"):
+        machine.type("rm -rf /var/lib/other")
+    assert machine.typed == []
