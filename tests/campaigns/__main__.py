@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.campaigns import cuts, flips, kill_ledger, outage, reachability, support_line
+from tests.campaigns import cuts, earlier_software, flips, kill_ledger, outage, reachability, support_line
 
 
 def main() -> None:
@@ -52,6 +52,10 @@ def main() -> None:
         "support", help="how soon after its end nothing is left of a session of remote support (needs root)"
     )
     line.add_argument("--sessions", type=int, default=5, help="of each of three ways")
+    before = campaigns.add_parser(
+        "earlier", help="the version before, out of the history, goes on with the index of this one"
+    )
+    before.add_argument("--commit", default="", help="another tree than that of the version before")
     campaigns.add_parser("tests", help="the long tests that `make test` leaves out")
     arguments = parser.parse_args()
     if arguments.campaign == "tests":
@@ -81,6 +85,10 @@ def main() -> None:
             if not found.is_kept:
                 raise SystemExit(str(found))
             outcome = found
+        elif arguments.campaign == "earlier":
+            outcome = earlier_software.run(
+                Path(folder).absolute(), _free_port, commit=arguments.commit, report=print
+            )
         elif arguments.campaign == "interface":
             outcome = interface(Path(folder).absolute(), arguments.examples, arguments.seed)
         else:
