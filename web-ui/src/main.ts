@@ -8,6 +8,7 @@ import { offerHelp } from "./help.ts";
 import { followLive } from "./live.ts";
 import { tendMenus } from "./menus.ts";
 import { offerPasskeys } from "./passkeys.ts";
+import { leavePlain } from "./plain.ts";
 import { offerPrinting } from "./print.ts";
 import { watchSession } from "./session-end.ts";
 import { steerRows } from "./rows.ts";
@@ -26,6 +27,7 @@ document.addEventListener("htmx:after:swap", () => openViewers(document));
 
 htmx.config.history = false;
 htmx.config.morphIgnore = [...htmx.config.morphIgnore, "open"]; // what a person has opened stays open when a part refreshes
+leavePlain();
 watchBanner();
 tendMenus();
 tendBell();
