@@ -13,8 +13,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from appliance import health
+from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, devices, samples, settings
+from appliance.catalog import deliveries, destinations, devices, instances, samples, settings
 from appliance.catalog.samples import Arrived, Cursor
 from appliance.figures import Figures
 from appliance.health import CODES
@@ -182,6 +183,26 @@ def test_a_backup_that_was_made_is_shown_with_its_hour(owner: FlaskClient, busy:
     finally:
         with busy.catalog.transaction() as tx:
             settings.remove(tx, health.BACKUP)
+
+
+def test_images_on_their_way_home_have_a_bar(owner: FlaskClient, busy: Box) -> None:
+    """Of a box that was restored: how far it is, until all have come, and nothing then."""
+    with busy.catalog.reading() as conn:
+        all_ = instances.last_id(conn)
+    told = {"at_utc": NOW.isoformat(), "from": "usb", "missing": 0, "home": False}
+    try:
+        for done in (0, all_ - 1, all_):
+            with busy.catalog.transaction() as tx:
+                settings.put(tx, homecoming.LAST, told | {"cursor": done}, NOW)
+            tile = text_of(owner).partition('data-figure="home"')[2].partition("</div>")[0]
+            assert f'<progress max="100" value="{100 * done // all_}" aria-label="' in tile
+            assert f"{done} of {all_}" in tile
+        with busy.catalog.transaction() as tx:
+            settings.put(tx, homecoming.LAST, told | {"cursor": all_, "home": True}, NOW)
+        assert 'data-figure="home"' not in text_of(owner)
+    finally:
+        with busy.catalog.transaction() as tx:
+            settings.remove(tx, homecoming.LAST)
 
 
 @pytest.mark.parametrize(

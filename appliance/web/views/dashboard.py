@@ -57,13 +57,14 @@ class ProblemLine:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its label, and a word on it."""
+    """A figure with its label, and a word on it. `percent`: how far it is of all, for drawing; -1 where it goes towards nothing."""
 
     name: str
     label: str
     value: str
     note: str = ""
     tone: Tone = ""
+    percent: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ def _homecoming(words: Words) -> tuple[Figure, ...]:
             words("dashboard.home_of", done=words.number(coming.done), all=words.number(coming.instances)),
             note,
             "bad" if coming.missing else "wait",
+            100 * coming.done // max(coming.instances, 1),
         ),
     )
 
