@@ -41,13 +41,14 @@ class ReadAgain(Destination, Archive, Protocol):
 
 
 class Copies:
-    """The disks of this box, for one slice. `mended` says of each copy that was written over where it is and why; `rest` is called
+    """The disks of this box, for one slice. `mended` says of each copy that was written over where it is, why, and whether the
+    disk did not give it back; `rest` is called
     between two pieces that are read."""
 
     def __init__(
         self,
         box: Box,
-        mended: Callable[[ObjectId, str, str], None],
+        mended: Callable[[ObjectId, str, str, bool], None],
         rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._box = box
@@ -78,12 +79,12 @@ class Copies:
                     continue
                 self._write_again(disk, object_id, key_id, sealed_bytes)
                 log.warning("%s: a copy of an image could not be read and is written again", place.name)
-                self._mended(object_id, place.name, error.message)
+                self._mended(object_id, place.name, error.message, True)
                 mended += 1
             except (Corrupt, Unknown) as error:
                 self._write_again(disk, object_id, key_id, sealed_bytes)
                 log.warning("%s: a copy of an image was damaged and is written again", place.name)
-                self._mended(object_id, place.name, error.message)
+                self._mended(object_id, place.name, error.message, False)
                 mended += 1
             except (Transient, OperatorNeeded, Refused) as error:
                 del self._places[place.id]  # for this slice

@@ -6,6 +6,7 @@ freeze and not in the audit, because people write names.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,9 @@ WINDOW: Final = 12
 
 REPORTED_WITHIN: Final = timedelta(hours=24)
 REPORTS: Final = ("instance:corrupt", "instance:mend")
+UNREAD: Final = "unreadable"
+"""In the details of such a row: the disk did not give back what it holds, which no ransomware does."""
+
 MOST_REPORTS: Final = 10_000
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
 
@@ -103,13 +107,22 @@ def _begin(
 
 
 def _reported(reading: Reading, of: Standing, now: datetime) -> int:
-    """How many objects those who read them have found damaged lately, each counted once.
+    """How many objects those who read them have found damaged lately, each counted once. A bad sector is no such report.
 
     A clock that was set back makes the window longer, and one set forward shorter; the counts don't depend on it.
     """
     since = max(now - REPORTED_WITHIN, of.reports_since_utc or now - REPORTED_WITHIN)
     wanted = audit_search.Wanted(actions=REPORTS, since_utc=since)
-    return len({row.subject for row in audit_search.find(reading, wanted, limit=MOST_REPORTS)})
+    rows = audit_search.find(reading, wanted, limit=MOST_REPORTS)
+    return len({row.subject for row in rows if not _is_unread(row.details)})
+
+
+def _is_unread(details: Any) -> bool:
+    try:
+        told = json.loads(details)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get(UNREAD) is True
 
 
 def _keep(tx: Transaction, of: Standing, now: datetime) -> None:

@@ -62,6 +62,7 @@ from appliance.catalog import (
 )
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
 from appliance.lifecycle.copies import Copies
+from appliance.lifecycle.freezing import UNREAD
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.pace import Pace
 from appliance.replication import manifest, recall
@@ -147,7 +148,7 @@ def scrub(
         again = instances.objects_named(reading, begun.to_mend)
     standing = replace(begun, to_mend=())
     rest = rest or pace().rest
-    copies = Copies(box, lambda object_id, place, wrong: _mended(box, object_id, wrong, now, place), rest)
+    copies = Copies(box, lambda *of: _mended(box, now, *of), rest)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
@@ -199,7 +200,7 @@ def _again(box: Box, copies: Copies, standing: Pass, sealed: Sealed, now: dateti
     try:
         wrong = _wrong(box, *sealed, copies.rest)
     except Unreadable as error:
-        wrong = error.message
+        return _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
     except Transient:
         return replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
     return _mend(box, copies, standing, sealed, wrong, now)
@@ -216,7 +217,7 @@ def _unread(
     for instance_id, sealed, error in row:
         log.warning("a stored image cannot be read: %s", error.message)
         if isinstance(error, Unreadable):
-            standing = _mend(box, copies, standing, sealed, error.message, now)
+            standing = _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
         else:
             standing = replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
         standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
@@ -241,19 +242,33 @@ def _stop(
     return _keep(box, standing, now)
 
 
-def _mend(box: Box, copies: Copies, standing: Pass, sealed: Sealed, wrong: str, now: datetime) -> Pass:
-    """Mend an object if something is `wrong` with it here, and its copies on disks, which are read."""
+def _mend(
+    box: Box,
+    copies: Copies,
+    standing: Pass,
+    sealed: Sealed,
+    wrong: str,
+    now: datetime,
+    *,
+    is_unread: bool = False,
+) -> Pass:
+    """Mend an object if something is `wrong` with it here, and its copies on disks, which are read.
+
+    An archive that does not give it back, or was pulled out meanwhile, says nothing of the object: it is tried again.
+    """
     object_id, key_id, sealed_bytes = sealed
     try:
         if wrong:
             recall.recall(box, object_id, key_id, sealed_bytes)
             log.warning("a stored image was damaged and is mended from an archive")
-            _mended(box, object_id, wrong, now)
+            _mended(box, now, object_id, "", wrong, is_unread)
             standing = replace(standing, repaired=standing.repaired + 1)
         return replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
-    except (Unknown, Corrupt, Refused, Unreadable) as error:
+    except (Unknown, Corrupt, Refused) as error:
         log.error("a stored image is damaged and could not be mended: %s", error.message)
-        details = {"reason": wrong or error.message}
+        details: dict[str, Any] = {"reason": wrong or error.message}
+        if is_unread and not isinstance(error, Corrupt):  # an archive's that is altered is another matter
+            details |= {UNREAD: True}
         _record(box, "instance:corrupt", f"instance:{object_id}", now, details)
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
         return replace(standing, lost=lost)
@@ -262,8 +277,8 @@ def _mend(box: Box, copies: Copies, standing: Pass, sealed: Sealed, wrong: str, 
         return replace(standing, to_mend=(*standing.to_mend, object_id)[-MOST_LOST:])
 
 
-def _mended(box: Box, object_id: ObjectId, wrong: str, now: datetime, place: str = "") -> None:
-    details = {"reason": wrong} | ({"on": place} if place else {})
+def _mended(box: Box, now: datetime, object_id: ObjectId, place: str, wrong: str, is_unread: bool) -> None:
+    details = {"reason": wrong} | ({"on": place} if place else {}) | ({UNREAD: True} if is_unread else {})
     _record(box, "instance:mend", f"instance:{object_id}", now, details)
 
 

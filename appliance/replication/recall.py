@@ -301,7 +301,8 @@ def _fetch(
 def fetch(box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_bytes: int) -> None:
     """Bring an object from `archive`, durable under its name and opened from end to end when this returns.
 
-    Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what archive and store raise.
+    Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what archive and store raise; `Unreadable` is
+    the archive's alone.
     """
     writer = box.objects.recall(object_id)
     try:
@@ -313,8 +314,11 @@ def fetch(box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_by
             writer.write([block])
         if written != sealed_bytes:
             raise Corrupt("a sealed object came back from an archive with another length")
-        with writer.open_part(key) as reader:
-            reader.verify()
+        try:
+            with writer.open_part(key) as reader:
+                reader.verify()
+        except Unreadable as error:  # of this disk, which says nothing of the archive's copy
+            raise Transient(error.message, hint=error.hint) from error
         writer.keep()
     except BaseException:
         writer.abandon()

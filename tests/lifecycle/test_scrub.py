@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from appliance import audit, health
-from appliance.catalog import deliveries, destinations, instances, settings
+from appliance.catalog import deliveries, destinations, settings
 from appliance.health.gathering import SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCRUB_UNCHECKED, VERIFICATION
 from appliance.lifecycle import scrub
-from appliance.lifecycle.copies import MOST_UNREAD
-from appliance.model import DestinationSettings, InstanceId, ObjectId
+from appliance.model import DestinationSettings, ObjectId
 from appliance.pace import LOOK_SECONDS, Load
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
@@ -71,6 +67,10 @@ def finished(clinic: Clinic, slices: int = 50) -> dict[str, object]:  # noqa: F8
             assert isinstance(found, dict)
             return found
     raise AssertionError("the pass does not end")
+
+
+def problems(clinic: Clinic) -> set[str]:  # noqa: F811
+    return {each.code for each in health.status(clinic.box, NOW).problems}
 
 
 def actions(clinic: Clinic) -> list[str]:  # noqa: F811
@@ -358,176 +358,3 @@ def test_a_pass_that_does_not_end_is_said_after_thirty_days(
     assert (late(22), late(24)) == (False, True)
     scrub.scrub(clinic.box, now + timedelta(days=2), most=6)
     assert (late(34), late(36)) == (False, True)
-
-
-# --- disks that do not give back what they hold ----------------------------------------------------------------------
-
-
-class BadSectors:
-    """A disk that answers EIO where the files of `hurt` lie, until another file has taken their place."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, held: ExitStack) -> None:
-        self.files: set[tuple[int, int]] = set()
-        self.code = errno.EIO
-        self.asked = 0
-        self._plain = os.pread
-        self._held = held  # so that no new file gets the number of one that went
-        patch.setattr(os, "pread", self._pread)
-
-    def hurt(self, path: Path) -> None:
-        self._held.enter_context(path.open("rb"))
-        found = path.stat()
-        self.files.add((found.st_dev, found.st_ino))
-
-    def mend(self) -> None:
-        self.files.clear()
-
-    def _pread(self, descriptor: int, length: int, offset: int) -> bytes:
-        found = os.fstat(descriptor)
-        if (found.st_dev, found.st_ino) in self.files:
-            self.asked += 1
-            raise OSError(self.code, os.strerror(self.code))
-        return self._plain(descriptor, length, offset)
-
-
-@pytest.fixture
-def sectors(monkeypatch: pytest.MonkeyPatch) -> Iterator[BadSectors]:
-    with ExitStack() as held:
-        yield BadSectors(monkeypatch, held)
-
-
-def in_order(clinic: Clinic) -> list[Path]:  # noqa: F811
-    """The objects as a pass comes to them."""
-    with clinic.box.catalog.reading() as conn:
-        rows = instances.objects_after(conn, InstanceId(0), 100)
-    return [clinic.box.objects.path(row[1]) for row in rows]
-
-
-def problems(clinic: Clinic) -> set[str]:  # noqa: F811
-    return {each.code for each in health.status(clinic.box, NOW).problems}
-
-
-def test_an_object_on_a_bad_sector_is_mended_from_the_archive(kept: Clinic, sectors: BadSectors) -> None:
-    first, *_, last = objects(kept)
-    sectors.hurt(first)
-    sectors.hurt(last)
-    found = finished(kept)
-    assert (found["checked"], found["repaired"], found["lost"], found["to_mend"]) == (11, 2, [], [])
-    assert actions(kept).count("instance:mend") == 2
-    assert contents(kept.box) == as_sent(*IMAGES), "what can be read again took their places"
-    assert not problems(kept) & {"damaged", "disk-unreadable"}
-
-
-def test_an_object_on_a_bad_sector_that_nobody_else_has_is_reported(
-    clinic: Clinic,  # noqa: F811
-    sectors: BadSectors,
-) -> None:
-    clinic.receive(*IMAGES)
-    hurt = objects(clinic)[2]
-    sectors.hurt(hurt)
-    assert finished(clinic)["lost"] == [hurt.stem]
-    assert hurt.exists(), "a better disk reader may have it yet"
-    assert "instance:corrupt" in actions(clinic)
-    assert "damaged" in problems(clinic)
-
-
-def test_a_bad_sector_while_the_archive_is_away_is_said_and_mended_later(
-    kept: Clinic, tmp_path: Path, sectors: BadSectors
-) -> None:
-    hurt = objects(kept)[2]
-    sectors.hurt(hurt)
-    (tmp_path / "usb").rename(tmp_path / "away")
-    assert finished(kept)["to_mend"] == [hurt.stem]
-    assert "damaged" in problems(kept)
-    (tmp_path / "away").rename(tmp_path / "usb")
-    scrub.scrub(kept.box, NOW, most=1)
-    assert contents(kept.box) == as_sent(*IMAGES)
-
-
-def test_a_disk_that_gives_nothing_back_is_said_and_starts_no_storm(
-    kept: Clinic, sectors: BadSectors
-) -> None:
-    """As one whose cable has come loose: nothing is fetched, nothing called lost, and it goes on when it is back."""
-    for path in objects(kept):
-        sectors.hurt(path)
-    stopped = scrub.scrub(kept.box, NOW)
-    assert (stopped.cursor, stopped.repaired, stopped.lost, stopped.to_mend) == (0, 0, (), ())
-    assert sectors.asked == scrub.IN_A_ROW, "no more is asked of it"
-    assert not {"instance:mend", "instance:corrupt", "store:scrub"} & set(actions(kept))
-    assert "disk-unreadable" in problems(kept)
-    sectors.mend()
-    assert finished(kept)["checked"] == 11
-    assert not problems(kept) & {"damaged", "disk-unreadable"}
-
-
-def test_a_bad_patch_of_many_objects_holds_up_nothing_for_ever(kept: Clinic, sectors: BadSectors) -> None:
-    for path in in_order(kept)[:9]:
-        sectors.hurt(path)
-    assert scrub.scrub(kept.box, NOW).repaired == 0
-    second = scrub.scrub(kept.box, NOW)
-    assert second.repaired == scrub.IN_A_ROW, "no more than a row at once"
-    assert "disk-unreadable" in problems(kept)
-    assert finished(kept)["repaired"] == 9
-    assert "disk-unreadable" not in problems(kept)
-    assert contents(kept.box) == as_sent(*IMAGES)
-
-
-def test_what_waits_to_be_mended_is_not_forgotten_when_the_disk_fails(
-    kept: Clinic, tmp_path: Path, sectors: BadSectors
-) -> None:
-    first, *others = in_order(kept)
-    flip(first, random.Random(3))
-    (tmp_path / "usb").rename(tmp_path / "away")
-    waiting = scrub.scrub(kept.box, NOW, most=1).to_mend
-    assert waiting == (first.stem,)
-    for path in others:
-        sectors.hurt(path)
-    assert scrub.scrub(kept.box, NOW).to_mend == waiting
-
-
-def test_a_read_that_fails_for_another_reason_is_tried_again_and_mends_nothing(
-    kept: Clinic, sectors: BadSectors
-) -> None:
-    hurt = objects(kept)[4]
-    sectors.hurt(hurt)
-    sectors.code = errno.ENOMEM
-    found = finished(kept)
-    assert (found["repaired"], found["to_mend"], found["lost"]) == (0, [hurt.stem], [])
-    sectors.mend()
-    assert scrub.scrub(kept.box, NOW, most=1).to_mend == ()
-
-
-def unreadable(path: Path) -> None:
-    """A file that opens and is never given back: the kernel answers EIO for the first page of this process's memory."""
-    path.unlink()
-    path.symlink_to("/proc/self/mem")
-
-
-def test_a_copy_on_a_bad_sector_of_a_disk_is_written_again(kept: Clinic, tmp_path: Path) -> None:
-    there = copies(kept, tmp_path)
-    whole = there[3].read_bytes()
-    unreadable(there[3])
-    found = finished(kept)
-    assert (found["copies"], found["lost"], found["to_mend"]) == (1, [], [])
-    assert not there[3].is_symlink()
-    assert there[3].read_bytes() == whole
-
-
-def test_a_copy_on_a_bad_sector_that_was_the_only_one_is_reported(kept: Clinic, tmp_path: Path) -> None:
-    (row, *_) = recorded(kept.box)
-    kept.box.objects.path(row.object_id).unlink()
-    unreadable(tmp_path / "usb" / object_key(row.object_id))
-    assert finished(kept)["lost"] == [row.object_id]
-    assert "damaged" in problems(kept)
-
-
-def test_a_disk_that_gives_back_no_copy_at_all_is_left_alone(kept: Clinic, tmp_path: Path) -> None:
-    for path in copies(kept, tmp_path):
-        unreadable(path)
-    arriving = tmp_path / "usb" / ".arriving"
-    arriving.rename(tmp_path / "arriving")
-    arriving.write_bytes(b"a disk that takes no file")
-    found = finished(kept)
-    assert (found["copies"], found["lost"], found["to_mend"]) == (0, [], []), "it is not there"
-    arriving.unlink()
-    assert scrub.scrub(kept.box, NOW).copies == MOST_UNREAD, "no more than a few in a slice"
