@@ -31,9 +31,9 @@ from appliance.ingest.awaiting import Awaiting
 from appliance.model import DestinationSettings, Intake, ObjectId, Origin, Received
 from appliance.replication import manifest, recall, retold
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import KEPT, Clearable, Waking, object_key
+from appliance.replication.destinations.archive import KEPT, KEYS, Clearable, Waking, object_key
 from appliance.replication.tombstone import ACTOR
-from appliance.store.root_key import sealed_generation
+from appliance.store.root_key import newest_generation, sealed_generation
 
 log = logging.getLogger(__name__)
 
@@ -136,15 +136,22 @@ def _documents(archive: Archive, name: str) -> list[str]:
 def _read(grave: Grave, name: str, document: str) -> Mapping[str, Any]:
     """A document that lies under `name`. Raises `Unknown`, `Corrupt`, and `NotYet` for one that a later paper than ours opens.
 
-    A box that came back with a paper that was replaced since does not know what it would write over, or leave to be opened.
+    A box that came back with a paper that was replaced since does not know what it would write over, or leave to be opened. That there
+    is such a paper is told by the archive's own slots: what a document says of itself may be what rots.
     """
     sealed = grave.archive.document(document)
     try:
         return manifest.unseal(grave.box.root, name, sealed)
     except Corrupt:
-        if sealed_generation(sealed) > grave.box.root.generation:
+        if grave.box.root.generation < sealed_generation(sealed) <= _newest_paper(grave.archive):
             raise NotYet(LATER_PAPER) from None
         raise
+
+
+def _newest_paper(archive: Archive) -> int:
+    """The newest generation of the root key that a recovery slot in an archive speaks of; 0 for none."""
+    slots = [archive.document(each.key) for each in archive.documents(KEYS)]
+    return max((newest_generation(each) for each in slots), default=0)
 
 
 def _destroyed_in(told: Mapping[str, Any]) -> set[str]:

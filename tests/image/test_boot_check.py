@@ -144,3 +144,11 @@ def test_a_console_that_does_not_answer_is_no_good_start(tmp_path: Path) -> None
     said = judged(tmp_path, port)
     assert said.returncode != 0
     assert "the console does not answer" in said.stderr
+
+
+def test_a_start_without_a_cable_has_most_of_its_time_left_for_what_waits_for_the_line() -> None:
+    units = EXTRA / "usr/lib/systemd/system"
+    waits = (units / "systemd-networkd-wait-online.service.d/appliance.conf").read_text()
+    judged = (units / "boot-check.service").read_text()
+    seconds = int(waits.partition("--timeout=")[2].split()[0])
+    assert 6 * seconds <= int(judged.partition("TimeoutStartSec=")[2].split()[0])

@@ -21,6 +21,7 @@ from appliance.model import DestinationSettings, KeyId, ObjectId, Owed, Rule
 from appliance.replication import burial, lane, manifest
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.vault import VaultDestination
+from appliance.store.root_key import seal_slot
 from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
@@ -330,7 +331,9 @@ def test_what_opens_with_a_later_paper_is_not_written_over(
     name = manifest.key(after.box.root, MORE.study_instance_uid)
     away = tmp_path / "zip away" / name
     told = manifest.unseal(after.box.root, name, away.read_bytes())
-    away.write_bytes(manifest._seal(after.box.root.successor(bytes(32)), name, told))
+    root = after.box.root.successor(bytes(32))
+    away.write_bytes(manifest._seal(root, name, told))
+    (tmp_path / "zip away/keys/later-0").write_bytes(seal_slot(root, b"R", bytes(32)))
     later = away.read_bytes()
     if is_owed:
         attached(after, place, tmp_path)
@@ -342,6 +345,18 @@ def test_what_opens_with_a_later_paper_is_not_written_over(
     after.deliver()
     assert (tmp_path / "zip" / name).read_bytes() == later
     assert not both_done(after.box)
+
+
+def test_a_document_that_rotted_into_a_later_paper_is_destroyed_all_the_same(
+    burnt: Burnt, tmp_path: Path
+) -> None:
+    after, place = burnt
+    name = manifest.key(after.box.root, MORE.study_instance_uid)
+    away = tmp_path / "zip away" / name
+    away.write_bytes(manifest._seal(after.box.root.successor(bytes(32)), name, {}))
+    keys = attached(after, place, tmp_path)
+    after.deliver_until(lambda: both_done(after.box))
+    assert not _keys_on(after.box, place) & set(keys)
 
 
 def test_why_a_destruction_waits_is_on_its_certificate(

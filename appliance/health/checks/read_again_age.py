@@ -44,6 +44,6 @@ def check(facts: Facts) -> Iterator[Problem]:
             f"everything stored has waited for {age.days} days to be read to its end for the first time"
             if last.never
             else f"everything stored was last read again {age.days} days ago",
-            "let the box be on for longer, or read everything now on the page Backups; call support if it stays",
+            "let the box be on for longer; call support if it stays for ten days",
             Severity.SOON,
         )
