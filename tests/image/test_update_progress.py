@@ -2,15 +2,21 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from http.client import BadStatusLine
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Self
 from unittest.mock import patch
 
 import pytest
@@ -46,6 +52,17 @@ for message, waits_for in json.load(open(f"{folder}/says")):
 sys.exit(int(sys.argv[2]))
 """
 """Says so, and waits until it is told so."""
+
+STOPPED = """
+aside = os.path.dirname(os.environ["NOTIFY_SOCKET"]) + "/told"
+os.mkdir(aside)
+said.settimeout(30)
+for _ in range(300):
+    for percent in range(17, 33):
+        said.send(f"X_SYSUPDATE_PROGRESS={percent}\\nX_SYSUPDATE_TRANSFERS_LEFT=3\\nX_SYSUPDATE_TRANSFERS_DONE=0".encode())
+os.rmdir(aside)
+"""
+"""Says much more than a socket holds, and nothing of it can be written down until it has."""
 
 
 def version(folder: Path, *, named: str = "0.2.0") -> Path:
@@ -84,13 +101,14 @@ def offers(tmp_path: Path) -> Iterator[Shop]:
 
 
 def run(
-    told: Path, port: int, says: Sequence[tuple[str, str | None]], code: int = 0
+    told: Path, port: int, says: Sequence[tuple[str, str | None]], code: int = 0, sysupdate: str = SYSUPDATE
 ) -> subprocess.CompletedProcess[str]:
     """What it tells while sysupdate says so; each is said once what was expected of the one before is told."""
     (told.parent / "says").write_text(json.dumps(says))
-    (told.parent / "sysupdate").write_text(SYSUPDATE)
+    (told.parent / "sysupdate").write_text(sysupdate)
     text = PROGRAM.read_text().replace("/run/sysupdate.d", str(TRANSFERS[0].parent))
     assert "/run/sysupdate.d" not in text
+    text = text.replace("LOOK_SECONDS = 5\n", "LOOK_SECONDS = 0.2\n")
     command = [sys.executable, str(told.parent / "sysupdate"), str(told.parent), str(code)]
     done = subprocess.run(
         [sys.executable, "-I", "-c", text, f"http://127.0.0.1:{port}/", str(told), *command],
@@ -100,7 +118,7 @@ def run(
         timeout=60,
     )
     left = {"fetching", "says", "sysupdate"}
-    assert {each.name for each in told.parent.iterdir()} == left, "nothing of its own stays"
+    assert {each.name for each in told.parent.iterdir()} - {"more"} == left, "nothing of its own stays"
     return done
 
 
@@ -185,3 +203,143 @@ def test_who_ends_it_ends_sysupdate_and_nothing_of_its_own_stays(told: Path) -> 
         assert running.stdout.read() == b"", "whatever had it open is gone"
         assert running.wait(30) == 143
     assert [each.name for each in told.parent.iterdir()] == ["fetching"]
+
+
+# --- nothing that fails here fails the update, or holds it up -----------------------------------------------------------
+
+
+def test_what_cannot_be_written_down_does_not_keep_sysupdate_waiting_and_is_told_later(
+    told: Path, offers: Shop
+) -> None:
+    first, rest = SYSUPDATE.split("for message, waits_for in json.load(", 1)
+    says = f"for message, waits_for in json.load({rest}"
+    loop, ends = says.split("sys.exit(int(", 1)
+    again = loop.replace("/says", "/more")
+    (told.parent / "more").write_text(json.dumps([(far(33, 1, 2), "\n0.2.0 6 16000\n")]))
+    text = f"{first}{loop}{STOPPED}{again}sys.exit(int({ends}"
+    done = run(told, offers.port, [(COMES, "\n0.2.0 0 16000\n")], sysupdate=text)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("IsADirectoryError") == 1, "said once, not each time"
+
+
+def test_it_is_cleared_away_only_once_nothing_is_written_any_more_and_even_if_it_cannot_be(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = module()
+    comes, wrote = threading.Event(), []
+
+    def tell(fetch: Fetch) -> None:
+        comes.set()
+        time.sleep(0.3)
+        wrote.append(Path(fetch.aside).write_text("x"))  # type: ignore[attr-defined]
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(progress.Fetch, "tell", tell)
+    began = time.monotonic()
+    for is_stuck in (False, True):
+        comes.clear()
+        with monkeypatch.context() as stuck, progress.heard("http://127.0.0.1:1", str(told)) as environment:
+            if is_stuck:
+                stuck.setattr(os, "rmdir", fail)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as says:
+                says.sendto(b"STATUS=x", environment["NOTIFY_SOCKET"])
+            assert comes.wait(30)
+        assert wrote
+        assert all(each == 1 for each in wrote), "its folder was there"
+        if not is_stuck:
+            assert [each.name for each in told.parent.iterdir()] == ["fetching"]
+    assert time.monotonic() - began < 2 * progress.LOOK_SECONDS, (
+        "it is told to end, and does not wait for a word"
+    )
+
+
+def no_folder(told: Path) -> Path:
+    return told.parent / "gone" / "fetching"
+
+
+def no_room_for_a_name(told: Path) -> Path:
+    folder = told.parent / ("x" * 100)
+    folder.mkdir()
+    return Path(shutil.copy(told, folder))
+
+
+def not_begun(told: Path) -> Path:
+    told.unlink()
+    return told
+
+
+@pytest.mark.parametrize("lacks", [no_folder, no_room_for_a_name, not_begun])
+def test_what_cannot_be_heard_runs_unheard(lacks: Callable[[Path], Path], told: Path) -> None:
+    command = ["sh", "-c", 'echo "on${NOTIFY_SOCKET+ heard}"; exit 3']
+    done = subprocess.run(
+        [sys.executable, "-I", str(PROGRAM), "http://127.0.0.1:1", str(lacks(told)), *command],
+        env={key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (3, "on\n")
+    assert "how far it is can't be told" in done.stderr
+    assert not list(told.parent.rglob("said"))
+
+
+def test_where_no_thread_can_be_had_it_runs_unheard(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of tasks, for one: a socket that nobody reads would hold sysupdate up."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with module().heard("http://127.0.0.1:1", str(told)) as environment:
+        assert environment == {}
+    assert [each.name for each in told.parent.iterdir()] == ["fetching"]
+
+
+class Answer(SimpleNamespace):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """As an answer's."""
+
+
+@pytest.mark.parametrize("length", ["0", "-16000", "many", None, str(10**15), "9" * 5000])
+def test_a_length_that_no_file_has_is_not_taken(
+    length: str | None,
+    told: Path,
+    offers: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    progress = module()
+    asked = progress.ask
+
+    def ask(method: str, address: str) -> object:
+        return Answer(headers={"Content-Length": length}) if method == "HEAD" else asked(method, address)
+
+    monkeypatch.setattr(progress, "ask", ask)
+    monkeypatch.setattr(progress, "TRANSFERS", str(TRANSFERS[0].parent))
+    fetch = progress.Fetch(f"http://127.0.0.1:{offers.port}", str(told), f"{told}.aside")
+    fetch.version = "0.2.0"
+    fetch.measure()
+    fetch.tell()
+    assert fetch.sizes == []
+    assert "ValueError" in capfd.readouterr().err
+    assert as_read(told) == Fetch(NOW), "since when stays"
+
+
+@pytest.mark.parametrize("error", [BadStatusLine("x"), KeyError("Source"), RuntimeError("x")])
+def test_an_answer_that_is_none_ends_nothing(
+    error: Exception, told: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    progress = module()
+
+    def ask(*_: str) -> object:
+        raise error
+
+    monkeypatch.setattr(progress, "ask", ask)
+    progress.Fetch("http://127.0.0.1:1", str(told), f"{told}.aside").measure()
+    assert type(error).__name__ in capfd.readouterr().err
