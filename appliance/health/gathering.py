@@ -70,6 +70,7 @@ VERIFICATION = "verification"
 SCRUB = "scrub.finished"
 SCRUB_STOPPED = "scrub.stopped"
 SCRUB_UNCHECKED = "scrub.unchecked"
+SCRUB_COPIES_UNREAD = "scrub.copies-unread"
 SCRUB_STANDING = "scrub.pass"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
@@ -162,6 +163,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB,
             SCRUB_STOPPED,
             SCRUB_UNCHECKED,
+            SCRUB_COPIES_UNREAD,
             SCRUB_STANDING,
             AUDIT_CHECK,
             AUDIT_FEED,
@@ -171,6 +173,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         ),
     )
     days = _days(conn)
+    queues = tuple(_queues(conn))
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
     held = facts.contents.set_aside if facts.contents else 0
@@ -186,10 +189,15 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             set_aside=held,
             catalog_damage=_words(outcomes.get(SCRUB), "catalog"),
             unread_in_a_row=_figure(outcomes.get(SCRUB_STOPPED), "in_a_row"),
+            unread_disks=tuple(
+                each.destination
+                for each in queues
+                if _words(_part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
+            ),
         ),
         processes=_beating(rows, box.config.dicom.workers, now),
         failing_jobs=_names(jobs.get("failing")),
-        queues=tuple(_queues(conn)),
+        queues=queues,
         senders=tuple(_senders(conn, days, facts.today)),
         received_today=sum(each.get(facts.today, 0) for each in days.values()),
         rules=len(rules.rules(conn)),
@@ -379,6 +387,10 @@ def _names(value: object) -> tuple[str, ...]:
 def _words(outcome: object, name: str) -> str:
     value = outcome.get(name, "") if isinstance(outcome, Mapping) else ""
     return value if isinstance(value, str) else ""
+
+
+def _part(outcome: object, name: str) -> object:
+    return outcome.get(name) if isinstance(outcome, Mapping) else None
 
 
 def _figure(outcome: object, name: str) -> int:

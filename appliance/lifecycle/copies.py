@@ -4,7 +4,7 @@ Each object that the box looks at in a pass is opened, from its first byte to it
 and one that is not what was written is written over from here (or from another archive, where it is not here). A disk that
 is not plugged in, or a server that does not answer, is passed over; its turn comes with the next pass. A copy that the disk does not
 give back (a sector that dies) is damaged, if the disk takes and gives back a small file at that moment; else it is the disk that is
-passed over, and so is one of which several copies in a slice were not given back.
+passed over, and so is one of which several copies in a slice were not given back: that is said, and the pass is not whole.
 
 Buckets are not read: a month's download of everything costs a clinic more than its line gives, and who keeps a bucket keeps
 check sums of its own and repairs by them. Of those a restore drill brings a sample back every week.
@@ -62,20 +62,28 @@ class Copies:
             }
         self._built: dict[DestinationId, ReadAgain] = {}
         self._unread: Counter[DestinationId] = Counter()
+        self.gave_up: dict[DestinationId, ObjectId] = {}
+        """The disks that are left alone for this slice because they did not give back several copies, and the last of these."""
+        self.passed_over: set[ObjectId] = set()
+        """The objects of which such a disk has a copy that was not read."""
+        self.given_back: set[tuple[DestinationId, ObjectId]] = set()
 
     def check(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> int:
         """Read an object on every disk that should have it, and mend what is damaged; how many were mended.
 
         Raises `Corrupt` when one is damaged and nobody has the object whole, `Unreadable` when it is the only one and its disk does not give
-        it back, `Transient` or `OperatorNeeded` when that can't be told now, or while the ransomware guard lets nothing be written over.
+        it back, or when it is one of several that a disk did not give back, `Transient` or `OperatorNeeded` when that can't be told now, or
+        while the ransomware guard lets nothing be written over.
         """
         mended = 0
+        given_up: Unreadable | None = None
         for place, disk in self._holders(object_id):
             try:
                 key = self._box.study_keys.key(key_id)
                 recall.verify(disk, object_id, key, sealed_bytes, lambda _: self.rest())
             except Unreadable as error:
-                if not self._is_there(place, disk):
+                if not self._is_there(place, disk, object_id):
+                    given_up = error if place.id in self.gave_up else given_up
                     continue
                 self._write_again(disk, object_id, key_id, sealed_bytes)
                 log.warning("%s: a copy of an image could not be read and is written again", place.name)
@@ -89,9 +97,13 @@ class Copies:
             except (Transient, OperatorNeeded, Refused) as error:
                 del self._places[place.id]  # for this slice
                 log.info("%s can't be read now: %s", place.name, error.message)
+                continue
+            self.given_back.add((place.id, object_id))
+        if given_up is not None:
+            raise given_up
         return mended
 
-    def _is_there(self, place: DestinationSettings, disk: ReadAgain) -> bool:
+    def _is_there(self, place: DestinationSettings, disk: ReadAgain, object_id: ObjectId) -> bool:
         """Whether a disk that did not give back a copy is there and works; one that does not is left alone for this slice."""
         self._unread[place.id] += 1
         try:
@@ -99,16 +111,20 @@ class Copies:
                 disk.check()
                 return True
             log.error("%s does not give back several copies: look at the disk", place.name)
+            self.gave_up[place.id] = object_id
+            self.passed_over.add(object_id)
         except (Transient, OperatorNeeded, Refused) as error:
             log.info("%s can't be read now: %s", place.name, error.message)
         del self._places[place.id]
         return False
 
     def _holders(self, object_id: ObjectId) -> Iterator[tuple[DestinationSettings, ReadAgain]]:
-        if not self._places:
+        if not self._places and not self.gave_up:
             return
         with self._box.catalog.reading() as reading:
             holding = deliveries.holders(reading, object_id)
+        if not self.gave_up.keys().isdisjoint(holding):
+            self.passed_over.add(object_id)
         for number in holding:
             if (place := self._places.get(number)) is not None:
                 if number not in self._built:  # whose connections serve the whole slice

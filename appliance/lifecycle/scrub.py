@@ -85,6 +85,10 @@ STOPPED: Final = "scrub.stopped"
 """Where reading has stopped because the disk did not give back what lies there: a key of its own, since software from before it
 reads `STANDING` word by word."""
 
+COPIES_UNREAD: Final = "scrub.copies-unread"
+"""By row id, the disks for copies that did not give back several in a slice: the last such object (empty once it was given back) and
+when the pass began. One in which a disk was left alone so is not whole."""
+
 UNCHECKED: Final = "scrub.unchecked"
 """Of a pass that came to its end except that the catalog's pages could not be read: why, and what else it found."""
 
@@ -145,7 +149,8 @@ def scrub(
         total = totals.totals(reading).instances
         most = most or slice_of(total)
         rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
-        again = instances.objects_named(reading, begun.to_mend)
+        unread = [each["object"] for each in _copies_unread(reading).values() if each["object"]]
+        again = instances.objects_named(reading, tuple(dict.fromkeys((*begun.to_mend, *unread))))
     standing = replace(begun, to_mend=())
     rest = rest or pace().rest
     copies = Copies(box, lambda *of: _mended(box, now, *of), rest)
@@ -153,23 +158,25 @@ def scrub(
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
         if not keep_going():
-            return _keep(box, _waiting_too(standing, begun), now)
+            return _keep(box, copies, _waiting_too(standing, begun), now)
         try:
             wrong = _wrong(box, *each, rest)
         except Transient as error:
             row.append((instance_id, each, error))
-            if len(row) == IN_A_ROW:
-                return _stop(box, copies, _waiting_too(standing, begun), row, stopped, now)
+            if _not_given_back(row) == IN_A_ROW:
+                standing = _stop(box, copies, _waiting_too(standing, begun), row, stopped, now)
+                standing, _ = _manifests(box, standing, now, keep_going, most)  # which lie elsewhere
+                return _keep(box, copies, standing, now)
             continue
         standing = _unread(box, copies, standing, row, now)
         row = []
         standing = _mend(box, copies, standing, each, wrong, now)
-        standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
+        standing = _counted(copies, standing, instance_id, object_id)
     standing = _unread(box, copies, standing, row, now)
     for each in again:
         standing = _again(box, copies, standing, each, now)
     standing, more = _manifests(box, standing, now, keep_going, most)
-    standing = _keep(box, standing, now, went_on=stopped is not None)
+    standing = _keep(box, copies, standing, now, went_on=stopped is not None)
     if len(rows) < most and not more and keep_going():
         _finish(box, standing, now)
     elif keep_going():
@@ -220,8 +227,19 @@ def _unread(
             standing = _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
         else:
             standing = replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
-        standing = replace(standing, cursor=instance_id, checked=standing.checked + 1)
+        standing = _counted(copies, standing, instance_id, sealed[0])
     return standing
+
+
+def _counted(copies: Copies, standing: Pass, instance_id: InstanceId, object_id: ObjectId) -> Pass:
+    """The pass is past an object, which counts as checked unless a copy of it was left unread on a disk that is there."""
+    was_read = object_id not in copies.passed_over
+    return replace(standing, cursor=instance_id, checked=standing.checked + was_read)
+
+
+def _not_given_back(row: Sequence[tuple[InstanceId, Sealed, Transient]]) -> int:
+    """How many of a row the disk did not give back; others could not be read for want of memory, or the like."""
+    return sum(isinstance(error, Unreadable) for _, _, error in row)
 
 
 def _stop(
@@ -233,13 +251,14 @@ def _stop(
     now: datetime,
 ) -> Pass:
     """End a slice before a row of objects that the disk does not give back; when it stopped there `before`, after them."""
-    where = row[0][1][0]
-    log.error("%d stored images in a row cannot be read: reading stops there; look at the disk", len(row))
+    where = next(sealed[0] for _, sealed, error in row if isinstance(error, Unreadable))
+    count = _not_given_back(row)
+    log.error("%d stored images in a row cannot be read: reading stops there; look at the disk", count)
     if isinstance(before, dict) and before.get("object") == where:
         standing = _unread(box, copies, standing, row, now)
     with box.catalog.transaction() as tx:
-        settings.put(tx, STOPPED, {"object": where, "in_a_row": len(row), "at_utc": now.isoformat()}, now)
-    return _keep(box, standing, now)
+        settings.put(tx, STOPPED, {"object": where, "in_a_row": count, "at_utc": now.isoformat()}, now)
+    return standing
 
 
 def _mend(
@@ -339,8 +358,27 @@ def _archive(box: Box, place: DestinationSettings) -> Archive | None:
     return built if isinstance(built, Archive) else None
 
 
-def _keep(box: Box, standing: Pass, now: datetime, *, went_on: bool = False) -> Pass:
+def _copies_unread(reading: Reading) -> dict[str, dict[str, str]]:
+    told = settings.get(reading, COPIES_UNREAD)
+    return told if isinstance(told, dict) else {}
+
+
+def _note_unread(tx: Transaction, copies: Copies, standing: Pass, now: datetime) -> None:
+    """Write down which disks did not give back several copies, and of which the last of these has been given back since."""
+    before = _copies_unread(tx)
+    known = {
+        place: {**each, "object": ""} if (int(place), each["object"]) in copies.given_back else each
+        for place, each in before.items()
+    }
+    for place, object_id in copies.gave_up.items():
+        known[str(place)] = {"object": object_id, "pass": standing.begun_utc}
+    if known != before:
+        settings.put(tx, COPIES_UNREAD, known, now)
+
+
+def _keep(box: Box, copies: Copies, standing: Pass, now: datetime, *, went_on: bool = False) -> Pass:
     with box.catalog.transaction() as tx:
+        _note_unread(tx, copies, standing, now)
         if went_on:
             settings.remove(tx, STOPPED)
         settings.put(tx, STANDING, asdict(standing), now)
@@ -356,6 +394,11 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
         following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend)
         settings.put(tx, STANDING, asdict(following), now)
         _tell_health(tx, standing, now)
+        unread = {
+            place: each for place, each in _copies_unread(tx).items() if each["pass"] == standing.begun_utc
+        }
+        settings.put(tx, COPIES_UNREAD, unread, now)
+        done = asdict(standing) | {"is_whole": not unread}
         if unchecked:
             before = settings.get(tx, UNCHECKED)
             since = before["since_utc"] if isinstance(before, dict) else standing.begun_utc
@@ -363,11 +406,11 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
                 "why": unchecked,
                 "since_utc": since,
                 "tried_utc": now.isoformat(),
-                "done": asdict(standing),
+                "done": done,
             }
             settings.put(tx, UNCHECKED, told, now)
         else:
-            _complete(tx, box, asdict(standing), finding, now)
+            _complete(tx, box, done, finding, now)
 
 
 def _finish_late(box: Box, now: datetime) -> None:
@@ -385,7 +428,11 @@ def _finish_late(box: Box, now: datetime) -> None:
 
 
 def _complete(tx: Transaction, box: Box, done: dict[str, Any], finding: str, now: datetime) -> None:
-    """Write down a pass that has read everything."""
+    """Write down a pass that has read everything, or has found the catalog damaged."""
+    if not done.get("is_whole", True) and not finding:
+        log.warning("not every copy on a disk was read again: the pass does not count")
+        settings.remove(tx, UNCHECKED)
+        return
     settings.put(tx, FINISHED, {**done, "finished_utc": now.isoformat(), "catalog": finding}, now)
     settings.remove(tx, UNCHECKED)
     details = {name: done[name] for name in ("checked", "repaired", "copies", "manifests", "rewritten")}

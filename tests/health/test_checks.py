@@ -203,6 +203,10 @@ CASES = {
         replace(CALM, contents=Contents(unread_in_a_row=8)),
         (("disk-unreadable", ACT_NOW),),
     ),
+    "two disks for copies that do not give them back": (
+        replace(CALM, contents=Contents(unread_disks=("usb", "nas"))),
+        (("disk-unreadable", ACT_NOW), ("disk-unreadable", ACT_NOW)),
+    ),
     "what the recovery key opens is damaged": (
         replace(CALM, keys=Keys(True, "credential", "damaged")),
         (("recovery-slot", ACT_NOW),),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.catalog import instances
+from appliance import health
+from appliance.catalog import instances, settings
 from appliance.lifecycle import freezing, scrub
 from appliance.lifecycle.copies import MOST_UNREAD
 from appliance.model import InstanceId
@@ -252,5 +253,46 @@ def test_a_disk_that_gives_back_no_copy_at_all_is_left_alone(kept: Clinic, tmp_p
     arriving.write_bytes(b"a disk that takes no file")
     found = finished(kept)
     assert (found["copies"], found["lost"], found["to_mend"]) == (0, [], []), "it is not there"
+    assert "disk-unreadable" not in problems(kept)
     arriving.unlink()
     assert scrub.scrub(kept.box, NOW).copies == MOST_UNREAD, "no more than a few in a slice"
+
+
+def test_a_pass_in_which_a_disk_was_left_alone_is_not_whole_and_the_disk_is_named(
+    kept: Clinic, tmp_path: Path
+) -> None:
+    for path in copies(kept, tmp_path):
+        unreadable(path)
+    first = scrub.scrub(kept.box, NOW, most=20)
+    assert (first.checked, first.copies, first.lost) == (MOST_UNREAD, MOST_UNREAD, ())
+    assert first.to_mend == (in_order(kept)[MOST_UNREAD].stem,)
+    told = [each for each in health.status(kept.box, NOW).problems if each.code == "disk-unreadable"]
+    assert [each.subject for each in told] == ["usb"]
+    last = scrub.scrub(kept.box, NOW, most=20)
+    assert (last.copies, last.to_mend) == (MOST_UNREAD + 1, ())
+    assert "disk-unreadable" not in problems(kept), "what was not given back is whole again"
+    with kept.box.catalog.reading() as conn:
+        assert settings.get(conn, scrub.STANDING)["cursor"] == 0, "the pass came to its end"
+        assert settings.get(conn, scrub.FINISHED) is None
+    for _ in range(4):
+        scrub.scrub(kept.box, NOW, most=20)
+    found = finished(kept)
+    assert (found["checked"], found["lost"], found["to_mend"]) == (11, [], [])
+    assert not {"disk-unreadable", "damaged"} & problems(kept)
+    assert not [path for path in copies(kept, tmp_path) if path.is_symlink()]
+
+
+def test_a_row_of_other_errors_does_not_stop_reading(kept: Clinic, sectors: BadSectors) -> None:
+    for path in objects(kept):
+        sectors.hurt(path)
+    sectors.code = errno.ENOMEM
+    standing = scrub.scrub(kept.box, NOW)
+    assert len(standing.to_mend) == 11
+    assert "disk-unreadable" not in problems(kept)
+
+
+def test_a_slice_that_stops_reads_the_manifests_all_the_same(kept: Clinic, sectors: BadSectors) -> None:
+    for path in objects(kept):
+        sectors.hurt(path)
+    stopped = scrub.scrub(kept.box, NOW)
+    assert (stopped.cursor, stopped.manifests) == (0, 4)

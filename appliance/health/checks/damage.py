@@ -26,6 +26,14 @@ def check(facts: Facts) -> Iterator[Problem]:
             "call support today: the disk or its cable may be failing; remove nothing",
             Severity.NOW,
         )
+    for name in facts.contents.unread_disks if facts.contents else ():
+        yield Problem(
+            "disk-unreadable",
+            f"{name} did not give back several copies of stored images: not all of its copies are read again",
+            "look at that disk and its cable, and back up to another one if it goes on; the images on the box are not touched",
+            Severity.NOW,
+            subject=name,
+        )
     if facts.contents and facts.contents.catalog_damage:
         yield Problem(
             "catalog-damaged",
