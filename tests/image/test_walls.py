@@ -1,13 +1,13 @@
 """What every unit of the image may do and take, as systemd itself judges it: those that are only the image's, too."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.image.test_configuration import EXTRA, ROOT, script, settings
+from tests.image.test_configuration import EXTRA, ROOT, settings
+from tests.image.test_configuration import tree as _tree
 
 SYSTEM = EXTRA / "usr/lib/systemd/system"
 SERVICES = sorted(
@@ -29,13 +29,7 @@ EXEMPT = {
 """Which unit may be how exposed at most, and why. Who walls one in further lowers its figure: it never rises again."""
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is laid into the image: the generated tree, and over it what stands in mkosi.extra."""
-    made = tmp_path_factory.mktemp("image") / "tree"
-    script("assemble").assemble(made)
-    shutil.copytree(EXTRA, made, dirs_exist_ok=True, symlinks=True)
-    return made
+tree = _tree
 
 
 def told(tree: Path, unit: str) -> dict[str, list[str]]:

@@ -28,16 +28,12 @@ from tests.backup.conftest import (  # noqa: F401 - fixtures
 )
 from tests.boxes import recorded
 from tests.lifecycle.test_scrub import NOW, actions, copies, finished, flip, objects, problems
+from tests.lifecycle.test_scrub import kept as _kept
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def kept(clinic: Clinic) -> Clinic:  # noqa: F811
-    """A box whose images are in the archive too."""
-    clinic.receive(*IMAGES)
-    clinic.deliver()
-    return clinic
+kept = _kept
 
 
 class BadSectors:
