@@ -54,6 +54,9 @@ _FIRST_READ = "SELECT 1 FROM sqlite_schema LIMIT 1"
 Keys = Callable[[], Sequence[bytes]]
 """The keys that a catalog may lie under, the most likely first: asked whenever a connection is made."""
 
+_TIMES_ASKED = 2
+"""The newest key is tried first, and a rotation moves the catalog to it: it may do so between two that are tried, and none fits then."""
+
 Reading = Connection
 """A consistent view of the catalog. Nothing written through it stays."""
 
@@ -301,9 +304,10 @@ def _connect(path: Path, keys: Keys) -> Any:
             raise _unusable(path, "Permission denied") from error
     except OSError as error:
         raise _unusable(path, error.strerror) from error
-    for key in keys():
-        if (connection := _opened(path, key)) is not None:
-            return connection
+    for _ in range(_TIMES_ASKED):
+        for key in keys():
+            if (connection := _opened(path, key)) is not None:
+                return connection
     raise OperatorNeeded(
         "the catalog does not open with the key of this box",
         hint="put back the catalog.db and the keys folder that belong together, or restore from a backup",

@@ -42,8 +42,7 @@ class ReadAgain(Destination, Archive, Protocol):
 
 class Copies:
     """The disks of this box, for one slice. `mended` says of each copy that was written over where it is, why, and whether the
-    disk did not give it back; `rest` is called
-    between two pieces that are read."""
+    disk did not give it back; `rest` is called between two pieces that are read."""
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -150,8 +151,11 @@ def _read(grave: Grave, name: str, document: str) -> Mapping[str, Any]:
 
 def _newest_paper(archive: Archive) -> int:
     """The newest generation of the root key that a recovery slot in an archive speaks of; 0 for none."""
-    slots = [archive.document(each.key) for each in archive.documents(KEYS)]
-    return max((newest_generation(each) for each in slots), default=0)
+    newest = 0
+    for each in archive.documents(KEYS):
+        with suppress(Unknown):  # it went since: that says nothing of the document that is asked about
+            newest = max(newest, newest_generation(archive.document(each.key)))
+    return newest
 
 
 def _destroyed_in(told: Mapping[str, Any]) -> set[str]:

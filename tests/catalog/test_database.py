@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def test_a_second_connection_keeps_the_locks_of_the_first(path: Path) -> None:
         ]
     catalog.close()
     assert [(kind, pid) for _, _, _, kind, pid, *_ in held] == [("READ", str(os.getpid()))]
+
+
+def test_a_rotation_that_overtakes_who_opens_it_is_not_taken_for_a_wrong_key(path: Path) -> None:
+    """The list goes from the newest key to the oldest, and a rotation the other way: they may pass each other."""
+    old, new = bytes(32), bytes([1]) * 32
+    others = Catalog.open(path, old)
+    moves = [True]
+
+    class EachInItsTurn(list[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            yield new
+            if moves:
+                assert others.rekey(new, lambda: [old]) is moves.pop()
+            yield old
+
+    database._connect(path, EachInItsTurn).close()
+    others.close()
+    assert not moves
 
 
 def test_a_key_of_another_length_is_a_mistake_of_the_program(path: Path) -> None:

@@ -227,6 +227,14 @@ class Machine:
                     raise AssertionError(f"{command}: {answer['code']}\n{answer['out']}\n{answer['err']}")
                 return str(answer["out"])
 
+    def is_open(self, seconds: float) -> bool:
+        """Whether anything in the box answers by the door within `seconds`."""
+        try:
+            self.inside("true", seconds=seconds)
+        except AssertionError:
+            return False
+        return True
+
     def wait_until(
         self, command: str, seconds: float = PATIENCE_SECONDS, each_seconds: float = PATIENCE_SECONDS
     ) -> None:
