@@ -141,7 +141,8 @@ class Sender:
 class Contents:
     """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
-    everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back several copies."""
+    everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
+    several copies."""
 
     studies: int = 0
     instances: int = 0

@@ -91,9 +91,9 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     """Fetch an object that is not here; when this returns it is, and was opened from end to end.
 
     Raises `Unknown` if no archive has a receipt for it, `Corrupt` if none has it whole, `Unreadable` if a disk does not give it back and
-    no other archive may have it, `Transient` or `OperatorNeeded` if an archive that has it can't be reached, `OutOfResources` when there is no room for it, `Resting` if it lies in deep archive: it is
-    asked for then, and what had left this disk comes by itself (`lifecycle.returning.bring_wanted`); `NotAskedFor` of these if no archive
-    let it be asked for. One that had left this disk and that
+    no other archive may have it, `Transient` or `OperatorNeeded` if an archive that has it can't be reached, `OutOfResources` when there
+    is no room for it, `Resting` if it lies in deep archive: it is asked for then, and what had left this disk comes by itself
+    (`lifecycle.returning.bring_wanted`); `NotAskedFor` of these if no archive let it be asked for. One that had left this disk and that
     every archive says it has not whole counts as away no longer: it is missed here, and kept if it is sent again.
     """
     with box.catalog.reading() as reading:
@@ -112,9 +112,8 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         except Resting as error:
             deep.append((place, error))
             is_lost = False
-        except (
-            Unreadable
-        ) as error:  # a disk is there and does not give it back: says less than one that is away
+        except Unreadable as error:
+            # A disk that is there and does not give it back says less than one that is away.
             log.warning("%s does not give back an object that it has a receipt for: %s", place.name, error)
             trouble, is_lost = trouble or error, False
         except (Transient, OperatorNeeded) as error:

@@ -73,7 +73,8 @@ def answers(port: int) -> bool:
 
 
 def https(machine: Box, path: str, bearer: str, body: object = None) -> str:
-    """What the console answers, to a `body` too, which it is sent as JSON. Its certificate is its own: here it is not judged, the screen's fingerprint is for people."""
+    """What the console answers, to a `body` too, which it is sent as JSON. Its certificate is its own: here it is not judged, the
+    screen's fingerprint is for people."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
