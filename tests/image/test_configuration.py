@@ -1,6 +1,5 @@
 """The image's configuration as the tools read it, without building: what it starts, lets in, refuses and pins."""
 
-import importlib.util
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from appliance.fleet.line import PROGRAMS
 from appliance.health import gathering
 from appliance.updates import noting
 from tests.image import machine
+from tests.image.loading import loaded
 from tests.provisioning.test_playbooks import rendered
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +31,7 @@ SLOTS = {"root": 768, "root-verity": 64}
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BUILD / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(BUILD / f"{name}.py")
 
 
 def settings(path: Path) -> dict[str, list[str]]:

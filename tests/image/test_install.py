@@ -1,7 +1,6 @@
 """The installer of the stick, on files in the place of disks: it writes what was chosen and confirmed, and nothing else."""
 
 import gzip
-import importlib.util
 import json
 import os
 import pty
@@ -19,19 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.image.loading import loaded
 from tests.image.test_configuration import BUILD, EXTRA
 
 PROGRAM = EXTRA / "usr/lib/appliance/install.py"
 SIZE = 3 << 20
 """Bytes of the box's disk here; in the field it is a thousand times that."""
-
-
-def loaded() -> Any:
-    spec = importlib.util.spec_from_file_location("install", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def disk(path: Path | str, size: int = 1 << 40, **others: Any) -> dict[str, Any]:
@@ -55,7 +47,7 @@ class Bench:
     """A stick whose image is `packed`, a disk that was in use, and somebody who answers."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.install = loaded()
+        self.install = loaded(PROGRAM)
         self.contents = random.Random(7).randbytes(SIZE)
         self.packed, self.disk = folder / "appliance-image", folder / "disk"
         self.packed.write_bytes(gzip.compress(self.contents) + bytes(1 << 20))
@@ -138,7 +130,7 @@ def test_what_lies_behind_the_packed_disk_is_not_read(bench: Bench) -> None:
 @given(st.lists(st.tuples(st.binary(max_size=40), st.integers(1, 30_000)), max_size=6), st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
 def test_a_disk_is_unpacked_whole_in_blocks_of_one_size(pieces: list[tuple[bytes, int]], size: int) -> None:
-    install = loaded()
+    install: Any = loaded(PROGRAM)
     install.BLOCK_BYTES, install.PACKED_BYTES = size * 1000, 97
     contents = b"".join(piece * times for piece, times in pieces)
     with tempfile.NamedTemporaryFile() as packed:
@@ -244,7 +236,7 @@ def test_what_the_disk_did_not_keep_is_found(bench: Bench, monkeypatch: pytest.M
 
 
 def test_only_disks_that_a_box_has_room_on_can_be_chosen_and_never_the_stick() -> None:
-    install = loaded()
+    install = loaded(PROGRAM)
     told = [
         disk("/dev/sda", 500_000_000_000),
         disk("/dev/sdb", children=[part("/dev/sdb1", "esp"), part("/dev/sdb4", "x", install.IMAGE_TYPE)]),
@@ -268,7 +260,7 @@ def test_only_disks_that_a_box_has_room_on_can_be_chosen_and_never_the_stick() -
 
 
 def test_this_machines_own_disks_are_read() -> None:
-    install = loaded()
+    install = loaded(PROGRAM)
     for each in install.choosable(install.listed()):
         assert each.path.startswith("/dev/") and each.size_bytes >= install.SMALLEST_BYTES
 
@@ -279,7 +271,7 @@ def machine_with_a_stick(root: Path) -> None:
         "sda": ("8:0", 8 << 30, {}),
         "sdb": ("8:16", 2 << 30, {}),
         "sdb/sdb1": ("8:17", 512 << 20, {"ID_PART_ENTRY_NAME": "esp"}),
-        "sdb/sdb4": ("8:20", 1 << 30, {"ID_PART_ENTRY_TYPE": loaded().IMAGE_TYPE}),
+        "sdb/sdb4": ("8:20", 1 << 30, {"ID_PART_ENTRY_TYPE": loaded(PROGRAM).IMAGE_TYPE}),
     }
     numbers, udev = root / "sys/dev/block", root / "dev"
     for folder in (numbers, udev, root / "proc/self", root / "sys/block"):
@@ -304,7 +296,7 @@ def machine_with_a_stick(root: Path) -> None:
 def test_the_stick_and_the_disk_are_found_in_what_lsblk_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install, lsblk = loaded(), shutil.which("lsblk")
+    install, lsblk = loaded(PROGRAM), shutil.which("lsblk")
     assert lsblk is not None
     machine_with_a_stick(tmp_path / "root")
     instead = tmp_path / "lsblk"
@@ -345,7 +337,7 @@ def test_the_stick_starts_the_installer_and_nothing_of_a_box() -> None:
 
 def test_the_stick_is_known_by_a_type_that_the_build_gives_its_partition_and_nothing_else_has() -> None:
     build = (BUILD / "build").read_text()
-    kind = loaded().IMAGE_TYPE
+    kind = loaded(PROGRAM).IMAGE_TYPE
     assert f"readonly image_type={kind}\n" in build
     assert build.count(kind) == 1
     assert (

@@ -1,6 +1,5 @@
 """How far a version is that comes: what `update_progress.py` makes of what sysupdate and the server say, without either of the box."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from http.client import BadStatusLine
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Self
 from unittest.mock import patch
 
@@ -24,6 +23,7 @@ import pytest
 from appliance.health import gathering
 from appliance.updates import noting
 from appliance.updates.noting import Fetch
+from tests.image.loading import loaded
 from tests.image.serving import Shop, shop
 from tests.image.test_configuration import EXTRA
 from tests.image.test_updates import TRANSFERS
@@ -145,21 +145,13 @@ def test_it_is_told_how_far_each_file_is_by_how_long_it_is(told: Path, offers: S
 
 def test_a_figure_is_never_ahead_of_what_has_come() -> None:
     """As sysupdate 257 makes its own of the percent of one file among others: `context_on_acquire_progress`."""
-    percent_of = module().percent_of
+    percent_of = loaded(PROGRAM).percent_of
     for done in range(3):
         for percent in range(101):
             overall = (100 * 100 * done // 3 + 100 * percent // 3) // 100
             came = sum(SIZES[:done]) + SIZES[done] * percent / 100
             found = percent_of(SIZES, overall, done)
             assert 100 * (came - 0.03 * SIZES[done]) / sum(SIZES) - 1 < found <= 100 * came / sum(SIZES)
-
-
-def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("update_progress", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
 
 
 @pytest.mark.parametrize("lacks", ["SHA256SUMS", "appliance_0.2.0_00bb.root.raw.gz", "its line", "all of it"])
@@ -225,7 +217,7 @@ def test_what_cannot_be_written_down_does_not_keep_sysupdate_waiting_and_is_told
 def test_it_is_cleared_away_only_once_nothing_is_written_any_more_and_even_if_it_cannot_be(
     told: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    progress = module()
+    progress = loaded(PROGRAM)
     comes, wrote = threading.Event(), []
 
     def tell(fetch: Fetch) -> None:
@@ -293,7 +285,7 @@ def test_where_no_thread_can_be_had_it_runs_unheard(told: Path, monkeypatch: pyt
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    with module().heard("http://127.0.0.1:1", str(told)) as environment:
+    with loaded(PROGRAM).heard("http://127.0.0.1:1", str(told)) as environment:
         assert environment == {}
     assert [each.name for each in told.parent.iterdir()] == ["fetching"]
 
@@ -314,7 +306,7 @@ def test_a_length_that_no_file_has_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    progress = module()
+    progress = loaded(PROGRAM)
     asked = progress.ask
 
     def ask(method: str, address: str) -> object:
@@ -335,7 +327,7 @@ def test_a_length_that_no_file_has_is_not_taken(
 def test_an_answer_that_is_none_ends_nothing(
     error: Exception, told: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    progress = module()
+    progress = loaded(PROGRAM)
 
     def ask(*_: str) -> object:
         raise error
