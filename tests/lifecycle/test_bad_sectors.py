@@ -13,7 +13,7 @@ import pytest
 
 from appliance import health
 from appliance.catalog import instances, settings
-from appliance.lifecycle import freezing, scrub
+from appliance.lifecycle import census, freezing, scrub
 from appliance.lifecycle.copies import MOST_UNREAD
 from appliance.model import InstanceId
 from appliance.replication.destinations.archive import object_key
@@ -239,6 +239,22 @@ def test_bad_sectors_do_not_trip_the_ransomware_guard(
     finished(clinic)
     with clinic.box.catalog.reading() as conn:
         assert freezing._reported(conn, freezing.Standing(), NOW) == 1, "what is altered counts as before"
+
+
+def test_bad_sectors_at_the_beginning_of_objects_do_not_trip_the_count_either(
+    kept: Clinic, sectors: BadSectors
+) -> None:
+    """Three of eleven is far more than the guard takes for usual, and altered they are a mass."""
+    for path in objects(kept)[:4]:
+        sectors.hurt(path)
+    assert census.take(kept.box, NOW) is None
+    assert sectors.asked >= 4, "it has looked at them"
+    sectors.mend()
+    for path in objects(kept)[:4]:
+        data = bytearray(path.read_bytes())
+        data[0] ^= 1
+        path.write_bytes(data)
+    assert census.take(kept.box, NOW) is not None, "what is altered trips it as before"
 
 
 def test_a_disk_that_gives_back_no_copy_at_all_is_left_alone(kept: Clinic, tmp_path: Path) -> None:
