@@ -11,6 +11,7 @@ from appliance import audit
 from appliance.catalog import Reading, Transaction, operator_settings
 from appliance.catalog.operator_settings import ChangeRow
 from appliance.errors import Refused, Unknown
+from appliance.settings.kinds import Decimal, WholeNumber
 from appliance.settings.registry import SETTINGS, TOGETHER, Careful, Setting, setting
 from appliance.store.keys import RootKey
 
@@ -239,7 +240,14 @@ def _default(chosen: Setting) -> Any:
 
 
 def _effective(chosen: Setting, kept: Any) -> Any:
-    return _default(chosen) if kept is None else kept
+    """What holds. A number that was chosen before a release narrowed its bounds is taken for the nearest that is within them:
+    a figure that a promise forbids must not stay in force because it is old."""
+    if kept is None:
+        return _default(chosen)
+    kind = chosen.kind
+    if isinstance(kind, WholeNumber | Decimal) and isinstance(kept, int | float):
+        return min(max(kept, kind.least), kind.most)
+    return kept
 
 
 def _change(row: ChangeRow) -> Change:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance import audit, settings
+from appliance import audit, health, settings
 from appliance.box import Box
 from appliance.catalog import operator_settings
 from appliance.errors import Corrupt, Refused, Unknown
@@ -75,6 +75,23 @@ def test_what_did_not_fit_together_before_refuses_no_other_change(box: Box, chan
     with pytest.raises(NotAccepted, match="before the next one"):
         change({"health.backup_late_days": 3})
     change({"health.backup_late_days": 8, "health.backup_urgent_days": 9})
+
+
+def test_a_number_from_before_its_bounds_were_narrowed_holds_no_further_than_they_go(
+    box: Box, change: Changer
+) -> None:
+    """A drill was late after up to 180 days once; a restored box, or one that is brought up to date, has kept that."""
+    with box.catalog.transaction() as tx:
+        operator_settings.put(tx, "health.drill_late_days", 180, NOW)
+        operator_settings.put(tx, "backup.keep_days", 1, NOW)
+    with box.catalog.reading() as reading:
+        assert settings.get(reading, "health.drill_late_days") == 8
+        assert settings.get_several(reading, ["backup.keep_days"]) == {"backup.keep_days": 7}
+        assert settings.get_section(reading, "health")["drill_late_days"] == 8
+    assert health.gather(box, NOW).limits.drill_late_days == 8, "which is what the alarm goes by"
+    change({"health.drill_late_days": 5})
+    with box.catalog.reading() as reading:
+        assert settings.get(reading, "health.drill_late_days") == 5
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name(change: Changer) -> None:
