@@ -127,6 +127,30 @@ def test_nothing_but_images_is_ever_moved_and_only_by_their_tag_to_where_the_cli
     assert [each["Filter"] for each in ending] == [{"Prefix": "snapshots/"}]
 
 
+BACKUPS = {"Status": "Enabled", "Expiration": {"Days": 400}}
+TAGGED = {"Key": "tier", "Value": "cold"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "ends"),
+    [
+        ({"Filter": {"Prefix": "snapshots/"}}, True),
+        ({"Prefix": "snapshots/"}, True),
+        ({"Filter": {"And": {"Prefix": "snapshots/", "Tags": []}}}, True),
+        ({"Filter": {"And": {"Prefix": "snapshots/", "Tags": [TAGGED]}}}, False),
+        ({"Filter": {"Prefix": "snapshots/", "Tag": TAGGED}}, False),
+        ({"Filter": {"Tag": TAGGED}}, False),
+        ({"Filter": {"And": {"Prefix": "snapshots/", "ObjectSizeGreaterThan": 10**9}}}, False),
+        ({"Filter": {"Prefix": "snapshots/", "ObjectSizeLessThan": 10**6}}, False),
+        ({"Filter": {"Prefix": "snapshots/2026"}}, False),
+        ({"Filter": {"Prefix": "snapshots/"}, "Status": "Disabled"}, False),
+    ],
+)
+def test_only_a_rule_for_all_backups_ends_them(rule: dict[str, object], ends: bool) -> None:
+    """The box tags no backup: a rule for those of a tag would be there, and they would pile up for ever all the same."""
+    assert bucket_policy.ends_backups([BACKUPS | rule]) is ends
+
+
 def test_overwriting_leaves_the_committed_version_readable_and_locked(server: Cloud) -> None:
     bucket, client = protected_bucket(server), server.client()
     kept = client.put_object(

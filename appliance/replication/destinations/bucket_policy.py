@@ -181,8 +181,22 @@ def expires_current(rules: list[dict[str, Any]]) -> bool:
 
 
 def ends_backups(rules: list[dict[str, Any]]) -> bool:
-    """Whether an enabled rule of the life-cycle ends old backups: nothing else does, for the box may remove nothing."""
-    return any(each.get("Status") == "Enabled" and _ends_old_backups(each) for each in rules)
+    """Whether an enabled rule of the life-cycle ends old backups: nothing else does, for the box may remove nothing.
+
+    One for those of a tag, of a size, or of a longer prefix ends none of ours, or not all.
+    """
+    return any(
+        each.get("Status") == "Enabled" and _ends_old_backups(each) and _is_of_all_backups(each)
+        for each in rules
+    )
+
+
+def _is_of_all_backups(rule: dict[str, Any]) -> bool:
+    chosen = rule.get("Filter", {})
+    narrowed = {*chosen, *chosen.get("And", {})} - {"Prefix", "And"}
+    return _prefix_of(rule) == SNAPSHOTS and not any(
+        chosen.get(each) or chosen.get("And", {}).get(each) for each in narrowed
+    )
 
 
 def _ends_old_backups(rule: dict[str, Any]) -> bool:
