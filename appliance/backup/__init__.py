@@ -4,6 +4,7 @@
 - `making` copies the catalog while the box works, and sends the copy.
 - `rotation` says which snapshots have had their time (a disk is rotated by the box, a bucket by its own rules).
 - `fetching` brings the catalog of one back, and the key that opens it.
+- `ahead` reads many documents at once from an archive that is far away.
 - `restoring` makes a blank box into the one that an archive remembers: the newest snapshot, then what came after it.
 - `rebuilding` reads study manifests back into the catalog: after a snapshot, or in its stead.
 - `homecoming` brings the images back after that, by and by.

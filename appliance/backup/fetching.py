@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from appliance.audit import Witness
-from appliance.backup import snapshot
-from appliance.backup.snapshot import Age, Index
+from appliance.backup import ahead, snapshot
+from appliance.backup.snapshot import Age, Index, Piece
 from appliance.catalog import copying
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.replication.destinations import Archive
@@ -18,6 +20,9 @@ from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVER
 from appliance.store.disk import disk_error
 from appliance.store.keys import RootKey, open_with_recovery
 from appliance.store.recovery import RecoveryKey
+
+PIECES_AT_ONCE: Final = 4
+"""Of a catalog: each is 8 MiB, and one connection does not always fill a line that is long."""
 
 Tell = Callable[[str, int, int], None]
 """Told which part is under way (``catalog`` in bytes, ``manifests`` by number), how much is done, of how much (0: unknown)."""
@@ -41,17 +46,19 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
     found: tuple[bytes, RootKey] | None = None
     aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
     own = (*sorted(aside), RECOVERY_SLOT)
-    for where in (*own, *(snapshot.slot_key(name) for name in names)):
-        try:
-            slot = archive.document(where)
-            root = open_with_recovery(slot, key)
-        except Unknown:
-            continue
-        except (Refused, Corrupt) as error:
-            wrong = wrong or error
-            continue
-        if found is None or root.generation > found[1].generation:
-            found = slot, root
+    everywhere = (*own, *(snapshot.slot_key(name) for name in names))
+    with ahead.reading(archive, everywhere, lambda where: where) as documents:
+        for _, document in documents:
+            try:
+                slot = document()
+                root = open_with_recovery(slot, key)
+            except Unknown:
+                continue
+            except (Refused, Corrupt) as error:
+                wrong = wrong or error
+                continue
+            if found is None or root.generation > found[1].generation:
+                found = slot, root
     if found is not None:
         return found
     if wrong is not None:
@@ -68,13 +75,13 @@ def ages(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Age
     Without those that say nothing: whoever opens one says what is wrong with it. Raises what the archive raises.
     """
     found: dict[str, Age] = {}
-    for name in names:
-        try:
-            sealed = archive.document(snapshot.index_key(name))
-            index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
-            found[name] = age_of(index)
-        except (Corrupt, Unknown, Refused):
-            continue
+    with ahead.reading(archive, names, snapshot.index_key) as documents:
+        for name, document in documents:
+            try:
+                index = snapshot.decode(name, root.unseal(document(), snapshot.context(name)))
+                found[name] = age_of(index)
+            except (Corrupt, Unknown, Refused):
+                continue
     return found
 
 
@@ -91,6 +98,27 @@ def newest_first(archive: Archive, root: RootKey, names: Sequence[str], now: dat
     return snapshot.in_order(names, ages(archive, root, names), now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A piece of a catalog, which of them it is, and where in the file it belongs."""
+
+    number: int
+    offset: int
+    piece: Piece
+
+
+def _lacking(file: BinaryIO, pieces: Sequence[Piece]) -> list[_Place]:
+    """The pieces that `file` does not hold whole."""
+    found: list[_Place] = []
+    offset = 0
+    for number, piece in enumerate(pieces):
+        file.seek(offset)
+        if hashlib.sha256(file.read(piece.size_bytes)).hexdigest() != piece.sha256:
+            found.append(_Place(number, offset, piece))
+        offset += piece.size_bytes
+    return found
+
+
 def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) -> Path:
     """The catalog of one snapshot, whole, under its `key`, as ``<name>.db`` in `folder`; goes on with what is there of it.
 
@@ -103,18 +131,22 @@ def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) 
             if other != path:
                 other.unlink()
         with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as file:
-            done = 0
-            for number, piece in enumerate(index.pieces):
-                file.seek(done)
-                if hashlib.sha256(file.read(piece.size_bytes)).hexdigest() != piece.sha256:
-                    fetched = archive.document(snapshot.piece_key(index.name, number))
-                    if hashlib.sha256(fetched).hexdigest() != piece.sha256:
-                        raise Corrupt("a piece of a backup is not what was written")
-                    file.seek(done)
-                    file.write(fetched)
-                done += piece.size_bytes
+            wanted = _lacking(file, index.pieces)
+            done = index.size_bytes - sum(each.piece.size_bytes for each in wanted)
+            if done:
                 tell("catalog", done, index.size_bytes)
-            file.truncate(done)
+            with ahead.reading(
+                archive, wanted, lambda each: snapshot.piece_key(index.name, each.number), most=PIECES_AT_ONCE
+            ) as found:
+                for each, document in found:
+                    fetched = document()
+                    if hashlib.sha256(fetched).hexdigest() != each.piece.sha256:
+                        raise Corrupt("a piece of a backup is not what was written")
+                    file.seek(each.offset)
+                    file.write(fetched)
+                    done += each.piece.size_bytes
+                    tell("catalog", done, index.size_bytes)
+            file.truncate(index.size_bytes)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

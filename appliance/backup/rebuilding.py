@@ -11,6 +11,9 @@ after the others, whatever their hour: each says of images that no other documen
 
 Tombstones come first: what an archive knows as destroyed is taken out of the catalog that an older backup has brought back,
 and an image under a destroyed key is never recorded.
+
+From a bucket or a file server many documents are asked for at once (`appliance.backup.ahead`); they are recorded one by one, in the order of
+the list.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from appliance import audit
+from appliance.backup import ahead
 from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, instances, rules, study_keys
 from appliance.errors import Corrupt, Unknown
@@ -58,17 +62,18 @@ def rebuild(
     May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
     """
     read = new = damaged = 0
-    for document, key in _documents(archive, since):
-        try:
-            told = manifest.unseal(box.root, key, archive.document(document.key))
-            obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
-            with box.catalog.transaction() as tx:
-                new += _record(tx, box, place, told, actor)
-        except (Corrupt, Unknown):
-            damaged += 1
-            log.error("a study manifest is damaged: its images stay in the archive")
-        read += 1
-        tell(read)
+    with ahead.reading(archive, _documents(archive, since), lambda named: named[0].key) as found:
+        for (_, key), document in found:
+            try:
+                told = manifest.unseal(box.root, key, document())
+                obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
+                with box.catalog.transaction() as tx:
+                    new += _record(tx, box, place, told, actor)
+            except (Corrupt, Unknown):
+                damaged += 1
+                log.error("a study manifest is damaged: its images stay in the archive")
+            read += 1
+            tell(read)
     return Rebuilt(read, new, damaged)
 
 

@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import homecoming, rebuilding, snapshot
+from appliance.backup import ahead, homecoming, rebuilding, snapshot
 from appliance.backup.fetching import Tell, ages, fetch, newest_first, open_root, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
@@ -130,17 +130,19 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = 20, now: datetime | 
     too_new: list[Index] = []
     damaged = 0
     newest = ""
-    for name in newest_first(archive, root, names, now)[:most]:
-        try:
-            sealed = archive.document(snapshot.index_key(name))
-            if wrapped_generation(sealed) > root.generation:
+    latest = newest_first(archive, root, names, now)[:most]
+    with ahead.reading(archive, latest, snapshot.index_key) as found:
+        for name, document in found:
+            try:
+                sealed = document()
+                if wrapped_generation(sealed) > root.generation:
+                    continue
+                index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
+            except (Corrupt, Unknown):
+                damaged += 1
                 continue
-            index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
-        except (Corrupt, Unknown):
-            damaged += 1
-            continue
-        (too_new if index.revision > REVISION else fit).append(index)
-        newest = newest or name
+            (too_new if index.revision > REVISION else fit).append(index)
+            newest = newest or name
     manifests = sum(1 for _ in archive.documents(MANIFESTS))
     return Found(tuple(fit), tuple(too_new), damaged, manifests, newest)
 

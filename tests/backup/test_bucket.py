@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from appliance.model import DestinationSettings
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home, restore
 from tests.boxes import box_in
-from tests.replication.cloud import Cloud, cloud, settings
+from tests.replication.cloud import Cloud, Fault, Request, cloud, line, settings
 
 pytestmark = pytest.mark.slow
 
@@ -50,3 +52,29 @@ def test_a_blank_box_the_paper_and_a_bucket(clinic: Clinic, tmp_path: Path, with
     with box_in(tmp_path / "after") as box:
         bring_home(box)
         assert contents(box) == as_sent(*IMAGES)
+
+
+def test_manifests_are_asked_for_at_once_over_a_long_line(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path
+) -> None:
+    """The line lets a request for a manifest through once all of them are on it: whoever asks one by one never gets the first."""
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    count = len(the_cloud.keys(str(clinic.place.options["bucket"]), "manifests/"))
+    assert count == 4
+    together = threading.Barrier(count, timeout=60)
+
+    def hold(request: Request) -> Fault | None:
+        if request.method == "GET" and "/manifests/" in request.path:
+            try:
+                together.wait()
+            except threading.BrokenBarrierError:
+                return Fault.FORBIDDEN
+        return None
+
+    with line(the_cloud.port) as far:
+        far.fault = hold
+        place = replace(clinic.place, options={**clinic.place.options, "endpoint_url": far.url})
+        restored = restore(tmp_path / "after", place, clinic.paper)
+        assert (restored.rebuilt.manifests, restored.rebuilt.damaged, restored.instances) == (count, 0, 11)
+        assert far.count("GET", "/manifests/") == count, "each is asked for once"

@@ -157,11 +157,12 @@ class Cut(Exception):
 
 
 class Failing:
-    """An archive whose box dies at the n-th call."""
+    """An archive whose box dies at the n-th call; `reads_at_once` documents are asked for by threads of their own."""
 
-    def __init__(self, archive: Archive, calls: int) -> None:
+    def __init__(self, archive: Archive, calls: int, reads_at_once: int = 1) -> None:
         self._archive = archive
         self._left = calls
+        self.reads_at_once = reads_at_once
 
     def _count(self) -> None:
         self._left -= 1
@@ -185,8 +186,9 @@ class Failing:
         yield from self._archive.blocks(key)
 
 
+@pytest.mark.parametrize("reads_at_once", [1, 3])
 def test_a_restore_cut_at_any_call_goes_on_to_the_end(
-    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads_at_once: int
 ) -> None:
     monkeypatch.setattr(snapshot, "PIECE_BYTES", 64 << 10)
     clinic.receive(*IMAGES[:8])
@@ -197,7 +199,7 @@ def test_a_restore_cut_at_any_call_goes_on_to_the_end(
     archive, data = archive_of(clinic.place), tmp_path / "after"
     for calls in range(200):
         try:
-            restored = restore(data, clinic.place, clinic.paper, Failing(archive, calls))
+            restored = restore(data, clinic.place, clinic.paper, Failing(archive, calls, reads_at_once))
         except Cut:
             continue
         break

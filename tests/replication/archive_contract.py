@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from appliance.errors import Transient, Unknown
 from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import Distant
+
+LANES = 8
 
 
 class ArchiveContract:
@@ -44,6 +49,23 @@ class ArchiveContract:
         ]
         now = datetime.now(UTC)
         assert all(abs(now - each.written_utc) < timedelta(hours=1) for each in found)
+
+    def test_several_documents_are_read_at_once_where_it_says_so(self, archive: Archive) -> None:
+        keys = [f"manifests/{number:03d}.sealed" for number in range(3 * LANES)]
+        for key in keys:
+            archive.put_document(key, key.encode())
+        if not isinstance(archive, Distant):
+            return
+        lanes = min(archive.reads_at_once, LANES)
+        together = threading.Barrier(lanes, timeout=60)
+
+        def read(lane: int) -> list[bytes]:
+            together.wait()
+            return [archive.document(key) for key in keys[lane::lanes]]
+
+        with ThreadPoolExecutor(lanes) as threads:
+            read_by = list(threads.map(read, range(lanes)))
+        assert sorted(each for lane in read_by for each in lane) == [key.encode() for key in keys]
 
     def test_an_archive_out_of_reach_is_tried_again(self, unreachable: Archive) -> None:
         for act in (

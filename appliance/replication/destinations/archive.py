@@ -63,6 +63,15 @@ class Archive(Protocol):
 
 
 @runtime_checkable
+class Distant(Archive, Protocol):
+    """An archive that takes long to answer, and answers several at once: not a disk."""
+
+    @property
+    def reads_at_once(self) -> int:
+        """So many documents may be asked for at once, each by a thread of its own."""
+
+
+@runtime_checkable
 class Clearable(Archive, Protocol):
     """An archive where the box itself removes what has had its time: a disk, a file server; never a bucket.
 

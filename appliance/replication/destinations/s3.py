@@ -72,6 +72,9 @@ if TYPE_CHECKING:
 _RETRIEVALS: Final[Mapping[Retrieval, TierType]] = {Retrieval.STANDARD: "Standard", Retrieval.BULK: "Bulk"}
 READ_BACK_BYTES: Final = 8 << 20
 AWAKE_DAYS: Final = 7
+READS_AT_ONCE: Final = 32
+"""What one box may ask for at once when it reads much: over 100 ms that is 300 documents a second, as many as it takes in."""
+CONNECTIONS_KEPT: Final = 10
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 _OBSOLETE_SECONDS: Final = 24 * 3600
@@ -99,6 +102,7 @@ class S3Destination:
     secret: str = field(default="", repr=False)
     takes: Takes = "ciphertext"
     read_back_bytes: int = READ_BACK_BYTES
+    reads_at_once: int = READS_AT_ONCE
     connect_seconds: float = CONNECT_SECONDS
     read_seconds: float = READ_SECONDS
     uplink: Uplink = field(default_factory=Uplink, repr=False, compare=False)
@@ -424,6 +428,7 @@ class S3Destination:
                     signature_version="s3v4",
                     s3={"addressing_style": "path" if self.endpoint_url else "virtual"},
                     tcp_keepalive=True,
+                    max_pool_connections=max(self.reads_at_once, CONNECTIONS_KEPT),
                 ),
             )
 

@@ -142,6 +142,7 @@ class ShareDestination:
 
     server: Server
     takes: Takes = "ciphertext"
+    reads_at_once: int = _KEPT_OPEN
     _idle: _Idle = field(default_factory=_Idle, repr=False, compare=False)
 
     def check(self) -> str:

@@ -1,0 +1,109 @@
+"""Documents of an archive read ahead: many are asked for at once, and handed over one by one, in order.
+
+A bucket is 50 to 100 ms away. A restore by manifests alone asks for one document a study: one after the other, 100,000 of them would
+wait for hours, during which neither the line nor a processor does anything. So as many are asked for at once as the archive bears
+(`Distant`; a disk bears one), while what has come is recorded by one thread, in the order of the list, as it always was.
+
+What is held is bounded: in count, and in bytes, whatever the documents are. A failure is raised where its document has its turn, and
+one of the list after all that the list had said before: what came earlier is recorded, as if nothing had been read ahead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+
+from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import Distant
+
+WAITING: Final = 4
+"""So many times what is asked for at once may be on its way or have come, at most, and as many are listed."""
+
+MOST_BYTES: Final = 16 << 20
+"""While so much has come that nobody has taken, nothing more is asked for."""
+
+Wanted = TypeVar("Wanted")
+Read = Callable[[], bytes]
+"""The document: returns it, or raises what reading it has raised."""
+
+
+@contextmanager
+def reading(
+    archive: Archive, wanted: Iterable[Wanted], key_of: Callable[[Wanted], str], *, most: int | None = None
+) -> Iterator[Iterator[tuple[Wanted, Read]]]:
+    """Each of `wanted`, in order, with its document, whose key `key_of` gives; at most `most` are asked for at once.
+
+    `wanted` may itself ask the archive: it is taken from as needed, by one thread at a time. On leaving, nothing is being read any
+    more. Raises what `wanted` raises, once all that it gave before was handed over.
+    """
+
+    def reader(each: Wanted) -> Read:
+        return partial(archive.document, key_of(each))
+
+    at_once = archive.reads_at_once if isinstance(archive, Distant) else 1
+    if most is not None:
+        at_once = min(at_once, most)
+    if at_once == 1:
+        yield ((each, reader(each)) for each in wanted)
+        return
+    with _pool(at_once) as readers, _pool(1) as lister:
+        yield _ahead(readers, lister, at_once, iter(wanted), reader)
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(
+    readers: ThreadPoolExecutor,
+    lister: ThreadPoolExecutor,
+    at_once: int,
+    source: Iterator[Wanted],
+    reader: Callable[[Wanted], Read],
+) -> Iterator[tuple[Wanted, Read]]:
+    part = WAITING * at_once
+    asked: deque[tuple[Wanted, Future[bytes]]] = deque()
+    listed: deque[Wanted] = deque()
+    failure: Exception | None = None
+    listing: Future[tuple[list[Wanted], Exception | None]] | None = lister.submit(_next, source, part)
+    while asked or listed or listing is not None:
+        if listing is not None and len(listed) < at_once and (listing.done() or not asked):
+            more, failure = listing.result()
+            listed += more
+            is_over = failure is not None or len(more) < part
+            listing = None if is_over else lister.submit(_next, source, part)
+        while listed and _has_room([future for _, future in asked], at_once):
+            each = listed.popleft()
+            asked.append((each, readers.submit(reader(each))))
+        if asked:
+            taken, future = asked.popleft()
+            yield taken, future.result
+    if failure is not None:
+        raise failure
+
+
+def _next(source: Iterator[Wanted], count: int) -> tuple[list[Wanted], Exception | None]:
+    """The next of a list, fewer than `count` at its end, and what ended it before its time."""
+    found: list[Wanted] = []
+    try:
+        for each in islice(source, count):
+            found.append(each)  # noqa: PERF402 - what came before a failure counts
+    except Exception as error:  # noqa: BLE001 - raised again where the list has come so far
+        return found, error
+    return found, None
+
+
+def _has_room(asked: Sequence[Future[bytes]], at_once: int) -> bool:
+    come = [each for each in asked if each.done()]
+    waiting_bytes = sum(len(each.result()) for each in come if each.exception() is None)
+    return len(asked) - len(come) < at_once and len(asked) < WAITING * at_once and waiting_bytes < MOST_BYTES
