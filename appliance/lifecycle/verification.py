@@ -24,6 +24,7 @@ Tell = Callable[[int, int], None]
 """Told how many objects of how many were looked at."""
 
 TOLD_EVERY = 100
+"""So many objects, or a hundredth of all where that is fewer: a volume of a gigabyte takes as long as many films."""
 
 
 class Depth(StrEnum):
@@ -69,8 +70,9 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
         recorded = list(instances.all_objects(reading))
     findings: list[Finding] = []
     away = 0
+    told_every = max(1, min(TOLD_EVERY, len(recorded) // 100))
     for number, (object_id, key_id, sealed_bytes) in enumerate(recorded):
-        if number % TOLD_EVERY == 0:
+        if number % told_every == 0:
             tell(number, len(recorded))
         finding = _finding(box, object_id, key_id, sealed_bytes, depth)
         if finding is not None and finding.kind is Kind.MISSING and _is_in_an_archive(box, object_id):

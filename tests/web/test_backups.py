@@ -1,9 +1,12 @@
 """The page of backups: what lies where, how it went, and what is begun by hand, watched, and told in the end."""
 
+import queue
 import re
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,6 +16,7 @@ from appliance import audit
 from appliance.box import Box
 from appliance.catalog import destinations
 from appliance.identity import Role
+from appliance.lifecycle import verification
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare
 from appliance.web import create_app
@@ -108,6 +112,38 @@ def test_everything_is_read_and_an_image_that_is_gone_is_said(owner: FlaskClient
     assert "1 image is damaged or missing" in damaged
     assert "images sur 3 sont endommagées" in page(owner, "fr")
     assert "3 images were read" in press(owner, "verify")
+
+
+def test_how_far_the_reading_is_is_seen_while_it_goes_on(
+    owner: FlaskClient, clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real run, held before each image until the page was read."""
+    reached: queue.Queue[None] = queue.Queue()
+    go_on = threading.Semaphore(0)
+    look = verification._finding
+
+    def held(*of: Any) -> verification.Finding | None:
+        reached.put(None)
+        assert go_on.acquire(timeout=60)
+        return look(*of)
+
+    monkeypatch.setattr(verification, "_finding", held)
+    answer = owner.post("/backups/verify", data={"csrf": csrf_of(page(owner))})
+    assert answer.status_code == 303
+    try:
+        for percent in (0, 33, 66):
+            reached.get(timeout=60)
+            part = owner.get("/backups", headers={"HX-Request": "true"}).get_data(as_text=True)
+            for html in (page(owner), part):
+                assert f"Everything is being read: {percent}%" in html
+                assert f'<progress max="100" value="{percent}"' in html
+                assert 'hx-trigger="every 2s"' in html
+                assert 'action="/backups/verify"' not in html
+            go_on.release()
+    finally:
+        go_on.release(3)
+    eventually(lambda: "every 2s" not in page(owner))
+    assert "3 images were read, and all are whole" in page(owner)
 
 
 def test_an_archive_that_is_away_keeps_no_other_from_its_backup(
