@@ -10,8 +10,9 @@ one of the list after all that the list had said before: what came earlier is re
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -64,6 +65,47 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+class _Held:
+    """What is on its way and what has come; counted as it happens, since asking each document for each next one takes long."""
+
+    def __init__(self, at_once: int) -> None:
+        self._lock = threading.Lock()
+        self._at_once = at_once
+        self._under_way = self._waiting = self._waiting_bytes = 0
+
+    def begin(self) -> bool:
+        """Whether there is room for one more, which is on its way from now on."""
+        with self._lock:
+            has_room = (
+                self._under_way < self._at_once
+                and self._under_way + self._waiting < WAITING * self._at_once
+                and self._waiting_bytes < MOST_BYTES
+            )
+            self._under_way += has_room
+            return has_room
+
+    def read(self, reader: Read) -> bytes:
+        """Read one for which there was room."""
+        found = b""
+        try:
+            found = reader()
+        finally:
+            self._come(1, len(found))
+        return found
+
+    def take(self, future: Future[bytes]) -> Read:
+        """Hand over one, once it has come."""
+        failed = future.exception() is not None
+        self._come(-1, 0 if failed else -len(future.result()))
+        return future.result
+
+    def _come(self, count: int, size: int) -> None:
+        with self._lock:
+            self._under_way -= max(count, 0)
+            self._waiting += count
+            self._waiting_bytes += size
+
+
 def _ahead(
     readers: ThreadPoolExecutor,
     lister: ThreadPoolExecutor,
@@ -72,6 +114,7 @@ def _ahead(
     reader: Callable[[Wanted], Read],
 ) -> Iterator[tuple[Wanted, Read]]:
     part = WAITING * at_once
+    held = _Held(at_once)
     asked: deque[tuple[Wanted, Future[bytes]]] = deque()
     listed: deque[Wanted] = deque()
     failure: Exception | None = None
@@ -82,12 +125,12 @@ def _ahead(
             listed += more
             is_over = failure is not None or len(more) < part
             listing = None if is_over else lister.submit(_next, source, part)
-        while listed and _has_room([future for _, future in asked], at_once):
+        while listed and held.begin():
             each = listed.popleft()
-            asked.append((each, readers.submit(reader(each))))
+            asked.append((each, readers.submit(held.read, reader(each))))
         if asked:
             taken, future = asked.popleft()
-            yield taken, future.result
+            yield taken, held.take(future)
     if failure is not None:
         raise failure
 
@@ -101,9 +144,3 @@ def _next(source: Iterator[Wanted], count: int) -> tuple[list[Wanted], Exception
     except Exception as error:  # noqa: BLE001 - raised again where the list has come so far
         return found, error
     return found, None
-
-
-def _has_room(asked: Sequence[Future[bytes]], at_once: int) -> bool:
-    come = [each for each in asked if each.done()]
-    waiting_bytes = sum(len(each.result()) for each in come if each.exception() is None)
-    return len(asked) - len(come) < at_once and len(asked) < WAITING * at_once and waiting_bytes < MOST_BYTES
