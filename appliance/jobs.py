@@ -4,8 +4,9 @@ Every job may run late and never twice at once: `coalesce` folds the runs that w
 `misfire_grace_time` is explicitly None, because the library's default of one second silently drops a late job.
 
 The scheduler plans by the wall clock, so a clock that is set back would leave every job waiting for the old hour.
-The main thread compares wall clock and monotonic clock at each beat and, when they part, plans all jobs anew. No job
-decides by age alone: a sweep removes only what it has itself seen twice, so a jumping clock deletes nothing.
+The main thread compares wall clock and monotonic clock at each beat and, when they part, plans all jobs anew; where it
+was set forward, nothing counts the times that were missed (`appliance.rhythm`). No job decides by age alone: a sweep removes only
+what it has itself seen twice, so a jumping clock deletes nothing.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ from appliance.lifecycle import (
     tagging,
 )
 from appliance.notify import sending
+from appliance.rhythm import Every
 from appliance.updates import noting
 
 log = logging.getLogger(__name__)
@@ -414,9 +416,7 @@ class Upkeep:
             job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
         )
         for job in self.jobs:
-            self._scheduler.add_job(
-                self._do, "interval", [job], id=job.name, seconds=job.every_seconds, executor=job.lane
-            )
+            self._scheduler.add_job(self._do, Every(job.every_seconds), [job], id=job.name, executor=job.lane)
 
     def start(self) -> None:
         """Start, with a first run of every job now or as soon as it says."""
