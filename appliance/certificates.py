@@ -29,7 +29,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +49,10 @@ SERVER_DAYS: Final = 397
 RENEW_DAYS: Final = 45
 BACKDATED: Final = timedelta(days=1)
 """Workstations whose clock is behind must not refuse a certificate that is new."""
+
+EARLIEST: Final = datetime(2026, 11, 1, tzinfo=UTC)
+"""No clock that is right was ever earlier: this program was not written. By a battery that is dead, certificates begin here, and are good
+once the clock is right."""
 
 FOLDER: Final = "tls"
 SERVER_FILE: Final = "server.pem"
@@ -77,6 +81,7 @@ class Installed:
     addresses: tuple[str, ...]
     authority: bytes
     fingerprint: bytes
+    authority_begins_utc: datetime
     authority_ends_utc: datetime
     server_begins_utc: datetime
     server_ends_utc: datetime
@@ -156,6 +161,7 @@ def new_authority(
     clinic: str, host_name: str, now: datetime
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """An authority that may vouch for `host_name`, ``.local`` names and private addresses, and for nothing else."""
+    now = max(now, EARLIEST)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -190,6 +196,7 @@ def issue(
     now: datetime,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """A server certificate for `host_name` and those of `addresses` that are private. Never outlives its authority."""
+    now = max(now, EARLIEST)
     key = ec.generate_private_key(ec.SECP256R1())
     subject: list[x509.GeneralName] = [x509.DNSName(each) for each in names_of(host_name)]
     subject += [x509.IPAddress(each) for each in map(ipaddress.ip_address, addresses) if _is_private(each)]
@@ -248,21 +255,28 @@ def host_names(reading: Reading) -> tuple[str, ...]:
 
 
 def install(
-    tx: Transaction, box: Box, *, host_name: str, clinic: str, addresses: Sequence[str], now: datetime
+    tx: Transaction,
+    box: Box,
+    *,
+    host_name: str,
+    clinic: str,
+    addresses: Sequence[str],
+    now: datetime,
+    anew: bool = False,
 ) -> Installed:
     """Certificates for `host_name`, in the catalog; `write_files` then lays them out.
 
-    The authority stays as it is as long as it may vouch for that name and has a server certificate's life left: only
-    a new one has to be trusted anew. Raises `Refused` for a name that is none.
+    The authority stays as it is as long as it may vouch for that name and has a server certificate's life left, unless all is to be
+    made `anew`: only a new one has to be trusted anew. Raises `Refused` for a name that is none.
     """
     host_name = normal_host_name(host_name)
     kept = settings.get(tx, _SETTING)
-    authority = None if kept is None else _certificate(kept["authority"])
+    authority = None if kept is None or anew else _certificate(kept["authority"])
     clinic = clinic or (kept or {}).get("clinic", "")
     if authority is None or not _serves(authority, host_name, now):
         authority, authority_key = new_authority(clinic, host_name, now)
     else:
-        authority_key = _unsealed(box, kept["authority_key"], _AUTHORITY_CONTEXT)
+        authority_key = _unsealed(box, (kept or {})["authority_key"], _AUTHORITY_CONTEXT)
     server, server_key = issue(authority, authority_key, host_name, addresses, now)
     fresh = {
         "clinic": clinic,
@@ -284,18 +298,24 @@ def is_due(found: Installed, addresses: Sequence[str], now: datetime) -> bool:
     An address that went away is no reason: the cable may be out. One that begins at a moment to come was issued by a clock that
     was ahead, and no browser takes it. Whoever asks believes the clock: by one that was set back, each would begin too late.
     """
+    now = max(now, EARLIEST)
     gained = {each for each in addresses if _is_private(ipaddress.ip_address(each))} - set(found.addresses)
     fits = found.server_begins_utc <= now <= found.server_ends_utc - timedelta(days=RENEW_DAYS)
-    return bool(gained) or not fits
+    return bool(gained) or not fits or found.authority_begins_utc > now
 
 
 def renew(tx: Transaction, box: Box, addresses: Sequence[str], now: datetime) -> Installed | None:
-    """Issue the server certificate anew if that is due. What was issued, else None. Raises as `install`."""
+    """Issue the server certificate anew if that is due. What was issued, else None. Raises as `install`.
+
+    An authority that a clock years ahead has made begins at a moment to come: no browser takes what it vouches for until then, so
+    another one is made. Whoever asks believes the clock.
+    """
     found = installed(tx)
     if found is None or not is_due(found, addresses, now):
         return None
     known = tuple(dict.fromkeys((*addresses, *found.addresses)))
-    return install(tx, box, host_name=found.host_name, clinic="", addresses=known, now=now)
+    anew = found.authority_begins_utc > max(now, EARLIEST)
+    return install(tx, box, host_name=found.host_name, clinic="", addresses=known, now=now, anew=anew)
 
 
 def write_files(box: Box) -> None:
@@ -352,6 +372,7 @@ def _installed(kept: dict[str, Any]) -> Installed:
         addresses=tuple(kept["addresses"]),
         authority=kept["authority"].encode(),
         fingerprint=hashlib.sha256(authority.public_bytes(serialization.Encoding.DER)).digest(),
+        authority_begins_utc=authority.not_valid_before_utc,
         authority_ends_utc=authority.not_valid_after_utc,
         server_begins_utc=server.not_valid_before_utc,
         server_ends_utc=server.not_valid_after_utc,

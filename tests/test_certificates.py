@@ -145,6 +145,38 @@ def test_it_is_renewed_before_its_end_and_for_a_new_address_and_not_otherwise(bo
     assert renew(box, (), early) is not None, "no browser takes one that begins at a moment to come"
 
 
+@pytest.mark.parametrize(
+    "dead", [datetime(1970, 1, 1, 0, 0, 7, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)]
+)
+def test_a_dead_battery_makes_no_certificate_of_a_time_long_past(box: Box, dead: datetime) -> None:
+    """Which would be over once the clock is right, and another authority to be trusted on each workstation."""
+    found = install(box, now=dead)
+    assert found.server_begins_utc == certificates.EARLIEST - certificates.BACKDATED
+    assert not certificates.is_due(found, [], dead), (
+        "nor one every few hours, as long as the clock stands there"
+    )
+    right = certificates.EARLIEST + timedelta(days=120)
+    assert not certificates.is_due(found, [], right)
+    with box.catalog.transaction() as tx:
+        later = certificates.renew(tx, box, [], right + timedelta(days=300))
+    assert later is not None
+    assert later.fingerprint == found.fingerprint, "no other authority"
+
+
+def test_an_authority_that_a_clock_years_ahead_has_made_is_made_anew_once_it_is_right(box: Box) -> None:
+    """Until then no browser would take what it vouches for, however fresh that is."""
+    ahead = install(box, now=NOW + timedelta(days=3650))
+    with box.catalog.transaction() as tx:
+        right = certificates.renew(tx, box, [], NOW)
+    assert right is not None
+    assert right.authority_begins_utc <= NOW < right.authority_ends_utc
+    assert right.server_begins_utc <= NOW < right.server_ends_utc
+    assert right.fingerprint != ahead.fingerprint
+    assert right.host_name == ahead.host_name
+    with box.catalog.transaction() as tx:
+        assert certificates.renew(tx, box, [], NOW) is None
+
+
 def test_files_that_were_lost_are_laid_out_again(box: Box) -> None:
     found = install(box)
     before = (certificates.folder_of(box) / certificates.SERVER_FILE).read_bytes()
