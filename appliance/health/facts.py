@@ -109,13 +109,15 @@ class Discipline(StrEnum):
 class Clock:
     """The clock of the box. `set_seconds` is by how much it was last seen to be set while running, at `set_utc`.
 
-    `latest_record_utc` is the moment that the newest instance bears.
+    `latest_record_utc` is the moment that the newest instance bears. It `is_doubted` when it was found set by much, and nobody has said since
+    that it is right (`appliance.lifecycle.retention`).
     """
 
     discipline: Discipline = Discipline.UNKNOWN
     set_seconds: float = 0.0
     set_utc: datetime | None = None
     latest_record_utc: datetime | None = None
+    is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ from appliance.health.facts import (
 from appliance.health.forecast import Forecast, Outlook, forecast
 from appliance.health.sampling import free_by_day
 from appliance.ingest.reception import HELD
+from appliance.lifecycle import policy, retention
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
 
@@ -209,7 +210,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         drills=tuple(_drills(conn, box.audit_key, now)),
         read_again=_read_again(conn, outcomes),
         frozen=_frozen(conn),
-        clock=_clock(jobs, instances.latest_received(conn)),
+        clock=_clock(jobs, instances.latest_received(conn), retention.clock_of(conn, now)),
         certificates=tuple(_certificates(conn)),
         forecast=_forecast(conn, facts),
         limits=Limits(**operator_settings.get_section(conn, "health")),
@@ -333,7 +334,7 @@ def _certificates(conn: Reading) -> Iterator[Certificate]:
         yield Certificate("clinic CA", found.authority_ends_utc)
 
 
-def _clock(jobs: Mapping[str, Any], latest_record: datetime | None) -> Clock:
+def _clock(jobs: Mapping[str, Any], latest_record: datetime | None, judged: policy.Clock) -> Clock:
     noted = jobs.get("clock_set")
     seconds = noted.get("seconds") if isinstance(noted, Mapping) else None
     return Clock(
@@ -341,6 +342,7 @@ def _clock(jobs: Mapping[str, Any], latest_record: datetime | None) -> Clock:
         set_seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         set_utc=_moment(noted.get("at_utc")) if isinstance(noted, Mapping) else None,
         latest_record_utc=latest_record,
+        is_doubted=judged.doubt is policy.Doubt.SET,
     )
 
 

@@ -302,6 +302,7 @@ CASES = {
     "of none": (ends(timedelta(0)), (("certificate-expired", ACT_NOW),)),
     "19 failed sign-ins": (replace(CALM, sign_in_failures=19), NOTHING),
     "20": (replace(CALM, sign_in_failures=20), (("sign-in-failures", ACT_NOW),)),
+    "a clock that is in doubt": (clocked(is_doubted=True), (("clock-doubted", SOON),)),
     "a clock that nothing disciplines": (clocked(discipline=Discipline.FREE), (("clock-free", NOTE),)),
     "a kernel that can't be asked": (clocked(discipline=Discipline.UNKNOWN), NOTHING),
     "ten minutes behind the last image": (clocked(latest_record_utc=NOW + 10 * MINUTE), NOTHING),

@@ -1,6 +1,8 @@
-"""The clock: does it follow a time server, was it set while the box ran, and does it lag behind what was recorded?
+"""The clock: is it believed, does it follow a time server, was it set while the box ran, and does it lag behind what was recorded?
 
-Nothing on the box is deleted because of a clock; but hours in the audit and in reports are only as good as it is.
+Nothing on the box is deleted because of a clock; but hours in the audit and in reports are only as good as it is. One that has moved
+further than the box has lived, while it ran or while it was off, is in doubt until a person has looked: meanwhile nothing is due, no backup
+is removed, no image leaves and no certificate is renewed, so somebody has to be told.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from datetime import timedelta
 from appliance.health.facts import Discipline, Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("clock-behind", "clock-free", "clock-set")
+CODES = ("clock-behind", "clock-doubted", "clock-free", "clock-set")
 BEHIND = timedelta(minutes=10)
 REMEMBERED = timedelta(days=1)
 WORTH_SAYING_SECONDS = 60.0
 
 
 def check(facts: Facts) -> Iterator[Problem]:
-    """Behind is surely wrong; free may be right; set is worth a look at the audit."""
+    """Behind is surely wrong; one in doubt, or free, may be right; set is worth a look at the audit."""
     clock = facts.clock
     if clock.latest_record_utc is not None and clock.latest_record_utc - facts.at_utc > BEHIND:
         yield Problem(
@@ -26,6 +28,13 @@ def check(facts: Facts) -> Iterator[Problem]:
             "the clock of the box is behind the images that it has received",
             "set the clock, or let it follow a time server",
             Severity.NOW,
+        )
+    if clock.is_doubted:
+        yield Problem(
+            "clock-doubted",
+            "the clock of the box is in doubt: it was set by much, or the box was off for long",
+            "compare it with another clock, set it if need be, and say under Retention that it is right",
+            Severity.SOON,
         )
     if clock.discipline is Discipline.FREE:
         yield Problem(
