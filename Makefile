@@ -69,7 +69,7 @@ test-image: setup ## boot the image in QEMU and use it; needs root and 'make ima
 	@image-build/build test-disk
 	@exec $(PY) -m tests.image $(or $(ARGS),box)
 
-test-update: setup ## boot the image and offer it updates: cut, spoilt, good, damaged, failing; an hour; ARGS="good failing" for some
+test-update: setup ## boot the image and offer it updates: cut, spoilt, good, damaged, failing, by a ring, at night; three hours; ARGS="good failing" for some
 	@$(PY) -m tests.image offers
 	@image-build/build test-disk
 	@image-build/build test-updates

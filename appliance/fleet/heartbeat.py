@@ -36,6 +36,7 @@ FORM = 1
 PURPOSE = b"clinic-edge-appliance heartbeat 1\n"
 MOST_BYTES = 16 * 1024
 UNKNOWN = "unknown"
+NO_IMAGE = "none"
 
 COUNTS = ("0", "1-9", "10-99", "100-999", "1000-9999", "10000-99999", "100000 or more")
 FREE = ("under 5 %", "5-10 %", "10-20 %", "20-40 %", "40 % or more")
@@ -69,6 +70,12 @@ class Heartbeat:
     def sent_utc(self) -> datetime:
         """When it was sent, by the clock of the box."""
         return datetime.fromisoformat(self.document["sent_utc"])
+
+
+def version_of(document: Mapping[str, Any]) -> str:
+    """What is updated where a heartbeat comes from: the image where there is one, and there the software's version need not be the
+    image's; else the software."""
+    return str(document["software" if document["image"] == NO_IMAGE else "image"])
 
 
 def say(

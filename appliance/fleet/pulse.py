@@ -100,7 +100,7 @@ def machine() -> Machine:
         system=_fitting(
             "system", f"{release.get('ID', '')} {release.get('VERSION_ID', '')}", heartbeat.UNKNOWN
         ),
-        image=_fitting("image", release.get("IMAGE_VERSION", ""), "none"),
+        image=_fitting("image", release.get("IMAGE_VERSION", ""), heartbeat.NO_IMAGE),
         kernel=_fitting("kernel", "-".join(kernel[:2]), _fitting("kernel", kernel[0], heartbeat.UNKNOWN)),
     )
 
@@ -131,7 +131,7 @@ def send(box: Box, now: datetime) -> None:
     _keep(box, now, Trouble.NONE)
     with box.catalog.transaction() as tx:
         if consent.standing(tx) is not None:
-            taking.take(tx, box, wanted, told["box"], now)
+            taking.take(tx, box, wanted, told["box"], heartbeat.version_of(told), now)
 
 
 def _keep(box: Box, now: datetime, trouble: Trouble) -> None:

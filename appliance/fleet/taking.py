@@ -21,7 +21,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from appliance import __version__, audit, settings
+from appliance import audit, settings
 from appliance.audit import Entry, Outcome
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction
@@ -83,8 +83,8 @@ def held_to(conn: Reading) -> str:
     return NO_VERSION if software and consent.standing(conn) is None else software
 
 
-def take(tx: Transaction, box: Box, data: bytes, name: str, now: datetime) -> None:
-    """Do what `data` wants of this box, whose name is `name`, if it may be done, and keep what came of it."""
+def take(tx: Transaction, box: Box, data: bytes, name: str, running: str, now: datetime) -> None:
+    """Do what `data` wants of this box, whose name is `name` and whose version `running`, if it may be done, and keep what came of it."""
     authority, before = str(settings.get(tx, "heartbeat.authority")), standing(tx)
     if not authority or not data:
         return
@@ -94,7 +94,7 @@ def take(tx: Transaction, box: Box, data: bytes, name: str, now: datetime) -> No
         return
     try:
         found = wanted.opened(data, _key(authority))
-        wanted.admit(found, box=name, after=before.number, running=__version__, now=now)
+        wanted.admit(found, box=name, after=before.number, running=running, now=now)
         settings.check(tx, found.settings)
     except wanted.NotSigned as refusal:  # each page of a proxy may be another, so its digest doesn't count
         _refuse(tx, box, before, before, refusal, authority, now)

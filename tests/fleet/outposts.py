@@ -42,7 +42,8 @@ class Vendor:
 
 
 @contextmanager
-def vendor(folder: Path, host: str = "localhost") -> Iterator[Vendor]:
+def vendor(folder: Path, host: str = "localhost", listens_at: str = "") -> Iterator[Vendor]:
+    """An outpost that boxes call `host`; it listens at that address, or at another by which they come to it."""
     boxes = folder / "boxes"
     boxes.mkdir(parents=True, exist_ok=True)
     found = Vendor(folder, authority(folder, host), host)
@@ -65,7 +66,7 @@ def vendor(folder: Path, host: str = "localhost") -> Iterator[Vendor]:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1" if host == "localhost" else host, 0), Taking)
+    server = ThreadingHTTPServer((listens_at or ("127.0.0.1" if host == "localhost" else host), 0), Taking)
     context: ssl.SSLContext = found.authority.context()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     found.port = server.server_port

@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance import audit, settings
+from appliance import __version__, audit, settings
 from appliance.box import Box
 from appliance.cli import main
 from appliance.errors import Refused
-from appliance.fleet import consent, pulse, taking, wanted
+from appliance.fleet import consent, heartbeat, pulse, taking, wanted
 from appliance.fleet.taking import Came
 from appliance.fleet.wanted import Wanted
 from tests.boxes import box_in
@@ -142,6 +142,18 @@ def test_it_is_taken_with_the_answer_once_and_told_with_the_next_heartbeat(box: 
     assert beat(box, there, 15).software == "9.0.0"
     assert pulse.document(box, NOW)["wanted"] == {"number": 1, "came": "taken"}
     assert rows(box) == ["fleet:take"]
+
+
+def test_of_an_image_it_is_the_images_version_that_was_named(
+    box: Box, there: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is a build's: the software in it may be the same as in the one before."""
+    monkeypatch.setattr(pulse, "machine", lambda: heartbeat.Machine("debian 13", "0.1.5", "6.12.0"))
+    assert heartbeat.version_of(pulse.document(box, NOW)) == "0.1.5"
+    assert beat(box, there, 0, number=1, software="0.1.4").came is Came.REFUSED, "it would go back"
+    assert beat(box, there, 15, number=2, software="0.1.6").software == "0.1.6"
+    monkeypatch.setattr(pulse, "machine", lambda: heartbeat.Machine("debian 13", "none", "6.12.0"))
+    assert heartbeat.version_of(pulse.document(box, NOW)) == __version__
 
 
 def test_what_is_refused_changes_nothing_and_is_said_once(box: Box, there: Vendor) -> None:

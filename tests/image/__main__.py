@@ -10,6 +10,7 @@
     make test-image ARGS=starts     what isn't signed, what hangs, and a power cut at a first start; ARGS="starts signed hang" for some
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some
+    make test-update ARGS=ring      a version that a fleet's ring names; ARGS=night: the hours in which one starts by itself
 
 Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Everything is emulated, so that it runs where
 no hardware can be lent: a start takes two to four minutes. It says each promise as it has seen it kept, with the hour, and
@@ -29,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from tests.image.confinement import memory, walls
 from tests.image.load import CALLING, HERE, admit, cut_under_load, nothing_is_lost, power
 from tests.image.machine import Hardware, Machine, install_programs, switched_on
 from tests.image.network import clock, firewall
+from tests.image.night import night
 from tests.image.offers import offers
 from tests.image.plugged import installation, sticks
 from tests.image.promises import (
@@ -53,6 +56,7 @@ from tests.image.promises import (
     running,
 )
 from tests.image.remains import nothing_in_clear
+from tests.image.ring import ring
 from tests.image.scanning import scan
 from tests.image.screen import screen
 from tests.image.shut import pin, theft
@@ -62,11 +66,18 @@ from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
 PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "scan")
-UPDATES = ("cut", *PARTS)
+ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night}
+"""Of updates: what begins with a box from its carton, after those that share one."""
+
+UPDATES = ("cut", *PARTS, *ON_A_BOX_OF_ITS_OWN)
 SEVERAL = {"starts": tuple(STARTS), "updates": UPDATES}
 """What several things are tried of, each by its name."""
 
 SERVICES = ("dicom", "courier", "jobs", "web")
+WITHOUT_A_MACHINE: dict[str, Callable[[], None]] = {
+    "offers": offers,
+}
+
 COUNT = 'import json, sys; print(*(each["instances"] for each in json.load(sys.stdin) if each["study_instance_uid"] == sys.argv[1]))'
 """Prints how many images the study of its argument has, of what `appliance studies --json` says."""
 
@@ -74,7 +85,9 @@ COUNT = 'import json, sys; print(*(each["instances"] for each in json.load(sys.s
 def main() -> None:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.image", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=[*PARTS_OF_A_BOX, "offers", *SEVERAL], default="box")
+    parser.add_argument(
+        "part", nargs="?", choices=[*PARTS_OF_A_BOX, *WITHOUT_A_MACHINE, *SEVERAL], default="box"
+    )
     several = "; ".join(f"of `{name}` these alone: {' '.join(every)}" for name, every in SEVERAL.items())
     parser.add_argument("chosen", nargs="*", help=several)
     parser.add_argument("--cuts", type=int, default=3, help="of `power`: how often (default 3)")
@@ -83,8 +96,8 @@ def main() -> None:
     chosen = frozenset(arguments.chosen or there)
     if not chosen <= set(there):
         parser.error(f"there is no {' '.join(chosen - set(there))}")
-    if part == "offers":
-        offers()
+    if part in WITHOUT_A_MACHINE:
+        WITHOUT_A_MACHINE[part]()
         return
     install_programs()
     # Ended from outside, it must not leave a machine running.
@@ -93,15 +106,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="machine-", dir=BUILT) as scratch:
         hardware = Hardware(Path(scratch))
         if part == "updates":
-            updates(hardware, chosen)
+            if chosen - set(ON_A_BOX_OF_ITS_OWN):
+                updates(hardware, chosen)
+            for name in (each for each in ON_A_BOX_OF_ITS_OWN if each in chosen):
+                ON_A_BOX_OF_ITS_OWN[name](hardware)
         elif part == "starts":
             starts(hardware, chosen)
         elif part == "power":
             power(hardware, arguments.cuts)
         else:
-            {"box": box, "theft": theft, "pin": pin, "sticks": sticks, "install": installation, "scan": scan}[
-                part
-            ](hardware)
+            OF_A_BOX[part](hardware)
     print(f"all promises kept, in {(time.monotonic() - began) / 60:.0f} minutes")
 
 
@@ -226,6 +240,16 @@ def use(machine: Machine) -> None:
         == sorted(str(each.SOPInstanceUID) for each in films),
         str(seen)[:1000],
     )
+
+
+OF_A_BOX: dict[str, Callable[[Hardware], None]] = {
+    "box": box,
+    "theft": theft,
+    "pin": pin,
+    "sticks": sticks,
+    "install": installation,
+    "scan": scan,
+}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 FIRMWARE = Path("/usr/share/OVMF")
@@ -129,6 +130,11 @@ def cable(forwarded: dict[int, int], to_here: dict[int, int]) -> list[str]:
     return ["-netdev", words, "-device", "virtio-net-pci,netdev=cable"]
 
 
+def real_time_clock(at: datetime | None) -> list[str]:
+    """The words of a clock that is at `at` as the machine is switched on, and goes on from there; None: it is this machine's."""
+    return [] if at is None else ["-rtc", f"base={at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -170,6 +176,12 @@ class Hardware:
         os.truncate(self.disk, DISK_BYTES)
         shutil.copyfile(FIRMWARE / "OVMF_VARS_4M.fd", self.folder / "vars.fd")
         self.new_tpm()
+
+    def new_disk(self) -> None:
+        """An empty disk in the place of the one that was there, which is kept beside."""
+        self.disk.rename(self.folder / "old-disk.raw")
+        self.disk.write_bytes(b"")
+        os.truncate(self.disk, DISK_BYTES)
 
     def twin(self, name: str) -> Hardware:
         """The same machine once more, as it stands there switched off."""
@@ -275,6 +287,10 @@ class Machine:
             key = {"\n": "ret"}.get(letter, f"shift-{letter.lower()}" if letter.isupper() else letter)
             self._monitor(f"sendkey {key}")
 
+    def press_power_button(self) -> None:
+        """Once, briefly."""
+        self._monitor("system_powerdown")
+
     def picture(self, path: Path) -> None:
         """What stands on its screen, as a picture (PPM): of a production image there is nothing else to see."""
         self._monitor(f"screendump {path.absolute()}")
@@ -339,11 +355,12 @@ def switched_on(
     stick: Path | None = None,
     waits: str = "",
     watchdog: bool = False,
+    clock: datetime | None = None,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
     how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
-    run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own)."""
+    run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -393,6 +410,7 @@ def switched_on(
             *(("-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}") if stick else ()),
             *(("-device", "usb-storage,drive=stick,bus=usb.0,bootindex=0") if stick else ()),
             *(("-global", "ICH9-LPC.noreboot=off", "-action", "watchdog=reset") if watchdog else ()),
+            *real_time_clock(clock),
             *(("-trace", WATCHDOG_RAN_DOWN) if watchdog else ()),
             *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),
         ],

@@ -32,7 +32,7 @@ START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
 
 
 def start_what_waits(machine: Machine) -> None:
-    """As the night does, once the box has nothing to wait for."""
+    """Once the box has nothing to wait for, in hours that are set to the whole day: those it is delivered with are `tests.image.night`'s."""
     machine.inside("appliance setting set updates.window 00:00-23:59")
     machine.wait_until("appliance update may-restart")
     machine.inside(START_WHAT_WAITS)
@@ -203,7 +203,9 @@ def good(machine: Machine, offers: Shop) -> None:
     kept("nothing has started again by day", machine.boot() == boot)
     start_what_waits(machine)
     machine.wait_for_restart(boot)
-    running(machine, "a good version is taken, and started at night by itself; nothing has failed")
+    running(
+        machine, "a good version is taken, and started by what the night's timer starts; nothing has failed"
+    )
     kept("it is the new one", version(machine) == wanted, version(machine))
     kept(
         "the TPM2 gives it the key of the same /var", machine.inside("cat /var/lib/disk-recovery/key") == disk

@@ -1,7 +1,7 @@
 """A box that lives for a test: its processes beat, its heartbeats go out, and what is wanted of it it does.
 
 ``python -m tests.provisioning.living_box DATA VERSIONS [ill]``: `VERSIONS` is a folder with the software by version, which
-its updater starts. One that falls `ill` has a process that stops as soon as a version is wanted of it.
+its updater starts. One that falls `ill` has a process that doesn't run in the version that was wanted of it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,35 @@ from appliance.errors import ApplianceError
 from appliance.fleet import pulse, taking
 
 TURN_SECONDS = 1.0
+WENT_ON = "LIVING_BOX_WENT_ON"
+"""In the environment of one that its updater has started."""
+
+
+def beat(box: Box, started: datetime, now: datetime, *, stopped: str = "") -> None:
+    """Its processes say that they run, but for one that is `stopped`."""
+    workers = (f"dicom-{number}" for number in range(box.config.dicom.workers))
+    with box.catalog.transaction() as tx:
+        for name in (*workers, "courier", "jobs", "web"):
+            if name == stopped:
+                processes.forget(tx, name)
+            else:
+                processes.beat(tx, name, os.getpid(), started, now, {})
 
 
 def live(box: Box, versions: Path, manner: str) -> None:
     """Beat until somebody ends this process, or another version is wanted."""
-    names = [*(f"dicom-{number}" for number in range(box.config.dicom.workers)), "courier", "jobs", "web"]
     started = datetime.now(UTC)
     while True:
         now = datetime.now(UTC)
-        with box.catalog.transaction() as tx:
-            wanted = taking.standing(tx)
-            for name in names:
-                if manner == "ill" and name == "courier" and wanted.software:
-                    processes.forget(tx, name)
-                else:
-                    processes.beat(tx, name, os.getpid(), started, now, {})
+        beat(box, started, now, stopped="courier" if manner == "ill" and WENT_ON in os.environ else "")
+        with box.catalog.reading() as conn:
+            wanted = taking.standing(conn)
         try:
             pulse.send(box, now)
         except ApplianceError as error:
             print(error, file=sys.stderr)
         if wanted.software and wanted.software != __version__:
+            os.environ[WENT_ON] = "yes"
             os.environ["PYTHONPATH"] = str(versions / wanted.software)
             os.execv(sys.executable, [sys.executable, "-m", "tests.provisioning.living_box", *sys.argv[1:]])
         time.sleep(TURN_SECONDS)
