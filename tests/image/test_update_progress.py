@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from http.client import BadStatusLine
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 from unittest.mock import patch
 
 import pytest
@@ -198,6 +198,39 @@ def test_who_ends_it_ends_sysupdate_and_nothing_of_its_own_stays(told: Path) -> 
 
 
 # --- nothing that fails here fails the update, or holds it up -----------------------------------------------------------
+
+
+def test_the_updates_lock_is_held_until_sysupdate_has_ended_whoever_else_was_killed(told: Path) -> None:
+    """By kill -9 of the shell and of what tells how far it is: the next update must not begin beside it."""
+    lock = told.parent / "lock"
+    holding = f"exec 9>{lock}; flock 9; {sys.executable} -I {PROGRAM} http://127.0.0.1:1 {told} sleep 1000 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", holding], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        program = int(shell.stdout.readline())
+        children = Path(f"/proc/{program}/task/{program}/children")
+        sysupdate = int(until(lambda: children.read_text().split(), "sysupdate runs")[0])
+        try:
+            for each in (shell.pid, program):
+                os.kill(each, signal.SIGKILL)
+            shell.wait()
+            until(lambda: not children.exists(), "what tells it has ended")
+            assert is_held(lock)
+        finally:
+            os.kill(sysupdate, signal.SIGKILL)
+    until(lambda: not is_held(lock), "then it is free")
+
+
+def is_held(lock: Path) -> bool:
+    return subprocess.run(["flock", "--nonblock", str(lock), "true"], check=False).returncode != 0
+
+
+def until(looked: Callable[[], Any], what: str) -> Any:
+    """What is found at last."""
+    for _ in range(600):
+        if found := looked():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(what)
 
 
 def test_what_cannot_be_written_down_does_not_keep_sysupdate_waiting_and_is_told_later(

@@ -50,7 +50,8 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, end)
     with heard(address, told) as environment:
-        process = subprocess.Popen(command, env={**os.environ, **environment})
+        # What `update` has opened stays open in it: the update's lock is held for as long as anything of an update runs, whoever else ends.
+        process = subprocess.Popen(command, env={**os.environ, **environment}, close_fds=False)
         if is_ended:  # before anything could be told of it
             process.terminate()
         code = process.wait()
