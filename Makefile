@@ -11,7 +11,7 @@ COVER := --cov --cov-append --cov-report=
 # Containers often forbid Python to keep what it has compiled; then each of hundreds of processes compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image test-update audit lock clean
+.PHONY: help setup run demo test lint fast slow coverage web-test bench campaign test-machine image test-image test-update test-container audit lock clean
 .NOTPARALLEL:
 
 help: ## say what there is
@@ -74,6 +74,9 @@ test-update: setup ## boot the image and offer it updates: cut, spoilt, good, da
 	@image-build/build test-disk
 	@image-build/build test-updates
 	@exec $(PY) -m tests.image updates $(ARGS)
+
+test-container: setup ## build the container for evaluation and use it, with podman; needs root; a few minutes
+	@exec $(PY) -m tests.image container
 
 audit: setup ## ask whether anything is known of what is locked; needs the network, and ends with 75 where it could not look
 	@exec .ci/audit

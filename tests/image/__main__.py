@@ -8,6 +8,7 @@
     make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
     make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
     make test-image ARGS=starts     what isn't signed, what hangs, and a power cut at a first start; ARGS="starts signed hang" for some
+    make test-container             the container for evaluation: built, claimed, sent a study, and made anew over its volume
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some
     make test-update ARGS=ring      a version that a fleet's ring names; ARGS=night: the hours in which one starts by itself
@@ -38,6 +39,7 @@ from pydicom.dataset import Dataset
 
 from tests import synthetic
 from tests.image.confinement import memory, walls
+from tests.image.container import container
 from tests.image.load import CALLING, HERE, admit, cut_under_load, nothing_is_lost, power
 from tests.image.machine import Hardware, Machine, install_programs, switched_on
 from tests.image.network import clock, firewall
@@ -76,6 +78,7 @@ SEVERAL = {"starts": tuple(STARTS), "updates": UPDATES}
 SERVICES = ("dicom", "courier", "jobs", "web")
 WITHOUT_A_MACHINE: dict[str, Callable[[], None]] = {
     "offers": offers,
+    "container": lambda: container(morning()),
 }
 
 COUNT = 'import json, sys; print(*(each["instances"] for each in json.load(sys.stdin) if each["study_instance_uid"] == sys.argv[1]))'
