@@ -3,7 +3,8 @@
 `make bench ARGS=backup` (`python -m tests.bench backup`) fills the catalog of a real `appliance dicom`, then sends in interleaved pairs:
 alone, and while another process makes one backup after the other into a folder on the same disk, without a pause. That is the worst that
 can be; in a clinic one is made a day. The goal is that reception loses no more than a tenth. `make bench ARGS=scrub` does the same
-beside slices of the scrub without a pause, of which a clinic's box reads one in ten minutes.
+beside slices of the scrub without a pause, of which a clinic's box reads one in ten minutes, and says how large an archive is read again
+within thirty days (`reading_speed`).
 """
 
 import argparse
@@ -32,7 +33,7 @@ from appliance.lifecycle import scrub
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare
 
-from . import material
+from . import material, reading_speed
 from .measure import Column, Measured, measure
 from .receivers import Receiver, appliance
 from .wire import PeerFailed
@@ -80,8 +81,11 @@ SLICES = Work("slices of the scrub", "scrub", lambda box: scrub.scrub(box, datet
 
 
 def read_again(arguments: Sequence[str]) -> int:
-    """As `main`, beside the scrub."""
-    return main(arguments, SLICES)
+    """As `main`, beside the scrub; and how large an archive it keeps up with."""
+    code = main(arguments, SLICES)
+    print()
+    print(reading_speed.told(reading_speed.measured(_options(arguments, SLICES).folder), os.cpu_count() or 1))
+    return code
 
 
 def main(arguments: Sequence[str], work: Work = BACKUPS) -> int:
