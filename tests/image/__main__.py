@@ -12,6 +12,7 @@
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some
     make test-update ARGS=ring      a version that a fleet's ring names; ARGS=night: the hours in which one starts by itself
+    make test-update ARGS=asked     a version that somebody starts in the console, outside of its hours
 
 Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Everything is emulated, so that it runs where
 no hardware can be lent: a start takes two to four minutes. It says each promise as it has seen it kept, with the hour, and
@@ -38,6 +39,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from tests import synthetic
+from tests.image.asking import asked
 from tests.image.confinement import memory, walls
 from tests.image.container import container
 from tests.image.load import CALLING, HERE, admit, cut_under_load, nothing_is_lost, power
@@ -68,7 +70,7 @@ from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
 PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "scan")
-ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night}
+ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night, "asked": asked}
 """Of updates: what begins with a box from its carton, after those that share one."""
 
 UPDATES = ("cut", *PARTS, *ON_A_BOX_OF_ITS_OWN)

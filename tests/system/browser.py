@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from http.cookiejar import CookieJar
 
+PATIENCE_SECONDS = 300
+
 
 class Browser:
-    """One person at the console at port `port` of this machine."""
+    """One person at the console at port `port` of this machine; over TLS, whose certificate is not judged: the screen's fingerprint is for
+    people."""
 
-    def __init__(self, port: int) -> None:
-        self._base = f"http://127.0.0.1:{port}"
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    def __init__(self, port: int, *, tls: bool = False) -> None:
+        self._base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        cookies = urllib.request.HTTPCookieProcessor(CookieJar())
+        self._opener = urllib.request.build_opener(cookies, urllib.request.HTTPSHandler(context=trusting))
 
     def get(self, path: str) -> bytes:
         """The body of a page, after redirections; raises `urllib.error.HTTPError`."""
-        with self._opener.open(self._base + path, timeout=60) as answer:
+        with self._opener.open(self._base + path, timeout=PATIENCE_SECONDS) as answer:
             return bytes(answer.read())
 
-    def post(self, path: str, **fields: str) -> str:
-        """Fill in the form on `path` and send it; the page that follows."""
-        token = re.search(r'name="csrf" value="([^"]+)"', self.get(path).decode())
-        assert token is not None, f"{path} has no form"
+    def post(self, path: str, /, *, on: str = "", **fields: str) -> str:
+        """Fill in the form of `path` that is on that page, or `on` another, and send it; the page that follows."""
+        token = re.search(r'name="csrf" value="([^"]+)"', self.get(on or path).decode())
+        assert token is not None, f"{on or path} has no form"
         body = urllib.parse.urlencode({"csrf": token[1], **fields}).encode()
-        with self._opener.open(self._base + path, body, timeout=60) as answer:
+        with self._opener.open(self._base + path, body, timeout=PATIENCE_SECONDS) as answer:
             return str(answer.read().decode())
 
     def claim(self, code: str, *, login: str, name: str, password: str) -> None:

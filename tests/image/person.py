@@ -1,0 +1,71 @@
+"""Somebody of the clinic before a box: reads its screen, becomes its owner in the console, and does there what no command does."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+from tests.image.machine import PATIENCE_SECONDS, Machine
+from tests.image.promises import kept
+from tests.image.screen import on_screen
+from tests.system.browser import Browser
+
+LOGIN, PASSWORD = "olivia", "a sentence that is hers alone"
+LOOK_SECONDS = 5.0
+
+
+def claim_code(lines: Sequence[str]) -> str:
+    """The claim code among what stands on the screen; empty if there is none."""
+    found = re.search(r"Claim code +([0-9A-Z]{4}-[0-9A-Z]{4})", "\n".join(lines))
+    return found[1] if found else ""
+
+
+def reads_claim_code(machine: Machine) -> str:
+    """Off the machine's own screen."""
+    lines = on_screen(machine)
+    code = claim_code(lines)
+    kept("its screen shows a claim code", code != "", "\n".join(lines))
+    return code
+
+
+def becomes_owner(machine: Machine) -> Browser:
+    """With the code from the screen, in the console; she is signed in then."""
+    code = reads_claim_code(machine)
+    browser = Browser(machine.ports[443], tls=True)
+    browser.claim(code, login=LOGIN, name="Olivia Roy", password=PASSWORD)
+    kept("somebody types it in the console, and is the box's owner", True)
+    return browser
+
+
+def restores(browser: Browser, code: str, path: str, paper: str) -> None:
+    """On the first page of a new box: from the copies at `path`, with the recovery key on paper. It starts anew then."""
+    here = "/setup/restore"
+    browser.post(f"{here}/code", on=here, code=code)
+    browser.post(f"{here}/look", on=here, kind="disk", path=path, key=paper)
+    page = turned(browser, "looking")
+    kept("on the first page of the new box's console a backup is found", stage(page) == "found", page)
+    browser.post(f"{here}/start", on=here)
+    page = turned(browser, "found", "running")
+    kept("it is restored", stage(page) in ("leaving", "closed", ""), page)
+
+
+def turned(browser: Browser, *while_at: str) -> str:
+    """The page of restoring once it is past those stages; empty where the console starts anew meanwhile."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            page = browser.get("/setup/restore").decode()
+        except OSError:  # an answer that is an error is one, too
+            return ""
+        # After a failure it is at "found" again, and says why.
+        if stage(page) not in while_at or (stage(page) == "found" and 'class="note bad"' in page):
+            return page
+        assert time.monotonic() < deadline, page
+        time.sleep(LOOK_SECONDS)
+
+
+def stage(page: str) -> str:
+    """How far restoring is, as its page has it; empty for another page."""
+    found = re.search(r'id="restore" data-stage="(\w+)"', page)
+    return found[1] if found else ""
