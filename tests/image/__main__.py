@@ -6,6 +6,7 @@
     make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
     make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
     make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
+    make test-image ARGS=runbooks   a box installed, set up, its disk replaced and restored; needs `image-build/build test-installer`
     make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
     make test-image ARGS=starts     what isn't signed, what hangs, and a power cut at a first start; ARGS="starts signed hang" for some
     make test-container             the container for evaluation: built, claimed, sent a study, and made anew over its volume
@@ -61,6 +62,7 @@ from tests.image.promises import (
 )
 from tests.image.remains import nothing_in_clear
 from tests.image.ring import ring
+from tests.image.runbooks import runbooks
 from tests.image.scanning import scan
 from tests.image.screen import screen
 from tests.image.shut import pin, theft
@@ -69,7 +71,7 @@ from tests.image.starts import starts
 from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
-PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "scan")
+PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "runbooks", "scan")
 ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night, "asked": asked}
 """Of updates: what begins with a box from its carton, after those that share one."""
 
@@ -253,6 +255,7 @@ OF_A_BOX: dict[str, Callable[[Hardware], None]] = {
     "pin": pin,
     "sticks": sticks,
     "install": installation,
+    "runbooks": lambda hardware: runbooks(hardware, morning()),
     "scan": scan,
 }
 

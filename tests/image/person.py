@@ -11,7 +11,7 @@ from tests.image.promises import kept
 from tests.image.screen import on_screen
 from tests.system.browser import Browser
 
-LOGIN, PASSWORD = "olivia", "a sentence that is hers alone"
+LOGIN, PASSWORD = "odile", "a sentence that is hers alone"
 LOOK_SECONDS = 5.0
 
 
@@ -33,7 +33,7 @@ def becomes_owner(machine: Machine) -> Browser:
     """With the code from the screen, in the console; she is signed in then."""
     code = reads_claim_code(machine)
     browser = Browser(machine.ports[443], tls=True)
-    browser.claim(code, login=LOGIN, name="Olivia Roy", password=PASSWORD)
+    browser.claim(code, login=LOGIN, name="Odile Roy", password=PASSWORD)
     kept("somebody types it in the console, and is the box's owner", True)
     return browser
 

@@ -107,10 +107,20 @@ def installation(hardware: Hardware) -> None:
     """The stick starts a machine with an empty disk, somebody at its keyboard chooses the disk and types the word, and the machine
     starts from that disk."""
     hardware.assemble_blank()
-    written = image()
+    installed(hardware, image())
+    with switched_on(hardware, door=False, ports=(443,)) as machine:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not answers(machine.ports[443]) and time.monotonic() < deadline:
+            machine.picture(SCREEN)
+            time.sleep(3)
+        kept("and the machine starts from it, and answers", answers(machine.ports[443]), str(SCREEN))
+
+
+def installed(hardware: Hardware, written: Path) -> None:
+    """By the stick that brings `written`, which is on the disk afterwards to the bit, and by somebody at the keyboard."""
     stick = written.with_suffix(".install.raw")
     if not stick.exists():
-        raise SystemExit("there is no stick: image-build/build installer")
+        raise SystemExit(f"there is no {stick.name}: image-build/build installer, or test-installer")
     with switched_on(hardware, door=False, stick=stick) as machine:
         deadline = time.monotonic() + 2 * PATIENCE_SECONDS
         while _held_bytes(hardware.disk) < WRITTEN_BYTES:
@@ -129,12 +139,6 @@ def installation(hardware: Hardware) -> None:
         "what stands on the disk is the box's, to the bit", filecmp.cmp(hardware.disk, written, shallow=False)
     )
     os.truncate(hardware.disk, DISK_BYTES)
-    with switched_on(hardware, door=False, ports=(443,)) as machine:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not answers(machine.ports[443]) and time.monotonic() < deadline:
-            machine.picture(SCREEN)
-            time.sleep(3)
-        kept("and the machine starts from it, and answers", answers(machine.ports[443]), str(SCREEN))
 
 
 def _held_bytes(disk: Path) -> int:
