@@ -16,11 +16,12 @@ BY_PROGRAM = {"nginx.service": "nginx-front"}
 
 HELD = {
     **{f"appliance-{name}.service": "appliance" for name in ("dicom", "courier", "jobs", "web")},
+    "screen.service": "screen",
     **BY_PROGRAM,
 }
 """What runs and must be held, whatever units say of themselves."""
 
-PROFILES = frozenset({"appliance", "nginx-front", "support-line"})
+PROFILES = frozenset({"appliance", "nginx-front", "screen", "support-line"})
 
 LABELS = """\
 for unit in $(systemctl list-units --type=service --state=running --plain --no-legend | cut -d" " -f1); do

@@ -73,12 +73,13 @@ LABELS = [
         for name in ("dicom", "courier", "jobs", "web")
     ),
     "appliance-web.service appliance appliance (enforce)",
+    "screen.service screen screen (enforce)",
     "nginx.service none nginx-front (enforce)",
     "nginx.service none nginx-front (enforce)",
     "nginx.service none ",
     "chrony.service none unconfined",
 ]
-LOADED = "appliance (enforce)\nnginx-front (enforce)\nsupport-line (enforce)\n"
+LOADED = "appliance (enforce)\nnginx-front (enforce)\nscreen (enforce)\nsupport-line (enforce)\n"
 
 
 def walls(labels: list[str], loaded: str = LOADED, refused: str = "") -> None:
@@ -113,7 +114,8 @@ def test_the_harness_knows_each_profile_of_the_image_and_who_says_it() -> None:
     assert {each.name for each in (EXTRA / "etc/apparmor.d").iterdir()} == confinement.PROFILES
     said = {
         value
-        for each in (EXTRA / "usr/lib/systemd/system").rglob("*.conf")
+        for each in (EXTRA / "usr/lib/systemd/system").rglob("*.*")
+        if each.is_file()
         for value in settings(each).get("AppArmorProfile", [])
     }
     assert said | set(confinement.BY_PROGRAM.values()) == confinement.PROFILES

@@ -1,0 +1,80 @@
+"""What AppArmor lets the box's screen do is what it does, and nothing of images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.image.test_configuration import EXTRA, allowed, settings
+
+PROFILE, DATA = "screen", "/var/lib/appliance"
+LOOKS = """
+import os, sys
+from appliance.cli import main
+
+data = os.environ["APPLIANCE_DATA"]
+
+def watch(event, words):
+    if event == "open" and isinstance(words[0], str):
+        told = words[0], {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "rw"}[words[2] & os.O_ACCMODE]
+        if words[2] & os.O_DIRECTORY:
+            told = words[0] + "/", "r"
+    elif event in ("os.scandir", "os.listdir"):
+        told = f"{words[0]}/", "r"
+    elif event == "os.mkdir":
+        told = f"{words[0]}/", "w"
+    else:
+        return
+    if str(told[0]).startswith(f"{data}/"):
+        print("touched", *told)
+
+sys.addaudithook(watch)
+main(["screen"])
+"""
+
+
+def touched(data: Path) -> dict[str, set[str]]:
+    """Path of the box's data, as it is on the image → what was done to it."""
+    told = subprocess.run(
+        [sys.executable, "-c", LOOKS],
+        env=os.environ | {"APPLIANCE_DATA": str(data)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    found: dict[str, set[str]] = {}
+    for line in told.stdout.splitlines():
+        if line.startswith("touched "):
+            _, path, modes = line.split()
+            found.setdefault(path.replace(str(data), DATA, 1), set()).update(modes)
+    return found
+
+
+def test_the_screen_may_do_what_it_does(tmp_path: Path) -> None:
+    """Of a box that it makes itself, and of one that is there: watched as it does so."""
+    for _ in range(2):
+        found = touched(tmp_path / "box")
+        assert f"{DATA}/catalog.db" in found
+        refused = {path: modes - allowed(path, PROFILE) for path, modes in found.items()}
+        assert not {path: modes for path, modes in refused.items() if modes}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["objects/d9/0123.sealed", "intake/0", "backups/x", "restart-asked", "tls/ca.key"],
+)
+def test_it_may_do_nothing_to_images_and_what_others_leave(path: str) -> None:
+    assert allowed(f"{DATA}/{path}", PROFILE) == set()
+
+
+def test_its_unit_says_it_and_waits_for_the_profiles() -> None:
+    unit = settings(EXTRA / "usr/lib/systemd/system/screen.service")
+    assert unit["AppArmorProfile"] == [PROFILE]
+    assert "apparmor.service" in " ".join(unit["After"]).split()
+    assert allowed("/dev/tty1", PROFILE) == {"r", "w"}
+    assert allowed("/run/credentials/screen.service/disk-recovery", PROFILE) == {"r"}
