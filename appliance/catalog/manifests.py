@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, exists, or_, select, update
 
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
@@ -165,10 +165,11 @@ def _of(table: Table, *which: ColumnElement[bool]) -> Select[Any]:
 # Asked for every manifest: to build them costs more than to answer them.
 _INSTANCES = _of(
     instances,
-    instances.c.id.in_(
-        select(deliveries.c.instance).where(
-            deliveries.c.destination == bindparam("destination"), deliveries.c.state == "CONFIRMED"
-        )
+    # Each image's own delivery is looked up: as a list of what was delivered, SQLite makes all of it, for every manifest.
+    exists().where(
+        deliveries.c.destination == bindparam("destination"),
+        deliveries.c.instance == instances.c.id,
+        deliveries.c.state == "CONFIRMED",
     ),
     instances.c.series.in_(select(series.c.id).where(series.c.study == bindparam("study"))),
 )
