@@ -26,7 +26,7 @@ from tests.image.updates import (
 )
 
 ZONE = ZoneInfo("America/Vancouver")
-LEAD = timedelta(minutes=30)
+LEAD = timedelta(minutes=45)
 """How long before those hours the machine is switched on: it has to have started and taken the version when they begin."""
 
 TICK = timedelta(minutes=2 * EVERY_MINUTES)
