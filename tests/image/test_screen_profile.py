@@ -27,10 +27,14 @@ def watch(event, words):
         told = f"{words[0]}/", "r"
     elif event == "os.mkdir":
         told = f"{words[0]}/", "w"
+    elif event == "os.rename":
+        end = "/" * os.path.isdir(words[0])
+        told = f"{words[0]}{end}", "rw", f"{words[1]}{end}", "w"
     else:
         return
-    if str(told[0]).startswith(f"{data}/"):
-        print("touched", *told)
+    for path, modes in zip(told[::2], told[1::2]):
+        if str(path).startswith(f"{data}/"):
+            print("touched", path, modes)
 
 sys.addaudithook(watch)
 main(["screen"])
@@ -64,11 +68,27 @@ def test_the_screen_may_do_what_it_does(tmp_path: Path) -> None:
         assert not {path: modes for path, modes in refused.items() if modes}
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["objects/d9/0123.sealed", "intake/0", "backups/x", "restart-asked", "tls/ca.key"],
-)
-def test_it_may_do_nothing_to_images_and_what_others_leave(path: str) -> None:
+def test_it_may_put_a_restored_box_in_the_place_of_the_blank_one(tmp_path: Path) -> None:
+    """Whoever finds nobody else in the folder does so, and the screen looks every five seconds."""
+    blank, restored = tmp_path / "box", tmp_path / "restored"
+    for each in (blank, restored):
+        touched(each)
+        for name in ("intake", "backups", "tls"):
+            (each / name).mkdir(exist_ok=True)
+    (restored / ".occupied").unlink()
+    (restored / ".opening").unlink()
+    restored.rename(blank / "incoming")
+    found = touched(blank)
+    assert f"{DATA}/entering/" in found
+    assert f"{DATA}/replaced/objects/" in found
+    refused = {path: modes - allowed(path, PROFILE) for path, modes in found.items()}
+    assert not {path: modes for path, modes in refused.items() if modes}
+    assert allowed(f"{DATA}/replaced/objects/d9/", PROFILE) >= {"r", "w"}, "what was there is removed"
+    assert not (blank / "replaced").exists()
+
+
+@pytest.mark.parametrize("path", ["objects/d9/0123.sealed", "intake/0", "backups/x", "tls/ca.key"])
+def test_it_may_do_nothing_to_images_and_what_is_others(path: str) -> None:
     assert allowed(f"{DATA}/{path}", PROFILE) == set()
 
 
