@@ -20,8 +20,19 @@ and without it they are noise (`appliance.lifecycle.purging` says when that is d
 out of the copy, since names would stay; sealing each patient's rows under a key of that patient, since one table forgotten,
 now or in ten years, would leak for good.
 
-Chose whole copies over differences because two copies of a SQLCipher file share no bytes (`appliance.catalog.copying`), and
-because what changes by day is mostly objects, which are never sent twice.
+Chose whole copies over differences, because these save too little for what they cost. What changes by day is mostly objects, which are
+never sent twice, and a study tells of itself in its manifest minutes after it came. `python -m tests.bench snapshot` counts the rest, with four images a
+study: a backup is 8.6 MB at 1,000 studies and 80 MB at 10,000, so 800 MB at 100,000, which is five minutes a night at 20 Mbit/s, and
+35 of them cost 0.70 $ a month in a bucket. Of the catalog's own file 1,000 of 20,000 pages (4 MB) differ after a day of 60 studies. With a
+whole one a week, a box of 10,000 studies would send for 26 s less a day and save 0.06 $ a month; one of 100,000, some four minutes and
+0.60 $. For that
+
+- each backup would need those before it: one damaged piece would lose a week, and no rotation could remove a piece that another needs;
+- the key that dies with a patient would have to die in a week's backups at once, or live on in the later ones;
+- pages of the file as it lies keep remains of deleted rows, and in the copy that was rewritten without them rows move: three times as
+  many of its pages differ. The pages would have to be compared opened, since two copies of a SQLCipher file share no bytes.
+
+A catalog in which nothing has happened is sent whole, too: there is none, since to make a backup is itself in the audit.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 By SQLite's backup interface, from within one reading transaction: the copy is the catalog as of one moment, writers go on
 beside it, and nothing that they do makes the copying start again. The copy is encrypted under the same key; SQLCipher
-draws new initialisation vectors for every page it writes, so two copies have no bytes in common, and a backup by
-differences would find none: each copy is whole.
+draws new initialisation vectors for every page it writes, so two copies have no bytes in common, and nothing is to be gained from
+comparing them: each copy is whole (`appliance.backup.snapshot` says why that is also what is sent).
 
 Neither a copy nor what it is rewritten to is synced: it is read again at once and then removed, and after a crash nobody wants
 it. To push it through the disk would only keep waiting whoever syncs an image.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from . import backing_up, browsing, material, restoring, retaining
+from . import backing_up, browsing, material, restoring, retaining, sending_backups
 from .material import Kind
 from .measure import Column, Measured, measure
 from .receivers import KINDS, Receiver
@@ -38,6 +38,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], int]] = {
     "browse": browsing.main,
     "backup": backing_up.main,
     "scrub": backing_up.read_again,
+    "snapshot": sending_backups.main,
     "restore": restoring.main,
     "retention": retaining.main,
 }
