@@ -225,6 +225,7 @@ def test_nothing_is_lost_pruned_or_kept_out_because_a_clock_is_wrong(
     assert scene.backups <= backups_of(scene.place)
     with box.catalog.transaction() as tx:
         retention.trust_clock(tx, Act(by="marie", now=RIGHT, audit_key=box.audit_key))
+        assert retention.clock_of(tx, RIGHT).doubt is None, "whatever came by the wrong one"
     for minutes in (2, 60):
         run_all_jobs(box, RIGHT + timedelta(minutes=minutes))
         deliver(box, RIGHT + timedelta(minutes=minutes))

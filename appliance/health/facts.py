@@ -109,8 +109,8 @@ class Discipline(StrEnum):
 class Clock:
     """The clock of the box. `set_seconds` is by how much it was last seen to be set while running, at `set_utc`.
 
-    `latest_record_utc` is the moment that the newest instance bears. It `is_doubted` when it was found set by much, and nobody has said since
-    that it is right (`appliance.lifecycle.retention`).
+    `latest_record_utc` is the moment that the newest instance bears. It `is_doubted` when it was found set by much, or is behind
+    something that was received, and nobody has said since that it is right (`appliance.lifecycle.retention`).
     """
 
     discipline: Discipline = Discipline.UNKNOWN

@@ -34,6 +34,7 @@ from appliance.catalog import (
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
 from appliance.health import kernel_clock
+from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
     Anchor,
     Attempt,
@@ -337,12 +338,13 @@ def _certificates(conn: Reading) -> Iterator[Certificate]:
 def _clock(jobs: Mapping[str, Any], latest_record: datetime | None, judged: policy.Clock) -> Clock:
     noted = jobs.get("clock_set")
     seconds = noted.get("seconds") if isinstance(noted, Mapping) else None
+    ahead = judged.newest_receipt_utc - judged.now if judged.newest_receipt_utc else timedelta(0)
     return Clock(
         discipline=kernel_clock.discipline(),
         set_seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         set_utc=_moment(noted.get("at_utc")) if isinstance(noted, Mapping) else None,
-        latest_record_utc=latest_record,
-        is_doubted=judged.doubt is policy.Doubt.SET,
+        latest_record_utc=None if judged.newest_receipt_utc is None else latest_record,
+        is_doubted=judged.set_utc is not None or ahead > BEHIND,
     )
 
 

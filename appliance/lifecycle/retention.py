@@ -116,11 +116,16 @@ def _reason_as_json(reason: Reason) -> dict[str, Any]:
 
 
 def clock_of(reading: Reading, now: datetime) -> Clock:
-    """The clock as it is judged at `now`."""
+    """The clock as it is judged at `now`.
+
+    What was received by a clock that was ahead, up to when a person said that it is right, says nothing against it: else one image would
+    keep it in doubt for years, with no backup rotated and no certificate renewed.
+    """
     kept = settings.get(reading, CLOCK, {})
+    newest, known = retention_dates.newest_receipt(reading), _moment(kept.get("receipts_utc"))
     return Clock(
         now=now,
-        newest_receipt_utc=retention_dates.newest_receipt(reading),
+        newest_receipt_utc=None if newest is not None and known is not None and newest <= known else newest,
         noted_utc=_moment(kept.get("noted_utc")),
         set_utc=_moment(kept.get("set_utc")),
     )
@@ -151,8 +156,13 @@ def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) ->
 
 
 def trust_clock(tx: Transaction, act: Act) -> None:
-    """A person has compared the clock with another one and says that it is right."""
-    settings.put(tx, CLOCK, {"noted_utc": act.now.astimezone(UTC).isoformat()}, act.now)
+    """A person has compared the clock with another one and says that it is right, and so that what bears a later moment was received
+    while it was wrong."""
+    kept = {"noted_utc": act.now.astimezone(UTC).isoformat()}
+    newest = retention_dates.newest_receipt(tx)
+    if newest is not None and newest > act.now:
+        kept["receipts_utc"] = newest.astimezone(UTC).isoformat()
+    settings.put(tx, CLOCK, kept, act.now)
     act.record(tx, "retention:clock", "clock", {"at_utc": act.now.astimezone(UTC).isoformat()})
 
 

@@ -14,7 +14,10 @@ from appliance.box import Box, open_box
 from appliance.catalog import people, processes, settings
 from appliance.health import kernel_clock
 from appliance.health.facts import Discipline, Outcome
-from tests.boxes import config_in
+from appliance.lifecycle import retention
+from appliance.lifecycle.acting import Act
+from tests.boxes import config_in, take_in
+from tests.instances import Instance
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -44,6 +47,21 @@ def test_a_backup_is_known_by_its_record(box: Box) -> None:
     drill = health.gather(box, NOW).drill
     assert drill is not None
     assert (drill.outcome, drill.succeeded_utc, drill.reason) == (Outcome.FAILED, before, "cut")
+
+
+@pytest.mark.parametrize("moved", [timedelta(days=3650), timedelta(days=-3650)])
+def test_a_clock_that_was_found_set_is_in_doubt_until_a_person_has_looked(box: Box, moved: timedelta) -> None:
+    with box.catalog.transaction() as tx:
+        retention.watch_clock(tx, NOW, follows_time_server=False)
+        retention.watch_clock(tx, NOW + moved, follows_time_server=False)
+    assert "clock-doubted" in {each.code for each in health.status(box, NOW + moved).problems}
+    take_in(box, Instance(1), NOW + timedelta(days=3650))
+    with box.catalog.transaction() as tx:
+        retention.watch_clock(tx, NOW, follows_time_server=False)
+    assert {"clock-doubted", "clock-behind"} & {each.code for each in health.status(box, NOW).problems}
+    with box.catalog.transaction() as tx:
+        retention.trust_clock(tx, Act("marie", NOW, box.audit_key))
+    assert not {"clock-doubted", "clock-behind"} & {each.code for each in health.status(box, NOW).problems}
 
 
 @pytest.mark.parametrize(

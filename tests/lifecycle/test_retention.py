@@ -284,6 +284,22 @@ def test_an_image_from_the_future_makes_nothing_due_even_for_a_trusted_clock(cat
     assert status(catalog, study, NOW) == (Status.CLOCK, Doubt.BEHIND)
 
 
+def test_an_image_that_came_while_the_clock_was_ahead_keeps_it_in_doubt_until_a_person_has_looked(
+    catalog: Catalog,
+) -> None:
+    """Not for the ten years until the hour that it bears; and a later one counts against the clock again."""
+    study = arrive(catalog)
+    watch(catalog)
+    ahead = NOW + timedelta(days=3650)
+    late = arrive(catalog, "1.2.8", at=ahead, patient_id="P-8", patient_name="X")
+    with catalog.transaction() as tx:
+        retention.trust_clock(tx, act(now=NOW))
+    assert status(catalog, study, NOW) == (Status.DUE, None)
+    assert status(catalog, late, NOW)[0] is Status.KEEP, "it is kept by the hour that it bears"
+    arrive(catalog, "1.2.9", at=ahead + timedelta(days=1), patient_id="P-9", patient_name="Y")
+    assert status(catalog, study, NOW) == (Status.CLOCK, Doubt.BEHIND)
+
+
 def test_a_box_that_was_off_believes_its_time_server(catalog: Catalog) -> None:
     study = arrive(catalog)
     watch(catalog)

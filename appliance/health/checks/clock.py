@@ -29,7 +29,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             "set the clock, or let it follow a time server",
             Severity.NOW,
         )
-    if clock.is_doubted:
+    elif clock.is_doubted:
         yield Problem(
             "clock-doubted",
             "the clock of the box is in doubt: it was set by much, or the box was off for long",
