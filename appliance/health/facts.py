@@ -82,11 +82,14 @@ class Drilled:
 @dataclass(frozen=True, slots=True)
 class ReadAgain:
     """When everything that is kept was last read again, or since when it is owed where `never`; `unchecked` is why the pages of the
-    catalog could not be, in words."""
+    catalog could not be, in words. `unasked` images that are in buckets alone could not be asked for there, and all were last at
+    `asked_utc`."""
 
     since_utc: datetime
     never: bool = False
     unchecked: str = ""
+    unasked: int = 0
+    asked_utc: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class Contents:
     """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
     everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
-    several copies."""
+    several copies; `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many."""
 
     studies: int = 0
     instances: int = 0
@@ -156,6 +159,7 @@ class Contents:
     catalog_damage: str = ""
     unread_in_a_row: int = 0
     unread_disks: tuple[str, ...] = ()
+    lost_in: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

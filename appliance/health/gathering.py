@@ -74,6 +74,8 @@ SCRUB_STOPPED = "scrub.stopped"
 SCRUB_UNCHECKED = "scrub.unchecked"
 SCRUB_COPIES_UNREAD = "scrub.copies-unread"
 SCRUB_STANDING = "scrub.pass"
+SCRUB_FAR = "scrub.far"
+SCRUB_FAR_LOST = "scrub.far-lost"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -167,6 +169,8 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB_UNCHECKED,
             SCRUB_COPIES_UNREAD,
             SCRUB_STANDING,
+            SCRUB_FAR,
+            SCRUB_FAR_LOST,
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
@@ -196,6 +200,11 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                 for each in queues
                 if _words(_part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
             ),
+            lost_in=tuple(
+                (each.destination, len(lost))
+                for each in queues
+                if isinstance(lost := _part(outcomes.get(SCRUB_FAR_LOST), str(each.id)), Mapping) and lost
+            ),
         ),
         processes=_beating(rows, box.config.dicom.workers, now),
         failing_jobs=_names(jobs.get("failing")),
@@ -223,8 +232,10 @@ def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
     """When the last complete pass of `appliance.lifecycle.scrub` ended; where none has, since when one is owed."""
     unchecked = _words(kept.get(SCRUB_UNCHECKED), "why")
     finished = _moment(_words(kept.get(SCRUB), "finished_utc"))
+    unasked = _figure(kept.get(SCRUB_FAR), "unasked")
+    owed = _moment(_words(kept.get(SCRUB_FAR), "since_utc"))
     if finished is not None:
-        return ReadAgain(finished, unchecked=unchecked)
+        return ReadAgain(finished, unchecked=unchecked, unasked=unasked, asked_utc=owed)
     begun = _moment(_words(kept.get(SCRUB_UNCHECKED), "since_utc")) or _moment(
         _words(kept.get(SCRUB_STANDING), "begun_utc")
     )

@@ -14,8 +14,9 @@ a pass goes on where it was after a restart:
   full), the pass is not complete: what an earlier one found stands, health says what was not checked, the next pass over the objects
   begins all the same, and the catalog is tried again the next day.
 
-An object that is in an archive only (a box restored lately) is no damage: it is verified when it is recalled. A clock that is
-set makes no pass late or early: passes follow one another, and what counts is how far this one is.
+An object that is in an archive only (it was evicted, or the box restored lately) is no damage, and is asked for there in each pass
+(`appliance.lifecycle.copies`). What can't be asked for is tried again in every slice, and the objects here don't wait for it: when all
+was last asked for is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
 
@@ -61,6 +62,7 @@ from appliance.catalog import (
     totals,
 )
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
+from appliance.lifecycle import asked
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
@@ -105,8 +107,9 @@ ACTOR: Final = "jobs"
 @dataclass(frozen=True, slots=True)
 class Pass:
     """How far a pass is: cursors are row ids; `repaired` are objects mended here, `copies` those mended on disks; `lost` are
-    the objects that nobody has whole, `to_mend` those whose archive was away; at most `MOST_LOST` of each. The latter
-    are tried again in every slice."""
+    the objects that nobody has whole, `to_mend` those whose archive was away, `unasked` those that are not here and could not be asked
+    for; at most `MOST_LOST` of each, and `passed` is how many more were not. The latter two are tried again in every slice. `asked`
+    are those that some bucket has answered for."""
 
     begun_utc: str
     cursor: int = 0
@@ -118,6 +121,9 @@ class Pass:
     copies: int = 0
     lost: tuple[str, ...] = ()
     to_mend: tuple[str, ...] = ()
+    asked: int = 0
+    unasked: tuple[str, ...] = ()
+    passed: int = 0
 
 
 Sealed = tuple[ObjectId, KeyId, int]
@@ -150,8 +156,9 @@ def scrub(
         most = most or slice_of(total)
         rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
         unread = [each["object"] for each in _copies_unread(reading).values() if each["object"]]
-        again = instances.objects_named(reading, tuple(dict.fromkeys((*begun.to_mend, *unread))))
-    standing = replace(begun, to_mend=())
+        waiting = (*begun.to_mend, *unread, *begun.unasked[:most])
+        again = instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
+    standing = replace(begun, to_mend=(), unasked=begun.unasked[most:])
     rest = rest or pace().rest
     copies = Copies(box, lambda *of: _mended(box, now, *of), rest)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
@@ -194,12 +201,14 @@ def _standing(reading: Reading, now: datetime) -> Pass:
     if not isinstance(told, dict):
         return Pass(begun_utc=now.isoformat())
     known = {name: value for name, value in told.items() if name in Pass.__dataclass_fields__}
-    return Pass(**{**known, "lost": tuple(told["lost"]), "to_mend": tuple(told["to_mend"])})
+    lists = {name: tuple(known.get(name, ())) for name in ("lost", "to_mend", "unasked")}
+    return Pass(**{**known, **lists})
 
 
 def _waiting_too(standing: Pass, begun: Pass) -> Pass:
-    """`standing` with what waited to be mended when the slice began, and was not tried yet."""
-    return replace(standing, to_mend=(*begun.to_mend, *standing.to_mend)[-MOST_LOST:])
+    """`standing` with what waited when the slice began, and was not tried yet."""
+    to_mend = (*begun.to_mend, *standing.to_mend)[-MOST_LOST:]
+    return replace(standing, to_mend=to_mend, unasked=begun.unasked)
 
 
 def _again(box: Box, copies: Copies, standing: Pass, sealed: Sealed, now: datetime) -> Pass:
@@ -377,8 +386,16 @@ def _note_unread(tx: Transaction, copies: Copies, standing: Pass, now: datetime)
 
 
 def _keep(box: Box, copies: Copies, standing: Pass, now: datetime, *, went_on: bool = False) -> Pass:
+    waiting = tuple(dict.fromkeys((*standing.unasked, *sorted(copies.far.unasked))))
+    standing = replace(
+        standing,
+        asked=standing.asked + copies.far.asked,
+        unasked=waiting[:MOST_LOST],
+        passed=standing.passed + len(waiting[MOST_LOST:]),
+    )
     with box.catalog.transaction() as tx:
         _note_unread(tx, copies, standing, now)
+        asked.note(tx, copies.far, standing.begun_utc, now)
         if went_on:
             settings.remove(tx, STOPPED)
         settings.put(tx, STANDING, asdict(standing), now)
@@ -391,9 +408,10 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
     """The end of a pass: the catalog's own pages, what to tell, and the next pass begins."""
     finding, unchecked = _catalog(box)
     with box.catalog.transaction() as tx:
-        following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend)
+        following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend, unasked=standing.unasked)
         settings.put(tx, STANDING, asdict(following), now)
         _tell_health(tx, standing, now)
+        asked.finish(tx, standing.begun_utc, len(standing.unasked) + standing.passed, now)
         unread = {
             place: each for place, each in _copies_unread(tx).items() if each["pass"] == standing.begun_utc
         }

@@ -151,6 +151,8 @@ _OF_CODE: Mapping[str, str] = MappingProxyType(
         "box": "catalog",
         "audit": "audit-altered",
         "index-unread": "read-again-late",
+        "bucket-unasked": "read-again-late",
+        "bucket-lacks": "damaged",
         "no-devices": "setup",
         "no-rules": "setup",
     }

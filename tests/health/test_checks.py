@@ -195,6 +195,18 @@ CASES = {
         replace(CALM, read_again=ReadAgain(NOW + 2 * HOUR)),
         (("read-again-late", SOON),),
     ),
+    "a week in which a bucket could not be asked": (
+        replace(CALM, read_again=ReadAgain(NOW - DAY, unasked=9, asked_utc=NOW - 33 * DAY)),
+        NOTHING,
+    ),
+    "a month in which a bucket could not be asked": (
+        replace(CALM, read_again=ReadAgain(NOW - DAY, unasked=9, asked_utc=NOW - 34 * DAY)),
+        (("bucket-unasked", SOON),),
+    ),
+    "buckets that have lost what is nowhere else": (
+        replace(CALM, contents=Contents(lost_in=(("cloud", 2), ("other", 1)))),
+        (("bucket-lacks", ACT_NOW), ("bucket-lacks", ACT_NOW)),
+    ),
     "an index that could not be read through": (
         replace(CALM, read_again=ReadAgain(NOW - DAY, unchecked="no room left")),
         (("index-unread", SOON),),

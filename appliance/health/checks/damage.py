@@ -1,4 +1,4 @@
-"""What the last reading of everything found damaged or missing: stored images, the disk, and pages of the catalog."""
+"""What the last reading of everything found damaged or missing: stored images, here and in buckets, the disk, and pages of the catalog."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("damaged", "disk-unreadable", "catalog-damaged")
+CODES = ("damaged", "disk-unreadable", "bucket-lacks", "catalog-damaged")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -31,6 +31,14 @@ def check(facts: Facts) -> Iterator[Problem]:
             "disk-unreadable",
             f"{name} did not give back several copies of stored images: not all of its copies are read again",
             "look at that disk and its cable, and back up to another one if it goes on; the images on the box are not touched",
+            Severity.NOW,
+            subject=name,
+        )
+    for name, count in facts.contents.lost_in if facts.contents else ():
+        yield Problem(
+            "bucket-lacks",
+            f"{count} images that are not on this box are gone from {name} or altered there, and no other archive has them whole",
+            "ask whoever owns that storage for the earlier versions at once: they are kept for some weeks; the audit names each image",
             Severity.NOW,
             subject=name,
         )

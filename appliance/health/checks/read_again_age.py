@@ -1,4 +1,5 @@
-"""Reading everything again: promised within thirty days, so that what rots is found while somebody else has it still.
+"""Reading everything again: promised within thirty days, so that what rots is found while somebody else has it still; and asking the buckets
+for what is not here.
 
 A pass takes ten days on a box that is always on, and thirty on one that is on for working hours. Chose a limit that no clinic sets,
 because it is a promise and no habit; three days more than promised, because a pass ends when it ends. Judged by whichever process
@@ -13,7 +14,7 @@ from datetime import timedelta
 from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("index-unread", "read-again-late")
+CODES = ("index-unread", "read-again-late", "bucket-unasked")
 LATE = timedelta(days=33)
 AHEAD = timedelta(hours=1)
 
@@ -28,6 +29,14 @@ def check(facts: Facts) -> Iterator[Problem]:
             "index-unread",
             f"the index could not be read through, and is not checked ({last.unchecked})",
             "make room on the disk of the box; it is tried again every day",
+            Severity.SOON,
+        )
+    if last.unasked and last.asked_utc is not None and facts.at_utc - last.asked_utc > LATE:
+        yield Problem(
+            "bucket-unasked",
+            f"{last.unasked} images that are in cloud storage alone were last asked for there"
+            f" {(facts.at_utc - last.asked_utc).days} days ago or earlier",
+            "see that the cloud storage can be reached and is not paused: they are asked for again by themselves",
             Severity.SOON,
         )
     age = facts.at_utc - last.since_utc

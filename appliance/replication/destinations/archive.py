@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
 from appliance.lifecycle.storage_class import Retrieval, Tier
@@ -80,6 +80,39 @@ class Clearable(Archive, Protocol):
 
     def remove(self, key: str) -> None:
         """Remove a document, if it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a store says of an object without giving it back. Empty texts are what it does not tell; `sha256` is hexadecimal."""
+
+    bytes: int
+    etag: str = ""
+    version_id: str = ""
+    sha256: str = ""
+
+
+@runtime_checkable
+class Telling(Archive, Protocol):
+    """An archive that says of an object what it is, for the price of one small request."""
+
+    def told(self, key: str) -> Told:
+        """What the store says of an object, wherever it lies. Raises `Unknown` if there is none."""
+
+
+def differs(told: Told, receipt: Mapping[str, Any], sealed_bytes: int) -> str:
+    """In which way an object is not what its receipt says, in words; empty where all that both tell agrees."""
+    if told.bytes != sealed_bytes:
+        return "it has another length"
+    for name, words in (
+        ("version_id", "it was written over"),
+        ("etag", "its content is another"),
+        ("sha256", "its check sum is another"),
+    ):
+        known, found = str(receipt.get(name, "")), str(getattr(told, name))
+        if known and found and known != found:
+            return words
+    return ""
 
 
 @runtime_checkable

@@ -40,6 +40,7 @@ from appliance.replication.destinations.archive import (
     CONNECTION_TEXT,
     Document,
     KeepsNoTags,
+    Told,
     object_key,
     verified_digest,
 )
@@ -281,6 +282,23 @@ class S3Destination:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
             yield from body.iter_chunks(BLOCK_BYTES)
+
+    def told(self, key: str) -> Told:
+        """See `Telling`: of the version that would be read. A check sum of parts says nothing of the whole, so ours beside it counts."""
+        client = self._client()
+        found = _unless_absent(
+            lambda: client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        )
+        if not found:
+            raise Unknown("the cloud storage does not hold that", hint="look in another archive")
+        noted = str(found.get("ChecksumSHA256", ""))
+        whole = base64.b64decode(noted).hex() if noted and "-" not in noted else ""
+        return Told(
+            bytes=int(found["ContentLength"]),
+            etag=found["ETag"].strip('"'),
+            version_id=found.get("VersionId", ""),
+            sha256=whole or found.get("Metadata", {}).get("sha256", ""),
+        )
 
     def wake(self, key: str, retrieval: Retrieval) -> None:
         """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""
