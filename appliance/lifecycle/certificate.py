@@ -21,7 +21,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -33,7 +33,7 @@ from appliance.catalog.columns import canonical_json, utc_text
 from appliance.catalog.tombstones import Certificate, DestroyedStudy, Place, PlaceState
 from appliance.errors import Refused
 from appliance.lifecycle.purging import REMAINS
-from appliance.lifecycle.shredding import REMEMBERED
+from appliance.lifecycle.shredding import REMEMBERED, Left
 from appliance.store.keys import RootKey
 
 FORMAT: Final = 1
@@ -158,9 +158,12 @@ def _study(each: DestroyedStudy) -> dict[str, Any]:
 
 
 def _place(each: Place) -> dict[str, Any]:
-    """An archive; `versions_until_utc` is when a bucket that keeps earlier versions has none left, None where it keeps none."""
-    done = each.state is PlaceState.DONE
-    until = utc_text(each.changed_utc + REMEMBERED) if done and each.kind == "s3" else None
+    """An archive; `versions` says what a bucket keeps of what was written over, and `versions_until_utc` when it has none left: None where
+    it keeps none, or for ever. What earlier software has recorded says neither: it is told as a condition."""
+    done = each.state is PlaceState.DONE and each.kind == "s3"
+    left = Left(each.detail.get("versions", Left.NOT_TOLD)) if done else Left.NONE
+    days = {Left.FOR_DAYS: timedelta(days=each.detail.get("days") or 0), Left.NOT_TOLD: REMEMBERED}
+    until = utc_text(each.changed_utc + days[left]) if left in days else None
     return {
         "name": each.name,
         "kind": each.kind,
@@ -170,6 +173,7 @@ def _place(each: Place) -> dict[str, Any]:
         "backup": each.detail.get("snapshot"),
         "older_backups": each.detail.get("older"),
         "ciphertext_stays": each.kind == "s3",
+        "versions": str(left),
         "versions_until_utc": until,
     }
 

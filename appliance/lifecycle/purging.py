@@ -56,7 +56,7 @@ from appliance.ingest.accept import accept_within
 from appliance.lifecycle import destruction, retention
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
 from appliance.lifecycle.request import Method, State
-from appliance.lifecycle.shredding import shred_older
+from appliance.lifecycle.shredding import shred_older, versions_left
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import manifest
 
@@ -338,10 +338,12 @@ def _shred(
             for each in laid:
                 tombstones.move(tx, each.id, place.id, PlaceState.LAID, now, reason=error.message)
         return
-    detail = {"snapshot": made.snapshot, "older": made.older}
+    detail: dict[str, Any] = {"snapshot": made.snapshot, "older": made.older}
+    kept = made.versions
+    left = {"versions": str(versions_left(kept)), "days": kept.days if kept is not None else None}
     with box.catalog.transaction() as tx:
         for each in laid:
-            tombstones.move(tx, each.id, place.id, PlaceState.DONE, now, detail=detail)
+            tombstones.move(tx, each.id, place.id, PlaceState.DONE, now, detail=detail | left)
         entry = audit.Entry("backup:destroy", place.name, ACTOR, detail)
         audit.append(tx, box.audit_key, [entry], now)
     around.reached("archive done")

@@ -6,23 +6,28 @@ whether or not it can be removed. But a clinic must never be without a backup, s
 brings it and a sample of its images back. Only when that has passed do the older ones go.
 
 On a disk or a file server they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
-was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule.
+was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule. What the bucket says of that at this moment is
+kept for the certificate, which must not tell a day on which nothing is left where no rule ends it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
 from appliance.backup import drill, making, snapshot
 from appliance.box import Box
 from appliance.catalog import freezes
-from appliance.errors import OperatorNeeded, Unknown
+from appliance.errors import ApplianceError, OperatorNeeded, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import Clearable
+from appliance.replication.destinations.archive import Clearable, Remembering, Versions
+
+log = logging.getLogger(__name__)
 
 REMEMBERED: Final = timedelta(days=35)
 """How long a bucket with versions keeps what was written over: long enough for a clinic to notice a thief, and no longer."""
@@ -30,12 +35,32 @@ REMEMBERED: Final = timedelta(days=35)
 ACTOR: Final = "jobs"
 
 
+class Left(StrEnum):
+    """What an archive keeps of what was written over, as a certificate tells it."""
+
+    NONE = "none"
+    FOR_DAYS = "for-days"
+    FOR_EVER = "for-ever"
+    NOT_TOLD = "not-told"
+
+
+def versions_left(kept: Versions | None) -> Left:
+    """The word for it."""
+    if kept is None:
+        return Left.NOT_TOLD
+    if not kept.are_kept:
+        return Left.NONE
+    return Left.FOR_EVER if kept.days is None else Left.FOR_DAYS
+
+
 @dataclass(frozen=True, slots=True)
 class Shredded:
-    """What became of an archive's backups: the new one, and how many older ones cannot be read any more."""
+    """What became of an archive's backups: the new one, and how many older ones cannot be read any more; and what the archive keeps of
+    what was written over, None where it does not tell."""
 
     snapshot: str
     older: int
+    versions: Versions | None = None
 
 
 def shred_older(
@@ -71,7 +96,18 @@ def shred_older(
             freezes.refuse(reading)
         _destroy(archive, name)
         reached("backup destroyed")
-    return Shredded(made.name, len(older))
+    return Shredded(made.name, len(older), _remembered(archive, place))
+
+
+def _remembered(archive: Archive, place: DestinationSettings) -> Versions | None:
+    """What is left there of what was written over: asked when all is done, and no reason to say that it is not."""
+    if not isinstance(archive, Remembering):
+        return Versions(are_kept=False)
+    try:
+        return archive.versions()
+    except ApplianceError as error:
+        log.info("%s does not tell what it keeps of what was written over: %s", place.name, error.message)
+        return None
 
 
 def _names(keys: Iterable[str]) -> set[str]:

@@ -125,10 +125,20 @@ def _left(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     for each in told["archives"]:
         if each["ciphertext_stays"]:
             yield Line(each["name"], words("destroyed.left.ciphertext"))
-        if each["versions_until_utc"]:
-            at = _moment(each["versions_until_utc"], words)
-            yield Line(each["name"], words("destroyed.left.versions", at=at))
+        if said := _versions(each, words):
+            yield said
     yield Line(words("destroyed.audit"), words("destroyed.left.audit"))
+
+
+def _versions(each: Mapping[str, Any], words: Words) -> Line | None:
+    """What an archive keeps of what was written over; a certificate of earlier software doesn't know whether it does."""
+    left, until = each.get("versions", "not-told"), each["versions_until_utc"]
+    if left == "for-ever":
+        return Line(each["name"], words("destroyed.left.versions_for_ever"), "bad")
+    if not until:
+        return None
+    key = "destroyed.left.versions_until" if left == "for-days" else "destroyed.left.versions"
+    return Line(each["name"], words(key, at=_moment(until, words)))
 
 
 def _moment(text: str | None, words: Words) -> str:

@@ -17,15 +17,31 @@ from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.s3 import S3Destination
 from tests.backup.conftest import Clinic, clinic_in, eventually
 from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
+from tests.lifecycle.test_asked import (  # noqa: F401
+    gone,
+    test_another_archive_that_has_it_is_tried_and_the_bucket_gets_it_again,
+    test_each_image_that_is_away_is_asked_for_once_in_a_pass_and_none_is_fetched,
+    test_the_same_bytes_as_another_version_are_read_once_and_believed_from_then_on,
+    test_what_a_bucket_has_lost_or_altered_is_said_by_its_name_and_in_the_audit,
+)
 from tests.lifecycle.test_eviction_cloud import (  # noqa: F401
     remote,
     test_a_study_stays_while_one_bit_of_its_object_in_the_bucket_differs,
     test_an_object_that_a_bucket_has_lost_or_damaged_since_is_told_and_never_shown,
     test_what_leaves_for_a_bucket_comes_back_byte_for_byte,
 )
+from tests.lifecycle.test_guard_bucket import (  # noqa: F401
+    test_after_a_release_what_two_people_approved_is_destroyed_in_the_bucket_too,
+    test_while_the_guard_holds_a_bucket_gets_what_is_new_and_no_version_there_gets_another_over_it,
+)
 from tests.lifecycle.test_purging import (  # noqa: F401
     test_a_backup_from_before_does_not_bring_a_study_back_whose_tombstone_lies_there,
     test_a_purged_patient_is_unreadable_here_in_the_replica_and_in_every_backup,
+)
+from tests.lifecycle.test_versions_left import (  # noqa: F401
+    test_a_bucket_says_what_it_keeps_of_what_was_written_over,
+    test_once_a_life_cycle_has_ended_what_was_written_over_nothing_is_left_that_opens,
+    test_the_certificate_says_what_the_bucket_keeps,
 )
 from tests.replication.archive_contract import ArchiveContract
 from tests.replication.cloud import Cloud, settings

@@ -115,6 +115,22 @@ def differs(told: Told, receipt: Mapping[str, Any], sealed_bytes: int) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What a store keeps of what was written over: nothing, or each version for `days`; None of them is for ever."""
+
+    are_kept: bool
+    days: int | None = None
+
+
+@runtime_checkable
+class Remembering(Archive, Protocol):
+    """An archive that may keep what was written over."""
+
+    def versions(self) -> Versions | None:
+        """What it keeps of that; None where it does not tell. Raises what `Session.send` raises."""
+
+
 @runtime_checkable
 class Waking(Archive, Protocol):
     """An archive whose objects may lie so deep that reading one raises `Resting` until it was asked for and has come up."""

@@ -170,6 +170,21 @@ def shortest_days(rules: list[dict[str, Any]]) -> int | None:
     return min(days, default=None)
 
 
+def ends_versions(rules: list[dict[str, Any]]) -> int | None:
+    """After how many days the life-cycle has removed every version that was overwritten, whatever its name; None for never.
+
+    Where `shortest_days` is what a thief may count on, this is what a certificate may: a rule of some names, tags or sizes ends not all,
+    nor does one that spares the newest few.
+    """
+    days = [
+        int(ends.get("NoncurrentDays", 0))
+        for each in rules
+        if each.get("Status") == "Enabled" and (ends := each.get("NoncurrentVersionExpiration"))
+        if not ends.get("NewerNoncurrentVersions") and not _prefix_of(each) and not _is_narrowed(each)
+    ]
+    return min(days, default=None)
+
+
 def expires_current(rules: list[dict[str, Any]]) -> bool:
     """Whether an enabled rule of the life-cycle removes what was never overwritten and is wanted: all but old backups is."""
     return any(
@@ -192,11 +207,14 @@ def ends_backups(rules: list[dict[str, Any]]) -> bool:
 
 
 def _is_of_all_backups(rule: dict[str, Any]) -> bool:
+    return _prefix_of(rule) == SNAPSHOTS and not _is_narrowed(rule)
+
+
+def _is_narrowed(rule: dict[str, Any]) -> bool:
+    """Whether a rule is only for objects of a tag or of a size."""
     chosen = rule.get("Filter", {})
-    narrowed = {*chosen, *chosen.get("And", {})} - {"Prefix", "And"}
-    return _prefix_of(rule) == SNAPSHOTS and not any(
-        chosen.get(each) or chosen.get("And", {}).get(each) for each in narrowed
-    )
+    both = chosen.get("And", {})
+    return any(chosen.get(each) or both.get(each) for each in {*chosen, *both} - {"Prefix", "And"})
 
 
 def _ends_old_backups(rule: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from appliance.lifecycle.storage_class import Tier
 from appliance.replication.destinations import bucket_policy
+from appliance.replication.destinations.archive import Versions
 from appliance.replication.destinations.bucket_policy import KEPT_DAYS
 from appliance.replication.destinations.s3_errors import code_of, in_our_terms
 
@@ -64,6 +65,27 @@ def moves(client: S3Client, bucket: str) -> frozenset[Tier] | None:
     with in_our_terms("looking at the life cycle of the bucket"):
         answer = _asked(lambda: client.get_bucket_lifecycle_configuration(Bucket=bucket))
         return None if answer is None else bucket_policy.moves_of(answer.get("Rules", []))
+
+
+def versions(client: S3Client, bucket: str) -> Versions | None:
+    """What `bucket` keeps of what was written over, and for how long; None where it is not told. Raises as `protections`."""
+    with in_our_terms("looking at the versions of the bucket"):
+        status = _asked(lambda: client.get_bucket_versioning(Bucket=bucket))
+        if status is None:
+            return None
+        if not status.get("Status"):  # one that was ever on keeps what it has
+            return Versions(are_kept=False)
+        rules = _asked(lambda: client.get_bucket_lifecycle_configuration(Bucket=bucket))
+        lock = _asked(lambda: client.get_object_lock_configuration(Bucket=bucket))
+    if rules is None:
+        return None
+    days = bucket_policy.ends_versions(rules.get("Rules", []))
+    if days is None:
+        return Versions(are_kept=True)
+    return Versions(
+        are_kept=True,
+        days=max(days, bucket_policy.locked_days((lock or {}).get("ObjectLockConfiguration", {}))),
+    )
 
 
 def _versioning(client: S3Client, bucket: str) -> Protection:

@@ -41,6 +41,7 @@ from appliance.replication.destinations.archive import (
     Document,
     KeepsNoTags,
     Told,
+    Versions,
     object_key,
     verified_digest,
 )
@@ -55,7 +56,7 @@ from appliance.replication.destinations.multipart import (
     upload_in_parts,
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
-from appliance.replication.destinations.protection import Protection, moves, protections
+from appliance.replication.destinations.protection import Protection, moves, protections, versions
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
     ALLOW_WAKING,
@@ -140,6 +141,10 @@ class S3Destination:
     def protections(self) -> list[Protection]:
         """What protects the bucket from the key that this box has. Raises as `check`."""
         return protections(self._client(), self.bucket)
+
+    def versions(self) -> Versions | None:
+        """See `Remembering`."""
+        return versions(self._client(), self.bucket)
 
     def moves(self) -> frozenset[Tier] | None:
         """See `Tiered`."""
