@@ -95,37 +95,77 @@ def spoilt(hardware: Hardware, kernel: str) -> Iterator[tuple[str, str, bytes]]:
 def beside(hardware: Hardware) -> None:
     """An altered kernel image of a newer version, in the other slot: it uses up its tries, and the version before starts.
 
-    systemd-boot 257 starts nothing else in the same go, and does not start the machine again: it gives back to the firmware, and what
-    that does is its maker's matter. Here the power is cut each time, as somebody does who finds the box dark.
+    systemd-boot 257 starts nothing else in the same go, and does not start the machine again: it gives back to the firmware. What that
+    does is its maker's matter, and OVMF's is not the same each time: it stops there, or begins again, until the version before starts.
+    Where it stops, the power is cut, as somebody does who finds the box dark.
     """
     folder = OFFERED / "good"
     newer = offered_version(folder)
     uki = (folder / f"appliance_{newer}.efi").read_bytes()
     laid_in(hardware, f"{KERNELS}/appliance_{newer}+{TRIES}-0.efi", flipped(uki, ".linux"))
-    for left in reversed(range(TRIES)):
+    for attempt in range(TRIES + 1):
         with switched_on(hardware) as machine:
-            refused(machine, f"an altered newer version, with {left} tries left then,")
-    with switched_on(hardware) as machine:
-        running(machine, "after three tries the version before starts, and nothing has failed")
-        kept("as the loader has it", version(machine) == unpacked_version(), version(machine))
-        there = kernels(machine)
-        kept("the newer one is left", f"appliance_{newer}+0-{TRIES}.efi" in there, str(there))
-        machine.power_off()
+            if attempt == 0:
+                not_taken(machine, "an altered newer version")
+            else:
+                decided(machine)
+            if begins_again(machine):
+                the_one_before(machine, newer)
+                return
+            kept(
+                f"tried {attempt + 1} times, it has started nothing, and does not answer",
+                not machine.is_open(5),
+            )
+            machine.cut_power()
+    kept("once its tries are used up, the version before starts", False)
+
+
+def the_one_before(machine: Machine, newer: str) -> None:
+    """The machine runs in the version that it was unpacked with, and has used up the tries of `newer`."""
+    running(machine, "once its tries are used up, the version before starts, and nothing has failed")
+    kept("as the loader has it", version(machine) == unpacked_version(), version(machine))
+    there = kernels(machine)
+    kept("the newer one is left", f"appliance_{newer}+0-{TRIES}.efi" in there, str(there))
+    machine.power_off()
+
+
+def begins_again(machine: Machine) -> bool:
+    """Whether it starts something by itself after it has refused: what that is, whoever runs it says."""
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while time.monotonic() < deadline:
+        if STARTED.search(machine.console()):
+            return True
+        time.sleep(2)
+    return False
 
 
 def refused(machine: Machine, what: str) -> None:
     """The machine says that it does not start this, and starts nothing."""
+    not_taken(machine, what)
+    kept(
+        "and nothing of it, nor anything else, has started",
+        not begins_again(machine),
+        machine.console()[-3000:],
+    )
+    kept("and the machine does not answer", not machine.is_open(5))
+    machine.cut_power()
+
+
+def not_taken(machine: Machine, what: str) -> None:
+    """The machine says that it does not start this, before it starts anything."""
+    said = decided(machine)
+    told = machine.console()[-3000:]
+    kept(f"{what} is refused, in the words {said[0] if said else 'none'!r}", said is not None, told)
+
+
+def decided(machine: Machine) -> re.Match[str] | None:
+    """The words by which the machine has refused, once it has refused or started something."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (said := REFUSED.search(machine.console())) and time.monotonic() < deadline:
         if STARTED.search(machine.console()):
             break
         time.sleep(2)
-    told = machine.console()[-3000:]
-    kept(f"{what} is refused, in the words {said[0] if said else 'none'!r}", said is not None, told)
-    time.sleep(SETTLED_SECONDS)
-    kept("and nothing of it, nor anything else, has started", not STARTED.search(machine.console()), told)
-    kept("and the machine does not answer", not machine.is_open(5))
-    machine.cut_power()
+    return said
 
 
 def section_at(image: bytes, name: str) -> tuple[int, int]:
