@@ -4,6 +4,9 @@ A bucket is 50 to 100 ms away. A restore by manifests alone asks for one documen
 wait for hours, during which neither the line nor a processor does anything. So as many are asked for at once as the archive bears
 (`Distant`; a disk bears one), while what has come is recorded by one thread, in the order of the list, as it always was.
 
+Of a hundred thousand requests over a clinic's line one will fail, and whoever begins again begins with the first: so each is tried anew, a
+moment later, before it counts as failed.
+
 What is held is bounded: in count, and in bytes, whatever the documents are. A failure is raised where its document has its turn, and
 one of the list after all that the list had said before: what came earlier is recorded, as if nothing had been read ahead.
 """
@@ -19,6 +22,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
+from appliance.errors import Transient
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Distant
 
@@ -27,6 +31,9 @@ WAITING: Final = 4
 
 MOST_BYTES: Final = 16 << 20
 """While so much has come that nobody has taken, nothing more is asked for."""
+
+TRIES: Final = 3
+PAUSE_SECONDS = 2.0
 
 Wanted = TypeVar("Wanted")
 Read = Callable[[], bytes]
@@ -52,8 +59,12 @@ def reading(
     if at_once == 1:
         yield ((each, reader(each)) for each in wanted)
         return
+    held = _Held(at_once)
     with _pool(at_once) as readers, _pool(1) as lister:
-        yield _ahead(readers, lister, at_once, iter(wanted), reader)
+        try:
+            yield _ahead(readers, lister, held, iter(wanted), reader)
+        finally:
+            held.left.set()
 
 
 @contextmanager
@@ -70,24 +81,33 @@ class _Held:
 
     def __init__(self, at_once: int) -> None:
         self._lock = threading.Lock()
-        self._at_once = at_once
+        self.at_once = at_once
+        self.left = threading.Event()
+        """Set when nobody wants any more."""
         self._under_way = self._waiting = self._waiting_bytes = 0
 
     def begin(self) -> bool:
         """Whether there is room for one more, which is on its way from now on."""
         with self._lock:
             has_room = (
-                self._under_way < self._at_once
-                and self._under_way + self._waiting < WAITING * self._at_once
+                self._under_way < self.at_once
+                and self._under_way + self._waiting < WAITING * self.at_once
                 and self._waiting_bytes < MOST_BYTES
             )
             self._under_way += has_room
             return has_room
 
     def read(self, reader: Read) -> bytes:
-        """Read one for which there was room."""
+        """Read one for which there was room; again where the archive says that it may come later."""
         found = b""
         try:
+            for _ in range(TRIES - 1):
+                try:
+                    found = reader()
+                    return found
+                except Transient:
+                    if self.left.wait(PAUSE_SECONDS):
+                        raise
             found = reader()
         finally:
             self._come(1, len(found))
@@ -109,18 +129,17 @@ class _Held:
 def _ahead(
     readers: ThreadPoolExecutor,
     lister: ThreadPoolExecutor,
-    at_once: int,
+    held: _Held,
     source: Iterator[Wanted],
     reader: Callable[[Wanted], Read],
 ) -> Iterator[tuple[Wanted, Read]]:
-    part = WAITING * at_once
-    held = _Held(at_once)
+    part = WAITING * held.at_once
     asked: deque[tuple[Wanted, Future[bytes]]] = deque()
     listed: deque[Wanted] = deque()
     failure: Exception | None = None
     listing: Future[tuple[list[Wanted], Exception | None]] | None = lister.submit(_next, source, part)
     while asked or listed or listing is not None:
-        if listing is not None and len(listed) < at_once and (listing.done() or not asked):
+        if listing is not None and len(listed) < held.at_once and (listing.done() or not asked):
             more, failure = listing.result()
             listed += more
             is_over = failure is not None or len(more) < part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -136,6 +137,48 @@ def test_a_failure_comes_where_its_document_has_its_turn() -> None:
                 failed.append((each, len(came)))
     assert failed == [("manifests/0020", 20)]
     assert came == [each for each in keys(100) if each != "manifests/0020"]
+
+
+def test_what_may_come_later_is_asked_for_again_before_it_counts_as_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ahead, "PAUSE_SECONDS", 0.0)
+    tried: Counter[str] = Counter()
+
+    def before(key: str) -> None:
+        tried[key] += 1
+        if tried[key] < ahead.TRIES and key in keys(5):
+            raise Transient("slow down")
+
+    assert [each for each, _ in read_all(FarAway(before=before), keys(20))] == keys(20)
+    assert [tried[key] for key in keys(7)] == [ahead.TRIES] * 5 + [1, 1]
+
+
+def test_what_does_not_come_however_often_is_asked_for_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PAUSE_SECONDS", 0.0)
+
+    def before(key: str) -> None:
+        raise Transient("the line is down")
+
+    archive = FarAway(before=before)
+    with pytest.raises(Transient, match="down"):
+        read_all(archive, keys(1))
+    assert archive.asked == keys(1) * ahead.TRIES
+
+
+def test_nobody_waits_for_another_try_once_somebody_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PAUSE_SECONDS", 3_600.0)
+    failed = threading.Event()
+
+    def before(key: str) -> None:
+        if key == "manifests/0001":
+            failed.set()
+            raise Transient("slow down")
+
+    with pytest.raises(KeyboardInterrupt), ahead.reading(FarAway(before=before), keys(2), str) as found:
+        next(found)
+        assert failed.wait(PATIENCE)
+        raise KeyboardInterrupt
 
 
 def test_a_list_that_breaks_off_fails_after_what_it_had_said() -> None:

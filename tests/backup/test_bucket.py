@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import drill
+from appliance.backup import ahead, drill
 from appliance.model import DestinationSettings
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home, restore
@@ -78,3 +78,25 @@ def test_manifests_are_asked_for_at_once_over_a_long_line(
         restored = restore(tmp_path / "after", place, clinic.paper)
         assert (restored.rebuilt.manifests, restored.rebuilt.damaged, restored.instances) == (count, 0, 11)
         assert far.count("GET", "/manifests/") == count, "each is asked for once"
+
+
+def test_a_request_that_fails_once_ends_no_restore(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "PAUSE_SECONDS", 0.0)
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    seen: set[str] = set()
+
+    def once(request: Request) -> Fault | None:
+        if request.method != "GET" or "/manifests/" not in request.path or request.path in seen:
+            return None
+        seen.add(request.path)
+        return Fault.UNAVAILABLE
+
+    with line(the_cloud.port) as far:
+        far.fault = once
+        place = replace(clinic.place, options={**clinic.place.options, "endpoint_url": far.url})
+        restored = restore(tmp_path / "after", place, clinic.paper)
+        assert far.count("GET", "/manifests/") == 2 * len(seen) == 8
+    assert (restored.rebuilt.manifests, restored.rebuilt.damaged, restored.instances) == (4, 0, 11)
