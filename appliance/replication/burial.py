@@ -79,7 +79,7 @@ def lay_tombstone(grave: Grave, owed: Owed) -> None:
     done = _spare(grave, found, destroyed)
     for document, told in found.items():
         _write_over(box, archive, owed.manifest, document, told, destroyed)
-    _remove(box, archive, [*owed.objects, *done.elsewhere])
+    _remove(box, archive, [*owed.objects, *done.elsewhere], [*found])
     with box.catalog.transaction() as tx:
         tombstones.lay(tx, grave.place.id, owed)
         details = {"to": grave.place.name} | done.as_details()
@@ -109,6 +109,7 @@ def repeat_tombstone(grave: Grave, name: str) -> None:
         except Corrupt:  # what nobody can read gives no key away
             log.error("%s: a study manifest is damaged", place.name)
     if not found:
+        _remove(box, archive, [], _documents(archive, name))  # what was cut may have left what it wrote over
         return
     done = _spare(grave, found, destroyed)
     objects = {
@@ -117,7 +118,7 @@ def repeat_tombstone(grave: Grave, name: str) -> None:
         for row in told.get("instances", [])
         if row["key_id"] in keys
     }
-    _remove(box, archive, sorted(objects))
+    _remove(box, archive, sorted(objects), [])
     details = {"to": place.name, "instances": len(objects)} | done.as_details()
     box.record(
         [audit.Entry("tombstone:lay", f"destroyed:{destroyed[-1].certificate}", ACTOR, details)], grave.now
@@ -125,6 +126,7 @@ def repeat_tombstone(grave: Grave, name: str) -> None:
     # Last, since it is the list by which an attempt that was cut is repeated.
     for document, told in found.items():
         _write_over(box, archive, name, document, told, destroyed)
+    _remove(box, archive, [], _documents(archive, name))
     log.warning("%s: what was destroyed while it was away is destroyed there too", place.name)
 
 
@@ -183,12 +185,19 @@ def _write_over(
     archive.put_document(document, manifest.seal_tombstone(box.root, name, told, [*more, *destroyed]))
 
 
-def _remove(box: Box, archive: Archive, objects: Sequence[ObjectId]) -> None:
-    if isinstance(archive, Clearable):
-        for object_id in objects:
-            with box.catalog.reading() as conn:
-                freezes.refuse(conn)
-            archive.remove(object_key(object_id))
+def _remove(box: Box, archive: Archive, objects: Sequence[ObjectId], documents: Sequence[str]) -> None:
+    """Remove objects where the box may, and what attempts that were cut have left of them and of `documents`: a manifest that was on its
+    way there holds the same keys, an image that was is readable with them.
+    """
+    if not isinstance(archive, Clearable):
+        return
+    for object_id in objects:
+        with box.catalog.reading() as conn:
+            freezes.refuse(conn)
+        archive.remove(object_key(object_id))
+    with box.catalog.reading() as conn:
+        freezes.refuse(conn)
+    archive.remove_parts([*documents, *[object_key(each) for each in objects]])
 
 
 # --- what is spared --------------------------------------------------------------------------------------------------

@@ -292,9 +292,17 @@ def _segments(archive: Archive, object_id: ObjectId, saw: Callable[[bytes], None
 def _fetch(
     box: Box, place: DestinationSettings, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
 ) -> None:
+    """`fetch` from a place. One that is not what was written is asked for once more: it may have been spoilt on the way."""
     archive = build(place, box)
     assert isinstance(archive, Archive)
-    fetch(box, archive, object_id, box.study_keys.key(key_id), sealed_bytes)
+    key = box.study_keys.key(key_id)
+    try:
+        fetch(box, archive, object_id, key, sealed_bytes)
+    except Corrupt as error:
+        log.warning(
+            "%s gave an object that is not what was written, and is asked again: %s", place.name, error
+        )
+        fetch(box, archive, object_id, key, sealed_bytes)
 
 
 def fetch(box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_bytes: int) -> None:

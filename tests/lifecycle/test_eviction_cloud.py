@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import Corrupt, Transient
+from appliance.errors import Corrupt, OperatorNeeded, Transient
 from appliance.lifecycle import eviction, returning, scrub
 from appliance.lifecycle.eviction import Evicted
 from appliance.replication import recall
@@ -93,6 +93,32 @@ def test_a_line_that_breaks_while_an_image_comes_back_loses_nothing(remote: Remo
     remote.line.fault = lambda _: None
     eviction.settle(box, NOW)
     returning.bring_back(box, NOW)
+    assert reached(box) == as_sent(*IMAGES)
+    assert rows(box) == 0
+
+
+@pytest.mark.parametrize("fault", [Fault.PAGE, Fault.ABSENT_PAGE, Fault.NO_BUCKET])
+def test_who_answers_in_the_place_of_the_bucket_writes_no_image_off(remote: Remote, fault: Fault) -> None:
+    """Each image that was asked for meanwhile would be missed here, and so many of them hold the ransomware guard."""
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    remote.line.fault = lambda _: fault
+    with pytest.raises((Transient, OperatorNeeded)):
+        returning.bring_back(box, NOW)
+    assert rows(box) == 11, "all of them are known to be away"
+    remote.line.fault = lambda _: None
+    returning.bring_back(box, NOW)
+    assert reached(box) == as_sent(*IMAGES)
+    assert rows(box) == 0
+
+
+def test_an_image_that_is_spoilt_on_the_way_is_asked_for_again(remote: Remote) -> None:
+    box, key = remote.clinic.box, remote.key(10)
+    evict_all(box, CLOUD)
+    spoilt = [Fault.SHORT_ANSWER]
+    remote.line.fault = lambda asked: spoilt.pop() if spoilt and asked.path.endswith(key) else None
+    returning.bring_back(box, NOW)
+    assert spoilt == []
     assert reached(box) == as_sent(*IMAGES)
     assert rows(box) == 0
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -132,8 +134,14 @@ class Fault(Enum):
 
     HANG_UP = "the connection is cut before anything is sent on"
     CUT = "the connection is cut in the middle of the body"
+    RESET = "the connection is reset in the middle of the body"
     CUT_ANSWER = "the request arrives, and the connection is cut in the middle of the answer"
+    RESET_ANSWER = "the request arrives, and the connection is reset in the middle of the answer"
+    SHORT_ANSWER = "the request arrives, and half of the answer comes as if it were all of it"
     LOSE_ANSWER = "the request arrives, the answer does not"
+    ERROR_IN_200 = "nothing is done, and what is said after 200 is that it failed"
+    PAGE = "somebody else answers 200, with a page for people"
+    ABSENT_PAGE = "somebody else answers 404, with a page for people"
     UNAVAILABLE = "503 SlowDown"
     BROKEN = "500 InternalError"
     FORBIDDEN = "403 AccessDenied"
@@ -142,8 +150,11 @@ class Fault(Enum):
     SKEWED = "403 RequestTimeTooSkewed"
     NOT_ALLOWED = "405 MethodNotAllowed"
     NOT_IMPLEMENTED = "501 NotImplemented"
+    NOT_THERE = "404 NoSuchKey"
+    NO_BUCKET = "404 NoSuchBucket"
 
 
+_FOR_PEOPLE = b"<!doctype html><html><head><title>Maintenance<body><p>We are back soon."
 _ANSWERS = {
     Fault.UNAVAILABLE: (503, "SlowDown"),
     Fault.BROKEN: (500, "InternalError"),
@@ -153,6 +164,9 @@ _ANSWERS = {
     Fault.SKEWED: (403, "RequestTimeTooSkewed"),
     Fault.NOT_ALLOWED: (405, "MethodNotAllowed"),
     Fault.NOT_IMPLEMENTED: (501, "NotImplemented"),
+    Fault.NOT_THERE: (404, "NoSuchKey"),
+    Fault.NO_BUCKET: (404, "NoSuchBucket"),
+    Fault.ERROR_IN_200: (200, "InternalError"),
 }
 
 
@@ -198,12 +212,13 @@ class Uplink:
 
 @dataclass
 class Line:
-    """The relay. `fault` is asked about every request; `down` hangs up on everything; `bytes_per_second` slows each body, `uplink`
-    all of them together.
+    """The relay. `fault` is asked about every request, and `answered` is told once the server has done it, before the answer goes back;
+    `down` hangs up on everything; `bytes_per_second` slows each body and each answer, `uplink` all bodies together.
     """
 
     to: int
     fault: Callable[[Request], Fault | None] = lambda _: None
+    answered: Callable[[Request], None] = lambda _: None
     down: bool = False
     bytes_per_second: float = 0.0
     uplink: Uplink | None = None
@@ -267,14 +282,16 @@ class _Relay(BaseHTTPRequestHandler):
         fault = Fault.HANG_UP if self.line.down else self.line.fault(request)
         if fault is Fault.HANG_UP:
             return self.hang_up()
-        if fault is Fault.CUT:
+        if fault in {Fault.CUT, Fault.RESET}:
             self.rfile.read(length // 2)
-            return self.hang_up()
+            return self.hang_up() if fault is Fault.CUT else self.reset()
         body = self.body(length)
         if request.method == "POST" and "restore" in query:
             self.line.fetched_by.append(body)
         if fault in _ANSWERS:
             return self.answer_error(*_ANSWERS[fault])
+        if fault in {Fault.PAGE, Fault.ABSENT_PAGE}:
+            return self.answer(200 if fault is Fault.PAGE else 404, "text/html", _FOR_PEOPLE)
         onward = http.client.HTTPConnection("127.0.0.1", self.line.to, timeout=60)
         try:
             onward.request(self.command, self.path, body, dict(self.headers.items()))
@@ -282,8 +299,12 @@ class _Relay(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             onward.close()
+        self.line.answered(request)
         if fault is Fault.LOSE_ANSWER:
             return self.hang_up()
+        is_whole = fault not in {Fault.CUT_ANSWER, Fault.RESET_ANSWER}
+        if fault is Fault.SHORT_ANSWER:
+            content = content[: len(content) // 2]
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
@@ -291,10 +312,9 @@ class _Relay(BaseHTTPRequestHandler):
         own = answer.getheader("Content-Length")
         self.send_header("Content-Length", own if self.command == "HEAD" and own else str(len(content)))
         self.end_headers()
-        if fault is Fault.CUT_ANSWER:
-            self.wfile.write(content[: len(content) // 2])
-            return self.hang_up()
-        self.wfile.write(content)
+        self.give(content if is_whole else content[: len(content) // 2])
+        if not is_whole:
+            return self.hang_up() if fault is Fault.CUT_ANSWER else self.reset()
         return None
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay  # noqa: N815
@@ -316,6 +336,20 @@ class _Relay(BaseHTTPRequestHandler):
                 uplink.carry(len(piece))
         return b"".join(pieces)
 
+    def give(self, content: bytes) -> None:
+        rate = self.line.bytes_per_second
+        for start in range(0, len(content), 64 << 10):
+            piece = content[start : start + (64 << 10)]
+            self.wfile.write(piece)
+            if rate:
+                time.sleep(len(piece) / rate)
+
+    def reset(self) -> None:
+        """What a machine does that has forgotten the connection."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
+
     def hang_up(self) -> None:
         self.close_connection = True
         with suppress(OSError):
@@ -323,8 +357,11 @@ class _Relay(BaseHTTPRequestHandler):
 
     def answer_error(self, status: int, code: str) -> None:
         content = f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
+        self.answer(status, "application/xml", content)
+
+    def answer(self, status: int, kind: str, content: bytes) -> None:
         self.send_response_only(status)
-        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":

@@ -99,6 +99,21 @@ def test_what_a_crash_left_is_cleared_away_a_day_later(tmp_path: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
 
 
+def test_what_a_cut_left_of_a_document_or_an_image_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    vault, mine, image = VaultDestination(tmp_path), "ab" * 32, "0123456789abcdef0123456789abcdef"
+    keys = [f"manifests/{mine}.sealed", f"objects/01/{image}.sealed"]
+    vault.remove_parts(keys)  # nothing ever came
+    vault.put_document(keys[0], b"a tombstone")
+    stay = [f"{'cd' * 32}-01234567", "key-01234567"]
+    for each in (f"{mine}-01234567", f"{image}.sealed-01234567", *stay):
+        (tmp_path / ".arriving" / each).write_bytes(b"what a cut left")
+    vault.remove_parts(keys)
+    assert sorted(each.name for each in (tmp_path / ".arriving").iterdir()) == sorted(stay)
+    assert vault.document(keys[0]) == b"a tombstone"
+    with pytest.raises(Transient):
+        VaultDestination(tmp_path / "not there").remove_parts(keys)
+
+
 @pytest.mark.parametrize("key", ["../outside", "objects/../../x", "/etc/passwd", "", "a/\0"])
 def test_no_key_leads_out_of_the_vault(tmp_path: Path, key: str) -> None:
     vault = VaultDestination(tmp_path / "usb")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -80,6 +80,9 @@ class Clearable(Archive, Protocol):
 
     def remove(self, key: str) -> None:
         """Remove a document, if it is there."""
+
+    def remove_parts(self, keys: Sequence[str]) -> None:
+        """Remove what attempts that were cut have left of these, half written or put aside. Nobody may be writing one of them."""
 
 
 @dataclass(frozen=True, slots=True)

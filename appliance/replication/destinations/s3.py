@@ -1,6 +1,7 @@
 """Object storage in Canada: ciphertext exactly as it lies on this disk, and the proof that it arrived.
 
-The layout is that of every archive (`archive`). Each object carries the metadata ``sha256`` (of the ciphertext, hexadecimal) and, if sent in parts, ``part-bytes``.
+The layout is that of every archive (`archive`). Each object and document carries the metadata ``sha256`` (of what lies there, hexadecimal),
+and an object that was sent in parts ``part-bytes``.
 
 What is proof. The SHA-256 travels with each request; a store that verifies it, as S3 does, records it and gives it out
 again. Whether a store verifies is found out, not believed: the first session sends a small object with a wrong SHA-256.
@@ -57,12 +58,14 @@ from appliance.replication.destinations.multipart import (
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, moves, protections, versions
+from appliance.replication.destinations.s3_answers import digest_of_body, opened, unless_absent
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
     ALLOW_WAKING,
     NOT_OFFERED,
     code_of,
     in_our_terms,
+    not_the_store,
     status_of,
 )
 
@@ -170,7 +173,7 @@ class S3Destination:
                 with suppress(Transient):  # it is there and proven; `abort_obsolete` comes round to this
                     abort_uploads(client, self.bucket, key, obsolete=lambda found, _: found == key)
             return receipt
-        if parcel.replaces == "nothing" and _unless_absent(
+        if parcel.replaces == "nothing" and unless_absent(
             lambda: client.head_object(Bucket=self.bucket, Key=key)
         ):
             raise WouldReplace
@@ -217,11 +220,12 @@ class S3Destination:
                 ContentType="application/octet-stream",
                 ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+                Metadata={"sha256": hashlib.sha256(data).hexdigest()},
             )
         version_id: str = answer.get("VersionId", "")
         which: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-        found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key, **which))
-        if not found or _digest_of_body(found) != hashlib.sha256(data).digest():
+        found = opened(client, self.bucket, Key=key, **which)
+        if not found or digest_of_body(found) != hashlib.sha256(data).digest():
             raise Transient("the cloud storage did not keep what was sent to it")
 
     def put_new(self, key: str, data: bytes) -> None:
@@ -230,7 +234,7 @@ class S3Destination:
         Looks first, since some stores take no notice of `IfNoneMatch`; which holds where two come at once, in those that do.
         """
         client = self._client()
-        if _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key)):
+        if unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key)):
             raise Refused("that name is taken in the bucket already")
         with in_our_terms("writing to the bucket"):
             client.put_object(
@@ -256,8 +260,19 @@ class S3Destination:
             where = {"ContinuationToken": page["NextContinuationToken"]}
 
     def document(self, key: str) -> bytes:
-        """See `Archive`."""
-        return b"".join(self.blocks(key))
+        """See `Archive`. One that is not what was written is asked for once more: it may have been spoilt on the way."""
+        written, data = self._document(key)
+        if written and hashlib.sha256(data).hexdigest() != written:
+            _, data = self._document(key)
+        return data
+
+    def _document(self, key: str) -> tuple[str, bytes]:
+        """Of a document the SHA-256 that was told when it was written (earlier software told none), and what comes."""
+        found = opened(self._client(), self.bucket, Key=key)
+        if not found:
+            raise Unknown("the cloud storage does not hold that", hint="look in another archive")
+        with in_our_terms("reading an object back"), closing(found["Body"]) as body:
+            return str(found.get("Metadata", {}).get("sha256", "")), body.read()
 
     def beginning(self, key: str, most_bytes: int) -> bytes:
         """The first `most_bytes` of an object that others write, whose size nobody promises. Raises as `document`."""
@@ -281,8 +296,7 @@ class S3Destination:
 
     def blocks(self, key: str) -> Generator[bytes]:
         """See `Archive`."""
-        client = self._client()
-        found = _unless_absent(lambda: client.get_object(Bucket=self.bucket, Key=key))
+        found = opened(self._client(), self.bucket, Key=key)
         if not found:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
@@ -291,11 +305,12 @@ class S3Destination:
     def told(self, key: str) -> Told:
         """See `Telling`: of the version that would be read. A check sum of parts says nothing of the whole, so ours beside it counts."""
         client = self._client()
-        found = _unless_absent(
-            lambda: client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-        )
-        if not found:
-            raise Unknown("the cloud storage does not hold that", hint="look in another archive")
+        found = unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED"))
+        if "ETag" not in found:
+            with in_our_terms("asking of an object"):
+                if not found and self._is_absent(key):
+                    raise Unknown("the cloud storage does not hold that", hint="look in another archive")
+            raise not_the_store("asking of an object")
         noted = str(found.get("ChecksumSHA256", ""))
         whole = base64.b64decode(noted).hex() if noted and "-" not in noted else ""
         return Told(
@@ -308,7 +323,7 @@ class S3Destination:
     def wake(self, key: str, retrieval: Retrieval) -> None:
         """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""
         client = self._client()
-        found = _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
+        found = unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
         if not found:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         name = found.get("StorageClass", "")
@@ -347,7 +362,7 @@ class S3Destination:
     def _is_absent(self, key: str) -> bool:
         client = self._client()
         client.head_bucket(Bucket=self.bucket)
-        return not _unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
+        return not unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
 
     def abort_obsolete(self, is_owed: Callable[[ObjectId], bool], now: datetime) -> int:
         """Abort uploads begun over a day ago of objects that are not owed any more; how many those were."""
@@ -362,20 +377,22 @@ class S3Destination:
         self, client: S3Client, key: str, parcel: Parcel, sha256: bytes, *, version_id: str | None = None
     ) -> Receipt | None:
         """The receipt of the object at `key`, if it is there and is the one here. One request, or two."""
-        which: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+        which: dict[str, Any] = {"Key": key}
         if version_id and version_id != "null":
             which["VersionId"] = version_id
         proof, answer = "", {}
         if self._made.get("verifies") and parcel.sealed_bytes > self.read_back_bytes:
-            answer = _unless_absent(lambda: client.head_object(**which, ChecksumMode="ENABLED"))
+            answer = unless_absent(
+                lambda: client.head_object(Bucket=self.bucket, **which, ChecksumMode="ENABLED")
+            )
             if not answer:
                 return None
             part_bytes = answer.get("Metadata", {}).get("part-bytes", "")
             if answer.get("ChecksumSHA256") == _expected_checksum(parcel, sha256, part_bytes):
                 proof = "checksum"
         if not proof:
-            answer = _unless_absent(lambda: client.get_object(**which))
-            if not answer or _digest_of_body(answer) != sha256:
+            answer = opened(client, self.bucket, **which)
+            if not answer or digest_of_body(answer) != sha256:
                 return None
             proof = "read back"
         if answer["ContentLength"] != parcel.sealed_bytes:
@@ -454,27 +471,6 @@ class S3Destination:
                     max_pool_connections=max(self.reads_at_once, CONNECTIONS_KEPT),
                 ),
             )
-
-
-def _unless_absent(ask: Callable[[], Any]) -> dict[str, Any]:
-    """What S3 answers about an object; empty if there is none."""
-    with in_our_terms("looking at an object"):
-        try:
-            answer: dict[str, Any] = ask()
-        except ClientError as error:
-            if status_of(error) == 404:
-                return {}
-            raise
-        return answer
-
-
-def _digest_of_body(answer: Mapping[str, Any]) -> bytes:
-    """The SHA-256 of an object as it comes back."""
-    digest = hashlib.sha256()
-    with in_our_terms("reading an object back"), closing(answer["Body"]) as body:
-        for block in body.iter_chunks(BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()
 
 
 def _expected_checksum(parcel: Parcel, sha256: bytes, part_bytes: str) -> str:

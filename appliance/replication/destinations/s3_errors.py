@@ -23,12 +23,14 @@ from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Ref
 from appliance.lifecycle.storage_class import DEEP, hours_of
 
 _WRONG_KEY: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
-_NO_BUCKET: Final = frozenset({"NoSuchBucket", "InvalidBucketName"})
+NO_BUCKET: Final = frozenset({"NoSuchBucket", "InvalidBucketName"})
 _ELSEWHERE: Final = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "TemporaryRedirect"}
 )
 NOT_OFFERED: Final = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 """A store does not do that at all, whoever asks and whenever."""
+NO_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchVersion"})
+"""The store has looked, and there is no such object."""
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
 _LATER: Final = frozenset(
     {
@@ -92,6 +94,14 @@ def in_our_terms(doing: str, *, allow: str = _ALLOW) -> Iterator[None]:
         ) from error
 
 
+def not_the_store(doing: str) -> Transient:
+    """What is raised where something else answers."""
+    return Transient(
+        f"{doing} failed: what answers is not the cloud storage, or says half of what it should",
+        hint="if it lasts, look at what is between the box and the cloud storage",
+    )
+
+
 def code_of(error: ClientError) -> str:
     """S3's error code; for answers without a body, the HTTP status as text."""
     return str(error.response.get("Error", {}).get("Code", ""))
@@ -120,7 +130,7 @@ def _answered(error: ClientError, doing: str, allow: str) -> ApplianceError:
         return Transient(words)
     if code in _WRONG_KEY or status == 401:
         return OperatorNeeded(words, hint="correct the access key and its secret")
-    if code in _NO_BUCKET or status == 404:
+    if code in NO_BUCKET or status == 404:
         return OperatorNeeded(words, hint="create the bucket, or correct its name")
     if code in _ELSEWHERE or status in {301, 307}:
         return OperatorNeeded(words, hint="the bucket is in another region: correct the region")

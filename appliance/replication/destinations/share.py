@@ -20,7 +20,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -194,7 +194,7 @@ class ShareDestination:
     def put_document(self, key: str, data: bytes) -> None:
         """See `Archive`."""
         parts_of_key(key)
-        part = f"{_ARRIVING}/{key.rpartition('/')[2][:64]}-{secrets.token_hex(4)}"
+        part = f"{_ARRIVING}/{_part_of(key)}-{secrets.token_hex(4)}"
         with self._line() as line:
             self._keep(line, part, key, iter([data]), hashlib.sha256(data).hexdigest())
 
@@ -206,6 +206,7 @@ class ShareDestination:
         """See `Archive`."""
         parts_of_key(prefix.rstrip("/"))
         with self._line() as line:
+            _put_back(line, lambda key: key.startswith(prefix))
             try:
                 top = line.entries(prefix.rstrip("/"))
             except FileNotFoundError:
@@ -224,7 +225,11 @@ class ShareDestination:
         parts_of_key(key)
         with self._line() as line:
             try:
-                yield from line.read(key)
+                try:
+                    yield from line.read(key)
+                except FileNotFoundError:
+                    _put_back(line, lambda waiting: waiting == key)
+                    yield from line.read(key)
             except FileNotFoundError as error:
                 self._look(line)
                 raise Unknown("the file server does not hold that", hint="look in another archive") from error
@@ -237,6 +242,14 @@ class ShareDestination:
                 line.remove(key)
             except FileNotFoundError:
                 self._look(line)
+
+    def remove_parts(self, keys: Sequence[str]) -> None:
+        """See `Clearable`."""
+        with self._line() as line:
+            for each in _arriving(line):
+                if any(_is_part_of(each.name, key) for key in keys):
+                    with suppress(FileNotFoundError):
+                        line.remove(f"{_ARRIVING}/{each.name}")
 
     @contextmanager
     def _line(self) -> Iterator[Line]:
@@ -323,6 +336,37 @@ def _put_aside(name: str) -> str:
     except Refused:  # the name is not one of ours
         return ""
     return key
+
+
+def _part_of(key: str) -> str:
+    """What the name begins with under which a document arrives, before a hyphen and a number."""
+    return key.rpartition("/")[2][:64]
+
+
+def _is_part_of(name: str, key: str) -> bool:
+    """Whether what is called `name` among what arrives is, or was, on its way to `key` or from there. Pure."""
+    last = key.rpartition("/")[2]
+    return (
+        name.startswith(f"{_part_of(key)}-")
+        or name == last.removesuffix(".sealed")  # an image's
+        or _put_aside(name) == key
+    )
+
+
+def _arriving(line: Line) -> list[Entry]:
+    """What is on its way, or was, if anything ever came."""
+    try:
+        return line.entries(_ARRIVING)
+    except FileNotFoundError:
+        return []
+
+
+def _put_back(line: Line, wanted: Callable[[str], bool]) -> None:
+    """Put back what was put `aside` of the keys `wanted`, and whose successor a cut has kept from coming."""
+    for each in _arriving(line):
+        if (key := _put_aside(each.name)) and wanted(key):
+            with suppress(FileNotFoundError):  # whoever was at it has ended, or its folder is not there
+                line.put_back(f"{_ARRIVING}/{each.name}", key)
 
 
 def _size_bytes(line: Line, name: str) -> int | None:

@@ -175,6 +175,23 @@ class VaultDestination:
         except OSError as error:
             raise translated(error, self.path) from error
 
+    def remove_parts(self, keys: Sequence[str]) -> None:
+        """See `Clearable`."""
+        beginnings = tuple(_part_of(self._path(key)) for key in keys)
+        arriving = self.path / _ARRIVING
+        try:
+            self._look()
+            left = [each for each in arriving.iterdir() if each.name.startswith(beginnings)]
+            for each in left:
+                each.unlink(missing_ok=True)
+            if left:
+                sync(arriving)
+        except FileNotFoundError as error:
+            if arriving.exists() or not self.path.exists():
+                raise translated(error, self.path) from error
+        except OSError as error:
+            raise translated(error, self.path) from error
+
     def _look(self) -> None:
         """Raise FileNotFoundError if the disk is not there."""
         if self.mark:
@@ -189,7 +206,7 @@ class VaultDestination:
         """Write a file whole under its name. Raises OSError, `Transient`."""
         arriving = self.path / _ARRIVING
         arriving.mkdir(mode=0o700, exist_ok=True)
-        part = arriving / f"{final.name[:64]}-{secrets.token_hex(4)}"
+        part = arriving / f"{_part_of(final)}{secrets.token_hex(4)}"
         try:
             written = write(part, _while_wanted(pieces, parcel))
             if digest(part) != written or (sha256 and written != sha256):
@@ -209,6 +226,11 @@ class VaultDestination:
     def _path(self, key: str) -> Path:
         """Where `key` is. Raises `Refused` for what is no key of an archive."""
         return self.path.joinpath(*parts_of_key(key))
+
+
+def _part_of(final: Path) -> str:
+    """What the name begins with under which a file arrives."""
+    return f"{final.name[:64]}-"
 
 
 def _while_wanted(pieces: Iterator[bytes], parcel: Parcel | None) -> Iterator[bytes]:

@@ -1,0 +1,68 @@
+"""Objects of a bucket as they are answered, and who it is that answers.
+
+What is in a bucket's place for a while, a page that says that it is being mended or one of a network's that wants to be paid, says
+nothing of any object; nor does a bucket that is not there. An object counts as absent when the store itself says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from appliance.replication.destinations.archive import BLOCK_BYTES
+from appliance.replication.destinations.s3_errors import (
+    NO_BUCKET,
+    NO_OBJECT,
+    code_of,
+    in_our_terms,
+    not_the_store,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def opened(client: S3Client, bucket: str, **which: Any) -> dict[str, Any]:
+    """An object, to be read; empty if the store itself says that it has none by that name. Raises `Transient`, `OperatorNeeded`."""
+    doing = "looking at an object"
+    with in_our_terms(doing):
+        for is_last in (False, True):
+            try:
+                answer: dict[str, Any] = {**client.get_object(Bucket=bucket, **which)}
+            except ClientError as error:
+                if status_of(error) != 404 or code_of(error) in NO_BUCKET:
+                    raise
+                if is_last or code_of(error) in NO_OBJECT:
+                    return {}
+                client.head_bucket(Bucket=bucket)  # raises if it is not there, or the store is not
+            else:
+                if "ETag" in answer:
+                    return answer
+                answer["Body"].close()
+    raise not_the_store(doing)
+
+
+def unless_absent(ask: Callable[[], Any]) -> dict[str, Any]:
+    """What S3 answers about an object; empty if there is none."""
+    with in_our_terms("looking at an object"):
+        try:
+            answer: dict[str, Any] = ask()
+        except ClientError as error:
+            if status_of(error) == 404:
+                return {}
+            raise
+        return answer
+
+
+def digest_of_body(answer: Mapping[str, Any]) -> bytes:
+    """The SHA-256 of an object as it comes back."""
+    digest = hashlib.sha256()
+    with in_our_terms("reading an object back"), closing(answer["Body"]) as body:
+        for block in body.iter_chunks(BLOCK_BYTES):
+            digest.update(block)
+    return digest.digest()
