@@ -8,11 +8,22 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from tests.campaigns import cuts, earlier_software, flips, kill_ledger, outage, reachability, support_line
+from tests.campaigns import (
+    cuts,
+    earlier_software,
+    flips,
+    kill_ledger,
+    outage,
+    reachability,
+    support_line,
+    weathers,
+)
+from tests.campaigns.remote_places import PLACES, Bucket, in_a_bucket
 
 
 def main() -> None:
@@ -45,6 +56,13 @@ def main() -> None:
         "cuts", help="kill and power cut before every step of what archives and keys go through"
     )
     cut.add_argument("--operation", choices=[*cuts.OPERATIONS, "all"], default="all")
+    cut.add_argument("--at", choices=[*PLACES, "all"], default="disk", help="where the archive is")
+    bad = campaigns.add_parser(
+        "weathers", help="every fault at every request to a bucket, in all that a clinic does with it (R5)"
+    )
+    bad.add_argument("--operation", choices=[*weathers.ATTEMPTS, "all"], default="all")
+    bad.add_argument("--most", type=int, default=0, help="so many faults of each operation, not all of them")
+    bad.add_argument("--seed", type=int, default=1)
     flip = campaigns.add_parser("flips", help="bits that flip by themselves, in everything that is kept (R7)")
     flip.add_argument("--flips", type=int, default=1_000)
     flip.add_argument("--seed", type=int, default=1)
@@ -76,7 +94,9 @@ def main() -> None:
         elif arguments.campaign == "reachability":
             outcome = reachable(Path(folder).absolute(), arguments)
         elif arguments.campaign == "cuts":
-            outcome = every_cut(Path(folder).absolute(), arguments.operation)
+            outcome = every_cut(Path(folder).absolute(), arguments.operation, arguments.at)
+        elif arguments.campaign == "weathers":
+            outcome = every_weather(Path(folder).absolute(), arguments)
         elif arguments.campaign == "flips":
             with _in_memory(Path(folder).absolute()) as worlds:
                 outcome = flips.run(worlds, flips=arguments.flips, seed=arguments.seed, report=print)
@@ -132,13 +152,31 @@ def reachable(folder: Path, arguments: argparse.Namespace) -> reachability.Outco
         )
 
 
-def every_cut(folder: Path, operation: str) -> str:
-    """Recover from the states before every step, of one operation or of all; a line for each."""
+def every_cut(folder: Path, operation: str, at: str) -> str:
+    """Recover from the states before every step, of one operation or of all, at one place or at all; a line for each."""
     told = []
-    for name in cuts.OPERATIONS if operation == "all" else [operation]:
-        with _in_memory(folder) as worlds:
-            told.append(str(cuts.run(worlds, operation=name, report=print)))
+    for place in PLACES if at == "all" else [at]:
+        for name in cuts.OPERATIONS if operation == "all" else [operation]:
+            with _in_memory(folder) as worlds:
+                told.append(str(cuts.run(worlds, operation=name, at=place, report=print)))
     return "\n".join(told)
+
+
+def every_weather(folder: Path, arguments: argparse.Namespace) -> str:
+    """Every fault, of one operation or of all, and then the days of bad weather; a line for each."""
+    told: list[str] = []
+
+    def tell(act: Callable[[Bucket, Path], weathers.Outcome]) -> None:
+        with _in_memory(folder) as worlds, in_a_bucket(worlds, worlds) as bucket:
+            told.append(str(act(bucket, worlds)))
+            print(told[-1], flush=True)
+
+    for name in weathers.ATTEMPTS if arguments.operation == "all" else [arguments.operation]:
+        tell(partial(weathers.run, operation=name, most=arguments.most, seed=arguments.seed, report=print))
+    if arguments.operation == "all":
+        for day in (partial(weathers.losing, seed=arguments.seed), weathers.storm, weathers.slow):
+            tell(day)
+    return f"{len(told)} campaigns"
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """A clinic whose power fails, or whose process is killed, before every single step of what it does to its archives and its keys.
 
-Each operation is done once, on a box with a USB disk, while `tests.campaigns.power` keeps what would be left before each of its
-steps. Then each of those states is put in the place of the whole, the box is opened as after a power failure, goes on, and is held
-to what it had promised:
+Each operation is done once, on a box with a USB disk, a bucket or a file server, while `tests.campaigns.power` keeps what would be left
+before each of its steps, and before and after each request (`tests.campaigns.remote_places`). Then each of those states is put in the
+place of the whole, the box is opened as after a power failure, goes on, and is held to what it had promised:
 
-- **snapshot** and **prune**: no image is touched, the newest finished backup is whole, and the next one is made;
+- **snapshot** and **prune**, which a bucket does by itself: no image is touched, the newest finished backup is whole, and the next one
+  is made;
 - **evict** and **recall**: each image is here, or whole in the archive and known to be there; what was cut goes on, and all come back;
 - **purge**: all of the study or nothing, and in the end nothing, anywhere, with its certificate complete;
 - **rotate**: machine and paper open the box, and all is under the new root key in the end, or under the old one;
@@ -24,26 +25,30 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import pytest
+
 from appliance import audit
 from appliance.backup import making, restoring, snapshot
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, evictions, manifests, studies, study_keys, tombstones
 from appliance.config import Config, CourierConfig
-from appliance.errors import Refused, Transient
+from appliance.errors import Corrupt, Refused, Transient
 from appliance.lifecycle import eviction, purging, retention, returning, rotation
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
-from appliance.replication import recall
+from appliance.replication import manifest, recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
-from appliance.replication.destinations import Archive, build, prepare
+from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations.archive import Clearable
 from appliance.replication.lane import Lane
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
-from tests.backup.conftest import Clinic, as_sent, clinic_in, contents
+from tests.backup.conftest import as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home
 from tests.boxes import config_in, recorded
 from tests.campaigns.clinic_tiers import AT_ONCE
 from tests.campaigns.power import State, watched
+from tests.campaigns.remote_places import PLACES, RemotePlace
 from tests.instances import Instance
 from tests.lifecycle.purge import LATER, approve, secrets_of
 
@@ -53,16 +58,20 @@ DOOMED: Final = [
     for number in (20, 21)
 ]
 KEEP: Final = timedelta(days=35)
+REMOTE: Final = "remote"
+ANYWHERE: Final = replace(AT_ONCE, always_there=frozenset({"vault", "s3", "sftp", "smb"}))
 ENTRY: Final = audit.Entry("key:rotate-root", "root key", "tests")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the clinic is: the box in ``box``, the disk in ``usb``, a box that comes back in ``after``."""
+    """Where the clinic is: the box in ``box``, its disk in ``usb`` if it has one, a box that comes back in ``after``."""
 
     root: Path
     settings: DestinationSettings
     paper: RecoveryKey
+    remote: RemotePlace
+    backups: tuple[str, ...] = ()
 
     def box(self, name: str = "box") -> Box:
         return open_box(config(self.root / name))
@@ -83,12 +92,11 @@ def config(data: Path) -> Config:
 def _snapshot(place: Place) -> None:
     """A backup, while older ones have had their time, by a clock that somebody has compared."""
     box = place.box()
-    _trust_clock(box)
+    trust_clock(box)
     before = _backups(place)
     making.back_up(box, place_in(box), datetime.now(UTC), actor="tests", keep=KEEP)
-    assert len(_backups(place) - before) == 1 and before - _backups(place), (
-        "one is made, and older ones are pruned"
-    )
+    assert len(_backups(place) - before) == 1, "one is made"
+    assert bool(before - _backups(place)) is isinstance(place.archive(), Clearable), "older ones are pruned"
     box.close()
 
 
@@ -96,25 +104,34 @@ def _backups(place: Place) -> set[str]:
     return set(snapshot.names_in([each.key for each in place.archive().documents(snapshot.PREFIX)]))
 
 
-def _trust_clock(box: Box) -> None:
+def trust_clock(box: Box) -> None:
     """Somebody has compared the clock, which the decision to destroy had put years ahead."""
     with box.catalog.transaction() as tx:
         retention.trust_clock(tx, Act(by="marie", now=datetime.now(UTC), audit_key=box.audit_key))
 
 
-def _evict(place: Place) -> None:
-    """Let all leave that may: what is to be destroyed stays."""
+def open_and_trust(place: Place) -> None:
+    """The clock of the box is one that somebody has compared."""
     box = place.box()
-    _trust_clock(box)
-    assert _leave(box) == len(KEPT)
+    trust_clock(box)
     box.close()
 
 
-def _leave(box: Box) -> int:
+def _evict(place: Place) -> None:
+    """Let all leave that may: what is to be destroyed stays."""
+    box = place.box()
+    trust_clock(box)
+    assert leave(box) == len(KEPT)
+    box.close()
+
+
+def leave(box: Box) -> int:
     """How many images left."""
     with box.catalog.reading() as conn:
         numbers = [each.id for each in studies.find(conn)]
-    return sum(eviction.evict_study(box, each, AT_ONCE, lambda: datetime.now(UTC)).images for each in numbers)
+    return sum(
+        eviction.evict_study(box, each, ANYWHERE, lambda: datetime.now(UTC)).images for each in numbers
+    )
 
 
 def _recall(place: Place) -> None:
@@ -205,8 +222,8 @@ def _after_moving(place: Place) -> None:
                 away = evictions.is_away(conn, row.object_id)
                 assert away is not recall.is_here(box, row.object_id), "it is not where the box says"
             assert evictions.unsettled(conn) == []
-        _trust_clock(box)
-        _leave(box)
+        trust_clock(box)
+        leave(box)
         here = {row.object_id for row in rows if recall.is_here(box, row.object_id)}
         assert len(here) == len(DOOMED), "what was cut goes on, and what is to be destroyed stays"
         returning.bring_back(box, datetime.now(UTC))
@@ -230,12 +247,30 @@ def _after_purge(place: Place) -> None:
             (certificate,) = tombstones.certificates(conn)
             (study,) = tombstones.studies_of(conn, certificate.id)
             assert (study.instances, audit.verify(conn, box.audit_key, None)) == (2, [])
-        names = {path.stem for path in (place.root / "usb" / "objects").rglob("*.sealed")}
-        assert len(names) == len(KEPT), "the disk keeps what was destroyed"
-        found = restoring.look(place.archive(), place.paper)
+        archive = place.archive()
+        if isinstance(archive, Clearable):
+            assert len(list(archive.documents("objects/"))) == len(KEPT), "it keeps what was destroyed"
+        found = restoring.look(archive, place.paper)
         assert [each.contents.instances for each in found.snapshots] == [len(KEPT)]
+        _opens_nothing(place, box, found.snapshots[0].name)
     finally:
         box.close()
+
+
+def _opens_nothing(place: Place, box: Box, newest: str) -> None:
+    """Nothing in the place of the archive, under whatever name, gives a key to what was destroyed, or to an older backup."""
+    name = manifest.key(box.root, DOOMED[0].study_instance_uid)
+    older = {each.key.split("/")[1] for each in place.archive().documents(snapshot.PREFIX)} - {newest}
+    older |= set(place.backups)
+    for data in place.remote.everything():
+        try:
+            told = manifest.unseal(box.root, name, data)
+        except Corrupt:
+            told = {}
+        assert not told.get("study_keys"), "a key of what was destroyed is left"
+        for each in older:
+            with pytest.raises(Corrupt):
+                box.root.unseal(data, snapshot.key_context(each))
 
 
 def _after_rotate(place: Place) -> None:
@@ -316,60 +351,100 @@ def run(
     folder: Path,
     *,
     operation: str,
+    at: str = "disk",
     most: int = 0,
+    every: int = 1,
     seed: int = 1,
     report: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Do `operation`, then recover from the states before its steps: all of them, or `most` drawn by `seed`.
+    """Do `operation` with an archive `at` one of `PLACES`, then recover from the states before its steps: all, or of one step in `every` the
+    `most` that `seed` draws.
 
     Raises AssertionError at the first promise that a state breaks.
     """
+    with PLACES[at](folder / "clinic", folder / "servers") as remote:
+        return run_at(
+            remote, folder, operation=operation, at=at, most=most, every=every, seed=seed, report=report
+        )
+
+
+def run_at(
+    remote: RemotePlace,
+    folder: Path,
+    *,
+    operation: str,
+    at: str,
+    most: int = 0,
+    every: int = 1,
+    seed: int = 1,
+    report: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """As `run`, with an archive that is there already."""
     began = time.monotonic()
     root = folder / "clinic"
-    place = prepared(root)
+    place = prepared(root, remote)
     wanted = OPERATIONS[operation]
     wanted.ready(place)
-    with watched(root, folder / "states") as watch:
+    with (
+        watched(
+            root,
+            folder / "states",
+            lambda step: step % every == seed % every,
+            lambda state: remote.lay(state / REMOTE),
+        ) as watch,
+        remote.stepping(watch.step),
+    ):
         wanted.do(place)
-    report(f"{operation}: {watch.steps} steps, {len(watch.states)} different states")
+    name = f"{operation} ({at})"
+    report(f"{name}: {watch.steps} steps, {len(watch.states)} different states")
     states = watch.states
     if most and len(states) > most:
         states = sorted(random.Random(seed).sample(states, most), key=lambda each: (each.number, each.kind))
     counted: Counter[str] = Counter()
     for state in states:
         recover(place, state, wanted.check)
-        counted[f"{operation} {state.kind}"] += 1
-    return Outcome({operation: watch.steps}, counted, time.monotonic() - began)
+        counted[f"{name} {state.kind}"] += 1
+    return Outcome({name: watch.steps}, counted, time.monotonic() - began)
 
 
 def recover(place: Place, state: State, check: Callable[[Place], None]) -> None:
     """Put `state` in the place of the clinic, and see that it recovers. Raises AssertionError with the state's name."""
-    shutil.rmtree(place.root)
-    shutil.copytree(state.folder, place.root)
+    put_back(place, state.folder)
     try:
         check(place)
     except BaseException as error:
         raise AssertionError(f"{state}: {type(error).__name__}: {error}") from error
 
 
-def prepared(root: Path) -> Place:
-    """A clinic with two patients' images in its archive, three backups past their time, and a decision to destroy."""
-    for name in ("usb", "after"):
-        (root / name).mkdir(parents=True)
-    disk = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(root / "usb")}))
-    with clinic_in(root / "box", disk) as clinic:
+def put_back(place: Place, folder: Path) -> None:
+    """Have the clinic, and what its archive holds, as it was when it was laid in `folder`."""
+    shutil.rmtree(place.root)
+    shutil.copytree(folder, place.root)
+    if (place.root / REMOTE).exists():
+        place.remote.become(place.root / REMOTE)
+        shutil.rmtree(place.root / REMOTE)
+
+
+def prepared(root: Path, remote: RemotePlace) -> Place:
+    """A clinic with two patients' images in its archive, four backups past their time, and a decision to destroy."""
+    (root / "after").mkdir(parents=True)
+    with clinic_in(root / "box", remote.settings) as clinic:
         folder = root / "box" / "keys"
         keys.check_recovery(folder, clinic.box.root, str(clinic.paper))
         clinic.receive(*KEPT, *DOOMED)
         deliver(clinic.box)
-        for days in (300, 200, 100, 90):
-            _old_backup(clinic, datetime.now(UTC) - timedelta(days=days))
+        made = [
+            making.back_up(
+                clinic.box,
+                clinic.place,
+                datetime.now(UTC) - timedelta(days=days),
+                actor="tests",
+                keep=KEEP,
+            ).name
+            for days in (300, 200, 100, 90)
+        ]
         approve(clinic.box, secrets_of(clinic.box, DOOMED[0]).row.id)
-        return Place(root, clinic.place, clinic.paper)
-
-
-def _old_backup(clinic: Clinic, at: datetime) -> None:
-    making.back_up(clinic.box, clinic.place, at, actor="tests", keep=KEEP)
+        return Place(root, clinic.place, clinic.paper, remote, tuple(made))
 
 
 def place_in(box: Box) -> DestinationSettings:

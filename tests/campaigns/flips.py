@@ -38,6 +38,7 @@ from tests.backup.test_restoring import bring_home
 from tests.boxes import box_in, data_set_of, recorded
 from tests.campaigns.clinic_places import flip
 from tests.campaigns.cuts import DOOMED, KEPT, Place, config, deliver, place_in, prepared
+from tests.campaigns.remote_places import a_disk_in
 
 KINDS: Final = ("object", "copy", "manifest", "backup", "catalog", "slot")
 ALL: Final = [*KEPT, *DOOMED]
@@ -60,7 +61,7 @@ class Outcome:
 def run(folder: Path, *, flips: int, seed: int, report: Callable[[str], None] = lambda _: None) -> Outcome:
     """Flip `flips` bits. Raises AssertionError at the first that is not found and mended or told of, with a remedy that works; or shown."""
     began, dice, found = time.monotonic(), random.Random(seed), Counter[str]()
-    place = prepared(folder / "clinic")
+    place = prepared(folder / "clinic", a_disk_in(folder / "clinic"))
     (folder / "clinic").rename(folder / "whole")
     hurt: Mapping[str, Callable[[Place, random.Random], str]] = {
         "backup": _backup,

@@ -56,11 +56,15 @@ class State:
 
 @dataclass
 class Watch:
-    """Follows what is durable below `root`; `keep` says of a step whether its states are wanted, which go to `into`."""
+    """Follows what is durable below `root`; `keep` says of a step whether its states are wanted, which go to `into`.
+
+    `beside` lays in a state what is not below `root`, and stays as it is when the power fails here.
+    """
 
     root: Path
     into: Path
     keep: Callable[[int], bool] = lambda _: True
+    beside: Callable[[Path], None] = lambda _: None
     states: list[State] = field(default_factory=list)
     steps: int = 0
     _names: dict[Any, dict[str, Any]] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class Watch:
                 self._lay(self.root.stat().st_ino, folder, self._places())
             else:
                 self._lay_disordered(self.root, folder)
+            self.beside(folder)
             if (seen := _digest(folder)) in self._seen:
                 shutil.rmtree(folder)
                 continue
@@ -200,9 +205,14 @@ def _is_made_anew(name: str) -> bool:
 
 
 @contextmanager
-def watched(root: Path, into: Path, keep: Callable[[int], bool] = lambda _: True) -> Iterator[Watch]:
+def watched(
+    root: Path,
+    into: Path,
+    keep: Callable[[int], bool] = lambda _: True,
+    beside: Callable[[Path], None] = lambda _: None,
+) -> Iterator[Watch]:
     """Keep the states of whatever is done below `root` within the block. One thread's work only."""
-    watch = Watch(root, into, keep)
+    watch = Watch(root, into, keep, beside)
     into.mkdir()
     watch.begin()
     kept: dict[str, Any] = {

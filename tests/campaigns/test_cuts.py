@@ -19,7 +19,25 @@ def test_it_recovers_from_a_cut_before_any_step(tmp_path: Path, operation: str) 
     with tempfile.TemporaryDirectory(dir=reachability.scratch(tmp_path)) as worlds:
         outcome = cuts.run(Path(worlds), operation=operation, most=5)
     assert outcome.states.total() == 5
-    assert outcome.steps[operation] > 10
+    assert outcome.steps[f"{operation} (disk)"] > 10
+    print(outcome)
+
+
+ELSEWHERE = [("bucket", each, 1) for each in cuts.OPERATIONS] + [
+    (each, "purge", 13) for each in ("sftp", "plain-sftp", "smb")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("at", "operation", "every"), ELSEWHERE)
+def test_it_recovers_from_a_cut_at_a_request_of_which_its_archive_knows(
+    tmp_path: Path, at: str, operation: str, every: int
+) -> None:
+    """`python -m tests.campaigns cuts --at all` for all of them."""
+    with tempfile.TemporaryDirectory(dir=reachability.scratch(tmp_path)) as worlds:
+        outcome = cuts.run(Path(worlds), operation=operation, at=at, most=1, every=every)
+    assert outcome.states.total() == 1
     print(outcome)
 
 
