@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.image.test_configuration import EXTRA, allowed, settings
 
 PROFILE, DATA = "screen", "/var/lib/appliance"
+FINISH = EXTRA.parent / "scripts" / "finish"
 LOOKS = """
 import os, sys
 from appliance.cli import main
@@ -98,3 +100,10 @@ def test_its_unit_says_it_and_waits_for_the_profiles() -> None:
     assert "apparmor.service" in " ".join(unit["After"]).split()
     assert allowed("/dev/tty1", PROFILE) == {"r", "w"}
     assert allowed("/run/credentials/screen.service/disk-recovery", PROFILE) == {"r"}
+
+
+def test_each_profile_that_the_image_brings_stays_in_it() -> None:
+    """What a build takes away of Debian's own profiles leaves ours alone: without its profile no unit that names it starts."""
+    (line,) = [each for each in FINISH.read_text().splitlines() if each.startswith("  ! -name appliance ")]
+    spared = set(re.findall(r"! -name (\S+)", line))
+    assert spared == {each.name for each in (EXTRA / "etc/apparmor.d").iterdir()}
