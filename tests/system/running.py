@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,6 +71,9 @@ class Appliance:
     dicom_port: int
     web_port: int
     data: Path
+    program: str = "appliance"  # the module that a process runs
+    added: Mapping[str, str] = field(default_factory=dict)  # to the environment of each
+    patience_seconds: float = PATIENCE_SECONDS
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -84,6 +87,7 @@ class Appliance:
             "APPLIANCE_CONFIG": str(self.folder / "appliance.toml"),
             "TMPDIR": str(self.temporary),
             "AWS_EC2_METADATA_DISABLED": "true",
+            **self.added,
         }
 
     @contextmanager
@@ -109,7 +113,7 @@ class Appliance:
         for verb in verbs:
             with self.log_path(verb).open("ab") as log:
                 self.processes[verb] = subprocess.Popen(
-                    [sys.executable, "-m", "appliance", verb],
+                    [sys.executable, "-m", self.program, verb],
                     env=self.environment,
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
@@ -117,7 +121,9 @@ class Appliance:
                     stderr=subprocess.STDOUT,
                 )
         wait_for(
-            lambda: all(self._is_ready(verb) for verb in verbs), lambda: f"it is not ready:\n{self.log()}"
+            lambda: all(self._is_ready(verb) for verb in verbs),
+            lambda: f"it is not ready:\n{self.log()}",
+            seconds=self.patience_seconds,
         )
 
     def _is_ready(self, verb: str) -> bool:
@@ -159,7 +165,7 @@ class Appliance:
                 process.send_signal(signal.SIGTERM)
         for verb, process in stopping.items():
             try:
-                code = process.wait(PATIENCE_SECONDS)
+                code = process.wait(self.patience_seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -171,12 +177,12 @@ class Appliance:
     def command(self, *words: object, typed: str = "", **variables: str) -> Said:
         """One command line in a process of its own; `typed` is its standard input, `variables` are added to its own."""
         done = subprocess.run(
-            [sys.executable, "-m", "appliance", *map(str, words)],
+            [sys.executable, "-m", self.program, *map(str, words)],
             env=self.environment | variables,
             cwd=self.folder,
             input=typed.encode(),
             capture_output=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=self.patience_seconds,
             check=False,
         )
         return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -258,12 +264,15 @@ def appliance(
     log_bytes: int = 16 * MIB,
     named: str = "",
     more: str = "",
+    program: str = "appliance",
+    added: Mapping[str, str] | None = None,
 ) -> Iterator[Appliance]:
     """An appliance in `folder` that knows `CALLER` at this machine; `start` names the processes to start.
 
-    `named` are lines of its configuration before the first section, `more` those after the last.
+    `named` are lines of its configuration before the first section, `more` those after the last. Each process runs the
+    module `program`, and has the variables `added`.
     """
-    running = Appliance(folder, ports(), ports(), data or folder / "data")
+    running = Appliance(folder, ports(), ports(), data or folder / "data", program, added or {})
     running.temporary.mkdir(parents=True)
     (folder / "appliance.toml").write_text(
         f'data = "{running.data}"\n{named}\n'
