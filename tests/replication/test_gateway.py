@@ -5,6 +5,7 @@ They are all in this file, because the server takes a while to start, and one st
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.s3 import S3Destination
 from tests.backup.conftest import Clinic, clinic_in, eventually
 from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
+from tests.campaigns import reachability, weathers
+from tests.campaigns.remote_places import a_bucket_of
 from tests.lifecycle.test_asked import (  # noqa: F401
     gone,
     test_another_archive_that_has_it_is_tried_and_the_bucket_gets_it_again,
@@ -118,6 +121,17 @@ def place(the_cloud: Cloud) -> DestinationSettings:
 def clinic(tmp_path: Path, place: DestinationSettings) -> Iterator[Clinic]:
     with clinic_in(tmp_path / "before", place) as clinic:
         yield clinic
+
+
+@pytest.mark.parametrize("operation", ["snapshot", "recall", "restore", "purge"])
+def test_it_is_whole_in_the_end_whatever_becomes_of_one_request(
+    the_cloud: Gateway, tmp_path: Path, operation: str
+) -> None:
+    with (
+        tempfile.TemporaryDirectory(dir=reachability.scratch(tmp_path)) as worlds,
+        a_bucket_of(the_cloud) as bucket,
+    ):
+        assert weathers.run(bucket, Path(worlds), operation=operation, most=1, seed=2).faults.total() == 1
 
 
 def test_images_move_as_the_box_says_and_stay_readable_and_what_a_restore_needs_stays_where_it_is(
