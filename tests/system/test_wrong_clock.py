@@ -2,7 +2,8 @@
 
 As tests/test_clock_matrix.py has it for each part with a clock that is handed to it; here nobody hands a clock to anybody: the
 processes ask the system for the hour, libraries of others too, and libfaketime answers. The duties come `HURRY` times as often as
-on a box, so that what is done twice has every occasion. Those that take minutes are a campaign (``make campaign ARGS=tests``).
+on a box, so that what is done twice has every occasion. With whole processes each takes minutes, and libfaketime has kept a process from
+ending in time on a machine with much else to do: they are a campaign (``make campaign ARGS=tests``).
 """
 
 from __future__ import annotations
@@ -312,6 +313,7 @@ def changes_of_summer_time(zone: str) -> list[datetime]:
     return found
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_night_on_which_clocks_are_set_is_a_night_like_any(
     tmp_path: Path, free_port: Callable[[], int], the_cloud: Cloud, which: int
