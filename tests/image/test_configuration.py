@@ -455,12 +455,13 @@ def test_the_profile_allows_what_the_appliance_reads_and_asks_of_the_image(tmp_p
 
 
 def allowed(path: str, profile: str = "appliance") -> set[str]:
-    """What a profile lets be done to `path`."""
+    """What a profile lets be done to `path`. Between two slashes, and at the end after one, a star stands for one character at least."""
     text = (EXTRA / "etc/apparmor.d" / profile).read_text()
-    said = {"{": "(?:", ",": "|", "}": ")", "**": ".*", "*": "[^/]*"}
+    said = {"{": "(?:", ",": "|", "}": ")", "**": ".*", "*": "[^/]*", "/**": "/.+", "/*": "/[^/]+"}
     found: set[str] = set()
-    for name, modes in re.findall(r"^  (/\S+) ([a-z]+),$", text, re.MULTILINE):
-        pattern = "".join(said.get(each, re.escape(each)) for each in re.findall(r"\*\*|.", name))
+    for name, modes in re.findall(r"^  (/\S*) ([a-z]+),$", text, re.MULTILINE):
+        parts = re.findall(r"/\*{1,2}(?=/|$)|\*\*|.", name)
+        pattern = "".join(said.get(each, re.escape(each)) for each in parts)
         if re.fullmatch(pattern, path):
             found.update(modes)
     return found

@@ -32,6 +32,9 @@ def watch(event, words):
     elif event == "os.rename":
         end = "/" * os.path.isdir(words[0])
         told = f"{words[0]}{end}", "rw", f"{words[1]}{end}", "w"
+    elif event == "fcntl.flock":
+        path = os.readlink(f"/proc/self/fd/{words[0]}")
+        told = path + "/" * os.path.isdir(path), "k"
     else:
         return
     for path, modes in zip(told[::2], told[1::2]):
