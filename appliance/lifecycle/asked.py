@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from appliance.catalog import Reading, Transaction, settings
-from appliance.lifecycle.copies import Buckets
+from appliance.lifecycle.buckets import Buckets
 
 FAR: Final = "scrub.far"
 """When a pass last asked for everything that is not here (``asked_utc``), else since when it is owed (``since_utc``) and how much was not."""

@@ -6,39 +6,30 @@ is not plugged in, or a server that does not answer, is passed over; its turn co
 give back (a sector that dies) is damaged, if the disk takes and gives back a small file at that moment; else it is the disk that is
 passed over, and so is one of which several copies in a slice were not given back: that is said, and the pass is not whole.
 
-Buckets are not read: a month's download of everything costs a clinic more than its line gives, and who keeps a bucket keeps
-check sums of its own and repairs by them. Of those a restore drill brings a sample back every week. But what is not on this disk any more
-is asked for there, one small request (HEAD) for each in a pass: whether it is there, with the length, the version and the check sum of its
-receipt. One that is told otherwise is read to its end. It is whole (somebody has copied the bucket), and its receipt is renewed; or it
-is not, and is written again if another archive has it. If none has, it is lost, which is said with the bucket's name: an
-earlier version may be there still, which whoever owns the bucket can bring back.
+Buckets are asked, and not read (`appliance.lifecycle.buckets`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final, Protocol, cast
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol, cast
 
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, freezes, instances, receipts
-from appliance.catalog.instances import InstanceRow
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown, Unreadable
+from appliance.catalog import deliveries, destinations
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
+from appliance.lifecycle.buckets import Buckets
+from appliance.lifecycle.rewriting import write_again
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
 from appliance.replication import recall
-from appliance.replication.destinations import Archive, Destination, Parcel, build
-from appliance.replication.destinations.archive import Telling, differs, object_key
+from appliance.replication.destinations import Archive, Destination, build
 
 log = logging.getLogger(__name__)
 
 
 READ: Final = ("vault", "sftp", "smb")
 """The kinds of archive that are near enough to be read whole."""
-
-ASKED: Final = ("s3",)
-"""Those that are asked for what is not here."""
 
 
 MOST_UNREAD: Final = 3
@@ -47,10 +38,6 @@ MOST_UNREAD: Final = 3
 
 class ReadAgain(Destination, Archive, Protocol):
     """What is read, and written over where it is damaged."""
-
-
-class AskedAgain(Destination, Telling, Protocol):
-    """What is asked, and written over where it has not what it should."""
 
 
 class Copies:
@@ -144,144 +131,3 @@ class Copies:
                 if number not in self._built:  # whose connections serve the whole slice
                     self._built[number] = cast("ReadAgain", build(place, self._box))
                 yield place, self._built[number]
-
-
-class Buckets:
-    """The buckets of this box, for one slice, asked for what is not on its disk. `mended` and `rest` as with `Copies`."""
-
-    def __init__(
-        self,
-        box: Box,
-        mended: Callable[[ObjectId, str, str, bool], None],
-        rest: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._box = box
-        self._mended = mended
-        self._rest = rest
-        with box.catalog.reading() as reading:
-            known = [each for each in destinations.destinations(reading) if each.kind in ASKED]
-        self._places: dict[DestinationId, DestinationSettings] = {each.id: each for each in known}
-        self._silent = {each.id for each in known if each.paused}
-        self._built: dict[DestinationId, AskedAgain] = {}
-        self.asked = 0
-        """How many objects some bucket has answered for."""
-        self.unasked: set[ObjectId] = set()
-        """The objects that no bucket could be asked for, and no disk has given back either."""
-        self.lost: dict[DestinationId, set[ObjectId]] = {}
-        """What each bucket has not whole any more, nor anybody else."""
-        self.whole: set[tuple[DestinationId, ObjectId]] = set()
-
-    def ask(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, *, was_read: bool = False) -> int:
-        """Ask for an object that is not here wherever there is a receipt for it, and mend what is not whole; how many were mended.
-
-        Raises as `Copies.check`. A bucket that can't be asked is left alone for this slice.
-        """
-        if not self._places or recall.is_here(self._box, object_id):
-            return 0
-        with self._box.catalog.reading() as reading:
-            held = receipts.of_object(reading, object_id)
-        mended, was_asked = 0, False
-        for number, receipt in held.items():
-            if number not in self._places or number in self._silent:
-                continue
-            self._rest()
-            try:
-                mended += self._ask(self._places[number], receipt, object_id, key_id, sealed_bytes)
-                was_asked = True
-                self.whole.add((number, object_id))
-            except Silent as error:
-                self._silent.add(number)
-                log.info("%s can't be asked now: %s", self._places[number].name, error.message)
-        self.asked += was_asked
-        if not was_asked and not was_read and not self._places.keys().isdisjoint(held):
-            self.unasked.add(object_id)
-        return mended
-
-    def _ask(
-        self,
-        place: DestinationSettings,
-        receipt: Mapping[str, Any],
-        object_id: ObjectId,
-        key_id: KeyId,
-        sealed_bytes: int,
-    ) -> int:
-        """Whether it had to be written again there. Raises `Silent` where the bucket can't be asked, and as `ask`."""
-        box = self._box
-        try:
-            if place.id not in self._built:
-                self._built[place.id] = cast("AskedAgain", build(place, box))
-            bucket = self._built[place.id]
-            told = bucket.told(object_key(object_id))
-            if not (why := differs(told, receipt, sealed_bytes)):
-                return 0
-            log.warning("%s tells otherwise of an image than its receipt: %s", place.name, why)
-            recall.verify(bucket, object_id, box.study_keys.key(key_id), sealed_bytes, lambda _: self._rest())
-            fresh = {"etag": told.etag, "version_id": told.version_id, "proof": "read back"}
-            self._renew(place, object_id, {**receipt, **fresh})
-            return 0
-        except (Corrupt, Unknown) as error:
-            why = f"{place.name}: {error.message}"
-        except Resting as error:  # what it was is in doubt, and can't be read for hours
-            raise Transient(f"{place.name}: {error.message}", hint=error.hint) from error
-        except (Transient, OperatorNeeded, Refused) as error:
-            raise Silent(error.message, hint=error.hint) from error
-        try:
-            proof = write_again(box, self._built[place.id], object_id, key_id, sealed_bytes)
-        except Corrupt as error:
-            self.lost.setdefault(place.id, set()).add(object_id)
-            raise Corrupt(f"{why}; {error.message}", hint=error.hint) from error
-        log.warning("%s had an image no longer whole, and has it again", place.name)
-        if proof:
-            self._renew(place, object_id, proof)
-        self._mended(object_id, place.name, why, False)
-        return 1
-
-    def _renew(self, place: DestinationSettings, object_id: ObjectId, receipt: Mapping[str, Any]) -> None:
-        now = datetime.now(UTC)
-        with self._box.catalog.transaction() as tx:
-            receipts.renew(
-                tx, place.id, object_id, {**receipt, "at_utc": now.isoformat(timespec="seconds")}, now
-            )
-
-
-class Silent(Transient):
-    """A bucket that can't be asked at this moment: no finding."""
-
-
-def write_again(
-    box: Box, place: Destination, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
-) -> Mapping[str, Any]:
-    """Write an object over where it is damaged, from here or, where it is not here, from another archive; the new receipt.
-
-    Raises `Corrupt` if nobody has it whole, `Transient` while the ransomware guard holds, and what the archives raise.
-    """
-    with box.catalog.reading() as reading:
-        freezes.refuse(reading)
-    if not recall.is_here(box, object_id):
-        try:
-            recall.recall(box, object_id, key_id, sealed_bytes)
-        except (Unknown, Refused) as error:
-            raise Corrupt("no archive has the image whole", hint="call support") from error
-    with box.catalog.reading() as reading:
-        row = instances.with_object(reading, object_id)
-    if row is None:
-        return {}  # it was destroyed meanwhile
-    parcel = _parcel(box, row)
-    with place.open([parcel]) as session:
-        return session.send(parcel)
-
-
-def _parcel(box: Box, row: InstanceRow) -> Parcel:
-    return Parcel(
-        study_instance_uid=row.study_instance_uid,
-        series_instance_uid=row.series_instance_uid,
-        sop_instance_uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        object_id=row.object_id,
-        size_bytes=row.size_bytes,
-        sealed_bytes=row.sealed_bytes,
-        sealed_path=box.objects.path(row.object_id),
-        open=lambda: cast("BinaryIO", box.open_object(row.object_id, row.key_id)),
-        tried_before=True,
-    )

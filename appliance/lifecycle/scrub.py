@@ -15,7 +15,7 @@ a pass goes on where it was after a restart:
   begins all the same, and the catalog is tried again the next day.
 
 An object that is in an archive only (it was evicted, or the box restored lately) is no damage, and is asked for there in each pass
-(`appliance.lifecycle.copies`). What can't be asked for is tried again in every slice, and the objects here don't wait for it: when all
+(`appliance.lifecycle.buckets`). What can't be asked for is tried again in every slice, and the objects here don't wait for it: when all
 was last asked for is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).

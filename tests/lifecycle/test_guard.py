@@ -336,7 +336,7 @@ def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
         "appliance/lifecycle/shredding.py": {"_destroy"},
         "appliance/lifecycle/purging.py": {"_remove_objects"},
         "appliance/lifecycle/eviction.py": {"_evict_study"},
-        "appliance/lifecycle/copies.py": {"write_again"},
+        "appliance/lifecycle/rewriting.py": {"write_again"},
         "appliance/replication/batch.py": {"_sent"},
         # Copies without a name that were never recorded.
         "appliance/lifecycle/anonymising.py": {"discard"},

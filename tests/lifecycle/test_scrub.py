@@ -13,8 +13,9 @@ import pytest
 
 from appliance import audit, health
 from appliance.catalog import deliveries, destinations, settings
+from appliance.health import gathering
 from appliance.health.gathering import SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCRUB_UNCHECKED, VERIFICATION
-from appliance.lifecycle import scrub
+from appliance.lifecycle import asked, scrub
 from appliance.model import DestinationSettings, ObjectId
 from appliance.pace import LOOK_SECONDS, Load
 from appliance.replication.destinations import prepare
@@ -233,6 +234,8 @@ def test_what_nobody_has_whole_is_reported_and_stays(kept: Clinic, tmp_path: Pat
     assert "instance:corrupt" in actions(kept)
     mine = scrub.VERIFICATION, scrub.FINISHED, scrub.STANDING, scrub.STOPPED, scrub.UNCHECKED
     assert mine == (VERIFICATION, SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCRUB_UNCHECKED)
+    judged = gathering.SCRUB_COPIES_UNREAD, gathering.SCRUB_FAR, gathering.SCRUB_FAR_LOST
+    assert (scrub.COPIES_UNREAD, asked.FAR, asked.LOST) == judged
 
 
 def test_a_pass_goes_on_where_it_was_whatever_the_clock_says(kept: Clinic) -> None:
