@@ -235,7 +235,7 @@ def test_what_nobody_has_whole_is_reported_and_stays(kept: Clinic, tmp_path: Pat
     mine = scrub.VERIFICATION, scrub.FINISHED, scrub.STANDING, scrub.STOPPED, scrub.UNCHECKED
     assert mine == (VERIFICATION, SCRUB, SCRUB_STANDING, SCRUB_STOPPED, SCRUB_UNCHECKED)
     judged = gathering.SCRUB_COPIES_UNREAD, gathering.SCRUB_FAR, gathering.SCRUB_FAR_LOST
-    assert (scrub.COPIES_UNREAD, asked.FAR, asked.LOST) == judged
+    assert judged == (scrub.COPIES_UNREAD, asked.FAR, asked.LOST)
 
 
 def test_a_pass_goes_on_where_it_was_whatever_the_clock_says(kept: Clinic) -> None:
