@@ -32,6 +32,7 @@ class Verb(StrEnum):
     SEE_STUDIES = "see-studies"
     SEE_GUARD = "see-guard"
     SEE_UPDATES = "see-updates"
+    SEE_RETENTION = "see-retention"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from appliance.box import Box, open_box
 from appliance.catalog import people, processes, settings
 from appliance.health import kernel_clock
 from appliance.health.facts import Discipline, Outcome
+from appliance.health.problem import Verb
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
 from tests.boxes import config_in, take_in
@@ -58,7 +59,12 @@ def test_a_clock_that_was_found_set_is_in_doubt_until_a_person_has_looked(box: B
     take_in(box, Instance(1), NOW + timedelta(days=3650))
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, NOW, follows_time_server=False)
-    assert {"clock-doubted", "clock-behind"} & {each.code for each in health.status(box, NOW).problems}
+    said = [
+        each for each in health.status(box, NOW).problems if each.code in {"clock-doubted", "clock-behind"}
+    ]
+    assert [act.verb for each in said for act in each.acts] == [Verb.SEE_RETENTION], (
+        "where a person may say so"
+    )
     with box.catalog.transaction() as tx:
         retention.trust_clock(tx, Act("marie", NOW, box.audit_key))
     assert not {"clock-doubted", "clock-behind"} & {each.code for each in health.status(box, NOW).problems}

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from appliance.health.facts import Discipline, Facts
-from appliance.health.problem import Problem, Severity
+from appliance.health.problem import Act, Problem, Severity, Verb
 
 CODES = ("clock-behind", "clock-doubted", "clock-free", "clock-set")
 BEHIND = timedelta(minutes=10)
 REMEMBERED = timedelta(days=1)
 WORTH_SAYING_SECONDS = 60.0
+
+SAY_IT_IS_RIGHT = "compare it with another clock, set it if need be, and say under Retention that it is right"
+"""Also of one that is behind: what was received while it was ahead says so against a right one for years, until somebody has looked."""
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -26,15 +29,17 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "clock-behind",
             "the clock of the box is behind the images that it has received",
-            "set the clock, or let it follow a time server",
+            SAY_IT_IS_RIGHT,
             Severity.NOW,
+            acts=(Act(Verb.SEE_RETENTION),),
         )
     elif clock.is_doubted:
         yield Problem(
             "clock-doubted",
             "the clock of the box is in doubt: it was set by much, or the box was off for long",
-            "compare it with another clock, set it if need be, and say under Retention that it is right",
+            SAY_IT_IS_RIGHT,
             Severity.SOON,
+            acts=(Act(Verb.SEE_RETENTION),),
         )
     if clock.discipline is Discipline.FREE:
         yield Problem(
