@@ -1,6 +1,7 @@
 """A box with a clinic's morning in it, and a browser without a screen: Flask's own client."""
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from flask.testing import FlaskClient
 from appliance import identity, settings
 from appliance.box import Box, open_box
 from appliance.catalog import people
-from appliance.config import Config
+from appliance.config import Config, DicomConfig
 from appliance.identity import Role
 from appliance.ingest import import_file
 from appliance.model import DestinationSettings, Intake, Origin
@@ -80,12 +81,15 @@ def browser_of(app: Flask, role: str, login: str = "") -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """Nothing receives on its port, whatever runs on this machine: a box that does would be sent the images of an examination."""
     folder: Path = tmp_path_factory.mktemp("box")
-    opened = open_box(Config(data=folder))
-    add_owner(opened)
-    fill(opened)
-    yield opened
-    opened.close()
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        opened = open_box(Config(data=folder, dicom=DicomConfig(port=held.getsockname()[1])))
+        add_owner(opened)
+        fill(opened)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="module")
