@@ -11,6 +11,7 @@ CONNECTIONS: dict[str, set[str]] = {  # each entry of the help, and the modules 
     "console": {"web/server"},
     "S3": {
         "replication/destinations/s3",
+        "replication/destinations/s3_answers",
         "replication/destinations/s3_errors",
         "replication/destinations/multipart",
         "replication/destinations/protection",
