@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import BinaryIO
 
 from appliance.box import Box
 from appliance.dicom.part10 import read_part10
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
+from appliance.ingest.hours import Hours
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received
 
@@ -23,6 +23,7 @@ def seal_file(box: Box, stream: BinaryIO, origin: Origin) -> Received:
     """
     part10 = read_part10(stream)
     announced = Announced(origin, part10.sop_class_uid, part10.sop_instance_uid, part10.transfer_syntax_uid)
+    received_utc = Hours(box).now()
     sealing = Sealing(
         announced,
         objects=box.objects,
@@ -42,7 +43,7 @@ def seal_file(box: Box, stream: BinaryIO, origin: Origin) -> Received:
         raise
     sealing.writer.close()
     sealing.release()
-    return Received(header, origin, sealing.stored, datetime.now(UTC))
+    return Received(header, origin, sealing.stored, received_utc)
 
 
 def import_file(box: Box, stream: BinaryIO, origin: Origin) -> Header:

@@ -33,6 +33,7 @@ from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
+from appliance.ingest.hours import Hours
 from appliance.ingest.rehearsal import is_rehearsed
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
@@ -74,6 +75,7 @@ class Reception:
         self._queue: queue.SimpleQueue[Awaiting | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         try:
+            self._hours = Hours(box)
             replayed = _left_behind(box, self._log, worker)
             for start in range(0, len(replayed), _BATCH):
                 self._settle(replayed[start : start + _BATCH], patiently=False)
@@ -126,6 +128,7 @@ class Reception:
     def _run(self) -> None:
         while True:
             batch = self._gather()
+            self._hours.refresh()
             if batch:
                 self._settle(batch)
             elif self._stopping.is_set():
@@ -285,7 +288,7 @@ class Arrival:
             if reception._is_here_already(sealing, header):
                 sealing.abandon()
             else:
-                reception._acknowledge(sealing, header, datetime.now(UTC))
+                reception._acknowledge(sealing, header, reception._hours.now())
                 sealing.release()
         except BaseException:
             sealing.abandon()

@@ -16,9 +16,18 @@ from typing import Any
 
 from appliance import settings as operator_settings
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, instances, retention_dates, retention_rules, settings
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    instances,
+    known_clock,
+    retention_dates,
+    retention_rules,
+    settings,
+)
 from appliance.catalog import studies as study_rows
 from appliance.catalog.columns import canonical_json
+from appliance.catalog.known_clock import moment_in
 from appliance.catalog.retention_dates import Kept, KnownStudy
 from appliance.errors import Refused
 from appliance.lifecycle import laws
@@ -39,8 +48,7 @@ from appliance.lifecycle.policy import (
 )
 
 PROGRESS = "retention-dates"
-CLOCK = "retention-clock"
-"""Keys of `appliance.catalog.settings`: how far the rows are worked out, and what is known of the clock."""
+"""A key of `appliance.catalog.settings`: how far the rows are worked out."""
 AT_ONCE = 100
 GIVE_WAY_SECONDS = 0.05
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
@@ -121,13 +129,16 @@ def clock_of(reading: Reading, now: datetime) -> Clock:
     What was received by a clock that was ahead, up to when a person said that it is right, says nothing against it: else one image would
     keep it in doubt for years, with no backup rotated and no certificate renewed.
     """
-    kept = settings.get(reading, CLOCK, {})
-    newest, known = retention_dates.newest_receipt(reading), _moment(kept.get("receipts_utc"))
+    return _clock(reading, known_clock.known(reading), now)
+
+
+def _clock(reading: Reading, kept: Mapping[str, Any], now: datetime) -> Clock:
+    newest, known = retention_dates.newest_receipt(reading), moment_in(kept, "receipts_utc")
     return Clock(
         now=now,
         newest_receipt_utc=None if newest is not None and known is not None and newest <= known else newest,
-        noted_utc=_moment(kept.get("noted_utc")),
-        set_utc=_moment(kept.get("set_utc")),
+        noted_utc=moment_in(kept, "noted_utc"),
+        set_utc=moment_in(kept, "set_utc"),
     )
 
 
@@ -145,29 +156,28 @@ def running_from(
 
 def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) -> None:
     """Note that the clock says `now`. One that has moved further than the box has lived is doubted until a person has
-    looked; forwards, a time server is believed instead: the box was off."""
-    kept = dict(settings.get(tx, CLOCK, {}))
-    noted = _moment(kept.get("noted_utc"))
+    looked; forwards, a time server is believed instead: the box was off. What is received is counted by `catalog.known_clock`."""
+    now = now.astimezone(UTC)
+    kept = dict(known_clock.known(tx))
+    noted = moment_in(kept, "noted_utc")
     if noted is not None:
         moved = now - noted
         if moved < -BACK or (moved > UNWATCHED and not follows_time_server):
-            kept["set_utc"] = now.astimezone(UTC).isoformat()
-    settings.put(tx, CLOCK, kept | {"noted_utc": now.astimezone(UTC).isoformat()}, now)
+            kept["set_utc"] = now.isoformat()
+    is_sure = follows_time_server or _clock(tx, kept | {"noted_utc": now.isoformat()}, now).doubt is None
+    settings.put(tx, known_clock.KEY, known_clock.looked_at(kept, now, is_sure=is_sure), now)
 
 
 def trust_clock(tx: Transaction, act: Act) -> None:
     """A person has compared the clock with another one and says that it is right, and so that what bears a later moment was received
     while it was wrong."""
-    kept = {"noted_utc": act.now.astimezone(UTC).isoformat()}
+    now = act.now.astimezone(UTC)
+    kept = known_clock.looked_at({}, now, is_sure=True)
     newest = retention_dates.newest_receipt(tx)
-    if newest is not None and newest > act.now:
+    if newest is not None and newest > now:
         kept["receipts_utc"] = newest.astimezone(UTC).isoformat()
-    settings.put(tx, CLOCK, kept, act.now)
-    act.record(tx, "retention:clock", "clock", {"at_utc": act.now.astimezone(UTC).isoformat()})
-
-
-def _moment(text: object) -> datetime | None:
-    return datetime.fromisoformat(text) if isinstance(text, str) else None
+    settings.put(tx, known_clock.KEY, kept, now)
+    act.record(tx, "retention:clock", "clock", {"at_utc": now.isoformat()})
 
 
 # --- the clinic's own figures ----------------------------------------------------------------------------------------
