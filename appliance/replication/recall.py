@@ -24,6 +24,7 @@ from appliance.catalog import (
     instances,
     manifests,
     moving,
+    receipts,
     tier_tags,
 )
 from appliance.catalog import settings as kept
@@ -41,7 +42,7 @@ from appliance.errors import (
 from appliance.lifecycle.storage_class import Retrieval, hours_by
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import Waking, object_key
+from appliance.replication.destinations.archive import Keeping, Waking, object_key
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
@@ -292,29 +293,59 @@ def _segments(archive: Archive, object_id: ObjectId, saw: Callable[[bytes], None
 def _fetch(
     box: Box, place: DestinationSettings, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
 ) -> None:
-    """`fetch` from a place. One that is not what was written is asked for once more: it may have been spoilt on the way."""
+    """`fetch` from a place. One that is not what was written is asked for once more: it may have been spoilt on the way.
+
+    What somebody has written over or removed in a bucket that keeps earlier versions is there still, under that of its receipt.
+    """
     archive = build(place, box)
+    keeps_versions = isinstance(archive, Keeping)
     assert isinstance(archive, Archive)
     key = box.study_keys.key(key_id)
     try:
-        fetch(box, archive, object_id, key, sealed_bytes)
-    except Corrupt as error:
+        try:
+            fetch(box, archive, object_id, key, sealed_bytes)
+        except Corrupt as error:
+            log.warning(
+                "%s gave an object that is not what was written, and is asked again: %s", place.name, error
+            )
+            fetch(box, archive, object_id, key, sealed_bytes)
+    except (Corrupt, Unknown) as error:
+        version = _version_of(box, place, object_id) if keeps_versions else ""
+        if not version:
+            raise
+        try:
+            fetch(box, archive, object_id, key, sealed_bytes, version)
+        except (Corrupt, Unknown, Refused):
+            raise error from None
         log.warning(
-            "%s gave an object that is not what was written, and is asked again: %s", place.name, error
+            "%s has an earlier version of an object whole, which was asked for: %s", place.name, error
         )
-        fetch(box, archive, object_id, key, sealed_bytes)
 
 
-def fetch(box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_bytes: int) -> None:
-    """Bring an object from `archive`, durable under its name and opened from end to end when this returns.
+def _version_of(box: Box, place: DestinationSettings, object_id: ObjectId) -> str:
+    """The version that an archive's receipt for an object names; empty where it names none that could be asked for."""
+    with box.catalog.reading() as reading:
+        version = str(receipts.of_object(reading, object_id).get(place.id, {}).get("version_id", ""))
+    return "" if version == "null" else version
+
+
+def fetch(
+    box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_bytes: int, version_id: str = ""
+) -> None:
+    """Bring an object from `archive`, durable under its name and opened from end to end when this returns; with `version_id` that one.
 
     Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what archive and store raise; `Unreadable` is
     the archive's alone.
     """
     writer = box.objects.recall(object_id)
     try:
-        written = 0
-        for block in archive.blocks(object_key(object_id)):
+        written, name = 0, object_key(object_id)
+        if version_id:
+            assert isinstance(archive, Keeping)
+            blocks = archive.blocks_of(name, version_id)
+        else:
+            blocks = archive.blocks(name)
+        for block in blocks:
             written += len(block)
             if written > sealed_bytes:
                 break

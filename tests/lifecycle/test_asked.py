@@ -105,6 +105,7 @@ def test_what_a_bucket_has_lost_or_altered_is_said_by_its_name_and_in_the_audit(
         gone.damage(2)
     else:
         client.put_object(Bucket=gone.bucket, Key=key, Body=gone.cloud.get(gone.bucket, key)[:-1])
+    gone.forget_earlier_versions(2)
     row = recorded(gone.clinic.box)[2]
     found = a_pass(gone.clinic)
     assert found.lost == (row.object_id,)
@@ -118,12 +119,46 @@ def test_what_a_bucket_has_lost_or_altered_is_said_by_its_name_and_in_the_audit(
     assert problems(gone.clinic)["bucket-lacks"] == ["cloud"], "as long as it is so"
 
 
+@pytest.mark.parametrize("harm", ["removed", "a bit", "cut"])
+def test_what_was_written_over_or_removed_is_taken_from_its_earlier_version_and_written_again(
+    gone: Remote, harm: str
+) -> None:
+    """Whoever holds a key of the bucket has done it: the version of the receipt is there still, locked."""
+    key, client = gone.key(2), gone.cloud.client()
+    whole = gone.cloud.get(gone.bucket, key)
+    if harm == "removed":
+        client.delete_object(Bucket=gone.bucket, Key=key)
+    elif harm == "a bit":
+        gone.damage(2)
+    else:
+        client.put_object(Bucket=gone.bucket, Key=key, Body=whole[:-1])
+    found = a_pass(gone.clinic)
+    assert (found.lost, found.to_mend, found.copies) == ((), (), 1)
+    assert gone.cloud.get(gone.bucket, key) == whole
+    assert not {"bucket-lacks", "damaged"} & problems(gone.clinic).keys()
+    gone.line.requests.clear()
+    assert a_pass(gone.clinic, NOW + timedelta(days=1)).copies == 0
+    assert gets(gone) == 0, "its receipt names the version that is there now"
+
+
+@pytest.mark.parametrize("harm", ["removed", "a bit"])
+def test_an_image_is_shown_from_its_earlier_version(gone: Remote, harm: str) -> None:
+    if harm == "removed":
+        gone.cloud.client().delete_object(Bucket=gone.bucket, Key=gone.key(2))
+    else:
+        gone.damage(2)
+    row = recorded(gone.clinic.box)[2]
+    recall.open_object(gone.clinic.box, row.object_id, row.key_id, row.sealed_bytes).close()
+    assert reached(gone.clinic.box) == as_sent(*IMAGES)
+
+
 def test_whoever_owns_the_bucket_brings_an_earlier_version_back_and_it_is_said_no_longer(
     gone: Remote,
 ) -> None:
     key, client = gone.key(2), gone.cloud.client()
     whole = gone.cloud.get(gone.bucket, key)
     gone.damage(2)
+    gone.forget_earlier_versions(2)
     a_pass(gone.clinic)
     client.put_object(Bucket=gone.bucket, Key=key, Body=whole)
     a_pass(gone.clinic, NOW + timedelta(days=1))

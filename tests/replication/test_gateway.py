@@ -26,11 +26,13 @@ from tests.lifecycle.test_asked import (  # noqa: F401
     test_each_image_that_is_away_is_asked_for_once_in_a_pass_and_none_is_fetched,
     test_the_same_bytes_as_another_version_are_read_once_and_believed_from_then_on,
     test_what_a_bucket_has_lost_or_altered_is_said_by_its_name_and_in_the_audit,
+    test_what_was_written_over_or_removed_is_taken_from_its_earlier_version_and_written_again,
 )
 from tests.lifecycle.test_eviction_cloud import (  # noqa: F401
     remote,
     test_a_study_stays_while_one_bit_of_its_object_in_the_bucket_differs,
     test_an_object_that_a_bucket_has_lost_or_damaged_since_is_told_and_never_shown,
+    test_an_overwritten_object_comes_as_the_version_that_was_proven,
     test_what_leaves_for_a_bucket_comes_back_byte_for_byte,
 )
 from tests.lifecycle.test_guard_bucket import (  # noqa: F401

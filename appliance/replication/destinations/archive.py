@@ -85,6 +85,14 @@ class Clearable(Archive, Protocol):
         """Remove what attempts that were cut have left of these, half written or put aside. Nobody may be writing one of them."""
 
 
+@runtime_checkable
+class Keeping(Archive, Protocol):
+    """An archive that keeps for a while what was written over or removed: a bucket with versions."""
+
+    def blocks_of(self, key: str, version_id: str) -> Iterator[bytes]:
+        """One version of what `blocks` gives the newest of. Raises `Unknown` if it is gone, or was never kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a store says of an object without giving it back. Empty texts are what it does not tell; `sha256` is hexadecimal."""

@@ -296,7 +296,14 @@ class S3Destination:
 
     def blocks(self, key: str) -> Generator[bytes]:
         """See `Archive`."""
-        found = opened(self._client(), self.bucket, Key=key)
+        return self._blocks(Key=key)
+
+    def blocks_of(self, key: str, version_id: str) -> Generator[bytes]:
+        """See `Keeping`."""
+        return self._blocks(Key=key, VersionId=version_id)
+
+    def _blocks(self, **which: str) -> Generator[bytes]:
+        found = opened(self._client(), self.bucket, **which)
         if not found:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
