@@ -19,11 +19,12 @@ from tests.notify.mail_room import Authority, authority
 
 @dataclass
 class Vendor:
-    """What came, in order; `status` is what every heartbeat is answered with."""
+    """What came, in order; `status` is what every heartbeat is answered with. Boxes call it `host`, those on this machine `here`."""
 
     folder: Path
     authority: Authority
     host: str = "localhost"
+    here: str = "localhost"
     port: int = 0
     status: int = 200
     came: list[bytes] = field(default_factory=list)
@@ -32,10 +33,10 @@ class Vendor:
     def address(self) -> str:
         return f"https://{self.host}:{self.port}/heartbeats"
 
-    def settings(self) -> dict[str, object]:
-        """What a clinic enters."""
+    def settings(self, host: str = "") -> dict[str, object]:
+        """What a clinic enters, whose box calls it `host`."""
         return {
-            "heartbeat.address": self.address,
+            "heartbeat.address": f"https://{host or self.host}:{self.port}/heartbeats",
             "heartbeat.ca": self.authority.ca,
             "heartbeat.on_lan": True,
         }
@@ -46,7 +47,8 @@ def vendor(folder: Path, host: str = "localhost", listens_at: str = "") -> Itera
     """An outpost that boxes call `host`; it listens at that address, or at another by which they come to it."""
     boxes = folder / "boxes"
     boxes.mkdir(parents=True, exist_ok=True)
-    found = Vendor(folder, authority(folder, host), host)
+    here = listens_at or ("127.0.0.1" if host == "localhost" else host)
+    found = Vendor(folder, authority(folder, host, here), host, here)
 
     class Taking(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -66,7 +68,7 @@ def vendor(folder: Path, host: str = "localhost", listens_at: str = "") -> Itera
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer((listens_at or ("127.0.0.1" if host == "localhost" else host), 0), Taking)
+    server = ThreadingHTTPServer((here, 0), Taking)
     context: ssl.SSLContext = found.authority.context()
     server.socket = context.wrap_socket(server.socket, server_side=True)
     found.port = server.server_port

@@ -1,7 +1,7 @@
 """The hours in which a version starts by itself, as a box is delivered with them: the machine's clock stands shortly before they begin.
 
 Nobody sets them, and nobody starts what their timer starts once they have begun. The machine keeps its own time, which no server
-corrects, and the clinic's is that of another zone than its own: by the machine's, those hours would begin four hours later, or have been.
+corrects, and the clinic's is that of another zone than its own: by the machine's, those hours would have been.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tests.image.updates import (
     version,
 )
 
-ZONE = ZoneInfo("America/Vancouver")
+ZONE = ZoneInfo("America/Regina")
+"""Whose clocks never change: what a machine has to know of another may be newer than what is known here, as in 2026 of British Columbia."""
 LEAD = timedelta(minutes=45)
 """How long before those hours the machine is switched on: it has to have started and taken the version when they begin."""
 

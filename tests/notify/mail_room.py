@@ -37,8 +37,8 @@ class Authority:
         return context
 
 
-def authority(folder: Path, name: str = "localhost") -> Authority:
-    """Make an authority and a certificate for `name`, which may be an address."""
+def authority(folder: Path, name: str = "localhost", *others: str) -> Authority:
+    """Make an authority and a certificate for `name`, which may be an address, and for others by which it is reached, too."""
     now = dt.datetime.now(dt.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Clinic CA")])
@@ -64,10 +64,11 @@ def authority(folder: Path, name: str = "localhost") -> Authority:
         .sign(ca_key, hashes.SHA256())
     )
     own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    names: list[x509.GeneralName] = [x509.DNSName(name)]
-    with suppress(ValueError):
-        address = ipaddress.ip_address("127.0.0.1" if name == "localhost" else name)
-        names.append(x509.IPAddress(address))
+    names: list[x509.GeneralName] = [x509.DNSName(each) for each in (name, *others)]
+    for each in (name, *others):
+        with suppress(ValueError):
+            address = ipaddress.ip_address("127.0.0.1" if each == "localhost" else each)
+            names.append(x509.IPAddress(address))
     certificate = (
         builder(own, key.public_key())
         .add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -87,7 +87,7 @@ class Fleet:
         now = datetime.now(UTC)
         with box_in(self.folder / name) as box, box.catalog.transaction() as tx:
             key = consent.public(consent.key_of(tx, box, now))
-            chosen = self.vendor.settings() | {"heartbeat.authority": self.public}
+            chosen = self.vendor.settings(self.vendor.here) | {"heartbeat.authority": self.public}
             settings.change(tx, box.audit_key, chosen, actor="tests", now=now, root=box.root)
             consent.agree(tx, consent.terms(tx), "tests", now)
         made = Member(self.folder / name, heartbeat.name_of(key), key)
