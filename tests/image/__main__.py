@@ -7,6 +7,8 @@
     make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
     make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
     make test-image ARGS=runbooks   a box installed, set up, its disk replaced and restored; needs `image-build/build test-installer`
+    make test-image ARGS=support    a session of remote support, within the image's walls
+    make test-image ARGS=afar       every port of a running box, asked from the clinic's network
     make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
     make test-image ARGS=starts     what isn't signed, what hangs, and a power cut at a first start; ARGS="starts signed hang" for some
     make test-container             the container for evaluation: built, claimed, sent a study, and made anew over its volume
@@ -40,6 +42,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from tests import synthetic
+from tests.image.afar import afar
 from tests.image.asking import asked
 from tests.image.confinement import memory, walls
 from tests.image.container import container
@@ -68,10 +71,11 @@ from tests.image.screen import screen
 from tests.image.shut import pin, theft
 from tests.image.starts import PARTS as STARTS
 from tests.image.starts import starts
+from tests.image.supported import support
 from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
-PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "runbooks", "scan")
+PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "runbooks", "support", "afar", "scan")
 ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night, "asked": asked}
 """Of updates: what begins with a box from its carton, after those that share one."""
 
@@ -256,6 +260,8 @@ OF_A_BOX: dict[str, Callable[[Hardware], None]] = {
     "sticks": sticks,
     "install": installation,
     "runbooks": lambda hardware: runbooks(hardware, morning()),
+    "support": support,
+    "afar": afar,
     "scan": scan,
 }
 

@@ -118,6 +118,16 @@ EMULATION = (
 )
 
 
+def tap(name: str) -> list[str]:
+    """The words of a cable that leads to a tap."""
+    return [
+        "-netdev",
+        f"tap,id=cable,ifname={name},script=no,downscript=no",
+        "-device",
+        "virtio-net-pci,netdev=cable",
+    ]
+
+
 def cable(forwarded: dict[int, int], to_here: dict[int, int]) -> list[str]:
     """The words of a cable that leads nowhere else: `forwarded`, port of the box → port here; `to_here`, port of 10.0.2.100 → port
     of this machine."""
@@ -356,11 +366,13 @@ def switched_on(
     waits: str = "",
     watchdog: bool = False,
     clock: datetime | None = None,
+    wired_to: tuple[str, str] | None = None,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
     how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
-    run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says."""
+    run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says; `wired_to`: the namespace and
+    the tap that its cable leads to, instead of to nowhere."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -386,6 +398,7 @@ def switched_on(
         time.sleep(0.05)
     process = subprocess.Popen(
         [
+            *(("ip", "netns", "exec", wired_to[0]) if wired_to else ()),
             *("qemu-system-x86_64", "-machine", "q35,smm=on", *EMULATION, "-vga", "std"),
             *("-uuid", "7c9d2f54-3b1e-4c57-9a6e-52f1f0c1e5aa"),
             *("-global", "driver=cfi.pflash01,property=secure,value=on"),
@@ -395,7 +408,7 @@ def switched_on(
             *("-device", "tpm-crb,tpmdev=tpm0"),
             *("-drive", f"if=none,id=disk,format=raw,discard=unmap,file={hardware.disk}"),
             *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
-            *cable(forwarded, to_here or {}),
+            *(tap(wired_to[1]) if wired_to else cable(forwarded, to_here or {})),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-device", "qemu-xhci,id=usb"),
             *("-chardev", f"socket,id=inside,path={folder}/inside.sock,server=on,wait=off"),
             *("-device", "virtserialport,chardev=inside,name=inside"),

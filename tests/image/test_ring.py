@@ -121,6 +121,7 @@ def walk(fleet: Fleet, machine: Pretended) -> None:
     ring.walk(ring.Ward(cast(Machine, machine), fleet), NEXT)
 
 
+@pytest.mark.campaign
 def test_a_box_that_waits_for_its_ring_keeps_every_promise(
     fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,7 @@ from tests.image.promises import https, kept, listening, practitioner
 from tests.image.remains import nothing_in_clear
 from tests.provisioning import emulated, machine
 from tests.provisioning.machine import THERE, Machine, running
-from tests.provisioning.supporting import VENDOR_PORT, support_ends, support_looks
+from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, standing
 from tests.system.dcmtk import storescu_command
 
 ROOT = Path(__file__).parents[2]
@@ -228,8 +228,11 @@ def use(box: Machine) -> None:
     )
     kept("the backup disk becomes an archive, and a backup lies there", backs_up(box))
     kept("without a session of support no line runs", not running(box, "support-line.service"))
-    kept("a session opens the line, and who comes in through it looks", support_looks(box))
-    kept("its end ends the line, and who was in", support_ends(box))
+    vendor = Endpoint(box.key.parent / "vendor", (box.here, VENDOR_PORT), (box.here, VENDOR_PORT))
+    with standing(vendor):
+        opens(box, vendor)
+        kept("a session opens the line, and who comes in through it looks", looks(box, vendor))
+        kept("its end ends the line, and who was in", ends(box, vendor))
     kept("a service that hangs is ended and comes back", comes_back(box))
 
 
