@@ -4,8 +4,8 @@ PY := .venv/bin/python
 COV_FAIL_UNDER ?= 85
 # Tests run side by side, one file to a worker, so that a file's peers and ports are its own.
 WORKERS ?= 2
-# The slow ones wait a good deal, for peers and for what a box does by itself: one more keeps both cores at work.
-SLOW_WORKERS ?= 3
+# The slow ones wait a good deal, for peers and for what a box does by itself: three left a third of two cores idle.
+SLOW_WORKERS ?= 4
 PYTEST := $(PY) -m pytest --dist loadfile --no-loadscope-reorder
 COVER := --cov --cov-append --cov-report=
 # Containers often forbid Python to keep what it has compiled; then each of hundreds of processes compiles everything again.

@@ -44,7 +44,7 @@ def test_it_is_whole_in_the_end_whatever_becomes_of_one_request(
     print(outcome)
 
 
-@pytest.mark.parametrize("day", [weathers.losing, weathers.storm])
+@pytest.mark.parametrize("day", [pytest.param(weathers.losing, marks=pytest.mark.campaign), weathers.storm])
 def test_a_clinic_does_all_that_it_does_in_bad_weather(
     remote_bucket: Bucket, folder: Path, day: Callable[[Bucket, Path], Outcome]
 ) -> None:

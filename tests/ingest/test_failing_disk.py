@@ -14,7 +14,7 @@ from tests.ingest.failing_disk import AFTER, ALL, BEFORE, HOWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-POINTS = 16
+POINTS = 8
 
 
 def assert_whole(folder: Path, acknowledged: list[str]) -> None:

@@ -260,6 +260,7 @@ def test_an_image_that_is_lost_is_counted_once_however_many_passes_are_made(
     deep = sink_all(remote, range(2, 3))
     for number in (0, 7):
         remote.cloud.client().delete_object(Bucket=remote.bucket, Key=remote.key(number))
+        remote.forget_earlier_versions(number)
     restore(tmp_path / "after", remote.clinic.place, remote.clinic.paper)
     with box_in(tmp_path / "after") as box:
         bring_home(box, 6)

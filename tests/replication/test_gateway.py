@@ -22,10 +22,8 @@ from tests.campaigns import reachability, weathers
 from tests.campaigns.remote_places import a_bucket_of
 from tests.lifecycle.test_asked import (  # noqa: F401
     gone,
-    test_another_archive_that_has_it_is_tried_and_the_bucket_gets_it_again,
     test_each_image_that_is_away_is_asked_for_once_in_a_pass_and_none_is_fetched,
     test_the_same_bytes_as_another_version_are_read_once_and_believed_from_then_on,
-    test_what_a_bucket_has_lost_or_altered_is_said_by_its_name_and_in_the_audit,
     test_what_was_written_over_or_removed_is_taken_from_its_earlier_version_and_written_again,
 )
 from tests.lifecycle.test_eviction_cloud import (  # noqa: F401
