@@ -16,16 +16,21 @@ _STALE_SECONDS = 60.0
 
 
 class Hours:
-    """The hour for one process that receives. What is known of the clock is read once a minute, by who is waited for by nobody."""
+    """The hour for one process that receives. What is known of the clock is read again once a minute, by a thread for which nobody waits.
+
+    Whatever is wrong with what is known, an image is received: by what was known before, or by the clock.
+    """
 
     def __init__(self, box: Box) -> None:
         """Raises what the catalog raises."""
         self._box = box
+        self._known: datetime | None = None
+        self._noted: datetime | None = None
         self._read()
 
     def now(self) -> datetime:
         """The moment of what has come now."""
-        return known_clock.reckoned(self._kept, datetime.now(UTC))
+        return known_clock.reckoned(self._known, self._noted, datetime.now(UTC))
 
     def refresh(self) -> None:
         """Read again what is known, if it is a minute old."""
@@ -33,10 +38,17 @@ class Hours:
             return
         try:
             self._read()
-        except ApplianceError as error:  # whatever it is, images go on being settled
+        except ApplianceError as error:
             log.warning("what is known of the clock is read later: %s", error.message)
 
     def _read(self) -> None:
-        with self._box.catalog.reading() as reading:
-            self._kept = known_clock.known(reading)
         self._read_at = time.monotonic()
+        with self._box.catalog.reading() as reading:
+            kept = known_clock.known(reading)
+        try:
+            known, noted = (known_clock.moment_in(kept, f"{name}_utc") for name in ("known", "noted"))
+        except (AttributeError, TypeError, ValueError):
+            log.warning("what is kept of the clock can't be read")
+            return
+        if all(each is None or each.tzinfo is not None for each in (known, noted)):
+            self._known, self._noted = known, noted

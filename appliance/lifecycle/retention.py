@@ -38,6 +38,7 @@ from appliance.lifecycle.policy import (
     UNWATCHED,
     Clock,
     Decision,
+    Doubt,
     Facts,
     Reason,
     RecordType,
@@ -49,6 +50,9 @@ from appliance.lifecycle.policy import (
 
 PROGRESS = "retention-dates"
 """A key of `appliance.catalog.settings`: how far the rows are worked out."""
+STILL_RECEIVED = timedelta(minutes=10)
+"""For less than that a process that receives goes on by what it knew of the clock."""
+
 AT_ONCE = 100
 GIVE_WAY_SECONDS = 0.05
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
@@ -164,18 +168,25 @@ def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) ->
         moved = now - noted
         if moved < -BACK or (moved > UNWATCHED and not follows_time_server):
             kept["set_utc"] = now.isoformat()
-    is_sure = follows_time_server or _clock(tx, kept | {"noted_utc": now.isoformat()}, now).doubt is None
-    settings.put(tx, known_clock.KEY, known_clock.looked_at(kept, now, is_sure=is_sure), now)
+    doubt = _clock(tx, kept | {"noted_utc": now.isoformat()}, now).doubt
+    if "known_utc" not in kept and doubt is Doubt.BEHIND:  # of an index from before it was kept
+        newest = retention_dates.newest_receipt(tx)
+        kept |= {"known_utc": newest.astimezone(UTC).isoformat()} if newest is not None else {}
+    after = known_clock.looked_at(kept, now, is_vouched=follows_time_server, is_doubted=doubt is not None)
+    settings.put(tx, known_clock.KEY, after, now)
 
 
 def trust_clock(tx: Transaction, act: Act) -> None:
     """A person has compared the clock with another one and says that it is right, and so that what bears a later moment was received
-    while it was wrong."""
+    while it was wrong. That goes for what is being received at this moment, too."""
     now = act.now.astimezone(UTC)
-    kept = known_clock.looked_at({}, now, is_sure=True)
+    before = known_clock.known(tx)
+    kept = known_clock.looked_at({}, now, is_vouched=True, is_doubted=False)
+    told = known_clock.reckoned(moment_in(before, "known_utc"), moment_in(before, "noted_utc"), now)
     newest = retention_dates.newest_receipt(tx)
-    if newest is not None and newest > now:
-        kept["receipts_utc"] = newest.astimezone(UTC).isoformat()
+    later = [each.astimezone(UTC) for each in (newest, told) if each is not None and each > now]
+    if later:
+        kept["receipts_utc"] = (max(later) + STILL_RECEIVED).isoformat()
     settings.put(tx, known_clock.KEY, kept, now)
     act.record(tx, "retention:clock", "clock", {"at_utc": now.isoformat()})
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from appliance import settings
 from appliance.box import Box
 from appliance.catalog import known_clock, studies
+from appliance.catalog import settings as kept_values
 from appliance.ingest import Reception, hours, import_file
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
@@ -66,18 +67,20 @@ def image(number: int) -> Instance:
     return Instance(number, study=number, pixel_bytes=200)
 
 
-def test_a_dead_battery_makes_no_image_older_than_the_last_moment_without_doubt(tmp_path: Path) -> None:
+def test_a_dead_battery_makes_no_image_older_than_the_last_moment_that_was_known(tmp_path: Path) -> None:
     with box_in(tmp_path) as box:
-        look(box, NOW)
+        look(box, NOW, follows=True)
         assert received(box, image(1), NOW + HOUR) == NOW + HOUR
-        look(box, NOW + 2 * HOUR)
+        look(box, NOW + 2 * HOUR, follows=True)
 
         assert received(box, image(2), DEAD + MINUTE) == NOW + 2 * HOUR, "before anybody has looked"
         look(box, DEAD + 10 * MINUTE)
         assert received(box, image(3), DEAD + 3 * HOUR) == NOW + 5 * HOUR - 10 * MINUTE
-        look(box, DEAD + 5 * DAY)
+        for days in range(1, 6):
+            look(box, DEAD + days * DAY)
         look(box, DEAD + MINUTE)  # off and on again
-        assert received(box, image(4), DEAD + DAY) == NOW + 2 * HOUR + 6 * DAY - 11 * MINUTE
+        lived = 2 * HOUR + 5 * DAY - 10 * MINUTE
+        assert received(box, image(4), DEAD + DAY) == NOW + lived + DAY - MINUTE
         with box.catalog.reading() as conn:
             assert retention.clock_of(conn, DEAD + DAY).doubt is Doubt.BEHIND
 
@@ -105,7 +108,7 @@ def test_what_has_no_date_is_kept_its_whole_time_though_the_clock_was_years_behi
     with box_in(tmp_path) as box:
         with box.catalog.transaction() as tx:
             settings.change(tx, box.audit_key, {"clinic.province": "QC"}, actor="marie", now=NOW)
-        look(box, NOW)
+        look(box, NOW, follows=True)
         received(box, Undated(1, study=1, patient_id="A", pixel_bytes=200), NOW)
         received(box, Undated(2, study=2, patient_id="B", pixel_bytes=200), DEAD)
         look(box, DEAD)
@@ -116,24 +119,87 @@ def test_what_has_no_date_is_kept_its_whole_time_though_the_clock_was_years_behi
         assert len({each.decision.keep_until for each in told}) == 1
 
 
-def test_who_follows_a_time_server_is_believed_backwards_too(tmp_path: Path) -> None:
+def test_set_to_another_wrong_year_it_carries_nothing_ahead(tmp_path: Path) -> None:
     with box_in(tmp_path) as box:
-        ahead = NOW + 3650 * DAY
-        look(box, ahead)
         look(box, NOW, follows=True)
+        for at in (DEAD, DEAD + 2000 * DAY, DEAD, DEAD + 3000 * DAY):
+            look(box, at)
+        assert received(box, image(1), DEAD + 3000 * DAY + HOUR) == NOW + HOUR
+        assert received(box, image(2), DEAD + 3900 * DAY) == NOW, "set once more, and nobody has looked since"
+
+
+def test_a_time_server_with_a_dead_battery_vouches_for_nothing(tmp_path: Path) -> None:
+    with box_in(tmp_path) as box:
+        look(box, NOW, follows=True)
+        look(box, DEAD, follows=True)
+        assert received(box, image(1), DEAD + HOUR) == NOW + HOUR
+
+
+def test_a_clock_that_nobody_vouches_for_is_known_after_a_week(tmp_path: Path) -> None:
+    """One that was years ahead when the box was unpacked, and is set right by then, puts no image years ahead."""
+    with box_in(tmp_path) as box:
+        for day in range(7):
+            look(box, NOW + 3650 * DAY + day * DAY)
+        look(box, NOW)
         assert received(box, image(1), NOW + MINUTE) == NOW + MINUTE
+        trust(box, NOW + HOUR)
+        for day in range(9):
+            look(box, NOW + HOUR + day * DAY)
+        assert received(box, image(2), DEAD) == NOW + HOUR + 8 * DAY
+
+
+def test_though_nobody_says_that_it_is_right_what_it_has_lived_since_counts(tmp_path: Path) -> None:
+    with box_in(tmp_path) as box:
+        look(box, NOW, follows=True)
+        look(box, DEAD)
+        for day in range(1000):  # set right, and in doubt for all that time
+            look(box, NOW + day * DAY)
+        assert received(box, image(1), DEAD) == NOW + 999 * DAY
+
+
+def test_an_index_from_before_goes_by_its_latest_receipt(tmp_path: Path) -> None:
+    with box_in(tmp_path) as box:
+        assert received(box, image(1), NOW) == NOW
+        look(box, DEAD)
+        assert received(box, image(2), DEAD + HOUR) == NOW + HOUR
+
+
+def test_what_was_being_received_when_somebody_said_that_it_is_right_brings_no_doubt_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = NOW + 3650 * DAY
+    with box_in(tmp_path) as box:
+        look(box, ahead, follows=True)
+        look(box, NOW)
+        reception = Reception(box, "worker")
+        monkeypatch.setattr(hours, "_STALE_SECONDS", 60.0)
+        trust(box, NOW)
+        Clock.says = NOW + MINUTE
+        send(reception, image(1))
+        reception.close()
+        assert recorded(box)[0].received_utc > ahead
+        with box.catalog.reading() as conn:
+            assert retention.clock_of(conn, NOW + HOUR).doubt is None
+
+
+@pytest.mark.parametrize("kept", ["x", {"known_utc": "never"}, {"known_utc": "2026-11-20T09:00:00"}, []])
+def test_whatever_is_kept_of_the_clock_an_image_is_received(tmp_path: Path, kept: object) -> None:
+    with box_in(tmp_path) as box:
+        with box.catalog.transaction() as tx:
+            kept_values.put(tx, known_clock.KEY, kept, NOW)
+        assert received(box, image(1), DEAD) == DEAD
 
 
 def test_less_than_an_hour_is_a_correction(tmp_path: Path) -> None:
     with box_in(tmp_path) as box:
-        look(box, NOW)
+        look(box, NOW, follows=True)
         assert received(box, image(1), NOW - BACK + MINUTE) == NOW - BACK + MINUTE
 
 
 def test_a_process_that_runs_hears_of_it_and_so_does_an_import(tmp_path: Path) -> None:
     with box_in(tmp_path) as box:
         reception = Reception(box, "worker")
-        look(box, NOW)
+        look(box, NOW, follows=True)
         Clock.says = DEAD
         send(reception, image(1))
         reception._hours.refresh()
@@ -145,32 +211,36 @@ def test_a_process_that_runs_hears_of_it_and_so_does_an_import(tmp_path: Path) -
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("runs"), st.integers(1, 60 * 24 * 40)),
+        st.tuples(st.just("runs"), st.integers(1, 60 * 24)),
         st.tuples(st.just("off, and its battery is dead"), st.integers(1, 60 * 24 * 300)),
         st.tuples(st.just("off"), st.integers(1, 60 * 24 * 300)),
+        st.tuples(st.just("set, but wrong"), st.integers(3, 3000)),
         st.tuples(st.just("set right"), st.just(0)),
     ),
-    max_size=25,
+    max_size=40,
 )
 
 
-@given(STEPS)
+@given(STEPS, st.booleans())
 def test_never_earlier_than_what_is_known_nor_later_than_what_is_true(
-    steps: list[tuple[str, int]],
+    steps: list[tuple[str, int]], is_vouched: bool
 ) -> None:
-    """A clock that is never ahead, looked at every ten minutes while it runs, on whatever a box lives through."""
-    kept: dict[str, Any] = known_clock.looked_at({}, NOW, is_sure=True)
-    true, says, known = NOW, NOW, NOW
+    """A clock that is never ahead, on whatever a box lives through, whether or not somebody vouches for it when it is right."""
+    kept: dict[str, Any] = known_clock.looked_at({}, NOW, is_vouched=True, is_doubted=False)
+    true, says, lived = NOW, NOW, timedelta()
     for what, minutes in steps:
         if what == "set right":
             says = true
+        elif what == "set, but wrong":
+            says = min(true - HOUR, DEAD + minutes * DAY)
         else:
             true, says = true + minutes * MINUTE, says + minutes * MINUTE
         if what == "off, and its battery is dead":
             says = DEAD
-        found = known_clock.reckoned(kept, says)
-        assert known - BACK <= found <= true
-        kept = known_clock.looked_at(kept, says, is_sure=says == true)
-        seen = known_clock.reckoned(kept, says)
-        assert max(known, found) - BACK <= seen <= true
-        known = max(known, seen)
+        if what == "runs":
+            lived += minutes * MINUTE
+        of, noted = (known_clock.moment_in(kept, f"{each}_utc") for each in ("known", "noted"))
+        found = known_clock.reckoned(of, noted, says)
+        assert NOW + lived - BACK <= found <= true
+        is_right = is_vouched and says == true
+        kept = known_clock.looked_at(kept, says, is_vouched=is_right, is_doubted=not is_right)
