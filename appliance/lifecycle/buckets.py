@@ -5,7 +5,7 @@ check sums of its own and repairs by them. Of those a restore drill brings a sam
 is asked for there, one small request (HEAD) for each in a pass: whether it is there, with the length, the version and the check sum of its
 receipt. One that is told otherwise is read to its end. It is whole (somebody has copied the bucket), and its receipt is renewed; or it
 is not, and is written again if the bucket keeps the version of the receipt, or another archive has it. If nobody has, it is lost, which
-is said with the bucket's name.
+is said with the bucket's name. One that is here, because it came as an earlier version, is asked for like those that are not.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 from appliance.box import Box
 from appliance.catalog import destinations, receipts
+from appliance.catalog import settings as kept
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
 from appliance.lifecycle.rewriting import write_again
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
@@ -51,6 +52,7 @@ class Buckets:
         self._mended = mended
         self._rest = rest
         with box.catalog.reading() as reading:
+            self._altered = frozenset(kept.get(reading, recall.ALTERED, ()))
             known = [each for each in destinations.destinations(reading) if each.kind in ASKED]
         self._places: dict[DestinationId, DestinationSettings] = {each.id: each for each in known}
         self._silent = {each.id for each in known if each.paused}
@@ -68,7 +70,7 @@ class Buckets:
 
         Raises as `Copies.check`. A bucket that can't be asked is left alone for this slice.
         """
-        if not self._places or recall.is_here(self._box, object_id):
+        if not self._places or (object_id not in self._altered and recall.is_here(self._box, object_id)):
             return 0
         with self._box.catalog.reading() as reading:
             held = receipts.of_object(reading, object_id)
@@ -85,6 +87,8 @@ class Buckets:
                 self._silent.add(number)
                 log.info("%s can't be asked now: %s", self._places[number].name, error.message)
         self.asked += was_asked
+        if was_asked and object_id in self._altered:
+            self._settle(object_id)
         if not was_asked and not was_read and not self._places.keys().isdisjoint(held):
             self.unasked.add(object_id)
         return mended
@@ -127,6 +131,12 @@ class Buckets:
             self._renew(place, object_id, proof)
         self._mended(object_id, place.name, why, False)
         return 1
+
+    def _settle(self, object_id: ObjectId) -> None:
+        """What was altered has been asked for where it was, and is as it was."""
+        with self._box.catalog.transaction() as tx:
+            left = [each for each in kept.get(tx, recall.ALTERED, ()) if each != object_id]
+            kept.put(tx, recall.ALTERED, left or None, datetime.now(UTC))
 
     def _renew(self, place: DestinationSettings, object_id: ObjectId, receipt: Mapping[str, Any]) -> None:
         now = datetime.now(UTC)

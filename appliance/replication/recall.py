@@ -42,7 +42,7 @@ from appliance.errors import (
 from appliance.lifecycle.storage_class import Retrieval, hours_by
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import Keeping, Waking, object_key
+from appliance.replication.destinations.archive import Keeping, Telling, Waking, object_key
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
@@ -64,6 +64,11 @@ _PLACE: Final = (
 
 ACTOR: Final = "jobs"
 NOT_WHOLE: Final = "no archive has the image whole"
+WRITTEN_OVER: Final = "it was written over or removed there, and its earlier version was taken"
+ALTERED: Final = "recall.altered"
+"""A key of `appliance.catalog.settings`: the objects here that came as an earlier version of what some archive has now."""
+
+MOST_ALTERED: Final = 1000
 _NOWHERE: Final = "the image is neither on this box nor in any archive that it knows of"
 
 
@@ -109,7 +114,7 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     is_lost = True
     for place in places:
         try:
-            _fetch(box, place, object_id, key_id, sealed_bytes)
+            is_earlier = _fetch(box, place, object_id, key_id, sealed_bytes)
         except Resting as error:
             deep.append((place, error))
             is_lost = False
@@ -126,6 +131,8 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
                 is_lost = False
         else:
             _write_down_return(box, object_id)
+            if is_earlier:
+                _say_altered(box, place, object_id)
             return
     if deep:
         raise _asked_for(box, object_id, deep)
@@ -181,6 +188,27 @@ def _write_down_return(box: Box, object_id: ObjectId) -> None:
     with box.catalog.transaction() as tx:
         if is_here(box, object_id):
             evictions.recalled(tx, object_id)
+
+
+def _say_altered(box: Box, place: DestinationSettings, object_id: ObjectId) -> None:
+    """Somebody has written over an object in an archive, or marked it as removed: the audit says so, and the ransomware guard counts it.
+
+    That it is here again would hide it otherwise. It is asked for there, and written over what lies there, with what is not here
+    (`lifecycle.buckets`): so it is noted, up to `MOST_ALTERED` of them, beyond which the guard has long taken hold.
+    """
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        noted = kept.get(tx, ALTERED, [])
+        if object_id not in noted and len(noted) < MOST_ALTERED:
+            kept.put(tx, ALTERED, [*noted, object_id], now)
+        entry = audit.Entry(
+            "instance:mend",
+            f"instance:{object_id}",
+            ACTOR,
+            {"reason": WRITTEN_OVER, "on": place.name},
+            study=instances.study_of(tx, object_id),
+        )
+        audit.append(tx, box.audit_key, [entry], now)
 
 
 def _write_off(box: Box, object_id: ObjectId) -> None:
@@ -292,41 +320,46 @@ def _segments(archive: Archive, object_id: ObjectId, saw: Callable[[bytes], None
 
 def _fetch(
     box: Box, place: DestinationSettings, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
-) -> None:
-    """`fetch` from a place. One that is not what was written is asked for once more: it may have been spoilt on the way.
+) -> bool:
+    """`fetch` from a place; whether it is an earlier version of what is there now.
 
-    What somebody has written over or removed in a bucket that keeps earlier versions is there still, under that of its receipt.
+    What is not what was written is asked for once more: it may have been spoilt on the way. Where a bucket keeps versions that is the one
+    of its receipt, which is there still though somebody has written over it or removed it.
     """
     archive = build(place, box)
     keeps_versions = isinstance(archive, Keeping)
     assert isinstance(archive, Archive)
     key = box.study_keys.key(key_id)
     try:
-        try:
-            fetch(box, archive, object_id, key, sealed_bytes)
-        except Corrupt as error:
-            log.warning(
-                "%s gave an object that is not what was written, and is asked again: %s", place.name, error
-            )
-            fetch(box, archive, object_id, key, sealed_bytes)
+        fetch(box, archive, object_id, key, sealed_bytes)
     except (Corrupt, Unknown) as error:
         version = _version_of(box, place, object_id) if keeps_versions else ""
-        if not version:
+        if isinstance(error, Unknown) and not version:
             raise
+        log.warning("%s gave no object that is what was written, and is asked again: %s", place.name, error)
         try:
             fetch(box, archive, object_id, key, sealed_bytes, version)
-        except (Corrupt, Unknown, Refused):
-            raise error from None
-        log.warning(
-            "%s has an earlier version of an object whole, which was asked for: %s", place.name, error
-        )
+        except (Resting, OperatorNeeded, Refused, Unknown) as second:
+            # Of that version nothing is known, then; of what is there now, it is not what was written.
+            raise (error if version else second) from None
+        return bool(version) and _is_over(archive, object_id, version)
+    return False
+
+
+def _is_over(archive: Archive, object_id: ObjectId, version: str) -> bool:
+    """Whether another version than that lies over it, or it is marked as removed."""
+    try:
+        return isinstance(archive, Telling) and archive.told(object_key(object_id)).version_id != version
+    except Unknown:
+        return True
+    except ApplianceError:
+        return False  # it can't be asked now: what was fetched is whole
 
 
 def _version_of(box: Box, place: DestinationSettings, object_id: ObjectId) -> str:
-    """The version that an archive's receipt for an object names; empty where it names none that could be asked for."""
+    """The version that an archive's receipt for an object names; empty where it names none."""
     with box.catalog.reading() as reading:
-        version = str(receipts.of_object(reading, object_id).get(place.id, {}).get("version_id", ""))
-    return "" if version == "null" else version
+        return str(receipts.of_object(reading, object_id).get(place.id, {}).get("version_id", ""))
 
 
 def fetch(

@@ -24,6 +24,7 @@ from tests.backup.conftest import IMAGES, Clinic, as_sent
 from tests.boxes import recorded
 from tests.lifecycle.evicting import NOW, evict_all, here, reached, rows
 from tests.lifecycle.test_eviction_cloud import CLOUD, Remote, remote, the_cloud  # noqa: F401 - fixtures
+from tests.replication.cloud import Fault
 
 pytestmark = pytest.mark.slow
 
@@ -142,14 +143,35 @@ def test_what_was_written_over_or_removed_is_taken_from_its_earlier_version_and_
 
 
 @pytest.mark.parametrize("harm", ["removed", "a bit"])
-def test_an_image_is_shown_from_its_earlier_version(gone: Remote, harm: str) -> None:
+def test_an_image_is_shown_from_its_earlier_version_and_that_somebody_altered_it_is_not_hidden_by_that(
+    gone: Remote, harm: str
+) -> None:
+    clinic, key = gone.clinic, gone.key(2)
+    whole = gone.cloud.get(gone.bucket, key)
     if harm == "removed":
-        gone.cloud.client().delete_object(Bucket=gone.bucket, Key=gone.key(2))
+        gone.cloud.client().delete_object(Bucket=gone.bucket, Key=key)
     else:
         gone.damage(2)
-    row = recorded(gone.clinic.box)[2]
-    recall.open_object(gone.clinic.box, row.object_id, row.key_id, row.sealed_bytes).close()
+    row = recorded(clinic.box)[2]
+    recall.open_object(clinic.box, row.object_id, row.key_id, row.sealed_bytes).close()
+    with clinic.box.catalog.reading() as conn:
+        (told,) = [each for each in audit.export(conn) if each["action"] == "instance:mend"]
+    assert told["subject"] == f"instance:{row.object_id}"
+    assert recall.WRITTEN_OVER in told["details"] and "cloud" in told["details"]
+    assert kept(clinic, recall.ALTERED) == [row.object_id]
+
+    a_pass(clinic)
+    assert gone.cloud.get(gone.bucket, key) == whole, "it is there again, before the earlier version ends"
+    assert kept(clinic, recall.ALTERED) is None
+    assert reached(clinic.box) == as_sent(*IMAGES)
+
+
+def test_what_is_spoilt_on_the_way_is_altered_by_nobody(gone: Remote) -> None:
+    key, spoilt = gone.key(10), [Fault.SHORT_ANSWER]
+    gone.line.fault = lambda asked: spoilt.pop() if spoilt and asked.path.endswith(key) else None
     assert reached(gone.clinic.box) == as_sent(*IMAGES)
+    assert spoilt == []
+    assert kept(gone.clinic, recall.ALTERED) is None
 
 
 def test_whoever_owns_the_bucket_brings_an_earlier_version_back_and_it_is_said_no_longer(

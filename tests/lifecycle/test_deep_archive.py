@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from appliance import audit, settings
 from appliance.backup import drill, homecoming
 from appliance.box import Box
-from appliance.errors import NotAskedFor, Resting
+from appliance.errors import Corrupt, NotAskedFor, OperatorNeeded, Resting
 from appliance.lifecycle import eviction, returning, scrub
 from appliance.lifecycle.eviction import Evicted
 from appliance.replication import recall
+from appliance.replication.destinations.s3 import S3Destination
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, as_sent, contents
@@ -268,6 +270,32 @@ def test_an_image_that_is_lost_is_counted_once_however_many_passes_are_made(
         bring_home(box, 3)
         with box.catalog.reading() as conn:
             assert (homecoming.under_way(conn), homecoming.missing(conn)) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Resting("it lies deep", wait_hours=12, hint="wait"), OperatorNeeded("it may not be read", hint="look")],
+)
+def test_what_was_written_over_is_not_awaited_because_its_earlier_version_cannot_be_had(
+    remote: Remote,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Exception,
+) -> None:
+    """To fetch that is for whoever owns the bucket; until then it is said to be lost, and not to be here within hours."""
+
+    def blocks_of(*_: object) -> Iterator[bytes]:
+        raise answer
+
+    box = remote.clinic.box
+    evict_all(box, CLOUD)
+    monkeypatch.setattr(S3Destination, "blocks_of", blocks_of)
+    remote.damage(2)
+    row = recorded(box)[2]
+    with pytest.raises(Corrupt, match=recall.NOT_WHOLE):
+        recall.open_object(box, row.object_id, row.key_id, row.sealed_bytes)
+    assert asked_for(remote) == 0
+    with box.catalog.reading() as conn:
+        assert [each["action"] for each in audit.export(conn)].count("instance:corrupt") == 1
 
 
 def test_a_drill_counts_as_opened_what_it_has_opened_and_passes_only_if_it_opened_something(

@@ -38,7 +38,7 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "bucket-lacks",
             f"{count} images that are not on this box are gone from {name} or altered there, and no other archive has them whole",
-            "ask whoever owns that storage at once whether it can bring them back; the audit names each image",
+            "ask whoever owns that storage at once whether they can be brought back; the audit names each image",
             Severity.NOW,
             subject=name,
         )
