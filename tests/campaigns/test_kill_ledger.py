@@ -16,7 +16,7 @@ from tests.campaigns import kill_ledger
 def test_two_dozen_kills_lose_nothing_acknowledged(
     tmp_path: Path, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kill_ledger, "KILLS_OF_A_BOX", 25)
+    monkeypatch.setattr(kill_ledger, "KILLS_OF_A_BOX", 15)
     outcome = kill_ledger.run_boxes(tmp_path, (free_port(), free_port()), kills=24, seed=1)
     assert outcome.kills.total() == 24
     assert outcome.acknowledged > 24
