@@ -340,8 +340,13 @@ def _fetch(
         try:
             fetch(box, archive, object_id, key, sealed_bytes, version)
         except (Resting, OperatorNeeded, Refused, Unknown) as second:
-            # Of that version nothing is known, then; of what is there now, it is not what was written.
-            raise (error if version else second) from None
+            if not version:
+                raise second from None
+            if isinstance(error, Unknown):
+                raise error from None
+            # Of that version nothing is known, then; what is there now may yet be whole.
+            fetch(box, archive, object_id, key, sealed_bytes)
+            return False
         return bool(version) and _is_over(archive, object_id, version)
     return False
 
