@@ -15,65 +15,81 @@ how far the clock was behind, which one that is set to another wrong year would 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 
 from appliance.catalog import settings
+from appliance.catalog.database import Transaction
 from appliance.lifecycle.policy import BACK, UNWATCHED
 
 KEY = "retention-clock"
-"""Under which it is kept: `noted_utc` when the clock was last looked at, `set_utc` when it was found set, `receipts_utc` up to when receipts
-say nothing against it, `known_utc` the moment that it was at the earliest then, `undoubted_utc` since when nothing has spoken against it."""
 
 WEEK = timedelta(days=7)
 """After so long a clock that no time server and no person vouches for is known."""
 
 
-def known(reading: Connection) -> Mapping[str, Any]:
-    """What is kept."""
-    kept: Mapping[str, Any] = settings.get(reading, KEY, {})
-    return kept
+@dataclass(frozen=True, slots=True)
+class KnownClock:
+    """What is kept of it: `noted_utc` when it was last looked at, `set_utc` when it was found set, `receipts_utc` up to when receipts say
+    nothing against it, `known_utc` the moment that it was at the earliest then, `undoubted_utc` since when nothing has spoken against it."""
+
+    noted_utc: datetime | None = None
+    set_utc: datetime | None = None
+    receipts_utc: datetime | None = None
+    known_utc: datetime | None = None
+    undoubted_utc: datetime | None = None
+
+    def reckoned(self, moment: datetime) -> datetime:
+        """When that was of which the clock says `moment`: then, or later if it is known to have been later."""
+        if self.known_utc is None or moment >= self.known_utc - BACK:
+            return moment
+        return self.known_utc + self.lived(moment)
+
+    def lived(self, now: datetime) -> timedelta:
+        """For how long the box has lived since its clock was looked at, so far as that tells: not at all if it was set meanwhile."""
+        moved = now - self.noted_utc if self.noted_utc is not None else timedelta()
+        return moved if timedelta() < moved <= UNWATCHED else timedelta()
+
+    def looked_at(self, now: datetime, *, is_vouched: bool, is_doubted: bool) -> KnownClock:
+        """What is to be kept once it was seen to say `now`; `is_vouched` if a time server or a person says so.
+
+        A time server that sets it back by years does not vouch for it: it may have lost its own battery.
+        """
+        known, since = self.known_utc, self.undoubted_utc
+        is_back = known is not None and now < known - UNWATCHED
+        has_lasted = not is_doubted and since is not None and now - since >= WEEK
+        if (is_vouched and not is_back) or has_lasted:
+            known = now
+        elif known is not None:
+            known += self.lived(now)
+        return replace(
+            self,
+            noted_utc=now,
+            known_utc=known,
+            undoubted_utc=None if is_doubted else since or now,
+        )
 
 
-def moment_in(kept: Mapping[str, Any], name: str) -> datetime | None:
-    """One of the moments that are kept; None if it is not."""
-    text = kept.get(name)
-    return datetime.fromisoformat(text) if isinstance(text, str) else None
+def known_clock(reading: Connection) -> KnownClock:
+    """What is kept. Raises `ValueError` if that is not what is written here."""
+    kept = settings.get(reading, KEY, {})
+    if not isinstance(kept, dict):
+        raise ValueError("what is kept of the clock can't be read")
+    return KnownClock(**{each.name: _moment(kept.get(each.name)) for each in fields(KnownClock)})
 
 
-def reckoned(known: datetime | None, noted: datetime | None, moment: datetime) -> datetime:
-    """When that was of which the clock says `moment`: then, or later if it is known to have been later."""
-    if known is None or moment >= known - BACK:
-        return moment
-    return known + lived(noted, moment)
+def keep(tx: Transaction, clock: KnownClock, now: datetime) -> None:
+    """Keep it instead."""
+    told = {each.name: getattr(clock, each.name) for each in fields(clock)}
+    settings.put(tx, KEY, {name: at.isoformat() for name, at in told.items() if at is not None}, now)
 
 
-def lived(noted: datetime | None, now: datetime) -> timedelta:
-    """For how long the box has lived since its clock was looked at, so far as that tells: not at all if it was set meanwhile."""
-    moved = now - noted if noted is not None else timedelta()
-    return moved if timedelta() < moved <= UNWATCHED else timedelta()
-
-
-def looked_at(
-    kept: Mapping[str, Any], now: datetime, *, is_vouched: bool, is_doubted: bool
-) -> dict[str, Any]:
-    """What is to be kept once the clock was seen to say `now`; `is_vouched` if a time server or a person says so.
-
-    A time server that sets it back by years does not vouch for it: it may have lost its own battery.
-    """
-    after = dict(kept) | {"noted_utc": now.isoformat()}
-    before, since = moment_in(kept, "known_utc"), moment_in(kept, "undoubted_utc")
-    if is_doubted:
-        after.pop("undoubted_utc", None)
-    elif since is None:
-        after["undoubted_utc"] = now.isoformat()
-    if before is not None and now < before - UNWATCHED:
-        is_vouched = False
-    if is_vouched or (not is_doubted and since is not None and now - since >= WEEK):
-        after["known_utc"] = now.isoformat()
-    elif before is not None:
-        after["known_utc"] = (before + lived(moment_in(kept, "noted_utc"), now)).isoformat()
-    return after
+def _moment(text: object) -> datetime | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(str(text))
+    if moment.tzinfo is None:
+        raise ValueError("a moment of no zone is kept of the clock")
+    return moment

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from appliance.box import Box
-from appliance.catalog import known_clock
+from appliance.catalog.known_clock import KnownClock, known_clock
 from appliance.errors import ApplianceError
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,12 @@ class Hours:
     def __init__(self, box: Box) -> None:
         """Raises what the catalog raises."""
         self._box = box
-        self._known: datetime | None = None
-        self._noted: datetime | None = None
+        self._clock = KnownClock()
         self._read()
 
     def now(self) -> datetime:
         """The moment of what has come now."""
-        return known_clock.reckoned(self._known, self._noted, datetime.now(UTC))
+        return self._clock.reckoned(datetime.now(UTC))
 
     def refresh(self) -> None:
         """Read again what is known, if it is a minute old."""
@@ -44,11 +43,7 @@ class Hours:
     def _read(self) -> None:
         self._read_at = time.monotonic()
         with self._box.catalog.reading() as reading:
-            kept = known_clock.known(reading)
-        try:
-            known, noted = (known_clock.moment_in(kept, f"{name}_utc") for name in ("known", "noted"))
-        except (AttributeError, TypeError, ValueError):
-            log.warning("what is kept of the clock can't be read")
-            return
-        if all(each is None or each.tzinfo is not None for each in (known, noted)):
-            self._known, self._noted = known, noted
+            try:
+                self._clock = known_clock(reading)
+            except ValueError:
+                log.warning("what is kept of the clock can't be read")

@@ -66,30 +66,29 @@ class Buckets:
         self.whole: set[tuple[DestinationId, ObjectId]] = set()
 
     def ask(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, *, was_read: bool = False) -> int:
-        """Ask for an object that is not here wherever there is a receipt for it, and mend what is not whole; how many were mended.
+        """Ask for an object that is not here, or was altered there, wherever there is a receipt for it, and mend what is not whole; how many were mended.
 
         Raises as `Copies.check`. A bucket that can't be asked is left alone for this slice.
         """
-        if not self._places or (object_id not in self._altered and recall.is_here(self._box, object_id)):
+        is_here = recall.is_here(self._box, object_id)
+        if is_here and object_id not in self._altered:
             return 0
         with self._box.catalog.reading() as reading:
             held = receipts.of_object(reading, object_id)
-        mended, was_asked = 0, False
-        for number, receipt in held.items():
-            if number not in self._places or number in self._silent:
-                continue
+        mended, asked, wanted = 0, 0, held.keys() & self._places.keys()
+        for number in wanted - self._silent:
             self._rest()
             try:
-                mended += self._ask(self._places[number], receipt, object_id, key_id, sealed_bytes)
-                was_asked = True
+                mended += self._ask(self._places[number], held[number], object_id, key_id, sealed_bytes)
                 self.whole.add((number, object_id))
+                asked += 1
             except Silent as error:
                 self._silent.add(number)
                 log.info("%s can't be asked now: %s", self._places[number].name, error.message)
-        self.asked += was_asked
-        if was_asked and object_id in self._altered:
+        self.asked += asked > 0
+        if asked == len(wanted) and object_id in self._altered:
             self._settle(object_id)
-        if not was_asked and not was_read and not self._places.keys().isdisjoint(held):
+        if wanted and not (asked or was_read or is_here):
             self.unasked.add(object_id)
         return mended
 

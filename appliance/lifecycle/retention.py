@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -20,14 +20,13 @@ from appliance.catalog import (
     Reading,
     Transaction,
     instances,
-    known_clock,
     retention_dates,
     retention_rules,
     settings,
 )
 from appliance.catalog import studies as study_rows
 from appliance.catalog.columns import canonical_json
-from appliance.catalog.known_clock import moment_in
+from appliance.catalog.known_clock import KnownClock, keep, known_clock
 from appliance.catalog.retention_dates import Kept, KnownStudy
 from appliance.errors import Refused
 from appliance.lifecycle import laws
@@ -133,16 +132,16 @@ def clock_of(reading: Reading, now: datetime) -> Clock:
     What was received by a clock that was ahead, up to when a person said that it is right, says nothing against it: else one image would
     keep it in doubt for years, with no backup rotated and no certificate renewed.
     """
-    return _clock(reading, known_clock.known(reading), now)
+    return _clock(reading, known_clock(reading), now)
 
 
-def _clock(reading: Reading, kept: Mapping[str, Any], now: datetime) -> Clock:
-    newest, known = retention_dates.newest_receipt(reading), moment_in(kept, "receipts_utc")
+def _clock(reading: Reading, kept: KnownClock, now: datetime) -> Clock:
+    newest, false = retention_dates.newest_receipt(reading), kept.receipts_utc
     return Clock(
         now=now,
-        newest_receipt_utc=None if newest is not None and known is not None and newest <= known else newest,
-        noted_utc=moment_in(kept, "noted_utc"),
-        set_utc=moment_in(kept, "set_utc"),
+        newest_receipt_utc=None if newest is not None and false is not None and newest <= false else newest,
+        noted_utc=kept.noted_utc,
+        set_utc=kept.set_utc,
     )
 
 
@@ -162,32 +161,26 @@ def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) ->
     """Note that the clock says `now`. One that has moved further than the box has lived is doubted until a person has
     looked; forwards, a time server is believed instead: the box was off. What is received is counted by `catalog.known_clock`."""
     now = now.astimezone(UTC)
-    kept = dict(known_clock.known(tx))
-    noted = moment_in(kept, "noted_utc")
-    if noted is not None:
-        moved = now - noted
+    kept = known_clock(tx)
+    if kept.noted_utc is not None:
+        moved = now - kept.noted_utc
         if moved < -BACK or (moved > UNWATCHED and not follows_time_server):
-            kept["set_utc"] = now.isoformat()
-    doubt = _clock(tx, kept | {"noted_utc": now.isoformat()}, now).doubt
-    if "known_utc" not in kept and doubt is Doubt.BEHIND:  # of an index from before it was kept
-        newest = retention_dates.newest_receipt(tx)
-        kept |= {"known_utc": newest.astimezone(UTC).isoformat()} if newest is not None else {}
-    after = known_clock.looked_at(kept, now, is_vouched=follows_time_server, is_doubted=doubt is not None)
-    settings.put(tx, known_clock.KEY, after, now)
+            kept = replace(kept, set_utc=now)
+    clock = _clock(tx, replace(kept, noted_utc=now), now)
+    if kept.known_utc is None and clock.doubt is Doubt.BEHIND:  # of an index from before it was kept
+        kept = replace(kept, known_utc=clock.newest_receipt_utc)
+    after = kept.looked_at(now, is_vouched=follows_time_server, is_doubted=clock.doubt is not None)
+    keep(tx, after, now)
 
 
 def trust_clock(tx: Transaction, act: Act) -> None:
     """A person has compared the clock with another one and says that it is right, and so that what bears a later moment was received
     while it was wrong. That goes for what is being received at this moment, too."""
     now = act.now.astimezone(UTC)
-    before = known_clock.known(tx)
-    kept = known_clock.looked_at({}, now, is_vouched=True, is_doubted=False)
-    told = known_clock.reckoned(moment_in(before, "known_utc"), moment_in(before, "noted_utc"), now)
-    newest = retention_dates.newest_receipt(tx)
-    later = [each.astimezone(UTC) for each in (newest, told) if each is not None and each > now]
-    if later:
-        kept["receipts_utc"] = (max(later) + STILL_RECEIVED).isoformat()
-    settings.put(tx, known_clock.KEY, kept, now)
+    newest = retention_dates.newest_receipt(tx) or now
+    later = max(newest.astimezone(UTC), known_clock(tx).reckoned(now))
+    trusted = KnownClock(receipts_utc=later + STILL_RECEIVED if later > now else None)
+    keep(tx, trusted.looked_at(now, is_vouched=True, is_doubted=False), now)
     act.record(tx, "retention:clock", "clock", {"at_utc": now.isoformat()})
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, BinaryIO, cast
+from dataclasses import replace
+from typing import Any
 
 from appliance.box import Box
 from appliance.catalog import freezes, instances
-from appliance.catalog.instances import InstanceRow
 from appliance.errors import Corrupt, Refused, Unknown
 from appliance.model import KeyId, ObjectId
 from appliance.replication import recall
-from appliance.replication.destinations import Destination, Parcel
+from appliance.replication.destinations import Destination
+from appliance.replication.destinations.parcel import parcel_of
 
 
 def write_again(
@@ -32,22 +33,6 @@ def write_again(
         row = instances.with_object(reading, object_id)
     if row is None:
         return {}  # it was destroyed meanwhile
-    parcel = _parcel(box, row)
+    parcel = replace(parcel_of(box, row), tried_before=True)
     with place.open([parcel]) as session:
         return session.send(parcel)
-
-
-def _parcel(box: Box, row: InstanceRow) -> Parcel:
-    return Parcel(
-        study_instance_uid=row.study_instance_uid,
-        series_instance_uid=row.series_instance_uid,
-        sop_instance_uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        object_id=row.object_id,
-        size_bytes=row.size_bytes,
-        sealed_bytes=row.sealed_bytes,
-        sealed_path=box.objects.path(row.object_id),
-        open=lambda: cast("BinaryIO", box.open_object(row.object_id, row.key_id)),
-        tried_before=True,
-    )

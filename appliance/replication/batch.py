@@ -11,9 +11,9 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from appliance import audit
 from appliance.box import Box
@@ -24,7 +24,7 @@ from appliance.model import DeliveryId, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.delivery import CLOSED, back_off
 from appliance.replication.destinations import Destination, Parcel, Receipt, Session, build
-from appliance.replication.destinations.parcel import WouldReplace
+from appliance.replication.destinations.parcel import WouldReplace, parcel_of
 
 log = logging.getLogger(__name__)
 
@@ -289,17 +289,8 @@ class Batch:
         box, stop = self._box, self._errand.stopping
         with box.catalog.reading() as conn:
             held = freezes.in_force(conn) is not None
-        return Parcel(
-            study_instance_uid=claimed.study_instance_uid,
-            series_instance_uid=claimed.series_instance_uid,
-            sop_instance_uid=claimed.sop_instance_uid,
-            sop_class_uid=claimed.sop_class_uid,
-            transfer_syntax_uid=claimed.transfer_syntax_uid,
-            object_id=claimed.object_id,
-            size_bytes=claimed.size_bytes,
-            sealed_bytes=claimed.sealed_bytes,
-            sealed_path=box.objects.path(claimed.object_id),
-            open=lambda: cast("BinaryIO", box.open_object(claimed.object_id, claimed.key_id)),
+        return replace(
+            parcel_of(box, claimed),
             tried_before=claimed.attempts > 1,
             replaces="nothing" if held else "anything",
             keep_going=lambda: not stop.is_set(),

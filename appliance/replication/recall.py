@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -323,8 +324,8 @@ def _fetch(
 ) -> bool:
     """`fetch` from a place; whether it is an earlier version of what is there now.
 
-    What is not what was written is asked for once more: it may have been spoilt on the way. Where a bucket keeps versions that is the one
-    of its receipt, which is there still though somebody has written over it or removed it.
+    What somebody has written over or removed in a bucket that keeps versions is there still, as that of its receipt. And what is not
+    what was written may have been spoilt on the way, and is asked for once more.
     """
     archive = build(place, box)
     keeps_versions = isinstance(archive, Keeping)
@@ -333,21 +334,15 @@ def _fetch(
     try:
         fetch(box, archive, object_id, key, sealed_bytes)
     except (Corrupt, Unknown) as error:
-        version = _version_of(box, place, object_id) if keeps_versions else ""
-        if isinstance(error, Unknown) and not version:
+        log.warning("%s gave no object that is what was written: %s", place.name, error)
+        if keeps_versions and (version := _version_of(box, place, object_id)):
+            # Where that version lies deep or may not be read, nothing more is known of it.
+            with suppress(Resting, OperatorNeeded, Refused, Unknown):
+                fetch(box, archive, object_id, key, sealed_bytes, version)
+                return _is_over(archive, object_id, version)
+        if isinstance(error, Unknown):
             raise
-        log.warning("%s gave no object that is what was written, and is asked again: %s", place.name, error)
-        try:
-            fetch(box, archive, object_id, key, sealed_bytes, version)
-        except (Resting, OperatorNeeded, Refused, Unknown) as second:
-            if not version:
-                raise second from None
-            if isinstance(error, Unknown):
-                raise error from None
-            # Of that version nothing is known, then; what is there now may yet be whole.
-            fetch(box, archive, object_id, key, sealed_bytes)
-            return False
-        return bool(version) and _is_over(archive, object_id, version)
+        fetch(box, archive, object_id, key, sealed_bytes)
     return False
 
 

@@ -248,7 +248,7 @@ def hang(hardware: Hardware) -> None:
         stops(machine)
         for what, how, said in (
             ("a kernel that panics", "echo c >/proc/sysrq-trigger", "Kernel panic"),
-            ("a PID 1 that crashes", "kill -SEGV 1", "Caught <SEGV>"),
+            ("a PID 1 that crashes", "kill -SEGV 1", "Restarting system"),
         ):
             boot, seen = machine.boot(), machine.console().count(said)
             machine.inside(f"(sleep 2; {how}) >/dev/null 2>&1 &")

@@ -166,6 +166,24 @@ def test_an_image_is_shown_from_its_earlier_version_and_that_somebody_altered_it
     assert reached(clinic.box) == as_sent(*IMAGES)
 
 
+def test_what_was_altered_is_asked_for_until_its_bucket_answers_and_is_not_counted_as_away(
+    gone: Remote,
+) -> None:
+    clinic, key = gone.clinic, gone.key(2)
+    whole = gone.cloud.get(gone.bucket, key)
+    gone.damage(2)
+    row = recorded(clinic.box)[2]
+    recall.open_object(clinic.box, row.object_id, row.key_id, row.sealed_bytes).close()
+    gone.line.down = True
+    found = a_pass(clinic)
+    assert len(found.unasked) == 10 and row.object_id not in found.unasked
+    assert kept(clinic, recall.ALTERED) == [row.object_id]
+    gone.line.down = False
+    a_pass(clinic, NOW + timedelta(days=1))
+    assert gone.cloud.get(gone.bucket, key) == whole
+    assert kept(clinic, recall.ALTERED) is None
+
+
 def test_what_is_spoilt_on_the_way_is_altered_by_nobody(gone: Remote) -> None:
     key, spoilt = gone.key(10), [Fault.SHORT_ANSWER]
     gone.line.fault = lambda asked: spoilt.pop() if spoilt and asked.path.endswith(key) else None

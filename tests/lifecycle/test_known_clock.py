@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, tzinfo
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -226,7 +225,7 @@ def test_never_earlier_than_what_is_known_nor_later_than_what_is_true(
     steps: list[tuple[str, int]], is_vouched: bool
 ) -> None:
     """A clock that is never ahead, on whatever a box lives through, whether or not somebody vouches for it when it is right."""
-    kept: dict[str, Any] = known_clock.looked_at({}, NOW, is_vouched=True, is_doubted=False)
+    kept = known_clock.KnownClock().looked_at(NOW, is_vouched=True, is_doubted=False)
     true, says, lived = NOW, NOW, timedelta()
     for what, minutes in steps:
         if what == "set right":
@@ -239,8 +238,7 @@ def test_never_earlier_than_what_is_known_nor_later_than_what_is_true(
             says = DEAD
         if what == "runs":
             lived += minutes * MINUTE
-        of, noted = (known_clock.moment_in(kept, f"{each}_utc") for each in ("known", "noted"))
-        found = known_clock.reckoned(of, noted, says)
+        found = kept.reckoned(says)
         assert NOW + lived - BACK <= found <= true
         is_right = is_vouched and says == true
-        kept = known_clock.looked_at(kept, says, is_vouched=is_right, is_doubted=not is_right)
+        kept = kept.looked_at(says, is_vouched=is_right, is_doubted=not is_right)

@@ -6,14 +6,13 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from appliance.box import Box
-from appliance.catalog.instances import InstanceRow
 from appliance.dicom.part10 import file_head
 from appliance.ingest import import_file
 from appliance.model import Intake, Origin, Uid
 from appliance.replication.destinations import Parcel
+from appliance.replication.destinations.parcel import parcel_of
 from tests.boxes import box_in, recorded
 from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
 
@@ -41,23 +40,6 @@ def take_in(box: Box, instances: Sequence[Instance]) -> None:
             transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         )
         import_file(box, io.BytesIO(file), IMPORTED)
-
-
-def parcel_of(box: Box, row: InstanceRow, *, tried_before: bool = False) -> Parcel:
-    """The parcel that a courier would make of a recorded instance."""
-    return Parcel(
-        study_instance_uid=row.study_instance_uid,
-        series_instance_uid=row.series_instance_uid,
-        sop_instance_uid=row.sop_instance_uid,
-        sop_class_uid=row.sop_class_uid,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        object_id=row.object_id,
-        size_bytes=row.size_bytes,
-        sealed_bytes=row.sealed_bytes,
-        sealed_path=box.objects.path(row.object_id),
-        open=lambda: cast("BinaryIO", box.open_object(row.object_id, row.key_id)),
-        tried_before=tried_before,
-    )
 
 
 @contextmanager

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TypeAlias, cast
 
 from appliance.config import Config
 from appliance.errors import Transient
-from appliance.model import ObjectId, Takes, Uid
+from appliance.model import KeyId, ObjectId, Takes, Uid
+
+if TYPE_CHECKING:
+    from appliance.box import Box
 
 Receipt: TypeAlias = Mapping[str, str | int | bool]
 """The evidence that an object is there, as JSON. Always `at_utc` and `sha256` or `status`; the rest is the kind's own."""
@@ -44,6 +47,45 @@ class Parcel:
     tried_before: bool = False
     replaces: Literal["anything", "nothing"] = "anything"
     keep_going: Callable[[], bool] = field(default=lambda: True)
+
+
+class Recorded(Protocol):
+    """An instance as the catalog knows it, by whichever of its rows."""
+
+    @property
+    def study_instance_uid(self) -> Uid: ...
+    @property
+    def series_instance_uid(self) -> Uid: ...
+    @property
+    def sop_instance_uid(self) -> Uid: ...
+    @property
+    def sop_class_uid(self) -> Uid: ...
+    @property
+    def transfer_syntax_uid(self) -> Uid: ...
+    @property
+    def object_id(self) -> ObjectId: ...
+    @property
+    def key_id(self) -> KeyId: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def sealed_bytes(self) -> int: ...
+
+
+def parcel_of(box: Box, recorded: Recorded) -> Parcel:
+    """An instance of this box to be delivered, for the first time."""
+    return Parcel(
+        study_instance_uid=recorded.study_instance_uid,
+        series_instance_uid=recorded.series_instance_uid,
+        sop_instance_uid=recorded.sop_instance_uid,
+        sop_class_uid=recorded.sop_class_uid,
+        transfer_syntax_uid=recorded.transfer_syntax_uid,
+        object_id=recorded.object_id,
+        size_bytes=recorded.size_bytes,
+        sealed_bytes=recorded.sealed_bytes,
+        sealed_path=box.objects.path(recorded.object_id),
+        open=lambda: cast("BinaryIO", box.open_object(recorded.object_id, recorded.key_id)),
+    )
 
 
 class WouldReplace(Transient):
