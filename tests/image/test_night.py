@@ -93,9 +93,9 @@ def test_a_start_that_came_too_late_shows_nothing_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("now", "at"),
     [
-        (datetime(2026, 11, 27, 11, 0, tzinfo=UTC), datetime(2026, 11, 27, 11, 45, tzinfo=UTC)),
-        (datetime(2026, 11, 27, 11, 45, tzinfo=UTC), datetime(2026, 11, 28, 11, 45, tzinfo=UTC)),
-        (datetime(2026, 7, 1, 0, 0, tzinfo=UTC), datetime(2026, 7, 1, 10, 45, tzinfo=UTC)),
+        (datetime(2026, 11, 27, 9, 0, tzinfo=UTC), datetime(2026, 11, 27, 9, 45, tzinfo=UTC)),
+        (datetime(2026, 11, 27, 9, 45, tzinfo=UTC), datetime(2026, 11, 28, 9, 45, tzinfo=UTC)),
+        (datetime(2026, 7, 1, 0, 0, tzinfo=UTC), datetime(2026, 7, 1, 9, 45, tzinfo=UTC)),
     ],
 )
 def test_it_is_switched_on_three_quarters_of_an_hour_before_they_begin(now: datetime, at: datetime) -> None:
