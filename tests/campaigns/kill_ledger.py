@@ -141,8 +141,7 @@ def _under_load(appliance: Appliance, ledger: Ledger, done: Counter[str], *, kil
     try:
         while done.total() < kills:
             time.sleep(dice.uniform(0.0, 0.3))
-            if name := appliance.kill_one(dice):
-                done[name] += 1
+            done.update(appliance.kill_some(dice, kills - done.total()))
             appliance.wait_until_ready()
             appliance.ensure()
     finally:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,9 @@ READY_SECONDS = 300
 BACKUP_PAUSE_SECONDS = 5.0
 WEIGHTS = (3, 3, 1, 1, 1)
 """How often each is killed: dicom, courier, jobs, web, the backup. What holds an image that was just acknowledged, most."""
+AT_ONCE = (1, 2, 3, 5)
+AT_ONCE_WEIGHTS = (10, 6, 3, 1)
+"""How many are killed together: one after the other finds every moment of each, and several what they leave to each other."""
 
 
 @dataclass
@@ -61,7 +65,11 @@ class Running:
         if self.process is None or self.process.poll() is not None:
             return []
         try:
-            return [self.process.pid, *(each.pid for each in psutil.Process(self.process.pid).children())]
+            children = psutil.Process(self.process.pid).children()
+            return [
+                self.process.pid,
+                *(each.pid for each in children if each.status() != psutil.STATUS_ZOMBIE),
+            ]
         except psutil.NoSuchProcess:
             return []
 
@@ -115,18 +123,28 @@ class Appliance:
                 raise AssertionError(f"not ready again within {READY_SECONDS} s")
             time.sleep(0.02)
 
-    def kill_one(self, dice: random.Random) -> str:
-        """SIGKILL one process, whichever; its part's verb. A parent is chosen now and then, a child mostly."""
+    def kill_some(self, dice: random.Random, most: int) -> list[str]:
+        """SIGKILL one process or several at once, whichever, and no more than `most`; the part's verb for each."""
+        (many,) = dice.choices(AT_ONCE, AT_ONCE_WEIGHTS)
+        killed: dict[int, str] = {}
+        for _ in range(min(many, most)):
+            killed |= self._kill_one(dice, killed)
+        return list(killed.values())
+
+    def _kill_one(self, dice: random.Random, before: Container[int]) -> dict[int, str]:
+        """A parent is chosen now and then, a child mostly; nothing where what was chosen had gone before."""
         (part,) = dice.choices(self.parts, WEIGHTS)
         pids = part.pids()
         if not pids:
-            return ""
+            return {}
         chosen = pids[0] if len(pids) == 1 or dice.random() < 0.1 else dice.choice(pids[1:])
+        if chosen in before:
+            return {}
         try:
             os.kill(chosen, signal.SIGKILL)
         except ProcessLookupError:
-            return ""
-        return part.verb if chosen == pids[0] else f"{part.verb}, a worker"
+            return {}
+        return {chosen: part.verb if chosen == pids[0] else f"{part.verb}, a worker"}
 
     def kill(self) -> None:
         """Leave nothing running, after a campaign that failed."""
