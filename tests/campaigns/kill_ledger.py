@@ -128,8 +128,7 @@ def _under_load(appliance: Appliance, ledger: Ledger, done: Counter[str], *, kil
     """Send from several modalities at once, and kill, until `kills` are `done`; it is up again at the end."""
     dice = random.Random(seed)
     stop = threading.Event()
-    appliance.ensure()
-    appliance.wait_until_ready()
+    appliance.begin()
     senders = [
         threading.Thread(
             target=_send, args=(appliance.port, number, seed, ledger, stop), name=f"sender-{number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,12 @@ WEIGHTS = (3, 3, 1, 1, 1)
 AT_ONCE = (1, 2, 3, 5)
 AT_ONCE_WEIGHTS = (10, 6, 3, 1)
 """How many are killed together: one after the other finds every moment of each, and several what they leave to each other."""
+
+
+def _is_open(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 @dataclass
@@ -122,6 +129,19 @@ class Appliance:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not ready again within {READY_SECONDS} s")
             time.sleep(0.02)
+
+    def begin(self) -> None:
+        """Start all, and return when each answers; raises AssertionError where one can't be had, which nobody could kill either."""
+        self.ensure()
+        self.wait_until_ready()
+        deadline = time.monotonic() + READY_SECONDS
+        while not _is_open(self.web_port):
+            alone = [
+                part.verb for part in self.parts[:-1] if part.process and part.process.poll() is not None
+            ]
+            assert not alone, f"appliance {alone[0]} ended by itself"
+            assert time.monotonic() < deadline, "the console does not answer"
+            time.sleep(0.1)
 
     def kill_some(self, dice: random.Random, most: int) -> list[str]:
         """SIGKILL one process or several at once, whichever, and no more than `most`; the part's verb for each."""
