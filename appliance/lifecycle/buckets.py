@@ -4,8 +4,9 @@ They are not read: a month's download of everything costs a clinic more than its
 check sums of its own and repairs by them. Of those a restore drill brings a sample back every week. But what is not on this disk any more
 is asked for there, one small request (HEAD) for each in a pass: whether it is there, with the length, the version and the check sum of its
 receipt. One that is told otherwise is read to its end. It is whole (somebody has copied the bucket), and its receipt is renewed; or it
-is not, and is written again if the bucket keeps the version of the receipt, or another archive has it. If nobody has, it is lost, which
-is said with the bucket's name. One that is here, because it came as an earlier version, is asked for like those that are not.
+is not, and is written again if the bucket keeps the version of the receipt, or another archive has it; hours later, where that version
+lies deep and is asked for first. If nobody has, it is lost, which is said with the bucket's name. One that is here, because it came as an
+earlier version, is asked for like those that are not.
 """
 
 from __future__ import annotations

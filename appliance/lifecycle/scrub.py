@@ -205,9 +205,15 @@ def _standing(reading: Reading, now: datetime) -> Pass:
     return Pass(**{**known, **lists})
 
 
+def _to_mend(standing: Pass, object_id: ObjectId) -> Pass:
+    """`standing` with an object that is to be tried again: once, though a slice may meet it twice."""
+    others = (each for each in standing.to_mend if each != object_id)
+    return replace(standing, to_mend=(*others, object_id)[-MOST_LOST:])
+
+
 def _waiting_too(standing: Pass, begun: Pass) -> Pass:
     """`standing` with what waited when the slice began, and was not tried yet."""
-    to_mend = (*begun.to_mend, *standing.to_mend)[-MOST_LOST:]
+    to_mend = tuple(dict.fromkeys((*begun.to_mend, *standing.to_mend)))[-MOST_LOST:]
     return replace(standing, to_mend=to_mend, unasked=begun.unasked)
 
 
@@ -218,7 +224,7 @@ def _again(box: Box, copies: Copies, standing: Pass, sealed: Sealed, now: dateti
     except Unreadable as error:
         return _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
     except Transient:
-        return replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
+        return _to_mend(standing, sealed[0])
     return _mend(box, copies, standing, sealed, wrong, now)
 
 
@@ -235,7 +241,7 @@ def _unread(
         if isinstance(error, Unreadable):
             standing = _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
         else:
-            standing = replace(standing, to_mend=(*standing.to_mend, sealed[0])[-MOST_LOST:])
+            standing = _to_mend(standing, sealed[0])
         standing = _counted(copies, standing, instance_id, sealed[0])
     return standing
 
@@ -302,7 +308,7 @@ def _mend(
         return replace(standing, lost=lost)
     except (Transient, OperatorNeeded) as error:
         log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
-        return replace(standing, to_mend=(*standing.to_mend, object_id)[-MOST_LOST:])
+        return _to_mend(standing, object_id)
 
 
 def _mended(box: Box, now: datetime, object_id: ObjectId, place: str, wrong: str, is_unread: bool) -> None:

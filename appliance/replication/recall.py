@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -43,7 +42,7 @@ from appliance.errors import (
 from appliance.lifecycle.storage_class import Retrieval, hours_by
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import Keeping, Telling, Waking, object_key
+from appliance.replication.destinations.archive import Keeping, Telling, Waking, may_be, object_key
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
@@ -66,8 +65,9 @@ _PLACE: Final = (
 ACTOR: Final = "jobs"
 NOT_WHOLE: Final = "no archive has the image whole"
 WRITTEN_OVER: Final = "it was written over or removed there, and its earlier version was taken"
+LIES_DEEP: Final = "it was written over or removed there, and its earlier version lies in deep archive"
 ALTERED: Final = "recall.altered"
-"""A key of `appliance.catalog.settings`: the objects here that came as an earlier version of what some archive has now."""
+"""A key of `appliance.catalog.settings`: the objects that came as an earlier version of what some archive has now, or that are to."""
 
 MOST_ALTERED: Final = 1000
 _NOWHERE: Final = "the image is neither on this box nor in any archive that it knows of"
@@ -135,11 +135,22 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
             if is_earlier:
                 _say_altered(box, place, object_id)
             return
+    for place, why in deep:
+        if isinstance(why, _EarlierResting):
+            _say_altered(box, place, object_id, lies_deep=True)
     if deep:
         raise _asked_for(box, object_id, deep)
     if was_evicted and is_lost:
         _write_off(box, object_id)
     raise trouble or Unknown(_NOWHERE, hint="look for a backup that is not connected")
+
+
+class _EarlierResting(Resting):
+    """What somebody has written over or removed lies deep, as its version `version_id`."""
+
+    def __init__(self, of: Resting, version_id: str) -> None:
+        super().__init__(of.message, wait_hours=of.wait_hours, hint=of.hint)
+        self.version_id = version_id
 
 
 def retrieval(reading: Reading) -> Retrieval:
@@ -162,7 +173,8 @@ def _asked_for(box: Box, object_id: ObjectId, deep: Sequence[tuple[DestinationSe
         try:
             archive = build(place, box)
             assert isinstance(archive, Waking)
-            archive.wake(object_key(object_id), how)
+            version_id = why.version_id if isinstance(why, _EarlierResting) else ""
+            archive.wake(object_key(object_id), how, version_id)
         except ApplianceError as error:
             log.warning("%s does not let an object be asked for that lies deep: %s", place.name, error)
             trouble = trouble or error
@@ -191,22 +203,27 @@ def _write_down_return(box: Box, object_id: ObjectId) -> None:
             evictions.recalled(tx, object_id)
 
 
-def _say_altered(box: Box, place: DestinationSettings, object_id: ObjectId) -> None:
+def _say_altered(
+    box: Box, place: DestinationSettings, object_id: ObjectId, *, lies_deep: bool = False
+) -> None:
     """Somebody has written over an object in an archive, or marked it as removed: the audit says so, and the ransomware guard counts it.
 
     That it is here again would hide it otherwise. It is asked for there, and written over what lies there, with what is not here
-    (`lifecycle.buckets`): so it is noted, up to `MOST_ALTERED` of them, beyond which the guard has long taken hold.
+    (`lifecycle.buckets`): so it is noted, up to `MOST_ALTERED` of them, beyond which the guard has long taken hold. One whose earlier
+    version lies deep is not here for hours, or not at all if nobody may ask for it: that is said at once, and not at each attempt.
     """
     now = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         noted = kept.get(tx, ALTERED, [])
         if object_id not in noted and len(noted) < MOST_ALTERED:
             kept.put(tx, ALTERED, [*noted, object_id], now)
+        elif lies_deep:
+            return
         entry = audit.Entry(
-            "instance:mend",
+            "instance:corrupt" if lies_deep else "instance:mend",
             f"instance:{object_id}",
             ACTOR,
-            {"reason": WRITTEN_OVER, "on": place.name},
+            {"reason": LIES_DEEP if lies_deep else WRITTEN_OVER, "on": place.name},
             study=instances.study_of(tx, object_id),
         )
         audit.append(tx, box.audit_key, [entry], now)
@@ -325,25 +342,68 @@ def _fetch(
     """`fetch` from a place; whether it is an earlier version of what is there now.
 
     What somebody has written over or removed in a bucket that keeps versions is there still, as that of its receipt. And what is not
-    what was written may have been spoilt on the way, and is asked for once more.
+    what was written may have been spoilt on the way, and is asked for once more. Raises `_EarlierResting` where the version of the
+    receipt lies deep; while that comes up, what lies over it is asked about at each attempt and not fetched.
     """
     archive = build(place, box)
     keeps_versions = isinstance(archive, Keeping)
     assert isinstance(archive, Archive)
     key = box.study_keys.key(key_id)
+    version, is_altered = "", False
+    if keeps_versions:
+        version, is_altered = _earlier(box, place, archive, object_id, sealed_bytes)
+    if is_altered and _fetch_earlier(box, archive, object_id, key, sealed_bytes, version):
+        return _is_over(archive, object_id, version)
     try:
         fetch(box, archive, object_id, key, sealed_bytes)
     except (Corrupt, Unknown) as error:
         log.warning("%s gave no object that is what was written: %s", place.name, error)
-        if keeps_versions and (version := _version_of(box, place, object_id)):
-            # Where that version lies deep or may not be read, nothing more is known of it.
-            with suppress(Resting, OperatorNeeded, Refused, Unknown):
-                fetch(box, archive, object_id, key, sealed_bytes, version)
+        trouble: ApplianceError = error
+        try:
+            if (
+                version
+                and not is_altered
+                and _fetch_earlier(box, archive, object_id, key, sealed_bytes, version)
+            ):
                 return _is_over(archive, object_id, version)
+        except _EarlierResting as resting:
+            trouble = resting
         if isinstance(error, Unknown):
-            raise
-        fetch(box, archive, object_id, key, sealed_bytes)
+            raise trouble from error
+        try:
+            fetch(box, archive, object_id, key, sealed_bytes)
+        except Corrupt:
+            raise trouble from error
     return False
+
+
+def _earlier(
+    box: Box, place: DestinationSettings, archive: Archive, object_id: ObjectId, sealed_bytes: int
+) -> tuple[str, bool]:
+    """The version that an archive's receipt for an object names, or nothing; and whether it is known that another lies over it still."""
+    with box.catalog.reading() as reading:
+        receipt = receipts.of_object(reading, object_id).get(place.id, {})
+        is_noted = object_id in kept.get(reading, ALTERED, ())
+    version = str(receipt.get("version_id", ""))
+    if not (version and is_noted and isinstance(archive, Telling)):
+        return version, False
+    try:
+        return version, not may_be(archive.told(object_key(object_id)), receipt, sealed_bytes)
+    except Unknown:
+        return version, True
+
+
+def _fetch_earlier(
+    box: Box, archive: Archive, object_id: ObjectId, key: bytes, sealed_bytes: int, version: str
+) -> bool:
+    """`fetch` a version; whether it could be had. Raises `_EarlierResting` where it lies deep, and what the archive raises besides."""
+    try:
+        fetch(box, archive, object_id, key, sealed_bytes, version)
+    except Resting as error:
+        raise _EarlierResting(error, version) from error
+    except (Corrupt, OperatorNeeded, Refused, Unknown):  # nothing more is known of it
+        return False
+    return True
 
 
 def _is_over(archive: Archive, object_id: ObjectId, version: str) -> bool:
@@ -354,12 +414,6 @@ def _is_over(archive: Archive, object_id: ObjectId, version: str) -> bool:
         return True
     except ApplianceError:
         return False  # it can't be asked now: what was fetched is whole
-
-
-def _version_of(box: Box, place: DestinationSettings, object_id: ObjectId) -> str:
-    """The version that an archive's receipt for an object names; empty where it names none."""
-    with box.catalog.reading() as reading:
-        return str(receipts.of_object(reading, object_id).get(place.id, {}).get("version_id", ""))
 
 
 def fetch(

@@ -272,19 +272,14 @@ def test_an_image_that_is_lost_is_counted_once_however_many_passes_are_made(
             assert (homecoming.under_way(conn), homecoming.missing(conn)) == (None, 2)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [Resting("it lies deep", wait_hours=12, hint="wait"), OperatorNeeded("it may not be read", hint="look")],
-)
 def test_what_was_written_over_is_not_awaited_because_its_earlier_version_cannot_be_had(
     remote: Remote,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-    answer: Exception,
 ) -> None:
     """To fetch that is for whoever owns the bucket; until then it is said to be lost, and not to be here within hours."""
 
     def blocks_of(*_: object) -> Iterator[bytes]:
-        raise answer
+        raise OperatorNeeded("it may not be read", hint="look")
 
     box = remote.clinic.box
     evict_all(box, CLOUD)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote
 
 import boto3
 from botocore.config import Config as ClientConfig
@@ -93,16 +94,38 @@ def sink(cloud: Cloud, bucket: str, key: str, storage_class: str = "DEEP_ARCHIVE
     _in_moto(bucket, key).status = "IN_PROGRESS"
 
 
-def come_up(bucket: str, *keys: str) -> None:
+def sink_version(bucket: str, key: str, version_id: str, storage_class: str = "DEEP_ARCHIVE") -> None:
+    """Likewise for one version of an object, which stays that version."""
+    state_manager.set_transition("s3::keyrestore", {"progression": "manual", "times": 1_000_000})
+    found = _in_moto(bucket, key, version_id)
+    found.set_storage_class(storage_class)
+    found.status = "IN_PROGRESS"
+
+
+def come_up(bucket: str, *keys: str, version_id: str | None = None) -> None:
     """The hours are over: what was asked for can be read."""
     for each in keys:
-        _in_moto(bucket, each).status = "RESTORED"
+        _in_moto(bucket, each, version_id).status = "RESTORED"
 
 
-def _in_moto(bucket: str, key: str) -> FakeKey:
-    found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
+def _in_moto(bucket: str, key: str, version_id: str | None = None) -> FakeKey:
+    found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key, version_id=version_id)
     assert isinstance(found, FakeKey)
     return found
+
+
+def _restore_version(path: str, version_id: str) -> tuple[int, str]:
+    """What S3 answers who asks for a version to be fetched: moto takes no notice of the version, and fetches the newest."""
+    bucket, _, key = unquote(path).removeprefix("/").partition("/")
+    found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key, version_id=version_id)
+    if not isinstance(found, FakeKey):
+        return 404, "NoSuchVersion"
+    if found.storage_class not in {"GLACIER", "DEEP_ARCHIVE"}:
+        return 403, "InvalidObjectState"
+    if 'ongoing-request="true"' in found.response_dict.get("x-amz-restore", ""):
+        return 409, "RestoreAlreadyInProgress"
+    found.restore(7)
+    return 202, ""
 
 
 @contextmanager
@@ -292,6 +315,10 @@ class _Relay(BaseHTTPRequestHandler):
             return self.answer_error(*_ANSWERS[fault])
         if fault in {Fault.PAGE, Fault.ABSENT_PAGE}:
             return self.answer(200 if fault is Fault.PAGE else 404, "text/html", _FOR_PEOPLE)
+        asked = parse_qs(query, keep_blank_values=True)
+        if request.method == "POST" and "restore" in asked and "versionId" in asked:
+            status, code = _restore_version(path, asked["versionId"][0])
+            return self.answer_error(status, code) if code else self.answer(status, "application/xml", b"")
         onward = http.client.HTTPConnection("127.0.0.1", self.line.to, timeout=60)
         try:
             onward.request(self.command, self.path, body, dict(self.headers.items()))

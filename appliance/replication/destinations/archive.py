@@ -126,6 +126,12 @@ def differs(told: Told, receipt: Mapping[str, Any], sealed_bytes: int) -> str:
     return ""
 
 
+def may_be(told: Told, receipt: Mapping[str, Any], sealed_bytes: int) -> bool:
+    """Whether an object, as whichever version, can have the content of its receipt: it is as long, and a check sum of it agrees."""
+    sums = ((str(receipt.get(name, "")), str(getattr(told, name))) for name in ("etag", "sha256"))
+    return told.bytes == sealed_bytes and any(known and known == found for known, found in sums)
+
+
 @dataclass(frozen=True, slots=True)
 class Versions:
     """What a store keeps of what was written over: nothing, or each version for `days`; None of them is for ever."""
@@ -146,8 +152,11 @@ class Remembering(Archive, Protocol):
 class Waking(Archive, Protocol):
     """An archive whose objects may lie so deep that reading one raises `Resting` until it was asked for and has come up."""
 
-    def wake(self, key: str, retrieval: Retrieval) -> None:
-        """Ask for an object to be fetched in that way, unless that was done already, in whichever, or it can be read."""
+    def wake(self, key: str, retrieval: Retrieval, version_id: str = "") -> None:
+        """Ask for an object to be fetched in that way, unless that was done already, in whichever, or it can be read.
+
+        With `version_id` that version of it, whatever was written over it. Raises `Unknown` if there is none.
+        """
 
 
 @runtime_checkable

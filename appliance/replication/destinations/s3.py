@@ -327,10 +327,11 @@ class S3Destination:
             sha256=whole or found.get("Metadata", {}).get("sha256", ""),
         )
 
-    def wake(self, key: str, retrieval: Retrieval) -> None:
+    def wake(self, key: str, retrieval: Retrieval, version_id: str = "") -> None:
         """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""
         client = self._client()
-        found = unless_absent(lambda: client.head_object(Bucket=self.bucket, Key=key))
+        which: dict[str, Any] = {"Key": key} | ({"VersionId": version_id} if version_id else {})
+        found = unless_absent(lambda: client.head_object(Bucket=self.bucket, **which))
         if not found:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         name = found.get("StorageClass", "")
@@ -341,7 +342,7 @@ class S3Destination:
             wanted["Days"] = AWAKE_DAYS
         with in_our_terms("fetching an object from deep archive", allow=ALLOW_WAKING):
             try:
-                client.restore_object(Bucket=self.bucket, Key=key, RestoreRequest=wanted)
+                client.restore_object(Bucket=self.bucket, **which, RestoreRequest=wanted)
             except ClientError as error:
                 if code_of(error) != "RestoreAlreadyInProgress":  # somebody has asked since we looked
                     raise
