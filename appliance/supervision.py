@@ -1,4 +1,4 @@
-"""What a process says to systemd, and the sockets that it gets from there.
+"""What a process says to systemd, the sockets that it gets from there, and its word that the process is to stop.
 
 The protocol is a datagram of ``KEY=value`` lines to the socket named by ``NOTIFY_SOCKET`` (sd_notify(3)), and file
 descriptors from 3 on, counted by ``LISTEN_FDS`` (sd_listen_fds(3)). Outside a unit neither variable is set, and nothing
@@ -14,13 +14,16 @@ while the work hangs watches nothing. With ``WatchdogSec=`` systemd ends and res
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Mapping
 from typing import Final
 
 from appliance.errors import OperatorNeeded
 
 _FIRST_DESCRIPTOR: Final = 3
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def ready(words: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -55,6 +58,30 @@ def handed_socket(port: int, what: str, environ: Mapping[str, str] = os.environ)
             hint=f"give both the same port: ListenStream={port} in a drop-in of the socket unit",
         )
     return handed
+
+
+def told_to_stop() -> threading.Event:
+    """An event that SIGTERM and SIGINT set from now on. Call it once, from the main thread.
+
+    Not by a handler that sets it: Python runs one between two steps of the main thread, which may at that moment hold the lock
+    of that very event, as it does when it begins to wait for it, and would then wait for itself until it is killed. What
+    Python writes into the wakeup descriptor at the signal itself is read by a thread, whichever thread the signal came to.
+    """
+    told = threading.Event()
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    for number in _STOPS:
+        signal.signal(number, lambda *_: None)  # without a handler of Python's nothing is written
+
+    def listen() -> None:
+        with reading, writing:  # for as long as the process lives: the next signal is written there too
+            while True:
+                if set(reading.recv(64)) & set(_STOPS):
+                    told.set()
+
+    threading.Thread(target=listen, name="told to stop", daemon=True).start()
+    return told
 
 
 def _tell(lines: str, environ: Mapping[str, str]) -> None:

@@ -54,6 +54,29 @@ def test_nobody_who_listens_is_no_reason_to_stop(tmp_path: Path) -> None:
     supervision.alive({"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
 
+HOLDS_ITS_LOCK = """
+with stop._cond:
+    signal.raise_signal(signal.SIGTERM)
+"""
+COMES_TO_ANOTHER_THREAD = """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [HOLDS_ITS_LOCK, COMES_TO_ANOTHER_THREAD, "signal.raise_signal(signal.SIGINT)"]
+)
+def test_whoever_is_told_to_stop_hears_it_whatever_its_main_thread_does(meanwhile: str) -> None:
+    """A handler that set the event would wait for the lock that its own thread holds, and for ever."""
+    begins = "import os, signal, sys\nfrom appliance import supervision\nstop = supervision.told_to_stop()\n"
+    ends = "\nsys.exit(0 if stop.wait() and stop.is_set() else 1)"
+    told = subprocess.run(
+        [sys.executable, "-c", begins + meanwhile + ends], timeout=PATIENCE_SECONDS, check=False
+    )
+    assert told.returncode == 0
+
+
 def test_descriptors_meant_for_another_process_are_not_taken() -> None:
     assert supervision.handed_socket(11112, "DICOM", {"LISTEN_PID": "1", "LISTEN_FDS": "1"}) is None
     assert (

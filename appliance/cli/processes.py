@@ -13,7 +13,6 @@ import argparse
 import fcntl
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -24,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance import logs
+from appliance import logs, supervision
 from appliance.cli.arguments import Arguments, Parser, Verbs
 from appliance.cli.supervisor import Child, Supervisor, die_with, verb
 from appliance.config import Config, load_config
@@ -183,9 +182,7 @@ def _process(
     `opened` opens the box, and may take its time over it: the event is set meanwhile as it is later.
     """
     config = _as_process(arguments, name)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = supervision.told_to_stop()
     box = opened(config, stop)
     threading.Thread(target=_stop_when_replaced, args=(box, stop), name="succession", daemon=True).start()
     try:
