@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from appliance import audit, certificates, jobs
-from appliance.backup import drill, restoring, snapshot
+from appliance.backup import choice, drill, restoring, snapshot
 from appliance.box import Box, open_box
 from appliance.catalog import Transaction, deliveries, destinations, notices, outbox, studies, tombstones
 from appliance.catalog.notices import NoticeState
@@ -252,7 +252,7 @@ def test_a_backup_that_a_wrong_clock_named_years_ahead_is_not_the_newest_for_eve
     run_all_jobs(box, NOW + YEARS)
     (ahead,) = backups_of(scene.place) - scene.backups
     assert ahead == max(backups_of(scene.place)), "by its name it is"
-    seen = restoring.look(archive_of(scene.place), scene.paper, now=RIGHT).snapshots
+    seen = choice.look(archive_of(scene.place), scene.paper, now=RIGHT).snapshots
     assert seen[0].name == ahead, "it is the newest indeed, as long as none has been made since"
     with box.catalog.transaction() as tx:
         retention.trust_clock(tx, Act(by="marie", now=RIGHT, audit_key=box.audit_key))
@@ -261,7 +261,7 @@ def test_a_backup_that_a_wrong_clock_named_years_ahead_is_not_the_newest_for_eve
     (made,) = backups_of(scene.place) - scene.backups - {ahead}
 
     assert drill.drill(box, scene.place, RIGHT, actor="tests").snapshot == made
-    seen = restoring.look(archive_of(scene.place), scene.paper, now=RIGHT).snapshots
+    seen = choice.look(archive_of(scene.place), scene.paper, now=RIGHT).snapshots
     assert [each.name for each in seen][:2] == [made, ahead]
     restored = restoring.restore(
         config_in(scene.folder / "after"),
@@ -274,7 +274,7 @@ def test_a_backup_that_a_wrong_clock_named_years_ahead_is_not_the_newest_for_eve
     )
     assert restored.snapshot is not None and restored.snapshot.name == made
     blank = NOW - YEARS  # a blank box whose battery is dead
-    assert restoring.look(archive_of(scene.place), scene.paper, now=blank).snapshots[0].name == made
+    assert choice.look(archive_of(scene.place), scene.paper, now=blank).snapshots[0].name == made
 
 
 # --- a bucket that locks what it gets --------------------------------------------------------------------------------

@@ -39,8 +39,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import ahead, homecoming, rebuilding, snapshot
-from appliance.backup.fetching import Tell, ages, fetch, newest_first, open_root, snapshot_key
+from appliance.backup import homecoming, rebuilding, snapshot
+from appliance.backup.choice import needs
+from appliance.backup.fetching import Tell, ages, fetch, open_root, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
 from appliance.catalog import (
@@ -58,7 +59,6 @@ from appliance.catalog.schema import REVISION
 from appliance.config import Config
 from appliance.errors import (
     Corrupt,
-    OperatorNeeded,
     Refused,
     Transient,
     Unknown,
@@ -67,7 +67,6 @@ from appliance.lifecycle import destruction
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import MANIFESTS
 from appliance.store.disk import Disk, disk_error
 from appliance.store.keys import RootKey, restore_keys
 from appliance.store.recovery import RecoveryKey
@@ -91,60 +90,6 @@ class Restored:
     damaged_snapshots: int
     studies: int
     instances: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What an archive holds that the recovery key opens: snapshots, the newest first, and how many manifests beside them.
-
-    `too_new` are those of newer software, `damaged` how many indexes do not say what was written; `newest` is the name of the
-    first of both.
-    """
-
-    snapshots: tuple[Index, ...]
-    too_new: tuple[Index, ...]
-    damaged: int
-    manifests: int
-    newest: str = ""
-
-    def check(self) -> None:
-        """Raises `OperatorNeeded` when nothing can be restored, or newer software is needed for the newest."""
-        if self.too_new and self.too_new[0].name == self.newest:
-            raise _needs(self.too_new[0])
-        if not self.snapshots and not self.manifests:
-            raise OperatorNeeded(
-                "this archive holds neither a backup nor a study manifest",
-                hint="check the bucket or the folder; it is where the box has kept its sealed copies",
-            )
-
-
-def look(archive: Archive, key: RecoveryKey, *, most: int = 20, now: datetime | None = None) -> Found:
-    """What of `archive` could be restored with `key`, of the newest `most` snapshots. Reads, and writes nothing.
-
-    `now` is what the clock says, unless another moment is given. Raises as `restore`.
-    """
-    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
-    now = now or datetime.now(UTC)
-    _, root = open_root(archive, names, key)
-    fit: list[Index] = []
-    too_new: list[Index] = []
-    damaged = 0
-    newest = ""
-    latest = newest_first(archive, root, names, now)[:most]
-    with ahead.reading(archive, latest, snapshot.index_key) as found:
-        for name, document in found:
-            try:
-                sealed = document()
-                if wrapped_generation(sealed) > root.generation:
-                    continue
-                index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
-            except (Corrupt, Unknown):
-                damaged += 1
-                continue
-            (too_new if index.revision > REVISION else fit).append(index)
-            newest = newest or name
-    manifests = sum(1 for _ in archive.documents(MANIFESTS))
-    return Found(tuple(fit), tuple(too_new), damaged, manifests, newest)
 
 
 def restore(
@@ -294,7 +239,7 @@ def _fetched(
                 continue
             index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
             if index.revision > REVISION:
-                raise _needs(index)
+                raise needs(index)
             fetch(data / "restoring", archive, snapshot_key(archive, root, name), index, tell)
         except (Corrupt, Unknown) as error:
             damaged += 1
@@ -304,13 +249,6 @@ def _fetched(
     if damaged:
         log.error("no snapshot is whole: the catalog is rebuilt from the manifests alone")
     return None, damaged
-
-
-def _needs(index: Index) -> OperatorNeeded:
-    return OperatorNeeded(
-        f"the backup was made by newer software ({index.software})",
-        hint=f"install version {index.software} or a newer one, and restore again",
-    )
 
 
 # --- the data folder -------------------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from appliance.backup import fetching, restoring
-from appliance.backup.restoring import Found
+from appliance.backup import choice, fetching, restoring
+from appliance.backup.choice import Found
 from appliance.box import Box
 from appliance.catalog import Reading
 from appliance.errors import ApplianceError, OperatorNeeded, Refused
@@ -195,7 +195,7 @@ class Restorer:
 
         def paper(tell: Tell) -> Detail:
             tell({})
-            found.append(restoring.look(archive, source.key))
+            found.append(choice.look(archive, source.key))
             with self._lock:
                 if self._source is source:
                     self._found = found[0]

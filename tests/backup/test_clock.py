@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import inventory, making, restoring, snapshot
+from appliance.backup import choice, inventory, making, snapshot
 from appliance.backup.fetching import age_of
 from appliance.backup.schedule import Schedule
 from appliance.catalog import destinations
@@ -69,7 +69,7 @@ def test_a_wrong_clock_does_away_with_no_backup(
         watch(clinic, at)
         clinic.back_up(at)
     assert good <= names(clinic)
-    assert restoring.look(archive_of(clinic.place), clinic.paper).damaged == 0
+    assert choice.look(archive_of(clinic.place), clinic.paper).damaged == 0
 
 
 def test_a_clock_that_jumps_does_away_with_no_backup_and_makes_the_due_ones(
@@ -110,7 +110,7 @@ def test_the_newest_backup_is_the_one_made_last_whatever_the_clock_was(
     clinic, _, now = kept  # noqa: F811
     made = [clinic.back_up(now + wrong + timedelta(minutes=each)).name for each in (1, 0)]
     for blank in (now, now + wrong, datetime(1970, 1, 1, tzinfo=UTC)):
-        found = restoring.look(archive_of(clinic.place), clinic.paper, now=blank)
+        found = choice.look(archive_of(clinic.place), clinic.paper, now=blank)
         assert [each.name for each in found.snapshots[:2]] == list(reversed(made))
     listed = inventory.take(clinic.box, clinic.place, now=now)
     assert [each.name for each in listed.held[:2]] == list(reversed(made))
@@ -129,10 +129,10 @@ def test_a_box_that_came_back_from_an_older_backup_is_the_newer_one(
         (tmp_path / name).rename(tmp_path / "usb" / "snapshots" / name / "index")
     with box_in(tmp_path / "after") as box:
         after = making.back_up(box, clinic.place, now - timedelta(days=3650), actor="tests", keep=KEEP)
-    rows = {each.name: age_of(each) for each in restoring.look(archive, clinic.paper, now=now).snapshots}
+    rows = {each.name: age_of(each) for each in choice.look(archive, clinic.paper, now=now).snapshots}
     assert rows[after.name].lives == 1
     assert max(rows, key=rows.__getitem__) == after.name
-    assert restoring.look(archive, clinic.paper, now=now).snapshots[0].name == after.name
+    assert choice.look(archive, clinic.paper, now=now).snapshots[0].name == after.name
 
 
 def test_a_box_that_came_back_by_manifests_alone_makes_the_newest_backup(
@@ -152,7 +152,7 @@ def test_a_box_that_came_back_by_manifests_alone_makes_the_newest_backup(
             making.back_up(box, clinic.place, now - each * timedelta(days=1), actor="tests", keep=KEEP).name
             for each in range(2)
         ]
-    found = restoring.look(archive_of(clinic.place), clinic.paper, now=now).snapshots
+    found = choice.look(archive_of(clinic.place), clinic.paper, now=now).snapshots
     assert [each.name for each in found[:2]] == list(reversed(made))
 
 
@@ -174,7 +174,7 @@ def test_a_box_that_came_back_counts_past_what_another_archive_remembers(
     restore(tmp_path / "fourth", other, clinic.paper)
     with box_in(tmp_path / "fourth") as box:
         made = making.back_up(box, clinic.place, now, actor="tests", keep=KEEP)
-    assert restoring.look(archive_of(clinic.place), clinic.paper, now=now).snapshots[0].name == made.name
+    assert choice.look(archive_of(clinic.place), clinic.paper, now=now).snapshots[0].name == made.name
 
 
 def test_the_box_before_switched_on_once_more_does_not_count_past_the_one_in_its_place(
@@ -189,4 +189,4 @@ def test_the_box_before_switched_on_once_more_does_not_count_past_the_one_in_its
             made = making.back_up(third, clinic.place, now, actor="tests", keep=KEEP)
         for before in (second, clinic.box):
             making.back_up(before, clinic.place, now + timedelta(days=1), actor="tests", keep=KEEP)
-    assert restoring.look(archive_of(clinic.place), clinic.paper, now=now).snapshots[0].name == made.name
+    assert choice.look(archive_of(clinic.place), clinic.paper, now=now).snapshots[0].name == made.name

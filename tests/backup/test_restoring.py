@@ -11,7 +11,7 @@ import pytest
 
 from appliance import audit, identity
 from appliance import settings as operator_settings
-from appliance.backup import homecoming, restoring, snapshot
+from appliance.backup import choice, homecoming, restoring, snapshot
 from appliance.backup.restoring import Restored
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, people, settings
@@ -575,7 +575,7 @@ def test_an_old_paper_opens_what_is_made_until_the_root_key_is_changed_and_nothi
     between = clinic.back_up(now + timedelta(hours=1))
 
     def newest(paper: RecoveryKey) -> str:
-        return restoring.look(archive_of(clinic.place), paper).snapshots[0].name
+        return choice.look(archive_of(clinic.place), paper).snapshots[0].name
 
     assert newest(old) == newest(new) == between.name
     clinic.receive(*IMAGES[1:2])

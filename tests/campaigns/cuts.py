@@ -28,7 +28,7 @@ from typing import Final
 import pytest
 
 from appliance import audit
-from appliance.backup import making, restoring, snapshot
+from appliance.backup import choice, making, restoring, snapshot
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, evictions, manifests, studies, study_keys, tombstones
 from appliance.config import Config, CourierConfig
@@ -179,12 +179,12 @@ def _after_snapshot(place: Place) -> None:
     box = place.box()
     try:
         assert contents(box) == as_sent(*KEPT, *DOOMED)
-        found = restoring.look(place.archive(), place.paper)
+        found = choice.look(place.archive(), place.paper)
         assert found.damaged == 0, "a backup that looks finished is not whole"
         assert found.snapshots, "no backup is left"
         _whole(place, box)
         made = making.back_up(box, place_in(box), datetime.now(UTC), actor="tests", keep=KEEP)
-        assert restoring.look(place.archive(), place.paper).snapshots[0] == made
+        assert choice.look(place.archive(), place.paper).snapshots[0] == made
         assert not list((place.root / "box" / "backups").glob("catalog-*")), "a copy of the catalog is left"
     finally:
         box.close()
@@ -250,7 +250,7 @@ def _after_purge(place: Place) -> None:
         archive = place.archive()
         if isinstance(archive, Clearable):
             assert len(list(archive.documents("objects/"))) == len(KEPT), "it keeps what was destroyed"
-        found = restoring.look(archive, place.paper)
+        found = choice.look(archive, place.paper)
         assert [each.contents.instances for each in found.snapshots] == [len(KEPT)]
         _opens_nothing(place, box, found.snapshots[0].name)
     finally:
@@ -284,7 +284,7 @@ def _after_rotate(place: Place) -> None:
         with box.catalog.reading() as conn:
             assert study_keys.under_earlier(conn, box.root.generation, 10) == []
             assert audit.verify(conn, box.audit_key, None) == []
-        assert restoring.look(place.archive(), place.paper).damaged == 0
+        assert choice.look(place.archive(), place.paper).damaged == 0
         assert contents(box) == as_sent(*KEPT, *DOOMED)
     finally:
         box.close()

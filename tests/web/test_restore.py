@@ -18,7 +18,7 @@ from appliance.replication.destinations import prepare, sftp
 from appliance.store import succession
 from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
-from tests.backup.conftest import Clinic, clinic_in, eventually
+from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
 from tests.boxes import box_in, recorded
 from tests.replication.file_servers import proftpd
 from tests.replication.shares import PASSWORD as SHARE_PASSWORD
@@ -272,6 +272,27 @@ def test_backups_of_newer_software_are_refused_with_the_version_to_install(
     assert f"{PAGE}/start" not in page
     send(visitor, "start")
     assert stage(visitor) == "found"
+
+
+def test_the_backup_that_is_taken_is_named_so_whatever_clock_has_named_the_others(
+    visitor: FlaskClient, blank: Box, tmp_path: Path
+) -> None:
+    (tmp_path / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
+    with clinic_in(tmp_path / "ahead", place) as clinic:
+        now = datetime.now(UTC)
+        ahead = clinic.back_up(now + timedelta(days=3650))
+        clinic.receive(*IMAGES[:2])
+        clinic.deliver()
+        made = clinic.back_up(now)
+        assert ahead.name > made.name, "the name of the older one sorts after that of the newer one"
+        at_the_box(visitor, blank)
+        look(visitor, clinic)
+        lines = re.findall(r"<tr><td>(.*?)</tr>", page_of(visitor), re.DOTALL)
+        assert ["this one is taken" in each for each in lines] == [True, False]
+        assert "2 images" in lines[0]
+        send(visitor, "start")
+        eventually(lambda: stage(visitor) == "leaving")
 
 
 def test_a_blank_box_becomes_the_lost_one(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import restoring as engine
-from appliance.backup.restoring import Found
+from appliance.backup import choice as engine
+from appliance.backup.choice import Found
 from appliance.box import Box
 from appliance.errors import OperatorNeeded, Refused
 from appliance.model import DestinationSettings
@@ -90,7 +90,7 @@ def test_a_source_that_was_typed_during_a_look_is_looked_at_itself(
     restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = RecoveryKey.generate(), RecoveryKey.generate()
-    of_first, of_second = Found((), (), 0, 1), Found((), (), 0, 2)
+    of_first, of_second = Found(manifests=1), Found(manifests=2)
     entered, leave = threading.Event(), threading.Event()
 
     def look(_archive: object, key: RecoveryKey) -> Found:
@@ -116,7 +116,7 @@ def test_what_is_found_where_nobody_looks_any_more_is_dropped(
 ) -> None:
     def look(_archive: object, _key: RecoveryKey) -> Found:
         restorer.admit(SECOND)
-        return Found((), (), 0, 1)
+        return Found(manifests=1)
 
     monkeypatch.setattr(engine, "look", look)
     restorer.keep(FIRST, folder(tmp_path, "one"), str(RecoveryKey.generate()))

@@ -188,8 +188,7 @@ def _form(error: str = "") -> Response:
     looked = _looked(restorer.source)
     stage = _stage(restorer, blank, run, looked)
     found = restorer.found if stage == "found" else None
-    shown = [*found.too_new, *found.snapshots] if found else []
-    shown.sort(key=lambda each: each.name, reverse=True)
+    shown = found.backups if found else ()  # in the order of the restore, which is not that of their names
     page = setup_page(
         RestorePage,
         Step.WELCOME,
