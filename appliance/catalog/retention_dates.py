@@ -27,7 +27,7 @@ from appliance.catalog.columns import utc_moment
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.lifecycle_tables import retention_dates as dates
 from appliance.catalog.schema import studies
-from appliance.lifecycle.policy import FOR_EVER, Facts, day_of, record_types
+from appliance.lifecycle.policy import FOR_EVER, Entry, Facts, entry_of, record_types
 from appliance.model import Uid
 
 
@@ -105,24 +105,6 @@ class _Person:
         return self.issuer == issuer or not self.issuer or not issuer
 
 
-@dataclass(frozen=True, slots=True)
-class _Latest:
-    """The latest of some visits: the day that a study was made, as DA, empty if none is a day; the moment of a receipt."""
-
-    day: str
-    received: str
-
-    @classmethod
-    def of(cls, study_date: str, received: str) -> _Latest:
-        day = day_of(study_date)
-        return cls("" if day is None else day.isoformat().replace("-", ""), received)
-
-    def with_(self, other: _Latest | None) -> _Latest:
-        return (
-            self if other is None else _Latest(max(self.day, other.day), max(self.received, other.received))
-        )
-
-
 def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[int, KnownStudy]:
     """The facts of those of `study_ids` that are here; `practice` is what the clinic practises."""
     rows = _studies(reading, study_ids)
@@ -139,11 +121,11 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
     held = holds.held_among(reading, [row[0] for row in rows])
     found: dict[int, KnownStudy] = {}
     for row in rows:
-        latest: _Latest | None = None
+        latest: Entry | None = None
         for person, _ in named[row[0]]:
             for issuer, visit in visits[person.number].items():
                 if person.may_be_of(issuer):
-                    latest = visit.with_(latest)
+                    latest = _later(visit, latest)
         found[row[0]] = KnownStudy(
             id=row[0],
             study_instance_uid=Uid(row[1]),
@@ -153,8 +135,7 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
                 first_received_utc=utc_moment(row[4]),
                 last_received_utc=utc_moment(row[5]),
                 birth_dates=tuple(birth_date for _, birth_date in named[row[0]]),
-                latest_study_date="" if latest is None else latest.day,
-                latest_received_utc=None if latest is None else utc_moment(latest.received),
+                latest=latest,
                 holds=(held[row[0]].id,) if row[0] in held else (),
             ),
         )
@@ -181,7 +162,7 @@ def _others(reading: Reading) -> Sequence[Any]:
     return reading.exec_driver_sql(_OTHERS).all()
 
 
-_Visits = Mapping[int | str, Mapping[str, _Latest]]
+_Visits = Mapping[int | str, Mapping[str, Entry]]
 
 
 def _visits(reading: Reading, persons: Sequence[_Person], others: Sequence[Any]) -> _Visits:
@@ -189,20 +170,24 @@ def _visits(reading: Reading, persons: Sequence[_Person], others: Sequence[Any])
 
     Not each visit: thousands of studies may bear one number, where a machine fills one in.
     """
-    found: dict[int | str, dict[str, _Latest]] = defaultdict(dict)
+    found: dict[int | str, dict[str, Entry]] = defaultdict(dict)
 
-    def add(person: _Person, study_date: str, received: str) -> None:
-        by_issuer = found[person.number]
-        by_issuer[person.issuer] = _Latest.of(study_date, received).with_(by_issuer.get(person.issuer))
+    def add(person: _Person, study: int, study_date: str, received: str) -> None:
+        by_issuer, visit = found[person.number], entry_of(study_date, utc_moment(received), study)
+        by_issuer[person.issuer] = _later(visit, by_issuer.get(person.issuer))
 
     for row in _rows_of(reading, persons):
-        add(_Person(row[0], row[1], row[2]), row[4], row[5])
+        add(_Person(row[0], row[1], row[2]), row[3], row[4], row[5])
     # An image of hers under a study of his is a visit of hers.
     under = {row[0] for row in others}
     made = {row[0]: (row[2], row[5]) for row in _studies(reading, under)}
     for other in others:
-        add(_Person(other[1], other[2], other[3]), *made[other[0]])
+        add(_Person(other[1], other[2], other[3]), other[0], *made[other[0]])
     return found
+
+
+def _later(one: Entry, other: Entry | None) -> Entry:
+    return one if other is None or one.day > other.day else other
 
 
 def _rows_of(reading: Reading, persons: Sequence[_Person]) -> Sequence[Any]:

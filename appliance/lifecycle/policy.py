@@ -2,7 +2,8 @@
 
 Chosen: every doubt lengthens. A birth date that is missing, impossible or after the images is that of a newborn; a record
 that may be of two kinds is of both; a province without a known rule keeps for ever, until the clinic says otherwise; a
-clock that was set, or that lags behind what was received, makes nothing due. Because: what is kept a year too long can
+clock that was set, or that lags behind what was received, makes nothing due. But a date that cannot be true is no doubt: an
+image comes after the day on which it was made (`entry_of`). Because: what is kept a year too long can
 still be destroyed, what was destroyed a day too early can't be brought back. Rejected: asking the machine that sent the
 images whether they are dental; a date of destruction written down on arrival, which no later visit would move.
 
@@ -27,6 +28,16 @@ UNWATCHED = timedelta(days=2)
 BACK = timedelta(hours=1)
 """A clock may be corrected backwards by this much."""
 FOR_EVER = date.max
+LATE_YEARS = 2
+"""So many years after its receipt a study may have been made, by what it says itself.
+
+It is never made later, but a receipt may be too early: a clock that is behind counts on from the last moment that was known, and
+misses for how long the box was off (`appliance.catalog.known_clock`). Chosen: two years for every receipt, by which a wrong date
+keeps a patient's studies that much longer and not for centuries. Rejected: a few days, by which a box that lay unplugged with a dead
+battery would count true dates too early.
+"""
+FIRST_DAY = date(2026, 1, 1)
+"""No receipt is older. One that is was made by a clock that nobody had set yet, so it says nothing against any date."""
 
 
 class RecordType(StrEnum):
@@ -80,12 +91,29 @@ class RuleBook:
     rules: tuple[Rule, ...]
 
 
+class Told(StrEnum):
+    """By what the day of an entry is known."""
+
+    MADE = "made"  # the date of the study
+    RECEIVED = "received"
+    LATE = "late"  # its date is so long after its receipt that it cannot be true: the latest that it may be
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry in the record of a patient: the row id of its `study`, None for the study that is asked about."""
+
+    day: date
+    told: Told
+    study: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of a study. Dates are DA as received: anything may stand in them.
 
-    `birth_dates` are of everybody whom the study names; `latest_study_date` and `latest_received_utc` are over all
-    studies of the same patient, this one included. `holds` names the holds that fall on it.
+    `birth_dates` are of everybody whom the study names; `latest` is the last entry over all studies of the same patient,
+    this one included. `holds` names the holds that fall on it.
     """
 
     record_types: frozenset[RecordType]
@@ -93,8 +121,7 @@ class Facts:
     first_received_utc: datetime
     last_received_utc: datetime
     birth_dates: tuple[str, ...] = ()
-    latest_study_date: str = ""
-    latest_received_utc: datetime | None = None
+    latest: Entry | None = None
     holds: tuple[int, ...] = ()
 
 
@@ -156,11 +183,15 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`keep_until` is the last day; `reasons` are all rules that apply, the one that decides first."""
+    """`keep_until` is the last day; `reasons` are all rules that apply, the one that decides first.
+
+    `entry` is the last one of the patient: what the years are counted from.
+    """
 
     status: Status
     keep_until: date
     reasons: tuple[Reason, ...]
+    entry: Entry
     holds: tuple[int, ...] = ()
     doubt: Doubt | None = None
 
@@ -175,7 +206,7 @@ def keep_until(facts: Facts, book: RuleBook) -> tuple[date, tuple[Reason, ...]]:
 
     The day is `FOR_EVER` where no rule is known for a kind of record that the study may be.
     """
-    entry = _last_entry(facts)
+    entry = last_entry(facts).day
     majority = _majority(facts, book.majority_years)
     found = [
         Reason(rule, until)
@@ -203,7 +234,7 @@ def decide(facts: Facts, book: RuleBook, clock: Clock) -> Decision:
         status = Status.KEEP
     else:
         status = Status.DUE if doubt is None else Status.CLOCK
-    return Decision(status, last_day, reasons, facts.holds, doubt)
+    return Decision(status, last_day, reasons, last_entry(facts), facts.holds, doubt)
 
 
 def record_types(practice: str, modalities: Iterable[str]) -> frozenset[RecordType]:
@@ -253,19 +284,28 @@ def _until(rule: Rule, *, entry: date, majority: date | None) -> date | None:
     return until if rule.not_beyond is None else min(until, rule.not_beyond)
 
 
-def _last_entry(facts: Facts) -> date:
-    days = [_received_on(facts.first_received_utc), _received_on(facts.last_received_utc)]
-    if facts.latest_received_utc is not None:
-        days.append(_received_on(facts.latest_received_utc))
-    days += [day for text in (facts.study_date, facts.latest_study_date) if (day := day_of(text)) is not None]
-    return max(days)
+def entry_of(study_date: str, received_utc: datetime, study: int | None = None) -> Entry:
+    """The entry that a study is: when it was made, but never long after it was received, or when it was received if that is later."""
+    received, made = _received_on(received_utc), day_of(study_date)
+    if made is None or made < received:
+        return Entry(received, Told.RECEIVED, study)
+    if received < FIRST_DAY or made <= (latest := years_after(received, LATE_YEARS)):
+        return Entry(made, Told.MADE, study)
+    return Entry(latest, Told.LATE, study)
+
+
+def last_entry(facts: Facts) -> Entry:
+    """The last entry of the patient; of two on one day, the study itself."""
+    own = entry_of(facts.study_date, max(facts.first_received_utc, facts.last_received_utc))
+    return own if facts.latest is None or facts.latest.day <= own.day else facts.latest
 
 
 def _majority(facts: Facts, majority_years: int) -> date | None:
     """When the youngest whom the study names came of age; None if nobody was a minor when the images were made."""
     received = [_received_on(each) for each in (facts.first_received_utc, facts.last_received_utc)]
     made = day_of(facts.study_date)
-    days = received if made is None else [*received, made]
+    own = entry_of(facts.study_date, max(facts.first_received_utc, facts.last_received_utc)).day
+    days = received if made is None else [*received, min(made, own)]
     first, last = min(days), max(days)
     of_age = [
         years_after(birth if birth is not None else last, majority_years)

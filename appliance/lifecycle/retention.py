@@ -49,6 +49,8 @@ from appliance.lifecycle.policy import (
 
 PROGRESS = "retention-dates"
 """A key of `appliance.catalog.settings`: how far the rows are worked out."""
+WORKED_OUT = 2
+"""Another number, whenever the same facts give other days."""
 STILL_RECEIVED = timedelta(minutes=10)
 """For less than that a process that receives goes on by what it knew of the clock."""
 
@@ -97,17 +99,23 @@ def _decided(reading: Reading, study: KnownStudy, book: RuleBook, clock: Clock) 
     content = {
         "study": study.study_instance_uid,
         "objects": sorted(objects),
-        "decision": as_json(decision),
+        "decision": {"keep_until": decision.keep_until.isoformat(), "rules": _rules_as_json(decision)},
     }
     return Decided(study, decision, sha256(canonical_json(content).encode()).hexdigest())
 
 
 def as_json(decision: Decision) -> dict[str, Any]:
-    """A decision as it is frozen in a request: until when, and each rule with its source."""
+    """A decision as it is frozen in a request: until when, each rule with its source, and the entry that the years count from."""
+    entry = decision.entry
     return {
         "keep_until": decision.keep_until.isoformat(),
-        "rules": [_reason_as_json(each) for each in decision.reasons],
+        "rules": _rules_as_json(decision),
+        "last_entry": {"day": entry.day.isoformat(), "told": str(entry.told), "study": entry.study},
     }
+
+
+def _rules_as_json(decision: Decision) -> list[dict[str, Any]]:
+    return [_reason_as_json(each) for each in decision.reasons]
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:
@@ -221,9 +229,9 @@ def is_current(reading: Reading) -> bool:
 
 
 def _basis(reading: Reading) -> str:
-    """A word for the rules in force: another one, and everything is worked out again."""
+    """A word for the rules in force, and for how days are worked out: another one, and everything is worked out again."""
     book = book_of(reading)
-    return sha256(f"{book!r} {practice_of(reading)}".encode()).hexdigest()[:16]
+    return sha256(f"{book!r} {practice_of(reading)} {WORKED_OUT}".encode()).hexdigest()[:16]
 
 
 class Dates:

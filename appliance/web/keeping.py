@@ -11,6 +11,7 @@ from appliance.catalog import Reading, holds, sight
 from appliance.catalog.holds import Hold, HoldKind
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
+from appliance.lifecycle.policy import Entry
 from appliance.web import access, forms, security
 from appliance.web.console import console, now
 from appliance.web.language import Words
@@ -34,10 +35,23 @@ class HoldLine:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryLine:
+    """From which day the years are counted and why; `study` is another one whose day that is, 0 if it can't be opened.
+
+    `doubts` are what speaks against that it is of the same patient.
+    """
+
+    said: str
+    study: int
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Keeping:
     """The part of a study's page that says until when it is kept: the rule that decides, and what else applies."""
 
     said: str
+    entry: EntryLine
     rules: tuple[str, ...]
     holds: tuple[HoldLine, ...]
     kinds: tuple[HoldKind, ...]
@@ -95,6 +109,23 @@ def _whose(conn: Reading, hold: Hold, words: Words) -> str:
     return " · ".join(filter(None, (words.person(row.patient_name), row.patient_id)))
 
 
+def entry_line(conn: Reading, study_id: int, entry: Entry, words: Words) -> EntryLine:
+    """What the years of a study are counted from, so that a wrong patient number or date is seen."""
+    counted = day(entry.day, words)
+    if entry.study is None or entry.study == study_id:
+        return EntryLine(words(f"retention.entry.{entry.told}", day=counted), 0, ())
+    said = words(f"retention.entry.other.{entry.told}", day=counted)
+    own, other = (sight.study(conn, access.sight(), each) for each in (study_id, entry.study))
+    if own is None or other is None:
+        return EntryLine(said, 0, ())
+    doubts = []
+    if (own.patient_name, own.birth_date) != (other.patient_name, other.birth_date):
+        doubts.append(words("retention.entry.stranger"))
+    if own.patient_conflict or other.patient_conflict:
+        doubts.append(words("retention.entry.conflict"))
+    return EntryLine(said, entry.study, tuple(doubts))
+
+
 def keeping_of(conn: Reading, study_id: int, words: Words) -> Keeping | None:
     """Until when a study is kept, worked out at this moment; None if it is gone."""
     found = retention.decided(conn, [study_id], now()).get(study_id)
@@ -103,6 +134,7 @@ def keeping_of(conn: Reading, study_id: int, words: Words) -> Keeping | None:
     decision = found.decision
     return Keeping(
         said=words(f"retention.status.{decision.status}", day=day(decision.keep_until, words)),
+        entry=entry_line(conn, study_id, decision.entry, words),
         rules=tuple(rule_words(each, words) for each in retention.as_json(decision)["rules"]),
         holds=hold_lines(conn, holds.of_study(conn, study_id), words),
         kinds=KINDS,

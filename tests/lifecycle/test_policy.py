@@ -17,15 +17,19 @@ from appliance.lifecycle.policy import (
     Basis,
     Clock,
     Doubt,
+    Entry,
     Facts,
     RecordType,
     Rule,
     RuleBook,
     Starts,
     Status,
+    Told,
     day_of,
     decide,
+    entry_of,
     keep_until,
+    last_entry,
     record_types,
     years_after,
 )
@@ -204,6 +208,9 @@ books = st.one_of(
 )
 
 
+entries = st.builds(entry_of, texts, moments, st.integers(1, 9))
+
+
 @st.composite
 def studies(draw: st.DrawFn) -> Facts:
     first = draw(moments)
@@ -214,8 +221,7 @@ def studies(draw: st.DrawFn) -> Facts:
         first_received_utc=first,
         last_received_utc=first + timedelta(days=draw(st.integers(0, 4000))),
         birth_dates=tuple(draw(st.lists(texts, max_size=3))),
-        latest_study_date=draw(texts),
-        latest_received_utc=draw(st.none() | moments),
+        latest=draw(st.none() | entries),
         holds=tuple(draw(st.lists(st.integers(1, 9), max_size=2))),
     )
 
@@ -239,12 +245,15 @@ def test_a_hold_keeps_whatever_the_rules_say(facts: Facts, rules: RuleBook, now:
     assert decide(held, rules, trusted(now)).keep_until == keep_until(facts, rules)[0]
 
 
+def by_day(entry: Entry) -> date:
+    return entry.day
+
+
 @given(studies(), books, moments, days)
 def test_a_later_visit_never_shortens(facts: Facts, rules: RuleBook, visit: datetime, made: str) -> None:
     before = keep_until(facts, rules)[0]
-    arrived = max(visit, facts.latest_received_utc or visit)
-    latest = max(made, facts.latest_study_date) if day_of(facts.latest_study_date) else made
-    later = replace(facts, latest_received_utc=arrived, latest_study_date=latest)
+    entry = entry_of(made, visit, 9)
+    later = replace(facts, latest=entry if facts.latest is None else max(entry, facts.latest, key=by_day))
     assert keep_until(later, rules)[0] >= before
 
 
@@ -323,6 +332,62 @@ def test_nothing_is_due_a_day_early_anywhere_in_canada_whatever_summer_time_does
     still = datetime(last_day.year, last_day.month, last_day.day, 23, 59, 59, tzinfo=here)
     assert status(facts, QC, still) is Status.KEEP
     assert status(facts, QC, still + timedelta(days=3)) is Status.DUE
+
+
+# --- dates that cannot be true ---------------------------------------------------------------------------------------
+
+CAME = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("study_date", "day", "told"),
+    [
+        ("20261127", date(2026, 11, 27), Told.MADE),
+        ("20261126", date(2026, 11, 27), Told.RECEIVED),
+        ("", date(2026, 11, 27), Told.RECEIVED),
+        ("20281127", date(2028, 11, 27), Told.MADE),  # by a clock that was behind while the box lay unplugged
+        ("20281128", date(2028, 11, 27), Told.LATE),
+        ("22061127", date(2028, 11, 27), Told.LATE),
+        ("99991231", date(2028, 11, 27), Told.LATE),
+    ],
+)
+def test_a_study_counts_no_later_than_two_years_after_its_receipt(
+    study_date: str, day: date, told: Told
+) -> None:
+    assert entry_of(study_date, CAME) == Entry(day, told)
+
+
+def test_a_receipt_by_a_clock_that_nobody_had_set_says_nothing_against_a_date() -> None:
+    for year in (1970, 2015, 2025):
+        received = datetime(year, 1, 1, 0, 0, 7, tzinfo=UTC)
+        assert entry_of("20300501", received) == Entry(date(2030, 5, 1), Told.MADE)
+
+
+@pytest.mark.parametrize("born", ["19700131", "", "20200131"])
+def test_an_image_from_the_future_keeps_no_patient_for_centuries(born: str) -> None:
+    true = Facts(frozenset({DENTAL}), "20261127", CAME, CAME, (born,))
+    until = keep_until(true, QC)[0]
+    false = replace(true, study_date="22061127")
+    assert until <= keep_until(false, QC)[0] <= years_after(until, 2)
+    other = replace(true, latest=entry_of("22061127", CAME, 7))
+    assert until <= keep_until(other, QC)[0] <= years_after(until, 2)
+    assert decide(other, QC, trusted(CAME)).entry == Entry(date(2028, 11, 27), Told.LATE, 7)
+
+
+@given(moments, texts)
+def test_an_entry_is_never_before_its_receipt_nor_long_after_it(received: datetime, made: str) -> None:
+    found, came = entry_of(made, received).day, received.date()
+    assert came <= found
+    true = day_of(made)
+    if true is not None and true <= years_after(came, 2):
+        assert found == max(true, came), "whatever can be true counts"
+    elif came >= date(2026, 1, 1):
+        assert found <= years_after(came, 2)
+
+
+def test_of_two_entries_on_a_day_the_study_itself_is_told() -> None:
+    own = replace(ADULT, latest=entry_of("20150310", NOON, 7))
+    assert last_entry(own) == Entry(date(2015, 3, 10), Told.MADE)
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------

@@ -77,8 +77,11 @@ def test_a_number_that_many_bear_joins_those_whom_its_issuers_may_join(catalog: 
     bring_up_to_date(catalog)
     arrive(catalog, "1.2.5", at=NOW, patient_id="0", issuer_of_patient_id="SOUTH", patient_name="ROY^Ana")
     assert (until(catalog, one), until(catalog, other)) == (date(2020, 5, 4), date(2036, 11, 25))
-    arrive(catalog, "1.2.6", at=NOW, patient_id="0", patient_name="GAGNON^Zoé", study_date="20301231")
-    assert until(catalog, one) == until(catalog, other) == date(2040, 12, 31)
+    arrive(catalog, "1.2.6", at=NOW, patient_id="0", patient_name="GAGNON^Zoé", study_date="20281101")
+    assert until(catalog, one) == until(catalog, other) == date(2038, 11, 1)
+    with catalog.reading() as conn:
+        told = retention.decided(conn, [one, other], NOW)
+    assert {each.decision.entry.study for each in told.values()} == {4}, "whose day it is"
 
 
 def test_those_without_a_number_are_joined_with_nobody(catalog: Catalog) -> None:

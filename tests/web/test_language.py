@@ -25,7 +25,7 @@ from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
 from appliance.latency import STAGES
 from appliance.lifecycle.destruction import Because
-from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status
+from appliance.lifecycle.policy import Basis, Doubt, RecordType, Starts, Status, Told
 from appliance.lifecycle.request import ItemState, Method
 from appliance.lifecycle.request import State as RequestState
 from appliance.lifecycle.storage_class import Retrieval, Tier
@@ -169,6 +169,8 @@ COMPUTED = (
     | {f"retention.doubt.{each}" for each in Doubt}
     | {f"retention.records.{each}" for each in RecordType}
     | {f"retention.status.{each}" for each in Status}
+    | {f"retention.entry.{each}" for each in Told}
+    | {f"retention.entry.other.{each}" for each in Told}
     | {f"retention.state.{each}" for each in ("asked", "held")}
     | {f"retention.when.{each}" for each in WHEN}
     | {f"destroyed.place.{each}" for each in PlaceState}

@@ -234,6 +234,27 @@ def test_a_study_says_until_when_it_is_kept_and_can_be_held(box: Box, owner: Fla
     assert "judgment of 3 May" in said
 
 
+def test_a_study_says_whose_day_it_is_kept_by_and_what_speaks_against_it(
+    box: Box, owner: FlaskClient
+) -> None:
+    """So that a number that a machine gives to all, or an image from the future, is seen by who can mend it."""
+    now = datetime.now(UTC)
+    alone = due(box, at=now)
+    said = page(owner, f"/studies/{alone}")
+    assert "Counted from" in said and "another study" not in said
+    one = arrive(box.catalog, "1.2.77.1", at=OLD, patient_id="0", patient_name="ROY^Ana")
+    other = arrive(
+        box.catalog, "1.2.77.2", at=now, patient_id="0", patient_name="GAGNON^Luc", study_date="22061127"
+    )
+    said = page(owner, f"/studies/{one}")
+    assert "the date of another study of the same patient is too long after its receipt" in said
+    assert f'<a href="/studies/{other}">Open that study</a>' in said
+    assert "under the same patient number" in said
+    said = page(owner, f"/studies/{other}")
+    assert "its date is too long after its receipt" in said and "Open that study" not in said
+    assert str(now.year + 2) in said
+
+
 def test_a_period_below_the_law_is_refused_with_its_source(box: Box, owner: FlaskClient) -> None:
     said = post(owner, "/retention/rules", what="medical.last-entry", years="9", reason="room on the disk")
     assert "at least 10 years: M-9, r. 20.3.1, s. 14" in said
