@@ -148,6 +148,7 @@ def make(
 
     name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
     with _place_for_copy(box) as path:
+        archive.put_document(snapshot.begun_key(name), snapshot.BEGUN)
         page_by_page = path.with_name(f"{path.name}.pages")
         (contents, witness, came_back) = copying.copy(box.catalog, page_by_page, key, _look, go_on)
         copying.rewrite(page_by_page, key, path, go_on)

@@ -34,7 +34,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,8 +77,6 @@ log = logging.getLogger(__name__)
 
 _PLACED: Final = "placed"
 _PLACED_INDEX: Final = "index"
-OVERLAP: Final = timedelta(hours=1)
-"""Manifests written so long before the snapshot, by the bucket's clock, are read too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +203,7 @@ def _prepare(
     try:
         known = _archive_known(box, place)
         # The archive's own clock on both sides; a disk has none of its own, so all of its manifests are read.
-        on_its_clock = written.get(snapshot.index_key(index.name)) if index and place.kind == "s3" else None
-        since = None if on_its_clock is None else on_its_clock - OVERLAP
+        since = snapshot.came_after(index, written) if index and place.kind == "s3" else None
         rebuilt = rebuilding.rebuild(
             box, archive, known, since=since, tell=lambda done: tell("manifests", done, 0), actor=actor
         )

@@ -2,6 +2,7 @@
 
 Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 random hexadecimal digits>``::
 
+    begun               a constant text, written before the catalog is copied: when that began, by the archive's own clock
     000000, 000001, …   the copied catalog, 8 MiB each but the last: SQLCipher pages under the key of this snapshot
     key                 that key, drawn for this snapshot alone: RootKey.seal(32 bytes, "snapshot-key:<name>"); or the text
                         ``DESTROYED`` once a patient whom the snapshot remembers has been destroyed
@@ -13,6 +14,9 @@ The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``fo
 ``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
 ``audit`` (the witness of the audit's chain, so that a snapshot also anchors it), and ``lives`` (how often the box had come back from
 an archive, `appliance.backup.lives`). ``root.recovery`` brings all earlier root keys with it.
+
+What came after the copy is in manifests that were written after ``begun`` (`came_after`). Earlier software laid none; hours may lie
+between the copy and the index, on a slow line or behind a backlog, so its moment says nothing of what the copy holds.
 
 A key for each snapshot, in a small document that may be written over, because a backup of last month remembers whoever is
 destroyed today: names, dates and the keys of images. The pieces can be large, and locked against removal; the key is neither,
@@ -54,6 +58,9 @@ KEY_BYTES: Final = 32
 AHEAD: Final = timedelta(days=1)
 """How far two clocks that are right enough may be apart."""
 DESTROYED: Final = b"The key of this backup was destroyed, and the patients in it with it.\n"
+BEGUN: Final = b"A backup was begun here.\n"
+OVERLAP: Final = timedelta(hours=1)
+"""Manifests written so long before a snapshot was begun are read too: a store has more than one clock."""
 _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
 
@@ -140,6 +147,23 @@ def in_order(names: Sequence[str], ages: Mapping[str, Age], now: datetime) -> li
             found.insert(next(older, len(found)), name)
     found += [each for each in silent if is_ahead(each, now)]
     return found
+
+
+def came_after(index: Index, written: Mapping[str, datetime]) -> datetime:
+    """From which moment on what was written may say of images that a snapshot does not know. `written` is of an archive with a clock of
+    its own: when each document was.
+
+    The earliest of the snapshot's own documents is the bound, and the box's own moment, if that is earlier still: the documents may
+    have been copied there later, from another bucket, in which order nobody knows. A clock of the box that was ahead narrows nothing.
+    """
+    own = f"{PREFIX}{index.name}/"
+    moments = [moment for key, moment in written.items() if key.startswith(own)]
+    return min([*moments, index.made_utc]) - OVERLAP
+
+
+def begun_key(name: str) -> str:
+    """Where every archive says that a snapshot was begun."""
+    return f"{PREFIX}{name}/begun"
 
 
 def piece_key(name: str, number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,9 @@ from appliance.errors import Corrupt
 NOW = datetime(2026, 11, 25, 20, 30, tzinfo=UTC)
 KEEP = timedelta(days=35)
 MOMENTS = st.integers(1_577_836_800, 1_893_456_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+INDEX = Index(
+    snapshot.new_name(NOW, "0123abcd"), NOW, "0.1.0", "0004", (), Contents(1, 2, 3), "7:" + "00" * 32
+)
 
 
 @given(
@@ -68,6 +72,28 @@ def test_only_what_has_an_index_is_a_snapshot() -> None:
         "snapshots/odd/index",
     ]
     assert snapshot.names_in(keys) == [whole]
+
+
+@pytest.mark.parametrize(
+    ("box", "first", "expected"),
+    [
+        (timedelta(0), timedelta(hours=3), timedelta(0)),  # by earlier software, on a slow line
+        (timedelta(days=3650), timedelta(0), timedelta(0)),  # the box's clock was ahead
+        (timedelta(days=-3650), timedelta(0), timedelta(days=-3650)),  # or behind: more is read, no less
+        (timedelta(0), timedelta(days=90), timedelta(0)),  # all of it was copied from another bucket since
+    ],
+)
+def test_what_came_after_is_counted_from_the_earliest_that_is_told(
+    box: timedelta, first: timedelta, expected: timedelta
+) -> None:
+    index = replace(INDEX, made_utc=NOW + box)
+    other = snapshot.new_name(NOW, "99999999")
+    written = {
+        snapshot.piece_key(index.name, 0): NOW + first,
+        snapshot.index_key(index.name): NOW + first + timedelta(hours=5),
+        snapshot.piece_key(other, 0): NOW - timedelta(days=1),
+    }
+    assert snapshot.came_after(index, written) == NOW + expected - snapshot.OVERLAP
 
 
 @given(st.lists(MOMENTS, unique=True, max_size=40), MOMENTS, st.integers(0, 5))
