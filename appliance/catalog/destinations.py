@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, insert, select, update
 
-from appliance.catalog import deliveries
+from appliance.catalog import alterations, deliveries
 from appliance.catalog import settings as kept
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import destinations as table
@@ -73,13 +73,24 @@ def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
     return DestinationId(done.inserted_primary_key[0])
 
 
-def change(tx: Transaction, name: str, options: Mapping[str, Any], secret: str | None = None) -> None:
+def change(
+    tx: Transaction,
+    name: str,
+    options: Mapping[str, Any],
+    secret: str | None = None,
+    now: datetime | None = None,
+) -> None:
     """Give a destination other options, and another secret unless that is None; it is tried at once. Raises `Unknown`.
 
     With other options it may be another place, so it is looked through anew for what is destroyed: a place that was never
-    looked through keeps what opens a destroyed study, and one that was is only read once more.
+    looked through keeps what opens a destroyed study, and one that was is only read once more. With another access key, whoever
+    altered what is there has lost the key for it, at `now`.
     """
     found = _known(tx, name)
+    if found.kind == "s3" and _access_key(found) != _access_key(
+        replace(found, options=options, secret=found.secret if secret is None else secret)
+    ):
+        alterations.key_changed(tx, found.id, now or datetime.now(UTC))
     if dict(options) != dict(found.options):
         kept.remove(tx, f"{kept.LOOKED_THROUGH}.{found.id}")
     values: dict[str, Any] = {"options": dict(options)} | ({} if secret is None else {"secret": secret})
@@ -108,6 +119,7 @@ def remove(tx: Transaction, name: str, now: datetime) -> int:
     """Take a destination away with its rules; what it is still owed is cancelled. How many obligations that were."""
     found = _known(tx, name)
     tx.execute(rules.delete().where(rules.c.destination == found.id))
+    alterations.forget(tx, found.id)
     kept.remove(tx, f"{kept.LATEST_BACKUP}.{name}")  # another may get its name, and has no backup then
     tx.execute(
         update(table)
@@ -173,6 +185,10 @@ def _known(conn: Reading, name: str) -> DestinationSettings:
             f"there is no destination named {name}", hint="list the destinations to see their names"
         )
     return found
+
+
+def _access_key(settings: DestinationSettings) -> tuple[str, str]:
+    return str(settings.options.get("access_key_id", "")).strip(), settings.secret
 
 
 def _settings(row: Row[*tuple[Any, ...]]) -> DestinationSettings:

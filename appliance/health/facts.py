@@ -143,11 +143,23 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class Altered:
+    """How many images somebody else has written over or removed in a destination, "1000+" where they are more, and on which days in the
+    clinic's time the first and the last was found so. The box has them."""
+
+    destination: str
+    count: str
+    first: date
+    last: date
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
     everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
-    several copies; `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many."""
+    several copies; `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many,
+    and `altered_in` those in which somebody else has altered what could all be mended."""
 
     studies: int = 0
     instances: int = 0
@@ -160,6 +172,7 @@ class Contents:
     unread_in_a_row: int = 0
     unread_disks: tuple[str, ...] = ()
     lost_in: tuple[tuple[str, int], ...] = ()
+    altered_in: tuple[Altered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ every process into one that has just reported.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from appliance.audit.vouching import is_vouched
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
+    alterations,
     deliveries,
     destinations,
     devices,
@@ -36,6 +37,7 @@ from appliance.errors import ApplianceError
 from appliance.health import kernel_clock
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
+    Altered,
     Anchor,
     Attempt,
     Certificate,
@@ -57,6 +59,7 @@ from appliance.health.forecast import Forecast, Outlook, forecast
 from appliance.health.sampling import free_by_day
 from appliance.ingest.reception import HELD
 from appliance.lifecycle import policy, retention
+from appliance.model import DestinationId
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
 
@@ -205,6 +208,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                 for each in queues
                 if isinstance(lost := _part(outcomes.get(SCRUB_FAR_LOST), str(each.id)), Mapping) and lost
             ),
+            altered_in=tuple(_altered(conn, queues, now)),
         ),
         processes=_beating(rows, box.config.dicom.workers, now),
         failing_jobs=_names(jobs.get("failing")),
@@ -226,6 +230,14 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         limits=Limits(**operator_settings.get_section(conn, "health")),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
+
+
+def _altered(conn: Reading, queues: Sequence[Queue], now: datetime) -> Iterator[Altered]:
+    found = alterations.of(conn, [DestinationId(each.id) for each in queues], now)
+    for queue in queues:
+        if (each := found.get(DestinationId(queue.id))) is not None:
+            days = (local_time.here(moment).date() for moment in (each.first_utc, each.last_utc))
+            yield Altered(queue.destination, f"{each.count}{'+' if each.are_more else ''}", *days)
 
 
 def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:

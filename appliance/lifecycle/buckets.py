@@ -6,7 +6,8 @@ is asked for there, one small request (HEAD) for each in a pass: whether it is t
 receipt. One that is told otherwise is read to its end. It is whole (somebody has copied the bucket), and its receipt is renewed; or it
 is not, and is written again if the bucket keeps the version of the receipt, or another archive has it; hours later, where that version
 lies deep and is asked for first. If nobody has, it is lost, which is said with the bucket's name. One that is here, because it came as an
-earlier version, is asked for like those that are not.
+earlier version, is asked for like those that are not. What had to be written again was altered by somebody else, which a person is told
+(`catalog.alterations`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol, cast
 
 from appliance.box import Box
-from appliance.catalog import destinations, receipts
+from appliance.catalog import Transaction, alterations, destinations, receipts
 from appliance.catalog import settings as kept
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
 from appliance.lifecycle.rewriting import write_again
@@ -46,7 +47,7 @@ class Buckets:
     def __init__(
         self,
         box: Box,
-        mended: Callable[[ObjectId, str, str, bool], None],
+        mended: Callable[[Transaction, ObjectId, str, str, bool], None],
         rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._box = box
@@ -111,9 +112,10 @@ class Buckets:
             if not (why := differs(told, receipt, sealed_bytes)):
                 return 0
             log.warning("%s tells otherwise of an image than its receipt: %s", place.name, why)
-            recall.verify(bucket, object_id, box.study_keys.key(key_id), sealed_bytes, lambda _: self._rest())
+            self._read(bucket, object_id, key_id, sealed_bytes)
             fresh = {"etag": told.etag, "version_id": told.version_id, "proof": "read back"}
-            self._renew(place, object_id, {**receipt, **fresh})
+            with box.catalog.transaction() as tx:
+                _renew(tx, place, object_id, {**receipt, **fresh}, datetime.now(UTC))
             return 0
         except (Corrupt, Unknown) as error:
             why = f"{place.name}: {error.message}"
@@ -121,16 +123,28 @@ class Buckets:
             raise Transient(f"{place.name}: {error.message}", hint=error.hint) from error
         except (Transient, OperatorNeeded, Refused) as error:
             raise Silent(error.message, hint=error.hint) from error
+        done_utc = recall.altered_utc(self._built[place.id], object_id)
         try:
             proof = write_again(box, self._built[place.id], object_id, key_id, sealed_bytes)
         except Corrupt as error:
             self.lost.setdefault(place.id, set()).add(object_id)
             raise Corrupt(f"{why}; {error.message}", hint=error.hint) from error
         log.warning("%s had an image no longer whole, and has it again", place.name)
-        if proof:
-            self._renew(place, object_id, proof)
-        self._mended(object_id, place.name, why, False)
+        now = datetime.now(UTC)
+        with box.catalog.transaction() as tx:
+            if proof:
+                _renew(tx, place, object_id, proof, now)
+                alterations.note(tx, place.id, object_id, receipt, now, done_utc)
+            self._mended(tx, object_id, place.name, why, False)
         return 1
+
+    def _read(self, bucket: AskedAgain, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> None:
+        """Open an object there from end to end. Twice, if it is not what was written: that is laid to somebody, and may be the line's."""
+        key = self._box.study_keys.key(key_id)
+        try:
+            recall.verify(bucket, object_id, key, sealed_bytes, lambda _: self._rest())
+        except Corrupt:
+            recall.verify(bucket, object_id, key, sealed_bytes, lambda _: self._rest())
 
     def _settle(self, object_id: ObjectId) -> None:
         """What was altered has been asked for where it was, and is as it was."""
@@ -138,9 +152,13 @@ class Buckets:
             left = [each for each in kept.get(tx, recall.ALTERED, ()) if each != object_id]
             kept.put(tx, recall.ALTERED, left or None, datetime.now(UTC))
 
-    def _renew(self, place: DestinationSettings, object_id: ObjectId, receipt: Mapping[str, Any]) -> None:
-        now = datetime.now(UTC)
-        with self._box.catalog.transaction() as tx:
-            receipts.renew(
-                tx, place.id, object_id, {**receipt, "at_utc": now.isoformat(timespec="seconds")}, now
-            )
+
+def _renew(
+    tx: Transaction,
+    place: DestinationSettings,
+    object_id: ObjectId,
+    receipt: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    renewed = {**receipt, "at_utc": now.isoformat(timespec="seconds")}
+    receipts.renew(tx, place.id, object_id, renewed, now)

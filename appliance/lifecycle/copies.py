@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol, cast
 
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations
+from appliance.catalog import Transaction, deliveries, destinations
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
 from appliance.lifecycle.buckets import Buckets
 from appliance.lifecycle.rewriting import write_again
@@ -47,7 +47,7 @@ class Copies:
     def __init__(
         self,
         box: Box,
-        mended: Callable[[ObjectId, str, str, bool], None],
+        mended: Callable[[Transaction, ObjectId, str, str, bool], None],
         rest: Callable[[], None] = lambda: None,
     ) -> None:
         self._box = box
@@ -87,12 +87,12 @@ class Copies:
                     continue
                 write_again(self._box, disk, object_id, key_id, sealed_bytes)
                 log.warning("%s: a copy of an image could not be read and is written again", place.name)
-                self._mended(object_id, place.name, error.message, True)
+                self._say(object_id, place, error.message, is_unread=True)
                 mended += 1
             except (Corrupt, Unknown) as error:
                 write_again(self._box, disk, object_id, key_id, sealed_bytes)
                 log.warning("%s: a copy of an image was damaged and is written again", place.name)
-                self._mended(object_id, place.name, error.message, False)
+                self._say(object_id, place, error.message, is_unread=False)
                 mended += 1
             except (Transient, OperatorNeeded, Refused) as error:
                 del self._places[place.id]  # for this slice
@@ -103,6 +103,10 @@ class Copies:
         if given_up is not None:
             raise given_up
         return mended + self.far.ask(object_id, key_id, sealed_bytes, was_read=was_read)
+
+    def _say(self, object_id: ObjectId, place: DestinationSettings, why: str, *, is_unread: bool) -> None:
+        with self._box.catalog.transaction() as tx:
+            self._mended(tx, object_id, place.name, why, is_unread)
 
     def _is_there(self, place: DestinationSettings, disk: ReadAgain, object_id: ObjectId) -> bool:
         """Whether a disk that did not give back a copy is there and works; one that does not is left alone for this slice."""

@@ -160,7 +160,7 @@ def scrub(
         again = instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
     standing = replace(begun, to_mend=(), unasked=begun.unasked[most:])
     rest = rest or pace().rest
-    copies = Copies(box, lambda *of: _mended(box, now, *of), rest)
+    copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
@@ -295,7 +295,8 @@ def _mend(
         if wrong:
             recall.recall(box, object_id, key_id, sealed_bytes)
             log.warning("a stored image was damaged and is mended from an archive")
-            _mended(box, now, object_id, "", wrong, is_unread)
+            with box.catalog.transaction() as tx:
+                _mended(tx, box, now, object_id, "", wrong, is_unread)
             standing = replace(standing, repaired=standing.repaired + 1)
         return replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
     except (Unknown, Corrupt, Refused) as error:
@@ -303,7 +304,8 @@ def _mend(
         details: dict[str, Any] = {"reason": wrong or error.message}
         if is_unread and not isinstance(error, Corrupt):  # an archive's that is altered is another matter
             details |= {UNREAD: True}
-        _record(box, "instance:corrupt", f"instance:{object_id}", now, details)
+        with box.catalog.transaction() as tx:
+            _record(tx, box, "instance:corrupt", object_id, now, details)
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
         return replace(standing, lost=lost)
     except (Transient, OperatorNeeded) as error:
@@ -311,9 +313,11 @@ def _mend(
         return _to_mend(standing, object_id)
 
 
-def _mended(box: Box, now: datetime, object_id: ObjectId, place: str, wrong: str, is_unread: bool) -> None:
+def _mended(
+    tx: Transaction, box: Box, now: datetime, object_id: ObjectId, place: str, wrong: str, is_unread: bool
+) -> None:
     details = {"reason": wrong} | ({"on": place} if place else {}) | ({UNREAD: True} if is_unread else {})
-    _record(box, "instance:mend", f"instance:{object_id}", now, details)
+    _record(tx, box, "instance:mend", object_id, now, details)
 
 
 def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, rest: Callable[[], None]) -> str:
@@ -506,8 +510,9 @@ def _catalog(box: Box) -> tuple[str, str]:
     return "", ""
 
 
-def _record(box: Box, action: str, subject: str, now: datetime, details: dict[str, Any]) -> None:
-    object_id = ObjectId(subject.partition(":")[2])
-    with box.catalog.transaction() as tx:
-        study = instances.study_of(tx, object_id)
-        audit.append(tx, box.audit_key, [audit.Entry(action, subject, ACTOR, details, study=study)], now)
+def _record(
+    tx: Transaction, box: Box, action: str, object_id: ObjectId, now: datetime, details: dict[str, Any]
+) -> None:
+    study = instances.study_of(tx, object_id)
+    entry = audit.Entry(action, f"instance:{object_id}", ACTOR, details, study=study)
+    audit.append(tx, box.audit_key, [entry], now)

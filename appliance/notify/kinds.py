@@ -95,6 +95,7 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("mass-loss", Topic.STORAGE, _C, roles=PRIVACY, calm_seconds=0, repeat_seconds=_HOUR),
             AlertRule("guard-by-hand", Topic.STORAGE, _W, roles=PRIVACY, calm_seconds=0),
             AlertRule("damaged", Topic.STORAGE, _C, roles=PRIVACY),
+            AlertRule("bucket-altered", Topic.ACCESS, _C, roles=("owner", "privacy_officer", "technician")),
             AlertRule("set-aside", Topic.STORAGE, _C),
             AlertRule("catalog", Topic.STORAGE, _C, repeat_seconds=_HOUR),
             AlertRule("catalog-damaged", Topic.STORAGE, _C),

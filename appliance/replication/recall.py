@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from appliance.box import Box
 from appliance.catalog import (
     Reading,
     Transaction,
+    alterations,
     deliveries,
     destinations,
     evictions,
@@ -211,9 +213,20 @@ def _say_altered(
     That it is here again would hide it otherwise. It is asked for there, and written over what lies there, with what is not here
     (`lifecycle.buckets`): so it is noted, up to `MOST_ALTERED` of them, beyond which the guard has long taken hold. One whose earlier
     version lies deep is not here for hours, or not at all if nobody may ask for it: that is said at once, and not at each attempt.
+    And a person is told, until the key of that archive was changed (`catalog.alterations`).
     """
+    if lies_deep:
+        with box.catalog.reading() as reading:
+            noted = kept.get(reading, ALTERED, [])
+        if object_id in noted or len(noted) >= MOST_ALTERED:
+            return
+    done_utc = None
+    with suppress(ApplianceError):
+        done_utc = altered_utc(build(place, box), object_id)
     now = datetime.now(UTC)
     with box.catalog.transaction() as tx:
+        if receipt := receipts.of_object(tx, object_id).get(place.id):
+            alterations.note(tx, place.id, object_id, receipt, now, done_utc)
         noted = kept.get(tx, ALTERED, [])
         if object_id not in noted and len(noted) < MOST_ALTERED:
             kept.put(tx, ALTERED, [*noted, object_id], now)
@@ -227,6 +240,13 @@ def _say_altered(
             study=instances.study_of(tx, object_id),
         )
         audit.append(tx, box.audit_key, [entry], now)
+
+
+def altered_utc(archive: object, object_id: ObjectId) -> datetime | None:
+    """When what lies over an object in an archive was written there, or was marked as removed; None where that can't be told."""
+    with suppress(ApplianceError):
+        return archive.since(object_key(object_id)) if isinstance(archive, Telling) else None
+    return None
 
 
 def _write_off(box: Box, object_id: ObjectId) -> None:
@@ -289,6 +309,7 @@ def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str,
         return
     refuse_to_lose(tx, before)
     evictions.strike_out(tx, before.id)
+    alterations.forget(tx, before.id)
     tier_tags.forget(tx, before.id)
     now = datetime.now(UTC)
     moving.owe_anew(tx, before.id, now)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from appliance.health import CHECKS, CODES, Problem, Severity, checks, judge
 from appliance.health.checks import silence
 from appliance.health.facts import (
+    Altered,
     Anchor,
     Attempt,
     Certificate,
@@ -206,6 +207,15 @@ CASES = {
     "buckets that have lost what is nowhere else": (
         replace(CALM, contents=Contents(lost_in=(("cloud", 2), ("other", 1)))),
         (("bucket-lacks", ACT_NOW), ("bucket-lacks", ACT_NOW)),
+    ),
+    "buckets in which somebody else has altered what could be mended": (
+        replace(
+            CALM,
+            contents=Contents(
+                altered_in=(Altered("cloud", "2", TODAY, TODAY), Altered("other", "1000+", TODAY, TODAY))
+            ),
+        ),
+        (("bucket-altered", ACT_NOW), ("bucket-altered", ACT_NOW)),
     ),
     "an index that could not be read through": (
         replace(CALM, read_again=ReadAgain(NOW - DAY, unchecked="no room left")),

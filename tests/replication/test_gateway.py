@@ -20,6 +20,10 @@ from tests.backup.conftest import Clinic, clinic_in, eventually
 from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
 from tests.campaigns import reachability, weathers
 from tests.campaigns.remote_places import a_bucket_of
+from tests.lifecycle.test_altered import (  # noqa: F401
+    test_it_ends_after_thirty_five_days,
+    test_what_is_found_when_its_bucket_is_asked_is_told_too,
+)
 from tests.lifecycle.test_asked import (  # noqa: F401
     gone,
     test_each_image_that_is_away_is_asked_for_once_in_a_pass_and_none_is_fetched,

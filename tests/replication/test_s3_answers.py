@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from appliance.errors import ApplianceError, OperatorNeeded, Transient, Unknown
 from appliance.replication.destinations import Parcel
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.s3 import S3Destination
+from appliance.replication.destinations.s3_answers import written_utc
 from tests.instances import Instance
 from tests.replication.cloud import Cloud, Fault, Line, Request
 from tests.replication.parcels import parcels_in
@@ -176,3 +180,62 @@ def test_an_upload_that_is_not_completed_counts_as_nothing_and_is_taken_up_again
     assert sum(each.is_part for each in the_line.requests) == sent, "no part is sent again"
     assert the_cloud.get(bucket, object_key(large.object_id)) == large.sealed_path.read_bytes()
     assert the_cloud.uploads(bucket) == []
+
+
+def test_a_bucket_says_when_what_is_there_was_written_and_nothing_of_what_is_not(
+    there: S3Destination,
+) -> None:
+    found = there.since(KEY)
+    assert found is not None and abs(datetime.now(UTC) - found) < timedelta(minutes=1)
+    assert there.since("manifests/other.sealed") is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"), [(Fault.UNAVAILABLE, Transient), (Fault.FORBIDDEN, OperatorNeeded)]
+)
+def test_a_bucket_that_does_not_say_when_is_no_bucket_that_says_nothing(
+    there: S3Destination, the_line: Line, fault: Fault, kind: type[ApplianceError]
+) -> None:
+    the_line.fault = lambda _: fault
+    with pytest.raises(kind):
+        there.since(KEY)
+
+
+class Marked:
+    """A store in which something was marked as removed, as Amazon documents its answers: 404, and 405 for the mark itself."""
+
+    def __init__(self, first: dict[str, str], mark: dict[str, str]) -> None:
+        self.answers = {"": (404, first), "mark-7": (405, mark)}
+        self.asked: list[str] = []
+
+    def head_object(self, *, Bucket: str, Key: str, VersionId: str = "") -> dict[str, Any]:  # noqa: N803
+        del Bucket, Key
+        self.asked.append(VersionId)
+        status, headers = self.answers[VersionId]
+        raise ClientError(
+            {"ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers}},  # type: ignore[typeddict-item]
+            "HeadObject",
+        )
+
+
+MARK = {"x-amz-delete-marker": "true", "x-amz-version-id": "mark-7"}
+SAID = {"last-modified": "Fri, 27 Nov 2026 17:57:51 GMT"}
+THEN = datetime(2026, 11, 27, 17, 57, 51, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("first", "mark", "asked", "found"),
+    [
+        (MARK, MARK | SAID, 2, THEN),
+        (MARK | SAID, {}, 1, THEN),
+        (MARK, MARK, 2, None),
+        (MARK, MARK | {"last-modified": "yesterday"}, 2, None),
+        ({}, {}, 1, None),
+    ],
+)
+def test_when_something_was_marked_as_removed_is_asked_of_the_mark(
+    first: dict[str, str], mark: dict[str, str], asked: int, found: datetime | None
+) -> None:
+    store: Any = Marked(first, mark)
+    assert written_utc(store, "bucket", KEY) == found
+    assert len(store.asked) == asked

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from appliance.health.facts import Facts
-from appliance.health.problem import Problem, Severity
+from appliance.health.problem import Act, Problem, Severity, Verb
 
-CODES = ("damaged", "disk-unreadable", "bucket-lacks", "catalog-damaged")
+CODES = ("damaged", "disk-unreadable", "bucket-lacks", "bucket-altered", "catalog-damaged")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -41,6 +41,17 @@ def check(facts: Facts) -> Iterator[Problem]:
             "ask whoever owns that storage at once whether they can be brought back; the audit names each image",
             Severity.NOW,
             subject=name,
+        )
+    for each in facts.contents.altered_in if facts.contents else ():
+        yield Problem(
+            "bucket-altered",
+            f"images written over or removed in {each.destination} by something other than this box: {each.count}"
+            f" (found first on {each.first}, last on {each.last}); they are not lost, and the box writes them there again",
+            "somebody else has the key of that storage: change its access key today, under Destinations, and ask its owner who had it;"
+            " the audit names each image",
+            Severity.NOW,
+            subject=each.destination,
+            acts=(Act(Verb.SEE_DESTINATIONS),),
         )
     if facts.contents and facts.contents.catalog_damage:
         yield Problem(

@@ -110,6 +110,9 @@ class Telling(Archive, Protocol):
     def told(self, key: str) -> Told:
         """What the store says of an object, wherever it lies. Raises `Unknown` if there is none."""
 
+    def since(self, key: str) -> datetime | None:
+        """When what lies under a key was written there, or was marked as removed; None where the store doesn't say."""
+
 
 def differs(told: Told, receipt: Mapping[str, Any], sealed_bytes: int) -> str:
     """In which way an object is not what its receipt says, in words; empty where all that both tell agrees."""

@@ -58,7 +58,7 @@ from appliance.replication.destinations.multipart import (
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
 from appliance.replication.destinations.protection import Protection, moves, protections, versions
-from appliance.replication.destinations.s3_answers import digest_of_body, opened, unless_absent
+from appliance.replication.destinations.s3_answers import digest_of_body, opened, unless_absent, written_utc
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
     ALLOW_WAKING,
@@ -326,6 +326,10 @@ class S3Destination:
             version_id=found.get("VersionId", ""),
             sha256=whole or found.get("Metadata", {}).get("sha256", ""),
         )
+
+    def since(self, key: str) -> datetime | None:
+        """See `Telling`."""
+        return written_utc(self._client(), self.bucket, key)
 
     def wake(self, key: str, retrieval: Retrieval, version_id: str = "") -> None:
         """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""

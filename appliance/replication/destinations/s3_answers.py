@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -57,6 +59,36 @@ def unless_absent(ask: Callable[[], Any]) -> dict[str, Any]:
                 return {}
             raise
         return answer
+
+
+def written_utc(client: S3Client, bucket: str, key: str) -> datetime | None:
+    """When what lies under a key was written, or was marked as removed; None where the store doesn't say. Raises `Transient`, `OperatorNeeded`.
+
+    A mark is not given back: its version is told with the 404, and asked for, it is answered with 405 and its moment.
+    """
+    which: dict[str, Any] = {}
+    with in_our_terms("looking at an object"):
+        for _ in range(2):
+            try:
+                return client.head_object(Bucket=bucket, Key=key, **which).get("LastModified")
+            except ClientError as error:
+                if status_of(error) not in {404, 405}:
+                    raise
+                told: Mapping[str, str] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            if told.get("x-amz-delete-marker") != "true":
+                return None
+            if found := _moment(told.get("last-modified", "")):
+                return found
+            which = {"VersionId": told.get("x-amz-version-id", "")}
+    return None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def digest_of_body(answer: Mapping[str, Any]) -> bytes:
