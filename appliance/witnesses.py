@@ -1,11 +1,14 @@
-"""The audit's anchors away from this box: its state, sealed, in every bucket, under a name that is never used again.
+"""The audit's anchors away from this box: its state, sealed, in every archive, under a name that is never used again.
 
 The anchor in the data folder goes back with the folder when somebody puts the whole box back to last week; these do
-not. Before one is written, the newest one in the bucket is fetched, and the log must still contain the row that it
+not. Before one is written, the newest one in the archive is fetched, and the log must still contain the row that it
 names. If it doesn't, nothing is written, and the finding stands in `appliance.health` until a person has looked.
 
 Object ``anchors/<moment>-<count>.sealed``: as the file ``audit.anchor`` (`appliance.anchor`), the moment as
-``20261122T014900.123456Z`` so that names sort as time does. The store is asked to refuse a name that exists.
+``20261122T014900.123456Z`` so that names sort as time does. A bucket is asked to refuse a name that exists, and ends old ones by
+its own rule. On a disk, a file server and a share the box keeps the newest `KEPT_HERE`: what it may write there it could remove as
+well, so those hold good against whoever puts the data folder back, and not against whoever has all of the box, as long as the
+disk is in it.
 
 A restore is a roll-back that somebody meant: rows after the backup are gone, and the audit says so itself with
 ``backup:restore``. An anchor older than such a row is history and not a finding.
@@ -17,8 +20,7 @@ the check of the hour (`appliance.anchor.verify`), and what matters here is only
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -26,11 +28,14 @@ from appliance import audit
 from appliance.anchor import sealed, unsealed
 from appliance.audit import Entry, Witness
 from appliance.box import Box
-from appliance.catalog import Reading, audit_search, destinations, settings
+from appliance.catalog import Reading, audit_search, destinations, freezes, settings
 from appliance.catalog.audit_search import Wanted
 from appliance.catalog.columns import utc_moment
-from appliance.errors import ApplianceError, Corrupt, Transient
+from appliance.errors import ApplianceError, Corrupt, Refused, Transient, Unknown
 from appliance.model import DestinationSettings
+from appliance.replication import recall
+from appliance.replication.destinations import build
+from appliance.replication.destinations.archive import Clearable
 from appliance.replication.destinations.s3 import S3Destination
 
 log = logging.getLogger(__name__)
@@ -41,6 +46,8 @@ PREFIX = "anchors/"
 EVERY_SECONDS = 3000
 """Less than an hour, with room for a slow line: no more than an hour of the audit has only this box as its witness."""
 ACTOR = "jobs"
+KEPT_HERE = 48
+"""Anchors where the box itself removes what is old: two days of them."""
 
 
 class Shelf(Protocol):
@@ -57,8 +64,46 @@ class Shelf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """A `Shelf` on a disk, a file server or a share."""
+
+    archive: Clearable
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """See `Shelf`."""
+        if key in self._names():
+            raise Refused("an anchor of that name is there", hint="nothing was written over; try again")
+        self.archive.put_document(key, data)
+
+    def rotate(self) -> None:
+        """Remove what is older than the newest `KEPT_HERE`."""
+        for each in self._names()[:-KEPT_HERE]:
+            self.archive.remove(each)
+
+    def newest(self, prefix: str, after: str) -> str:
+        """See `Shelf`."""
+        return max((each for each in self._names(prefix) if each > after), default="")
+
+    def document(self, key: str) -> bytes:
+        """See `Shelf`."""
+        return self.archive.document(key)
+
+    def _names(self, prefix: str = PREFIX) -> list[str]:
+        return sorted(each.key for each in self.archive.documents(prefix))
+
+
+def shelf_of(place: DestinationSettings, box: Box) -> Shelf:
+    """Where the anchors of an archive are. Raises as its destination."""
+    if place.kind == "s3":
+        return S3Destination.from_settings(place)
+    archive = build(place, box)
+    assert isinstance(archive, Clearable), place.kind
+    return Files(archive)
+
+
+@dataclass(frozen=True, slots=True)
 class Anchored:
-    """What is known of the anchors at one destination. `trouble` is why the last attempt failed, if it did."""
+    """What is known of the anchors at one destination. `trouble` is why the last attempt failed, if it did, and `where` which place it was."""
 
     name: str
     at_utc: datetime | None
@@ -67,6 +112,7 @@ class Anchored:
     rolled_back: bool = False
     offline: bool = False
     trouble: str = ""
+    where: str = ""
 
     def as_value(self) -> dict[str, Any]:
         """As it is kept in the catalog."""
@@ -77,6 +123,7 @@ class Anchored:
             "rolled_back": self.rolled_back,
             "offline": self.offline,
             "trouble": self.trouble,
+            "where": self.where,
         }
 
 
@@ -93,24 +140,22 @@ def kept(conn: Reading) -> dict[str, Anchored]:
             rolled_back=bool(each.get("rolled_back")),
             offline=bool(each.get("offline")),
             trouble=str(each.get("trouble", "")),
+            where=str(each.get("where", "")),
         )
         for name, each in values.items()
     }
 
 
-def write(box: Box, now: datetime, shelf_of: Callable[[DestinationSettings], Shelf] | None = None) -> None:
-    """Compare with the newest anchor in every bucket, then write one there. What fails is kept for the judgement.
+def write(box: Box, now: datetime) -> None:
+    """Compare with the newest anchor in every archive, then write one there. What fails is kept for the judgement.
 
-    Buckets that are paused get theirs too: an anchor holds no image.
+    Archives that are paused get theirs too: an anchor holds no image.
     """
     with box.catalog.reading() as conn:
         before = kept(conn)
-        buckets = [each for each in destinations.destinations(conn) if each.kind == "s3"]
-    outcomes = {
-        each.name: _anchor(box, each, before.get(each.name), now, shelf_of or S3Destination.from_settings)
-        for each in buckets
-    }
-    if not buckets and not before:
+        places = [each for each in destinations.destinations(conn) if each.takes == "ciphertext"]
+    outcomes = {each.name: _anchor(box, each, before.get(each.name), now) for each in places}
+    if not places and not before:
         return
     entries = [
         Entry(
@@ -130,35 +175,47 @@ def write(box: Box, now: datetime, shelf_of: Callable[[DestinationSettings], She
 
 def _anchor(
     box: Box,
-    bucket: DestinationSettings,
+    place: DestinationSettings,
     before: Anchored | None,
     now: datetime,
-    shelf_of: Callable[[DestinationSettings], Shelf],
 ) -> Anchored:
-    last = before or Anchored(bucket.name, None, 0)
+    where = recall.place_of(place.options)
+    # Of another place than before, such as a new disk under the old name, nothing is known.
+    last = before if before and before.where in ("", where) else Anchored(place.name, None, 0)
+    last = replace(last, where=where, offline=False, trouble="")
     try:
-        shelf = shelf_of(bucket)
-        newest = shelf.newest(PREFIX, last.key)
-        if newest or last.key:
-            anchored_utc, witness = unsealed(box, shelf.document(newest or last.key))
+        shelf = shelf_of(place, box)
+        if found := _newest(shelf, last.key):
+            anchored_utc, witness = unsealed(box, found)
             with box.catalog.reading() as conn:
                 if not holds(conn, witness) and not _restored_since(conn, anchored_utc):
-                    log.error("the audit was rolled back: %s holds an anchor that it lacks", bucket.name)
+                    log.error("the audit was rolled back: %s holds an anchor that it lacks", place.name)
                     words = f"row {witness.count} was witnessed and is not there"
-                    return Anchored(bucket.name, last.at_utc, last.count, last.key, True, trouble=words)
+                    return replace(last, rolled_back=True, trouble=words)
         with box.catalog.reading() as conn:
             witness = audit.witness(conn)
+            is_frozen = freezes.in_force(conn) is not None
         key = f"{PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{witness.count:012d}.sealed"
         shelf.put_new(key, sealed(box, witness, now))
-        return Anchored(bucket.name, now, witness.count, key)
+        if isinstance(shelf, Files) and not is_frozen:
+            shelf.rotate()
+        return Anchored(place.name, now, witness.count, key, where=where)
     except Corrupt as error:
-        return Anchored(bucket.name, last.at_utc, last.count, last.key, True, trouble=error.message)
+        return replace(last, rolled_back=True, trouble=error.message)
     except ApplianceError as error:
-        log.warning("no anchor of the audit could be written to %s: %s", bucket.name, error)
+        log.warning("no anchor of the audit could be written to %s: %s", place.name, error)
         offline = isinstance(error, Transient)
-        return Anchored(
-            bucket.name, last.at_utc, last.count, last.key, offline=offline, trouble=error.message
-        )
+        return replace(last, offline=offline, trouble=error.message)
+
+
+def _newest(shelf: Shelf, known: str) -> bytes | None:
+    """The newest anchor; none where nothing is kept any more, not even the `known` one: where all was erased, one begins anew."""
+    name = shelf.newest(PREFIX, known) or known
+    try:
+        return shelf.document(name) if name else None
+    except Unknown:
+        log.warning("the anchors of the audit that were written are gone")
+        return None
 
 
 def holds(conn: Reading, witness: Witness) -> bool:

@@ -11,9 +11,14 @@ from appliance import anchor, audit, health, witnesses
 from appliance.audit import Entry
 from appliance.box import Box, open_box
 from appliance.catalog import destinations
+from appliance.catalog import settings as catalog_settings
 from appliance.config import Config
 from appliance.errors import Refused
+from appliance.model import DestinationSettings
+from appliance.replication.destinations import prepare
 from appliance.replication.destinations.s3 import S3Destination
+from appliance.web.auditing import chain_state
+from appliance.web.language import Words
 from tests.replication.cloud import Cloud, cloud, line, settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -163,7 +168,100 @@ def test_an_anchor_is_late_after_an_hour_but_not_while_there_is_no_line(
             box.close()
 
 
-def test_a_box_without_a_cloud_has_nothing_to_anchor_to(tmp_path: Path) -> None:
+@pytest.fixture
+def usb(tmp_path: Path) -> Path:
+    (tmp_path / "usb").mkdir()
+    return tmp_path / "usb"
+
+
+def _with_a_disk(folder: Path, usb: Path) -> Box:
+    box = open_box(Config(data=folder))
+    disk = DestinationSettings("cloud", "vault", "ciphertext", {"path": str(usb)})
+    with box.catalog.transaction() as tx:
+        destinations.add(tx, prepare(disk))
+    _act(box, 5)
+    return box
+
+
+def _anchors(usb: Path) -> list[str]:
+    return sorted(each.name for each in (usb / "anchors").iterdir())
+
+
+def test_a_disk_witnesses_as_a_bucket_does(tmp_path: Path, usb: Path) -> None:
+    box = _with_a_disk(tmp_path / "box", usb)
+    witnesses.write(box, NOW)
+    box.close()
+    shutil.copytree(tmp_path / "box", tmp_path / "last week")
+    later = open_box(Config(data=tmp_path / "box"))
+    _act(later, 10)
+    witnesses.write(later, NOW + HOUR)
+    later.close()
+    back = open_box(Config(data=tmp_path / "last week"))
+    try:
+        witnesses.write(back, NOW + 2 * HOUR)
+        assert "audit-rolled-back" in _codes(back, NOW + 2 * HOUR)
+        assert len(_anchors(usb)) == 2
+        (usb / ".clinicbox-vault").rename(usb / "away")
+        witnesses.write(back, NOW + 3 * HOUR)
+        assert _kept(back).offline and _kept(back).rolled_back, "a disk that is taken out ends no finding"
+    finally:
+        back.close()
+
+
+def test_a_disk_keeps_the_newest_of_two_days(
+    tmp_path: Path, usb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnesses, "KEPT_HERE", 3)
+    box = _with_a_disk(tmp_path / "box", usb)
+    try:
+        written = []
+        for hour in range(6):
+            witnesses.write(box, NOW + hour * HOUR)
+            written.append(_kept(box).key.rpartition("/")[2])
+        assert _anchors(usb) == written[-3:]
+    finally:
+        box.close()
+
+
+@pytest.mark.parametrize("erased", [True, False])
+def test_a_new_disk_under_the_old_name_begins_anew(tmp_path: Path, usb: Path, erased: bool) -> None:
+    """Another one, or the same with nothing on it but its mark: what is not there is not waited for."""
+    box = _with_a_disk(tmp_path / "box", usb)
+    try:
+        witnesses.write(box, NOW)
+        shutil.rmtree(usb / "anchors")
+        if not erased:
+            (usb / ".clinicbox-vault").unlink()
+            with box.catalog.transaction() as tx:
+                fresh = prepare(DestinationSettings("cloud", "vault", "ciphertext", {"path": str(usb)}))
+                destinations.change(tx, "cloud", fresh.options)
+        witnesses.write(box, NOW + HOUR)
+        assert _kept(box).at_utc == NOW + HOUR and not _kept(box).trouble
+        assert len(_anchors(usb)) == 1
+    finally:
+        box.close()
+
+
+def test_a_disk_that_was_never_there_shows_no_hour_on_the_page(tmp_path: Path, usb: Path) -> None:
+    box = _with_a_disk(tmp_path / "box", usb)
+    try:
+        (usb / ".clinicbox-vault").rename(usb / "away")
+        witnesses.write(box, NOW)
+        with box.catalog.transaction() as tx:
+            catalog_settings.put(tx, health.AUDIT_CHECK, {"at_utc": NOW.isoformat(), "rows": 5}, NOW)
+        with box.catalog.reading() as conn:
+            state = chain_state(
+                conn, Words("en", {"audit.verified": "", "audit.not_anchored": "on this box only"})
+            )
+        assert (state.tone, state.anchors) == ("wait", ("on this box only",))
+        assert not {"anchor-late", "audit-rolled-back"} & _codes(box, NOW + 9 * HOUR), (
+            "reachability tells that"
+        )
+    finally:
+        box.close()
+
+
+def test_a_box_without_an_archive_has_nothing_to_anchor_to(tmp_path: Path) -> None:
     box = _open(tmp_path / "alone")
     try:
         witnesses.write(box, NOW)

@@ -187,7 +187,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """The audit's newest anchor in one bucket. `offline` when the last attempt found no line to it."""
+    """The audit's newest anchor in one archive. `offline` when the last attempt found no line to it."""
 
     destination: str
     at_utc: datetime | None

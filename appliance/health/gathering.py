@@ -267,7 +267,7 @@ def _behind(kept: object) -> datetime | None:
 
 
 def _anchors(kept: object) -> Iterator[Anchor]:
-    """What `appliance.witnesses` has kept of each bucket."""
+    """What `appliance.witnesses` has kept of each archive."""
     for name, each in kept.items() if isinstance(kept, dict) else ():
         yield Anchor(
             destination=name,

@@ -7,6 +7,7 @@ name is the first one's again, over the same bytes.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -281,11 +282,14 @@ def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
         )
 
 
+def place_of(options: Mapping[str, Any]) -> str:
+    """Where an archive is, in a word that is compared with another. A disk is known by its mark, wherever it is mounted."""
+    return str(options.get("mark") or json.dumps([options.get(name) for name in _PLACE]))
+
+
 def is_same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an archive is where it was, by its options before and after. A disk is known by its mark, wherever it is mounted."""
-    if one.get("mark") and one.get("mark") == other.get("mark"):
-        return True
-    return all(one.get(name) == other.get(name) for name in _PLACE)
+    """Whether an archive is where it was, by its options before and after."""
+    return place_of(one) == place_of(other)
 
 
 def has_moved(reading: Reading, known: DestinationSettings) -> bool:

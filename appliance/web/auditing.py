@@ -187,7 +187,8 @@ def chain_state(conn: Reading, words: Words) -> ChainState:
     if found.get("findings"):
         return ChainState("bad", words("audit.altered", at=at), ())
     anchors = settings.get(conn, "audit-anchors", {})
-    kept = anchors if isinstance(anchors, dict) else {}
+    found_there = anchors if isinstance(anchors, dict) else {}
+    kept = {name: each for name, each in found_there.items() if each.get("at_utc")}
     return ChainState(
         "good" if kept else "wait",
         words("audit.verified", rows=int(found.get("rows", 0)), at=at),

@@ -1,6 +1,6 @@
 """The audit's anchors away from the box: is the log the one that was witnessed, and is the newest witness fresh?
 
-A bucket that cannot be reached is `reachability`'s to tell; here only what stays wrong while there is a line.
+An archive that cannot be reached is `reachability`'s to tell; here only what stays wrong while there is a line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             yield Problem(
                 "anchor-late",
                 f"the state of the audit log was not written to {anchor.destination} within the hour",
-                "see that the access key may write to the bucket, and that the jobs process runs",
+                "see that the box may write there, and that the jobs process runs",
                 Severity.SOON,
                 subject=anchor.destination,
             )
