@@ -96,6 +96,9 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "retention:export": Word(_COMMUNICATION, _STUDIES, "the list of studies that are due was exported"),
         "retention:change": Word(_CHANGE, _NOTHING, "the clinic's own rule of retention was changed"),
         "retention:clock": Word(_CHANGE, _NOTHING, "a person said that the clock of the box is right"),
+        "retention:look-again": Word(
+            _CHANGE, _NOTHING, "a person looked at what is held again, after a restore"
+        ),
         "destruction:ask": Word(_USE, _STUDIES, "the destruction of studies was asked for"),
         "destruction:view": Word(_ACCESS, _STUDIES, "a request to destroy studies was seen"),
         "destruction:approve": Word(_USE, _STUDIES, "the destruction of studies was approved"),

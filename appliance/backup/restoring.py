@@ -63,7 +63,7 @@ from appliance.errors import (
     Transient,
     Unknown,
 )
-from appliance.lifecycle import destruction
+from appliance.lifecycle import destruction, memory
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
@@ -412,6 +412,7 @@ def _finish(
         for person in people.people(tx):
             people.end_sessions_of(tx, person.id)  # a cookie of the old box opens nothing here
         destruction.end_after_restore(tx, Act(by=actor, now=now, audit_key=box.audit_key, address=address))
+        memory.note_restored(tx, index.made_utc if index else None, now)
         for each in destinations.destinations(tx):
             if each.kind == "s3":  # which has tags that were set after the backup was made
                 tier_tags.doubt_all(tx, each.id, now)

@@ -98,6 +98,12 @@ def add_to(verbs: Verbs) -> None:
         act=trust_clock,
         about="Compare it with another clock first: while it is in doubt, nothing is due.",
     )
+    own.add(
+        "look-again",
+        "say that holds, periods and province were looked at, after a restore",
+        act=look_again,
+        about="Place again first, by your papers, what is held: until somebody has looked, nothing is destroyed.",
+    )
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +121,7 @@ def _day(text: str) -> date:
 def list_due(arguments: Arguments) -> int:
     """Print what is due on a day."""
     from appliance.catalog import studies
-    from appliance.lifecycle import due_list, retention
+    from appliance.lifecycle import due_list, memory, retention
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
@@ -123,6 +129,7 @@ def list_due(arguments: Arguments) -> int:
             due = due_list.every(conn, arguments.at or clock.today)
             found = list(due_list.lines(conn, due, studies.study_by_id))
             is_current = retention.is_current(conn)
+            forgotten = memory.gap(conn) is not None
         with box.catalog.transaction() as tx:
             word = "retention:export" if arguments.csv else "retention:list"
             seen = {"rows": len(found), "studies": [each.study for each in found]}
@@ -141,6 +148,11 @@ def list_due(arguments: Arguments) -> int:
     if clock.doubt is not None:
         print(
             f"The clock of the box is in doubt ({clock.doubt}): nothing can be asked for until somebody has looked.",
+            file=sys.stderr,
+        )
+    if forgotten:
+        print(
+            "The box was restored: nothing can be asked for until somebody has looked at what is held (retention look-again).",
             file=sys.stderr,
         )
     return 0
@@ -243,6 +255,18 @@ def trust_clock(arguments: Arguments) -> int:
         moment = now()
         retention.trust_clock(tx, Act(actor(), moment, box.audit_key))
     print("The clock is believed.")
+    return 0
+
+
+def look_again(arguments: Arguments) -> int:
+    """Say that somebody has looked at what a restored box can't know."""
+    from appliance.lifecycle import memory
+    from appliance.lifecycle.acting import Act
+
+    del arguments
+    with opened_box() as box, box.catalog.transaction() as tx:
+        memory.look_again(tx, Act(actor(), now(), box.audit_key))
+    print("Studies may be destroyed again, by two people as always.")
     return 0
 
 

@@ -100,6 +100,14 @@ class Frozen:
     since_utc: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """After a restore: what was held, or let go, from `since_utc` to `until_utc` is not known here; None is from ever, without a backup."""
+
+    since_utc: datetime | None
+    until_utc: datetime
+
+
 class Discipline(StrEnum):
     """Whether the system clock follows a time server, as the kernel says."""
 
@@ -245,6 +253,7 @@ class Facts:
     drills: tuple[Drilled, ...] = ()
     read_again: ReadAgain | None = None
     frozen: Frozen | None = None
+    forgotten: Forgotten | None = None
     clock: Clock = Clock()
     certificates: tuple[Certificate, ...] = ()
     sign_in_failures: int = 0

@@ -46,6 +46,7 @@ from appliance.health.facts import (
     Disk,
     Drilled,
     Facts,
+    Forgotten,
     Frozen,
     Keys,
     Limits,
@@ -58,7 +59,7 @@ from appliance.health.facts import (
 from appliance.health.forecast import Forecast, Outlook, forecast
 from appliance.health.sampling import free_by_day
 from appliance.ingest.reception import HELD
-from appliance.lifecycle import policy, retention
+from appliance.lifecycle import memory, policy, retention
 from appliance.model import DestinationId
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.store import keys
@@ -224,6 +225,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         drills=tuple(_drills(conn, box.audit_key, now)),
         read_again=_read_again(conn, outcomes),
         frozen=_frozen(conn),
+        forgotten=_forgotten(conn),
         clock=_clock(jobs, instances.latest_received(conn), retention.clock_of(conn, now)),
         certificates=tuple(_certificates(conn)),
         forecast=_forecast(conn, facts),
@@ -258,6 +260,11 @@ def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
 def _frozen(conn: Reading) -> Frozen | None:
     found = freezes.in_force(conn)
     return None if found is None else Frozen(str(found.why), found.begun_utc)
+
+
+def _forgotten(conn: Reading) -> Forgotten | None:
+    found = memory.gap(conn)
+    return None if found is None else Forgotten(found.since_utc, found.until_utc)
 
 
 def _behind(kept: object) -> datetime | None:

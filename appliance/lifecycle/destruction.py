@@ -21,7 +21,7 @@ from appliance.catalog import Reading, Transaction, destructions, people
 from appliance.catalog.columns import canonical_json
 from appliance.catalog.destructions import DestructionRequest, DueStudy
 from appliance.errors import NotAuthorised, Refused
-from appliance.lifecycle import holds, retention
+from appliance.lifecycle import holds, memory, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.policy import Status
 from appliance.lifecycle.request import STANDS, Event, ItemState, Method, State, after
@@ -59,8 +59,10 @@ def ask(
 ) -> DestructionRequest:
     """Ask for studies to be destroyed: all of them, or nothing is asked.
 
-    Raises `Refused` unless every one is due at this moment and stands in no other request.
+    Raises `Refused` unless every one is due at this moment and stands in no other request, and while a restored box doesn't know
+    what is held.
     """
+    memory.refuse(tx)
     wanted = sorted(set(study_ids))
     reason = _reason(reason)
     if not wanted:
@@ -131,9 +133,10 @@ def approve(
     """Approve the request whose list has `digest`: the one that whoever approves has seen.
 
     What changed since it was asked is left out first, and given too; if nothing is left, the request ends instead.
-    Raises `NotAuthorised` for who asked, `Refused` for another list, a wrong state, one that is over its time, and while
-    the clock is in doubt.
+    Raises `NotAuthorised` for who asked, `Refused` for another list, a wrong state, one that is over its time, while
+    the clock is in doubt, and while a restored box doesn't know what is held.
     """
+    memory.refuse(tx)
     found = destructions.request(tx, request_id)
     after(found.state, Event.APPROVE)
     if people.same_person(tx, found.asked_by, act.by):
@@ -230,6 +233,7 @@ def refuse_if_changed(tx: Reading, request_id: int, study_id: int, now: datetime
 
     For whoever destroys, in the transaction that destroys. Raises `Refused` otherwise, with the reason.
     """
+    memory.refuse(tx)
     request = destructions.request(tx, request_id)
     if request.state is not State.APPROVED or study_id not in request.study_ids:
         raise Refused("this study stands in no approved request", hint="look at the request again")

@@ -53,7 +53,7 @@ from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.ingest.accept import accept_within
-from appliance.lifecycle import destruction, retention
+from appliance.lifecycle import destruction, memory, retention
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older, versions_left
@@ -92,14 +92,17 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
 
     Goes on where an earlier run was cut. What an archive refuses is recorded with its place, and keeps no other from going on.
     Nor does a study that can't be destroyed now, or of which no copy can be made. Raises what the catalog and the disk raise,
-    and a defect in one request once all the rest is done. Does nothing while the ransomware guard holds: what is approved waits.
+    and a defect in one request once all the rest is done. Does nothing while the ransomware guard holds: what is approved waits. After a
+    restore no study and no older backup is destroyed until somebody has looked at what is held (`lifecycle.memory`): a backup may know of
+    a hold that this box has forgotten.
     """
     clock = around.clock or retention.running_from(now)
     destroyed = 0
     with box.catalog.reading() as conn:
         if freezes.in_force(conn) is not None:
             return 0
-        requests = destructions.approved(conn)
+        remembers = memory.gap(conn) is None
+        requests = destructions.approved(conn) if remembers else []
     defect: Exception | None = None
     for request in requests:
         try:
@@ -109,7 +112,8 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     _close_ended(box, clock())
     _remove_objects(box, clock(), around)
     _leave_no_remains(box, clock(), around)
-    _shred_backups(box, clock, around)
+    if remembers:
+        _shred_backups(box, clock, around)
     _complete(box, clock())
     if defect is not None:
         raise defect

@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.catalog import destructions, holds, studies, tombstones
 from appliance.identity import Role
-from appliance.lifecycle import retention
+from appliance.lifecycle import memory, retention
 from tests.audit.interface import call
 from tests.audit.walk import Act, Nothing, Step, World
 from tests.lifecycle.clinic import arrive
@@ -71,12 +71,19 @@ def _release(world: World) -> Any:
     return world.post(f"/retention/holds/{latest}/release", reason="it is over")
 
 
+def _look_again(world: World) -> Any:
+    with world.box.catalog.transaction() as tx:
+        memory.note_restored(tx, None, datetime.now(UTC))
+    return world.post("/retention/look-again")
+
+
 RETENTION_ROUTES: Mapping[str, Step] = {
     "GET /retention": Act(["retention:list"], lambda w: w.get("/retention")),
     "POST /retention/list/<kind>": Act(
         ["retention:export"], lambda w: w.post("/retention/list/csv", when="year") and None
     ),
     "POST /retention/clock": Act(["retention:clock"], lambda w: w.post("/retention/clock")),
+    "POST /retention/look-again": Act(["retention:look-again"], _look_again),
     "GET /retention/rules": Nothing(CONFIGURED, lambda w: w.get("/retention/rules")),
     "POST /retention/rules": Act(
         ["retention:change"],

@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance.catalog import tombstones
 from appliance.errors import Corrupt
+from appliance.lifecycle import memory
 from tests.audit import support_routes
 from tests.audit.walk import Act, Nothing, Step, World, echoing
 from tests.notify.receiver import receiver
@@ -182,6 +183,12 @@ def _unset_period(world: World) -> Any:
     return world.say("retention", "unset", "medical", "majority", "--reason", "no policy")
 
 
+def _look_again(world: World) -> Any:
+    with world.box.catalog.transaction() as tx:
+        memory.note_restored(tx, None, datetime.now(UTC))
+    return world.say("retention", "look-again")
+
+
 def _check_key(world: World) -> Any:
     from appliance.health import keys_folder
     from appliance.store import keys
@@ -344,6 +351,7 @@ VERBS: Mapping[str, Step] = {
         "numbers of studies and who decided, no patient", lambda w: w.say("retention", "requests")
     ),
     "retention trust-clock": Act(["retention:clock"], lambda w: w.say("retention", "trust-clock")),
+    "retention look-again": Act(["retention:look-again"], _look_again),
     "destruction list": Nothing(DESTROYED, lambda w: w.say("destruction", "list")),
     "destruction show": Nothing(DESTROYED, lambda w: w.say("destruction", "show", _certificate(w))),
     "destruction certificate": Act(["destruction:certify"], _certified),

@@ -14,7 +14,7 @@ import pytest
 from appliance.box import open_box
 from appliance.cli.command import main
 from appliance.config import Config
-from appliance.lifecycle import retention
+from appliance.lifecycle import memory, retention
 from tests.lifecycle.clinic import LONG_AGO, arrive, bring_up_to_date, watch
 
 Say = Callable[..., str]
@@ -99,3 +99,17 @@ def test_a_clock_is_believed_again_once_somebody_has_looked(say: Say, data_dir: 
     box.close()
     assert say("retention", "trust-clock") == "The clock is believed.\n"
     assert say("retention", "requests") == "Nobody has asked for anything to be destroyed.\n"
+
+
+def test_after_a_restore_somebody_says_that_they_have_looked(
+    say: Say, data_dir: Path, study: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del study
+    box = open_box(Config(data=data_dir))
+    with box.catalog.transaction() as tx:
+        memory.note_restored(tx, LONG_AGO, datetime.now(UTC))
+    box.close()
+    assert main(["retention", "simulate"]) == 0
+    assert "retention look-again" in capsys.readouterr().err
+    assert "may be destroyed again" in say("retention", "look-again")
+    assert "nothing waits" in say("retention", "look-again", fails=True)

@@ -25,6 +25,7 @@ from appliance.health.facts import (
     Disk,
     Drilled,
     Facts,
+    Forgotten,
     Frozen,
     Keys,
     Limits,
@@ -140,6 +141,11 @@ CASES = {
         replace(CALM, frozen=Frozen("reported", NOW)),
         (("mass-loss", ACT_NOW),),
     ),
+    "a restore from a backup": (
+        replace(CALM, forgotten=Forgotten(NOW - DAY, NOW)),
+        (("holds-forgotten", SOON),),
+    ),
+    "a restore without one": (replace(CALM, forgotten=Forgotten(None, NOW)), (("holds-forgotten", SOON),)),
     "a freeze by hand": (replace(CALM, frozen=Frozen("by-hand", NOW)), (("guard-by-hand", SOON),)),
     "an audit that a bucket knows better": (
         replace(CALM, anchors=(Anchor("cloud", NOW, rolled_back=True),)),

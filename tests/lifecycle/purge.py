@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from appliance.box import Box
 from appliance.catalog import instances, studies, study_keys, tombstones
 from appliance.catalog.studies import StudyRow
-from appliance.lifecycle import destruction, purging, retention
+from appliance.lifecycle import destruction, memory, purging, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import Method
 from appliance.model import KeyId, ObjectId
@@ -63,10 +63,12 @@ def secrets_of(box: Box, instance: Instance) -> Secrets:
 
 
 def approve(box: Box, *study_ids: int, now: datetime = LATER, method: Method = Method.DESTROY) -> int:
-    """A request of these studies that two people stand behind; its number."""
+    """A request of these studies that two people stand behind, after a restore one of them has looked at what is held; its number."""
     marie, paul = (Act(by=name, now=now, audit_key=box.audit_key) for name in ("marie", "paul"))
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, now, follows_time_server=True)
+        if memory.gap(tx) is not None:
+            memory.look_again(tx, marie)
         asked = destruction.ask(tx, marie, study_ids, method=method, reason="yearly review")
         destruction.approve(tx, paul, asked.id, digest=asked.digest)
     return asked.id

@@ -79,6 +79,7 @@ WRONG = [
     ("retention history all", "", USAGE),
     ("retention requests all", "", USAGE),
     ("retention trust-clock now", "", USAGE),
+    ("retention look-again now", "", USAGE),
     ("hold add 1.2.3.4 --reason claim", "", NO_INPUT),
     ("hold add 1.2.3.4", "", USAGE),
     ("hold list every", "", USAGE),

@@ -19,7 +19,7 @@ from appliance.box import Box, open_box
 from appliance.catalog import destructions, holds
 from appliance.config import Config
 from appliance.identity import Role
-from appliance.lifecycle import retention
+from appliance.lifecycle import memory, retention
 from appliance.lifecycle.request import ItemState, Method, State
 from appliance.web import create_app
 from tests.lifecycle.clinic import arrive, bring_up_to_date, watch
@@ -286,6 +286,31 @@ def test_while_the_clock_is_in_doubt_nothing_can_be_ticked_until_somebody_says_i
     assert "clock" in post(owner, "/retention/requests", study=study, reason="yearly review")
     assert "The clock is believed again" in post(owner, "/retention/clock")
     assert f'value="{study}"' in page(owner, "/retention")
+
+
+def test_after_a_restore_nothing_can_be_ticked_or_approved_until_somebody_has_looked_at_what_is_held(
+    box: Box, owner: FlaskClient, officer: FlaskClient
+) -> None:
+    study, other = due(box), due(box)
+    post(owner, "/retention/requests", study=other, reason="yearly review")
+    asked = newest(box)
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        memory.note_restored(tx, now - timedelta(days=2), now)
+    shown = page(owner, "/retention")
+    assert "nothing is destroyed until somebody has looked at what is held" in shown
+    assert f'value="{study}"' not in shown
+    assert "after a restore nothing" in post(
+        owner, "/retention/requests", study=study, reason="yearly review"
+    ).replace("After", "after")
+    refused = post(officer, f"/retention/requests/{asked.id}/approve", understood="yes", digest=asked.digest)
+    assert "fter a restore nothing is destroyed" in refused
+    assert "may be destroyed again" in post(owner, "/retention/look-again")
+    assert f'value="{study}"' in page(owner, "/retention")
+    assert "othing waits to be looked at" in post(owner, "/retention/look-again")
+    assert "Approved" in post(
+        officer, f"/retention/requests/{asked.id}/approve", understood="yes", digest=asked.digest
+    )
 
 
 @pytest.mark.parametrize("role", [Role.PRACTITIONER, Role.TECHNICIAN, Role.REFERRER, Role.VENDOR_SUPPORT])

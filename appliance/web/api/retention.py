@@ -16,7 +16,7 @@ from appliance.catalog.holds import Hold as KeptHold
 from appliance.catalog.holds import HoldKind
 from appliance.errors import Refused
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import due_list, holds, retention
+from appliance.lifecycle import due_list, holds, memory, retention
 from appliance.lifecycle.request import Method, State
 from appliance.web import access, forms, keeping
 from appliance.web.api.operation import operation
@@ -41,7 +41,8 @@ class DueStudy:
 
 @dataclass(frozen=True, slots=True)
 class DueStudies:
-    """The longest due first. `doubt` says why the clock is not believed, and nothing can be asked for meanwhile."""
+    """The longest due first. `doubt` says why the clock is not believed, and nothing can be asked for meanwhile; nor while `forgotten`:
+    the box was restored, and nobody has looked since at what is held."""
 
     items: tuple[DueStudy, ...]
     next: Next
@@ -50,6 +51,7 @@ class DueStudies:
     held: int
     asked: int
     doubt: str | None
+    forgotten: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ def list_due(query: DueQuery) -> DueStudies:
         place = None if query.after is None else retention_dates.kept(conn, query.after)
         found, following = due_list.page(conn, on, _row, limit=query.limit, after=place)
         tally = retention_dates.tally(conn, on)
+        forgotten = memory.gap(conn) is not None
     with console().box.catalog.transaction() as tx:
         seen = {"rows": len(found), "studies": [each.study for each in found]}
         console().record(tx, "retention:list", "studies", forms.actor(), seen)
@@ -172,6 +175,7 @@ def list_due(query: DueQuery) -> DueStudies:
         held=tally.held,
         asked=tally.asked,
         doubt=None if clock.doubt is None else str(clock.doubt),
+        forgotten=forgotten,
     )
 
 

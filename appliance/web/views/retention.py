@@ -14,9 +14,10 @@ from appliance.catalog.retention_dates import Kept
 from appliance.catalog.sight import StudyRow
 from appliance.errors import NotAuthorised, Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import due_list, laws, retention
+from appliance.lifecycle import due_list, laws, memory, retention
 from appliance.lifecycle.destruction import MOST_STUDIES
 from appliance.lifecycle.due_list import DueLine
+from appliance.lifecycle.memory import Gap
 from appliance.lifecycle.policy import Basis, RecordType, Rule, Starts, years_after
 from appliance.web import access, forms, keeping, paper
 from appliance.web.access import may, needs, reauthenticated
@@ -65,6 +66,7 @@ class RetentionPage(Page):
     without_rule: int
     is_current: bool
     doubt: str
+    forgotten: str
     may_ask: bool
     may_export: bool
     most: int
@@ -117,6 +119,7 @@ def overview() -> Response:
         found, following = due_list.page(conn, on, _row, limit=ROWS, after=after)
         tally = retention_dates.tally(conn, on)
         rules = {each.id: each for each in retention.book_of(conn).rules}
+        gap = memory.gap(conn)
         without_rule, is_current = retention_dates.without_rule(conn), retention.is_current(conn)
     _record("retention:list", [each.study for each in found])
     page = page_of(
@@ -141,7 +144,8 @@ def overview() -> Response:
         without_rule=without_rule,
         is_current=is_current,
         doubt="" if clock.doubt is None else words(f"retention.doubt.{clock.doubt}"),
-        may_ask=may(Permission.DESTROY_STUDIES) and clock.doubt is None and on <= clock.today,
+        forgotten=_forgotten(gap),
+        may_ask=may(Permission.DESTROY_STUDIES) and clock.doubt is None and gap is None and on <= clock.today,
         may_export=may(Permission.EXPORT_STUDIES),
         most=MOST_STUDIES,
     )
@@ -204,6 +208,21 @@ def trust_clock() -> AnyResponse:
     with console().box.catalog.transaction() as tx:
         retention.trust_clock(tx, keeping.act())
     forms.say(Notice("good", g.words("retention.clock_trusted")))
+    return forms.back_to("/retention")
+
+
+@blueprint.post("/look-again")
+@needs(Permission.MANAGE_RETENTION)
+@reauthenticated
+def look_again() -> AnyResponse:
+    """A person has looked at what a restored box can't know."""
+    try:
+        with console().box.catalog.transaction() as tx:
+            memory.look_again(tx, keeping.act())
+    except Refused as refusal:
+        forms.say_error(refusal)
+    else:
+        forms.say(Notice("good", g.words("retention.looked_again")))
     return forms.back_to("/retention")
 
 
@@ -351,6 +370,22 @@ def _record(word: str, shown: list[int]) -> None:
     """That these studies were before somebody's eyes: each patient's report of accesses has the list."""
     with console().box.catalog.transaction() as tx:
         console().record(tx, word, "studies", forms.actor(), {"rows": len(shown), "studies": shown})
+
+
+def _forgotten(gap: Gap | None) -> str:
+    """From when to when this box doesn't know what was held; empty if it does."""
+    words = g.words
+    if gap is None:
+        return ""
+    if gap.since_utc is None:
+        return str(words("retention.forgotten_all"))
+    return str(
+        words(
+            "retention.forgotten_between",
+            since=words.moment(gap.since_utc),
+            until=words.moment(gap.until_utc),
+        )
+    )
 
 
 def _rule(rule: Rule | None) -> str:

@@ -29,7 +29,7 @@ def test_what_is_due_is_listed_page_by_page_and_held_until_it_is_released(box: B
     first = owner("GET", "/retention/due?limit=2").get_json()
     assert [each["study"] for each in first["items"]] == numbers[:2]
     assert first["items"][0]["source"].startswith("M-9")
-    assert (first["studies"], first["held"], first["doubt"]) == (3, 0, None)
+    assert (first["studies"], first["held"], first["doubt"], first["forgotten"]) == (3, 0, None, False)
     second = owner("GET", f"/retention/due?limit=2&after={first['next']}").get_json()
     assert ([each["study"] for each in second["items"]], second["next"]) == (numbers[2:], None)
     assert owner("GET", "/retention/due?at=2001-01-01").get_json()["items"] == []

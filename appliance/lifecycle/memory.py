@@ -1,0 +1,85 @@
+"""What a restored box cannot remember: what people decided after its backup was made. Nothing is destroyed until somebody has looked.
+
+A hold is in the catalog alone, and a manifest says nothing of it. So a hold that was placed after the backup is gone with the box that
+burned, and a restore by manifests alone brings back none at all, nor the clinic's own periods. Whether there was one can't be known: also
+where the backup is an hour old, it is asked.
+
+Chose to ask once, in words, and to refuse every destruction until then; because what was destroyed a day too early can't be brought back.
+Rejected: to hold every study that came back, which nobody would ever release one by one. Images that leave this disk are not destroyed,
+and go on leaving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from appliance.catalog import Reading, Transaction, settings
+from appliance.errors import Refused
+from appliance.lifecycle.acting import Act
+
+KEY: Final = "restore.memory"
+"""From when to when this box remembers nothing, in `appliance.catalog.settings`, until a person has looked: ``since_utc`` is the hour of
+the backup, or null where none came; ``until_utc`` that of the restore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What was decided from `since_utc` to `until_utc` is not known here; None is from ever, where no backup came."""
+
+    since_utc: datetime | None
+    until_utc: datetime
+
+
+def gap(reading: Reading) -> Gap | None:
+    """What nobody has looked at since a restore; None where somebody has, or nothing was ever restored."""
+    told = settings.get(reading, KEY)
+    if not isinstance(told, dict):
+        return None
+    since = told["since_utc"]
+    return Gap(
+        None if since is None else datetime.fromisoformat(since), datetime.fromisoformat(told["until_utc"])
+    )
+
+
+def note_restored(tx: Transaction, backup_utc: datetime | None, now: datetime) -> None:
+    """Note that this box has become what a backup of `backup_utc` remembers, or with None what manifests say.
+
+    A gap that its catalog brings along was never looked at: the new one begins where that began.
+    """
+    before = gap(tx)
+    since = backup_utc
+    if before is not None and since is not None:
+        since = None if before.since_utc is None else min(before.since_utc, since)
+    told: dict[str, Any] = {
+        "since_utc": None if since is None else since.astimezone(UTC).isoformat(),
+        "until_utc": now.astimezone(UTC).isoformat(),
+    }
+    settings.put(tx, KEY, told, now)
+
+
+def refuse(reading: Reading) -> None:
+    """Raise `Refused` while a restored box doesn't know what is held.
+
+    Whoever asks for a destruction, approves it or carries it out asks this in the same transaction.
+    """
+    if gap(reading) is not None:
+        raise Refused(
+            "after a restore nothing is destroyed until a person has looked at the holds, the periods and the province",
+            hint="place again what is held by your papers, and say on the page of retention that you have looked",
+        )
+
+
+def look_again(tx: Transaction, act: Act) -> None:
+    """A person has looked at holds, periods and province, and placed again what was missing. Raises `Refused` if nobody asked."""
+    found = gap(tx)
+    if found is None:
+        raise Refused(
+            "nothing waits to be looked at since a restore", hint="look at the page of retention again"
+        )
+    settings.remove(tx, KEY)
+    since = None if found.since_utc is None else found.since_utc.isoformat()
+    act.record(
+        tx, "retention:look-again", "holds", {"since_utc": since, "until_utc": found.until_utc.isoformat()}
+    )

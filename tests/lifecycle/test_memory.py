@@ -1,0 +1,131 @@
+"""After a restore nobody knows what was held since the backup: nothing is destroyed until a person has looked."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from appliance import health
+from appliance.box import Box
+from appliance.catalog import Catalog, destructions, settings, studies
+from appliance.catalog.holds import HoldKind, held_among
+from appliance.errors import Refused
+from appliance.lifecycle import destruction, holds, memory, purging
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.memory import Gap
+from tests.backup.conftest import IMAGES, Clinic, clinic, disk  # noqa: F401
+from tests.backup.test_restoring import restore
+from tests.boxes import box_in
+from tests.lifecycle.clinic import NOW, act
+from tests.lifecycle.test_destruction import approve, ask, numbers  # noqa: F401
+
+YESTERDAY = NOW - timedelta(days=1)
+
+
+def forget(catalog: Catalog, backup_utc: datetime | None = YESTERDAY) -> None:
+    """Let the box be one that was restored."""
+    with catalog.transaction() as tx:
+        memory.note_restored(tx, backup_utc, NOW)
+
+
+def gap_of(catalog: Catalog) -> Gap | None:
+    with catalog.reading() as conn:
+        return memory.gap(conn)
+
+
+def codes(box: Box) -> set[str]:
+    return {each.code for each in health.status(box, datetime.now(UTC)).problems}
+
+
+def test_nothing_is_asked_approved_or_carried_out_until_somebody_has_looked(
+    catalog: Catalog,
+    numbers: list[int],  # noqa: F811
+) -> None:
+    request, other = ask(catalog, numbers[0]), ask(catalog, numbers[1])
+    approve(catalog, other)
+    forget(catalog)
+    for attempt in (lambda: ask(catalog, numbers[2]), lambda: approve(catalog, request)):
+        with pytest.raises(Refused, match="after a restore"):
+            attempt()
+    with catalog.reading() as conn:
+        with pytest.raises(Refused, match="after a restore"):
+            destruction.refuse_if_changed(conn, other.id, numbers[1], NOW)
+        assert destructions.request(conn, request.id).study_ids == (numbers[0],)
+    with catalog.transaction() as tx:
+        memory.look_again(tx, act())
+    approve(catalog, request)
+    ask(catalog, numbers[2])
+    with catalog.reading() as conn:
+        destruction.refuse_if_changed(conn, other.id, numbers[1], NOW)
+
+
+def test_who_looks_where_nobody_asked_is_told(catalog: Catalog) -> None:
+    with pytest.raises(Refused, match="nothing waits"), catalog.transaction() as tx:
+        memory.look_again(tx, act())
+
+
+def test_a_gap_that_nobody_looked_at_is_part_of_the_next(catalog: Catalog) -> None:
+    forget(catalog, YESTERDAY)
+    assert gap_of(catalog) == Gap(YESTERDAY, NOW)
+    forget(catalog, NOW - timedelta(hours=1))
+    assert gap_of(catalog) == Gap(YESTERDAY, NOW)
+    forget(catalog, None)
+    forget(catalog, YESTERDAY)
+    assert gap_of(catalog) == Gap(None, NOW)
+
+
+@pytest.mark.slow
+def test_a_hold_that_was_placed_since_the_backup_is_asked_about(
+    clinic: Clinic,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    made = clinic.back_up()
+    with clinic.box.catalog.transaction() as tx:
+        (study,) = studies.find(tx, limit=9)
+        holds.place(
+            tx,
+            Act("marie", datetime.now(UTC), clinic.box.audit_key),
+            kind=HoldKind.LEGAL,
+            study=study.id,
+            whole_patient=False,
+            reason="court file 12",
+        )
+    assert "holds-forgotten" not in codes(clinic.box)
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        with box.catalog.reading() as conn:
+            assert not held_among(conn, [study.id]), "nothing brings it back"
+            found = memory.gap(conn)
+            with pytest.raises(Refused, match="after a restore"):
+                memory.refuse(conn)
+        assert found is not None
+        assert found.since_utc == made.made_utc
+        assert "holds-forgotten" in codes(box)
+        assert purging.carry_out(box, datetime.now(UTC)) == 0
+        with box.catalog.transaction() as tx:
+            memory.look_again(tx, Act("marie", datetime.now(UTC), box.audit_key))
+        assert "holds-forgotten" not in codes(box)
+
+
+@pytest.mark.slow
+def test_without_a_backup_no_hold_at_all_is_known(
+    clinic: Clinic,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    clinic.back_up()
+    shutil.rmtree(tmp_path / "usb" / "snapshots")
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        found = gap_of(box.catalog)
+        assert found is not None
+        assert found.since_utc is None
+        assert "holds-forgotten" in codes(box)
+        with box.catalog.reading() as conn:
+            assert settings.get(conn, memory.KEY)["since_utc"] is None
