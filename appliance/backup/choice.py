@@ -1,15 +1,25 @@
 """Which backups an archive holds that a box can be restored from: in the order in which a restore would take them.
 
 That order is no clock's (`snapshot.in_order`), and so not that of their names: whoever shows them keeps it.
+
+The newest is taken unless somebody chooses another by its name, above all one from before a box was emptied or its images were written
+over by somebody who had taken it over. What came later is read from the study manifests, as it is beside the newest. What an
+older backup remembers and a newer one doesn't comes back where it is merely missing there, and stays destroyed where a tombstone
+lies in the archive (`replication.tombstone`): that is sealed under the root key, so whoever has but the bucket can't write one.
+
+A newest backup that holds less than half of what another held was perhaps made of an emptied box: `shrunk`. Nobody restores it without
+having named it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from appliance.backup import ahead, snapshot
-from appliance.backup.fetching import newest_first, open_root
+from appliance.backup.fetching import ages_of, open_root
 from appliance.backup.snapshot import Index
 from appliance.catalog.schema import REVISION
 from appliance.errors import Corrupt, OperatorNeeded, Unknown
@@ -17,6 +27,14 @@ from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import MANIFESTS
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import wrapped_generation
+
+MOST: Final = 60
+"""So many are shown: a daily backup that is kept for 35 days, and some made by hand."""
+
+FEW: Final = 20
+"""Studies: of so few half may well be destroyed in a day."""
+
+MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +69,64 @@ class Found:
             )
 
 
-def look(archive: Archive, key: RecoveryKey, *, most: int = 20, now: datetime | None = None) -> Found:
+def look(archive: Archive, key: RecoveryKey, *, most: int = MOST, now: datetime | None = None) -> Found:
     """What of `archive` could be restored with `key`, of the newest `most` snapshots. Reads, and writes nothing.
 
     `now` is what the clock says, unless another moment is given. Raises as `restoring.restore`.
     """
     names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
-    now = now or datetime.now(UTC)
     _, root = open_root(archive, names, key)
-    backups: list[Index] = []
-    damaged = 0
-    latest = newest_first(archive, root, names, now)[:most]
-    with ahead.reading(archive, latest, snapshot.index_key) as found:
+    backups: dict[str, Index] = {}
+    damaged: set[str] = set()
+    with ahead.reading(archive, names, snapshot.index_key) as found:
         for name, document in found:
             try:
                 sealed = document()
-                if wrapped_generation(sealed) > root.generation:
-                    continue
-                backups.append(snapshot.decode(name, root.unseal(sealed, snapshot.context(name))))
+                if wrapped_generation(sealed) <= root.generation:
+                    backups[name] = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
             except (Corrupt, Unknown):
-                damaged += 1
-    manifests = sum(1 for _ in archive.documents(MANIFESTS))
-    return Found(tuple(backups), damaged, manifests)
+                damaged.add(name)
+    latest = snapshot.in_order(names, ages_of(backups), now or datetime.now(UTC))[:most]
+    return Found(
+        tuple(backups[each] for each in latest if each in backups),
+        len(damaged.intersection(latest)),
+        sum(1 for _ in archive.documents(MANIFESTS)),
+    )
+
+
+def shrunk(backups: Sequence[Index]) -> Index | None:
+    """Of `backups`, the newest first, the one with the most studies, where the newest has less than half of those of it. Pure."""
+    if not backups:
+        return None
+    fullest = max(backups, key=lambda each: each.contents.studies)
+    most = fullest.contents.studies
+    return fullest if most > FEW and 2 * backups[0].contents.studies < most else None
+
+
+def chosen(order: Sequence[str], known: Mapping[str, Index], name: str) -> list[str]:
+    """Which of the backups `order`, the newest first, are to be tried, by what is `known` of them: the one called `name`, or where that is
+    empty each until one is whole.
+
+    Raises `Unknown` where none is called so, and `OperatorNeeded` where a person has to choose. Pure.
+    """
+    readable = [known[each] for each in order if each in known]
+    if name:
+        if name not in order:
+            raise Unknown(f"there is no backup {name} here", hint=_one_of(readable))
+        return [name]
+    if readable and not is_too_new(readable[0]) and (fullest := shrunk(readable[:MOST])) is not None:
+        newest = readable[0]
+        raise OperatorNeeded(
+            f"the newest backup holds {newest.contents.studies} studies, and another holds {fullest.contents.studies}: "
+            "the box may have been emptied before it was made",
+            hint=f"name the one to restore with --backup; {_one_of([newest, fullest])}; --list shows all",
+        )
+    return [*order]
+
+
+def _one_of(backups: Sequence[Index]) -> str:
+    told = [f"{each.name} ({each.contents.studies} studies)" for each in backups[:MOST_NAMED]]
+    return f"one of: {', '.join(told)}" if told else "there is none that the recovery key opens"
 
 
 def is_too_new(index: Index) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,20 +70,33 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
     )
 
 
-def ages(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Age]:
-    """When the snapshots called `names` were made, as no clock tells: a small document of each is read.
+def indexes(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Index]:
+    """What the snapshots called `names` say of themselves: a small document of each is read.
 
     Without those that say nothing: whoever opens one says what is wrong with it. Raises what the archive raises.
     """
-    found: dict[str, Age] = {}
+    found: dict[str, Index] = {}
     with ahead.reading(archive, names, snapshot.index_key) as documents:
         for name, document in documents:
             try:
-                index = snapshot.decode(name, root.unseal(document(), snapshot.context(name)))
-                found[name] = age_of(index)
-            except (Corrupt, Unknown, Refused):
+                found[name] = snapshot.decode(name, root.unseal(document(), snapshot.context(name)))
+            except (Corrupt, Unknown):
                 continue
     return found
+
+
+def ages_of(found: Mapping[str, Index]) -> dict[str, Age]:
+    """When each was made, as no clock tells; without those whose witness is none. Pure."""
+    ages: dict[str, Age] = {}
+    for name, index in found.items():
+        with suppress(Refused):
+            ages[name] = age_of(index)
+    return ages
+
+
+def ages(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Age]:
+    """When the snapshots called `names` were made, as no clock tells. Raises what the archive raises."""
+    return ages_of(indexes(archive, root, names))
 
 
 def age_of(index: Index) -> Age:

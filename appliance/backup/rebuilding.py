@@ -41,11 +41,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """How many manifests were read, how many instances were new by them, how many manifests were damaged."""
+    """How many manifests were read, how many instances were new by them, how many manifests were damaged; and by how many studies
+    that the snapshot remembered were destroyed here, as they had been since."""
 
     manifests: int = 0
     instances: int = 0
     damaged: int = 0
+    destroyed: int = 0
 
 
 def rebuild(
@@ -61,12 +63,12 @@ def rebuild(
 
     May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
     """
-    read = new = damaged = 0
+    read = new = damaged = destroyed = 0
     with ahead.reading(archive, _documents(archive, since), lambda named: named[0].key) as found:
         for (_, key), document in found:
             try:
                 told = manifest.unseal(box.root, key, document())
-                obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
+                destroyed += obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
                 with box.catalog.transaction() as tx:
                     new += _record(tx, box, place, told, actor)
             except (Corrupt, Unknown):
@@ -74,7 +76,7 @@ def rebuild(
                 log.error("a study manifest is damaged: its images stay in the archive")
             read += 1
             tell(read)
-    return Rebuilt(read, new, damaged)
+    return Rebuilt(read, new, damaged, destroyed)
 
 
 def _documents(archive: Archive, since: datetime | None) -> Iterator[tuple[Document, str]]:

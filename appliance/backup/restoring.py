@@ -13,11 +13,12 @@ blank box whose console shows how far it is. Everything is fetched into ``arrivi
 attempt that is cut goes on from the pieces that are whole. Then the catalog gets its name, and last the keys.
 ``restoring/placed`` names the snapshot that is being put in place, and ``restoring/index`` is its sealed index, until all is
 done: so an attempt cut at any step goes on where it was, from any archive of the same box, and begins anew from another
-box's: nothing is mixed. Only when the manifests are read and every old session is ended is the box announced; no process has seen it before.
+box's, or for another backup: nothing is mixed. Only when the manifests are read and every old session is ended is the box announced; no process has seen it before.
 
 Refused: a box that is not blank; a snapshot that newer software made (with the version to install); a paper of another box,
-told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken. Which is the newest, no
-clock decides: neither the one that has named it nor that of the blank box (`snapshot.in_order`).
+told from a mistyped one. A snapshot that is damaged is said, and the one before it is taken, unless somebody has chosen it. Which is the
+newest, no clock decides: neither the one that has named it nor that of the blank box (`snapshot.in_order`). Which may be chosen, and
+when one must be, is in `choice`.
 
 The newest paper opens everything. A paper that was replaced opens the snapshots of its day, each by the slot beside it, and with the
 root key that it finds there every later one, until that is changed too (``key rotate-root``). Chose not to refuse those: whoever has
@@ -40,8 +41,8 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import homecoming, rebuilding, snapshot
-from appliance.backup.choice import needs
-from appliance.backup.fetching import Tell, ages, fetch, open_root, snapshot_key
+from appliance.backup.choice import chosen, is_too_new, needs
+from appliance.backup.fetching import Tell, ages_of, fetch, indexes, open_root, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
 from appliance.catalog import (
@@ -55,7 +56,6 @@ from appliance.catalog import (
     tier_tags,
     totals,
 )
-from appliance.catalog.schema import REVISION
 from appliance.config import Config
 from appliance.errors import (
     Corrupt,
@@ -98,17 +98,20 @@ def restore(
     *,
     tell: Tell,
     actor: str,
+    backup: str = "",
     now: datetime | None = None,
 ) -> Restored:
     """Restore the blank data folder of `config` from `archive`, which `place` describes, with the recovery key.
 
-    `now` is what the clock says, unless another moment is given. A blank box that runs there meanwhile is replaced when its processes have started anew. Raises `Refused` for a box that
-    is not blank and for another box's key, `OperatorNeeded` when newer software is needed or there is nothing to restore,
-    `Corrupt` when nothing is whole, and what the archive and the disk raise.
+    From the backup called `backup`, or the newest that is whole where none is named. `now` is what the clock says, unless another moment
+    is given. A blank box that runs there meanwhile is replaced when its processes have started anew. Raises `Refused` for a box that
+    is not blank and for another box's key, `OperatorNeeded` when newer software is needed, there is nothing to restore, or a person has to
+    name the backup (`choice.chosen`), `Unknown` and `Corrupt` for one that was named and is not there or not whole, and what the archive
+    and the disk raise.
     """
     if (before := _blank_box(config)) is not None:
         before.close()  # what is there is blank, or it would have been refused
-    restored = prepare(config, archive, place, key, tell=tell, actor=actor, now=now)
+    restored = prepare(config, archive, place, key, tell=tell, actor=actor, backup=backup, now=now)
     box = _blank_box(config)  # it may have begun, or been claimed, meanwhile
     if box is None:
         _announce(config.data.absolute(), Disk())
@@ -131,11 +134,12 @@ def prepare(
     tell: Tell,
     actor: str,
     address: str = "",
+    backup: str = "",
     now: datetime | None = None,
 ) -> Restored:
     """Make the restored box, whole, in ``arriving/`` of the data folder of `config`; the box that is there goes on.
 
-    Goes on with an attempt that was cut. `address` is where `actor` is, for the audit. Raises as `restore`.
+    Goes on with an attempt that was cut, unless that was of another backup than `backup`. `address` is where `actor` is, for the audit. Raises as `restore`.
     """
     data = config.data.absolute()
     with _alone(data):
@@ -143,7 +147,7 @@ def prepare(
             raise Transient("a restored box waits to take its place here", hint="start the appliance anew")
         arriving = replace(config, data=data / ARRIVING)
         now = now or datetime.now(UTC)
-        return _prepare(arriving, archive, place, key, now, tell=tell, actor=actor, address=address)
+        return _prepare(arriving, archive, place, key, backup, now, tell=tell, actor=actor, address=address)
 
 
 def put_in_service(blank: Box) -> None:
@@ -182,6 +186,7 @@ def _prepare(
     archive: Archive,
     place: DestinationSettings,
     key: RecoveryKey,
+    backup: str,
     now: datetime,
     *,
     tell: Tell,
@@ -192,10 +197,12 @@ def _prepare(
     written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
     names = snapshot.names_in(list(written))
     slot, root = open_root(archive, names, key)
-    known_ages = ages(archive, root, names)
-    placed = _placed(data, root)
+    known_indexes = indexes(archive, root, names)
+    known_ages = ages_of(known_indexes)
+    placed = _placed(data, root, backup)
     if placed is None:
-        index, damaged = _fetched(data, archive, root, snapshot.in_order(names, known_ages, now), tell)
+        tried = chosen(snapshot.in_order(names, known_ages, now), known_indexes, backup)
+        index, damaged = _fetched(data, archive, root, tried, tell, is_chosen=bool(backup))
     else:
         index, damaged = (placed.index, 0)
     _put_in_place(data, archive, slot, root, key, index)
@@ -221,24 +228,35 @@ def _prepare(
 
 
 def _fetched(
-    data: Path, archive: Archive, root: RootKey, names: list[str], tell: Tell
+    data: Path, archive: Archive, root: RootKey, names: list[str], tell: Tell, *, is_chosen: bool
 ) -> tuple[Index | None, int]:
-    """The newest snapshot that is whole, its catalog in ``restoring/``; and how many newer ones were damaged."""
+    """The newest snapshot that is whole, its catalog in ``restoring/``; and how many newer ones were damaged.
+
+    None is taken in the place of one that a person has chosen.
+    """
     damaged = 0
     for name in names:
         try:
             sealed = archive.document(snapshot.index_key(name))
             if wrapped_generation(sealed) > root.generation:
+                if is_chosen:
+                    raise Refused(
+                        f"the backup {name} was made after this recovery key was replaced",
+                        hint="type the newest key, or choose an older backup",
+                    )
                 log.warning(
                     "the snapshot %s was made after this recovery key was replaced: an older one is taken",
                     name,
                 )
                 continue
             index = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
-            if index.revision > REVISION:
+            if is_too_new(index):
                 raise needs(index)
             fetch(data / "restoring", archive, snapshot_key(archive, root, name), index, tell)
         except (Corrupt, Unknown) as error:
+            if is_chosen:
+                log.error("the snapshot %s is not whole: %s", name, error.message)
+                raise Corrupt(f"the backup {name} can't be restored", hint="choose another backup") from error
             damaged += 1
             log.error("the snapshot %s is not whole: %s", name, error.message)
             continue
@@ -306,10 +324,10 @@ class _Placed:
     index: Index | None
 
 
-def _placed(data: Path, root: RootKey) -> _Placed | None:
+def _placed(data: Path, root: RootKey, backup: str) -> _Placed | None:
     """What an attempt that was cut has begun to put in place; None if nothing yet.
 
-    What it has left of another box is removed: all of it is in that box's archive.
+    What it has left of another box is removed, or of another backup than the one that was chosen: all of it is in the archive.
     """
     restoring = data / "restoring"
     try:
@@ -320,6 +338,10 @@ def _placed(data: Path, root: RootKey) -> _Placed | None:
         name = (restoring / _PLACED).read_text("ascii")
         if name and (restoring / f"{name}.db").exists():
             return None  # it has no name yet, and is made whole again
+        if backup and name != backup:
+            log.warning("what an attempt that was cut has left is of another backup: it begins anew")
+            _remove_all(data)
+            return None
         text = root.unseal((restoring / _PLACED_INDEX).read_bytes(), snapshot.context(name))
         return _Placed(snapshot.decode(name, text) if name else None)
     except Corrupt:

@@ -18,6 +18,8 @@ from appliance.model import DestinationSettings
 if TYPE_CHECKING:
     from appliance.backup.inventory import Held
     from appliance.box import Box
+    from appliance.replication.destinations import Archive
+    from appliance.store.recovery import RecoveryKey
 
 COLUMNS = {
     "archive": "ARCHIVE",
@@ -27,6 +29,14 @@ COLUMNS = {
     "instances": "IMAGES",
     "bytes": "BYTES",
     "proof": "PROOF",
+}
+
+TO_CHOOSE = {
+    "name": "NAME",
+    "made": "MADE",
+    "studies": "STUDIES",
+    "instances": "IMAGES",
+    "software": "VERSION",
 }
 
 
@@ -64,11 +74,15 @@ def add_to(verbs: Verbs) -> None:
         "restore",
         "make this blank box the one that an archive remembers",
         about="Needs an empty data folder, the recovery key on paper, and any one archive. The index comes first and the "
-        "box can go into service; images come when they are wanted, and by and by. A restore that was cut goes on.",
+        "box can go into service; images come when they are wanted, and by and by. A restore that was cut goes on. The newest backup is "
+        "taken unless --backup names another: one from before an hour of which somebody has done harm. What came later is read from the "
+        "study manifests then, too, and what was destroyed since stays destroyed; users and settings are as they were.",
         examples=[
             "appliance restore s3 --bucket my-clinic --region ca-central-1 --access-key-id AK… \\",
             "    --recovery-key-file paper.txt <secret.txt",
             "appliance restore folder --path /media/backup --recovery-key-file paper.txt",
+            "appliance restore folder --path /media/backup --list",
+            "appliance restore folder --path /media/backup --backup 20261125T033000Z-0123abcd",
             "appliance restore sftp --address 192.168.1.20 --user clinicbox --folder backup --fingerprint SHA256:… \\",
             "    --recovery-key-file paper.txt <password.txt",
             "appliance restore smb --address 192.168.1.20 --share backup --user clinicbox \\",
@@ -110,6 +124,17 @@ def _add_sources(sources: Verbs) -> None:
     smb = sources.add("smb", "from a share; the password is read from standard input", act=restore_smb)
     add_share(smb)
     for source in (s3, folder, sftp, smb):
+        source.add_argument(
+            "--list",
+            action="store_true",
+            help="show the backups that the recovery key opens, and restore nothing",
+        )
+        source.add_argument(
+            "--backup",
+            metavar="NAME",
+            default="",
+            help="restore this one (default: the newest that is whole)",
+        )
         source.add_argument(
             "--recovery-key-file",
             type=Path,
@@ -273,12 +298,20 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
     key = RecoveryKey.parse(read_secret("Recovery key", file=arguments.recovery_key_file))
     archive = build(place, Sender())
     assert isinstance(archive, Archive)
-    restored = restoring.restore(Sender.config, archive, place, key, tell=_told, actor=actor())
+    if arguments.list:
+        return _list(archive, key)
+    restored = restoring.restore(
+        Sender.config, archive, place, key, tell=_told, actor=actor(), backup=arguments.backup
+    )
     print(file=sys.stderr)
     by = f"the backup {restored.snapshot.name}" if restored.snapshot else "the studies' manifests alone"
     print(f"Restored by {by}: {restored.studies} studies, {restored.instances} images.")
     if restored.damaged_snapshots:
         print(f"{restored.damaged_snapshots} newer backups were damaged and passed over.")
+    if restored.rebuilt.destroyed:
+        print(
+            f"{restored.rebuilt.destroyed} studies that it remembers were destroyed since then: they stay destroyed."
+        )
     if restored.rebuilt.damaged:
         print(
             f"{restored.rebuilt.damaged} manifests were damaged: call support before anything is removed there."
@@ -287,6 +320,29 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
         "Start the appliance, if it isn't running: it is in service at once. Images come when they are wanted, and by and by."
     )
     print("Then print a new recovery key if the paper has been seen: appliance key rotate")
+    return 0
+
+
+def _list(archive: Archive, key: RecoveryKey) -> int:
+    """Show what there is to choose from."""
+    from appliance.backup import choice
+
+    found = choice.look(archive, key)
+    rows = [
+        {
+            "name": each.name,
+            "made": f"{each.made_utc:%Y-%m-%d %H:%M} UTC",
+            "studies": each.contents.studies,
+            "instances": each.contents.instances,
+            "software": each.software,
+        }
+        for each in found.backups
+    ]
+    as_table(TO_CHOOSE, rows, empty="There is no backup that the recovery key opens.")
+    if (fullest := choice.shrunk(found.snapshots)) is not None:
+        print(
+            f"The newest holds less than half of the studies of {fullest.name}: the box may have been emptied before it was made."
+        )
     return 0
 
 

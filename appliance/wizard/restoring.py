@@ -79,6 +79,7 @@ class Restorer:
         self._place: DestinationSettings | None = None
         self._source: Source | None = None
         self._found: Found | None = None
+        self._chosen = ""
         self._busy = ""
 
     def __repr__(self) -> str:
@@ -119,6 +120,7 @@ class Restorer:
             self._require_admitted(visitor)
             self._place, self._source, self._found = place, None, None
             self._source = Source(place, RecoveryKey.parse(paper), secrets.token_hex(8))
+            self._chosen = ""
 
     def forget(self) -> None:
         """Choose another source."""
@@ -141,6 +143,11 @@ class Restorer:
         return self._found
 
     @property
+    def chosen(self) -> str:
+        """The name of the backup that was chosen of those that were found; empty for none."""
+        return self._chosen
+
+    @property
     def busy(self) -> str:
         """`LOOK` or `RUN` while that is under way in this process."""
         return self._busy
@@ -149,9 +156,12 @@ class Restorer:
         """Try the source in the background, or after it the one that was typed meanwhile; nothing while it restores."""
         self._begin(LOOK, self.look)
 
-    def begin_restore(self, source: Source, actor: str, address: str) -> None:
-        """Restore from `source` in the background; nothing if it is at something already."""
-        self._begin(RUN, lambda: self.restore(actor, address, source))
+    def begin_restore(self, source: Source, actor: str, address: str, backup: str = "") -> None:
+        """Restore the backup called `backup` from `source` in the background; nothing if it is at something already."""
+        with self._lock:
+            if self._source is source:
+                self._chosen = backup
+        self._begin(RUN, lambda: self.restore(actor, address, source, backup))
 
     def _begin(self, name: str, work: Callable[[], object]) -> None:
         with self._lock:
@@ -210,10 +220,10 @@ class Restorer:
         acts: Mapping[str, Act] = {"reach": reach, "paper": paper, "backups": backups}
         return runs.run(self._box, LOOK, source.subject, acts)
 
-    def restore(self, actor: str, address: str, source: Source | None = None) -> Run:
+    def restore(self, actor: str, address: str, source: Source | None = None, backup: str = "") -> Run:
         """Prepare the restored box and announce it. Raises `Transient` when that is under way already, `Refused`.
 
-        From `source`, or what was typed last.
+        From `source`, or what was typed last; the backup called `backup`, or the newest that is whole.
         """
         source = source or self._known()
         archive = self._archive(source.place)
@@ -228,6 +238,7 @@ class Restorer:
                 tell=_now_and_then(tell),
                 actor=actor,
                 address=address,
+                backup=backup,
             )
             return {"studies": restored.studies, "instances": restored.instances}
 

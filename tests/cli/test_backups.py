@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -119,3 +120,26 @@ def test_more_backups_than_a_page_shows_are_listed_in_the_order_in_which_they_we
         box.close()
     told = [row["name"] for row in say("backup", "list", "--json").rows]
     assert told == [*(name for *_, name in sorted(expected, reverse=True)), known.name]
+
+
+def test_a_backup_is_chosen_of_those_that_are_listed(
+    say: Say, films: list[Path], disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert say("import", films[0]).code == 0
+    assert say("backup", "now").code == 0
+    assert say("import", films[1]).code == 0
+    assert say("backup", "now").code == 0
+    paper = paper_in(say, tmp_path)
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+    place = ("restore", "folder", "--path", disk, "--recovery-key-file", paper)
+    listed = say(*place, "--list")
+    assert listed.code == 0, listed.err
+    names = re.findall(r"\d{8}T\d{6}Z-[0-9a-f]{8}", listed.out)
+    assert len(names) == 2
+    assert not (tmp_path / "blank" / "catalog.db").exists(), "nothing was restored"
+    unknown = say(*place, "--backup", "yesterday")
+    assert unknown.code != 0
+    assert all(name in unknown.err for name in names)
+    restored = say(*place, "--backup", names[1])
+    assert restored.code == 0, restored.err
+    assert f"Restored by the backup {names[1]}" in restored.out

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 
 from appliance import audit, identity
 from appliance.box import Box
+from appliance.catalog import erasure, studies
 from appliance.errors import Transient
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare, sftp
@@ -20,6 +22,7 @@ from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
 from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
 from tests.boxes import box_in, recorded
+from tests.instances import Instance
 from tests.replication.file_servers import proftpd
 from tests.replication.shares import PASSWORD as SHARE_PASSWORD
 from tests.replication.shares import SHARE, samba
@@ -86,9 +89,13 @@ def look(client: FlaskClient, lost: Clinic, *, key: str = "") -> None:
     eventually(lambda: stage(client) != "looking")
 
 
-def actions(box: Box) -> list[str]:
+def exported(box: Box) -> list[dict[str, Any]]:
     with box.catalog.reading() as conn:
-        return [row["action"] for row in audit.export(conn)]
+        return list(audit.export(conn))
+
+
+def actions(box: Box) -> list[str]:
+    return [row["action"] for row in exported(box)]
 
 
 def test_nobody_restores_without_the_claim_code_and_wrong_ones_use_up_the_tries_of_the_claim(
@@ -289,10 +296,48 @@ def test_the_backup_that_is_taken_is_named_so_whatever_clock_has_named_the_other
         at_the_box(visitor, blank)
         look(visitor, clinic)
         lines = re.findall(r"<tr><td>(.*?)</tr>", page_of(visitor), re.DOTALL)
-        assert ["this one is taken" in each for each in lines] == [True, False]
+        assert (
+            ["the newest" in each for each in lines] == ["checked" in each for each in lines] == [True, False]
+        )
         assert "2 images" in lines[0]
         send(visitor, "start")
         eventually(lambda: stage(visitor) == "leaving")
+
+
+def test_nobody_restores_what_may_be_an_emptied_box_without_having_chosen_it(
+    visitor: FlaskClient, app: Flask, blank: Box, tmp_path: Path
+) -> None:
+    (tmp_path / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
+    with clinic_in(tmp_path / "before", place) as clinic:
+        many = [Instance(each, study=each, pixel_bytes=300) for each in range(22)]
+        now = datetime.now(UTC)
+        clinic.receive(*many)
+        clinic.deliver()
+        good = clinic.back_up(now - timedelta(hours=1)).name
+        with clinic.box.catalog.transaction() as tx:
+            for each in studies.find(tx, limit=20):
+                erasure.erase(tx, each.id, now)
+        emptied = clinic.back_up(now).name
+        at_the_box(visitor, blank)
+        look(visitor, clinic)
+        page = page_of(visitor)
+        assert "holds 2 studies" in page
+        assert "holds 22 studies" in page
+        assert "checked" not in page
+        assert "contient 22 examens" in page_of(visitor, "fr")
+        assert send(visitor, "start").status_code == 422
+        assert send(visitor, "start", backup="20260101T000000Z-00000000").status_code == 303
+        assert stage(visitor) == "found", "neither without a choice, nor by a name that is not there"
+        assert f'value="{emptied}"' in page
+        send(visitor, "start", backup=good)
+        eventually(lambda: stage(visitor) == "leaving")
+    (started,) = [row for row in exported(blank) if row["action"] == "restore:start"]
+    assert good in str(started)
+    app.extensions["console"].watcher.close()
+    blank.close()
+    with box_in(tmp_path / "blank") as box:
+        assert len(recorded(box)) == 22
 
 
 def test_a_blank_box_becomes_the_lost_one(
@@ -302,7 +347,7 @@ def test_a_blank_box_becomes_the_lost_one(
     look(visitor, lost)
     page = page_of(visitor)
     assert "3 images" in page
-    assert "this one is taken" in page
+    assert "the newest" in page
     assert send(visitor, "start").status_code == 303
     eventually(lambda: stage(visitor) == "leaving")
     assert "Your box is back" in page_of(visitor)

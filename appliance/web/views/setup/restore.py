@@ -22,6 +22,8 @@ from flask import Response, g, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance import identity
+from appliance.backup import choice
+from appliance.backup.choice import Found
 from appliance.errors import ApplianceError
 from appliance.web import forms, security
 from appliance.web.console import VISITOR, console, now
@@ -44,18 +46,21 @@ from appliance.wizard.runs import Part, PartState, Run
 from appliance.wizard.steps import Step
 
 HERE = "/setup/restore"
-MOST_SHOWN = 5
+FIRST_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class BackupLine:
-    """A backup that was found, in words; `tone` is ``bad`` for one that this version cannot read."""
+    """A backup that was found, in words; `tone` is ``bad`` for one that this version cannot read, `chosen` ``yes`` for the one that is
+    restored unless another is chosen."""
 
+    name: str
     made: str
     contents: str
     software: str
     state: str
     tone: str
+    chosen: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,10 @@ class RestorePage(SetupPage):
     disks: tuple[DiskLine, ...]
     looked: tuple[PartLine, ...]
     backups: tuple[BackupLine, ...]
+    more_backups: tuple[BackupLine, ...]
     more: str
+    shrunk: str
+    """That the newest holds far less than another did, so that nobody restores it without having chosen it; empty otherwise."""
     after: str
     parts: tuple[PartLine, ...]
     bar: Bar
@@ -147,16 +155,22 @@ def restore_elsewhere() -> AnyResponse:
 
 @blueprint.post("/restore/start")
 def begin_restore() -> AnyResponse:
-    """Restore from what was found, in the background; *Try again* is the same."""
+    """Restore the backup that was chosen of those found, in the background; *Try again* is the same."""
     if (turned_away := _turned_away()) is not None:
         return turned_away
     restorer, address = console().restorer, security.address()
     source = restorer.source
     if source is None or not _looked(source).passed:
         return forms.back_to(HERE)
+    backup, found = forms.text("backup"), restorer.found
+    known = [each.name for each in found.snapshots] if found else []
+    if backup and backup not in known:
+        return forms.back_to(HERE)
+    if not backup and found and choice.shrunk(found.snapshots) is not None:
+        return _form(g.words("restore.choose_first"))
     with console().box.catalog.transaction() as tx:
-        console().record(tx, "restore:start", "restore", VISITOR, {"address": address})
-    restorer.begin_restore(source, VISITOR, address)
+        console().record(tx, "restore:start", "restore", VISITOR, {"address": address, "snapshot": backup})
+    restorer.begin_restore(source, VISITOR, address, backup)
     return forms.back_to(HERE)
 
 
@@ -188,7 +202,7 @@ def _form(error: str = "") -> Response:
     looked = _looked(restorer.source)
     stage = _stage(restorer, blank, run, looked)
     found = restorer.found if stage == "found" else None
-    shown = found.backups if found else ()  # in the order of the restore, which is not that of their names
+    lines = _backup_lines(found, restorer.chosen) if found else ()
     page = setup_page(
         RestorePage,
         Step.WELCOME,
@@ -198,21 +212,11 @@ def _form(error: str = "") -> Response:
         has_secret="yes" if restorer.has_secret else "no",
         disks=disk_lines() if stage == "source" else (),
         looked=part_lines(looked if looked.subject else None, restoring.LOOK_PARTS),
-        backups=tuple(
-            BackupLine(
-                made=words.moment(each.made_utc),
-                contents=f"{words('dashboard.studies', n=each.contents.studies)}, "
-                f"{words('studies.images', n=each.contents.instances)}",
-                software=each.software,
-                state=words("restore.too_new", version=each.software)
-                if found and each in found.too_new
-                else words("restore.newest" if each is shown[0] else "restore.older"),
-                tone="bad" if found and each in found.too_new else "good" if each is shown[0] else "",
-            )
-            for each in shown[:MOST_SHOWN]
-        ),
-        more=words("restore.more", n=len(shown) - MOST_SHOWN) if len(shown) > MOST_SHOWN else "",
-        after=_after(found.manifests, bool(shown)) if found else "",
+        backups=lines[:FIRST_SHOWN],
+        more_backups=lines[FIRST_SHOWN:],
+        more=words("restore.more", n=len(lines) - FIRST_SHOWN) if len(lines) > FIRST_SHOWN else "",
+        shrunk=_shrunk(found) if found else "",
+        after=_after(found.manifests, bool(lines)) if found else "",
         parts=part_lines(run, restoring.PARTS) if stage in ("running", "found") and run else (),
         bar=_bar(run),
         interrupted="yes" if stage == "source" and run is not None and not run.passed else "no",
@@ -237,6 +241,43 @@ def _stage(restorer: Restorer, blank: bool, run: Run | None, looked: Run) -> str
     if restorer.source is not None and restorer.found is not None:
         return "found"
     return "source"
+
+
+def _backup_lines(found: Found, chosen: str) -> tuple[BackupLine, ...]:
+    """What was found, in the order of the restore, which is not that of their names."""
+    words, fit = g.words, found.snapshots
+    if not chosen and fit and choice.shrunk(fit) is None:
+        chosen = fit[0].name
+    return tuple(
+        BackupLine(
+            name="" if choice.is_too_new(each) else each.name,
+            made=words.moment(each.made_utc),
+            contents=f"{words('dashboard.studies', n=each.contents.studies)}, "
+            f"{words('studies.images', n=each.contents.instances)}",
+            software=each.software,
+            state=words("restore.too_new", version=each.software)
+            if choice.is_too_new(each)
+            else words("restore.newest" if each is found.backups[0] else "restore.older"),
+            tone="bad" if choice.is_too_new(each) else "good" if each is found.backups[0] else "",
+            chosen="yes" if each.name == chosen else "no",
+        )
+        for each in found.backups
+    )
+
+
+def _shrunk(found: Found) -> str:
+    fullest = choice.shrunk(found.snapshots)
+    if fullest is None:
+        return ""
+    words, newest = g.words, found.snapshots[0].contents.studies
+    return str(
+        words(
+            "restore.shrunk",
+            few=words("dashboard.studies", n=newest),
+            many=words("dashboard.studies", n=fullest.contents.studies),
+            at=words.moment(fullest.made_utc),
+        )
+    )
 
 
 def _after(manifests: int, has_backup: bool) -> str:
