@@ -41,7 +41,7 @@ def namespace_for(disk: Path, limits: str = SMALL) -> list[str] | None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_full_disk_refuses_in_time_and_heals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a real small file system where one may be mounted; else on the disk that counts, and the output says so."""
     disk = tmp_path / "disk"
