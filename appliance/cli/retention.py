@@ -98,11 +98,17 @@ def add_to(verbs: Verbs) -> None:
         act=trust_clock,
         about="Compare it with another clock first: while it is in doubt, nothing is due.",
     )
-    own.add(
+    looked = own.add(
         "look-again",
         "say that holds, periods and province were looked at, after a restore",
         act=look_again,
         about="Place again first, by your papers, what is held: until somebody has looked, nothing is destroyed.",
+    )
+    looked.add_argument(
+        "--province",
+        default="",
+        metavar="CODE",
+        help="the clinic's province, such as QC: where no backup came back",
     )
 
 
@@ -163,7 +169,7 @@ def list_rules(arguments: Arguments) -> int:
     from appliance.lifecycle import retention
 
     with opened_box() as box, box.catalog.reading() as conn:
-        book = retention.book_of(conn)
+        book, province = retention.book_of(conn), retention.province_of(conn)
     rows: list[dict[str, Any]] = [
         {
             "rule": rule.id,
@@ -180,7 +186,11 @@ def list_rules(arguments: Arguments) -> int:
         as_json(rows)
     else:
         shown = [row | {"verified": row["verified"] or "to be confirmed"} for row in rows]
-        as_table(RULES, shown, empty="No rule of this province is known: give the clinic's own.")
+        unknown = (
+            "It is not known in which province the clinic is: say so with retention look-again --province."
+        )
+        none = "No rule of this province is known: give the clinic's own."
+        as_table(RULES, shown, empty=none if province else unknown)
     return 0
 
 
@@ -263,9 +273,8 @@ def look_again(arguments: Arguments) -> int:
     from appliance.lifecycle import memory
     from appliance.lifecycle.acting import Act
 
-    del arguments
     with opened_box() as box, box.catalog.transaction() as tx:
-        memory.look_again(tx, Act(actor(), now(), box.audit_key))
+        memory.look_again(tx, Act(actor(), now(), box.audit_key), arguments.province)
     print("Studies may be destroyed again, by two people as always.")
     return 0
 

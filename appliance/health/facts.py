@@ -102,10 +102,12 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """After a restore: what was held, or let go, from `since_utc` to `until_utc` is not known here; None is from ever, without a backup."""
+    """After a restore: what was held, or let go, from `since_utc` to `until_utc` is not known here; None is from ever, without a backup.
+    It `lacks_province` where nobody has chosen one since."""
 
     since_utc: datetime | None
     until_utc: datetime
+    lacks_province: bool = False
 
 
 class Discipline(StrEnum):

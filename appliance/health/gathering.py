@@ -264,7 +264,9 @@ def _frozen(conn: Reading) -> Frozen | None:
 
 def _forgotten(conn: Reading) -> Forgotten | None:
     found = memory.gap(conn)
-    return None if found is None else Forgotten(found.since_utc, found.until_utc)
+    return (
+        None if found is None else Forgotten(found.since_utc, found.until_utc, memory.lacks_a_province(conn))
+    )
 
 
 def _behind(kept: object) -> datetime | None:

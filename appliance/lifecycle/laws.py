@@ -100,8 +100,11 @@ class OwnFigure:
 def book(province: str, own: Sequence[OwnFigure]) -> RuleBook:
     """The rules that hold in `province` for a clinic with figures of its own.
 
-    The law always holds; advice only where the clinic has not chosen for itself.
+    The law always holds; advice only where the clinic has not chosen for itself. Without a province no rule is known, the clinic's own
+    neither: they were measured by a law that is not known either.
     """
+    if not province:
+        return RuleBook(max(MAJORITY_YEARS.values()), ())
     chosen = {(each.record_type, each.starts) for each in own}
     known = tuple(
         rule
@@ -131,7 +134,11 @@ def least_years(province: str, record_type: RecordType, starts: Starts) -> tuple
 
 
 def check_own(province: str, figure: OwnFigure) -> None:
-    """Raise `Refused`, with the source of the law, for a figure that is too short or absurd."""
+    """Raise `Refused`, with the source of the law, for a figure that is too short or absurd, and for any while no province is known."""
+    if not province:
+        raise Refused(
+            "it is not known in which province the clinic is", hint="choose the province of the clinic"
+        )
     least, law = least_years(province, figure.record_type, figure.starts)
     if figure.years < least and law is not None:
         raise Refused(

@@ -1,7 +1,9 @@
 """What a restored box cannot remember: what people decided after its backup was made. Nothing is destroyed until somebody has looked.
 
 A hold is in the catalog alone, and a manifest says nothing of it. So a hold that was placed after the backup is gone with the box that
-burned, and a restore by manifests alone brings back none at all, nor the clinic's own periods. Whether there was one can't be known: also
+burned, and a restore by manifests alone brings back none at all, nor the clinic's own periods, nor its province: what every box begins with
+would pass for it, and a clinic of British Columbia would destroy by the years of Quebec. So no province is known then, and nothing is ever due,
+until a person has chosen. Whether there was one can't be known: also
 where the backup is an hour old, it is asked.
 
 Chose to ask once, in words, and to refuse every destruction until then; because what was destroyed a day too early can't be brought back.
@@ -15,13 +17,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from appliance import settings as operator_settings
 from appliance.catalog import Reading, Transaction, settings
 from appliance.errors import Refused
 from appliance.lifecycle.acting import Act
 
 KEY: Final = "restore.memory"
 """From when to when this box remembers nothing, in `appliance.catalog.settings`, until a person has looked: ``since_utc`` is the hour of
-the backup, or null where none came; ``until_utc`` that of the restore."""
+the backup, or null where none came; ``until_utc`` that of the restore; ``lacks_province`` whether nobody has chosen one since."""
+
+PROVINCE: Final = "clinic.province"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,11 @@ def note_restored(tx: Transaction, backup_utc: datetime | None, now: datetime) -
     since = backup_utc
     if before is not None and since is not None:
         since = None if before.since_utc is None else min(before.since_utc, since)
+    lacks_province = backup_utc is None or lacks_a_province(tx)
     told: dict[str, Any] = {
         "since_utc": None if since is None else since.astimezone(UTC).isoformat(),
         "until_utc": now.astimezone(UTC).isoformat(),
+        "lacks_province": lacks_province,
     }
     settings.put(tx, KEY, told, now)
 
@@ -71,13 +78,37 @@ def refuse(reading: Reading) -> None:
         )
 
 
-def look_again(tx: Transaction, act: Act) -> None:
-    """A person has looked at holds, periods and province, and placed again what was missing. Raises `Refused` if nobody asked."""
+def lacks_a_province(reading: Reading) -> bool:
+    """Whether nobody has chosen the province since a restore that brought no settings; another one than the default says so by itself."""
+    told = settings.get(reading, KEY)
+    asks = isinstance(told, dict) and bool(told.get("lacks_province"))
+    return asks and not operator_settings.is_set(reading, PROVINCE)
+
+
+def chosen_province(tx: Transaction, now: datetime) -> None:
+    """A person has chosen the province, be it the one that every box begins with, which the settings don't keep."""
+    told = settings.get(tx, KEY)
+    if isinstance(told, dict):
+        settings.put(tx, KEY, {**told, "lacks_province": False}, now)
+
+
+def look_again(tx: Transaction, act: Act, province: str = "") -> None:
+    """A person has looked at holds, periods and province, and placed again what was missing.
+
+    `province` is the clinic's, where it may be another one. Raises `Refused` if nobody asked, and while no province is known.
+    """
     found = gap(tx)
     if found is None:
         raise Refused(
             "nothing waits to be looked at since a restore", hint="look at the page of retention again"
         )
+    if not province and lacks_a_province(tx):
+        raise Refused(
+            "it is not known in which province the clinic is", hint="choose the province of the clinic"
+        )
+    if province:
+        change = {PROVINCE: province}
+        operator_settings.change(tx, act.audit_key, change, actor=act.by, now=act.now)
     settings.remove(tx, KEY)
     since = None if found.since_utc is None else found.since_utc.isoformat()
     act.record(

@@ -29,7 +29,7 @@ from appliance.catalog.columns import canonical_json
 from appliance.catalog.known_clock import KnownClock, keep, known_clock
 from appliance.catalog.retention_dates import Kept, KnownStudy
 from appliance.errors import Refused
-from appliance.lifecycle import laws
+from appliance.lifecycle import laws, memory
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.laws import OwnFigure
 from appliance.lifecycle.policy import (
@@ -77,7 +77,9 @@ def book_of(reading: Reading) -> RuleBook:
 
 
 def province_of(reading: Reading) -> str:
-    """The province whose rules hold."""
+    """The province whose rules hold; empty while nobody has chosen one since a restore that brought no settings."""
+    if memory.lacks_a_province(reading):
+        return ""
     return str(operator_settings.get(reading, "clinic.province"))
 
 

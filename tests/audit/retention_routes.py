@@ -74,7 +74,7 @@ def _release(world: World) -> Any:
 def _look_again(world: World) -> Any:
     with world.box.catalog.transaction() as tx:
         memory.note_restored(tx, None, datetime.now(UTC))
-    return world.post("/retention/look-again")
+    return world.post("/retention/look-again", province="QC")
 
 
 RETENTION_ROUTES: Mapping[str, Step] = {

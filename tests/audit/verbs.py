@@ -186,7 +186,7 @@ def _unset_period(world: World) -> Any:
 def _look_again(world: World) -> Any:
     with world.box.catalog.transaction() as tx:
         memory.note_restored(tx, None, datetime.now(UTC))
-    return world.say("retention", "look-again")
+    return world.say("retention", "look-again", "--province", "QC")
 
 
 def _check_key(world: World) -> Any:

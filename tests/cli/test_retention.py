@@ -113,3 +113,11 @@ def test_after_a_restore_somebody_says_that_they_have_looked(
     assert "retention look-again" in capsys.readouterr().err
     assert "may be destroyed again" in say("retention", "look-again")
     assert "nothing waits" in say("retention", "look-again", fails=True)
+    box = open_box(Config(data=data_dir))
+    with box.catalog.transaction() as tx:
+        memory.note_restored(tx, None, datetime.now(UTC))
+    box.close()
+    assert "not known in which province" in say("retention", "rules")
+    assert "not known in which province" in say("retention", "look-again", fails=True)
+    say("retention", "look-again", "--province", "BC")
+    assert "bc-medical" in say("retention", "rules")

@@ -146,6 +146,10 @@ CASES = {
         (("holds-forgotten", SOON),),
     ),
     "a restore without one": (replace(CALM, forgotten=Forgotten(None, NOW)), (("holds-forgotten", SOON),)),
+    "and without a province": (
+        replace(CALM, forgotten=Forgotten(None, NOW, lacks_province=True)),
+        (("holds-forgotten", SOON), ("province-unknown", SOON)),
+    ),
     "a freeze by hand": (replace(CALM, frozen=Frozen("by-hand", NOW)), (("guard-by-hand", SOON),)),
     "an audit that a bucket knows better": (
         replace(CALM, anchors=(Anchor("cloud", NOW, rolled_back=True),)),

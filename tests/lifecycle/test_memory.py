@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from appliance import health
+from appliance import settings as operator_settings
 from appliance.box import Box
-from appliance.catalog import Catalog, destructions, settings, studies
+from appliance.catalog import Catalog, destructions, studies
 from appliance.catalog.holds import HoldKind, held_among
 from appliance.errors import Refused
-from appliance.lifecycle import destruction, holds, memory, purging
+from appliance.lifecycle import destruction, holds, memory, purging, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.memory import Gap
+from appliance.lifecycle.policy import RecordType, Starts, Status
 from tests.backup.conftest import IMAGES, Clinic, clinic, disk  # noqa: F401
 from tests.backup.test_restoring import restore
 from tests.boxes import box_in
-from tests.lifecycle.clinic import NOW, act
+from tests.lifecycle.clinic import AUDIT_KEY, NOW, act
 from tests.lifecycle.test_destruction import approve, ask, numbers  # noqa: F401
 
 YESTERDAY = NOW - timedelta(days=1)
@@ -127,5 +129,59 @@ def test_without_a_backup_no_hold_at_all_is_known(
         assert found is not None
         assert found.since_utc is None
         assert "holds-forgotten" in codes(box)
-        with box.catalog.reading() as conn:
-            assert settings.get(conn, memory.KEY)["since_utc"] is None
+
+
+@pytest.mark.slow
+def test_without_a_backup_nothing_is_due_until_a_province_is_chosen_and_then_by_its_law(
+    clinic: Clinic,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        now = datetime.now(UTC)
+        later, marie = now + timedelta(days=365 * 60), Act("marie", now, box.audit_key)
+        with box.catalog.transaction() as tx:
+            retention.watch_clock(tx, later, follows_time_server=True)
+            (study,) = studies.find(tx, limit=9)
+            assert retention.province_of(tx) == ""
+            assert retention.decided(tx, [study.id], later)[study.id].decision.status is Status.NO_RULE
+            with pytest.raises(Refused, match="which province"):
+                retention.choose(
+                    tx, marie, RecordType.MEDICAL, Starts.LAST_ENTRY, 20, reason="a policy of ours"
+                )
+        assert {"holds-forgotten", "province-unknown"} <= codes(box)
+        with pytest.raises(Refused, match="which province"), box.catalog.transaction() as tx:
+            memory.look_again(tx, marie)
+        with box.catalog.transaction() as tx:
+            memory.look_again(tx, marie, "BC")
+            decision = retention.decided(tx, [study.id], later)[study.id].decision
+        assert (decision.status, decision.reasons[0].rule.id[:2]) == (Status.DUE, "bc")
+        assert not {"holds-forgotten", "province-unknown"} & codes(box)
+
+
+def test_the_province_that_every_box_begins_with_can_be_chosen_too(catalog: Catalog) -> None:
+    with catalog.transaction() as tx:
+        assert retention.province_of(tx) == "QC"
+        memory.note_restored(tx, None, NOW)
+        assert retention.province_of(tx) == ""
+        memory.note_restored(tx, NOW, NOW)
+        assert retention.province_of(tx) == "", "what an earlier restore did not know"
+        memory.look_again(tx, act(), "QC")
+        assert retention.province_of(tx) == "QC"
+
+
+def test_the_guide_and_the_settings_say_which_province_it_is_too(catalog: Catalog) -> None:
+    with catalog.transaction() as tx:
+        memory.note_restored(tx, None, NOW)
+        memory.chosen_province(tx, NOW)
+        assert retention.province_of(tx) == "QC"
+        with pytest.raises(Refused, match="after a restore"):
+            memory.refuse(tx)
+    with catalog.transaction() as tx:
+        memory.note_restored(tx, None, NOW)
+        operator_settings.change(tx, AUDIT_KEY, {"clinic.province": "ON"}, actor="marie", now=NOW)
+        assert retention.province_of(tx) == "ON"
+        with pytest.raises(Refused, match="after a restore"):
+            memory.refuse(tx)

@@ -307,6 +307,12 @@ def test_after_a_restore_nothing_can_be_ticked_or_approved_until_somebody_has_lo
     assert "fter a restore nothing is destroyed" in refused
     assert "may be destroyed again" in post(owner, "/retention/look-again")
     assert f'value="{study}"' in page(owner, "/retention")
+    with box.catalog.transaction() as tx:
+        memory.note_restored(tx, None, now)
+    assert "No settings came back" in page(owner, "/retention")
+    assert "not known since the restore" in page(owner, "/retention/rules")
+    assert "which province" in post(owner, "/retention/look-again")
+    assert "may be destroyed again" in post(owner, "/retention/look-again", province="QC")
     assert "othing waits to be looked at" in post(owner, "/retention/look-again")
     assert "Approved" in post(
         officer, f"/retention/requests/{asked.id}/approve", understood="yes", digest=asked.digest

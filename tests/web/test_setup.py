@@ -14,6 +14,7 @@ from appliance import certificates, health, identity, settings
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, devices, rules
 from appliance.config import Config, DicomConfig
+from appliance.lifecycle import memory
 from appliance.model import ae_title
 from appliance.store import keys
 from appliance.web import create_app
@@ -186,6 +187,19 @@ def test_what_was_typed_survives_a_refusal_and_a_restart(owner: FlaskClient, app
     with box.catalog.reading() as conn:
         assert settings.get(conn, "clinic.name") == CLINIC["name"]
         assert progress.read(conn).draft(Step.CLINIC) == {}
+
+
+def test_after_a_restore_without_settings_the_province_is_chosen_and_not_assumed(
+    owner: FlaskClient, box: Box
+) -> None:
+    with box.catalog.transaction() as tx:
+        memory.note_restored(tx, None, datetime.now(UTC))
+    assert '<option value="" selected>' in text_of(owner, "/setup/clinic")
+    assert send(owner, "/setup/clinic", **{**CLINIC, "province": ""}).status_code == 422
+    assert send(owner, "/setup/clinic", **CLINIC).status_code == 303
+    with box.catalog.reading() as conn:
+        assert not memory.lacks_a_province(conn)
+        assert memory.gap(conn) is not None, "what was held is still to be looked at"
 
 
 def test_a_step_is_left_for_later_and_taken_up_again(owner: FlaskClient, box: Box) -> None:

@@ -1,4 +1,6 @@
-"""Holds: after a restore nobody knows which were placed since the backup, and nothing is destroyed until a person has looked."""
+"""Holds: after a restore nobody knows which were placed since the backup, and nothing is destroyed until a person has looked.
+
+Where no backup came, the province is not known either."""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from appliance import local_time
 from appliance.health.facts import Facts
 from appliance.health.problem import Act, Problem, Severity, Verb
 
-CODES = ("holds-forgotten",)
+CODES = ("holds-forgotten", "province-unknown")
 LOOK = "look at your papers, place again what is held, and say under Retention that you have looked: nothing is destroyed before"
 
 
@@ -25,6 +27,14 @@ def check(facts: Facts) -> Iterator[Problem]:
         f" and {_said(gap.until_utc)} are not known any more"
     )
     yield Problem("holds-forgotten", words, LOOK, Severity.SOON, acts=(Act(Verb.SEE_RETENTION),))
+    if gap.lacks_province:
+        yield Problem(
+            "province-unknown",
+            "the box came back without its settings: it is not known in which province the clinic is, and nothing is ever due",
+            "choose the province of the clinic under Retention",
+            Severity.SOON,
+            acts=(Act(Verb.SEE_RETENTION),),
+        )
 
 
 def _said(moment: datetime) -> str:

@@ -19,6 +19,7 @@ from appliance.lifecycle.destruction import MOST_STUDIES
 from appliance.lifecycle.due_list import DueLine
 from appliance.lifecycle.memory import Gap
 from appliance.lifecycle.policy import Basis, RecordType, Rule, Starts, years_after
+from appliance.settings.registry import PROVINCES
 from appliance.web import access, forms, keeping, paper
 from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console, now
@@ -51,7 +52,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPage(Page):
-    """What is due on the day `at`; counts by rule; `next` begins the page after this one."""
+    """What is due on the day `at`; counts by rule; `next` begins the page after this one. `provinces` are pairs of code and name, where
+    one must be chosen since a restore."""
 
     tab: str
     when: str
@@ -67,6 +69,7 @@ class RetentionPage(Page):
     is_current: bool
     doubt: str
     forgotten: str
+    provinces: tuple[tuple[str, str], ...]
     may_ask: bool
     may_export: bool
     most: int
@@ -119,7 +122,7 @@ def overview() -> Response:
         found, following = due_list.page(conn, on, _row, limit=ROWS, after=after)
         tally = retention_dates.tally(conn, on)
         rules = {each.id: each for each in retention.book_of(conn).rules}
-        gap = memory.gap(conn)
+        gap, lacks_province = memory.gap(conn), memory.lacks_a_province(conn)
         without_rule, is_current = retention_dates.without_rule(conn), retention.is_current(conn)
     _record("retention:list", [each.study for each in found])
     page = page_of(
@@ -145,6 +148,7 @@ def overview() -> Response:
         is_current=is_current,
         doubt="" if clock.doubt is None else words(f"retention.doubt.{clock.doubt}"),
         forgotten=_forgotten(gap),
+        provinces=tuple((code, words(f"province.{code}")) for code in PROVINCES) if lacks_province else (),
         may_ask=may(Permission.DESTROY_STUDIES) and clock.doubt is None and gap is None and on <= clock.today,
         may_export=may(Permission.EXPORT_STUDIES),
         most=MOST_STUDIES,
@@ -218,7 +222,7 @@ def look_again() -> AnyResponse:
     """A person has looked at what a restored box can't know."""
     try:
         with console().box.catalog.transaction() as tx:
-            memory.look_again(tx, keeping.act())
+            memory.look_again(tx, keeping.act(), forms.text("province"))
     except Refused as refusal:
         forms.say_error(refusal)
     else:
@@ -263,7 +267,9 @@ def _rules(error: str, status: int) -> Response:
         title=words("retention.title"),
         section="retention",
         tab="rules",
-        province=words(f"setting.clinic.province.{province}"),
+        province=words(f"setting.clinic.province.{province}")
+        if province
+        else words("retention.province_unknown"),
         practice=words(f"setting.retention.practice.{practice}"),
         rules=tuple(
             RuleRow(

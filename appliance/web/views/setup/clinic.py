@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance import settings
 from appliance.errors import Refused
 from appliance.identity.permissions import Permission
+from appliance.lifecycle import memory
 from appliance.local_time import MACHINE, ZONES
 from appliance.settings.registry import PROVINCES
 from appliance.web import forms
@@ -66,7 +67,7 @@ def name_clinic() -> AnyResponse:
     typed = keep_typed(Step.CLINIC, *FIELDS)
     typed = {**typed, "time_zone": typed["time_zone"] or MACHINE}
     try:
-        required(typed, "name", "privacy_officer_name", "privacy_officer_email")
+        required(typed, "name", "province", "privacy_officer_name", "privacy_officer_email")
         with console().box.catalog.transaction() as tx:
             settings.change(
                 tx,
@@ -75,6 +76,7 @@ def name_clinic() -> AnyResponse:
                 actor=forms.actor(),
                 now=now(),
             )
+            memory.chosen_province(tx, now())
     except Refused as refusal:
         return _form(typed, said(refusal))
     return accepted(Step.CLINIC)
@@ -82,7 +84,9 @@ def name_clinic() -> AnyResponse:
 
 def _kept() -> dict[str, str]:
     with console().box.catalog.reading() as conn:
-        return {name: settings.get(conn, f"clinic.{name}") for name in FIELDS}
+        kept = {name: settings.get(conn, f"clinic.{name}") for name in FIELDS}
+        # The one that every box begins with is not offered as if somebody had chosen it, after a restore that brought no settings.
+        return {**kept, "province": "" if memory.lacks_a_province(conn) else kept["province"]}
 
 
 def _form(typed: Mapping[str, str], error: str = "") -> Response:
