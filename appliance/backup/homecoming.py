@@ -31,11 +31,15 @@ by the restore, which tells those that came since from the others when the clock
 
 @dataclass(frozen=True, slots=True)
 class Homecoming:
-    """How far the images are home: `done` of `instances`, counted by their numbers; `missing` no archive had whole."""
+    """How far the images are home: `done` of `instances`, counted by their numbers; `missing` no archive had whole.
+
+    Up to the row `home` all that can come has come: what lies in deep archive is passed over, and comes in a later pass.
+    """
 
     at_utc: datetime
     archive: str
     done: int
+    home: int
     instances: int
     missing: int
 
@@ -49,9 +53,26 @@ def under_way(reading: Reading) -> Homecoming | None:
         at_utc=datetime.fromisoformat(last["at_utc"]),
         archive=str(last["from"]),
         done=int(last["cursor"]),
+        home=_home(last),
         instances=int(instances.last_id(reading)),
         missing=int(last["missing"]),
     )
+
+
+def _home(last: dict[str, Any]) -> int:
+    cursor, deep = int(last["cursor"]), last.get("deep")
+    return cursor if deep is None else min(cursor, int(deep))
+
+
+def is_expected(reading: Reading, object_id: ObjectId) -> bool:
+    """Whether the file of an object should be on this disk: it did not leave it on purpose, and is not still to come home."""
+    row = instances.row_of(reading, object_id)
+    if row is None or evictions.is_away(reading, object_id):  # its study may have been destroyed just now
+        return False
+    last = settings.get(reading, LAST)
+    if not isinstance(last, dict) or last.get("home"):
+        return True
+    return row <= _home(last) or row > int(last.get("last", row))  # earlier software did not write the last
 
 
 def missing(reading: Reading) -> int:

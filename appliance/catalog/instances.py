@@ -252,6 +252,12 @@ def objects_named(reading: Connection, object_ids: Sequence[str]) -> list[tuple[
     return [(ObjectId(row[0]), KeyId(row[1]), int(row[2])) for row in rows]
 
 
+def row_of(reading: Connection, object_id: ObjectId) -> InstanceId | None:
+    """The row of the instance that an object holds; None if none does."""
+    row = reading.exec_driver_sql("SELECT id FROM instances WHERE object_id = ?", (object_id,)).first()
+    return None if row is None else InstanceId(row[0])
+
+
 def study_of(reading: Connection, object_id: ObjectId) -> str:
     """The Study Instance UID of an object; empty if no instance has it."""
     row = reading.exec_driver_sql(

@@ -72,9 +72,9 @@ def take(
 def drawn(reading: Reading, dice: random.Random) -> Sample:
     """Objects that are expected here: all of them on a small box, otherwise runs of rows from all over the catalog."""
     home = homecoming.under_way(reading)
-    if home is not None and not home.done:
+    if home is not None and not home.home:
         return []
-    last = home.done if home is not None else instances.last_id(reading)
+    last = home.home if home is not None else instances.last_id(reading)
     rows = _up_to(last, instances.objects_expected_after(reading, InstanceId(0), SAMPLE + 1))
     if len(rows) <= SAMPLE:
         return rows

@@ -14,9 +14,10 @@ a pass goes on where it was after a restart:
   full), the pass is not complete: what an earlier one found stands, health says what was not checked, the next pass over the objects
   begins all the same, and the catalog is tried again the next day.
 
-An object that is in an archive only (it was evicted, or the box restored lately) is no damage, and is asked for there in each pass
-(`appliance.lifecycle.buckets`). What can't be asked for is tried again in every slice, and the objects here don't wait for it: when all
-was last asked for is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
+An object that is in an archive only because it was evicted, or has not come home yet after a restore, is no damage, and is asked for there
+in each pass (`appliance.lifecycle.buckets`). Any other whose file is gone (a repaired file system, somebody who removes a few at a time) is
+damaged like one that does not open, and brought back: the archive's copy would be the last. What can't be asked for is tried again in every slice, and the objects here don't wait for it: when
+all was last asked for is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
 
@@ -31,18 +32,12 @@ ciphertext whose every segment is authenticated, what was altered can be neither
 nobody; that is the whole of what a quarantine is for. Rejected: to move it to a folder of its own, because an object that only
 one place has could then be half mended and half away after a crash, and because rotten bytes that are kept would have to be
 found again when their study is destroyed. The audit has the time and the reason of each.
-
-What "repaired" means for the catalog. Chose to tell of damaged pages (`health`, the audit) and to restore the box from its newest
-backup and the manifests of what came after: because a page put back from an older copy would be a catalog that never was, with
-receipts and obligations of two moments. Rejected: to write single pages from a backup, and to let SQLite dump what it still can
-read, which leaves rows out without a word.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -50,19 +45,19 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from appliance import audit
+from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
     Transaction,
-    copying,
     destinations,
     instances,
     manifests,
     settings,
     totals,
 )
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
-from appliance.lifecycle import asked
+from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
+from appliance.lifecycle import asked, pages
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
@@ -97,6 +92,7 @@ UNCHECKED: Final = "scrub.unchecked"
 CATALOG_AGAIN: Final = timedelta(days=1)
 """How long after that the catalog alone is tried again: copying it costs as much as a backup."""
 
+GONE: Final = "it is not on this box"
 IN_A_ROW: Final = 8
 """So many objects, one after the other, that can't be read are no bad sector: the disk is failing, or no longer there."""
 
@@ -293,7 +289,7 @@ def _mend(
     object_id, key_id, sealed_bytes = sealed
     try:
         if wrong:
-            recall.recall(box, object_id, key_id, sealed_bytes)
+            _bring(box, copies, sealed, wrong)
             log.warning("a stored image was damaged and is mended from an archive")
             with box.catalog.transaction() as tx:
                 _mended(tx, box, now, object_id, "", wrong, is_unread)
@@ -313,6 +309,15 @@ def _mend(
         return _to_mend(standing, object_id)
 
 
+def _bring(box: Box, copies: Copies, sealed: Sealed, wrong: str) -> None:
+    try:
+        recall.recall(box, *sealed)
+    except (Unknown, Corrupt, Refused):
+        if wrong == GONE:
+            copies.check(*sealed)  # which says who has it no longer
+        raise
+
+
 def _mended(
     tx: Transaction, box: Box, now: datetime, object_id: ObjectId, place: str, wrong: str, is_unread: bool
 ) -> None:
@@ -329,7 +334,8 @@ def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, rest
             reader.verify(rest)
     except Unknown:
         with box.catalog.reading() as reading:
-            return "" if recall.holders(reading, object_id) else "it is not on this box"
+            is_expected = homecoming.is_expected(reading, object_id)
+        return GONE if is_expected and not recall.is_here(box, object_id) else ""  # it may have come just now
     except Corrupt as error:
         return error.message
     return ""
@@ -416,7 +422,7 @@ def _keep(box: Box, copies: Copies, standing: Pass, now: datetime, *, went_on: b
 
 def _finish(box: Box, standing: Pass, now: datetime) -> None:
     """The end of a pass: the catalog's own pages, what to tell, and the next pass begins."""
-    finding, unchecked = _catalog(box)
+    finding, unchecked = pages.check(box)
     with box.catalog.transaction() as tx:
         following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend, unasked=standing.unasked)
         settings.put(tx, STANDING, asdict(following), now)
@@ -447,7 +453,7 @@ def _finish_late(box: Box, now: datetime) -> None:
         told = settings.get(reading, UNCHECKED)
     if not isinstance(told, dict) or abs(now - datetime.fromisoformat(told["tried_utc"])) < CATALOG_AGAIN:
         return
-    finding, unchecked = _catalog(box)
+    finding, unchecked = pages.check(box)
     with box.catalog.transaction() as tx:
         if unchecked:
             settings.put(tx, UNCHECKED, {**told, "why": unchecked, "tried_utc": now.isoformat()}, now)
@@ -483,31 +489,6 @@ def _tell_health(tx: Any, standing: Pass, now: datetime) -> None:
         "damaged": len(standing.lost) + len(standing.to_mend),
     }
     settings.put(tx, VERIFICATION, told, now)
-
-
-def _catalog(box: Box) -> tuple[str, str]:
-    """What is wrong with the catalog's pages, in words, and why that can't be told; both empty when nothing is."""
-    folder = box.config.data.absolute() / "backups"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for left in folder.glob("scrub-*"):
-        left.unlink(missing_ok=True)
-    box.objects.forget_recalls()
-    path = folder / f"scrub-{secrets.token_hex(4)}.db"
-    key = box.root.derived("catalog")[0]
-    try:
-        box.guard.admit((box.config.data.absolute() / "catalog.db").stat().st_size)
-        copying.copy(box.catalog, path, key, lambda _: None, Pace().rest)
-        copying.verify(path, key)
-    except Corrupt as error:
-        log.error("the catalog is damaged: %s", error.message)
-        return error.message, ""
-    except ApplianceError as error:
-        log.warning("the catalog could not be checked: %s", error.message)
-        return "", error.message
-    finally:
-        for left in folder.glob(f"{path.name}*"):
-            left.unlink(missing_ok=True)
-    return "", ""
 
 
 def _record(

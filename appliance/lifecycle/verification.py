@@ -1,7 +1,8 @@
 """The whole store, looked at now because a person asks: every object that the catalog knows is here, and opens to what was
 stored. What the upkeep does by and by is `appliance.lifecycle.scrub`; this mends nothing, it says.
 
-An image that is in an archive and not here (after a restore they come home by and by) counts apart and is no damage.
+An image that is in an archive and not here, because it has left this disk or comes home by and by after a restore, counts apart and is no
+damage. One that should be here and is not is missing, whoever else has it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from appliance import audit
+from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import instances, settings
 from appliance.errors import ApplianceError, Corrupt, Unknown
@@ -75,7 +77,7 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
         if number % told_every == 0:
             tell(number, len(recorded))
         finding = _finding(box, object_id, key_id, sealed_bytes, depth)
-        if finding is not None and finding.kind is Kind.MISSING and _is_in_an_archive(box, object_id):
+        if finding is not None and finding.kind is Kind.MISSING and _is_away(box, object_id):
             away += 1
         elif finding is not None:
             findings.append(finding)
@@ -102,9 +104,10 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
     return found
 
 
-def _is_in_an_archive(box: Box, object_id: ObjectId) -> bool:
+def _is_away(box: Box, object_id: ObjectId) -> bool:
+    """Whether an object that is not here is not meant to be, and an archive has it."""
     with box.catalog.reading() as reading:
-        return bool(recall.holders(reading, object_id))
+        return not homecoming.is_expected(reading, object_id) and bool(recall.holders(reading, object_id))
 
 
 def _finding(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, depth: Depth) -> Finding | None:

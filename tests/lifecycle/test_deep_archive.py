@@ -12,7 +12,7 @@ from appliance import audit, settings
 from appliance.backup import drill, homecoming
 from appliance.box import Box
 from appliance.errors import Corrupt, NotAskedFor, OperatorNeeded, Resting
-from appliance.lifecycle import eviction, returning, scrub
+from appliance.lifecycle import census, eviction, freezing, returning, scrub
 from appliance.lifecycle.eviction import Evicted
 from appliance.replication import recall
 from appliance.replication.destinations.s3 import S3Destination
@@ -164,6 +164,16 @@ def test_a_blank_box_asks_for_what_lies_deep_and_goes_on_with_the_rest(
             assert homecoming.under_way(conn) is not None
             assert homecoming.missing(conn) == 0
         assert asked_for(remote) == 3
+        for number in range(3):  # whatever pass they are in: what is passed over is not missed
+            homecoming.bringing_home(box, NOW + timedelta(days=number), keep_going=lambda: True, most=6)
+            census.take(box, NOW)
+            with box.catalog.reading() as conn:
+                assert freezing.standing(conn).counts[-1].missing == 0
+                assert not any(
+                    homecoming.is_expected(conn, row.object_id)
+                    for row in recorded(box)
+                    if not recall.is_here(box, row.object_id)
+                )
         come_up(remote.bucket, *deep)
         bring_home(box, 12, most=4)
         with box.catalog.reading() as conn:
