@@ -283,7 +283,7 @@ class ReceivingAssociation(Association):
             self._entered = desk.tally.enter(desk.config.max_associations)
             if not self._entered:
                 raise Rejection("too many associations", _LOCAL_LIMIT_EXCEEDED)
-            desk.receiving.admit()
+            desk.receiving.admit(own=desk.door.rehearses(calling, self._peer_address))
         except OutOfResources as error:
             raise Rejection(error.message, _LOCAL_LIMIT_EXCEEDED) from error
         except ApplianceError as error:

@@ -71,8 +71,8 @@ class Arriving(Protocol):
 class Receiving(Protocol):
     """Where instances go."""
 
-    def admit(self) -> None:
-        """Raises `OutOfResources` if nothing can be taken in now."""
+    def admit(self, *, own: bool = False) -> None:
+        """Raises `OutOfResources` if nothing can be taken in now, of the box's `own` or of others."""
 
     def begin(
         self, origin: Origin, *, sop_class_uid: Uid, sop_instance_uid: Uid, transfer_syntax_uid: Uid

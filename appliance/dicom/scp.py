@@ -400,8 +400,8 @@ class _Intake:
                 log.warning("nothing can be received: %s", error.message)
             self._why = error.message
 
-    def admit(self) -> None:
-        self._opened().admit()
+    def admit(self, *, own: bool = False) -> None:
+        self._opened().admit(own=own)
 
     def begin(
         self, origin: Origin, *, sop_class_uid: Uid, sop_instance_uid: Uid, transfer_syntax_uid: Uid

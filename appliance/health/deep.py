@@ -13,6 +13,8 @@ One of the images is small and goes through the intake log, the other is larger 
 those are the two ways in. Reception's own settings hold for them, and no device has to be known to the box. A version whose
 reception refuses every image is found by this, and is not called good (``boot-check`` of the image).
 
+A disk that is full up to its reserve is no fault of the version: what is examined may take of the reserve.
+
 Bounded: 1.4 MB, four transactions, `_PATIENCE` and `RECORDED_SECONDS`; one examination at a time. Asked again within
 `AGAIN_SECONDS`, or while another is under way for longer than `WAIT_SECONDS`, it gives the answer that it gave, or says that it is
 being examined: nobody can make the disk work by asking, nor keep the console's threads waiting.
@@ -127,7 +129,7 @@ class Examiner:
 
     def _object(self) -> None:
         """Seal, write, sync, read, decrypt, compare; then leave nothing behind."""
-        self._box.guard.admit(OBJECT_BYTES)
+        self._box.guard.admit(OBJECT_BYTES, own=True)
         object_id, key, wrote = new_object_id(), secrets.token_bytes(32), secrets.token_bytes(OBJECT_BYTES)
         sealer = envelope.Sealer(key, object_id.encode("ascii"))
         sealed = bytearray(envelope.sealed_size(len(wrote)))

@@ -34,7 +34,7 @@ from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
 from appliance.ingest.hours import Hours
-from appliance.ingest.rehearsal import is_rehearsed
+from appliance.ingest.rehearsal import is_own, is_rehearsed
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
 from appliance.store import envelope
@@ -90,9 +90,9 @@ class Reception:
         self._thread = threading.Thread(target=self._run, name="settler", daemon=True)
         self._thread.start()
 
-    def admit(self) -> None:
-        """Return if an association may be opened; raises `OutOfResources` when there is no room to store."""
-        self._box.guard.admit()
+    def admit(self, *, own: bool = False) -> None:
+        """Return if an association may be opened, by the box's `own` examination or another; raises `OutOfResources` when there is no room."""
+        self._box.guard.admit(own=own)
         if not self.is_settling:
             raise OutOfResources("this process has stopped accepting instances")
 
@@ -274,6 +274,7 @@ class Arrival:
             buffers=reception._buffers,
             who=reception._worker,
             in_memory_bytes=_LOGGED_BYTES,
+            own=is_own(box, announced.origin),
         )
         self.write = self._sealing.write
 

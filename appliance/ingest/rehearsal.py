@@ -34,7 +34,7 @@ from typing import Final
 
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, settings
-from appliance.model import AETitle, KeyId, ObjectId, Received, Uid
+from appliance.model import AETitle, KeyId, ObjectId, Origin, Received, Uid
 
 _NOTE: Final = "health.rehearsed"
 _DRAWN, _PROOF = 5, 11
@@ -69,6 +69,11 @@ def new_rehearsal(box: Box) -> Rehearsal:
 def calls(box: Box, calling: AETitle, address: str) -> bool:
     """Whether it is a rehearsal that calls, from this machine's own `address`."""
     return address == box.config.dicom.own_address and _is_proven(box, calling)
+
+
+def is_own(box: Box, origin: Origin) -> bool:
+    """Whether what comes from `origin`, which the door has let in, is of a rehearsal."""
+    return _is_proven(box, AETitle(origin.name))
 
 
 def is_rehearsed(box: Box, received: Received) -> bool:

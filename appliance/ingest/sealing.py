@@ -76,17 +76,19 @@ class Sealing:
         buffers: Buffers,
         who: str,
         in_memory_bytes: int = 0,
+        own: bool = False,
     ) -> None:
-        """Begin; raises `OutOfResources` at the reserve.
+        """Begin; raises `OutOfResources` at the reserve, of which what is the box's `own` may take.
 
         A sealed object of one segment and `in_memory_bytes` at most gets no file; any other is a part of `who`.
         """
-        guard.admit()
+        guard.admit(own=own)
         self.announced = announced
         self.object_id: ObjectId = new_object_id()
         self._objects = objects
         self._study_keys = study_keys
         self._guard = guard
+        self._own = own
         self._buffers = buffers
         self._who = who
         self._in_memory_bytes = in_memory_bytes
@@ -215,7 +217,7 @@ class Sealing:
             self._plain = grown
             return
         if self._sealed_segments % _GUARD_EVERY_SEGMENTS == 0:
-            self._guard.admit()
+            self._guard.admit(own=self._own)
         self._size_bytes += self._filled
         while self._filled:
             self._seal(self._capacity, last=False)

@@ -38,15 +38,19 @@ class DiskGuard:
         inodes = told.f_favail if told.f_files else 1 << 62  # btrfs and tmpfs may not count inodes
         return Space(told.f_blocks * told.f_frsize, told.f_bavail * told.f_frsize, inodes)
 
-    def admit(self, size_bytes: int = 0) -> None:
-        """Return if `size_bytes` more can be taken without touching the reserve; else raise `OutOfResources`."""
-        space = self.space()
-        if space.free_bytes - size_bytes < self.reserve_bytes:
+    def admit(self, size_bytes: int = 0, *, own: bool = False) -> None:
+        """Return if `size_bytes` more can be taken without touching the reserve; else raise `OutOfResources`.
+
+        What is the box's `own`, and removed at once, may come out of half of the reserve: with a full disk too it must be possible to
+        try whether a new version works, or none would ever be kept.
+        """
+        space, part = self.space(), 2 if own else 1
+        if space.free_bytes - size_bytes < self.reserve_bytes // part:
             raise OutOfResources(
                 "the data disk is full up to its reserve",
                 hint="make space or add a disk; reception resumes by itself",
             )
-        if space.free_inodes < RESERVE_INODES:
+        if space.free_inodes < RESERVE_INODES // part:
             raise OutOfResources(
                 "the data disk has no room for more files",
                 hint="make space or add a disk; reception resumes by itself",

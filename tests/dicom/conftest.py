@@ -76,7 +76,7 @@ class FakeReception:
         self.fails_in_finish: ApplianceError | None = None
         self.fails_after_bytes = 0
 
-    def admit(self) -> None:
+    def admit(self, *, own: bool = False) -> None:
         if self.full:
             raise OutOfResources("no space")
 

@@ -19,14 +19,14 @@ from appliance.box import Box, open_box
 from appliance.catalog import devices, instances, settings
 from appliance.dicom.association_request import EXPLICIT_VR_LITTLE_ENDIAN, Peer, Proposal
 from appliance.dicom.scu import Timeouts, associate
-from appliance.errors import OperatorNeeded
+from appliance.errors import OperatorNeeded, OutOfResources
 from appliance.health import deep
 from appliance.health.deep import EXAMINED, Examiner
 from appliance.ingest import OrphanSweep, Reception, rehearsal
 from appliance.ingest.orphans import GRACE_SECONDS
 from appliance.model import AETitle, Intake, Origin, Uid
 from appliance.store.disk import Buffer, Disk
-from tests.boxes import config_in, recorded
+from tests.boxes import config_in, recorded, send
 from tests.dicom.conftest import eventually
 from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
 from tests.receiving import at_port, receiving
@@ -171,6 +171,20 @@ def test_a_full_disk_is_found(data_dir: Path, listening: socket.socket) -> None:
     assert found["store"]
     assert not found["catalog"]
     assert "limit of connections" in found["reception"] or "congested" in found["reception"]
+
+
+def test_a_disk_full_up_to_its_reserve_is_no_fault_of_the_version(
+    data_dir: Path, listening: socket.socket
+) -> None:
+    """Else no version would be kept that comes while the disk is full, not even one that mends it."""
+    opened = open_box(at_port(config_in(data_dir), listening))
+    with contextlib.closing(opened) as box, receiving(box, listening):
+        box.guard.reserve_bytes = box.guard.space().free_bytes * 3 // 2
+        with pytest.raises(OutOfResources):
+            box.guard.admit()
+        assert Examiner(box).examine(NOW).is_sound
+        with pytest.raises(OutOfResources):
+            send(Reception(box, "dicom-1"), Instance(1))
 
 
 def test_it_needs_no_device_and_lets_nobody_else_in(box: Box, listening: socket.socket) -> None:
