@@ -45,7 +45,14 @@ from appliance.errors import (
 from appliance.lifecycle.storage_class import Retrieval, hours_by
 from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import Keeping, Telling, Waking, may_be, object_key
+from appliance.replication.destinations.archive import (
+    UNNAMED,
+    Keeping,
+    Telling,
+    Waking,
+    may_be,
+    object_key,
+)
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
@@ -366,9 +373,10 @@ def _fetch(
 ) -> bool:
     """`fetch` from a place; whether it is an earlier version of what is there now.
 
-    What somebody has written over or removed in a bucket that keeps versions is there still, as that of its receipt. And what is not
-    what was written may have been spoilt on the way, and is asked for once more. Raises `_EarlierResting` where the version of the
-    receipt lies deep; while that comes up, what lies over it is asked about at each attempt and not fetched.
+    What somebody has written over or removed in a bucket that keeps versions is there still, as that of its receipt; where that names
+    none, it was written before the bucket kept any, and is there as `UNNAMED`. And what is not what was written may have been spoilt on
+    the way, and is asked for once more. Raises `_EarlierResting` where the earlier version lies deep; while that comes up, what lies
+    over it is asked about at each attempt and not fetched.
     """
     archive = build(place, box)
     keeps_versions = isinstance(archive, Keeping)
@@ -383,34 +391,31 @@ def _fetch(
         fetch(box, archive, object_id, key, sealed_bytes)
     except (Corrupt, Unknown) as error:
         log.warning("%s gave no object that is what was written: %s", place.name, error)
+        found: ApplianceError = error
         trouble: ApplianceError = error
-        try:
-            if (
-                version
-                and not is_altered
-                and _fetch_earlier(box, archive, object_id, key, sealed_bytes, version)
-            ):
-                return _is_over(archive, object_id, version)
-        except _EarlierResting as resting:
-            trouble = resting
-        if isinstance(error, Unknown):
-            raise trouble from error
-        try:
+    else:
+        return False
+    try:
+        if version and not is_altered and _fetch_earlier(box, archive, object_id, key, sealed_bytes, version):
+            return _is_over(archive, object_id, version)
+    except _EarlierResting as error:
+        trouble = error
+    if isinstance(found, Corrupt):
+        with suppress(Corrupt):
             fetch(box, archive, object_id, key, sealed_bytes)
-        except Corrupt:
-            raise trouble from error
-    return False
+            return False
+    raise trouble
 
 
 def _earlier(
     box: Box, place: DestinationSettings, archive: Archive, object_id: ObjectId, sealed_bytes: int
 ) -> tuple[str, bool]:
-    """The version that an archive's receipt for an object names, or nothing; and whether it is known that another lies over it still."""
+    """The version by which an archive may have an object still; and whether it is known that another lies over it."""
     with box.catalog.reading() as reading:
         receipt = receipts.of_object(reading, object_id).get(place.id, {})
         is_noted = object_id in kept.get(reading, ALTERED, ())
-    version = str(receipt.get("version_id", ""))
-    if not (version and is_noted and isinstance(archive, Telling)):
+    version = str(receipt.get("version_id", "")) or UNNAMED
+    if not (is_noted and isinstance(archive, Telling)):
         return version, False
     try:
         return version, not may_be(archive.told(object_key(object_id)), receipt, sealed_bytes)
@@ -423,6 +428,8 @@ def _fetch_earlier(
 ) -> bool:
     """`fetch` a version; whether it could be had. Raises `_EarlierResting` where it lies deep, and what the archive raises besides."""
     try:
+        if version == UNNAMED and not (isinstance(archive, Keeping) and archive.keeps_versions()):
+            return False
         fetch(box, archive, object_id, key, sealed_bytes, version)
     except Resting as error:
         raise _EarlierResting(error, version) from error
@@ -434,7 +441,9 @@ def _fetch_earlier(
 def _is_over(archive: Archive, object_id: ObjectId, version: str) -> bool:
     """Whether another version than that lies over it, or it is marked as removed."""
     try:
-        return isinstance(archive, Telling) and archive.told(object_key(object_id)).version_id != version
+        if not isinstance(archive, Telling):
+            return False
+        return (archive.told(object_key(object_id)).version_id or UNNAMED) != version
     except Unknown:
         return True
     except ApplianceError:

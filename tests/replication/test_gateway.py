@@ -45,6 +45,15 @@ from tests.lifecycle.test_purging import (  # noqa: F401
     test_a_backup_from_before_does_not_bring_a_study_back_whose_tombstone_lies_there,
     test_a_purged_patient_is_unreadable_here_in_the_replica_and_in_every_backup,
 )
+from tests.lifecycle.test_unnamed_versions import (  # noqa: F401
+    plain,
+    test_a_bucket_says_whether_it_keeps_versions_or_ever_did,
+    test_a_bucket_that_keeps_no_versions_is_asked_for_none,
+    test_a_pass_that_finds_it_mends_the_bucket,
+    test_it_is_taken_from_before_versions_were_kept_and_written_again_as_a_version,
+    test_what_is_spoilt_on_the_way_was_altered_by_nobody,
+    test_what_was_altered_while_versions_were_suspended_is_lost_and_never_shown,
+)
 from tests.lifecycle.test_versions_left import (  # noqa: F401
     test_a_bucket_says_what_it_keeps_of_what_was_written_over,
     test_once_a_life_cycle_has_ended_what_was_written_over_nothing_is_left_that_opens,

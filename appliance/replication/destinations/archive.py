@@ -35,6 +35,9 @@ LATER_SLOT: Final = "keys/later-"
 CONNECTION_TEST: Final = "keys/connection-test"
 CONNECTION_TEXT: Final = b"The clinic's appliance can write here.\n"
 BLOCK_BYTES: Final = 1 << 20
+UNNAMED: Final = "null"
+"""S3's name for the version that was written while a bucket kept none, whose receipt therefore names no version. It is kept once versions
+are, whatever is written over it then; what is written while they are suspended takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,9 @@ class Clearable(Archive, Protocol):
 @runtime_checkable
 class Keeping(Archive, Protocol):
     """An archive that keeps for a while what was written over or removed: a bucket with versions."""
+
+    def keeps_versions(self) -> bool:
+        """Whether it does, or ever did; False where it doesn't tell. Raises what `Session.send` raises."""
 
     def blocks_of(self, key: str, version_id: str) -> Iterator[bytes]:
         """One version of what `blocks` gives the newest of. Raises `Unknown` if it is gone, or was never kept."""

@@ -88,6 +88,12 @@ def versions(client: S3Client, bucket: str) -> Versions | None:
     )
 
 
+def keeps_versions(client: S3Client, bucket: str) -> bool:
+    """Whether `bucket` keeps versions, or ever did; False where it is not told. Raises as `protections`."""
+    with in_our_terms("looking at the versions of the bucket"):
+        return bool((_asked(lambda: client.get_bucket_versioning(Bucket=bucket)) or {}).get("Status"))
+
+
 def _versioning(client: S3Client, bucket: str) -> Protection:
     answer = _asked(lambda: client.get_bucket_versioning(Bucket=bucket))
     if answer is None:

@@ -57,7 +57,13 @@ from appliance.replication.destinations.multipart import (
     upload_in_parts,
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
-from appliance.replication.destinations.protection import Protection, moves, protections, versions
+from appliance.replication.destinations.protection import (
+    Protection,
+    keeps_versions,
+    moves,
+    protections,
+    versions,
+)
 from appliance.replication.destinations.s3_answers import digest_of_body, opened, unless_absent, written_utc
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
@@ -297,6 +303,10 @@ class S3Destination:
     def blocks(self, key: str) -> Generator[bytes]:
         """See `Archive`."""
         return self._blocks(Key=key)
+
+    def keeps_versions(self) -> bool:
+        """See `Keeping`."""
+        return keeps_versions(self._client(), self.bucket)
 
     def blocks_of(self, key: str, version_id: str) -> Generator[bytes]:
         """See `Keeping`."""
