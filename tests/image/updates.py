@@ -6,6 +6,7 @@ The box looks for them over its cable, as it would at the vendor's address; nobo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from appliance.config import StoreConfig
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, image, kept, running
 from tests.image.serving import Shop, shop
@@ -201,6 +203,7 @@ def good(machine: Machine, offers: Shop) -> None:
     said = machine.inside("appliance status --json", check=False)
     kept("the box says that it waits for the next start", "update-waiting" in said and wanted in said, said)
     kept("nothing has started again by day", machine.boot() == boot)
+    fill_up_to_the_reserve(machine)
     start_what_waits(machine)
     machine.wait_for_restart(boot)
     running(
@@ -211,12 +214,25 @@ def good(machine: Machine, offers: Shop) -> None:
         "the TPM2 gives it the key of the same /var", machine.inside("cat /var/lib/disk-recovery/key") == disk
     )
     machine.wait_until("systemctl is-active systemd-bless-boot.service")
+    machine.inside(f"rm {BALLAST}")
     there = kernels(machine)
     kept("it has called itself good, and is doubted no more", f"appliance_{wanted}.efi" in there, str(there))
     kept("the version before stays in the other slot", len(there) == 2, str(there))
     offers.folder = BUILT / "updates" / unpacked_version()
     machine.inside(TAKE)
     kept("an older version is not taken, however well it is signed", kernels(machine) == there)
+
+
+BALLAST = "/var/lib/ballast"
+
+
+def fill_up_to_the_reserve(machine: Machine) -> None:
+    """A full disk is held against no version: it starts, is examined and called good all the same (R3)."""
+    free_bytes = json.loads(machine.inside("appliance status --json", check=False))["free_bytes"]
+    machine.inside(f"fallocate -l {free_bytes - StoreConfig().reserve_bytes * 3 // 4} {BALLAST}")
+    said = json.loads(machine.inside("appliance status --json", check=False))
+    full = "disk-full" in {each["code"] for each in said["problems"]}
+    kept("the disk is full up to its reserve", full, str(said["free_bytes"]))
 
 
 def unpacked_version() -> str:
