@@ -192,7 +192,7 @@ def watch_clock(box: Box, now: datetime) -> None:
     """Look whether the clock has moved as the box has lived: one that was set makes nothing due."""
     follows = kernel_clock.discipline() is Discipline.FOLLOWS
     with box.catalog.transaction() as tx:
-        retention.watch_clock(tx, now, follows_time_server=follows)
+        retention.watch_clock(tx, now, follows_time_server=follows, running=kernel_clock.running())
 
 
 def look_after_messages(box: Box, now: datetime) -> None:

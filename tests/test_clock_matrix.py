@@ -1,7 +1,8 @@
 """A clock that is years wrong, jumps, or begins dead: every job runs by it, and nothing is lost, pruned or kept out by it.
 
-Each row is a series of moments that the clock of the box says, one after another, on a box that follows no time server. At each of them
-all jobs run once, and an image comes. Then somebody sets the clock right and says so, and the box is held to what it had before.
+Each row is a series of moments that the clock of the box says, one after another. At each of them all jobs run once, and an image comes. On
+a box that follows no time server somebody sets the clock right then and says so; on one that follows a server which was wrong (`SERVERS`)
+nobody says anything once it is right. Then the box is held to what it had before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from appliance import audit, certificates, jobs
 from appliance.backup import choice, drill, restoring, snapshot
 from appliance.box import Box, open_box
 from appliance.catalog import Transaction, deliveries, destinations, notices, outbox, studies, tombstones
+from appliance.catalog.known_clock import Running, known_clock
 from appliance.catalog.notices import NoticeState
 from appliance.catalog.tombstones import PlaceState
 from appliance.config import CourierConfig
@@ -49,7 +51,7 @@ NOW = datetime.now(UTC)
 RIGHT = NOW + timedelta(hours=2)
 """When the clock is right again."""
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 YEARS = timedelta(days=3653)
 
 ROWS: dict[str, Sequence[datetime]] = {
@@ -68,6 +70,22 @@ ROWS: dict[str, Sequence[datetime]] = {
         datetime(2027, 11, 7, 6, 0, 1, tzinfo=UTC),
     ],
 }
+
+SERVERS: dict[str, Sequence[tuple[datetime, str]]] = {
+    "ten years ahead while it runs": [(NOW + YEARS, "first"), (NOW + YEARS + HOUR / 2, "first")],
+    "ten years ahead at a start": [(NOW + YEARS, "second"), (NOW + YEARS + HOUR / 2, "second")],
+    "a hundred days ahead while it runs, and after a start": [
+        (NOW + 100 * DAY, "first"),
+        (NOW + 100 * DAY + HOUR / 2, "second"),
+    ],
+    "ahead, further ahead, and behind": [
+        (NOW + YEARS, "first"),
+        (NOW + 2 * YEARS, "first"),
+        (NOW - YEARS, "first"),
+    ],
+    "ten years behind": [(NOW - YEARS, "first")],
+}
+"""What a time server says that is wrong, and the start in which the box hears it."""
 
 KEPT = [Instance(number, study=1 + number // 2, pixel_bytes=2_000) for number in range(4)]
 WAITING = Instance(10, study=5, pixel_bytes=2_000)
@@ -205,22 +223,24 @@ def may_come_in(box: Box, at: datetime) -> bool:
         return isinstance(signing_in.accept(tx, found, address="192.168.1.7", agent="x", now=at), str)
 
 
+def live_through(scene: Scene, box: Box, number: int, at: datetime) -> Instance:
+    """A moment of a row: all that a box does. Gives the image that came."""
+    run_all_jobs(box, at)
+    image = Instance(number, study=20 + number, pixel_bytes=2_000)
+    _, told = take_in(box, image, at)
+    assert told.recorded, "an image is received whatever the clock says"
+    deliver(box, at)
+    nothing_can_be_destroyed(box, at + timedelta(minutes=20))
+    assert may_come_in(box, at), "a person gets in whatever the clock says"
+    assert scene.backups <= backups_of(scene.place), "no backup is taken for too old"
+    return image
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_nothing_is_lost_pruned_or_kept_out_because_a_clock_is_wrong(
     scene: Scene, box: Box, row: str
 ) -> None:
-    came = []
-    for number, at in enumerate(ROWS[row]):
-        run_all_jobs(box, at)
-        image = Instance(number, study=20 + number, pixel_bytes=2_000)
-        _, told = take_in(box, image, at)
-        assert told.recorded, "an image is received whatever the clock says"
-        came.append(image)
-        deliver(box, at)
-        nothing_can_be_destroyed(box, at + timedelta(minutes=20))
-        assert may_come_in(box, at), "a person gets in whatever the clock says"
-        assert scene.backups <= backups_of(scene.place), "no backup is taken for too old"
-
+    came = [live_through(scene, box, number, at) for number, at in enumerate(ROWS[row])]
     run_all_jobs(box, RIGHT)  # nobody has said yet that it is right
     assert scene.backups <= backups_of(scene.place)
     with box.catalog.transaction() as tx:
@@ -230,7 +250,11 @@ def test_nothing_is_lost_pruned_or_kept_out_because_a_clock_is_wrong(
         run_all_jobs(box, RIGHT + timedelta(minutes=minutes))
         deliver(box, RIGHT + timedelta(minutes=minutes))
 
-    later = RIGHT + timedelta(minutes=61)
+    nothing_was_lost(scene, box, came, RIGHT + timedelta(minutes=61))
+
+
+def nothing_was_lost(scene: Scene, box: Box, came: Sequence[Instance], later: datetime) -> None:
+    """The box has all that it had, and all that came, once its clock is right."""
     assert contents(box) == as_sent(*KEPT, WAITING, *came)
     with box.catalog.reading() as conn:
         states = {each.state for each in deliveries.list_deliveries(conn, limit=1000)}
@@ -244,6 +268,37 @@ def test_nothing_is_lost_pruned_or_kept_out_because_a_clock_is_wrong(
     assert found.fingerprint == scene.authority, "no workstation has to be told to trust another one"
     assert message is not None and message.state in outbox.OPEN_STATES, "it has not waited too long"
     assert may_come_in(box, later)
+
+
+@pytest.mark.parametrize("row", SERVERS)
+def test_a_time_server_that_is_wrong_does_no_harm_and_once_it_is_right_nobody_has_to_say_so(
+    scene: Scene, box: Box, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    monkeypatch.setattr("appliance.health.kernel_clock.discipline", lambda: Discipline.FOLLOWS)
+
+    def runs(boot: str, lasted: timedelta) -> None:
+        monkeypatch.setattr("appliance.health.kernel_clock.running", lambda: Running(boot, lasted))
+
+    runs("first", DAY)
+    run_all_jobs(box, NOW)
+    came: list[Instance] = []
+    for number, (at, boot) in enumerate(SERVERS[row], start=1):
+        runs(boot, DAY + number * HOUR / 2 if boot == "first" else number * HOUR / 2)
+        image = live_through(scene, box, number, at)
+        came.append(image)
+        with box.catalog.reading() as conn:
+            assert retention.clock_of(conn, at).doubt is not None
+    last = SERVERS[row][-1][1]
+    for minutes in (0, 2, 60):
+        lasted = RIGHT - NOW + timedelta(minutes=minutes)
+        runs(last, lasted if last != "first" else DAY + lasted)
+        run_all_jobs(box, RIGHT + timedelta(minutes=minutes))
+        deliver(box, RIGHT + timedelta(minutes=minutes))
+        with box.catalog.reading() as conn:
+            assert retention.clock_of(conn, RIGHT + timedelta(minutes=minutes)).doubt is None
+            known = known_clock(conn).known_utc
+        assert known == RIGHT + timedelta(minutes=minutes), "nothing is known of a year to come"
+    nothing_was_lost(scene, box, came, RIGHT + timedelta(minutes=61))
 
 
 def test_a_backup_that_a_wrong_clock_named_years_ahead_is_not_the_newest_for_ever(

@@ -1,10 +1,14 @@
-"""What the kernel says of its clock: does something discipline it (``adjtimex(2)``, asked without changing anything)?"""
+"""What the kernel says of its clock: does something discipline it (``adjtimex(2)``, asked without changing anything), and how long does it run?"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import time
+from datetime import timedelta
+from pathlib import Path
 
+from appliance.catalog.known_clock import Running
 from appliance.health.facts import Discipline
 
 _STATUS_OFFSET_LONGS = 4
@@ -24,6 +28,15 @@ def discipline() -> Discipline:
     place = (_STATUS_OFFSET_LONGS + 1) * ctypes.sizeof(ctypes.c_long)
     status = ctypes.c_int.from_buffer(answer, place).value
     return Discipline.FREE if status & _STA_UNSYNC else Discipline.FOLLOWS
+
+
+def running() -> Running | None:
+    """Since which start the machine runs, and for how long, asleep or awake; None where the kernel can't be asked."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return Running(boot, timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME)))
+    except (OSError, ValueError):
+        return None
 
 
 @functools.cache

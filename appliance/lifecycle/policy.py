@@ -25,6 +25,8 @@ OLDEST_YEARS = 115
 """Whoever would have been older when the images were made has a birth date that stands for "not known"."""
 UNWATCHED = timedelta(days=2)
 """A clock that has moved this far since it was last looked at was set, or the box was off: a person must look."""
+OFF_AT_MOST = timedelta(days=200)
+"""For so long a box may have been off, if a time server says so; longer, and a person must look (`appliance.catalog.known_clock`)."""
 BACK = timedelta(hours=1)
 """A clock may be corrected backwards by this much."""
 FOR_EVER = date.max

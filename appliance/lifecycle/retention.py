@@ -26,7 +26,7 @@ from appliance.catalog import (
 )
 from appliance.catalog import studies as study_rows
 from appliance.catalog.columns import canonical_json
-from appliance.catalog.known_clock import KnownClock, keep, known_clock
+from appliance.catalog.known_clock import Judged, KnownClock, Running, keep, known_clock
 from appliance.catalog.retention_dates import Kept, KnownStudy
 from appliance.errors import Refused
 from appliance.lifecycle import laws, memory
@@ -34,7 +34,6 @@ from appliance.lifecycle.acting import Act
 from appliance.lifecycle.laws import OwnFigure
 from appliance.lifecycle.policy import (
     BACK,
-    UNWATCHED,
     Clock,
     Decision,
     Doubt,
@@ -167,20 +166,43 @@ def running_from(
     return lambda: now + timedelta(seconds=monotonic_seconds() - begun)
 
 
-def watch_clock(tx: Transaction, now: datetime, *, follows_time_server: bool) -> None:
-    """Note that the clock says `now`. One that has moved further than the box has lived is doubted until a person has
-    looked; forwards, a time server is believed instead: the box was off. What is received is counted by `catalog.known_clock`."""
+def watch_clock(
+    tx: Transaction, now: datetime, *, follows_time_server: bool, running: Running | None = None
+) -> None:
+    """Note that the clock says `now`. One that has moved further than the box can have lived is doubted until a person has looked, or
+    until a time server has put it right again (`appliance.catalog.known_clock`, which also counts what is received)."""
     now = now.astimezone(UTC)
-    kept = known_clock(tx)
-    if kept.noted_utc is not None:
-        moved = now - kept.noted_utc
-        if moved < -BACK or (moved > UNWATCHED and not follows_time_server):
-            kept = replace(kept, set_utc=now)
+    kept, newest = known_clock(tx), retention_dates.newest_receipt(tx)
+    match kept.judged(now, running, follows_time_server=follows_time_server, has_received=newest is not None):
+        case Judged.SET:
+            # What a start has moved may be right, if it was long off: a server will say.
+            seen_ahead = (
+                kept.settled(running) is not None and kept.noted_utc is not None and now > kept.noted_utc
+            )
+            kept = replace(kept, set_utc=kept.set_utc or now, ahead_utc=now if seen_ahead else kept.ahead_utc)
+        case Judged.RIGHT_AGAIN:
+            kept = _right_again(kept, newest, now, running)
+        case Judged.WELL if kept.ahead_utc is not None:
+            kept = replace(kept, ahead_utc=max(now, kept.ahead_utc))
     clock = _clock(tx, replace(kept, noted_utc=now), now)
     if kept.known_utc is None and clock.doubt is Doubt.BEHIND:  # of an index from before it was kept
         kept = replace(kept, known_utc=clock.newest_receipt_utc)
-    after = kept.looked_at(now, is_vouched=follows_time_server, is_doubted=clock.doubt is not None)
-    keep(tx, after, now)
+    is_vouched = follows_time_server and kept.set_utc is None
+    is_doubted = clock.doubt is not None
+    keep(tx, kept.looked_at(now, is_vouched=is_vouched, is_doubted=is_doubted, running=running), now)
+
+
+def _right_again(
+    kept: KnownClock, newest: datetime | None, now: datetime, running: Running | None
+) -> KnownClock:
+    """What is kept of a clock that a time server has put right: what bears a later moment was received while it was wrong.
+
+    It goes on from where it was settled before, so that no server that is wrong now and then moves it ahead little by little.
+    """
+    false, said = kept.receipts_utc, kept.noted_utc
+    if newest is not None and said is not None and newest > now + BACK:
+        false = max(newest, said + (kept.run(running) or timedelta())) + STILL_RECEIVED
+    return replace(kept, set_utc=None, ahead_utc=None, receipts_utc=false)
 
 
 def trust_clock(tx: Transaction, act: Act) -> None:

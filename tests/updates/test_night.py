@@ -140,6 +140,7 @@ def test_an_image_that_has_just_come_is_receiving_and_what_is_on_its_way_is_deli
     with box.catalog.transaction() as tx:
         to = destinations.add(tx, DestinationSettings("folder", "folder", "dicom", {"path": str(tmp_path)}))
         rules.add_rule(tx, Rule(to, "folder", "dicom"))
+        retention.watch_clock(tx, datetime.now(UTC), follows_time_server=True)
     (film,) = synthetic.write(iter([synthetic.panoramic(1, scale=0.05)]), tmp_path / "films")
     with film.open("rb") as stream:
         import_file(box, stream, Origin(Intake.IMPORT, "test"))
