@@ -144,11 +144,16 @@ class Batch:
         claimed: Sequence[Claimed],
         destination: Callable[[], Destination],
         broke: Callable[[ApplianceError, Sequence[Claimed]], None],
+        meanwhile: Callable[[Callable[[], None]], None],
     ) -> None:
-        """`destination` gives the adapter, or raises; `broke` is told of an error that is about the destination."""
+        """`destination` gives the adapter, or raises; `broke` is told of an error that is about the destination.
+
+        `meanwhile` does, between two objects, what can't wait; it is given what writes down first what has become of those before.
+        """
         self._errand = errand
         self._destination = destination
         self._broke = broke
+        self._meanwhile = meanwhile
         self._box = errand.box
         self._around = errand.around
         self._left = list(claimed)
@@ -194,6 +199,7 @@ class Batch:
                     self._oldest = self._around.now()
                 self._done.append(outcome)
                 del self._left[0]
+                self._meanwhile(self._record)
             self._record()  # before a peer takes its time to say good-bye
         return None
 

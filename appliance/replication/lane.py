@@ -2,11 +2,18 @@
 
 A thread that finds nothing to do sleeps until the courier wakes it, or for a second. The connection test of an open
 breaker is taken by one thread; so are the manifests.
+
+Documents are written when nothing is owed; and, since that may not be for weeks (a slow line, a disk that was away), between two objects too:
+tombstones as soon as they are owed, everything else once `MANIFEST_LONGEST_SECONDS` have gone by. What an archive has before its
+manifest is there is lost in a fire. Each of both takes at most as long as was spent otherwise since it was done last, so that objects have a third
+of a thread's time at the worst; usually much more, since a study that has come to rest is written once. Rejected: to end the batch for that, which costs two
+rows a claim.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,6 +61,9 @@ BATCH: Final = 32
 TEST_LEASE_SECONDS: Final = 120.0
 MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
+TOMBSTONE_SECONDS: Final = 1.0
+"""How often it is asked, between two objects, whether a tombstone is owed."""
+
 TIDY_SECONDS: Final = 3600.0
 RESTING_SECONDS: Final = 1800.0
 STOP_SECONDS: Final = 60.0
@@ -83,6 +93,7 @@ class Lane:
         with self._box.catalog.reading() as conn:
             self._was_restored = settings.get(conn, RESTORED) is not None
         self._ticks = Ticks()
+        self._kept = self._buried = monotonic()
         self._threads = [
             threading.Thread(target=self._serve, name=f"{self._settings.name}-{number}", daemon=True)
             for number in range(self._box.config.courier.workers_per_destination)
@@ -108,21 +119,23 @@ class Lane:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _serve(self) -> None:
-        seen = 0
+        seen, more = 0, False
         while not self._stopping.is_set():
             try:
                 while not self._stopping.is_set() and self.one_batch():
                     pass
-                self.keep_documents()
+                more = self.keep_documents()
             except ApplianceError as error:
+                more = False
                 log.warning("%s: %s", self._settings.name, error)
                 self._stopping.wait(1.0)
             except Exception as error:  # noqa: BLE001 - a thread's edge: a defect must not stop the lane for good
                 # Only the kind: the text of a foreign error may hold patient data.
+                more = False
                 log.error("%s: unexpected %s", self._settings.name, type(error).__name__)
                 self._stopping.wait(5.0)
             with self._work:
-                if self._wakes == seen and not self._stopping.is_set():
+                if self._wakes == seen and not more and not self._stopping.is_set():
                     self._work.wait(1.0)
                 seen = self._wakes
 
@@ -154,7 +167,7 @@ class Lane:
         if test:
             return self._test(breaker.failures)
         if claimed:
-            Batch(self.errand, by_study(claimed), self._recognised, self.broke).send()
+            Batch(self.errand, by_study(claimed), self._recognised, self.broke, self._between).send()
         return bool(claimed)
 
     def _test(self, failures: int) -> bool:
@@ -203,18 +216,45 @@ class Lane:
                     self._keep_slot(cast("Archive", destination))
         return destination
 
-    def keep_documents(self) -> None:
-        """Write the recovery slot and the manifests that are out of date, if the destination is an archive.
+    def _between(self, record: Callable[[], None]) -> None:
+        """Between two objects: write the documents that can't wait, after `record` has written down what was sent."""
+        now = monotonic()
+        late = now - self._kept >= MANIFEST_LONGEST_SECONDS
+        if self._settings.takes != "ciphertext" or not (late or now - self._buried >= TOMBSTONE_SECONDS):
+            return
+        try:
+            until = now + (now - self._buried)
+            with self._box.catalog.reading() as conn:
+                owes = bool(tombstones.owed(conn, self._settings.id, 1))
+            if owes:
+                self.keep_documents(until, only_tombstones=True)
+            self._buried = monotonic()
+            if late:
+                record()
+                until = monotonic() + (now - self._kept)
+                while self.keep_documents(until):
+                    pass
+                self._kept = monotonic()
+        except ApplianceError as error:
+            log.warning("%s: %s", self._settings.name, error)
 
-        While the ransomware guard holds, only what is not there yet under its name is written; the rest stays out of date.
+    def keep_documents(self, until: float = math.inf, *, only_tombstones: bool = False) -> bool:
+        """Write the recovery slot and the manifests that are out of date, if the destination is an archive; whether there are more.
+
+        Tombstones come first. Stops at the moment `until` of the monotonic clock. While the ransomware guard holds, only what is not there
+        yet under its name is written; the rest stays out of date.
         """
         if self._settings.takes != "ciphertext" or not self._keeping.acquire(blocking=False):
-            return
+            return False
+
+        def is_over() -> bool:
+            return self._stopping.is_set() or monotonic() > until
+
         try:
             now = self._around.now()
             with self._box.catalog.reading() as conn:
                 if not destinations.breaker(conn, self._settings.id).lets_send():
-                    return
+                    return False
                 held = freezes.in_force(conn) is not None
                 due = manifests.out_of_date(
                     conn,
@@ -232,7 +272,9 @@ class Lane:
                 )
             destroyed = [each for each in destroyed if not self._waits(each.manifest)]
             names = [each for each in unlooked if each not in self._looked and not self._waits(each)]
-            if held:
+            if only_tombstones:
+                due, unlooked, names = [], [], []
+            elif held:
                 due = [each for each in due if each.study not in self._held][:BATCH]
             else:
                 self._held.clear()
@@ -241,23 +283,23 @@ class Lane:
                 and not destroyed
                 and not names
                 and not self._all_looked(unlooked)
-                and (held or not self._ticks.due("tidy", TIDY_SECONDS))
+                and (held or only_tombstones or not self._ticks.due("tidy", TIDY_SECONDS))
             ):
-                return
+                return False
             archive = cast("Archive", self.destination())
             self._keep_slot(archive)
             grave = Grave(
                 self._box, self._settings, archive, self._around.now(), lambda: not self._stopping.is_set()
             )
             for owed in destroyed:
-                if self._stopping.is_set():
-                    return
+                if is_over():
+                    return False
                 if why := self._bury(owed.manifest, partial(lay_tombstone, grave, owed)):
                     with self._box.catalog.transaction() as tx:
                         tombstones.say_why(tx, self._settings.id, owed.study, why, self._around.now())
             for name in names:
-                if self._stopping.is_set():
-                    return
+                if is_over():
+                    return False
                 if not self._bury(name, partial(repeat_tombstone, grave, name)):
                     self._looked.add(name)
             if self._all_looked(unlooked):
@@ -266,13 +308,15 @@ class Lane:
                         tombstones.looked(tx, self._settings.id, life, upto, self._around.now())
                 self._looked.clear()
             for each in due:
-                if self._stopping.is_set():
-                    return
+                if is_over():
+                    return False
                 self._keep_manifest(archive, each)
-            if not due and not held:
+            if not due and not held and not only_tombstones:
                 self._tidy(archive, now)
+            return len(due) == BATCH
         except (Transient, OperatorNeeded, Refused) as error:
             self.broke(error)
+            return False
         finally:
             self._keeping.release()
 

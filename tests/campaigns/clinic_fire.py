@@ -10,7 +10,7 @@ from appliance.box import open_box
 from appliance.catalog import rules
 from appliance.errors import OperatorNeeded, Refused, Transient
 from appliance.lifecycle.acting import Act
-from appliance.lifecycle.memory import look_again
+from appliance.lifecycle.memory import lacks_a_province, look_again
 from appliance.model import ObjectId, Rule
 from appliance.replication.destinations.archive import KEYS
 from appliance.store.root_key import newest_generation
@@ -53,10 +53,10 @@ def burn(world: World, name: str, *, backups: bool) -> bool:
     world.boxes += 1
     world.paper = paper
     world.box = open_box(config_of(folder))
-    with (
-        world.box.catalog.transaction() as tx
-    ):  # somebody looks at what is held by now, which is what the account says
-        look_again(tx, Act(by="marie", now=world.now, audit_key=world.box.audit_key))
+    with world.box.catalog.transaction() as tx:
+        # Somebody looks at what is held by now, which is what the account says, and says in which province the clinic is.
+        province = "QC" if lacks_a_province(tx) else ""
+        look_again(tx, Act(by="marie", now=world.now, audit_key=world.box.audit_key), province)
     survivors(world, name, told.snapshot.name if told.snapshot else "", backups=backups)
     return True
 
