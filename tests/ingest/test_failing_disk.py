@@ -33,13 +33,26 @@ def assert_whole(folder: Path, acknowledged: list[str]) -> None:
 
 @pytest.mark.parametrize("how", HOWS)
 def test_a_disk_that_fails_below_everything_loses_nothing_and_is_no_defect(tmp_path: Path, how: str) -> None:
+    assert_it_is_borne(tmp_path, how, POINTS)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("how", HOWS)
+def test_a_disk_that_fails_at_any_call_loses_nothing_and_is_no_defect(tmp_path: Path, how: str) -> None:
+    """At every write, sync and read that there is, not at some of them."""
+    print(f"{how}: {assert_it_is_borne(tmp_path, how, 1 << 30)} points")
+
+
+def assert_it_is_borne(tmp_path: Path, how: str, most: int) -> int:
+    """At up to some `most` of the calls, evenly; at how many it was."""
     with box_in(tmp_path / "before"):
         pass
     (counted,) = failing_disk.run(tmp_path / "before", how, range(1))
     assert counted["refused"] == counted["defects"] == []
     assert counted["calls"] > POINTS
 
-    points = range(1, counted["calls"], max(1, counted["calls"] // POINTS))
+    points = range(1, counted["calls"], max(1, counted["calls"] // most))
     told = failing_disk.run(tmp_path / "before", how, points)
     assert [each["at"] for each in told] == list(points)
     for each in told:
@@ -53,3 +66,4 @@ def test_a_disk_that_fails_below_everything_loses_nothing_and_is_no_defect(tmp_p
         assert len([each for each in told[0]["refused"] if each.startswith("receiving")]) == len(MEANWHILE), (
             "what is ill from the first write on takes nothing"
         )
+    return len(told)
