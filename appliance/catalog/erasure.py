@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from appliance.catalog import counters, deliveries, emergencies, grants, holds, manifests, study_keys
+from appliance.catalog import counters, deliveries, emergencies, grants, holds, manifests, study_keys, visits
 from appliance.catalog.arrival import next_change
 from appliance.catalog.columns import utc_moment
 from appliance.catalog.database import Reading, Transaction
@@ -120,7 +120,7 @@ def is_here(reading: Reading, study_instance_uid: Uid) -> bool:
 
 
 def _erase_patient(tx: Transaction, patient: int) -> None:
-    """Take a patient out to whom nothing belongs any more, and what released holds say of that person."""
+    """Take a patient out to whom nothing belongs any more, with visits, and what released holds say of that person."""
     left = tx.exec_driver_sql(
         "SELECT 1 FROM studies WHERE patient = ?"
         " UNION ALL SELECT 1 FROM instances WHERE other_patient IS NOT NULL AND other_patient = ? LIMIT 1",
@@ -128,4 +128,5 @@ def _erase_patient(tx: Transaction, patient: int) -> None:
     ).first()
     if left is None:
         holds.forget_patient(tx, patient)
+        visits.forget_patient(tx, patient)
         tx.exec_driver_sql("DELETE FROM patients WHERE id = ?", (patient,))

@@ -36,6 +36,26 @@ holds = Table(
 Index("ix_holds_in_force", holds.c.id, sqlite_where=literal("released_utc IS NULL"))
 Index("ix_holds_study", holds.c.study, sqlite_where=literal("study IS NOT NULL"))
 
+# --- visits.py -------------------------------------------------------------------------------------------------------
+
+visits = Table(
+    "visits",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("patient", Integer, nullable=False, index=True),  # a patients.id
+    # As received, so that the visit is one of the same person under another spelling of the name, too.
+    text_column("patient_id"),
+    text_column("issuer"),
+    Column("day", Text, nullable=False),
+    Column("entered_by", Text, nullable=False),
+    Column("entered_utc", UtcText, nullable=False),
+    text_column("withdrawn_by"),
+    Column("withdrawn_utc", UtcText),
+    text_column("withdraw_reason"),
+    sqlite_autoincrement=True,
+)
+Index("ix_visits_number", visits.c.patient_id, sqlite_where=literal("patient_id <> ''"))
+
 # --- retention_rules.py ----------------------------------------------------------------------------------------------
 
 retention_rules = Table(

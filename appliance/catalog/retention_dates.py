@@ -22,12 +22,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, func, or_, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
-from appliance.catalog import destructions, holds
+from appliance.catalog import destructions, holds, visits
 from appliance.catalog.columns import utc_moment
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.lifecycle_tables import retention_dates as dates
 from appliance.catalog.schema import studies
-from appliance.lifecycle.policy import FOR_EVER, Entry, Facts, entry_of, record_types
+from appliance.lifecycle.policy import FOR_EVER, Entry, Facts, Told, entry_of, record_types
 from appliance.model import Uid
 
 
@@ -117,13 +117,13 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
     for other in others:
         if other[0] in named:
             named[other[0]].append((_Person(other[1], other[2], other[3]), other[4]))
-    visits = _visits(reading, [person for each in named.values() for person, _ in each], others)
+    latest_of = _visits(reading, [person for each in named.values() for person, _ in each], others)
     held = holds.held_among(reading, [row[0] for row in rows])
     found: dict[int, KnownStudy] = {}
     for row in rows:
         latest: Entry | None = None
         for person, _ in named[row[0]]:
-            for issuer, visit in visits[person.number].items():
+            for issuer, visit in latest_of[person.number].items():
                 if person.may_be_of(issuer):
                     latest = _later(visit, latest)
         found[row[0]] = KnownStudy(
@@ -172,17 +172,20 @@ def _visits(reading: Reading, persons: Sequence[_Person], others: Sequence[Any])
     """
     found: dict[int | str, dict[str, Entry]] = defaultdict(dict)
 
-    def add(person: _Person, study: int, study_date: str, received: str) -> None:
-        by_issuer, visit = found[person.number], entry_of(study_date, utc_moment(received), study)
+    def add(person: _Person, visit: Entry) -> None:
+        by_issuer = found[person.number]
         by_issuer[person.issuer] = _later(visit, by_issuer.get(person.issuer))
 
     for row in _rows_of(reading, persons):
-        add(_Person(row[0], row[1], row[2]), row[3], row[4], row[5])
+        add(_Person(row[0], row[1], row[2]), entry_of(row[4], utc_moment(row[5]), row[3]))
+    for row in visits.counting(reading, *_asked(persons)):
+        add(_Person(row[0], row[1], row[2]), Entry(date.fromisoformat(row[3]), Told.SEEN))
     # An image of hers under a study of his is a visit of hers.
     under = {row[0] for row in others}
     made = {row[0]: (row[2], row[5]) for row in _studies(reading, under)}
     for other in others:
-        add(_Person(other[1], other[2], other[3]), other[0], *made[other[0]])
+        study_date, received = made[other[0]]
+        add(_Person(other[1], other[2], other[3]), entry_of(study_date, utc_moment(received), other[0]))
     return found
 
 
@@ -191,9 +194,13 @@ def _later(one: Entry, other: Entry | None) -> Entry:
 
 
 def _rows_of(reading: Reading, persons: Sequence[_Person]) -> Sequence[Any]:
-    rows = json.dumps(sorted({person.row for person in persons}))
-    numbers = json.dumps(sorted({person.patient_id for person in persons} - {""}))
-    return reading.exec_driver_sql(_VISITS, (rows, numbers)).all()
+    return reading.exec_driver_sql(_VISITS, _asked(persons)).all()
+
+
+def _asked(persons: Sequence[_Person]) -> tuple[str, str]:
+    """Their rows and their numbers, as JSON for a query."""
+    rows, numbers = {person.row for person in persons}, {person.patient_id for person in persons} - {""}
+    return json.dumps(sorted(rows)), json.dumps(sorted(numbers))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

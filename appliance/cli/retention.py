@@ -46,6 +46,14 @@ HISTORY = {
     "years": "YEARS",
     "reason": "REASON",
 }
+VISITS = {
+    "id": "VISIT",
+    "day": "SEEN ON",
+    "entered_by": "BY",
+    "entered_utc": "ENTERED",
+    "withdrawn_utc": "WITHDRAWN",
+    "withdraw_reason": "WHY",
+}
 REQUESTS = {
     "id": "REQUEST",
     "state": "STATE",
@@ -67,6 +75,7 @@ def add_to(verbs: Verbs) -> None:
             "appliance retention simulate",
             "appliance retention simulate --at 2027-12-31 --json",
             "appliance retention rules",
+            "appliance retention visit --patient 1042 --date 2026-03-01",
             'appliance retention set medical last-entry 15 --reason "our policy of 2026"',
         ],
     )
@@ -92,6 +101,20 @@ def add_to(verbs: Verbs) -> None:
     unset.add_argument("--reason", required=True, metavar="TEXT", help="why")
     add_json(own.add("history", "show how the clinic's own periods changed", act=list_history))
     add_json(own.add("requests", "show the requests to destroy studies", act=list_requests))
+    visit = own.add(
+        "visit",
+        "enter when a patient was last seen",
+        act=enter_visit,
+        about="The years are counted from the last entry in the record, and the box knows only images and what is entered here.",
+    )
+    _add_whose(visit)
+    visit.add_argument("--date", type=_day, required=True, metavar="DATE", help="the day, such as 2026-03-01")
+    seen = own.add("visits", "show when a patient was seen, as it was entered", act=list_visits)
+    _add_whose(seen)
+    add_json(seen)
+    unvisit = own.add("withdraw-visit", "take an entry back that was wrong", act=withdraw_visit)
+    unvisit.add_argument("visit", type=whole_number(1, 2**62), metavar="VISIT", help="its number in the list")
+    unvisit.add_argument("--reason", required=True, metavar="TEXT", help="what was wrong")
     own.add(
         "trust-clock",
         "say that the clock of the box is right, after it was set",
@@ -110,6 +133,13 @@ def add_to(verbs: Verbs) -> None:
         metavar="CODE",
         help="the clinic's province, such as QC: where no backup came back",
     )
+
+
+def _add_whose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--patient", required=True, metavar="ID", help="the patient ID, as the images have it"
+    )
+    parser.add_argument("--issuer", metavar="NAME", help="who gave that number, if several have")
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -252,6 +282,46 @@ def list_requests(arguments: Arguments) -> int:
         as_json(rows)
     else:
         as_table(REQUESTS, rows, empty="Nobody has asked for anything to be destroyed.")
+    return 0
+
+
+def enter_visit(arguments: Arguments) -> int:
+    """Enter a visit."""
+    from appliance.lifecycle import visits
+    from appliance.lifecycle.acting import Act
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        study = visits.a_study_of(tx, arguments.patient, arguments.issuer)
+        entered = visits.enter(tx, Act(actor(), now(), box.audit_key), study=study, day=arguments.date)
+    print(f"Visit {entered.id}: the years are counted from {entered.day} at the earliest.")
+    return 0
+
+
+def list_visits(arguments: Arguments) -> int:
+    """Print the visits of a patient."""
+    from appliance.catalog import visits as rows
+    from appliance.lifecycle import visits
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        study = visits.a_study_of(tx, arguments.patient, arguments.issuer)
+        found = [asdict(each) | {"day": each.day.isoformat()} for each in rows.of_study(tx, study)]
+        record(tx, box, "visit:list", "command line", {"rows": len(found), "studies": [study]})
+    if arguments.json:
+        as_json(found)
+    else:
+        as_table(VISITS, found, empty="No visit of that patient was entered.")
+    return 0
+
+
+def withdraw_visit(arguments: Arguments) -> int:
+    """Take a visit back."""
+    from appliance.lifecycle import visits
+    from appliance.lifecycle.acting import Act
+
+    with opened_box() as box, box.catalog.transaction() as tx:
+        act = Act(actor(), now(), box.audit_key)
+        withdrawn = visits.withdraw(tx, act, arguments.visit, reason=arguments.reason)
+    print(f"Visit {withdrawn.id} is withdrawn; what is still known decides.")
     return 0
 
 

@@ -98,12 +98,13 @@ class Told(StrEnum):
 
     MADE = "made"  # the date of the study
     RECEIVED = "received"
+    SEEN = "seen"  # a visit that somebody has entered, for all studies of the patient
     LATE = "late"  # its date is so long after its receipt that it cannot be true: the latest that it may be
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry in the record of a patient: the row id of its `study`, None for the study that is asked about."""
+    """An entry in the record of a patient: the row id of its `study`, None for a visit and for the study that is asked about."""
 
     day: date
     told: Told
@@ -114,8 +115,8 @@ class Entry:
 class Facts:
     """What is known of a study. Dates are DA as received: anything may stand in them.
 
-    `birth_dates` are of everybody whom the study names; `latest` is the last entry over all studies of the same patient,
-    this one included. `holds` names the holds that fall on it.
+    `birth_dates` are of everybody whom the study names; `latest` is the last entry over all studies and visits of the
+    same patient, this study included. `holds` names the holds that fall on it.
     """
 
     record_types: frozenset[RecordType]

@@ -92,6 +92,7 @@ PLACES: Mapping[str, str] = {
     "retention": "retention",
     "retention.rules": "retention#rules",
     "holds": "retention#holds",
+    "visits": "retention#visits",
     "destructions": "retention#requests",
     "certificates": "retention#destroyed",
     "plan": "backups#plan",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from appliance.catalog import Reading, holds, sight
+from appliance.catalog import Reading, holds, sight, visits
 from appliance.catalog.holds import Hold, HoldKind
+from appliance.errors import Refused
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.policy import Entry
@@ -47,12 +48,23 @@ class EntryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class VisitLine:
+    """A visit that somebody has entered, ready to show."""
+
+    id: int
+    day: str
+    entered: str
+
+
+@dataclass(frozen=True, slots=True)
 class Keeping:
     """The part of a study's page that says until when it is kept: the rule that decides, and what else applies."""
 
     said: str
     entry: EntryLine
     rules: tuple[str, ...]
+    visits: tuple[VisitLine, ...]
+    today: str
     holds: tuple[HoldLine, ...]
     kinds: tuple[HoldKind, ...]
 
@@ -65,6 +77,22 @@ def act() -> Act:
 def day(at: date, words: Words) -> str:
     """A day as people read it."""
     return words.manner.day(at)
+
+
+def typed_day(text: str) -> date:
+    """A day as a form or a program gives it. Raises `Refused`."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise Refused("that is not a date", hint="write it as year-month-day, such as 2026-03-01") from error
+
+
+def sees_visit(conn: Reading, visit_id: int) -> bool:
+    """Whether whoever asks may see a study of whom a visit is."""
+    sees = access.sight()
+    return sees.all_studies or any(
+        sight.study(conn, sees, each) is not None for each in visits.studies_of(conn, visit_id)
+    )
 
 
 def rule_words(rule: Mapping[str, Any], words: Words) -> str:
@@ -136,6 +164,16 @@ def keeping_of(conn: Reading, study_id: int, words: Words) -> Keeping | None:
         said=words(f"retention.status.{decision.status}", day=day(decision.keep_until, words)),
         entry=entry_line(conn, study_id, decision.entry, words),
         rules=tuple(rule_words(each, words) for each in retention.as_json(decision)["rules"]),
+        visits=tuple(
+            VisitLine(
+                each.id,
+                day(each.day, words),
+                words("visit.entered", by=each.entered_by, at=words.moment(each.entered_utc)),
+            )
+            for each in visits.of_study(conn, study_id)
+            if each.counts
+        ),
+        today=now().date().isoformat(),
         holds=hold_lines(conn, holds.of_study(conn, study_id), words),
         kinds=KINDS,
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from appliance.catalog import destructions, holds, studies, tombstones
+from appliance.catalog import destructions, holds, studies, tombstones, visits
 from appliance.identity import Role
 from appliance.lifecycle import memory, retention
 from tests.audit.interface import call
@@ -64,6 +64,24 @@ def _hold_by_interface(world: World) -> Any:
     return call(world, "POST", f"/studies/{_study(world)}/holds", {"reason": "claim 2026-114"})
 
 
+def _visit(world: World) -> Any:
+    day = date(2001, 1, 1) + timedelta(days=world.next())
+    return world.post(f"/studies/{_study(world)}/visits", day=day.isoformat())
+
+
+def _visit_by_interface(world: World) -> Any:
+    day = date(2002, 1, 1) + timedelta(days=world.next())
+    return call(world, "POST", f"/studies/{_study(world)}/visits", {"day": day.isoformat()})
+
+
+def _withdraw_visit(world: World) -> Any:
+    study = _study(world)
+    _visit(world)
+    with world.box.catalog.reading() as conn:
+        latest = max(each.id for each in visits.of_study(conn, study))
+    return world.post(f"/retention/visits/{latest}/withdraw", reason="another patient")
+
+
 def _release(world: World) -> Any:
     _hold(world)
     with world.box.catalog.reading() as conn:
@@ -94,6 +112,8 @@ RETENTION_ROUTES: Mapping[str, Step] = {
     "GET /retention/holds": Act(["hold:list"], lambda w: w.get("/retention/holds")),
     "POST /studies/<int:study_id>/holds": Act(["hold:add"], _hold),
     "POST /retention/holds/<int:hold_id>/release": Act(["hold:release"], _release),
+    "POST /studies/<int:study_id>/visits": Act(["visit:add"], _visit),
+    "POST /retention/visits/<int:visit_id>/withdraw": Act(["visit:withdraw"], _withdraw_visit),
     "GET /plan": Nothing("how the box is set up, nothing of a patient", lambda w: w.get("/plan")),
     "POST /plan/pdf": Act(["plan:print"], lambda w: w.post("/plan/pdf") and None),
     "GET /tiers": Nothing("bytes and prices, nothing of a patient", lambda w: w.get("/tiers")),
@@ -133,6 +153,19 @@ RETENTION_ROUTES: Mapping[str, Step] = {
             "POST",
             f"/retention/holds/{_hold_by_interface(w).get_json()['id']}/release",
             {"reason": "it is over"},
+        ),
+    ),
+    "GET /api/v1/studies/<int:study_id>/visits": Act(
+        ["visit:list"], lambda w: call(w, "GET", f"/studies/{_study(w)}/visits")
+    ),
+    "POST /api/v1/studies/<int:study_id>/visits": Act(["visit:add"], _visit_by_interface),
+    "POST /api/v1/retention/visits/<int:visit_id>/withdraw": Act(
+        ["visit:withdraw"],
+        lambda w: call(
+            w,
+            "POST",
+            f"/retention/visits/{_visit_by_interface(w).get_json()['id']}/withdraw",
+            {"reason": "another patient"},
         ),
     ),
     "GET /api/v1/retention/requests": Nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -161,6 +161,15 @@ def _hold(world: World) -> str:
     uid = json.loads(world.say("studies", "--json"))[0]["study_instance_uid"]
     said: str = world.say("hold", "add", uid, "--reason", "claim 2026-114")
     return said
+
+
+def _visited(world: World, verb: str = "visit") -> Any:
+    """A visit of the patient of the first study, by a day of its own."""
+    patient = json.loads(world.say("studies", "--json"))[0]["patient_id"]
+    if verb == "visits":
+        return world.say("retention", verb, "--patient", patient)
+    day = date(2003, 1, 1) + timedelta(days=world.next())
+    return world.say("retention", "visit", "--patient", patient, "--date", day.isoformat())
 
 
 DESTROYED = "numbers of studies and places, no patient"
@@ -349,6 +358,18 @@ VERBS: Mapping[str, Step] = {
     "retention history": Nothing(CONFIGURED, lambda w: w.say("retention", "history")),
     "retention requests": Nothing(
         "numbers of studies and who decided, no patient", lambda w: w.say("retention", "requests")
+    ),
+    "retention visit": Act(["visit:add"], _visited),
+    "retention visits": Act(["visit:list"], lambda w: _visited(w, "visits")),
+    "retention withdraw-visit": Act(
+        ["visit:withdraw"],
+        lambda w: w.say(
+            "retention",
+            "withdraw-visit",
+            _visited(w).split()[1].strip(":"),
+            "--reason",
+            "another patient",
+        ),
     ),
     "retention trust-clock": Act(["retention:clock"], lambda w: w.say("retention", "trust-clock")),
     "retention look-again": Act(["retention:look-again"], _look_again),

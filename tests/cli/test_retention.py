@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.box import open_box
+from appliance.catalog import studies
 from appliance.cli.command import main
 from appliance.config import Config
 from appliance.lifecycle import memory, retention
@@ -55,6 +56,41 @@ def test_what_is_due_is_listed_as_table_json_and_csv(say: Say, study: int) -> No
     assert rows[0]["patient_name"].startswith("'=cmd")  # no spreadsheet takes it for a formula
     assert say("retention", "simulate", "--at", "2020-05-04") == "Nothing is due on that day.\n"
     assert len(json.loads(say("retention", "simulate", "--at", "2050-01-01", "--json"))) == 2
+
+
+def test_a_visit_is_entered_for_a_patient_and_withdrawn(say: Say, study: int, data_dir: Path) -> None:
+    """The images are of 2010; who came last year is not due, and is again once that was a mistake."""
+    box = open_box(Config(data=data_dir))
+    with box.catalog.reading() as conn:
+        row = studies.study_by_id(conn, study)
+    box.close()
+    assert row is not None
+    last_year = str(datetime.now(UTC).year - 1)
+    whose = ["--patient", row.patient_id]
+    said = say("retention", "visit", *whose, "--date", f"{last_year}-03-01")
+    number = said.split()[1].strip(":")
+    bring(data_dir)
+    assert json.loads(say("retention", "simulate", "--json")) == []
+    assert "entered already" in say("retention", "visit", *whose, "--date", f"{last_year}-03-01", fails=True)
+    assert "can't be entered" in say("retention", "visit", *whose, "--date", "2199-01-01", fails=True)
+    assert "not a day" in say("retention", "visit", *whose, "--date", "yesterday", fails=True)
+    assert "nothing of that patient" in say(
+        "retention", "visit", "--patient", "?", "--date", f"{last_year}-03-01", fails=True
+    )
+    (listed,) = json.loads(say("retention", "visits", *whose, "--json"))
+    assert (listed["day"], listed["withdrawn_utc"]) == (f"{last_year}-03-01", None)
+    assert f"{last_year}-03-01" in say("retention", "visits", *whose)
+    say("retention", "withdraw-visit", number, "--reason", "another patient")
+    assert "already" in say("retention", "withdraw-visit", number, "--reason", "again", fails=True)
+    bring(data_dir)
+    assert len(json.loads(say("retention", "simulate", "--json"))) == 1
+
+
+def bring(data_dir: Path) -> None:
+    """Let the jobs work out until when everything is kept."""
+    box = open_box(Config(data=data_dir))
+    bring_up_to_date(box.catalog)
+    box.close()
 
 
 def test_a_held_study_is_listed_as_held_until_it_is_released(say: Say, study: int) -> None:

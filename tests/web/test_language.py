@@ -170,7 +170,7 @@ COMPUTED = (
     | {f"retention.records.{each}" for each in RecordType}
     | {f"retention.status.{each}" for each in Status}
     | {f"retention.entry.{each}" for each in Told}
-    | {f"retention.entry.other.{each}" for each in Told}
+    | {f"retention.entry.other.{each}" for each in Told if each is not Told.SEEN}
     | {f"retention.state.{each}" for each in ("asked", "held")}
     | {f"retention.when.{each}" for each in WHEN}
     | {f"destroyed.place.{each}" for each in PlaceState}

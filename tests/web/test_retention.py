@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 
 from appliance import audit
 from appliance.box import Box, open_box
-from appliance.catalog import destructions, holds
+from appliance.catalog import destructions, holds, visits
 from appliance.config import Config
 from appliance.identity import Role
 from appliance.lifecycle import memory, retention
@@ -253,6 +253,31 @@ def test_a_study_says_whose_day_it_is_kept_by_and_what_speaks_against_it(
     said = page(owner, f"/studies/{other}")
     assert "its date is too long after its receipt" in said and "Open that study" not in said
     assert str(now.year + 2) in said
+
+
+def test_a_visit_that_somebody_enters_keeps_a_patient_and_whoever_approves_is_told(
+    box: Box, owner: FlaskClient, officer: FlaskClient
+) -> None:
+    study = due(box)
+    post(owner, "/retention/requests", study=study, reason="yearly review")
+    asked = newest(box)
+    seen = page(officer, f"/retention/requests/{asked.id}")
+    assert f"last known here: {OLD:%b}" in seen
+    assert "Check in the record that none of these patients has been seen since" in seen
+    last_year = datetime.now(UTC).year - 1
+    said = post(owner, f"/studies/{study}/visits", day=f"{last_year}-03-01")
+    assert "The visit counts for all studies of the patient" in said
+    assert "when the patient was last seen, as somebody has entered it" in said
+    assert "Must be kept until" in said
+    assert "A visit or a rule keeps it longer" in page(officer, f"/retention/requests/{asked.id}")
+    assert "can&#39;t be entered" in post(owner, f"/studies/{study}/visits", day="2199-01-01")
+    assert "not a date" in post(owner, f"/studies/{study}/visits", day="")
+    with box.catalog.reading() as conn:
+        (visit,) = visits.of_study(conn, study)
+    said = post(owner, f"/retention/visits/{visit.id}/withdraw", reason="", **{"from": study})
+    assert "withdrawn with a reason" in said
+    said = post(owner, f"/retention/visits/{visit.id}/withdraw", reason="another patient", **{"from": study})
+    assert "no longer counts" in said and "Due: no rule keeps it" in said
 
 
 def test_a_period_below_the_law_is_refused_with_its_source(box: Box, owner: FlaskClient) -> None:

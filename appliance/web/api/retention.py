@@ -6,17 +6,18 @@ Asking and approving are not here: each of two people proves at the console who 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated
 
 from appliance.catalog import Reading, destructions, retention_dates, sight
 from appliance.catalog import holds as hold_rows
+from appliance.catalog import visits as visit_rows
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.holds import Hold as KeptHold
 from appliance.catalog.holds import HoldKind
-from appliance.errors import Refused
+from appliance.catalog.visits import Visit as KeptVisit
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import due_list, holds, memory, retention
+from appliance.lifecycle import due_list, holds, memory, retention, visits
 from appliance.lifecycle.request import Method, State
 from appliance.web import access, forms, keeping
 from appliance.web.api.operation import operation
@@ -24,6 +25,16 @@ from appliance.web.api.shape import After, Limit, Next, Row, Shape
 from appliance.web.console import console, now
 
 Reason = Annotated[str, Shape("Why, with the number of the file.", example="claim 2026-114", longest=200)]
+
+Day = Annotated[
+    str,
+    Shape(
+        "A day that is over, or today.",
+        example="2026-03-01",
+        longest=10,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,40 @@ class HoldRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """A day on which a patient was seen, as somebody has entered it; it counts until it is withdrawn."""
+
+    id: Row
+    day: str
+    entered_by: str
+    entered_utc: datetime
+    withdrawn_by: str
+    withdrawn_utc: datetime | None
+    withdraw_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Those that count first, then the latest."""
+
+    items: tuple[Visit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVisit:
+    """When the patient of the study was seen."""
+
+    day: Day
+
+
+@dataclass(frozen=True, slots=True)
+class VisitWithdrawal:
+    """What was wrong with it."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class DestructionAsked:
     """A request to destroy studies; `studies` are those that stand in it."""
 
@@ -148,7 +193,7 @@ def list_due(query: DueQuery) -> DueStudies:
     """List the studies that no rule keeps on a day, if nobody comes back until then."""
     with console().box.catalog.reading() as conn:
         clock = retention.clock_of(conn, now())
-        on = clock.today if query.at is None else _day(query.at)
+        on = clock.today if query.at is None else keeping.typed_day(query.at)
         place = None if query.after is None else retention_dates.kept(conn, query.after)
         found, following = due_list.page(conn, on, _row, limit=query.limit, after=place)
         tally = retention_dates.tally(conn, on)
@@ -231,6 +276,50 @@ def release_hold(hold_id: int, body: HoldRelease) -> Hold:
         return _hold(holds.release(tx, keeping.act(), hold_id, reason=body.reason))
 
 
+@operation("GET", "/studies/{study_id}/visits", Permission.MANAGE_RETENTION, gives=Visits)
+def list_visits(study_id: int) -> Visits:
+    """List when the patient of a study was seen, as far as somebody has entered it."""
+    access.check_study(study_id)
+    with console().box.catalog.transaction() as tx:
+        found = visit_rows.of_study(tx, study_id)
+        seen = {"rows": len(found), "studies": [study_id]}
+        console().record(tx, "visit:list", "visits", forms.actor(), seen)
+    return Visits(tuple(_visit(each) for each in found))
+
+
+@operation(
+    "POST",
+    "/studies/{study_id}/visits",
+    Permission.MANAGE_RETENTION,
+    gives=Visit,
+    takes=NewVisit,
+    status=201,
+)
+def enter_visit(study_id: int, body: NewVisit) -> Visit:
+    """Enter that the patient of a study was seen on a day: the years of retention are counted from the last one."""
+    access.check_study(study_id)
+    with console().box.catalog.transaction() as tx:
+        return _visit(visits.enter(tx, keeping.act(), study=study_id, day=keeping.typed_day(body.day)))
+
+
+@operation(
+    "POST",
+    "/retention/visits/{visit_id}/withdraw",
+    Permission.MANAGE_RETENTION,
+    gives=Visit,
+    takes=VisitWithdrawal,
+    is_careful=True,
+)
+def withdraw_visit(visit_id: int, body: VisitWithdrawal) -> Visit:
+    """Let a visit that was entered by mistake count no more, with a reason."""
+    with console().box.catalog.reading() as conn:
+        is_seen = keeping.sees_visit(conn, visit_id)
+    if not is_seen:
+        raise access.not_there("visit", visit_id)
+    with console().box.catalog.transaction() as tx:
+        return _visit(visits.withdraw(tx, keeping.act(), visit_id, reason=body.reason))
+
+
 @operation(
     "GET", "/retention/requests", Permission.DESTROY_STUDIES, gives=DestructionsAsked, asks=RequestsQuery
 )
@@ -242,7 +331,16 @@ def list_requests(query: RequestsQuery) -> DestructionsAsked:
     return DestructionsAsked(tuple(_request(each) for each in found[: query.limit]), following)
 
 
-OPERATIONS = (list_due, list_holds, place_hold, release_hold, list_requests)
+OPERATIONS = (
+    list_due,
+    list_holds,
+    place_hold,
+    release_hold,
+    list_visits,
+    enter_visit,
+    withdraw_visit,
+    list_requests,
+)
 
 
 def _row(conn: Reading, study_id: int) -> sight.StudyRow | None:
@@ -255,11 +353,16 @@ def _sees(conn: Reading, each: KeptHold) -> bool:
     return access.sight().all_studies or (study is not None and _row(conn, study) is not None)
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise Refused("that is not a date", hint="write it as year-month-day, such as 2026-03-01") from error
+def _visit(each: KeptVisit) -> Visit:
+    return Visit(
+        id=each.id,
+        day=each.day.isoformat(),
+        entered_by=each.entered_by,
+        entered_utc=each.entered_utc,
+        withdrawn_by=each.withdrawn_by,
+        withdrawn_utc=each.withdrawn_utc,
+        withdraw_reason=each.withdraw_reason,
+    )
 
 
 def _hold(each: KeptHold) -> Hold:

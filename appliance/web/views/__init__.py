@@ -49,6 +49,7 @@ from appliance.web.views import (
     updates,
     user_access,
     users,
+    visits,
     welcome,
 )
 
@@ -102,6 +103,7 @@ def mount(app: Flask) -> None:
         updates,
         user_access,
         users,
+        visits,
         welcome,
     ):
         app.register_blueprint(module.blueprint)

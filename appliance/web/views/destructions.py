@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from flask import Blueprint, Response, g, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -62,6 +63,7 @@ class ItemLine:
     study_date: str
     images: str
     kept_until: str
+    last_entry: str
     rules: tuple[str, ...]
     state: str
     tone: str
@@ -235,6 +237,16 @@ def _facts(found: DestructionRequest, stays: Stays | None) -> tuple[tuple[str, s
     return tuple(facts)
 
 
+def _last_entry(each: DueStudy) -> str:
+    """When the patient was last known to be here, as it was when it was asked; empty for a request from before that was kept."""
+    entry = each.decision.get("last_entry")
+    return (
+        ""
+        if entry is None
+        else g.words("destruction.last_entry", day=day(date.fromisoformat(entry["day"]), g.words))
+    )
+
+
 def _item(conn: Reading, each: DueStudy, changed: str) -> ItemLine:
     words = g.words
     row = sight.study(conn, access.sight(), each.study_id)
@@ -248,6 +260,7 @@ def _item(conn: Reading, each: DueStudy, changed: str) -> ItemLine:
         study_date="" if row is None else words.date(row.study_date),
         images="" if row is None else words("studies.images", n=row.instances),
         kept_until=day(each.keep_until, words),
+        last_entry=_last_entry(each),
         rules=tuple(keeping.rule_words(rule, words) for rule in each.decision["rules"]),
         state=words(f"destruction.item.{state}"),
         tone=tones.get(state, ""),

@@ -76,6 +76,37 @@ def test_a_token_without_sight_of_studies_reads_no_reason_and_releases_no_hold(a
         assert len(hold_rows.of_study(conn, study)) == 1
 
 
+def test_a_visit_is_entered_listed_and_withdrawn(app: Flask, box: Box, owner: Caller) -> None:
+    study = arrive(box.catalog, "1.9.78", patient_id="V-8", patient_name="V8")
+    made = owner("POST", f"/studies/{study}/visits", {"day": "2020-03-01"})
+    assert made.status_code == 201
+    visit = made.get_json()
+    for day in ("2199-01-01", "2026-02-30", "2020-03-01"):
+        assert owner("POST", f"/studies/{study}/visits", {"day": day}).status_code == 422, day
+    assert owner("POST", "/studies/999999/visits", {"day": "2020-03-01"}).status_code == 404
+    (listed,) = owner("GET", f"/studies/{study}/visits").get_json()["items"]
+    assert listed == visit
+
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        person = people.add(
+            tx, login="desk", name="Desk", role=Role.OWNER, password_hash="", language="en", now=now
+        )
+        scopes = [Permission.USE_CONSOLE.value, Permission.MANAGE_RETENTION.value]
+        text, _ = tokens.make(tx, person, name="blind", scopes=scopes, days=1, now=now)
+    program, bearer = app.test_client(), {"Authorization": f"Bearer {text}"}
+    address, body = f"/api/v1/retention/visits/{visit['id']}/withdraw", {"reason": "another patient"}
+    assert program.get(f"/api/v1/studies/{study}/visits", headers=bearer).status_code == 404
+    answer = program.post(f"/api/v1/studies/{study}/visits", json={"day": "2020-03-02"}, headers=bearer)
+    assert answer.status_code == 404
+    assert program.post(address, json=body, headers=bearer).status_code == 404
+
+    ended = owner("POST", f"/retention/visits/{visit['id']}/withdraw", body)
+    assert ended.get_json()["withdraw_reason"] == "another patient"
+    assert owner("POST", f"/retention/visits/{visit['id']}/withdraw", body).status_code == 422
+    assert owner("POST", "/retention/visits/999999/withdraw", body).status_code == 404
+
+
 def test_no_program_asks_for_a_destruction_or_approves_one() -> None:
     acts = [each for module in RESOURCES for each in module.OPERATIONS if each.method != "GET"]
     assert acts
