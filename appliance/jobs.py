@@ -63,6 +63,7 @@ from appliance.lifecycle import (
     scrub,
     tagging,
 )
+from appliance.lifecycle.staying import staying
 from appliance.notify import sending
 from appliance.rhythm import Every
 from appliance.updates import noting
@@ -330,7 +331,7 @@ class Rotation:
 
 def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]:
     """Everything that runs, and how often. `wake` is called when there is something to send."""
-    backups = Schedule()
+    backups = Schedule(staying)
     reading = Reading()
     counting = Counting()
     rotating = Rotation()

@@ -1,9 +1,20 @@
 """After a restore the box is in service with an index and without images; here they come home, by and by.
 
-An image that somebody wants is recalled at once (`replication.recall`); the others follow in the order in which they came,
-some at a time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and
-passed over; once the last has been looked at, another pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come,
-and looking costs two requests an image.
+An image that somebody wants is recalled at once (`replication.recall`); the others follow, those that were recorded last first, some at a
+time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over; once
+the last has been looked at, another pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two
+requests an image.
+
+The new disk may be smaller than what was kept. Two marks hold room for what is received meanwhile::
+
+    free ──▶ the clinic's mark, at which an eviction would end (``tiers.enough_percent``), where images may leave this disk at all
+               └──▶ below it an image stays away that nothing pins and archives have just shown whole (`lifecycle.staying`); others come
+             the last mark: `KEPT_PERCENT` of the disk above its reserve
+               └──▶ below it nothing comes home: the box is full of what must be here, and says that its disk is too small
+
+The second ends a homecoming without ending it: what stays is neither lost nor away on purpose, comes when it is opened, and is looked at
+again when there is room. Meanwhile nothing keeps images from leaving that may. Chose not to fill up to the reserve, since a box that
+refuses the machines of a clinic is worse than one that fetches an old image over the line.
 """
 
 from __future__ import annotations
@@ -14,9 +25,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from appliance import settings as operator_settings
 from appliance.box import Box
 from appliance.catalog import Reading, evictions, instances, settings
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
+from appliance.lifecycle.tiers import Eviction
 from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import recall
 from appliance.replication.tombstone import RESTORED
@@ -26,22 +39,35 @@ log = logging.getLogger(__name__)
 AGAIN_AFTER: Final = timedelta(minutes=30)
 LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
-by the restore, which tells those that came since from the others when the clock does not."""
+by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
+at, ``again_below`` that of the first that was passed over; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+
+KEPT_PERCENT: Final = 5
+"""So much of the disk, above its reserve, is left for what is received, whatever else is still to come home."""
 
 
 @dataclass(frozen=True, slots=True)
 class Homecoming:
-    """How far the images are home: `done` of `instances`, counted by their numbers; `missing` no archive had whole.
+    """How far the images are home: `done` of `instances`, counted by their rows; `missing` no archive had whole.
 
-    Up to the row `home` all that can come has come: what lies in deep archive is passed over, and comes in a later pass.
+    `stayed` stay away on purpose; it `is_stopped` where this disk has no room for the rest. From row `from_row` on every image is
+    expected here, or away on purpose.
     """
 
     at_utc: datetime
     archive: str
     done: int
-    home: int
     instances: int
     missing: int
+    stayed: int = 0
+    is_stopped: bool = False
+    is_over: bool = False
+    from_row: int = 0
+
+    @property
+    def home(self) -> int:
+        """How many of `instances` need not come any more, and don't stay away on purpose."""
+        return max(0, self.done - self.stayed)
 
 
 def under_way(reading: Reading) -> Homecoming | None:
@@ -49,19 +75,39 @@ def under_way(reading: Reading) -> Homecoming | None:
     last = settings.get(reading, LAST)
     if not isinstance(last, dict) or last.get("home"):
         return None
+    return _told(reading, last)
+
+
+def of_late(reading: Reading, since: datetime) -> Homecoming | None:
+    """As `under_way`, and one that has ended since the restore of after `since` and left images away on purpose."""
+    last = settings.get(reading, LAST)
+    if not isinstance(last, dict):
+        return None
+    told = _told(reading, last)
+    is_worth_saying = told.stayed and told.at_utc >= since
+    return told if is_worth_saying or not last.get("home") else None
+
+
+def _told(reading: Reading, last: dict[str, Any]) -> Homecoming:
+    end = _end(reading, last)
+    below = int(last.get("below", end + 1))
+    again = last.get("again_below")
     return Homecoming(
         at_utc=datetime.fromisoformat(last["at_utc"]),
         archive=str(last["from"]),
-        done=int(last["cursor"]),
-        home=_home(last),
-        instances=int(instances.last_id(reading)),
+        done=max(0, end + 1 - below),
+        instances=end,
         missing=int(last["missing"]),
+        stayed=int(last.get("stayed", 0)),
+        is_stopped=bool(last.get("stopped")) and not last.get("home"),
+        is_over=bool(last.get("home")),
+        from_row=below if again is None else int(again),
     )
 
 
-def _home(last: dict[str, Any]) -> int:
-    cursor, deep = int(last["cursor"]), last.get("deep")
-    return cursor if deep is None else min(cursor, int(deep))
+def _end(reading: Reading, last: dict[str, Any]) -> int:
+    """The last row that came by the restore."""
+    return int(last["last"]) if "last" in last else int(instances.last_id(reading))
 
 
 def is_expected(reading: Reading, object_id: ObjectId) -> bool:
@@ -69,10 +115,8 @@ def is_expected(reading: Reading, object_id: ObjectId) -> bool:
     row = instances.row_of(reading, object_id)
     if row is None or evictions.is_away(reading, object_id):  # its study may have been destroyed just now
         return False
-    last = settings.get(reading, LAST)
-    if not isinstance(last, dict) or last.get("home"):
-        return True
-    return row <= _home(last) or row > int(last.get("last", row))  # earlier software did not write the last
+    home = under_way(reading)
+    return home is None or row >= home.from_row
 
 
 def missing(reading: Reading) -> int:
@@ -100,49 +144,100 @@ def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> 
             )
 
 
-def bringing_home(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 200) -> int:
+def bringing_home(
+    box: Box,
+    now: datetime,
+    *,
+    keep_going: Callable[[], bool],
+    most: int = 200,
+    stay: Callable[[ObjectId], int] = lambda _: 0,
+) -> int:
     """Recall the next images that are not here yet, after a restore; how many came. Cheap once all are.
 
-    Goes on where it left off. Stops at the reserve of the disk, and at an archive that can't be reached, till next time.
+    Goes on where it left off. Stops where reception needs the room, and at an archive that can't be reached, till next time. `stay` is asked
+    where the clinic's own mark is reached: how many images stay away on purpose with the one that it is given, 0 if that one may not.
     """
     with box.catalog.reading() as reading:
         last = settings.get(reading, LAST)
         if not isinstance(last, dict) or last.get("home") or _is_too_soon(last, now):
             return 0
-        rows = instances.objects_after(reading, InstanceId(int(last["cursor"])), most)
-    came, cursor, missing = 0, int(last["cursor"]), int(last["missing"])
-    deep: int | None = last.get("deep")  # the instance before the first that lies in deep archive, and
+        begun = int(last.get("below", _end(reading, last) + 1))
+        rows = instances.objects_before(reading, InstanceId(begun), most)
+        marks = _marks(box, reading)
+    came, stayed, below, missing = 0, 0, begun, int(last["missing"])
+    again: int | None = last.get("again_below")  # above the first that was passed over, and
     missing_then = int(last.get("missing_then", 0))  # how many were missing up to there
+    is_short = bool(last.get("short"))
+    is_full = False
     try:
         for instance_id, object_id, key_id, sealed_bytes in rows:
             if not keep_going():
                 break
             if not recall.is_here(box, object_id) and not _stays_away(box, object_id):
                 try:
-                    recall.recall(box, object_id, key_id, sealed_bytes)
-                    came += 1
-                except Resting:
-                    if deep is None:
-                        deep, missing_then = cursor, missing
+                    left = stay(object_id) if marks.is_past_choice(box, sealed_bytes) else 0
+                    stayed += left
+                    if not left and marks.is_past_last(box, sealed_bytes):
+                        is_short = True
+                        if not marks.may_leave:
+                            is_full = True
+                            break
+                        raise _PassedOver
+                    if not left:
+                        recall.recall(box, object_id, key_id, sealed_bytes)
+                        came += 1
+                except (Resting, _PassedOver):
+                    if again is None:
+                        again, missing_then = below, missing
                 except (Unknown, Corrupt) as error:
                     missing += 1
                     log.error("an image cannot be brought back: %s", error.message)
-            cursor = instance_id
+            below = instance_id
     except (Transient, OperatorNeeded) as error:
         log.warning("images are brought back later: %s", error.message)
-    at_the_end = len(rows) < most and (not rows or cursor == rows[-1][0])
+    at_the_end = len(rows) < most and (not rows or below == rows[-1][0])
     done = {
-        "cursor": deep if at_the_end and deep is not None else cursor,
-        "deep": None if at_the_end else deep,
-        "missing": missing_then if at_the_end and deep is not None else missing,
+        "below": again if at_the_end and again is not None else below,
+        "again_below": None if at_the_end else again,
+        "missing": missing_then if at_the_end and again is not None else missing,
         "missing_then": missing_then,
-        "home": at_the_end and deep is None,
+        "home": at_the_end and again is None,
+        "short": is_short and not at_the_end,
+        "stopped": is_short if at_the_end or is_full else bool(last.get("stopped")) and not came,
+        "stayed": int(last.get("stayed", 0)) + stayed,
         "looked_utc": now.isoformat() if at_the_end else None,
     }
     with box.catalog.transaction() as tx:
         # As it is now: a backup that was made meanwhile has noted there how often the box came back.
         settings.put(tx, LAST, {**settings.get(tx, LAST), **done}, now)
     return came
+
+
+class _PassedOver(Exception):
+    """There is no room for an image that may not stay away: another pass looks at it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """How many bytes stay free: where the clinic lets images leave, and in any case."""
+
+    may_leave: bool
+    choice_bytes: int
+    last_bytes: int
+
+    def is_past_choice(self, box: Box, size_bytes: int) -> bool:
+        return self.may_leave and box.guard.space().free_bytes - size_bytes < self.choice_bytes
+
+    def is_past_last(self, box: Box, size_bytes: int) -> bool:
+        return box.guard.space().free_bytes - size_bytes < self.last_bytes
+
+
+def _marks(box: Box, reading: Reading) -> _Marks:
+    total = box.guard.space().total_bytes
+    kept = box.guard.reserve_bytes + KEPT_PERCENT * total // 100
+    chosen = int(operator_settings.get(reading, "tiers.enough_percent")) * total // 100
+    may_leave = operator_settings.get(reading, "tiers.eviction") != Eviction.OFF
+    return _Marks(may_leave, max(chosen, kept), kept)
 
 
 def _is_too_soon(last: dict[str, Any], now: datetime) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from appliance import settings
@@ -11,8 +12,12 @@ from appliance.backup import drill, homecoming, making
 from appliance.box import Box
 from appliance.errors import ApplianceError
 from appliance.lifecycle import retention
+from appliance.model import ObjectId
 
 log = logging.getLogger(__name__)
+
+
+Staying = Callable[[Box, datetime, Callable[[], bool]], Callable[[ObjectId], int]]
 
 
 class Schedule:
@@ -21,7 +26,9 @@ class Schedule:
     Judged against what is recorded, not against when this process began: a restart makes no backup, and misses none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, staying: Staying = lambda _box, _now, _keep_going: lambda _object: 0) -> None:
+        """`staying` says for a run of the homecoming which images stay away (`appliance.lifecycle.staying`, which stands above)."""
+        self._staying = staying
         self._stopping = threading.Event()
 
     def interrupt(self) -> None:
@@ -77,6 +84,11 @@ class Schedule:
             raise failure
 
     def bring_home(self, box: Box, now: datetime) -> None:
-        """After a restore, bring back the next images."""
-        if came := homecoming.bringing_home(box, now, keep_going=lambda: not self._stopping.is_set()):
+        """After a restore, bring back the next images, as far as this disk has room for them."""
+
+        def keep_going() -> bool:
+            return not self._stopping.is_set()
+
+        stay = self._staying(box, now, keep_going)
+        if came := homecoming.bringing_home(box, now, keep_going=keep_going, stay=stay):
             log.info("images brought back from the archive: count=%d", came)

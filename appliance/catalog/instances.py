@@ -268,6 +268,15 @@ def study_of(reading: Connection, object_id: ObjectId) -> str:
     return "" if row is None else str(row[0])
 
 
+def study_row_of(reading: Connection, object_id: ObjectId) -> int | None:
+    """The row of the study of an object; None if no instance has it."""
+    row = reading.exec_driver_sql(
+        "SELECT e.study FROM instances AS i JOIN series AS e ON e.id = i.series WHERE i.object_id = ?",
+        (object_id,),
+    ).first()
+    return None if row is None else int(row[0])
+
+
 def last_id(reading: Connection) -> int:
     """The row of the instance recorded last; 0 when there is none."""
     return int(reading.execute(select(func.max(instances.c.id))).scalar() or 0)
@@ -281,6 +290,19 @@ def objects_after(
         select(instances.c.id, instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes)
         .where(instances.c.id > instance_id)
         .order_by(instances.c.id)
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in reading.execute(query)]
+
+
+def objects_before(
+    reading: Connection, instance_id: InstanceId, limit: int
+) -> list[tuple[InstanceId, ObjectId, KeyId, int]]:
+    """As `objects_after`, the `limit` instances below a row, the last recorded first."""
+    query = (
+        select(instances.c.id, instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes)
+        .where(instances.c.id < instance_id)
+        .order_by(instances.c.id.desc())
         .limit(limit)
     )
     return [(row[0], row[1], row[2], row[3]) for row in reading.execute(query)]

@@ -227,7 +227,7 @@ class Limits:
 class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
-    `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
+    `too_small_for` names the archive whose images have no room on the data disk, after a restore. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
     and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
     for which somebody must be there if `asks_pin`: the disk wants a PIN.
     """
@@ -236,6 +236,7 @@ class Facts:
     today: date
     keys: Keys
     disk: Disk | None = None
+    too_small_for: str = ""
     left_versions: tuple[str, ...] = ()
     waiting_versions: tuple[str, ...] = ()
     asks_pin: bool = False

@@ -180,6 +180,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             AUDIT_ANCHORS,
             BACKUP,
             DRILL,
+            settings.RESTORED,
         ),
     )
     days = _days(conn)
@@ -226,6 +227,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         read_again=_read_again(conn, outcomes),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
+        too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),
         clock=_clock(jobs, instances.latest_received(conn), retention.clock_of(conn, now)),
         certificates=tuple(_certificates(conn)),
         forecast=_forecast(conn, facts),
@@ -267,6 +269,12 @@ def _forgotten(conn: Reading) -> Forgotten | None:
     return (
         None if found is None else Forgotten(found.since_utc, found.until_utc, memory.lacks_a_province(conn))
     )
+
+
+def _too_small_for(kept: object) -> str:
+    """The archive that a homecoming (`appliance.backup.homecoming`) has left images in, because this disk has no room for them."""
+    is_stopped = isinstance(kept, Mapping) and kept.get("stopped") and not kept.get("home")
+    return _words(kept, "from") if is_stopped else ""
 
 
 def _behind(kept: object) -> datetime | None:

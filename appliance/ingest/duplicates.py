@@ -49,6 +49,29 @@ def data_set_digest(source: Readable) -> str:
     return digest.hexdigest()
 
 
+class DataSetDigest:
+    """`data_set_digest` of a file that comes piece by piece, from its first byte on."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._head = b""
+        self._skip: int | None = None
+
+    def update(self, piece: bytes) -> None:
+        """The next bytes of the file."""
+        if self._skip is None:
+            self._head += piece
+            if len(self._head) < _META_LENGTH_AT + 4:
+                return
+            piece, self._skip, self._head = self._head, dataset_offset(self._head), b""
+        self._digest.update(piece[self._skip :])
+        self._skip = max(0, self._skip - len(piece))
+
+    def hexdigest(self) -> str:
+        """The digest of what has come, hexadecimal."""
+        return self._digest.hexdigest()
+
+
 def _fill(source: Readable) -> bytes:
     pieces: list[bytes] = []
     wanted = _PIECE

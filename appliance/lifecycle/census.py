@@ -72,28 +72,23 @@ def take(
 def drawn(reading: Reading, dice: random.Random) -> Sample:
     """Objects that are expected here: all of them on a small box, otherwise runs of rows from all over the catalog."""
     home = homecoming.under_way(reading)
-    if home is not None and not home.home:
-        return []
-    last = home.home if home is not None else instances.last_id(reading)
-    rows = _up_to(last, instances.objects_expected_after(reading, InstanceId(0), SAMPLE + 1))
+    first = home.from_row if home is not None else 1
+    rows = instances.objects_expected_after(reading, InstanceId(first - 1), SAMPLE + 1)
     if len(rows) <= SAMPLE:
         return rows
     runs = [
         instances.objects_expected_after(reading, InstanceId(start - 1), RUN)
-        for start in _starts(reading, dice, last)
+        for start in _starts(reading, dice, first)
     ]
-    return _up_to(last, list({row[0]: row for run in runs for row in run}.values()))
+    return list({row[0]: row for run in runs for row in run}.values())
 
 
-def _up_to(last: int, rows: Sample) -> Sample:
-    return [row for row in rows if row[0] <= last]
-
-
-def _starts(reading: Reading, dice: random.Random, last: int) -> list[int]:
-    """Where the runs begin: rows up to `last`, of which more than `SAMPLE` are expected, so some draws always meet one."""
+def _starts(reading: Reading, dice: random.Random, first: int) -> list[int]:
+    """Where the runs begin: rows from `first` on, of which more than `SAMPLE` are expected, so some draws always meet one."""
+    last = instances.last_id(reading)
     found: list[int] = []
     while len(found) < SAMPLE // RUN:
-        thrown = [InstanceId(1 + dice.randrange(last)) for _ in range(SAMPLE)]
+        thrown = [InstanceId(first + dice.randrange(last + 1 - first)) for _ in range(SAMPLE)]
         expected = instances.rows_expected_among(reading, thrown)
         found += [row for row in thrown if row in expected]
     return sorted(found[: SAMPLE // RUN])

@@ -104,7 +104,7 @@ class Taken(Transient):
     """Another process lets images leave or brings them back at this moment."""
 
 
-class _Stays(Exception):
+class Stays(Exception):
     """A study stays on this box; why, for the log."""
 
 
@@ -127,7 +127,8 @@ def obstacle(reading: Reading, now: datetime) -> str:
         return "the clock of the box is doubted"
     if freezes.in_force(reading) is not None:
         return "so much was lost at once that nothing is removed until a person has looked"
-    if homecoming.under_way(reading) is not None:
+    home = homecoming.under_way(reading)
+    if home is not None and not home.is_stopped:
         return "images are still coming home after a restore"
     return ""
 
@@ -241,11 +242,11 @@ def _evict_study(
             now = clock()
             _look_again(tx, study, images, proof, standing, now)
             evictions.leave(tx, study, proof.images, now)
-            _record_eviction(tx, box, study, len(images), size, around.actor, now)
+            record_eviction(tx, box, study, len(images), size, around.actor, now)
             around.reached("leaving")
         around.reached("written down")
         _ask_once_more(box, study, proof, size, around.actor, clock)
-    except _Stays as why:
+    except Stays as why:
         log.info("study %d stays on this disk: %s", study, why)
         return Evicted(kept=1)
     box.objects.evict([each.object_id for each in proof.images])
@@ -261,7 +262,7 @@ def _evict_study(
 def _ask_once_more(
     box: Box, study: int, proof: _Proof, size: int, actor: str, clock: Callable[[], datetime]
 ) -> None:
-    """Hold that nothing keeps everything here since it was written down, and take it back if so. Raises `_Stays`."""
+    """Hold that nothing keeps everything here since it was written down, and take it back if so. Raises `Stays`."""
     with box.catalog.reading() as reading:
         why = obstacle(reading, clock())
     if not why:
@@ -269,11 +270,11 @@ def _ask_once_more(
     with box.catalog.transaction() as tx:
         evictions.here(tx, [each.object_id for each in proof.images])
         outcome = audit.Outcome.FAILED
-        _record_eviction(tx, box, study, len(proof.images), size, actor, clock(), outcome)
-    raise _Stays(why)
+        record_eviction(tx, box, study, len(proof.images), size, actor, clock(), outcome)
+    raise Stays(why)
 
 
-def _record_eviction(
+def record_eviction(
     tx: Transaction,
     box: Box,
     study: int,
@@ -283,6 +284,7 @@ def _record_eviction(
     now: datetime,
     outcome: audit.Outcome = audit.Outcome.DONE,
 ) -> None:
+    """That the images of a study leave this disk, in the audit."""
     found = studies.study_by_id(tx, study)
     entry = audit.Entry(
         "study:evict",
@@ -363,36 +365,38 @@ def _prove(
     clock: Callable[[], datetime],
     around: Around,
 ) -> _Proof:
-    """Read every image here and in as many archives as count; raises `_Stays` at the first thing that isn't right."""
+    """Read every image here and in as many archives as count; raises `Stays` at the first thing that isn't right."""
     with box.catalog.reading() as reading:
         now = clock()
         if why := obstacle(reading, now):  # before a byte is fetched for nothing
-            raise _Stays(why)
-        _refuse_pinned(reading, study, standing, now)
+            raise Stays(why)
+        refuse_pinned(reading, study, standing, now)
         numbers = evictions.places_of(reading, study, len(images))
-        known = _known(reading)
-    archives = _archives(box, [known[each] for each in numbers if each in known])
+        known = known_places(reading)
+    archives = archives_at(box, [known[each] for each in numbers if each in known])
     proven: list[Proven] = []
     for each in images:
         if not around.keep_going():
-            raise _Stays("the run was asked to end")
+            raise Stays("the run was asked to end")
         dataset, sealed = _read_here(box, each)
         places: list[DestinationId] = []
         for number, archive in archives.items():
             if _has_whole(box, archive, each, sealed):
                 places.append(number)
-        if not _enough(places, known, standing):
-            raise _Stays("no archive that counts has just shown every image whole")
+        if not is_carried(places, known, standing):
+            raise Stays("no archive that counts has just shown every image whole")
         proven.append(Proven(each.instance, each.object_id, dataset, sealed, tuple(places)))
         around.reached("image proven")
     return _Proof(tuple(proven), known)
 
 
-def _known(reading: Reading) -> dict[DestinationId, DestinationSettings]:
+def known_places(reading: Reading) -> dict[DestinationId, DestinationSettings]:
+    """The destinations by their number."""
     return {each.id: each for each in destinations.destinations(reading)}
 
 
-def _archives(box: Box, places: Sequence[DestinationSettings]) -> dict[DestinationId, Archive]:
+def archives_at(box: Box, places: Sequence[DestinationSettings]) -> dict[DestinationId, Archive]:
+    """The archives among these places that can be asked at this moment."""
     found: dict[DestinationId, Archive] = {}
     for each in places:
         try:
@@ -405,14 +409,15 @@ def _archives(box: Box, places: Sequence[DestinationSettings]) -> dict[Destinati
     return found
 
 
-def _enough(
+def is_carried(
     places: Sequence[DestinationId], known: Mapping[DestinationId, DestinationSettings], standing: Choices
 ) -> bool:
+    """Whether so many places, of their kinds, may carry what is not here."""
     return tiers.is_enough(len(places), [known[each].kind for each in places], standing)
 
 
 def _read_here(box: Box, image: Local) -> tuple[str, str]:
-    """The SHA-256 of data set and ciphertext of an image here, opened from end to end. Raises `_Stays`."""
+    """The SHA-256 of data set and ciphertext of an image here, opened from end to end. Raises `Stays`."""
     path = box.objects.path(image.object_id)
     digest = hashlib.sha256()
     try:
@@ -423,11 +428,11 @@ def _read_here(box: Box, image: Local) -> tuple[str, str]:
                 length += len(block)
         with box.open_object(image.object_id, image.key_id) as reader:
             if length != image.sealed_bytes or reader.size != image.size_bytes:
-                raise _Stays("a file is not as long as it was")
+                raise Stays("a file is not as long as it was")
             reader.verify()
             dataset = data_set_digest(reader)
     except (OSError, Unknown, Corrupt, Transient) as error:
-        raise _Stays(f"a file could not be read here ({type(error).__name__})") from error
+        raise Stays(f"a file could not be read here ({type(error).__name__})") from error
     return dataset, digest.hexdigest()
 
 
@@ -459,16 +464,16 @@ def _look_again(
     standing: Choices,
     now: datetime,
 ) -> None:
-    """Hold that what was proven is still what is: to be asked in the transaction that writes it down. Raises `_Stays`.
+    """Hold that what was proven is still what is: to be asked in the transaction that writes it down. Raises `Stays`.
 
     An archive counts only if it is where it was: a receipt stands beside its number, and does not know of the other bucket.
     """
     if why := obstacle(reading, now):
-        raise _Stays(why)
-    _refuse_pinned(reading, study, standing, now)
+        raise Stays(why)
+    refuse_pinned(reading, study, standing, now)
     if evictions.local_images(reading, study) != list(images):
-        raise _Stays("its images have changed meanwhile")
-    known = _known(reading)
+        raise Stays("its images have changed meanwhile")
+    known = known_places(reading)
     standing_still = {
         number
         for number in evictions.places_of(reading, study, len(images))
@@ -478,13 +483,14 @@ def _look_again(
         and recall.is_same_place(known[number].options, proof.archives[number].options)
     }
     for each in proof.images:
-        if not _enough([place for place in each.places if place in standing_still], known, standing):
-            raise _Stays("an archive is not there any more")
+        if not is_carried([place for place in each.places if place in standing_still], known, standing):
+            raise Stays("an archive is not there any more")
 
 
-def _refuse_pinned(reading: Reading, study: int, standing: Choices, now: datetime) -> None:
+def refuse_pinned(reading: Reading, study: int, standing: Choices, now: datetime) -> None:
+    """Raise `Stays` where a pin keeps a study on this box, or nothing of it is counted as here."""
     facts = evictions.facts_of(reading, [study])
     if not facts or not facts[0].here:
-        raise _Stays("nothing of it is here")
+        raise Stays("nothing of it is here")
     if reasons := tiers.pins(facts[0], standing, now):
-        raise _Stays(", ".join(sorted(reasons)))
+        raise Stays(", ".join(sorted(reasons)))

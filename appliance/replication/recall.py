@@ -338,8 +338,11 @@ def verify(
     key: bytes,
     sealed_bytes: int,
     saw: Callable[[bytes], None] = lambda _: None,
+    *,
+    opened: Callable[[bytes], None] = lambda _: None,
 ) -> None:
-    """Open an object in an archive from its first byte to its last, and keep nothing; `saw` is given every byte of it.
+    """Open an object in an archive from its first byte to its last, and keep nothing; `saw` is given every byte of it, and `opened`
+    every byte that was sealed in it.
 
     Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what the archive raises.
     """
@@ -349,7 +352,7 @@ def verify(
         if opener is None:
             opener = envelope.Opener(key, object_id.encode("ascii"), segment[: envelope.HEADER_BYTES])
             segment = segment[envelope.HEADER_BYTES :]
-        opener.open_segment(done, segment, last=done == count - 1)
+        opened(opener.open_segment(done, segment, last=done == count - 1))
         done += 1
     if done != count:
         raise Corrupt("an object in an archive is shorter than it was")

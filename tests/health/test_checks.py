@@ -141,6 +141,10 @@ CASES = {
         replace(CALM, frozen=Frozen("reported", NOW)),
         (("mass-loss", ACT_NOW),),
     ),
+    "a disk too small for what came back": (
+        replace(CALM, too_small_for="vault"),
+        (("disk-too-small", SOON),),
+    ),
     "a restore from a backup": (
         replace(CALM, forgotten=Forgotten(NOW - DAY, NOW)),
         (("holds-forgotten", SOON),),

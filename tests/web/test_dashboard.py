@@ -189,17 +189,24 @@ def test_images_on_their_way_home_have_a_bar(owner: FlaskClient, busy: Box) -> N
     """Of a box that was restored: how far it is, until all have come, and nothing then."""
     with busy.catalog.reading() as conn:
         all_ = instances.last_id(conn)
-    told = {"at_utc": NOW.isoformat(), "from": "usb", "missing": 0, "home": False}
+    told = {"at_utc": NOW.isoformat(), "from": "usb", "last": all_, "missing": 0, "home": False}
     try:
         for done in (0, all_ - 1, all_):
             with busy.catalog.transaction() as tx:
-                settings.put(tx, homecoming.LAST, told | {"cursor": done}, NOW)
+                settings.put(tx, homecoming.LAST, told | {"below": all_ + 1 - done}, NOW)
             tile = text_of(owner).partition('data-figure="home"')[2].partition("</div>")[0]
             assert f'<progress max="100" value="{100 * done // all_}" aria-label="' in tile
             assert f"{done} of {all_}" in tile
         with busy.catalog.transaction() as tx:
-            settings.put(tx, homecoming.LAST, told | {"cursor": all_, "home": True}, NOW)
+            settings.put(tx, homecoming.LAST, told | {"below": 1, "home": True}, NOW)
         assert 'data-figure="home"' not in text_of(owner)
+        for ended in ({"below": 2, "stopped": True}, {"below": 1, "stayed": 1, "home": True}):
+            with busy.catalog.transaction() as tx:
+                settings.put(tx, homecoming.LAST, told | ended, NOW)
+            tile = text_of(owner).partition('data-figure="home"')[2].partition("</div>")[0]
+            assert "<progress" not in tile
+            assert "The older images stay in usb" in tile
+            assert f"{all_ - 1} of {all_}" in tile
     finally:
         with busy.catalog.transaction() as tx:
             settings.remove(tx, homecoming.LAST)

@@ -8,7 +8,7 @@ from appliance.health.facts import Facts
 from appliance.health.forecast import Outlook
 from appliance.health.problem import Problem, Severity
 
-CODES = ("disk-full", "disk-low", "disk-filling")
+CODES = ("disk-full", "disk-low", "disk-filling", "disk-too-small")
 LOW_SPACE_RESERVES = 4
 """Space is low when less than this many times the reserve is free."""
 VERY_SOON_DAYS = 7
@@ -17,6 +17,13 @@ VERY_SOON_DAYS = 7
 def check(facts: Facts) -> Iterator[Problem]:
     """Full: images are refused. Low: they will be. Filling: at the pace of the last weeks, they will be before long."""
     disk = facts.disk
+    if facts.too_small_for:
+        yield Problem(
+            "disk-too-small",
+            f"the data disk is too small for all images: the older ones stay in {facts.too_small_for} and come when they are opened",
+            "put in a larger disk, or choose in the settings that old images may leave this disk",
+            Severity.SOON,
+        )
     if disk is None:
         return
     if disk.refusal is not None:

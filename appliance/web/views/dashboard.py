@@ -7,7 +7,7 @@ the machines, and how it went lately. Nothing of a patient is on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
@@ -33,6 +33,8 @@ from appliance.web.pages import Page, is_partial, page_of, show
 blueprint = Blueprint("dashboard", __name__)
 
 TREND_DAYS = 14
+HOME_OF_LATE = timedelta(days=30)
+"""So long after a restore it is said which images have stayed away."""
 Tone = Literal["", "good", "wait", "bad"]
 
 _TONES: dict[Severity, Tone] = {
@@ -207,20 +209,21 @@ def _figures(facts: Facts, words: Words) -> tuple[Figure, ...]:
 def _homecoming(words: Words) -> tuple[Figure, ...]:
     """After a restore: how far the images are home."""
     with console().box.catalog.reading() as conn:
-        coming = homecoming.under_way(conn)
+        coming = homecoming.of_late(conn, now() - HOME_OF_LATE)
     if coming is None:
         return ()
-    note = words("dashboard.home_note")
+    stays = coming.stayed or coming.is_stopped
+    note = words("dashboard.home_stays", place=coming.archive) if stays else words("dashboard.home_note")
     if coming.missing:
         note = words("dashboard.home_missing", n=coming.missing)
     return (
         Figure(
             "home",
             words("dashboard.home"),
-            words("dashboard.home_of", done=words.number(coming.done), all=words.number(coming.instances)),
+            words("dashboard.home_of", done=words.number(coming.home), all=words.number(coming.instances)),
             note,
             "bad" if coming.missing else "wait",
-            100 * coming.done // max(coming.instances, 1),
+            -1 if coming.is_stopped or coming.is_over else 100 * coming.done // max(coming.instances, 1),
         ),
     )
 
