@@ -9,7 +9,7 @@ Chose a variable of the process over the environment's TZ: that one is read by o
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -45,6 +45,20 @@ def midnight(day: date) -> datetime:
     """The moment at which `day` begins by the clock on the clinic's wall."""
     wall = datetime.combine(day, time())
     return wall.astimezone() if _followed is None else wall.replace(tzinfo=_followed)
+
+
+def moment_of(text: str) -> datetime:
+    """The moment that a person has typed: ISO 8601, by the clock on the clinic's wall where it names no zone; a day alone is its end.
+
+    Raises `ValueError` for what is none.
+    """
+    try:
+        return midnight(date.fromisoformat(text) + timedelta(days=1)) - timedelta(seconds=1)
+    except ValueError:
+        typed = datetime.fromisoformat(text)
+    if typed.tzinfo is not None:
+        return typed
+    return typed.astimezone() if _followed is None else typed.replace(tzinfo=_followed)
 
 
 @cache

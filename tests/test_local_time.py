@@ -125,3 +125,24 @@ def test_what_came_late_in_the_evening_is_of_that_evening_s_day(box: Box) -> Non
         days = Series().days(conn, now + timedelta(minutes=2), 3)
     assert days[-1].figures is not None
     assert days[-1].figures.received == 7
+
+
+@pytest.mark.parametrize(
+    ("typed", "utc"),
+    [
+        ("2026-11-25", datetime(2026, 11, 26, 4, 59, 59, tzinfo=UTC)),
+        ("2026-11-25T18:00", datetime(2026, 11, 25, 23, tzinfo=UTC)),
+        ("2026-11-25T18:00:00Z", datetime(2026, 11, 25, 18, tzinfo=UTC)),
+        ("2026-11-25T18:00+02:00", datetime(2026, 11, 25, 16, tzinfo=UTC)),
+        ("2026-03-08", datetime(2026, 3, 9, 3, 59, 59, tzinfo=UTC)),  # of 23 hours
+    ],
+)
+def test_a_moment_is_typed_by_the_clock_on_the_wall_unless_it_names_a_zone(typed: str, utc: datetime) -> None:
+    local_time.follow("America/Toronto")
+    assert local_time.moment_of(typed) == utc
+
+
+@pytest.mark.parametrize("typed", ["", "yesterday", "2026-13-01", "25/11/2026"])
+def test_what_is_no_moment_is_refused(typed: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        local_time.moment_of(typed)

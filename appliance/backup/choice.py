@@ -69,6 +69,18 @@ class Found:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person has chosen: a backup by its name, or the newest (empty); and the archive as of a moment, or as it is now (None)."""
+
+    backup: str = ""
+    as_of: datetime | None = None
+
+    @property
+    def moment(self) -> str:
+        return "" if self.as_of is None else self.as_of.isoformat()
+
+
 def look(archive: Archive, key: RecoveryKey, *, most: int = MOST, now: datetime | None = None) -> Found:
     """What of `archive` could be restored with `key`, of the newest `most` snapshots. Reads, and writes nothing.
 

@@ -17,13 +17,19 @@ from appliance.backup.snapshot import Age, Index, Piece
 from appliance.catalog import copying
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT
+from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT, Remembering
 from appliance.store.disk import disk_error
 from appliance.store.keys import RootKey, open_with_recovery
 from appliance.store.recovery import RecoveryKey
 
 PIECES_AT_ONCE: Final = 4
 """Of a catalog: each is 8 MiB, and one connection does not always fill a line that is long."""
+
+WRITTEN_OVER: Final = (
+    "check that it is the right bucket; if somebody has written over or removed what lay there, it is there still: "
+    "restore it as it was before (--as-of at a command line)"
+)
+"""The hint where a bucket that keeps earlier versions holds nothing that opens."""
 
 Tell = Callable[[str, int, int], None]
 """Told which part is under way (``catalog`` in bytes, ``manifests`` by number), how much is done, of how much (0: unknown)."""
@@ -63,11 +69,26 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
     if found is not None:
         return found
     if wrong is not None:
+        if isinstance(wrong, Corrupt) and _remembers(archive):
+            raise Corrupt(wrong.message, hint=WRITTEN_OVER) from wrong
         raise wrong
     raise OperatorNeeded(
         "this archive holds nothing of a box: no wrapped root key is in it",
-        hint="check the bucket or the folder; it is where the box has kept its sealed copies",
+        hint=WRITTEN_OVER
+        if _remembers(archive)
+        else "check the bucket or the folder; it is where the box has kept its sealed copies",
     )
+
+
+def _remembers(archive: Archive) -> bool:
+    """Whether an archive has, or may have, what somebody has written over or removed."""
+    if not isinstance(archive, Remembering):
+        return False
+    try:
+        kept = archive.versions()
+    except ApplianceError:
+        return False
+    return kept is None or kept.are_kept
 
 
 def indexes(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Index]:

@@ -118,6 +118,11 @@ def is_due(reading: Reading, name: str, now: datetime, every: timedelta) -> bool
     return age >= every or age < -every
 
 
+def make_due(tx: Transaction, name: str) -> None:
+    """Let the archive `name` be due for a backup, whenever it had its last."""
+    settings.remove(tx, _of(name))
+
+
 def last(reading: Reading, name: str) -> Mapping[str, str | None]:
     """How the latest attempt in the archive `name` went: ``at_utc``, ``outcome``, ``succeeded_utc``, ``reason``; empty for none."""
     told: Mapping[str, str | None] = settings.get(reading, _of(name), {})

@@ -12,6 +12,9 @@ after the others, whatever their hour: each says of images that no other documen
 Tombstones come first: what an archive knows as destroyed is taken out of the catalog that an older backup has brought back,
 and an image under a destroyed key is never recorded.
 
+A bucket may be read as it stood at an earlier moment (`destinations.past`), when somebody who had the box's key has written over what
+lies there; `catching_up` then reads what was written since.
+
 From a bucket or a file server many documents are asked for at once (`appliance.backup.ahead`); they are recorded one by one, in the order of
 the list.
 """
@@ -33,6 +36,7 @@ from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import manifest, retold
 from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import KEPT, MANIFESTS, object_key
+from appliance.replication.destinations.past import Past
 from appliance.replication.tombstone import obey_tombstones
 from appliance.routing import deliveries_for
 
@@ -49,6 +53,14 @@ class Rebuilt:
     damaged: int = 0
     destroyed: int = 0
 
+    def __add__(self, more: Rebuilt) -> Rebuilt:
+        return Rebuilt(
+            self.manifests + more.manifests,
+            self.instances + more.instances,
+            self.damaged + more.damaged,
+            self.destroyed + more.destroyed,
+        )
+
 
 def rebuild(
     box: Box,
@@ -64,13 +76,14 @@ def rebuild(
     May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
     """
     read = new = damaged = destroyed = 0
+    version_over = archive.version_over if isinstance(archive, Past) else None
     with ahead.reading(archive, _documents(archive, since), lambda named: named[0].key) as found:
         for (_, key), document in found:
             try:
                 told = manifest.unseal(box.root, key, document())
                 destroyed += obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
                 with box.catalog.transaction() as tx:
-                    new += _record(tx, box, place, told, actor)
+                    new += record(tx, box, place, told, actor, version_over)
             except (Corrupt, Unknown):
                 damaged += 1
                 log.error("a study manifest is damaged: its images stay in the archive")
@@ -89,8 +102,15 @@ def _documents(archive: Archive, since: datetime | None) -> Iterator[tuple[Docum
         yield document, f"{MANIFESTS}{name}.sealed"
 
 
-def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[str, Any], actor: str) -> int:
-    """Record the unknown instances of one manifest; how many."""
+def record(
+    tx: Transaction,
+    box: Box,
+    place: DestinationSettings,
+    told: dict[str, Any],
+    actor: str,
+    version_over: Callable[[str], str] | None,
+) -> int:
+    """Record the unknown instances of one manifest; how many. `version_over` tells of an object which version is ours, if not the latest."""
     now = datetime.now(UTC)
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
@@ -125,5 +145,7 @@ def _record(tx: Transaction, box: Box, place: DestinationSettings, told: dict[st
             "key": object_key(object_id),
             "proof": "manifest",
         }
+        if version_over is not None and (version_id := version_over(object_key(object_id))):
+            proof["version_id"] = version_id
         deliveries.hold(tx, place.id, instance_id, proof, now)
     return new

@@ -20,6 +20,9 @@ told from a mistyped one. A snapshot that is damaged is said, and the one before
 newest, no clock decides: neither the one that has named it nor that of the blank box (`snapshot.in_order`). Which may be chosen, and
 when one must be, is in `choice`.
 
+A bucket that keeps earlier versions may be restored as it stood at a moment (`destinations.past`): whoever had the box's key to it has
+written over what lies there, and can't remove what lay there before. What came after that moment and still opens is read all the same.
+
 The newest paper opens everything. A paper that was replaced opens the snapshots of its day, each by the slot beside it, and with the
 root key that it finds there every later one, until that is changed too (``key rotate-root``). Chose not to refuse those: whoever has
 paper and archive has that key whatever this code says, and a clinic that finds only the old paper after a fire gets its box back. What was
@@ -40,8 +43,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import homecoming, rebuilding, snapshot
-from appliance.backup.choice import chosen, is_too_new, needs
+from appliance.backup import catching_up, homecoming, rebuilding, snapshot
+from appliance.backup.choice import Wanted, chosen, is_too_new, needs
 from appliance.backup.fetching import Tell, ages_of, fetch, indexes, open_root, snapshot_key
 from appliance.backup.snapshot import Index
 from appliance.box import Box, open_box
@@ -66,7 +69,7 @@ from appliance.errors import (
 from appliance.lifecycle import destruction, memory
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
-from appliance.replication.destinations import Archive
+from appliance.replication.destinations import Archive, past
 from appliance.store.disk import Disk, disk_error
 from appliance.store.keys import RootKey, restore_keys
 from appliance.store.recovery import RecoveryKey
@@ -99,11 +102,12 @@ def restore(
     tell: Tell,
     actor: str,
     backup: str = "",
+    as_of: datetime | None = None,
     now: datetime | None = None,
 ) -> Restored:
     """Restore the blank data folder of `config` from `archive`, which `place` describes, with the recovery key.
 
-    From the backup called `backup`, or the newest that is whole where none is named. `now` is what the clock says, unless another moment
+    From the backup called `backup`, or the newest that is whole where none is named; with `as_of` from a bucket as it stood then. `now` is what the clock says, unless another moment
     is given. A blank box that runs there meanwhile is replaced when its processes have started anew. Raises `Refused` for a box that
     is not blank and for another box's key, `OperatorNeeded` when newer software is needed, there is nothing to restore, or a person has to
     name the backup (`choice.chosen`), `Unknown` and `Corrupt` for one that was named and is not there or not whole, and what the archive
@@ -111,7 +115,9 @@ def restore(
     """
     if (before := _blank_box(config)) is not None:
         before.close()  # what is there is blank, or it would have been refused
-    restored = prepare(config, archive, place, key, tell=tell, actor=actor, backup=backup, now=now)
+    restored = prepare(
+        config, archive, place, key, tell=tell, actor=actor, backup=backup, as_of=as_of, now=now
+    )
     box = _blank_box(config)  # it may have begun, or been claimed, meanwhile
     if box is None:
         _announce(config.data.absolute(), Disk())
@@ -135,11 +141,12 @@ def prepare(
     actor: str,
     address: str = "",
     backup: str = "",
+    as_of: datetime | None = None,
     now: datetime | None = None,
 ) -> Restored:
     """Make the restored box, whole, in ``arriving/`` of the data folder of `config`; the box that is there goes on.
 
-    Goes on with an attempt that was cut, unless that was of another backup than `backup`. `address` is where `actor` is, for the audit. Raises as `restore`.
+    Goes on with an attempt that was cut, unless that was of another backup than `backup`, or of another moment. `address` is where `actor` is, for the audit. Raises as `restore`.
     """
     data = config.data.absolute()
     with _alone(data):
@@ -147,7 +154,17 @@ def prepare(
             raise Transient("a restored box waits to take its place here", hint="start the appliance anew")
         arriving = replace(config, data=data / ARRIVING)
         now = now or datetime.now(UTC)
-        return _prepare(arriving, archive, place, key, backup, now, tell=tell, actor=actor, address=address)
+        return _prepare(
+            arriving,
+            archive,
+            place,
+            key,
+            Wanted(backup, as_of),
+            now,
+            tell=tell,
+            actor=actor,
+            address=address,
+        )
 
 
 def put_in_service(blank: Box) -> None:
@@ -186,7 +203,7 @@ def _prepare(
     archive: Archive,
     place: DestinationSettings,
     key: RecoveryKey,
-    backup: str,
+    wanted: Wanted,
     now: datetime,
     *,
     tell: Tell,
@@ -194,18 +211,21 @@ def _prepare(
     address: str,
 ) -> Restored:
     data = config.data
+    current = archive
+    if wanted.as_of is not None:
+        archive = past.as_it_was(archive, wanted.as_of)
     written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
     names = snapshot.names_in(list(written))
     slot, root = open_root(archive, names, key)
     known_indexes = indexes(archive, root, names)
     known_ages = ages_of(known_indexes)
-    placed = _placed(data, root, backup)
+    placed = _placed(data, root, wanted)
     if placed is None:
-        tried = chosen(snapshot.in_order(names, known_ages, now), known_indexes, backup)
-        index, damaged = _fetched(data, archive, root, tried, tell, is_chosen=bool(backup))
+        tried = chosen(snapshot.in_order(names, known_ages, now), known_indexes, wanted.backup)
+        index, damaged = _fetched(data, archive, root, tried, tell, is_chosen=bool(wanted.backup))
     else:
         index, damaged = (placed.index, 0)
-    _put_in_place(data, archive, slot, root, key, index)
+    _put_in_place(data, archive, slot, root, key, index, wanted)
     box = open_box(config)
     try:
         known = _archive_known(box, place)
@@ -214,6 +234,16 @@ def _prepare(
         rebuilt = rebuilding.rebuild(
             box, archive, known, since=since, tell=lambda done: tell("manifests", done, 0), actor=actor
         )
+        if isinstance(archive, past.Past):
+            rebuilt += catching_up.catch_up(
+                box,
+                current,
+                archive,
+                known,
+                slot,
+                tell=lambda done: tell("manifests", done, 0),
+                actor=actor,
+            )
         if index is None and not rebuilt.manifests:
             log.warning(
                 "the archive holds neither a snapshot nor a manifest: the box is new but for its keys"
@@ -324,10 +354,10 @@ class _Placed:
     index: Index | None
 
 
-def _placed(data: Path, root: RootKey, backup: str) -> _Placed | None:
+def _placed(data: Path, root: RootKey, wanted: Wanted) -> _Placed | None:
     """What an attempt that was cut has begun to put in place; None if nothing yet.
 
-    What it has left of another box is removed, or of another backup than the one that was chosen: all of it is in the archive.
+    What it has left of another box is removed, or of another backup or moment than was chosen: all of it is in the archive.
     """
     restoring = data / "restoring"
     try:
@@ -335,11 +365,13 @@ def _placed(data: Path, root: RootKey, backup: str) -> _Placed | None:
             if (data / "keys").exists() or (data / "catalog.db").exists():
                 _remove_all(data)
             return None
-        name = (restoring / _PLACED).read_text("ascii")
+        name, _, moment = (restoring / _PLACED).read_text("ascii").partition("\n")
         if name and (restoring / f"{name}.db").exists():
             return None  # it has no name yet, and is made whole again
-        if backup and name != backup:
-            log.warning("what an attempt that was cut has left is of another backup: it begins anew")
+        if moment != wanted.moment or (wanted.backup and name != wanted.backup):
+            log.warning(
+                "what an attempt that was cut has left is of another backup or moment: it begins anew"
+            )
             _remove_all(data)
             return None
         text = root.unseal((restoring / _PLACED_INDEX).read_bytes(), snapshot.context(name))
@@ -361,7 +393,13 @@ def _remove_all(data: Path) -> None:
 
 
 def _put_in_place(
-    data: Path, archive: Archive, slot: bytes, root: RootKey, key: RecoveryKey, index: Index | None
+    data: Path,
+    archive: Archive,
+    slot: bytes,
+    root: RootKey,
+    key: RecoveryKey,
+    index: Index | None,
+    wanted: Wanted,
 ) -> None:
     """First a note of what is coming, then the catalog, under the key that this box opens it with, then the keys."""
     restoring = data / "restoring"
@@ -370,7 +408,8 @@ def _put_in_place(
         restoring.mkdir(mode=0o700, parents=True, exist_ok=True)
         note = snapshot.encode(index) if index else b""
         _write(restoring / _PLACED_INDEX, root.seal(note, snapshot.context(name)))
-        _write(restoring / _PLACED, name.encode("ascii"))
+        noted = f"{name}\n{wanted.moment}" if wanted.moment else name
+        _write(restoring / _PLACED, noted.encode("ascii"))
         if index is not None and (found := restoring / f"{index.name}.db").exists():
             opened = restoring / "opened.db"
             copying.change_key(found, snapshot_key(archive, root, index.name), opened, root.derive("catalog"))

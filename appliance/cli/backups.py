@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,7 @@ def add_to(verbs: Verbs) -> None:
         examples=[
             "appliance restore s3 --bucket my-clinic --region ca-central-1 --access-key-id AK… \\",
             "    --recovery-key-file paper.txt <secret.txt",
+            "appliance restore s3 --bucket my-clinic --region ca-central-1 --access-key-id AK… --as-of 2026-11-25",
             "appliance restore folder --path /media/backup --recovery-key-file paper.txt",
             "appliance restore folder --path /media/backup --list",
             "appliance restore folder --path /media/backup --backup 20261125T033000Z-0123abcd",
@@ -104,6 +105,13 @@ def _add_sources(sources: Verbs) -> None:
     )
     s3.add_argument("--access-key-id", metavar="K", help="the access key's id; its secret is then read")
     s3.add_argument("--secret-file", type=Path, metavar="F", help="a file with the secret access key")
+    s3.add_argument(
+        "--as-of",
+        metavar="MOMENT",
+        help="restore the bucket as it stood then, from the earlier versions that it keeps, when somebody has written over or removed what "
+        "lies there: 2026-11-25T18:00:00-05:00, by this machine's clock without a zone; a day alone is its end. What came later and still "
+        "opens is read all the same. The key has to be allowed to list versions",
+    )
     folder = sources.add("folder", "from a disk or a share that is mounted", act=restore_folder)
     folder.add_argument("--path", required=True, type=Path, metavar="P", help="where it is mounted")
     sftp = sources.add(
@@ -290,6 +298,7 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
     from appliance.backup import restoring
     from appliance.config import load_config
     from appliance.replication.destinations import Archive, build
+    from appliance.replication.destinations.past import as_it_was
     from appliance.store.recovery import RecoveryKey
 
     class Sender:
@@ -298,10 +307,13 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
     key = RecoveryKey.parse(read_secret("Recovery key", file=arguments.recovery_key_file))
     archive = build(place, Sender())
     assert isinstance(archive, Archive)
+    as_of = _moment(getattr(arguments, "as_of", None))
+    if as_of is not None:
+        print(f"As it stood at {as_of:%Y-%m-%d %H:%M:%S %z}.", file=sys.stderr)
     if arguments.list:
-        return _list(archive, key)
+        return _list(archive if as_of is None else as_it_was(archive, as_of), key)
     restored = restoring.restore(
-        Sender.config, archive, place, key, tell=_told, actor=actor(), backup=arguments.backup
+        Sender.config, archive, place, key, tell=_told, actor=actor(), backup=arguments.backup, as_of=as_of
     )
     print(file=sys.stderr)
     by = f"the backup {restored.snapshot.name}" if restored.snapshot else "the studies' manifests alone"
@@ -316,11 +328,28 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
         print(
             f"{restored.rebuilt.damaged} manifests were damaged: call support before anything is removed there."
         )
+        if place.kind == "s3" and as_of is None:
+            print(
+                "If somebody has written over them: restore anew into an empty folder, with --as-of and a moment before."
+            )
     print(
         "Start the appliance, if it isn't running: it is in service at once. Images come when they are wanted, and by and by."
     )
     print("Then print a new recovery key if the paper has been seen: appliance key rotate")
     return 0
+
+
+def _moment(typed: str | None) -> datetime | None:
+    from appliance import local_time
+
+    if typed is None:
+        return None
+    try:
+        return local_time.moment_of(typed)
+    except ValueError as error:
+        raise Refused(
+            "that is no moment", hint="type it as 2026-11-25T18:00:00-05:00, or a day as 2026-11-25"
+        ) from error
 
 
 def _list(archive: Archive, key: RecoveryKey) -> int:

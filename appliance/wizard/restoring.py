@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from appliance.backup import choice, fetching, restoring
@@ -36,6 +37,7 @@ from appliance.catalog import Reading
 from appliance.errors import ApplianceError, OperatorNeeded, Refused
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build, sftp
+from appliance.replication.destinations.past import as_it_was
 from appliance.store.recovery import RecoveryKey
 from appliance.store.succession import is_announced
 from appliance.wizard import runs
@@ -62,11 +64,13 @@ def is_blank(reading: Reading) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """From where, and the key on paper; `subject` is another one each time that either is typed."""
+    """From where, the key on paper, and for a bucket the moment as of which (None: as it is now); `subject` is another one each time that
+    any is typed."""
 
     place: DestinationSettings
     key: RecoveryKey
     subject: str
+    as_of: datetime | None = None
 
 
 class Restorer:
@@ -99,7 +103,14 @@ class Restorer:
         """Whether this browser has typed the claim code last."""
         return bool(self._admitted) and secrets.compare_digest(self._admitted, visitor)
 
-    def keep(self, visitor: str, place: DestinationSettings, paper: str, fingerprint: str = "") -> None:
+    def keep(
+        self,
+        visitor: str,
+        place: DestinationSettings,
+        paper: str,
+        fingerprint: str = "",
+        as_of: datetime | None = None,
+    ) -> None:
         """Restore from `place` with the key that `paper` spells; an empty secret stands for the one typed before.
 
         `fingerprint` is of a file server's key. Without one nothing is sent there, and the look says which key it shows.
@@ -119,7 +130,7 @@ class Restorer:
             # The server was dialled: the claim code may have been typed elsewhere since, and this is not for that browser.
             self._require_admitted(visitor)
             self._place, self._source, self._found = place, None, None
-            self._source = Source(place, RecoveryKey.parse(paper), secrets.token_hex(8))
+            self._source = Source(place, RecoveryKey.parse(paper), secrets.token_hex(8), as_of)
             self._chosen = ""
 
     def forget(self) -> None:
@@ -194,7 +205,9 @@ class Restorer:
         What is found counts only as long as no other source was typed meanwhile.
         """
         source = self._known()
-        archive = self._archive(source.place)
+        archive: Archive = self._archive(source.place)
+        if source.as_of is not None:
+            archive = as_it_was(archive, source.as_of)
         found: list[Found] = []
 
         def reach(tell: Tell) -> Detail:
@@ -239,6 +252,7 @@ class Restorer:
                 actor=actor,
                 address=address,
                 backup=backup,
+                as_of=source.as_of,
             )
             return {"studies": restored.studies, "instances": restored.instances}
 

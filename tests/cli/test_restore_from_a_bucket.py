@@ -11,12 +11,13 @@ import pytest
 
 from appliance.box import Box, open_box
 from appliance.config import load_config
+from tests.backup.test_past import SEALED, a_moment, write_over
 from tests.backup.test_restoring import bring_home
 from tests.boxes import data_set_of, recorded
 from tests.cli.conftest import Say
 from tests.cli.test_backups import paper_in
 from tests.cli.test_runbooks import commands, deliver
-from tests.replication.cloud import REGION, Cloud, cloud
+from tests.replication.cloud import REGION, Cloud, cloud, settings
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +81,43 @@ def test_a_blank_box_comes_back_from_a_bucket_by_one_command(
     with closing(opened()) as box:
         bring_home(box)
     assert contents() == before, "every image opens to the bytes that were sent"
+
+
+def test_a_bucket_in_which_a_thief_has_written_comes_back_as_it_was(
+    say: Say,
+    films: list[Path],
+    the_cloud: Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., object],
+) -> None:
+    bucket = the_cloud.new_bucket(versioned=True)
+    where = ("--bucket", bucket, "--region", REGION, "--endpoint-url", the_cloud.url, "--canadian")
+    place = (*where, "--access-key-id", "tests")
+    assert say("destination", "add", "s3", "cloud", *place, typed=SECRET).code == 0
+    assert say("rule", "add", "--to", "cloud").code == 0
+    assert say("import", *films[:3]).code == 0
+    deliver(say, eventually)
+    assert say("backup", "now", "--to", "cloud").code == 0
+    paper = paper_in(say, tmp_path)
+    before = contents()
+    moment = a_moment()
+    write_over(the_cloud, settings(the_cloud.url, bucket), *SEALED)
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "blank"))
+    restore = ("restore", "s3", *place, "--recovery-key-file", paper)
+    broken = say(*restore, typed=SECRET)
+    assert broken.code != 0
+    assert "--as-of" in broken.err
+    unknown = say(*restore, "--as-of", "yesterday", typed=SECRET)
+    assert (unknown.code, "that is no moment" in unknown.err) == (65, True)
+    at = ("--as-of", moment.isoformat())
+    listed = say(*restore, *at, "--list", typed=SECRET)
+    assert listed.code == 0, listed.err
+    assert "As it stood at" in listed.err
+    assert "3" in listed.out
+    restored = say(*restore, *at, typed=SECRET)
+    assert restored.code == 0, restored.err
+    assert "3 images" in restored.out
+    with closing(opened()) as box:
+        bring_home(box)
+    assert contents() == before

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from appliance import audit, identity
+from appliance import audit, identity, local_time
 from appliance.box import Box
 from appliance.catalog import erasure, studies
 from appliance.errors import Transient
@@ -20,9 +20,12 @@ from appliance.replication.destinations import prepare, sftp
 from appliance.store import succession
 from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
-from tests.backup.conftest import IMAGES, Clinic, clinic_in, eventually
+from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents, eventually
+from tests.backup.test_past import SEALED, a_moment, write_over
+from tests.backup.test_restoring import bring_home
 from tests.boxes import box_in, recorded
 from tests.instances import Instance
+from tests.replication import cloud as clouds
 from tests.replication.file_servers import proftpd
 from tests.replication.shares import PASSWORD as SHARE_PASSWORD
 from tests.replication.shares import SHARE, samba
@@ -338,6 +341,45 @@ def test_nobody_restores_what_may_be_an_emptied_box_without_having_chosen_it(
     blank.close()
     with box_in(tmp_path / "blank") as box:
         assert len(recorded(box)) == 22
+
+
+def test_a_bucket_in_which_a_thief_has_written_is_restored_as_it_was(
+    visitor: FlaskClient, app: Flask, blank: Box, tmp_path: Path
+) -> None:
+    with clouds.cloud() as cloud:
+        place = clouds.settings(cloud.url, cloud.new_bucket(versioned=True))
+        with clinic_in(tmp_path / "before", place) as clinic:
+            clinic.receive(*IMAGES[:3])
+            clinic.deliver()
+            clinic.back_up()
+            moment = local_time.here(a_moment())
+            write_over(cloud, place, *SEALED)
+            typed = {
+                "kind": "bucket",
+                **{name: str(value) for name, value in place.options.items() if name != "canadian"},
+                "canadian": "1",
+                "secret": place.secret,
+                "key": str(clinic.paper),
+            }
+            at_the_box(visitor, blank)
+            send(visitor, "look", **typed)
+            eventually(lambda: stage(visitor) != "looking")
+            assert "restore it as it was before" in page_of(visitor)
+            assert "restaurez-le tel qu’il était" in page_of(visitor, "fr")
+            assert send(visitor, "look", **typed, as_of="before lunch").status_code == 422
+            send(visitor, "look", **typed, as_of=f"{moment:%Y-%m-%dT%H:%M:%S}")
+            eventually(lambda: stage(visitor) != "looking")
+            page = page_of(visitor)
+            assert stage(visitor) == "found"
+            assert "The bucket as it was on" in page
+            assert "3 images" in page
+            send(visitor, "start")
+            eventually(lambda: stage(visitor) == "leaving")
+        app.extensions["console"].watcher.close()
+        blank.close()
+        with box_in(tmp_path / "blank") as box:
+            bring_home(box)
+            assert contents(box) == as_sent(*IMAGES[:3])
 
 
 def test_a_blank_box_becomes_the_lost_one(

@@ -100,6 +100,28 @@ class Keeping(Archive, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """A version of what an archive holds under a key; `is_removal` for a marker that it was removed then."""
+
+    key: str
+    version_id: str
+    written_utc: datetime
+    is_latest: bool
+    is_removal: bool = False
+
+
+@runtime_checkable
+class Recounting(Keeping, Protocol):
+    """An archive that tells which versions it has kept (`past`)."""
+
+    def versions_below(self, prefix: str) -> Iterator[Version]:
+        """Every version of everything whose key begins with `prefix`, in order of key, of each the latest first."""
+
+    def document_of(self, key: str, version_id: str) -> bytes:
+        """One version of what `document` gives the newest of. Raises `Unknown` if it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What a store says of an object without giving it back. Empty texts are what it does not tell; `sha256` is hexadecimal."""
 

@@ -40,6 +40,7 @@ INCOMPLETE_DAYS: Final = 7
 ON_BUCKET: Final = (
     "s3:ListBucket",
     "s3:ListBucketMultipartUploads",
+    "s3:ListBucketVersions",
     "s3:GetBucketLocation",
     "s3:GetBucketVersioning",
     "s3:GetBucketObjectLockConfiguration",

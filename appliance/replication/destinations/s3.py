@@ -34,7 +34,7 @@ from botocore.exceptions import ClientError
 from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
 from appliance.lifecycle.storage_class import INTELLIGENT, Rest, Retrieval, Tier, rest_of
 from appliance.model import DestinationSettings, ObjectId, Takes
-from appliance.replication.destinations import options
+from appliance.replication.destinations import options, protection, s3_answers
 from appliance.replication.destinations.archive import (
     BLOCK_BYTES,
     CONNECTION_TEST,
@@ -42,6 +42,7 @@ from appliance.replication.destinations.archive import (
     Document,
     KeepsNoTags,
     Told,
+    Version,
     Versions,
     object_key,
     verified_digest,
@@ -57,13 +58,7 @@ from appliance.replication.destinations.multipart import (
     upload_in_parts,
 )
 from appliance.replication.destinations.parcel import Parcel, Receipt, Session, WouldReplace
-from appliance.replication.destinations.protection import (
-    Protection,
-    keeps_versions,
-    moves,
-    protections,
-    versions,
-)
+from appliance.replication.destinations.protection import Protection
 from appliance.replication.destinations.s3_answers import digest_of_body, opened, unless_absent, written_utc
 from appliance.replication.destinations.s3_errors import (
     ALLOW_TAGGING,
@@ -149,15 +144,15 @@ class S3Destination:
 
     def protections(self) -> list[Protection]:
         """What protects the bucket from the key that this box has. Raises as `check`."""
-        return protections(self._client(), self.bucket)
+        return protection.protections(self._client(), self.bucket)
 
     def versions(self) -> Versions | None:
         """See `Remembering`."""
-        return versions(self._client(), self.bucket)
+        return protection.versions(self._client(), self.bucket)
 
     def moves(self) -> frozenset[Tier] | None:
         """See `Tiered`."""
-        return moves(self._client(), self.bucket)
+        return protection.moves(self._client(), self.bucket)
 
     @contextmanager
     def open(self, parcels: Sequence[Parcel]) -> Iterator[Session]:  # noqa: ARG002
@@ -266,15 +261,24 @@ class S3Destination:
             where = {"ContinuationToken": page["NextContinuationToken"]}
 
     def document(self, key: str) -> bytes:
-        """See `Archive`. One that is not what was written is asked for once more: it may have been spoilt on the way."""
-        written, data = self._document(key)
+        """See `Archive`."""
+        return self.document_of(key, "")
+
+    def document_of(self, key: str, version_id: str) -> bytes:
+        """See `Recounting`. One that is not what was written is asked for once more: it may have been spoilt on the way."""
+        which = {"Key": key, "VersionId": version_id} if version_id else {"Key": key}
+        written, data = self._document(**which)
         if written and hashlib.sha256(data).hexdigest() != written:
-            _, data = self._document(key)
+            _, data = self._document(**which)
         return data
 
-    def _document(self, key: str) -> tuple[str, bytes]:
+    def versions_below(self, prefix: str) -> Iterator[Version]:
+        """See `Recounting`."""
+        return s3_answers.versions_below(self._client(), self.bucket, prefix)
+
+    def _document(self, **which: str) -> tuple[str, bytes]:
         """Of a document the SHA-256 that was told when it was written (earlier software told none), and what comes."""
-        found = opened(self._client(), self.bucket, Key=key)
+        found = opened(self._client(), self.bucket, **which)
         if not found:
             raise Unknown("the cloud storage does not hold that", hint="look in another archive")
         with in_our_terms("reading an object back"), closing(found["Body"]) as body:
@@ -306,7 +310,7 @@ class S3Destination:
 
     def keeps_versions(self) -> bool:
         """See `Keeping`."""
-        return keeps_versions(self._client(), self.bucket)
+        return protection.keeps_versions(self._client(), self.bucket)
 
     def blocks_of(self, key: str, version_id: str) -> Generator[bytes]:
         """See `Keeping`."""

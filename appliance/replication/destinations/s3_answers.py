@@ -7,7 +7,7 @@ nothing of any object; nor does a bucket that is not there. An object counts as 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from appliance.replication.destinations.archive import BLOCK_BYTES
+from appliance.replication.destinations.archive import BLOCK_BYTES, Version
 from appliance.replication.destinations.s3_errors import (
+    ALLOW,
+    ALLOW_VERSIONS,
     NO_BUCKET,
     NO_OBJECT,
     code_of,
@@ -29,10 +31,38 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+def versions_below(client: S3Client, bucket: str, prefix: str) -> Iterator[Version]:
+    """See `Recounting`; a thousand a request, versions and markers of removal apart in each answer."""
+    where: dict[str, Any] = {}
+    held: list[Version] = []
+    while True:
+        with in_our_terms("listing the earlier versions in the bucket", allow=ALLOW_VERSIONS):
+            page = client.list_object_versions(Bucket=bucket, Prefix=prefix, **where)
+        held += [
+            Version(each["Key"], each["VersionId"], each["LastModified"], each["IsLatest"])
+            for each in page.get("Versions", ())
+        ]
+        held += [
+            Version(each["Key"], each["VersionId"], each["LastModified"], each["IsLatest"], is_removal=True)
+            for each in page.get("DeleteMarkers", ())
+        ]
+        # Of the last key of a page more may come; within a second, what is there counts as written after what removed it.
+        held.sort(key=lambda each: (each.is_latest, each.written_utc, not each.is_removal), reverse=True)
+        held.sort(key=lambda each: each.key)
+        last = held[-1].key if held and page.get("IsTruncated") else None
+        yield from (each for each in held if each.key != last)
+        held = [each for each in held if each.key == last]
+        if not page.get("IsTruncated"):
+            return
+        where = {"KeyMarker": page["NextKeyMarker"]}
+        if marker := page.get("NextVersionIdMarker"):
+            where["VersionIdMarker"] = marker
+
+
 def opened(client: S3Client, bucket: str, **which: Any) -> dict[str, Any]:
     """An object, to be read; empty if the store itself says that it has none by that name. Raises `Transient`, `OperatorNeeded`."""
     doing = "looking at an object"
-    with in_our_terms(doing):
+    with in_our_terms(doing, allow=ALLOW_VERSIONS if "VersionId" in which else ALLOW):
         for is_last in (False, True):
             try:
                 answer: dict[str, Any] = {**client.get_object(Bucket=bucket, **which)}

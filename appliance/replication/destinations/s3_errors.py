@@ -54,11 +54,13 @@ _LATER: Final = frozenset(
 )
 
 
-_ALLOW: Final = "allow this access key to list, read and write the bucket"
+ALLOW: Final = "allow this access key to list, read and write the bucket"
 ALLOW_WAKING: Final = (
     "allow this access key s3:RestoreObject, as in the policy that is printed for its bucket"
 )
 """The hint for a key that may do all but fetch from deep archive: policies printed earlier did not name that."""
+ALLOW_VERSIONS: Final = "allow this access key s3:ListBucketVersions and s3:GetObjectVersion, or give the one of the bucket's owner for this"
+"""For what was written over or removed: a box's own key may read one version, and by policies printed earlier not list them."""
 ALLOW_TAGGING: Final = (
     "allow this access key s3:PutObjectTagging, as in the policy that is printed for its bucket"
 )
@@ -66,7 +68,7 @@ ALLOW_TAGGING: Final = (
 
 
 @contextmanager
-def in_our_terms(doing: str, *, allow: str = _ALLOW) -> Iterator[None]:
+def in_our_terms(doing: str, *, allow: str = ALLOW) -> Iterator[None]:
     """Translate what the S3 client raises while `doing` (a gerund and its object, for the message); `allow` is the hint if the key
     may not do so.
     """

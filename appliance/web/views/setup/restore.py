@@ -17,14 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Response, g, redirect
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance import identity
+from appliance import identity, local_time
 from appliance.backup import choice
 from appliance.backup.choice import Found
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Refused
 from appliance.web import forms, security
 from appliance.web.console import VISITOR, console, now
 from appliance.web.pages import is_partial, show
@@ -47,6 +48,7 @@ from appliance.wizard.steps import Step
 
 HERE = "/setup/restore"
 FIRST_SHOWN = 5
+AS_OF = "as_of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class RestorePage(SetupPage):
     more: str
     shrunk: str
     """That the newest holds far less than another did, so that nobody restores it without having chosen it; empty otherwise."""
+    as_of: str
+    """As of which moment the bucket was looked at; empty for now."""
     after: str
     parts: tuple[PartLine, ...]
     bar: Bar
@@ -129,7 +133,7 @@ def look_for_backups() -> AnyResponse:
     """Keep where the copies are and what opens them, and see what is there."""
     if (turned_away := _turned_away()) is not None:
         return turned_away
-    typed = keep_typed(Step.WELCOME, *FIELDS)
+    typed = keep_typed(Step.WELCOME, *FIELDS, AS_OF)
     box, restorer = console().box, console().restorer
     try:
         place = place_of(typed)
@@ -137,7 +141,8 @@ def look_for_backups() -> AnyResponse:
             details = {"kind": place.kind, "address": security.address()}
             console().record(tx, "restore:look", "restore", VISITOR, details)
         fingerprint = typed["fingerprint"] if place.kind == "sftp" else ""
-        restorer.keep(security.visitor(), place, forms.secret("key"), fingerprint)
+        as_of = _moment(typed[AS_OF]) if place.kind == "s3" and typed[AS_OF] else None
+        restorer.keep(security.visitor(), place, forms.secret("key"), fingerprint, as_of)
     except ApplianceError as error:
         return _form(said(error))
     restorer.begin_look()
@@ -174,6 +179,16 @@ def begin_restore() -> AnyResponse:
     return forms.back_to(HERE)
 
 
+def _moment(typed: str) -> datetime:
+    """The moment that was typed, by the clock that this page shows. Raises `Refused`."""
+    try:
+        return local_time.moment_of(typed)
+    except ValueError as error:
+        raise Refused(
+            "that is no moment", hint="type it as 2026-11-25T18:00:00-05:00, or a day as 2026-11-25"
+        ) from error
+
+
 def _turned_away() -> AnyResponse | None:
     """Where to send whoever may not restore: to the door of a box with an owner, or to type the claim code."""
     if is_claimed():
@@ -199,7 +214,9 @@ def _form(error: str = "") -> Response:
         blank = restoring.is_blank(conn)
         run = runs.latest(box, conn, restoring.RUN)
         typed = progress.read(conn).draft(Step.WELCOME)
-    looked = _looked(restorer.source)
+    source = restorer.source
+    as_of = source.as_of if source is not None else None
+    looked = _looked(source)
     stage = _stage(restorer, blank, run, looked)
     found = restorer.found if stage == "found" else None
     lines = _backup_lines(found, restorer.chosen) if found else ()
@@ -208,7 +225,7 @@ def _form(error: str = "") -> Response:
         Step.WELCOME,
         error=error,
         stage=stage,
-        typed={**PRESET, **typed},
+        typed={**PRESET, AS_OF: "", **typed},
         has_secret="yes" if restorer.has_secret else "no",
         disks=disk_lines() if stage == "source" else (),
         looked=part_lines(looked if looked.subject else None, restoring.LOOK_PARTS),
@@ -216,6 +233,7 @@ def _form(error: str = "") -> Response:
         more_backups=lines[FIRST_SHOWN:],
         more=words("restore.more", n=len(lines) - FIRST_SHOWN) if len(lines) > FIRST_SHOWN else "",
         shrunk=_shrunk(found) if found else "",
+        as_of=words.moment(as_of) if stage == "found" and as_of is not None else "",
         after=_after(found.manifests, bool(lines)) if found else "",
         parts=part_lines(run, restoring.PARTS) if stage in ("running", "found") and run else (),
         bar=_bar(run),
