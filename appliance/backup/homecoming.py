@@ -232,6 +232,12 @@ class _Marks:
         return box.guard.space().free_bytes - size_bytes < self.last_bytes
 
 
+def has_room(box: Box, reading: Reading, size_bytes: int) -> bool:
+    """Whether something may come home now without reaching either mark."""
+    marks = _marks(box, reading)
+    return not (marks.is_past_choice(box, size_bytes) or marks.is_past_last(box, size_bytes))
+
+
 def _marks(box: Box, reading: Reading) -> _Marks:
     total = box.guard.space().total_bytes
     kept = box.guard.reserve_bytes + KEPT_PERCENT * total // 100

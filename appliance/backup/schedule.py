@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from appliance import settings
-from appliance.backup import drill, homecoming, making
+from appliance.backup import asking, drill, homecoming, making
 from appliance.box import Box
 from appliance.errors import ApplianceError
 from appliance.lifecycle import retention
@@ -89,6 +89,7 @@ class Schedule:
         def keep_going() -> bool:
             return not self._stopping.is_set()
 
+        asking.ask(box, now, keep_going=keep_going)
         stay = self._staying(box, now, keep_going)
         if came := homecoming.bringing_home(box, now, keep_going=keep_going, stay=stay):
             log.info("images brought back from the archive: count=%d", came)
