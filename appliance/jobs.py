@@ -447,6 +447,8 @@ class Upkeep:
             "runs": sum(self.runs.values()),
             watch.JUDGED: self.judged,
         }
+        if (discipline := kernel_clock.discipline()) is not Discipline.UNKNOWN:
+            detail["discipline"] = str(discipline)  # for processes that may not ask the kernel
         if self.clock_set:
             detail["clock_set"] = self.clock_set
         with self.box.catalog.transaction() as tx:

@@ -129,6 +129,17 @@ class Timex(ctypes.Structure):
     )
 
 
+@pytest.mark.parametrize("said", ["free", "follows", "x", None, 7])
+def test_a_process_that_may_not_ask_the_kernel_goes_by_what_it_said_to_the_jobs(
+    box: Box, monkeypatch: pytest.MonkeyPatch, said: object
+) -> None:
+    monkeypatch.setattr(kernel_clock, "discipline", lambda: Discipline.UNKNOWN)
+    with box.catalog.transaction() as tx:
+        processes.beat(tx, "jobs", 1, NOW, NOW, {"discipline": said})
+    expected = Discipline(str(said)) if said in ("free", "follows") else Discipline.UNKNOWN
+    assert health.gather(box, NOW).clock.discipline is expected
+
+
 def test_the_kernel_is_asked_as_its_manual_says() -> None:
     told = Timex()
     answer = ctypes.CDLL(None).adjtimex(ctypes.byref(told))

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from appliance.catalog import database
 from appliance.config import DicomConfig
 from appliance.dicom import scp
 from appliance.fleet import desk
+from appliance.health.facts import Discipline
 from appliance.store import keys
 from appliance.web import server
 from tests.system.running import VERBS
@@ -136,6 +138,43 @@ def test_the_exposure_of_a_service_is_as_low_as_promised(root: Path, unit: str) 
     assert figure is not None, told.stderr
     assert float(figure[1]) < most
     assert told.returncode == 0
+
+
+def test_who_asks_the_kernel_of_its_clock_may_and_can_not_set_it() -> None:
+    """With the call forbidden nobody knows of a time server, and each box that was off for some days would ask a person."""
+    unit = "appliance-jobs.service"
+    own = SYSTEM / f"{unit}.d/60-clock.conf"
+    assert own.name > "50-common.conf", "what is said last counts"
+    said = own.read_text()
+    assert "\nProtectClock=no\n" in said
+    assert "\nSystemCallFilter=adjtimex clock_adjtime\n" in said
+    walls = read(unit)
+    assert (walls["CapabilityBoundingSet"], walls["AmbientCapabilities"]) == ([""], [""])
+    assert walls["PrivateDevices"] == walls["NoNewPrivileges"] == ["yes"]
+
+
+FORBIDS = """
+import ctypes, struct
+from appliance.health import kernel_clock
+kernel_clock.discipline()
+calls = {"x86_64": (159, 305), "aarch64": (171, 266)}[__import__("platform").machine()]
+step = struct.Struct("HBBI").pack
+walls = step(0x20, 0, 0, 0) + b"".join(step(0x15, len(calls) - n, 0, call) for n, call in enumerate(calls))
+walls += step(0x06, 0, 0, 0x7FFF0000) + step(0x06, 0, 0, 0x00050001)
+kept = ctypes.create_string_buffer(walls)
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(walls) // 8, ctypes.addressof(kept)))
+kernel = ctypes.CDLL(None)
+assert kernel.prctl(38, 1, 0, 0, 0) == 0 and kernel.prctl(22, 2, program) == 0
+print(kernel_clock.discipline())
+"""
+"""A filter of calls as ProtectClock= makes it, and the question asked behind it."""
+
+
+def test_a_kernel_that_may_not_be_asked_is_the_reason() -> None:
+    told = asked("systemd-analyze", "syscall-filter", "@clock")
+    assert {"adjtimex", "clock_adjtime"} <= set(told.stdout.split())
+    found = asked(sys.executable, "-c", FORBIDS)
+    assert found.stdout.strip() == Discipline.UNKNOWN, found.stderr
 
 
 def test_a_verb_may_write_wherever_the_console_may() -> None:
