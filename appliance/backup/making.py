@@ -30,7 +30,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
 from appliance.catalog.schema import REVISION
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Transient, Unknown
-from appliance.lifecycle import retention
+from appliance.lifecycle import memory, retention
 from appliance.model import DestinationSettings
 from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
@@ -56,6 +56,10 @@ Tell = Callable[[int, int], None]
 
 def _silent(done: int, total: int) -> None:
     del done, total
+
+
+BETWEEN: Final = timedelta(hours=1)
+"""So long after an attempt comes the next one because of what people decide: many decisions of an afternoon share a backup."""
 
 
 def archives(reading: Reading) -> list[DestinationSettings]:
@@ -92,6 +96,8 @@ def back_up(
     says no or another attempt is under way.
     """
     clock = clock or retention.running_from(now)
+    with box.catalog.reading() as reading:
+        decisions = memory.decisions(reading)  # at least those are in the copy
     try:
         archive = archive_at(box, to)
         own = whole_recovery_slot(box.config.data.absolute() / "keys")
@@ -105,17 +111,25 @@ def back_up(
             _record(tx, box, to.name, now, actor, failure=error)
         raise
     with box.catalog.transaction() as tx:
-        _record(tx, box, to.name, now, actor, made=index, removed=removed)
+        _record(tx, box, to.name, now, actor, made=index, removed=removed, decisions=decisions)
     return index
 
 
 def is_due(reading: Reading, name: str, now: datetime, every: timedelta) -> bool:
-    """Whether the archive `name` is due for a backup: never had one, its last is `every` old, or of a moment to come."""
-    told = settings.get(reading, _of(name), {}).get("succeeded_utc")
-    if told is None:
+    """Whether the archive `name` is due for a backup: never had one, its last is `every` old, or of a moment to come; or lacks what a
+    person has decided since (`lifecycle.memory`), once `BETWEEN` have gone since the latest attempt."""
+    told = settings.get(reading, _of(name), {})
+    if told.get("succeeded_utc") is None:
         return True
-    age = now - datetime.fromisoformat(told)
-    return age >= every or age < -every
+    if memory.decisions(reading) > int(told.get("decisions", 0)):
+        every = min(every, BETWEEN)
+        return _is_past(told["at_utc"], now, every)
+    return _is_past(told["succeeded_utc"], now, every)
+
+
+def _is_past(moment: str, now: datetime, span: timedelta) -> bool:
+    age = now - datetime.fromisoformat(moment)
+    return age >= span or age < -span
 
 
 def make_due(tx: Transaction, name: str) -> None:
@@ -288,15 +302,18 @@ def _record(
     *,
     made: Index | None = None,
     removed: int = 0,
+    decisions: int = 0,
     failure: ApplianceError | None = None,
 ) -> None:
-    earlier = settings.get(tx, _of(to), {}).get("succeeded_utc")
+    before = settings.get(tx, _of(to), {})
+    earlier = before.get("succeeded_utc")
     reason = f"{to}: {failure.message}" if failure else ""
     latest = {
         "at_utc": now.isoformat(),
         "outcome": "failed" if failure else "succeeded",
         "succeeded_utc": earlier if failure else now.isoformat(),
         "reason": reason,
+        "decisions": int(before.get("decisions", 0)) if failure else decisions,
     }
     settings.put(tx, _of(to), latest, now)
     of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]

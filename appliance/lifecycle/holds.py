@@ -11,6 +11,7 @@ from appliance.catalog import Reading, Transaction, holds
 from appliance.catalog import studies as study_rows
 from appliance.catalog.holds import Hold, HoldKind
 from appliance.errors import Refused
+from appliance.lifecycle import memory
 from appliance.lifecycle.acting import Act
 
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
@@ -63,4 +64,5 @@ def _reason(typed: str) -> str:
 def _record(tx: Transaction, act: Act, word: str, of: Hold, study: int | None) -> None:
     row = None if study is None else study_rows.study_by_id(tx, study)
     details = {"kind": str(of.kind), "on": "patient" if of.study is None else "study", "patient": of.patient}
+    memory.decided(tx, act.now)
     act.record(tx, word, f"hold:{of.id}", details, study="" if row is None else row.study_instance_uid)

@@ -26,6 +26,9 @@ KEY: Final = "restore.memory"
 """From when to when this box remembers nothing, in `appliance.catalog.settings`, until a person has looked: ``since_utc`` is the hour of
 the backup, or null where none came; ``until_utc`` that of the restore; ``lacks_province`` whether nobody has chosen one since."""
 
+DECIDED: Final = "backup.decided"
+"""How often people have decided what no manifest tells, in `appliance.catalog.settings`: a backup with an earlier number lacks something."""
+
 PROVINCE: Final = "clinic.province"
 
 
@@ -64,6 +67,20 @@ def note_restored(tx: Transaction, backup_utc: datetime | None, now: datetime) -
         "lacks_province": lacks_province,
     }
     settings.put(tx, KEY, told, now)
+
+
+def decided(tx: Transaction, now: datetime) -> None:
+    """Note that a person has decided what only a backup can tell: one is made soon, and not at the end of the day.
+
+    Counted, since no clock is right for ever. Rejected: a sealed document for each hold in every archive, which would have to be laid, read,
+    buried with its patient and understood for ever, to spare an hour.
+    """
+    settings.put(tx, DECIDED, decisions(tx) + 1, now)
+
+
+def decisions(reading: Reading) -> int:
+    """How often people have decided such a thing."""
+    return int(settings.get(reading, DECIDED, 0))
 
 
 def refuse(reading: Reading) -> None:

@@ -236,6 +236,7 @@ def choose(
     if years == before:
         raise Refused("the clinic has that figure already", hint="nothing needs to be changed")
     retention_rules.put(tx, record_type, starts, years, reason=reason, by=act.by, now=act.now)
+    memory.decided(tx, act.now)
     act.record(tx, "retention:change", f"{record_type}:{starts}", {"old": before, "new": years})
 
 

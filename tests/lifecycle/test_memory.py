@@ -10,10 +10,12 @@ import pytest
 
 from appliance import health
 from appliance import settings as operator_settings
+from appliance.backup import making, snapshot
+from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import Catalog, destructions, studies
 from appliance.catalog.holds import HoldKind, held_among
-from appliance.errors import Refused
+from appliance.errors import ApplianceError, Refused
 from appliance.lifecycle import destruction, holds, memory, purging, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.memory import Gap
@@ -185,3 +187,58 @@ def test_the_guide_and_the_settings_say_which_province_it_is_too(catalog: Catalo
         assert retention.province_of(tx) == "ON"
         with pytest.raises(Refused, match="after a restore"):
             memory.refuse(tx)
+
+
+@pytest.mark.slow
+def test_a_hold_is_in_a_backup_soon_and_comes_back_with_it(
+    clinic: Clinic,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    now = datetime.now(UTC)
+    clinic.back_up(now)
+
+    def made(minutes: int) -> int:
+        """How many backups there are, once the duty has run so many minutes later."""
+        Schedule().make(clinic.box, now + timedelta(minutes=minutes))
+        archive = making.archive_at(clinic.box, clinic.place)
+        return len(snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)]))
+
+    marie = Act("marie", now, clinic.box.audit_key)
+    assert made(90) == 1, "nothing was decided"
+    with clinic.box.catalog.transaction() as tx:
+        (study,) = studies.find(tx, limit=9)
+        placed = holds.place(
+            tx, marie, kind=HoldKind.LEGAL, study=study.id, whole_patient=False, reason="court file 12"
+        )
+    assert made(91) == 2
+    assert made(95) == 2, "it has it"
+    with clinic.box.catalog.transaction() as tx:
+        holds.place(tx, marie, kind=HoldKind.ACCESS, study=study.id, whole_patient=True, reason="asks for it")
+        holds.release(tx, marie, placed.id, reason="settled out of court")
+    assert made(110) == 2, "one an hour"
+    assert made(152) == 3, "for both"
+    assert made(300) == 3
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box, box.catalog.reading() as conn:
+        assert held_among(conn, [study.id])[study.id].kind is HoldKind.ACCESS
+
+
+@pytest.mark.slow
+def test_a_backup_that_fails_still_lacks_what_was_decided(
+    clinic: Clinic,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    now = datetime.now(UTC)
+    clinic.back_up(now)
+    with clinic.box.catalog.transaction() as tx:
+        memory.decided(tx, now)
+    (tmp_path / "usb").rename(tmp_path / "pulled out")
+    with pytest.raises(ApplianceError):
+        Schedule().make(clinic.box, now + timedelta(hours=2))
+    (tmp_path / "pulled out").rename(tmp_path / "usb")
+    with clinic.box.catalog.reading() as conn:
+        for minutes, is_due in ((30, False), (60, True)):
+            later = now + timedelta(hours=2, minutes=minutes)
+            assert making.is_due(conn, clinic.place.name, later, timedelta(days=1)) is is_due
