@@ -56,6 +56,7 @@ from appliance.lifecycle import (
     census,
     destruction,
     eviction,
+    listing,
     purging,
     retention,
     returning,
@@ -227,7 +228,7 @@ def review_requests(box: Box, now: datetime) -> None:
 
 
 class Reading:
-    """Reading everything again, slice by slice, until the process stops."""
+    """Reading everything again and looking through the buckets, slice by slice, until the process stops."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -237,9 +238,11 @@ class Reading:
         self._stopping.set()
 
     def __call__(self, box: Box, now: datetime) -> None:
-        """The next slice."""
+        """The next slice of both."""
         rest = scrub.pace(self._stopping.wait).rest  # which ends when the process does
         scrub.scrub(box, now, keep_going=lambda: not self._stopping.is_set(), rest=rest)
+        around = listing.Around(keep_going=lambda: not self._stopping.is_set(), rest=rest)
+        listing.look_through(box, now, around)
 
 
 class Counting:

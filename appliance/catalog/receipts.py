@@ -13,7 +13,7 @@ from typing import Any
 
 from appliance.catalog.columns import canonical_json, utc_text
 from appliance.catalog.database import Reading, Transaction
-from appliance.model import DestinationId, ObjectId
+from appliance.model import DestinationId, KeyId, ObjectId
 
 
 def of_object(reading: Reading, object_id: ObjectId) -> dict[DestinationId, dict[str, Any]]:
@@ -24,6 +24,20 @@ def of_object(reading: Reading, object_id: ObjectId) -> dict[DestinationId, dict
         (object_id,),
     )
     return {DestinationId(row[0]): json.loads(row[1]) if row[1] else {} for row in rows}
+
+
+def in_order(
+    reading: Reading, destination_id: DestinationId, after: str, most: int
+) -> list[tuple[ObjectId, KeyId, int, dict[str, Any]]]:
+    """The next `most` objects that an archive has a receipt for, in the order of their ids: each with its key, its sealed size and the receipt."""
+    rows = reading.exec_driver_sql(
+        "SELECT i.object_id, i.key_id, i.sealed_bytes, d.receipt FROM instances AS i"
+        " CROSS JOIN deliveries AS d"  # in this order: by the index of the ids
+        " WHERE d.destination = ? AND d.instance = i.id AND d.state = 'CONFIRMED' AND i.object_id > ?"
+        " ORDER BY i.object_id LIMIT ?",
+        (destination_id, after, most),
+    )
+    return [(ObjectId(row[0]), KeyId(row[1]), row[2], json.loads(row[3]) if row[3] else {}) for row in rows]
 
 
 def renew(

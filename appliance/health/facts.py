@@ -93,6 +93,14 @@ class ReadAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class LookedThrough:
+    """When a bucket was last looked through for whether everything is there, or since when that is owed."""
+
+    destination: str
+    since_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Frozen:
     """The ransomware guard holds: since when, and by which of the words of `appliance.catalog.freezes.Why`."""
 
@@ -255,6 +263,7 @@ class Facts:
     drill: Attempt | None = None
     drills: tuple[Drilled, ...] = ()
     read_again: ReadAgain | None = None
+    looked_through: tuple[LookedThrough, ...] = ()
     frozen: Frozen | None = None
     forgotten: Forgotten | None = None
     clock: Clock = Clock()

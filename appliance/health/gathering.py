@@ -51,6 +51,7 @@ from appliance.health.facts import (
     Frozen,
     Keys,
     Limits,
+    LookedThrough,
     Outcome,
     Queue,
     ReadAgain,
@@ -81,6 +82,7 @@ SCRUB_COPIES_UNREAD = "scrub.copies-unread"
 SCRUB_STANDING = "scrub.pass"
 SCRUB_FAR = "scrub.far"
 SCRUB_FAR_LOST = "scrub.far-lost"
+BUCKET_LISTS = "bucket.lists"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -176,6 +178,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB_STANDING,
             SCRUB_FAR,
             SCRUB_FAR_LOST,
+            BUCKET_LISTS,
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
@@ -226,6 +229,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         drill=_drill(outcomes.get(DRILL), box.audit_key, now),
         drills=tuple(_drills(conn, box.audit_key, now)),
         read_again=_read_again(conn, outcomes),
+        looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
         too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),
@@ -258,6 +262,13 @@ def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
     )
     owed = begun or instances.first_received(conn)
     return None if owed is None else ReadAgain(owed, never=True, unchecked=unchecked)
+
+
+def _looked_through(queues: Sequence[Queue], kept: object) -> Iterator[LookedThrough]:
+    """When each bucket was last looked through, as `appliance.lifecycle.listing` has kept it."""
+    for queue in queues:
+        if (since := _moment(_words(_part(kept, str(queue.id)), "since_utc"))) is not None:
+            yield LookedThrough(queue.destination, since)
 
 
 def _frozen(conn: Reading) -> Frozen | None:

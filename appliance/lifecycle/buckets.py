@@ -6,14 +6,15 @@ is asked for there, one small request (HEAD) for each in a pass: whether it is t
 receipt. One that is told otherwise is read to its end. It is whole (somebody has copied the bucket), and its receipt is renewed; or it
 is not, and is written again if the bucket keeps the version of the receipt, or another archive has it; hours later, where that version
 lies deep and is asked for first. If nobody has, it is lost, which is said with the bucket's name. One that is here, because it came as an
-earlier version, is asked for like those that are not. What had to be written again was altered by somebody else, which a person is told
+earlier version, is asked for like those that are not. The other copies of what is here are looked through by the list of their bucket
+(`appliance.lifecycle.listing`), which costs a thousandth. What had to be written again was altered by somebody else, which a person is told
 (`catalog.alterations`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, cast
 
@@ -25,15 +26,18 @@ from appliance.lifecycle.rewriting import write_again
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Destination, build
-from appliance.replication.destinations.archive import Telling, differs, object_key
+from appliance.replication.destinations.archive import Entry, Listing, Telling, differs, object_key
 
 log = logging.getLogger(__name__)
 
 ASKED: Final = ("s3",)
 """Those that are asked for what is not here."""
 
+OBJECTS: Final = "objects/"
+"""What the keys of all objects begin with."""
 
-class AskedAgain(Destination, Telling, Protocol):
+
+class AskedAgain(Destination, Telling, Listing, Protocol):
     """What is asked, and written over where it has not what it should."""
 
 
@@ -94,6 +98,28 @@ class Buckets:
             self.unasked.add(object_id)
         return mended
 
+    def look(self, number: DestinationId, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> int:
+        """Ask one bucket for an object, wherever else it is, and mend what is not whole there; how many were mended. Raises `Silent`, and as `ask`."""
+        with self._box.catalog.reading() as reading:
+            receipt = receipts.of_object(reading, object_id).get(number)
+        if receipt is None:
+            return 0
+        self._rest()
+        return self._ask(self._places[number], receipt, object_id, key_id, sealed_bytes)
+
+    def listed(self, number: DestinationId, after: str, most: int) -> tuple[Sequence[Entry], bool]:
+        """The next objects of a bucket by its list; see `Listing`. Raises `Silent` where it can't be listed."""
+        try:
+            return self._bucket(self._places[number]).listed(OBJECTS, after, most)
+        except (Transient, OperatorNeeded, Refused) as error:
+            raise Silent(error.message, hint=error.hint) from error
+
+    def _bucket(self, place: DestinationSettings) -> AskedAgain:
+        """A bucket, whose connections serve the whole slice."""
+        if place.id not in self._built:
+            self._built[place.id] = cast("AskedAgain", build(place, self._box))
+        return self._built[place.id]
+
     def _ask(
         self,
         place: DestinationSettings,
@@ -105,9 +131,7 @@ class Buckets:
         """Whether it had to be written again there. Raises `Silent` where the bucket can't be asked, and as `ask`."""
         box = self._box
         try:
-            if place.id not in self._built:
-                self._built[place.id] = cast("AskedAgain", build(place, box))
-            bucket = self._built[place.id]
+            bucket = self._bucket(place)
             told = bucket.told(object_key(object_id))
             if not (why := differs(told, receipt, sealed_bytes)):
                 return 0
@@ -119,13 +143,14 @@ class Buckets:
             return 0
         except (Corrupt, Unknown) as error:
             why = f"{place.name}: {error.message}"
+            is_gone = isinstance(error, Unknown) and recall.is_here(box, object_id)
         except Resting as error:  # what it was is in doubt, and can't be read for hours
             raise Transient(f"{place.name}: {error.message}", hint=error.hint) from error
         except (Transient, OperatorNeeded, Refused) as error:
             raise Silent(error.message, hint=error.hint) from error
         done_utc = recall.altered_utc(self._built[place.id], object_id)
         try:
-            proof = write_again(box, self._built[place.id], object_id, key_id, sealed_bytes)
+            proof = write_again(box, self._built[place.id], object_id, key_id, sealed_bytes, is_gone=is_gone)
         except Corrupt as error:
             self.lost.setdefault(place.id, set()).add(object_id)
             raise Corrupt(f"{why}; {error.message}", hint=error.hint) from error

@@ -29,6 +29,8 @@ REPORTED_WITHIN: Final = timedelta(hours=24)
 REPORTS: Final = ("instance:corrupt", "instance:mend")
 UNREAD: Final = "unreadable"
 """In the details of such a row: the disk did not give back what it holds, which no ransomware does."""
+KNOWN: Final = "known"
+"""Likewise: it is part of a loss that was reported before a person released the guard."""
 
 MOST_REPORTS: Final = 10_000
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
@@ -107,22 +109,23 @@ def _begin(
 
 
 def _reported(reading: Reading, of: Standing, now: datetime) -> int:
-    """How many objects those who read them have found damaged lately, each counted once. A bad sector is no such report.
+    """How many objects those who read them have found damaged lately, each counted once. A bad sector is no such report, nor is
+    what belongs to a loss that a person knows of.
 
     A clock that was set back makes the window longer, and one set forward shorter; the counts don't depend on it.
     """
     since = max(now - REPORTED_WITHIN, of.reports_since_utc or now - REPORTED_WITHIN)
     wanted = audit_search.Wanted(actions=REPORTS, since_utc=since)
     rows = audit_search.find(reading, wanted, limit=MOST_REPORTS)
-    return len({row.subject for row in rows if not _is_unread(row.details)})
+    return len({row.subject for row in rows if not _is_no_news(row.details)})
 
 
-def _is_unread(details: Any) -> bool:
+def _is_no_news(details: Any) -> bool:
     try:
         told = json.loads(details)
     except (TypeError, ValueError):
         return False
-    return isinstance(told, dict) and told.get(UNREAD) is True
+    return isinstance(told, dict) and True in (told.get(UNREAD), told.get(KNOWN))
 
 
 def _keep(tx: Transaction, of: Standing, now: datetime) -> None:

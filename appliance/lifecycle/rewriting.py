@@ -16,14 +16,23 @@ from appliance.replication.destinations.parcel import parcel_of
 
 
 def write_again(
-    box: Box, place: Destination, object_id: ObjectId, key_id: KeyId, sealed_bytes: int
+    box: Box,
+    place: Destination,
+    object_id: ObjectId,
+    key_id: KeyId,
+    sealed_bytes: int,
+    *,
+    is_gone: bool = False,
 ) -> Mapping[str, Any]:
     """Write an object over where it is damaged, from here or, where it is not here, from another archive; the new receipt.
 
-    Raises `Corrupt` if nobody has it whole, `Transient` while the ransomware guard holds, and what the archives raise.
+    Raises `Corrupt` if nobody has it whole, `Transient` while the ransomware guard holds, and what the archives raise. One that `is_gone`
+    there is written again all the same, as what is new is, if nothing lies under its name.
     """
     with box.catalog.reading() as reading:
-        freezes.refuse(reading)
+        is_held = freezes.in_force(reading) is not None
+        if not is_gone:
+            freezes.refuse(reading)
     if not recall.is_here(box, object_id):
         try:
             recall.recall(box, object_id, key_id, sealed_bytes)
@@ -33,6 +42,6 @@ def write_again(
         row = instances.with_object(reading, object_id)
     if row is None:
         return {}  # it was destroyed meanwhile
-    parcel = replace(parcel_of(box, row), tried_before=True)
+    parcel = replace(parcel_of(box, row), tried_before=True, replaces="nothing" if is_held else "anything")
     with place.open([parcel]) as session:
         return session.send(parcel)

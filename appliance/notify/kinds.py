@@ -153,6 +153,7 @@ _OF_CODE: Mapping[str, str] = MappingProxyType(
         "audit": "audit-altered",
         "index-unread": "read-again-late",
         "bucket-unasked": "read-again-late",
+        "bucket-unlisted": "read-again-late",
         "bucket-lacks": "damaged",
         "no-devices": "setup",
         "no-rules": "setup",

@@ -29,6 +29,7 @@ from appliance.health.facts import (
     Frozen,
     Keys,
     Limits,
+    LookedThrough,
     Outcome,
     Queue,
     ReadAgain,
@@ -217,6 +218,17 @@ CASES = {
     "a month in which a bucket could not be asked": (
         replace(CALM, read_again=ReadAgain(NOW - DAY, unasked=9, asked_utc=NOW - 34 * DAY)),
         (("bucket-unasked", SOON),),
+    ),
+    "buckets of which one was not looked through for 33 days": (
+        replace(
+            CALM,
+            read_again=ReadAgain(NOW - DAY),
+            looked_through=(
+                LookedThrough("cloud", NOW - 33 * DAY - SECOND),
+                LookedThrough("other", NOW - 33 * DAY),
+            ),
+        ),
+        (("bucket-unlisted", SOON),),
     ),
     "buckets that have lost what is nowhere else": (
         replace(CALM, contents=Contents(lost_in=(("cloud", 2), ("other", 1)))),

@@ -41,6 +41,12 @@ from tests.lifecycle.test_guard_bucket import (  # noqa: F401
     test_after_a_release_what_two_people_approved_is_destroyed_in_the_bucket_too,
     test_while_the_guard_holds_a_bucket_gets_what_is_new_and_no_version_there_gets_another_over_it,
 )
+from tests.lifecycle.test_listing import (  # noqa: F401
+    stored,
+    test_a_bucket_that_has_everything_is_asked_for_its_list_and_nothing_else,
+    test_a_copy_that_was_removed_or_written_over_is_mended_while_the_image_is_here,
+    test_a_pass_goes_on_where_it_was,
+)
 from tests.lifecycle.test_purging import (  # noqa: F401
     test_a_backup_from_before_does_not_bring_a_study_back_whose_tombstone_lies_there,
     test_a_purged_patient_is_unreadable_here_in_the_replica_and_in_every_backup,

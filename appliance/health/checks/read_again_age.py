@@ -1,5 +1,5 @@
-"""Reading everything again: promised within thirty days, so that what rots is found while somebody else has it still; and asking the buckets
-for what is not here.
+"""Reading everything again: promised within thirty days, so that what rots is found while somebody else has it still; asking the buckets
+for what is not here, and looking each of them through.
 
 A pass takes ten days on a box that is always on, and thirty on one that is on for working hours. Chose a limit that no clinic sets,
 because it is a promise and no habit; three days more than promised, because a pass ends when it ends. Judged by whichever process
@@ -14,7 +14,7 @@ from datetime import timedelta
 from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
 
-CODES = ("index-unread", "read-again-late", "bucket-unasked")
+CODES = ("index-unread", "read-again-late", "bucket-unasked", "bucket-unlisted")
 LATE = timedelta(days=33)
 AHEAD = timedelta(hours=1)
 
@@ -24,6 +24,16 @@ def check(facts: Facts) -> Iterator[Problem]:
     last = facts.read_again
     if facts.catalog is not None or last is None:
         return
+    for each in facts.looked_through:
+        if facts.at_utc - each.since_utc > LATE:
+            yield Problem(
+                "bucket-unlisted",
+                f"{each.destination} has not been looked through for {(facts.at_utc - each.since_utc).days} days:"
+                " whether every copy is still there is not known",
+                "see that the cloud storage can be reached and is not paused: it is looked through again by itself",
+                Severity.SOON,
+                subject=each.destination,
+            )
     if last.unchecked:
         yield Problem(
             "index-unread",

@@ -142,6 +142,23 @@ class Telling(Archive, Protocol):
         """When what lies under a key was written there, or was marked as removed; None where the store doesn't say."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the list of a store says of an object; its check sum or its version no list has."""
+
+    key: str
+    bytes: int
+    etag: str = ""
+
+
+@runtime_checkable
+class Listing(Archive, Protocol):
+    """An archive that says of a thousand objects at once what they are, for the price of one small request."""
+
+    def listed(self, prefix: str, after: str, most: int) -> tuple[Sequence[Entry], bool]:
+        """The first `most` of the keys that begin with `prefix` and come after `after`, in order; whether there are more."""
+
+
 def differs(told: Told, receipt: Mapping[str, Any], sealed_bytes: int) -> str:
     """In which way an object is not what its receipt says, in words; empty where all that both tell agrees."""
     if told.bytes != sealed_bytes:

@@ -40,6 +40,7 @@ from appliance.replication.destinations.archive import (
     CONNECTION_TEST,
     CONNECTION_TEXT,
     Document,
+    Entry,
     KeepsNoTags,
     Told,
     Version,
@@ -250,15 +251,7 @@ class S3Destination:
 
     def newest(self, prefix: str, after: str) -> str:
         """The last of the names that begin with `prefix`, of those after `after`; empty if there is none."""
-        last = ""
-        where: dict[str, Any] = {"StartAfter": after} if after else {}
-        while True:
-            with in_our_terms("listing the bucket"):
-                page = self._client().list_objects_v2(Bucket=self.bucket, Prefix=prefix, **where)
-            last = max([last, *(each["Key"] for each in page.get("Contents", ()))])
-            if not page.get("IsTruncated"):
-                return last
-            where = {"ContinuationToken": page["NextContinuationToken"]}
+        return s3_answers.newest(self._client(), self.bucket, prefix, after)
 
     def document(self, key: str) -> bytes:
         """See `Archive`."""
@@ -344,6 +337,10 @@ class S3Destination:
     def since(self, key: str) -> datetime | None:
         """See `Telling`."""
         return written_utc(self._client(), self.bucket, key)
+
+    def listed(self, prefix: str, after: str, most: int) -> tuple[Sequence[Entry], bool]:
+        """See `Listing`."""
+        return s3_answers.listed(self._client(), self.bucket, prefix, after, most)
 
     def wake(self, key: str, retrieval: Retrieval, version_id: str = "") -> None:
         """See `Waking`. What has come up can be read for `AWAKE_DAYS`. Raises `Unknown`, and as `send`."""

@@ -7,7 +7,7 @@ nothing of any object; nor does a bucket that is not there. An object counts as 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from appliance.replication.destinations.archive import BLOCK_BYTES, Version
+from appliance.replication.destinations.archive import BLOCK_BYTES, Entry, Version
 from appliance.replication.destinations.s3_errors import (
     ALLOW,
     ALLOW_VERSIONS,
@@ -111,6 +111,36 @@ def written_utc(client: S3Client, bucket: str, key: str) -> datetime | None:
                 return found
             which = {"VersionId": told.get("x-amz-version-id", "")}
     return None
+
+
+def listed(client: S3Client, bucket: str, prefix: str, after: str, most: int) -> tuple[Sequence[Entry], bool]:
+    """See `Listing`. A store that takes no notice of where to begin could never be listed to its end. Raises `Transient`, `OperatorNeeded`."""
+    doing = "listing the bucket"
+    where: dict[str, Any] = {"StartAfter": after} if after else {}
+    with in_our_terms(doing):
+        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=most, **where)
+    found = [
+        Entry(each["Key"], each["Size"], each.get("ETag", "").strip('"'))
+        for each in page.get("Contents", ())
+        if each["Key"] > after
+    ]
+    has_more = page.get("IsTruncated", False)
+    if has_more and not found:
+        raise not_the_store(doing)
+    return found, has_more
+
+
+def newest(client: S3Client, bucket: str, prefix: str, after: str) -> str:
+    """The last of the names that begin with `prefix`, of those after `after`; empty if there is none. Raises `Transient`, `OperatorNeeded`."""
+    last = ""
+    where: dict[str, Any] = {"StartAfter": after} if after else {}
+    while True:
+        with in_our_terms("listing the bucket"):
+            page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **where)
+        last = max([last, *(each["Key"] for each in page.get("Contents", ()))])
+        if not page.get("IsTruncated"):
+            return last
+        where = {"ContinuationToken": page["NextContinuationToken"]}
 
 
 def _moment(text: str) -> datetime | None:
