@@ -22,6 +22,7 @@ from tests.replication.cloud import REGION, Cloud, cloud, settings
 pytestmark = pytest.mark.slow
 
 SECRET = "tests\n"
+SOME_MOMENT = "2026-11-25T18:00:00-05:00"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def opened() -> Box:
     return open_box(load_config(os.environ))
 
 
-def as_written(**names: str) -> list[str]:
+def as_written(section: str = "replace-box", **names: str) -> list[str]:
     """The words of the runbook, with what stands for its names."""
-    (line,) = [each for each in commands("replace-box") if each.startswith("restore s3")]
+    (line,) = [each for each in commands(section) if each.startswith("restore s3")]
     return [names.get(word, word) for word in line.split()]
 
 
@@ -115,7 +116,9 @@ def test_a_bucket_in_which_a_thief_has_written_comes_back_as_it_was(
     assert listed.code == 0, listed.err
     assert "As it stood at" in listed.err
     assert "3" in listed.out
-    restored = say(*restore, *at, typed=SECRET)
+    words = as_written("ransomware", NAME=bucket, ID="tests", **{SOME_MOMENT: moment.isoformat()})
+    stand_in = ("--endpoint-url", the_cloud.url, "--canadian")
+    restored = say(*words, *stand_in, typed=SECRET + paper.read_text())
     assert restored.code == 0, restored.err
     assert "3 images" in restored.out
     with closing(opened()) as box:

@@ -272,7 +272,12 @@ def test_after_an_attack_all_is_found_whole_and_every_secret_is_new(
 ) -> None:
     account(say, "olivia", role="owner")
     chain, exported, whole, link, _ = walk(
-        say, "ransomware", machine, typed={"key rotate-root": full}, instead={"user reset": ["olivia"]}
+        say,
+        "ransomware",
+        machine,
+        typed={"key rotate-root": full},
+        instead={"user reset": ["olivia"]},
+        without=["restore"],  # for a box that is not whole
     )
     assert "user:invite" in exported.out
     assert "whole" in whole.out
@@ -280,6 +285,40 @@ def test_after_an_attack_all_is_found_whole_and_every_secret_is_new(
     assert "/welcome#" in link.out
     refused = say("restore", "folder", "--path", disk, typed=full)
     assert refused.code != 0, "a box that is not blank is never written over"
+
+
+def test_after_an_attack_that_left_nothing_whole_the_backup_from_before_is_taken(
+    say: Say,
+    full: str,
+    disk: Path,
+    machine: Machine,
+    films: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., object],
+) -> None:
+    deliver(say, eventually)
+    assert say("backup", "now").code == 0
+    (before,) = say("backup", "list", "--json").rows
+    account(say, "mallory", role="owner")
+    assert say("import", *films[3:]).code == 0
+    deliver(say, eventually)
+    assert say("backup", "now").code == 0
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "new"))
+    chosen = f"restore folder --path {disk} --backup BACKUP"
+    listed, restored = walk(
+        say,
+        "ransomware",
+        machine,
+        typed={"restore": full},
+        instead={chosen: ["--backup", before["name"]]},
+        # what is for a box that is whole, and tests/cli/test_restore_from_a_bucket.py
+        without=["audit", "verify", "user", "key", "restore s3"],
+    )
+    assert before["name"] in listed.out
+    assert f"Restored by the backup {before['name']}" in restored.out
+    assert images(say) == 5, "what came later came by its manifests"
+    assert "mallory" not in say("user", "list").out
 
 
 def test_a_box_goes_for_good_with_its_audit_kept_and_opens_no_more(

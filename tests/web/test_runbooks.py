@@ -169,6 +169,15 @@ def test_the_buttons_that_a_runbook_says_are_on_their_pages(
         assert label in page, button
 
 
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_the_one_for_an_attack_says_how_a_backup_from_before_is_chosen(code: str) -> None:
+    """The page itself is walked in tests/web/test_restore.py."""
+    named = labels(steps(code)["ransomware"])
+    order = ("welcome.restore", "restore.look", "restore.written_over", "restore.look", "restore.act")
+    asked = [LANGUAGES.words(code)(each) for each in order]
+    assert [each for each in named if each in asked] == asked
+
+
 # --- walked --------------------------------------------------------------------------------------------------------------
 
 
