@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.image import afar
 from tests.image.afar import Lan
 from tests.image.machine import tap
 
+ROOT = Path(__file__).parents[2]
 TOLD = """<?xml version="1.0"?><nmaprun><host><ports><extraports state="filtered" count="65532"/>
 <port protocol="tcp" portid="443"><state state="open" reason="syn-ack"/></port>
 <port protocol="tcp" portid="22"><state state="closed" reason="reset"/></port>
@@ -46,6 +48,16 @@ def test_the_address_is_that_of_the_lease(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(afar, "time", Time)
     with pytest.raises(SystemExit, match="no address"):
         Lan(leases).address()
+
+
+def test_what_is_asked_for_by_ipv6_is_what_listens_there() -> None:
+    listens = re.findall(
+        r"^ListenStream=(.*)$", (ROOT / "systemd/system/appliance-dicom.socket").read_text(), re.MULTILINE
+    )
+    assert listens == ["0.0.0.0:11112"], "by IPv4 alone: else `PORTS_BY_IPV6` has to name it"
+    front = (ROOT / "provisioning/roles/front/templates/nginx.conf.j2").read_text()
+    assert "listen [::]:{{ front_port }} ssl" in front
+    assert afar.PORTS_BY_IPV6 == (443,)
 
 
 def test_a_cable_to_a_tap_leads_nowhere_else() -> None:
