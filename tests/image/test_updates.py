@@ -353,13 +353,13 @@ def test_a_stick_is_judged_by_the_same_signature_as_the_line(tmp_path: Path) -> 
 def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None:
     for name in ("1.0.0.efi", "1.0.1+0-3.efi", "1.0.2+2-1.efi", "1.0.10+3.efi", "0.9.9+3-0.efi"):
         (tmp_path / f"appliance_{name}").touch()
-    release, folder = tmp_path / "os-release", tmp_path / "told"
+    release, folder, chosen = tmp_path / "os-release", tmp_path / "told", tmp_path / "LoaderEntryDefault"
     folder.mkdir()
 
     def told(running: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         release.write_text(f"NAME=x\nIMAGE_VERSION={running}\n")
         program = EXTRA / "usr/lib/appliance/libexec/update-outcome"
-        subprocess.run([str(program), str(folder), str(tmp_path), str(release)], check=True)
+        subprocess.run([str(program), *map(str, (folder, tmp_path, release, chosen))], check=True)
         assert sorted(each.name for each in folder.iterdir()) == ["left", "waiting"]
         return gathering.versions(folder / gathering.LEFT), gathering.versions(folder / gathering.WAITING)
 
@@ -370,6 +370,11 @@ def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None
     (tmp_path / "appliance_1.0.10+3.efi").unlink()
     (tmp_path / "held").rename(tmp_path / "appliance_1.0.2+2-1.efi")
     assert told("1.0.0") == ((), ("1.0.2",)), "nor is a start that was cut off the last of its tries"
+    chosen.write_bytes(b"\7\0\0\0a\0\0\0")
+    assert told("1.0.0") == ((), ()), "what the firmware keeps starts at each start, and nothing else"
+    chosen.unlink()
+    (tmp_path / "appliance_1.0.2+2-1.efi").rename(tmp_path / "appliance_1.0.2.efi")
+    assert told("1.0.0") == ((), ()), "what has proved itself does not wait"
     assert gathering.versions(tmp_path / "no image") == ()
     unit = (EXTRA / "usr/lib/systemd/system/update-outcome.service").read_text()
     assert f"update-outcome {gathering.UPDATES}\n" in unit
