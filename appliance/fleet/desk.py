@@ -6,8 +6,9 @@
     counter (a caller)     ──▶ desk: certificate, then lines ──▶ words ──▶ verbs in children ──▶ cut, recorded, shown
 
 A session that is over, by the clinic, by the vendor, by the clock on the wall or by the clock that nobody sets, is noticed
-within a second: the desk kills what runs for a caller and closes every socket, and the line's processes end with that. What
-is typed and shown is in the catalog before it has an effect; the checksum of each visit's recording goes into the audit.
+within a second: the desk kills what runs for a caller and closes every socket, and the line's processes end with that. Its
+end by the latter outlasts this process, and it is over once the machine has started anew (`support.ends`). What is typed and
+shown is in the catalog before it has an effect; the checksum of each visit's recording goes into the audit.
 
 The certificate is looked at here once more, because sshd runs where a hole in it may be used: the desk believes the
 authority's signature and not sshd. Every text that is shown goes through `appliance.fleet.markers`.
@@ -51,6 +52,7 @@ from appliance.fleet.session import (
     help_text,
     principals,
 )
+from appliance.health import kernel_clock
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +70,15 @@ _PROMPT = "> "
 
 @dataclass
 class Desk:
-    """Looks for a session every second; `wall` and `monotonic` are arguments so that a test can let them part."""
+    """Looks for a session every second; `wall`, `monotonic` and `boot` are arguments so that a test can let them part.
+
+    `monotonic` counts seconds from the start of the machine that `boot` names, asleep or awake.
+    """
 
     box: Box
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+    boot: Callable[[], str] = kernel_clock.boot
     _open: OpenDesk | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +94,7 @@ class Desk:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; whoever is in is put out, and a session that is open goes on with the next start."""
+        """End; whoever is in is put out, and a session that is open goes on with the next start of the process."""
         self._stop.set()
         self._thread.join()
 
@@ -107,8 +113,12 @@ class Desk:
             self._expire(session, now)
         elif session is not None and self._open is None:
             support.close_left_open(self.box, now)
-            left = (session.expires_utc - now).total_seconds()
-            opening = OpenDesk(self.box, session, self.wall, self.monotonic, self.monotonic() + left)
+            ends = support.ends(self.box, session, self.boot(), self.monotonic(), now)
+            if self.monotonic() >= ends:
+                self._over.add(session.id)
+                self._expire(session, now)
+                return
+            opening = OpenDesk(self.box, session, self.wall, self.monotonic, ends)
             opening.start()
             self._open = opening
 

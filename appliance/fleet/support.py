@@ -6,6 +6,7 @@ Who opens or ends one writes the audit's row (``support:open``, ``support:close`
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,8 @@ from appliance.fleet.session import Ending, Scope, Session, expiry
 
 KEYS = "support.keys"
 """Where the two SSH keys of the box are, sealed: the one it dials out with, and the one it is known by."""
+CLOCK = "support.clock"
+"""When the session that had a desk last is over: its number, the machine's start (`boot`), and seconds since that (`ends`)."""
 ACTOR = "jobs"
 
 
@@ -113,6 +116,20 @@ def expire(tx: Transaction, box: Box, now: datetime) -> bool:
         return False
     audit.append(tx, box.audit_key, [Entry("support:expire", str(session.id), ACTOR)], now)
     return True
+
+
+def ends(box: Box, session: Session, boot: str, running_seconds: float, now: datetime) -> float:
+    """When `session` is over, in seconds since the machine's start `boot`: never later than what was kept of it, whatever time it is `now`.
+
+    It is over where the machine has started anew since, or nobody can say whether it has.
+    """
+    until = running_seconds + (session.expires_utc - now).total_seconds()
+    with box.catalog.transaction() as tx:
+        kept = kept_settings.get(tx, CLOCK, {})
+        if kept.get("session") != session.id:
+            kept_settings.put(tx, CLOCK, {"session": session.id, "boot": boot, "ends": until}, now)
+            return until
+    return min(until, float(kept["ends"])) if boot and kept["boot"] == boot else -math.inf
 
 
 def end_visit(tx: Transaction, box: Box, visit_id: int, now: datetime) -> None:

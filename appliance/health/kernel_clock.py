@@ -39,6 +39,12 @@ def running() -> Running | None:
         return None
 
 
+def boot() -> str:
+    """Which start of the machine this is; empty where the kernel can't be asked."""
+    found = running()
+    return found.boot if found else ""
+
+
 @functools.cache
 def _adjtimex() -> ctypes._NamedFuncPointer | None:
     try:

@@ -366,6 +366,49 @@ def test_the_desk_closes_in_time_whatever_fails(
         desk.stop()
 
 
+def ending(box: Box, session: Session) -> Ending | None:
+    with box.catalog.reading() as conn:
+        return support_sessions.session(conn, session.id).ending
+
+
+def test_a_process_that_starts_anew_makes_no_session_longer(box: Box, units: Path, session: Session) -> None:
+    """Nor does a clock that somebody sets back meanwhile, as far as the session's beginning."""
+    expired, seconds, at = len(rows(box, "support:expire")), [5000.0], [session.opened_utc]
+
+    def started() -> Desk:
+        desk = Desk(box, wall=lambda: at[0], monotonic=lambda: seconds[0], boot=lambda: "one")
+        desk.look()
+        return desk
+
+    for _ in range(3):
+        desk = started()
+        assert desk._open is not None
+        assert desk._open.ends == 8600.0
+        desk._open.close()
+        seconds[0] += 1000
+    seconds[0] = 8600.0
+    assert started()._open is None
+    assert ending(box, session) is Ending.EXPIRED
+    assert len(rows(box, "support:expire")) == expired + 1
+
+
+@pytest.mark.parametrize("then", ["another", ""])
+def test_a_session_is_over_when_the_machine_starts_anew(
+    box: Box, units: Path, session: Session, then: str
+) -> None:
+    expired = len(rows(box, "support:expire"))
+    desk = Desk(box, monotonic=lambda: 5000.0, boot=lambda: "one")
+    desk.look()
+    assert desk._open is not None
+    desk._open.close()
+    again = Desk(box, monotonic=lambda: 20.0, boot=lambda: then)
+    again.look()
+    assert again._open is None
+    assert not place(box).exists()
+    assert ending(box, session) is Ending.EXPIRED
+    assert len(rows(box, "support:expire")) == expired + 1
+
+
 def test_a_system_without_openssh_opens_no_session(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """The vendor is entered, and still nobody could come in."""
     with box.catalog.reading() as conn:
