@@ -84,7 +84,11 @@ def test_two_people_decide(console: Served, locale: str, width: int) -> None:
     address = page.url
     page.locator("main table a").first.click()
     page.locator("#keeping-title").wait_for()
-    page.locator(".sharing summary").first.click()
+    page.locator("details:has(form[action$='/visits']) summary").click()
+    page.locator("form[action$='/visits'] input[name=day]").fill("2001-03-01")
+    page.locator("form[action$='/visits'] button").click()
+    expect(page.locator("[aria-labelledby=keeping-title] form[action$='/withdraw']")).to_have_count(1)
+    page.locator("details:has(form[action$='/holds']) summary").click()
     page.locator("form[action$='/holds'] input[name=reason]").fill("claim 2026-114")
     page.locator("form[action$='/holds'] button").click()
     expect(page.locator("[aria-labelledby=keeping-title]")).to_contain_text("claim 2026-114")
