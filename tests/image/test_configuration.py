@@ -291,6 +291,13 @@ def test_the_production_command_line_refuses_what_the_hardware_hands_over() -> N
     assert any(re.fullmatch(r"panic=[1-9]\d*", each) for each in words), (
         "a kernel that panics must start again"
     )
+    assert "fsck.repair=yes" in words, (
+        "nobody is there to answer e2fsck, and the next start would ask the same"
+    )
+    readme = (BUILD / "README.md").read_text()
+    assert not [each for each in words if not re.search(rf"[` ]{re.escape(each)}[` ]", readme)], (
+        "each is explained"
+    )
     assert not [each for each in words if re.match(r"console=|init=|systemd\.debug|rd\.shell|rw$", each)]
 
 
