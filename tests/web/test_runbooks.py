@@ -28,6 +28,7 @@ from tests.image.shut import QUESTIONS
 from tests.web.conftest import LOGIN, browser_of, csrf_of, kept_clinic, sign_in
 from tests.web.test_root_key import CLINIC
 
+ROOT = Path(__file__).parents[2]
 LANGUAGES = Languages(web_ui() / "languages")
 FOR_THE_IMAGE = (
     "install",
@@ -35,13 +36,21 @@ FOR_THE_IMAGE = (
     "replace-box",
     "lost-key",
     "asks",
+    "starts-again",
     "full-disk",
     "offline",
     "ransomware",
     "end-of-life",
 )
-AT_THE_MACHINE = {"ERASE", "BOXBACKUP", "image-build/build installer", *QUESTIONS}
-"""What is typed at the stick, is a disk's name, is asked at the screen, or is done by whoever looks after the box."""
+COULD_NOT = "The appliance could not start. It tries again in 30 seconds."
+ENROL = "Enroll Secure Boot keys: auto"
+"""As systemd-boot 257 calls it (`Enroll Secure Boot keys: %ls`), after the folder on the ESP that mkosi makes."""
+
+AT_THE_MACHINE = {
+    *("ERASE", "BOXBACKUP", "image-build/build installer", COULD_NOT, ENROL, "Kernel panic"),
+    *QUESTIONS,
+}
+"""What is typed at the stick, is a disk's name, stands on the screen, or is done by whoever looks after the box."""
 
 
 def steps(code: str) -> Mapping[str, str]:
@@ -116,6 +125,24 @@ def test_each_has_its_way_on_the_image_first_and_names_no_command_there(code: st
     for name, html in found.items():
         assert "<ol>" in html
         assert set(re.findall(r"<code>(.*?)</code>", html)) <= AT_THE_MACHINE, name
+
+
+@pytest.mark.parametrize(("code", "space_bar"), [("en", "space bar"), ("fr", "barre d’espace")])
+def test_the_loaders_menu_is_asked_for_since_none_appears_by_itself(code: str, space_bar: str) -> None:
+    assert "timeout 0" in (ROOT / "image-build/scripts/finish").read_text()
+    found = steps(code)
+    assert space_bar in found["install"] and space_bar in found["starts-again"]
+    assert found["install"].index("Setup Mode") < found["install"].index(f"<code>{ENROL}</code>"), (
+        "the line is there in Setup Mode only"
+    )
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_a_box_that_starts_again_and_again_is_told_by_what_its_screen_says(code: str) -> None:
+    assert f"<code>{COULD_NOT}</code>" in steps(code)["starts-again"]
+    units = [*(ROOT / "image-build").glob("**/emergency.service.d/appliance.conf")]
+    assert len(units) == 2, "of the initrd, and of the system"
+    assert all(f'echo "{COULD_NOT}"' in each.read_text() for each in units)
 
 
 @pytest.mark.parametrize("code", ["en", "fr"])
