@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import Sequence
 
+from appliance.certificates import in_words
 from tests.cli import qr
 from tests.image.machine import PATIENCE_SECONDS, Machine
 from tests.image.promises import kept
@@ -30,12 +31,15 @@ def screen(machine: Machine) -> None:
     assert address is not None
     read = photographed(lines)
     kept("a telephone reads the same address off the picture", read == address[1], f"{read}\n{shown}")
-    own = fingerprint(ssl.get_server_certificate(("127.0.0.1", machine.ports[443]), timeout=120))
+    served = ssl.get_server_certificate(("127.0.0.1", machine.ports[443]), timeout=120)
+    own = fingerprint(served)
     kept(
         "the fingerprint is that of the certificate which the console serves",
         shown_fingerprint(lines) == own,
         f"{own}\n{shown}",
     )
+    words = in_words(hashlib.sha256(ssl.PEM_cert_to_DER_cert(served)).digest())
+    kept("and so are the words before it", shown_words(lines) == words, f"{words}\n{shown}")
 
 
 def on_screen(machine: Machine) -> list[str]:
@@ -78,6 +82,12 @@ def shown_fingerprint(lines: Sequence[str]) -> str:
         if "SHA-256 fingerprint" in line:
             return "".join(each.strip() for each in lines[at + 1 : at + 3])
     return ""
+
+
+def shown_words(lines: Sequence[str]) -> str:
+    """The words of the fingerprint, which are said aloud; empty where there are none."""
+    found = re.search(r"Certificate +([a-z ]+); SHA-256 fingerprint", "\n".join(lines))
+    return found[1] if found else ""
 
 
 def fingerprint(certificate: str) -> str:

@@ -55,6 +55,7 @@ def test_a_terminal_is_read_as_a_telephone_and_a_person_do() -> None:
     lines = screen.lines_of(terminal(), COLUMNS)
     assert screen.photographed(lines) == "https://10.0.2.15"
     assert screen.shown_fingerprint(lines) == FINGERPRINT
+    assert screen.shown_words(lines) == "babab dobob zuzuz lalal mumum titit"
     assert "  Console      https://10.0.2.15" in lines
 
 
@@ -63,6 +64,7 @@ def test_a_picture_that_is_cut_off_says_nothing() -> None:
     assert screen.photographed(lines[:-4]) == ""
     assert screen.photographed([]) == ""
     assert screen.shown_fingerprint(lines[-5:]) == ""
+    assert screen.shown_words(lines[-5:]) == ""
 
 
 # --- AppArmor, cores -------------------------------------------------------------------------------------------------
