@@ -128,6 +128,14 @@ def own_addresses() -> tuple[str, ...]:
     return tuple(str(each) for each in sorted(set(found), key=lambda each: (each.version, int(each))))
 
 
+def console_addresses() -> tuple[str, ...]:
+    """Those of them at which the console answers: callers from elsewhere than private networks are dropped by the firewall, and who
+    calls a public address of IPv6 comes from one. A public one of IPv4 stays, for a clinic that has such in its own network, whose
+    firewall was told so."""
+    found = [ipaddress.ip_address(each) for each in own_addresses()]
+    return tuple(str(each) for each in found if each.version == 4 or _is_private(each))
+
+
 # --- fingerprints ----------------------------------------------------------------------------------------------------
 
 

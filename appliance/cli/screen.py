@@ -16,6 +16,7 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,11 @@ LOOK_SECONDS: Final = 5.0
 _CREDENTIAL: Final = "disk-recovery"
 _RECOVERY_KEY: Final = re.compile(r"[bcdefghijklnrtuv]{8}(-[bcdefghijklnrtuv]{8}){7}")
 """As systemd-cryptenroll writes it (modhex)."""
+_NO_ADDRESS: Final = (
+    "no address yet: is the network cable in, and does the",
+    "router give addresses (DHCP)? / pas encore d'adresse : le câble",
+    "est-il branché, et le routeur en donne-t-il (DHCP)?",
+)
 _CLEAR: Final = "\x1b[H\x1b[2J"
 
 
@@ -61,7 +67,7 @@ class Screen:
             "Clinic edge appliance",
             "",
             *(f"  Console      https://{host}" for host in hosts[:2]),
-            *([] if hosts else ["  Console      no address yet: is the network cable in?"]),
+            *([] if hosts else [f"  Console      {_NO_ADDRESS[0]}", *_indented(_NO_ADDRESS[1:])]),
             f"  DICOM        AE title {self.ae_title}, port {self.dicom_port}",
         ]
         if self.claim_code:
@@ -129,14 +135,14 @@ def locked_lines() -> list[str]:
     """What to do when this machine can't open the box any more; its console asks for the recovery key then."""
     from appliance import certificates
 
-    hosts = [f"[{each}]" if ":" in each else each for each in certificates.own_addresses()]
+    hosts = [f"[{each}]" if ":" in each else each for each in certificates.console_addresses()]
     return [
         "Clinic edge appliance",
         "",
         "  This machine has changed, and the box needs its recovery key.",
         "  Open the console in a browser, and type what is printed on the paper:",
         *(f"               https://{host}" for host in hosts[:2]),
-        *([] if hosts else ["               no address yet: is the network cable in?"]),
+        *([] if hosts else _indented(_NO_ADDRESS)),
         "  No image is lost.",
         *(["", *_picture(f"https://{hosts[0]}")] if hosts else []),
     ]
@@ -151,7 +157,7 @@ def look(box: Box) -> Screen:
         asked = disk_key.shown_until(conn, now())
     front = b"" if installed else _front_certificate()
     return Screen(
-        addresses=certificates.own_addresses(),
+        addresses=certificates.console_addresses(),
         ae_title=safe(box.config.ae_title),
         dicom_port=box.config.dicom.port,
         claim_code=identity.claim_code(box),
@@ -179,6 +185,10 @@ def _disk_recovery() -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _RECOVERY_KEY.fullmatch(text) else ""
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"               {each}" for each in lines]
 
 
 def _picture(address: str) -> list[str]:

@@ -1,9 +1,10 @@
 """`appliance screen`: what stands on the box's own screen, and what no longer does once it has an owner."""
 
+import json
 import re
 import subprocess
 import sys
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.networks import apart
 from tests.told_disk import told_disk
 
 ROOT = Path(__file__).parents[2]
+FIREWALL = ROOT / "provisioning/roles/firewall/defaults/main.yml"
 WORDS = "babab dobob zuzuz lalal mumum titit"
 RECOVERY = "cbcdefgh-ijklnrtu-vcbcdefg-hijklnrt-uvcbcdef-ghijklnr-tuvcbcde-fghijkln"
 
@@ -43,7 +45,7 @@ def test_a_new_box_says_where_it_is_and_how_to_own_it(say: Say) -> None:
     code = re.search(r"Claim code +([0-9A-Z]{4}-[0-9A-Z]{4}) ", said.out)
     assert code is not None
     assert say("screen").out == said.out, "looking makes no other code"
-    for address in certificates.own_addresses()[:1]:
+    for address in certificates.console_addresses()[:1]:
         assert f"https://{address}" in said.out
 
 
@@ -79,10 +81,42 @@ def test_the_fingerprint_is_whole() -> None:
     assert lines[at + 1].strip() + lines[at + 2].strip() == fingerprint, "no browser shows words"
 
 
-def test_without_a_cable_it_says_so() -> None:
-    lines = shown(addresses=()).lines()
-    assert any("network cable" in line for line in lines)
-    assert not any("https" in line for line in lines)
+def test_without_a_cable_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for lines in (shown(addresses=()).lines(), locked_without_an_address(monkeypatch)):
+        said = " ".join(" ".join(lines).split())
+        assert "is the network cable in, and does the router give addresses (DHCP)?" in said
+        assert "le câble est-il branché, et le routeur en donne-t-il (DHCP)?" in said
+        assert max(map(len, lines)) <= 80
+        "".join(lines).encode("cp437")  # or the font of the screen has not all of it
+        assert not any("https" in line for line in lines)
+
+
+def locked_without_an_address(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(certificates, "own_addresses", lambda: ())
+    return screen.locked_lines()
+
+
+def test_an_address_that_the_firewall_answers_nobody_at_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, say: Say
+) -> None:
+    """A router of the clinic that hands out public addresses of IPv6 gives the box one, too."""
+    lan6 = re.search(r"^firewall_lan6: (.*)$", FIREWALL.read_text(), re.MULTILINE)
+    assert lan6 is not None
+    inside = [ip_network(each) for each in json.loads(lan6[1])]
+    found = ("192.168.1.20", "2001:db8:1::20", "fd00:7::20")
+    monkeypatch.setattr(certificates, "own_addresses", lambda: found)
+    told = certificates.console_addresses()
+    assert told == ("192.168.1.20", "fd00:7::20")
+    assert all(any(ip_address(each) in network for network in inside) for each in told if ":" in each)
+    for shows in ("\n".join(screen.locked_lines()), say("screen").out):
+        assert "https://[fd00:7::20]" in shows
+        assert "2001:db8" not in shows
+    monkeypatch.setattr(certificates, "own_addresses", lambda: found[1:2])
+    assert "DHCP" in say("screen").out
+    monkeypatch.setattr(certificates, "own_addresses", lambda: ("203.0.113.20",))
+    assert "https://203.0.113.20" in say("screen").out, (
+        "a clinic whose own network is public says so to its firewall"
+    )
 
 
 def test_an_address_of_ipv6_stands_in_brackets() -> None:
@@ -98,7 +132,7 @@ def test_a_box_that_its_machine_cannot_open_says_where_to_type_the_key() -> None
     lines = screen.locked_lines()
     assert all(len(line) <= 80 for line in lines)
     assert "needs its recovery key" in "\n".join(lines)
-    for address in certificates.own_addresses()[:1]:
+    for address in certificates.console_addresses()[:1]:
         assert any(f"https://{address}" in line for line in lines)
 
 
