@@ -41,6 +41,8 @@ _NO_ADDRESS: Final = (
     "router give addresses (DHCP)? / pas encore d'adresse : le câble",
     "est-il branché, et le routeur en donne-t-il (DHCP)?",
 )
+_NO_SECURE_BOOT: Final = "   ! Secure Boot is OFF / est désactivé : see the console"
+"""Beside the name, because a new box needs all of the 25 lines."""
 _CLEAR: Final = "\x1b[H\x1b[2J"
 
 
@@ -59,12 +61,13 @@ class Screen:
     certificate: str
     disk_recovery: str
     is_key_asked: bool = False
+    lacks_secure_boot: bool = False
 
     def lines(self) -> list[str]:
         """The text of it, at most 80 columns wide."""
         hosts = [f"[{each}]" if ":" in each else each for each in self.addresses]
         shown = [
-            "Clinic edge appliance",
+            "Clinic edge appliance" + (_NO_SECURE_BOOT if self.lacks_secure_boot else ""),
             "",
             *(f"  Console      https://{host}" for host in hosts[:2]),
             *([] if hosts else [f"  Console      {_NO_ADDRESS[0]}", *_indented(_NO_ADDRESS[1:])]),
@@ -151,6 +154,8 @@ def locked_lines() -> list[str]:
 def look(box: Box) -> Screen:
     """What is to be shown now."""
     from appliance import certificates, disk_key, identity
+    from appliance.health import firmware
+    from appliance.health.facts import SecureBoot
 
     with box.catalog.reading() as conn:
         installed = certificates.installed(conn)
@@ -166,6 +171,7 @@ def look(box: Box) -> Screen:
         certificate=certificates.hexadecimal(front) if front else "",
         disk_recovery=_disk_recovery(),
         is_key_asked=asked is not None,
+        lacks_secure_boot=firmware.secure_boot() in (SecureBoot.OFF, SecureBoot.WITHOUT_KEYS),
     )
 
 

@@ -126,6 +126,16 @@ class Discipline(StrEnum):
     UNKNOWN = "unknown"
 
 
+class SecureBoot(StrEnum):
+    """Whether the machine starts only what is signed, as its firmware says; unknown where there is nothing to be known."""
+
+    ON = "on"
+    OFF = "off"
+    WITHOUT_KEYS = "without-keys"
+    """In Setup Mode: the box's keys were not enrolled."""
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """The clock of the box. `set_seconds` is by how much it was last seen to be set while running, at `set_utc`.
@@ -248,6 +258,7 @@ class Facts:
     left_versions: tuple[str, ...] = ()
     waiting_versions: tuple[str, ...] = ()
     asks_pin: bool = False
+    secure_boot: SecureBoot = SecureBoot.UNKNOWN
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

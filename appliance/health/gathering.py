@@ -34,7 +34,7 @@ from appliance.catalog import (
 )
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
-from appliance.health import kernel_clock
+from appliance.health import firmware, kernel_clock
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
     Altered,
@@ -104,6 +104,7 @@ def gather(box: Box, now: datetime) -> Facts:
         left_versions=versions(UPDATES / LEFT),
         waiting_versions=versions(UPDATES / WAITING),
         asks_pin=disk_pin.wants_somebody(),
+        secure_boot=firmware.secure_boot(),
         contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
     )
     try:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from appliance import certificates
 from appliance.cli import screen
 from appliance.cli.screen import Screen
+from appliance.health import firmware
 from tests.cli import qr
 from tests.cli.conftest import Say, account
 from tests.networks import apart
@@ -176,3 +177,21 @@ def test_the_key_of_the_disk_stands_there_again_while_it_is_asked_for(
         assert len(said.splitlines()) <= 25
         assert say("pin", "hide-key").code == 0
         assert RECOVERY[-8:] not in say("screen").out
+
+
+def test_secure_boot_that_is_off_stands_beside_the_name(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one line: a new box needs all 25."""
+    monkeypatch.setattr(firmware, "SECURE_BOOT", tmp_path / "SecureBoot")
+    (tmp_path / "SecureBoot").write_bytes(b"\6\0\0\0\0")
+    assert "Secure Boot" not in say("screen").out, "no image"
+    with told_disk(tmp_path / "told") as root:
+        root.says("none")
+        said = say("screen").out
+        assert "Secure Boot is off" in say("status").out
+        (tmp_path / "SecureBoot").write_bytes(b"\6\0\0\0\1")
+        assert said.splitlines()[1:] == say("screen").out.splitlines()[1:]
+    first = said.splitlines()[0]
+    assert "Secure Boot is OFF / est désactivé" in first
+    assert len(first) <= 80 and first.encode("cp437")

@@ -33,6 +33,7 @@ from appliance.health.facts import (
     Outcome,
     Queue,
     ReadAgain,
+    SecureBoot,
     Sender,
     Trouble,
 )
@@ -261,6 +262,12 @@ CASES = {
     ),
     "a seal in a file": (replace(CALM, keys=Keys(True, "file")), (("machine-seal", SOON),)),
     "no seal": (replace(CALM, keys=Keys(True, Trouble("gone"))), (("machine-seal", ACT_NOW),)),
+    "Secure Boot that is on": (replace(CALM, secure_boot=SecureBoot.ON), NOTHING),
+    "Secure Boot that is off": (replace(CALM, secure_boot=SecureBoot.OFF), (("secure-boot-off", SOON),)),
+    "Secure Boot without the box's keys": (
+        replace(CALM, secure_boot=SecureBoot.WITHOUT_KEYS),
+        (("secure-boot-off", SOON),),
+    ),
     "a worker of two": (running(dicom_0=False), (("dicom-weak", ACT_NOW),)),
     "no worker": (running(dicom_0=False, dicom_1=False), (("dicom-stopped", BLOCKS),)),
     "no courier": (running(courier=False), (("courier-stopped", BLOCKS),)),
