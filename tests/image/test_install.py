@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.health import firmware
 from tests.image.loading import loaded
 from tests.image.test_configuration import BUILD, EXTRA
 
@@ -56,6 +58,11 @@ class Bench:
         self.answers: list[str] = []
         self.asked: list[str] = []
         monkeypatch.setattr(self.install, "BLOCK_BYTES", (1 << 20) + (1 << 19))
+        self.chip, self.secure_boot = folder / "tpm_version_major", folder / "SecureBoot"
+        self.chip.write_text("2\n")
+        self.secure_boot.write_bytes(b"\6\0\0\0\1")
+        monkeypatch.setattr(self.install, "CHIP", self.chip)
+        monkeypatch.setattr(self.install, "SECURE_BOOT", self.secure_boot)
         self.stick = disk("/dev/sdb", children=[part(self.packed, "x", self.install.IMAGE_TYPE.upper())])
         self.told = json.dumps({"blockdevices": [disk(self.disk), self.stick]})
         monkeypatch.setattr(self.install, "listed", lambda: self.told)
@@ -92,6 +99,45 @@ def test_nothing_is_written_before_the_word_is_typed(
     said = capsys.readouterr().out
     assert "Everything on the disk that you choose is lost." in said
     assert "Tout ce qui se trouve sur le disque choisi est perdu." in said
+
+
+@pytest.mark.parametrize("told", [None, "", "1\n", "\xff"])
+def test_a_machine_without_a_tpm2_is_not_installed_on_and_is_told_so(
+    told: str | None, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would start again and again, without a /var."""
+    bench.chip.unlink()
+    if told is not None:
+        bench.chip.write_text(told)
+    assert bench.run("") == 1, "no disk was asked for"
+    assert bench.disk.read_bytes() == bench.was
+    said = capsys.readouterr().out
+    assert "this machine has no TPM 2.0, or it is off" in said and "(fTPM, PTT, Security Device)" in said
+    assert "pas de TPM 2.0, ou il est désactivé" in said and "Activez le TPM dans le micrologiciel" in said
+    assert bench.asked == ["Enter to start again / Entrée pour redémarrer : "]
+
+
+@pytest.mark.parametrize(("told", "is_off"), [(b"\6\0\0\0\0", True), (b"\6\0\0\0\1", False), (None, False)])
+def test_secure_boot_that_is_off_is_said_before_a_disk_is_named(
+    told: bytes | None, is_off: bool, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.secure_boot.unlink()
+    if told is not None:
+        bench.secure_boot.write_bytes(told)
+    assert bench.run("1", "ERASE", "") == 0, "a machine that has no other way is installed on all the same"
+    said = capsys.readouterr().out
+    assert ("SECURE BOOT IS OFF" in said, "SECURE BOOT EST DÉSACTIVÉ" in said) == (is_off, is_off)
+    if is_off:
+        assert said.index("Enroll Secure Boot keys") < said.index(str(bench.disk))
+
+
+def test_nothing_hides_from_the_installer_what_it_reads_of_the_firmware() -> None:
+    install: Any = loaded(PROGRAM)
+    assert str(install.CHIP) == "/sys/class/tpm/tpm0/tpm_version_major"
+    assert install.SECURE_BOOT.name == firmware.SECURE_BOOT.name
+    service = (EXTRA / "usr/lib/systemd/system/install.service").read_text()
+    assert not re.search("InaccessiblePaths|TemporaryFileSystem|RootDirectory|MountAPIVFS", service)
+    assert "^drivers/char/tpm/" in (BUILD / "mkosi.conf").read_text()
 
 
 def test_a_cut_leaves_an_empty_disk_and_not_half_a_box(bench: Bench) -> None:

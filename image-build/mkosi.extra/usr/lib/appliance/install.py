@@ -36,6 +36,8 @@ HEAD_BYTES = 1 << 20
 CONFIRMED = "ERASE"
 PACKED_BYTES = 1 << 20
 COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL,PARTTYPE"
+CHIP = Path("/sys/class/tpm/tpm0/tpm_version_major")
+SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 NO_DISKS = ("/dev/zram", "/dev/ram", "/dev/loop")
 
 
@@ -49,6 +51,10 @@ class Differs(Exception):
 
 class NoStick(Exception):
     """It can't be told what to write: no stick is there, or more than one."""
+
+
+class NoChip(Exception):
+    """The box's disk would have no TPM2 to keep its key, so that no start would ever end."""
 
 
 class NoListing(Exception):
@@ -173,10 +179,35 @@ def looked() -> tuple[Path, list[Disk]]:
         raise NoListing(f"{type(error).__name__}: {error}") from error
 
 
+def find_chip() -> None:
+    """Raises `NoChip` where the kernel knows no TPM2."""
+    try:
+        kind = CHIP.read_text("ascii").strip()
+    except (OSError, ValueError):
+        kind = ""
+    if kind != "2":
+        raise NoChip("this machine has no TPM 2.0, or it is off / pas de TPM 2.0, ou il est désactivé")
+
+
+def secure_boot_is_off() -> bool:
+    """Whether the firmware says so: four bytes of attributes, then one. False where it says nothing."""
+    try:
+        return SECURE_BOOT.read_bytes()[4:] == b"\0"
+    except OSError:
+        return False
+
+
 def choose(disks: list[Disk]) -> Disk | None:
     """The disk that somebody has chosen and confirmed; None if they have thought better of it."""
     print("\nThis installs the appliance. Everything on the disk that you choose is lost.")
     print("Ceci installe le boîtier. Tout ce qui se trouve sur le disque choisi est perdu.\n")
+    if secure_boot_is_off():
+        print("  SECURE BOOT IS OFF: anybody with a stick of their own could read this box's disk.")
+        print("  Better switch off now, put Secure Boot into Setup Mode in the firmware, start the stick")
+        print("  with the space bar held down, and choose: Enroll Secure Boot keys.")
+        print("  SECURE BOOT EST DÉSACTIVÉ : quiconque avec sa propre clé USB pourrait lire le disque.")
+        print("  Mieux vaut éteindre, mettre Secure Boot en Setup Mode dans le micrologiciel, démarrer")
+        print("  la clé en tenant la barre d'espace, et choisir : Enroll Secure Boot keys.\n")
     for number, disk in enumerate(disks, 1):
         print(f"  {number}   {disk}")
     answer = ask("\nNumber of the disk, or Enter to look again / Numéro du disque : ").strip()
@@ -226,6 +257,11 @@ def remedy(error: Exception) -> str:
             "The stick is damaged: write it anew, or take another.\n"
             "La clé USB est endommagée : écrivez-la de nouveau, ou prenez-en une autre."
         )
+    if isinstance(error, NoChip):
+        return (
+            "Nothing was erased. Switch the TPM on in the firmware's setup (fTPM, PTT, Security Device); a machine without can't be a box.\n"
+            "Rien n'a été effacé. Activez le TPM dans le micrologiciel (fTPM, PTT, Security Device); sans lui, pas de boîtier."
+        )
     if isinstance(error, NoStick):
         return (
             "Leave the stick in that this machine was started from, and no other.\n"
@@ -245,6 +281,7 @@ def remedy(error: Exception) -> str:
 def main() -> int:
     """Ask until it is written; 1 if it could not be, which the screen has said."""
     try:
+        find_chip()
         image, chosen = agreed()
         write(image, Path(chosen.path), progress("written / écrit"))
         print()
