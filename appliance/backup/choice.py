@@ -28,8 +28,8 @@ from appliance.replication.destinations.archive import MANIFESTS
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import wrapped_generation
 
-MOST: Final = 60
-"""So many are shown: a daily backup that is kept for 35 days, and some made by hand."""
+MOST: Final = 200
+"""So many are shown, the newest first: of 35 days some are made beside the daily one, and the good one may lie weeks back."""
 
 FEW: Final = 20
 """Studies: of so few half may well be destroyed in a day."""

@@ -18,6 +18,12 @@ from appliance.replication.destinations import bucket_policy
 from appliance.replication.destinations.s3 import S3Destination
 from tests.backup.conftest import Clinic, clinic_in, eventually
 from tests.backup.test_bucket import test_a_blank_box_the_paper_and_a_bucket  # noqa: F401
+from tests.backup.test_past import (  # noqa: F401
+    test_a_long_list_of_versions_is_read_page_by_page,
+    test_what_came_after_the_moment_and_opens_is_read_whatever_lies_over_it,
+    test_what_there_was_is_told_and_written_over_by_nobody,
+    test_what_was_written_over_comes_back_as_it_was_and_lies_there_again,
+)
 from tests.campaigns import reachability, weathers
 from tests.campaigns.remote_places import a_bucket_of
 from tests.lifecycle.test_altered import (  # noqa: F401
