@@ -1,8 +1,8 @@
 """The world that random histories happen in: a clinic's box, two disks that hold its archives, and a model of what is where.
 
 Many studies live in one world, each its own life; what happens to the whole box (a delivery, a backup, years, a fire) happens to
-all of them. The model is what a careful secretary would keep on paper: which image is acknowledged, on which disk it lies, which backup
-remembers what, who is held, what two people have decided. It never asks the product what it should expect.
+all of them. The model is what a careful secretary would keep on paper: which image is acknowledged, on which disk it lies, which backup remembers
+what, who is held, what was decided. It never asks the product what it should expect.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tests.boxes import take_in
 from tests.campaigns.clinic_anonymous import Dissolved, dissolved, take_up_copies
 from tests.campaigns.clinic_checks import opened, where
 from tests.campaigns.clinic_fire import burn
+from tests.campaigns.clinic_midway import RECEIPTS, burn_midway, home
 from tests.campaigns.clinic_outage import back_up, note_backups, outage
 from tests.campaigns.clinic_places import (
     ERA,
@@ -56,12 +57,6 @@ from tests.instances import Instance
 
 WATCHED = timedelta(hours=1)
 EXPECTED = (Refused, NotAuthorised)
-
-_RECEIPTS = (
-    "SELECT i.object_id FROM deliveries AS d JOIN instances AS i ON i.id = d.instance"
-    " JOIN destinations AS p ON p.id = d.destination"
-    " WHERE p.name = ? AND NOT p.removed AND d.state = 'CONFIRMED'"
-)
 
 
 class World:
@@ -207,7 +202,7 @@ class World:
         take_up_spared(self, name)
         here = {each.object_id for each in self.here_by_account()}
         with self.box.catalog.reading() as conn:
-            told = set(conn.exec_driver_sql(_RECEIPTS, (name,)).scalars())
+            told = set(conn.exec_driver_sql(RECEIPTS, (name,)).scalars())
         for object_id in (self.owed[name] & here) - self.receipts[name]:
             image = self.alive.get(object_id) or self.limbo[object_id]
             if object_id in told:
@@ -477,6 +472,9 @@ class World:
     def _burn(self, study: int, one: int, two: int) -> bool:
         return burn(self, SHELVES[one % 2], backups=True)
 
+    def _burn_midway(self, study: int, one: int, two: int) -> bool:
+        return burn_midway(self, one, two)
+
     def _burn_without_backups(self, study: int, one: int, two: int) -> bool:
         return burn(self, SHELVES[one % 2], backups=False)
 
@@ -484,7 +482,7 @@ class World:
         with self.box.catalog.reading() as conn:
             if homecoming.under_way(conn) is None:
                 return False
-        homecoming.bringing_home(self.box, self.now, keep_going=lambda: True, most=10_000)
+        home(self)
         return True
 
     # --- keys ----------------------------------------------------------------------------------------------------

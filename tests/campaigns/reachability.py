@@ -17,7 +17,8 @@ After every step of a study the box is held to the model for that study, after e
   what has left comes back;
 - the totals are the rows, and the chain of the audit holds.
 
-What a fire takes (never delivered anywhere) is lost, and a study that an archive brings back which was away when it was destroyed is
+What a fire takes (never delivered anywhere) is lost, also where it comes in the middle of a delivery (then all that the disk has whole by its bytes
+comes home, if the restored catalog has a row for it, whether from a backup or a manifest), and a study that an archive brings back which was away when it was destroyed is
 in *limbo*: there the model asks for nothing but that no other bytes are shown.
 
 Hundreds of lives in a world cost little more than one, because a delivery, a backup, a restore and a look at the audit are for all of
@@ -68,6 +69,7 @@ OF_THE_BOX: dict[str, int] = {
     "carry_out": 16,
     "burn": 4,
     "burn_without_backups": 1,
+    "burn_midway": 3,
     "home": 8,
     "rotate_paper": 1,
     "rotate_root": 1,

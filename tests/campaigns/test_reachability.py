@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.backup import asking
 from appliance.lifecycle.request import Method
+from appliance.replication.lane import Lane
 from tests.campaigns import reachability
 from tests.campaigns.clinic_checks import check, check_study
 from tests.campaigns.clinic_places import prepare_template
@@ -21,10 +23,12 @@ from tests.campaigns.reachability import OF_A_STUDY, OF_THE_BOX, SHORTEST, Step,
 @pytest.mark.timeout(900)
 def test_what_is_acknowledged_is_reachable_and_what_is_destroyed_is_not(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=reachability.scratch(tmp_path)) as worlds:
-        outcome = reachability.run(Path(worlds), histories=40, seed=7)
+        outcome = reachability.run(Path(worlds), histories=40, seed=235)
     assert (outcome.histories, outcome.worlds) == (40, 1)
     assert {*OF_A_STUDY} - {"withdraw", "recall"} <= set(outcome.done), "nearly every kind of step was taken"
-    assert {"archive done", "images left", "burn", "scrub", "rotate_root", "outage"} <= set(outcome.done)
+    assert {"archive done", "images left", "burn", "scrub", "rotate_root", "outage", "burnt midway"} <= set(
+        outcome.done
+    )
     assert {"destroy: studies", "anonymise: studies", "images kept anonymous"} <= set(outcome.done)
     print(outcome)
 
@@ -59,6 +63,38 @@ def test_the_model_sees_an_image_that_changes_after_it_was_read(world: World) ->
     path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
     with pytest.raises(AssertionError, match="cannot be read"):
         check(world)
+
+
+WITH_A_BACKUP_FIRST, A_MINUTE_EACH = 20, 2
+"""How a fire midway is drawn: to `usb`, restored from a backup made before the delivery; or by manifests, which are due with every image."""
+
+
+@pytest.mark.slow
+def test_the_model_sees_that_nobody_asks_for_what_lies_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for study in range(6):
+        world.take("receive", study, 0, 0)
+    world.take("burn_midway", -1, WITH_A_BACKUP_FIRST, 10)
+    check(world)
+    assert world.notes["cut by fire"] == 1
+    assert world.notes["found without a receipt"] > 0
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: 0)
+    for study in range(10, 16):
+        world.take("receive", study, 0, 0)
+    with pytest.raises(AssertionError, match="nobody asks for it"):
+        world.take("burn_midway", -1, WITH_A_BACKUP_FIRST, 10)
+
+
+@pytest.mark.slow
+def test_the_model_sees_that_no_manifest_is_written_while_a_backlog_drains(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for study in range(6):
+        world.take("receive", study, 0, 0)
+    monkeypatch.setattr(Lane, "_between", lambda *_: None)
+    with pytest.raises(AssertionError, match="no manifest names them"):
+        world.take("burn_midway", -1, A_MINUTE_EACH, 16)
 
 
 @pytest.mark.slow
