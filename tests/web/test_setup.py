@@ -510,7 +510,10 @@ def test_the_days_left_follow_what_the_clinic_expects(owner: FlaskClient, box: B
     assert days() < before
 
 
-def test_a_machine_at_the_door_is_admitted_and_called_back(owner: FlaskClient, box: Box, free_port) -> None:
+def test_a_machine_at_the_door_is_admitted_and_called_back(
+    owner: FlaskClient, box: Box, free_port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "own_addresses", lambda: ("192.168.1.20", "fd00:7::20"))
     at_storage(box)
     settle(box, Step.STORAGE)
     with box.catalog.transaction() as tx:
@@ -530,6 +533,7 @@ def test_a_machine_at_the_door_is_admitted_and_called_back(owner: FlaskClient, b
     assert "has not called yet" in page
     assert "CLINICBOX" in page
     assert str(box.config.dicom.port) in page
+    assert "192.168.1.20" in page and "fd00:7" not in page, "the port of DICOM is not held by IPv6"
     part = owner.get("/setup/devices", headers={"HX-Request": "true", "Accept-Language": "en"}).get_data(
         as_text=True
     )

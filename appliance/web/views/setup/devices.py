@@ -136,7 +136,8 @@ def _form(error: str = "") -> Response:
         known, callers = machines.standings(conn), catalog.visitors(conn)
     own = {
         "remote_ae": str(box.config.ae_title),
-        "host": " / ".join(certificates.own_addresses()) or words("preset.unknown_address"),
+        "host": " / ".join(each for each in certificates.own_addresses() if ":" not in each)
+        or words("preset.unknown_address"),  # by IPv4 alone: the port of DICOM is not held by IPv6
         "port": str(box.config.dicom.port),
         "own_ae": words("preset.own_ae_value"),
     }
