@@ -16,6 +16,16 @@ WHY = {
     "clock": "the clock of the box is in doubt",
 }
 
+LOOKED = {
+    "none": "nothing newer is offered",
+    "taken": "a version was taken",
+    "refused": "what is offered is not signed by the vendor, and nothing was taken",
+    "unreachable": "its address could not be reached",
+    "unfinished": "what is offered is signed, and could not be taken",
+    "held": "the box takes none: it has the version that is wanted of it, or nobody agreed to changed terms",
+    "no-address": "no address of updates is set, so it looks nowhere",
+}
+
 
 class Answer(IntEnum):
     """What ``may-restart`` ends with. Nothing else of the command line ends so: an appliance that fails is not one that answers."""
@@ -77,6 +87,7 @@ def show_status(arguments: Arguments) -> int:
     seen, fetch = noting.seen(), noting.fetching(now())
     with opened_box() as box, box.catalog.reading() as conn:
         hold = machine.doing(conn, now()).hold
+        looked = noting.looked(conn)
         hours, days = (settings.get(conn, f"updates.{name}") for name in ("window", "days"))
     waiting = seen.waiting if seen else ()
     if arguments.json:
@@ -88,6 +99,8 @@ def show_status(arguments: Arguments) -> int:
                 "held": str(hold) if waiting and hold else None,
                 "window": hours,
                 "days": list(days),
+                "looked_utc": looked.at_utc.isoformat() if looked and looked.at_utc else None,
+                "looked_came": looked.came if looked else None,
                 "fetching_since_utc": fetch.since_utc.isoformat() if fetch else None,
                 "fetching_version": fetch.version if fetch else None,
                 "fetching_percent": fetch.percent if fetch else None,
@@ -104,6 +117,8 @@ def show_status(arguments: Arguments) -> int:
         print(f"Version {fetch.version} is being fetched since {fetch.since_utc:%H:%M} UTC: {far}.")
     elif fetch:
         print(f"Another is being looked for and fetched since {fetch.since_utc:%H:%M} UTC.")
+    if looked and looked.at_utc and looked.came:
+        print(f"The last look for another was at {looked.at_utc:%Y-%m-%d %H:%M} UTC: {LOOKED[looked.came]}.")
     for version in waiting:
         if hold is Hold.PIN:
             print(f"Version {version} waits for a person: the disk asks for a PIN at each start.")

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from appliance.health.forecast import Forecast, Outlook
+from appliance.health.looks import Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ class Facts:
 
     `too_small_for` names the archive whose images have no room on the data disk, after a restore. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
     and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
-    for which somebody must be there if `asks_pin`: the disk wants a PIN.
+    for which somebody must be there if `asks_pin`: the disk wants a PIN. `looked` is None where no image looks for versions.
     """
 
     at_utc: datetime
@@ -259,6 +260,7 @@ class Facts:
     waiting_versions: tuple[str, ...] = ()
     asks_pin: bool = False
     secure_boot: SecureBoot = SecureBoot.UNKNOWN
+    looked: Looked | None = None
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

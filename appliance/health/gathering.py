@@ -34,7 +34,7 @@ from appliance.catalog import (
 )
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
-from appliance.health import firmware, kernel_clock
+from appliance.health import firmware, kernel_clock, looks
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
     Altered,
@@ -186,6 +186,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             BACKUP,
             DRILL,
             settings.RESTORED,
+            looks.KEPT,
         ),
     )
     days = _days(conn)
@@ -231,6 +232,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         drills=tuple(_drills(conn, box.audit_key, now)),
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
+        looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
         too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),

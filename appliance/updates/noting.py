@@ -12,9 +12,10 @@ from appliance import audit
 from appliance.audit import Entry
 from appliance.audit import Outcome as Ended
 from appliance.box import Box
-from appliance.catalog import Reading
+from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
-from appliance.health import gathering
+from appliance.health import gathering, looks
+from appliance.health.looks import Looked
 from appliance.updates.history import Outcome, Seen, Update, noted
 
 KEPT = "updates.history"
@@ -102,12 +103,29 @@ def note(box: Box, now: datetime) -> None:
     if found is None:
         return
     with box.catalog.transaction() as tx:
+        _note_look(tx, now)
         before = history(tx)
         after = noted(before, found, now)
         if after == before:
             return
         kept_settings.put(tx, KEPT, [_as_kept(each) for each in after], now)
         audit.append(tx, box.audit_key, [_entry(each) for each in _changed(before, after)], now)
+
+
+def looked(conn: Reading) -> Looked | None:
+    """The last look at the address of updates, as far as it was noted; None elsewhere than on an image."""
+    return looks.from_kept(kept_settings.get(conn, looks.KEPT))
+
+
+def _note_look(tx: Transaction, now: datetime) -> None:
+    try:
+        found = looks.told((gathering.UPDATES / looks.FILE).read_text("ascii"))
+    except (OSError, ValueError):
+        found = None
+    before = looked(tx)
+    after = looks.noted(before, found, now)
+    if after != before:
+        kept_settings.put(tx, looks.KEPT, looks.as_kept(after), now)
 
 
 def _changed(before: Sequence[Update], after: Sequence[Update]) -> list[Update]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from appliance.catalog import Reading
 from appliance.fleet import taking
+from appliance.health.looks import Looked
 from appliance.updates import machine, noting, restarting
 from appliance.updates.history import Seen, Update
 from appliance.updates.night import Hold, Window
@@ -20,7 +21,7 @@ class Standing:
 
     `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `hold` is
     what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
-    version may start by itself. `fetch` is None while none is fetched.
+    version may start by itself. `fetch` is None while none is fetched. `looked` is the last look for one.
     """
 
     running: str
@@ -30,6 +31,7 @@ class Standing:
     past: tuple[Update, ...]
     window: Window
     fetch: Fetch | None
+    looked: Looked | None
 
     @property
     def waiting(self) -> str:
@@ -58,6 +60,7 @@ def standing(conn: Reading) -> Standing:
         past=noting.history(conn),
         window=machine.window(conn),
         fetch=noting.fetching(now()),
+        looked=noting.looked(conn),
     )
 
 

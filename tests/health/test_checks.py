@@ -38,6 +38,7 @@ from appliance.health.facts import (
     Trouble,
 )
 from appliance.health.forecast import Forecast, Outlook
+from appliance.health.looks import Came, Looked
 from appliance.settings import SETTINGS
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
@@ -194,6 +195,34 @@ CASES = {
     "a version that waits for the next start": (
         replace(CALM, waiting_versions=("1.5.0",)),
         (("update-waiting", Severity.NOTE),),
+    ),
+    "no look at the address of updates for two weeks": (
+        replace(CALM, looked=Looked(NOW - 14 * DAY, NOW - DAY, Came.UNREACHABLE)),
+        (("updates-unseen", SOON),),
+    ),
+    "no look of which anything was heard for two weeks": (
+        replace(CALM, looked=Looked(NOW - 14 * DAY, NOW - 14 * DAY, Came.NONE)),
+        (("updates-unseen", SOON),),
+    ),
+    "a look by a clock that was far ahead": (
+        replace(CALM, looked=Looked(NOW + 300 * DAY, NOW + 300 * DAY, Came.NONE)),
+        (("updates-unseen", SOON),),
+    ),
+    "an address of updates that was not reached for thirteen days": (
+        replace(CALM, looked=Looked(NOW - 13 * DAY, NOW - DAY, Came.UNREACHABLE)),
+        NOTHING,
+    ),
+    "updates that were not signed by the vendor on three nights": (
+        replace(CALM, looked=Looked(NOW - 3 * DAY, NOW, Came.REFUSED, refused=3)),
+        (("updates-unseen", SOON),),
+    ),
+    "updates that were not signed by the vendor on two nights": (
+        replace(CALM, looked=Looked(NOW - 2 * DAY, NOW, Came.REFUSED, refused=2)),
+        NOTHING,
+    ),
+    "a box without an address of updates": (
+        replace(CALM, looked=Looked(NOW - DAY, NOW - DAY, Came.NO_ADDRESS)),
+        NOTHING,
     ),
     "pages of the catalog that were found damaged": (
         replace(CALM, contents=Contents(catalog_damage="row 3 missing")),

@@ -17,7 +17,7 @@ import pytest
 from appliance import disk_pin
 from appliance.fleet import desk
 from appliance.fleet.line import PROGRAMS
-from appliance.health import gathering
+from appliance.health import gathering, looks
 from appliance.updates import noting
 from tests.image import machine
 from tests.image.loading import loaded
@@ -154,16 +154,8 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n")
         path.chmod(0o755)
-    for name in (
-        "basic",
-        "boot-complete",
-        "multi-user",
-        "network-online",
-        "shutdown",
-        "slices",
-        "sysinit",
-        "timers",
-    ):
+    targets = "basic boot-complete multi-user network-online shutdown slices sysinit timers"
+    for name in targets.split():
         (system / f"{name}.target").write_text(f"[Unit]\nDescription={name}\n")
     for unit in (
         "boot-check.service",
@@ -453,7 +445,7 @@ def test_the_profile_allows_what_the_appliance_reads_and_asks_of_the_image(tmp_p
         touched.setdefault(path, set()).update(modes)
     updates, asked = gathering.UPDATES, disk_pin.FOLDER / disk_pin.ASKED
     assert set(touched) == {
-        *(f"{updates}/{name}" for name in (gathering.LEFT, gathering.WAITING, noting.FETCHING)),
+        *(f"{updates}/{name}" for name in (gathering.LEFT, gathering.WAITING, noting.FETCHING, looks.FILE)),
         *(str(disk_pin.TOLD), str(asked), f"{asked}.new", str(disk_pin.FOLDER / disk_pin.LOCK)),
     }
     assert {path: modes - allowed(path) for path, modes in touched.items()} == {

@@ -1,9 +1,13 @@
 """How a version comes to a box, waits, starts and is left again, as far as it shows without a machine."""
 
 import configparser
+import functools
+import http.server
 import re
+import runpy
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +17,9 @@ from appliance import disk_pin
 from appliance.cli.updates import Answer
 from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
 from appliance.fleet import taking
-from appliance.health import gathering
+from appliance.health import gathering, looks
 from appliance.updates import night, noting, restarting
+from tests.image import offers
 from tests.image.machine import DOOR
 from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, finish, script, settings, unfinished
 from tests.told_disk import told_disk
@@ -424,6 +429,7 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         assert place in text
         text = text.replace(place, here)
     for place in (
+        f"{gathering.UPDATES}/{looks.FILE}",
         "/var/lib/update/source",
         "/usr/lib/os-release",
         "/run/sysupdate.d",
@@ -444,12 +450,95 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
     assert (asked.read_text() if asked.exists() else None) == (f"--verify=yes {taken}\n" if taken else None)
     assert (tmp_path / "told").exists() == (taken is not None), "what waits is said at once"
     assert not (tmp_path / "fetching").exists()
+    looked = looks.told((tmp_path / "looked").read_text()) if (tmp_path / "looked").exists() else None
+    unsaid = brought or wanted == "unknown"
+    assert (looked and looked[1]) == (None if unsaid else looks.Came.NONE if taken else looks.Came.HELD)
     if taken:
         assert (tmp_path / "since").read_text().strip().isdecimal(), (
             "while it is fetched, the console knows since when"
         )
         made = (tmp_path / "sysupdate.d/20-root.transfer").read_text()
         assert f"Path={brought or 'https://updates.example'}\n" in made
+
+
+@pytest.mark.parametrize(
+    ("ends", "refusal", "waits", "came"),
+    [
+        (0, "exit 1", "0.2.0", looks.Came.TAKEN),
+        (0, "exit 1", "", looks.Came.NONE),
+        (1, "echo refused", "", looks.Came.REFUSED),
+        (1, "echo unreachable", "", looks.Came.UNREACHABLE),
+        (1, "exit 1", "", looks.Came.UNFINISHED),
+    ],
+)
+def test_the_box_is_told_what_came_of_a_look(
+    ends: int, refusal: str, waits: str, came: looks.Came, tmp_path: Path
+) -> None:
+    """sysupdate ends with `ends`, and `waits` is what waits afterwards."""
+    programs = {
+        "/usr/bin/appliance": ":",
+        "/usr/lib/appliance/venv/bin/python": f'case "$2" in */update_refusal.py) {refusal} ;; *) exit {ends} ;; esac',
+        "/usr/lib/appliance/libexec/update-outcome": f"printf %s '{waits}' >{tmp_path}/waiting",
+    }
+    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    for place, does in programs.items():
+        program = tmp_path / place.replace("/", "_")
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+        text = text.replace(place, str(program))
+    (tmp_path / "source").write_text("https://updates.example\n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
+    for place in (
+        "/var/lib/update/source",
+        "/usr/lib/os-release",
+        "/run/sysupdate.d",
+        "/run/update.lock",
+        f"{gathering.UPDATES}/{gathering.WAITING}",
+        f"{gathering.UPDATES}/{noting.FETCHING}",
+        f"{gathering.UPDATES}/{looks.FILE}",
+    ):
+        assert place in text
+        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
+    text = text.replace("/usr/share/appliance/update", str(TRANSFERS[0].parent))
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == ends, done.stderr
+    told = looks.told((tmp_path / "looked").read_text())
+    assert told is not None
+    assert told[1] is came
+    assert (tmp_path / "looked").stat().st_mode & 0o777 == 0o644
+
+
+def test_why_nothing_was_taken_is_told_apart(tmp_path: Path) -> None:
+    """A real server and real signatures: one of the vendor's, one of somebody else, none, a page of a proxy, and nobody there."""
+    refusal = runpy.run_path(str(EXTRA / "usr/lib/appliance/update_refusal.py"))
+    vendor, other = (offers.signer(tmp_path, name) for name in ("vendor", "other"))
+    ring = subprocess.run(["gpg", "--homedir", vendor, "--export"], capture_output=True, check=True).stdout
+    (tmp_path / "ring.gpg").write_bytes(ring)
+    why = refusal["why"]
+    why.__globals__["KEYS"] = str(tmp_path / "ring.gpg")
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "appliance_1.efi").write_bytes(b"x")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert why(address) == "unreachable", "no list of digests"
+            offers.sign(served, vendor)
+            assert why(address) == "unfinished", "it is signed: what failed came after"
+            (served / "SHA256SUMS").write_text("<html>")
+            assert why(address) == "refused"
+            (served / "SHA256SUMS").unlink()
+            (served / "SHA256SUMS.gpg").unlink()
+            offers.sign(served, other)
+            assert why(address) == "refused"
+            (served / "SHA256SUMS.gpg").unlink()
+            assert why(address) == "refused"
+        finally:
+            server.shutdown()
+    assert why(address) == "unreachable"
+    assert {"refused", "unreachable", "unfinished"} < set(looks.Came)
 
 
 @pytest.mark.parametrize(
@@ -469,8 +558,11 @@ def test_an_address_of_updates_that_is_none_is_refused(address: str, code: int, 
     text = text.replace("/var/lib/update/source", str(source)).replace(
         "/run/sysupdate.d", str(tmp_path / "made")
     )
+    text = text.replace(f"{gathering.UPDATES}/{looks.FILE}", str(tmp_path / "looked"))
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
+    if not address:
+        assert (tmp_path / "looked").read_text().endswith(" no-address\n")
     if code:
         given = subprocess.run(["sh", "-c", text, "update", address], capture_output=True, check=False)
         assert given.returncode == code, "nor one that it is given by a stick"

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from appliance import audit
 from appliance.box import Box, open_box
 from appliance.catalog import processes
 from appliance.cli.command import main
+from appliance.cli.updates import LOOKED
 from appliance.config import Config, StoreConfig
-from appliance.health import gathering
+from appliance.health import gathering, judge, looks
+from appliance.health.looks import Looked
 from appliance.updates import noting, restarting
 from appliance.updates.history import Outcome, Seen
 from tests.updates.image import Says
@@ -133,3 +135,37 @@ def test_the_status_says_how_far_a_version_is_where_that_is_known(
     told = json.loads(capsys.readouterr().out)
     figures = [told[f"fetching_{each}"] for each in ("version", "percent", "size_bytes")]
     assert figures == ["1.1.0", 41, 310_000_000]
+
+
+def test_what_came_of_each_look_is_counted_until_one_is_well(
+    box: Box, image: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(night: int, word: str) -> Looked:
+        at = NOW - timedelta(days=30 - night)
+        (gathering.UPDATES / looks.FILE).write_text(f"{int(at.timestamp())} {word}\n")
+        for minutes in (1, 2):  # the duty runs each minute, and one look is one
+            noting.note(box, at + timedelta(minutes=minutes))
+        with box.catalog.reading() as conn:
+            found = noting.looked(conn)
+        assert found is not None
+        return found
+
+    with box.catalog.reading() as conn:
+        assert noting.looked(conn) is None
+    image("1.0.0")
+    noting.note(box, NOW - timedelta(days=30))
+    assert told(1, "unreachable").well_utc == NOW - timedelta(days=30), "since it began to be noted"
+    assert [told(night, "refused").refused for night in (2, 3, 4)] == [1, 2, 3]
+    assert told(5, "unreachable").refused == 3
+    assert told(5, "what").came is looks.Came.UNREACHABLE, "nobody knows that word"
+    with box.catalog.reading() as conn:
+        assert [each.code for each in judge(gathering.gather(box, NOW))].count("updates-unseen")
+    assert main(["update", "status"]) == 0
+    assert "its address could not be reached" in capsys.readouterr().out
+    assert told(6, "none").refused == 0
+    assert told(29, "taken").came is looks.Came.TAKEN
+    assert main(["update", "status", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["looked_came"] == "taken"
+    assert datetime.fromisoformat(said["looked_utc"]) < NOW
+    assert set(looks.Came) == set(LOOKED)

@@ -18,6 +18,7 @@ from appliance.catalog import processes
 from appliance.catalog import settings as kept_settings
 from appliance.config import Config, StoreConfig
 from appliance.fleet import consent, taking
+from appliance.health import gathering, looks
 from appliance.identity import Role
 from appliance.updates import noting, restarting
 from appliance.web import create_app
@@ -118,6 +119,30 @@ def test_a_version_that_waits_says_when_it_starts_and_what_would_hold_it(
     board = owner.get("/health").get_data(as_text=True)
     problem = board.split('data-problem="update-waiting"')[1].split("</li>")[0]
     assert 'href="/updates"' in problem
+
+
+def test_the_page_says_when_the_box_looked_and_what_came_of_it(owner: FlaskClient, image: Says) -> None:
+    def told(word: str) -> None:
+        at = int(datetime.now(UTC).timestamp())
+        (gathering.UPDATES / looks.FILE).write_text(f"{at} {word}\n")
+        image("1.0.0")
+
+    image("1.0.0")
+    assert "Looked last" not in shown(owner)
+    for came, words in {
+        "none": "nothing newer is offered",
+        "refused": "not signed by the vendor; nothing was taken",
+        "unreachable": "could not be reached",
+    }.items():
+        told(came)
+        said = shown(owner)
+        assert "Looked last" in said and words in said
+        assert "between two and four" in said
+    told("no-address")
+    said = shown(owner)
+    assert "No address of updates is set on this box" in said
+    assert "between two and four" not in said
+    assert "n’est réglée sur ce boîtier" in shown(owner, "fr-CA")
 
 
 def test_each_version_says_what_became_of_it(owner: FlaskClient, image: Says) -> None:

@@ -1,13 +1,14 @@
-"""Updates: a version that was tried on this machine and left again, and one that waits; nobody sees either who doesn't look."""
+"""Updates: a version that was tried on this machine and left again, one that waits, and none that comes; nobody sees it who doesn't look."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from appliance.health.facts import Facts
+from appliance.health.looks import REFUSALS
 from appliance.health.problem import Act, Problem, Severity, Verb
 
-CODES = ("update-failed", "update-waiting")
+CODES = ("update-failed", "update-waiting", "updates-unseen")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -37,5 +38,21 @@ def check(facts: Facts) -> Iterator[Problem]:
             "the box starts it by itself, in the hours that were chosen for it, while no image comes or goes; to have it at once, "
             "switch the box off and on again between two patients",
             Severity.NOTE,
+            acts=(Act(Verb.SEE_UPDATES),),
+        )
+    if facts.looked is not None and (times := facts.looked.refused) >= REFUSALS:
+        yield Problem(
+            "updates-unseen",
+            f"what is offered at the address of updates was not signed by the vendor, {times} times in a row",
+            "nothing of it was taken; tell support: its server, or what lies between, is not as it should be",
+            Severity.SOON,
+            acts=(Act(Verb.SEE_UPDATES),),
+        )
+    elif facts.looked is not None and (days := facts.looked.unseen_days(facts.at_utc)):
+        yield Problem(
+            "updates-unseen",
+            f"the box has not been able to look for a new version for {days} days",
+            "see that it reaches the internet, and tell support if it does; a version can also be brought on a USB stick",
+            Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
         )

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.errors import ApplianceError
+from appliance.health.looks import Came
 from appliance.identity.permissions import Permission
 from appliance.updates.history import Outcome, Update
 from appliance.updates.night import DAYS, Hold, Window
@@ -27,6 +28,10 @@ RUNS = "runs"
 
 STATES: Mapping[str, str] = {"elsewhere": "good", "unsaid": "wait", "newest": "good", "waits": "wait"}
 """How the box stands, with the tone of that."""
+
+NO_ADDRESS = ".no_address"
+_IN_THE_WAY = (Came.REFUSED, Came.UNREACHABLE, Came.UNFINISHED, Came.NO_ADDRESS)
+"""What may have come of the last look, that no new version waits says little then."""
 
 _TONES = {RUNS: "good", Outcome.WAITS: "wait", Outcome.LEFT: "bad"}
 
@@ -81,16 +86,17 @@ def page() -> Response:
     """The versions of this box, or the live part of that page alone."""
     with console().box.catalog.reading() as conn:
         found = updating.standing(conn)
-    words, state = g.words, _state(found)
+    words, state, came = g.words, _state(found), found.looked.came if found.looked else None
     by_hand = ".pin" if found.hold is Hold.PIN else ""
+    instead = NO_ADDRESS if state == "newest" and came is Came.NO_ADDRESS else by_hand
     made = page_of(
         UpdatesPage,
         title=words("updates.title"),
         section="health",
         state=state,
-        tone=STATES[state],
+        tone="wait" if state == "newest" and came in _IN_THE_WAY else STATES[state],
         verdict=words(f"updates.state.{state}", version=found.waiting),
-        about=words(f"updates.state.{state}{by_hand or '.about'}", window=_hours(found.window, words)),
+        about=words(f"updates.state.{state}{instead or '.about'}", window=_hours(found.window, words)),
         facts=_facts(found, words),
         moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
         question=words(f"updates.start_question{by_hand}", version=found.waiting) if found.waiting else "",
@@ -148,6 +154,10 @@ def _facts(found: Standing, words: Words) -> tuple[tuple[str, str], ...]:
         takes = words("updates.takes.named", version=found.named)
     facts = [(words("updates.runs"), found.running), (words("updates.takes"), takes)]
     facts.append((words("updates.window"), _hours(found.window, words)))
+    if found.looked and found.looked.at_utc and found.looked.came:
+        outcome = words(f"updates.looked.{found.looked.came}")
+        looked = words("updates.looked.text", at=words.moment(found.looked.at_utc), outcome=outcome)
+        facts.append((words("updates.looked"), looked))
     if found.waiting:
         came = next((each.came_utc for each in found.past if each.version == found.waiting), None)
         waits = words("updates.waits_since", version=found.waiting, at=words.moment(came))
