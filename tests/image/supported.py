@@ -6,6 +6,7 @@ its firewall, a root that nobody writes to.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,6 +20,21 @@ CALLED = ("10.0.2.100", 22)
 """How the box calls the vendor: where its cable leads here, at the port that its firewall lets a session call."""
 
 
+UNITS = (
+    "systemctl start unit-states.service; "
+    "systemd-run --quiet --wait --pipe --uid=appliance --gid=appliance --property=AppArmorProfile=appliance"
+    " /usr/lib/appliance/venv/bin/python -I -c"
+    " 'import json; from appliance.fleet import units; print(json.dumps(units.unit_states()))'"
+)
+"""What is in the support file as units.json, asked within the profile that holds the console and the jobs."""
+
+
+def said(units: str) -> bool:
+    """Whether those are named that run, and one that updates."""
+    found = {each["Id"]: each["ActiveState"] for each in json.loads(units)}
+    return found.get("appliance-web.service") == "active" and "update-outcome.service" in found
+
+
 def support(hardware: Hardware) -> None:
     """A box from its carton, whose clinic asks for help."""
     hardware.assemble(image(".test"))
@@ -29,6 +45,8 @@ def support(hardware: Hardware) -> None:
             line = machine.inside("systemctl is-active support-line.service; true").strip()
             kept("without a session of support no line runs", line == "inactive", line)
             opens(machine, vendor)
+            units = machine.inside(UNITS)
+            kept("the support file says how the units are, from within the walls", said(units), units)
             told = machine.inside("journalctl -b -u support-line.service -o cat --no-pager")
             kept("a session opens the line, and who comes in through it looks", looks(machine, vendor), told)
             with subprocess.Popen(caller(vendor), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as somebody:

@@ -166,6 +166,8 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         "disk-unopened.service",
         "disk-unopened.timer",
         "screen.service",
+        "unit-states.service",
+        "unit-states.timer",
         "update.service",
         "update.timer",
         "update-restart.service",
