@@ -26,6 +26,9 @@ LATEST_BACKUP = "backup.last"
 RESTORED = "restore.last"
 """What was restored (`appliance.backup.homecoming`), how often, and which archives were asked how often (`appliance.backup.lives`)."""
 
+VENDOR_ORDER = "fleet.wanted"
+"""What the vendor wants of this box, as far as it was taken (`appliance.fleet.taking`)."""
+
 HEARTBEAT_CONSENT = "heartbeat.consent"
 """Who has agreed to heartbeats, and to what (`appliance.fleet.consent`); a restored box forgets it."""
 

@@ -68,6 +68,7 @@ def show_status(arguments: Arguments) -> int:
                 "wanted_number": wanted.number,
                 "wanted_software": wanted.software,
                 "wanted_came": str(wanted.came),
+                "wanted_until_utc": wanted.until_utc or None,
                 "box": heartbeat.name_of(key),
                 "key": key,
             }

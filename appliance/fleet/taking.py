@@ -31,7 +31,7 @@ from appliance.fleet import consent, wanted
 
 log = logging.getLogger(__name__)
 
-KEPT = "fleet.wanted"
+KEPT = kept_settings.VENDOR_ORDER
 NO_VERSION = "none"
 ACTOR = "vendor"
 MOST_SAID = 64
@@ -48,7 +48,8 @@ class Came(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What was taken last: its number, the version it names, its digest. `came` is of the vendor's last order; `said` are digests of
+    """What was taken last: its number, the version it names, its digest, and until when it was signed to hold (as ISO 8601; empty of one
+    that was taken before that was kept). A box isn't let go by itself after that: it is said (`health.checks.updates`). `came` is of the vendor's last order; `said` are digests of
     refusals that the log and the audit know of, the latest last."""
 
     number: int = 0
@@ -56,6 +57,7 @@ class Standing:
     came: Came = Came.NOTHING
     taken: str = ""
     said: tuple[str, ...] = ()
+    until_utc: str = ""
 
 
 def standing(conn: Reading) -> Standing:
@@ -67,6 +69,7 @@ def standing(conn: Reading) -> Standing:
         Came(kept.get("came", Came.NOTHING)),
         str(kept.get("taken", "")),
         tuple(kept.get("said", ())),
+        str(kept.get("until_utc", "")),
     )
 
 
@@ -103,7 +106,8 @@ def take(tx: Transaction, box: Box, data: bytes, name: str, running: str, now: d
         _refuse(tx, box, before, replace(before, came=Came.REFUSED), refusal, digest, now)
         return
     settings.change(tx, box.audit_key, found.settings, actor=ACTOR, now=now, root=box.root)
-    _keep(tx, before, Standing(found.number, found.software, Came.TAKEN, digest), now)
+    until = found.until_utc.isoformat()
+    _keep(tx, before, Standing(found.number, found.software, Came.TAKEN, digest, (), until), now)
     details = {"software": found.software, "settings": sorted(found.settings)}
     audit.append(tx, box.audit_key, [Entry("fleet:take", str(found.number), ACTOR, details)], now)
 

@@ -249,6 +249,7 @@ class Facts:
     `too_small_for` names the archive whose images have no room on the data disk, after a restore. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
     and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
     for which somebody must be there if `asks_pin`: the disk wants a PIN. `looked` is None where no image looks for versions.
+    `held_to` is the version that the vendor has named to this box, and until when that was signed to hold.
     """
 
     at_utc: datetime
@@ -261,6 +262,7 @@ class Facts:
     asks_pin: bool = False
     secure_boot: SecureBoot = SecureBoot.UNKNOWN
     looked: Looked | None = None
+    held_to: tuple[str, datetime] | None = None
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

@@ -187,6 +187,8 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             DRILL,
             settings.RESTORED,
             looks.KEPT,
+            settings.VENDOR_ORDER,
+            settings.HEARTBEAT_CONSENT,
         ),
     )
     days = _days(conn)
@@ -233,6 +235,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
+        held_to=_held_to(outcomes),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
         too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),
@@ -265,6 +268,18 @@ def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
     )
     owed = begun or instances.first_received(conn)
     return None if owed is None else ReadAgain(owed, never=True, unchecked=unchecked)
+
+
+def _held_to(outcomes: Mapping[str, Any]) -> tuple[str, datetime] | None:
+    """As `appliance.fleet.taking` has kept it; None once the clinic has withdrawn, which lets the box go."""
+    order = outcomes.get(settings.VENDOR_ORDER) or {}
+    if (
+        not outcomes.get(settings.HEARTBEAT_CONSENT)
+        or not order.get("software")
+        or not order.get("until_utc")
+    ):
+        return None
+    return str(order["software"]), datetime.fromisoformat(order["until_utc"])
 
 
 def _looked_through(queues: Sequence[Queue], kept: object) -> Iterator[LookedThrough]:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance import __version__, audit, settings
+from appliance import __version__, audit, health, settings
 from appliance.box import Box
 from appliance.cli import main
 from appliance.errors import Refused
@@ -142,6 +142,26 @@ def test_it_is_taken_with_the_answer_once_and_told_with_the_next_heartbeat(box: 
     assert beat(box, there, 15).software == "9.0.0"
     assert pulse.document(box, NOW)["wanted"] == {"number": 1, "came": "taken"}
     assert rows(box) == ["fleet:take"]
+
+
+def test_an_order_that_ran_out_is_said_and_lets_nobody_go(box: Box, there: Vendor) -> None:
+    def said() -> list[str]:
+        facts = health.gather(box, NOW + timedelta(days=61))
+        return [each.code for each in health.judge(facts) if each.code == "order-lapsed"]
+
+    found = beat(box, there, 0, number=1, software="9.0.0")
+    assert datetime.fromisoformat(found.until_utc) == NOW + timedelta(days=30)
+    assert said() == ["order-lapsed"]
+    with box.catalog.reading() as conn:
+        assert taking.held_to(conn) == "9.0.0"
+    assert beat(box, there, 15, number=1, software="8.0.0").until_utc == found.until_utc, "refused"
+    beat(box, there, 30, number=2)
+    assert not said(), "no version is named any more"
+    beat(box, there, 45, number=3, software="9.0.0")
+    assert said()
+    with box.catalog.transaction() as tx:
+        consent.withdraw(tx)
+    assert not said()
 
 
 def test_of_an_image_it_is_the_images_version_that_was_named(

@@ -196,6 +196,11 @@ CASES = {
         replace(CALM, waiting_versions=("1.5.0",)),
         (("update-waiting", Severity.NOTE),),
     ),
+    "an order of the vendor that ran out a month ago": (
+        replace(CALM, held_to=("1.4.0", NOW - 30 * DAY - timedelta(seconds=1))),
+        (("order-lapsed", SOON),),
+    ),
+    "an order of the vendor that ran out lately": (replace(CALM, held_to=("1.4.0", NOW - 30 * DAY)), NOTHING),
     "no look at the address of updates for two weeks": (
         replace(CALM, looked=Looked(NOW - 14 * DAY, NOW - DAY, Came.UNREACHABLE)),
         (("updates-unseen", SOON),),

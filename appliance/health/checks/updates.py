@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from appliance.health.facts import Facts
 from appliance.health.looks import REFUSALS
 from appliance.health.problem import Act, Problem, Severity, Verb
 
-CODES = ("update-failed", "update-waiting", "updates-unseen")
+LAPSED = timedelta(days=30)
+"""An order holds for a month at most, so for two nothing has come that was signed since: its vendor, or what lies between, says nothing."""
+CODES = ("update-failed", "update-waiting", "updates-unseen", "order-lapsed")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -53,6 +56,14 @@ def check(facts: Facts) -> Iterator[Problem]:
             "updates-unseen",
             f"the box has not been able to look for a new version for {days} days",
             "see that it reaches the internet, and tell support if it does; a version can also be brought on a USB stick",
+            Severity.SOON,
+            acts=(Act(Verb.SEE_UPDATES),),
+        )
+    if facts.held_to is not None and facts.at_utc - (until := facts.held_to[1]) > LAPSED:
+        yield Problem(
+            "order-lapsed",
+            f"the vendor's order that holds this box to version {facts.held_to[0]} ran out on {until:%Y-%m-%d}, and no newer one has come",
+            "ask the vendor for a newer one; until then the box takes no newer version, unless heartbeats are withdrawn",
             Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
         )

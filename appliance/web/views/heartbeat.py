@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
@@ -52,6 +53,10 @@ def page() -> Response:
         terms, came = consent.terms(tx), pulse.state(tx)
         key = consent.public(consent.key_of(tx, box, moment))
         endpoint, authority, taken_last = consent.endpoint(tx), consent.authority(tx), taking.standing(tx)
+    taken_words = words(f"heartbeat.wanted.{taken_last.came}", n=taken_last.number)
+    if taken_last.until_utc:
+        until = words.moment(datetime.fromisoformat(taken_last.until_utc))
+        taken_words += " " + words("heartbeat.wanted.until", at=until)
     about = ""
     if not address:
         state = "nowhere"
@@ -79,7 +84,7 @@ def page() -> Response:
         terms=terms,
         name=heartbeat.name_of(key),
         key=key,
-        wanted=words(f"heartbeat.wanted.{taken_last.came}", n=taken_last.number) if authority else "",
+        wanted=taken_words if authority else "",
     )
     return show("heartbeat.html", made)
 
