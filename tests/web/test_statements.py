@@ -27,7 +27,8 @@ SETTINGS = re.compile(r"\b(operator_settings|settings|users|web_sessions)\b")
 
 MOST = {
     "/studies": 10,
-    "/health": 33,  # the hour of the first image among them, where nothing was ever read again; whether the clock is to be trusted
+    "/health": 35,  # the hour of the first image among them, where nothing was ever read again; whether the clock is to be trusted, and for
+    # that the newest receipt; whether holds were looked at since a restore
     "/deliveries": 9,
     "/devices": 8,
     "/settings": 7,
@@ -36,7 +37,8 @@ MOST = {
     "/audit": 17,
 }
 """Statements of a page that was opened before; two of them are the gate's, one is the bell's, one the setup's."""
-MOST_OF_A_STUDY, MOST_OF_A_PICTURE, MOST_OF_A_PULSE = 30, 3, 3
+MOST_OF_A_STUDY, MOST_OF_A_PICTURE, MOST_OF_A_PULSE = 33, 3, 3
+"""Of a study also when its patient was last seen, and which other study it is that keeps it."""
 
 
 class Asked:
