@@ -31,6 +31,10 @@ MOST_USUAL: Final = 0.03
 SLOWLY: Final = 1 / 1000
 """By how much one count moves what is usual: at one every five minutes, half the way takes two and a half days."""
 
+REPORTED_OF: Final = 190_000
+"""Reports of a day are held to so many objects at most: only so many reports are counted (`freezing.MOST_REPORTS`) that the share of a larger box
+could never be reached, and thousands within a day are a mass on any."""
+
 
 class Kind(StrEnum):
     """Which sort of loss tripped the guard; the words of `catalog.freezes.Why`."""
@@ -90,7 +94,7 @@ def judge(evidence: Evidence, usual: Usual) -> Kind | None:
         (Kind.ALTERED, newest.altered, newest.looked),
         (Kind.ALTERED, unreadable, opened),
         (Kind.VANISHED, newest.missing + newest.altered, newest.looked),
-        (Kind.REPORTED, evidence.reported, evidence.kept),
+        (Kind.REPORTED, evidence.reported, min(evidence.kept, REPORTED_OF)),
     ):
         if lost >= LEAST and lost > (level + MARGIN) * looked:
             return kind

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.lifecycle import freezing
 from appliance.lifecycle.mass_loss import (
     LEAST,
     MARGIN,
@@ -99,3 +100,13 @@ def test_what_others_report_counts_against_all_that_is_kept() -> None:
     assert judge(Evidence((), 100, reported=3), Usual()) is Kind.REPORTED
     assert judge(Evidence((), 1000, reported=20), Usual()) is None
     assert judge(Evidence((), 2, reported=2), Usual()) is None
+
+
+def test_no_box_is_so_large_that_the_reports_that_are_counted_are_never_a_mass() -> None:
+    """A million images, a tenth of them gone in a bucket: no more reports than so many are looked at."""
+    assert judge(Evidence((), 1_000_000, reported=freezing.MOST_REPORTS), Usual()) is Kind.REPORTED
+    assert (
+        judge(Evidence((), 1_000_000, reported=freezing.MOST_REPORTS), Usual(share=MOST_USUAL))
+        is Kind.REPORTED
+    )
+    assert judge(Evidence((), 1_000_000, reported=1000), Usual()) is None, "a disk that has a bad day"
