@@ -68,7 +68,7 @@ def approve(box: Box, *study_ids: int, now: datetime = LATER, method: Method = M
     with box.catalog.transaction() as tx:
         retention.watch_clock(tx, now, follows_time_server=True)
         if memory.gap(tx) is not None:
-            memory.look_again(tx, marie)
+            memory.look_again(tx, marie, "QC" if memory.lacks_a_province(tx) else "")
         if retention.clock_of(tx, now).doubt is not None:  # years later, if it was looked at before
             retention.trust_clock(tx, marie)
         asked = destruction.ask(tx, marie, study_ids, method=method, reason="yearly review")
