@@ -129,7 +129,7 @@ def own_addresses() -> tuple[str, ...]:
 
 
 def console_addresses() -> tuple[str, ...]:
-    """Those of them at which the console answers: callers from elsewhere than private networks are dropped by the firewall, and who
+    """Those of `own_addresses` at which the console answers: callers from elsewhere than private networks are dropped by the firewall, and who
     calls a public address of IPv6 comes from one. A public one of IPv4 stays, for a clinic that has such in its own network, whose
     firewall was told so."""
     found = [ipaddress.ip_address(each) for each in own_addresses()]

@@ -9,7 +9,7 @@ Chose a variable of the process over the environment's TZ: that one is read by o
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -50,8 +50,18 @@ def midnight(day: date) -> datetime:
 def moment_of(text: str) -> datetime:
     """The moment that a person has typed: ISO 8601, by the clock on the clinic's wall where it names no zone; a day alone is its end.
 
-    Raises `ValueError` for what is none.
+    Raises `ValueError` for what is none, and for one at either end of the calendar, which some zone's clock can't show.
     """
+    try:
+        moment = _moment_of(text)
+        for day in (timedelta(days=-1), timedelta(days=1)):
+            moment.astimezone(UTC) + day
+    except OverflowError as error:
+        raise ValueError("beyond the calendar") from error
+    return moment
+
+
+def _moment_of(text: str) -> datetime:
     try:
         return midnight(date.fromisoformat(text) + timedelta(days=1)) - timedelta(seconds=1)
     except ValueError:

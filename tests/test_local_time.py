@@ -142,7 +142,19 @@ def test_a_moment_is_typed_by_the_clock_on_the_wall_unless_it_names_a_zone(typed
     assert local_time.moment_of(typed) == utc
 
 
-@pytest.mark.parametrize("typed", ["", "yesterday", "2026-13-01", "25/11/2026"])
-def test_what_is_no_moment_is_refused(typed: str) -> None:
+ENDS = (
+    "9999-12-31",
+    "9999-12-31T23:30",
+    "9999-12-31T23:30-12:00",
+    "0001-01-01T00:00Z",
+    "0001-01-01T00:00+14:00",
+)
+"""Days that some clock of the world can't show: the calendar of the machine ends there."""
+
+
+@pytest.mark.parametrize("zone", ["America/Toronto", local_time.MACHINE])
+@pytest.mark.parametrize("typed", ["", "yesterday", "2026-13-01", "25/11/2026", *ENDS])
+def test_what_is_no_moment_is_refused(typed: str, zone: str) -> None:
+    local_time.follow(zone)
     with pytest.raises(ValueError, match=r".+"):
         local_time.moment_of(typed)

@@ -118,7 +118,7 @@ def gather(box: Box, who: str, now: datetime) -> Plan:
             ae_title=str(box.config.ae_title),
             dicom_port=box.config.dicom.port,
             names=() if installed is None else installed.names,
-            addresses=certificates.own_addresses(),
+            addresses=certificates.console_addresses(),
             devices=tuple(devices.devices(conn)),
             places=tuple(_place(conn, each, drills) for each in destinations.destinations(conn)),
             kept=kept,

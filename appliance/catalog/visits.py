@@ -125,13 +125,13 @@ def of_study(reading: Reading, study: int) -> list[Visit]:
 
 
 def studies_of(reading: Reading, visit_id: int) -> list[int]:
-    """The studies (row ids) of whom a visit is."""
+    """The studies (row ids) of whom a visit is: those of the very patient first, the latest first."""
     query = (
         select(studies.c.id)
         .join(patients, patients.c.id == studies.c.patient)
         .join(visits, _SAME)
         .where(visits.c.id == visit_id)
-        .order_by(studies.c.id)
+        .order_by(patients.c.id != visits.c.patient, studies.c.id.desc())
     )
     return [int(each) for each in reading.execute(query).scalars()]
 

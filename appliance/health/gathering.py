@@ -235,7 +235,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
-        held_to=_held_to(outcomes),
+        held_to=_held_to(conn, outcomes),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
         too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),
@@ -270,11 +270,12 @@ def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
     return None if owed is None else ReadAgain(owed, never=True, unchecked=unchecked)
 
 
-def _held_to(outcomes: Mapping[str, Any]) -> tuple[str, datetime] | None:
-    """As `appliance.fleet.taking` has kept it; None once the clinic has withdrawn, which lets the box go."""
+def _held_to(conn: Reading, outcomes: Mapping[str, Any]) -> tuple[str, datetime] | None:
+    """As `appliance.fleet.taking` has kept it; None once the clinic has withdrawn or taken the vendor's key away, which lets the box go."""
     order = outcomes.get(settings.VENDOR_ORDER) or {}
     if (
-        not outcomes.get(settings.HEARTBEAT_CONSENT)
+        not operator_settings.get(conn, "heartbeat.authority")
+        or not outcomes.get(settings.HEARTBEAT_CONSENT)
         or not order.get("software")
         or not order.get("until_utc")
     ):

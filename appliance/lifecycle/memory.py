@@ -1,8 +1,8 @@
 """What a restored box cannot remember: what people decided after its backup was made. Nothing is destroyed until somebody has looked.
 
-A hold is in the catalog alone, and a manifest says nothing of it. So a hold that was placed after the backup is gone with the box that
-burned, and a restore by manifests alone brings back none at all, nor the clinic's own periods, nor its province: what every box begins with
-would pass for it, and a clinic of British Columbia would destroy by the years of Quebec. So no province is known then, and nothing is ever due,
+A hold is in the catalog alone, as is a visit that a person has entered, and a manifest says nothing of them. So what was placed or entered after
+the backup is gone with the box that burned, and a restore by manifests alone brings back none at all, nor the clinic's own periods, nor its
+province: what every box begins with would pass for it, and a clinic of British Columbia would destroy by the years of Quebec. So no province is known then, and nothing is ever due,
 until a person has chosen. Whether there was one can't be known: also
 where the backup is an hour old, it is asked.
 
@@ -90,8 +90,8 @@ def refuse(reading: Reading) -> None:
     """
     if gap(reading) is not None:
         raise Refused(
-            "after a restore nothing is destroyed until a person has looked at the holds, the periods and the province",
-            hint="place again what is held by your papers, and say on the page of retention that you have looked",
+            "after a restore nothing is destroyed until a person has looked at the holds, the visits, the periods and the province",
+            hint="place again what is held and enter again what was seen by your papers, and say on the page of retention that you have looked",
         )
 
 
@@ -110,16 +110,22 @@ def chosen_province(tx: Transaction, now: datetime) -> None:
 
 
 def look_again(tx: Transaction, act: Act, province: str = "") -> None:
-    """A person has looked at holds, periods and province, and placed again what was missing.
+    """A person has looked at holds, visits, periods and province, and placed again what was missing.
 
-    `province` is the clinic's, where it may be another one. Raises `Refused` if nobody asked, and while no province is known.
+    `province` is the clinic's, where none is known; one that is known is changed among the settings, by whoever may. Raises `Refused`
+    if nobody asked, while no province is known, and for a province that nobody asked for.
     """
     found = gap(tx)
     if found is None:
         raise Refused(
             "nothing waits to be looked at since a restore", hint="look at the page of retention again"
         )
-    if not province and lacks_a_province(tx):
+    lacks = lacks_a_province(tx)
+    if province and not lacks:
+        raise Refused(
+            "the province of the clinic is known", hint="if it is another one, change it in the settings"
+        )
+    if lacks and not province:
         raise Refused(
             "it is not known in which province the clinic is", hint="choose the province of the clinic"
         )

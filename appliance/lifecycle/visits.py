@@ -13,6 +13,7 @@ from appliance.catalog import studies as study_rows
 from appliance.catalog.known_clock import known_clock
 from appliance.catalog.visits import Visit
 from appliance.errors import Refused, Unknown
+from appliance.lifecycle import memory
 from appliance.lifecycle.acting import Act
 
 LEAST_CHARACTERS, MOST_CHARACTERS = 3, 200
@@ -41,7 +42,7 @@ def withdraw(tx: Transaction, act: Act, visit_id: int, *, reason: str) -> Visit:
     if not visits.withdraw(tx, visit_id, by=act.by, reason=reason, now=act.now):
         raise Refused("this visit was withdrawn already", hint="look at the page of the study again")
     of_patient = visits.studies_of(tx, visit_id)
-    _record(tx, act, "visit:withdraw", found, of_patient[-1] if of_patient else None)
+    _record(tx, act, "visit:withdraw", found, of_patient[0] if of_patient else None)
     return visits.visit(tx, visit_id)
 
 
@@ -59,4 +60,5 @@ def _record(tx: Transaction, act: Act, word: str, of: Visit, study: int | None) 
     study_rows.touch(tx, visits.studies_of(tx, of.id))  # until when each is kept is worked out again
     row = None if study is None else study_rows.study_by_id(tx, study)
     details = {"patient": of.patient}
+    memory.decided(tx, act.now)
     act.record(tx, word, f"visit:{of.id}", details, study="" if row is None else row.study_instance_uid)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import settings
+from appliance import certificates, settings
 from appliance.audit.vouching import vouched
 from appliance.backup import disaster_plan
 from appliance.backup.drill import CERTIFICATES, Certificate
@@ -77,13 +77,15 @@ def text_of(paper: WordedPlan) -> str:
 
 
 def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_no_secret(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(certificates, "own_addresses", lambda: ("192.168.1.20", "2606:4700::20"))
     box = clinic(tmp_path)
     try:
         plan = disaster_plan.gather(box, "marie", NOW)
     finally:
         box.close()
+    assert plan.addresses == ("192.168.1.20",), "the console does not answer at the public one"
     assert [each.name for each in plan.archives] == ["cloud", "usb"], "that with the newest backup first"
     for code in ("en", "fr", "es", "zh"):
         said = text_of(worded(plan, LANGUAGES.words(code)))

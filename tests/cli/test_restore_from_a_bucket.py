@@ -109,8 +109,9 @@ def test_a_bucket_in_which_a_thief_has_written_comes_back_as_it_was(
     broken = say(*restore, typed=SECRET)
     assert broken.code != 0
     assert "--as-of" in broken.err
-    unknown = say(*restore, "--as-of", "yesterday", typed=SECRET)
-    assert (unknown.code, "that is no moment" in unknown.err) == (65, True)
+    for typed in ("yesterday", "9999-12-31", "0001-01-01T00:00+14:00"):
+        unknown = say(*restore, "--as-of", typed, typed=SECRET)
+        assert (unknown.code, "that is no moment" in unknown.err) == (65, True), typed
     at = ("--as-of", moment.isoformat())
     listed = say(*restore, *at, "--list", typed=SECRET)
     assert listed.code == 0, listed.err

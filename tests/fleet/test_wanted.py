@@ -160,6 +160,13 @@ def test_an_order_that_ran_out_is_said_and_lets_nobody_go(box: Box, there: Vendo
     beat(box, there, 45, number=3, software="9.0.0")
     assert said()
     with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, {"heartbeat.authority": ""}, actor="marie", now=NOW)
+        assert taking.held_to(tx) == ""
+    assert not said(), "without the vendor's key no order holds"
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, {"heartbeat.authority": LINE}, actor="marie", now=NOW)
+    assert said()
+    with box.catalog.transaction() as tx:
         consent.withdraw(tx)
     assert not said()
 

@@ -174,6 +174,17 @@ def test_the_province_that_every_box_begins_with_can_be_chosen_too(catalog: Cata
         assert retention.province_of(tx) == "QC"
 
 
+def test_a_province_is_taken_only_where_none_is_known(catalog: Catalog) -> None:
+    """Whoever may say that the holds are complete may not change a setting by it."""
+    forget(catalog)
+    with pytest.raises(Refused, match="province of the clinic is known"), catalog.transaction() as tx:
+        memory.look_again(tx, act(), "BC")
+    with catalog.transaction() as tx:
+        assert memory.gap(tx) is not None, "nobody has looked yet"
+        memory.look_again(tx, act())
+        assert retention.province_of(tx) == "QC"
+
+
 def test_the_guide_and_the_settings_say_which_province_it_is_too(catalog: Catalog) -> None:
     with catalog.transaction() as tx:
         memory.note_restored(tx, None, NOW)

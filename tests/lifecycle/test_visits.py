@@ -12,7 +12,7 @@ from appliance.catalog import Catalog, erasure, retention_dates
 from appliance.catalog import visits as rows
 from appliance.catalog.visits import Visit
 from appliance.errors import Refused, Unknown
-from appliance.lifecycle import destruction, retention, visits
+from appliance.lifecycle import destruction, memory, retention, visits
 from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.policy import Entry, Told
 from appliance.lifecycle.request import Method
@@ -62,6 +62,34 @@ def test_a_visit_keeps_every_study_of_the_patient_until_it_is_withdrawn(catalog:
         ("visit:add", "marie", f"visit:{entered.id}"),
         ("visit:withdraw", "paul", f"visit:{entered.id}"),
     ]
+
+
+def test_what_was_entered_and_withdrawn_is_in_a_backup_soon(catalog: Catalog) -> None:
+    """As what is held is: a box that burns forgets what is in no backup."""
+
+    def decisions() -> int:
+        with catalog.reading() as conn:
+            return memory.decisions(conn)
+
+    before = decisions()
+    entered = enter(catalog, arrive(catalog))
+    assert decisions() == before + 1
+    with catalog.transaction() as tx:
+        visits.withdraw(tx, act(), entered.id, reason="another patient")
+    assert decisions() == before + 2
+
+
+def test_the_audit_names_a_study_of_the_very_patient_whose_visit_is_withdrawn(catalog: Catalog) -> None:
+    """Another with the same number, whose study came later, has a report of accesses of their own."""
+    one = arrive(catalog, patient_id="P")
+    arrive(catalog, "1.2.4", patient_id="P", patient_name="X")
+    entered = enter(catalog, one)
+    with catalog.transaction() as tx:
+        visits.withdraw(tx, act(), entered.id, reason="another patient")
+    with catalog.reading() as conn:
+        named = [row["study"] for row in audit.export(conn) if row["action"].startswith("visit:")]
+    assert len(named) == 2
+    assert named[0] == named[1] != ""
 
 
 @pytest.mark.parametrize(

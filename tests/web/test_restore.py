@@ -369,7 +369,8 @@ def test_a_bucket_in_which_a_thief_has_written_is_restored_as_it_was(
             for said in ("restore it as it was before", *BY_THE_RUNBOOK):
                 assert said in page_of(visitor)
             assert "restaurez-le tel qu’il était" in page_of(visitor, "fr")
-            assert send(visitor, "look", **typed, as_of="before lunch").status_code == 422
+            for nonsense in ("before lunch", "9999-12-31", "0001-01-01T00:00+14:00"):
+                assert send(visitor, "look", **typed, as_of=nonsense).status_code == 422, nonsense
             send(visitor, "look", **typed, as_of=f"{moment:%Y-%m-%dT%H:%M:%S}")
             eventually(lambda: stage(visitor) != "looking")
             page = page_of(visitor)

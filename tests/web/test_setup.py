@@ -219,6 +219,16 @@ def test_what_must_be_done_is_not_left_for_later(owner: FlaskClient, step: str) 
 # --- the network -----------------------------------------------------------------------------------------------------
 
 
+def test_only_addresses_at_which_the_console_answers_are_named(
+    owner: FlaskClient, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "own_addresses", lambda: ("192.168.1.20", "2606:4700::20"))
+    settle(box, Step.CLINIC)
+    said = text_of(owner, "/setup/network")
+    assert "192.168.1.20" in said
+    assert "2606:4700::20" not in said
+
+
 def test_the_certificate_is_made_laid_out_and_given_to_whoever_asks(
     owner: FlaskClient, app: Flask, box: Box
 ) -> None:

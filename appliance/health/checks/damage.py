@@ -47,7 +47,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             "bucket-altered",
             f"images written over or removed in {each.destination} by something other than this box: {each.count}"
             f" (found first on {each.first}, last on {each.last}); they are not lost, and the box writes them there again",
-            "somebody else has the key of that storage: change its access key today, under Destinations, and ask its owner who had it;"
+            "somebody else may have the key of that storage: change its access key today, under Destinations, and ask its owner who had it;"
             " the audit names each image",
             Severity.NOW,
             subject=each.destination,

@@ -1,4 +1,4 @@
-"""Holds: after a restore nobody knows which were placed since the backup, and nothing is destroyed until a person has looked.
+"""Holds: after a restore nobody knows which were placed since the backup, nor which visits were entered, and nothing is destroyed until a person has looked.
 
 Where no backup came, the province is not known either."""
 
@@ -12,7 +12,7 @@ from appliance.health.facts import Facts
 from appliance.health.problem import Act, Problem, Severity, Verb
 
 CODES = ("holds-forgotten", "province-unknown")
-LOOK = "look at your papers, place again what is held, and say under Retention that you have looked: nothing is destroyed before"
+LOOK = "look at your papers, place again what is held, enter again the visits, and say under Retention that you have looked: nothing is destroyed before"
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -21,9 +21,9 @@ def check(facts: Facts) -> Iterator[Problem]:
     if gap is None:
         return
     words = (
-        "the box came back without a backup: which studies are held, and the clinic's own periods, are not known any more"
+        "the box came back without a backup: which studies are held, the visits that were entered and the clinic's own periods are not known any more"
         if gap.since_utc is None
-        else f"the box came back from a backup: holds and periods of between {_said(gap.since_utc)}"
+        else f"the box came back from a backup: holds, visits and periods of between {_said(gap.since_utc)}"
         f" and {_said(gap.until_utc)} are not known any more"
     )
     yield Problem("holds-forgotten", words, LOOK, Severity.SOON, acts=(Act(Verb.SEE_RETENTION),))

@@ -350,12 +350,7 @@ def _asked_day(today: date) -> tuple[str, date]:
     if when == "year":
         return "year", years_after(today, 1)
     if when == "day" and typed:
-        try:
-            return "day", date.fromisoformat(typed)
-        except ValueError as error:
-            raise Refused(
-                "that is not a date", hint="write it as year-month-day, such as 2026-03-01"
-            ) from error
+        return "day", keeping.typed_day(typed)
     return "today", today
 
 

@@ -111,7 +111,7 @@ def _form(typed: str, error: str = "") -> Response:
         error=error,
         host_name=typed or (found.host_name if found else "clinicbox"),
         machine_name=socket.gethostname().split(".")[0].lower(),
-        addresses=certificates.own_addresses(),
+        addresses=certificates.console_addresses(),
         certificate=certificate_part(found) if found else None,
     )
     return show("setup/network.html", page, 422 if error else 200)
