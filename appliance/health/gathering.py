@@ -274,10 +274,10 @@ def _held_to(conn: Reading, outcomes: Mapping[str, Any]) -> tuple[str, datetime]
     """As `appliance.fleet.taking` has kept it; None once the clinic has withdrawn or taken the vendor's key away, which lets the box go."""
     order = outcomes.get(settings.VENDOR_ORDER) or {}
     if (
-        not operator_settings.get(conn, "heartbeat.authority")
-        or not outcomes.get(settings.HEARTBEAT_CONSENT)
+        not outcomes.get(settings.HEARTBEAT_CONSENT)
         or not order.get("software")
         or not order.get("until_utc")
+        or not operator_settings.get(conn, "heartbeat.authority")
     ):
         return None
     return str(order["software"]), datetime.fromisoformat(order["until_utc"])
