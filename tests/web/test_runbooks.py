@@ -48,6 +48,7 @@ ENROL = "Enroll Secure Boot keys: auto"
 
 AT_THE_MACHINE = {
     *("ERASE", "BOXBACKUP", "image-build/build installer", COULD_NOT, ENROL, "Kernel panic"),
+    *("Clear", "Reset"),  # in English in most firmwares
     *QUESTIONS,
 }
 """What is typed at the stick, is a disk's name, stands on the screen, or is done by whoever looks after the box."""
