@@ -2,30 +2,37 @@
 
 Whoever had the box's key to a bucket has written over what lies there, and can remove no version of it (`destinations.past`). What came
 after the moment and still opens is ours, for nobody seals it without the root key: images that came since, and tombstones, by which what
-was destroyed stays destroyed. Every version is read: one of a tombstone may lie under what was written over it. Of each manifest the
-newest that opens is written again where another lies over it now, and the recovery slot, so that the bucket is the box's again and its next
-restore needs no moment. Its backups are not: a new one is due at once.
+was destroyed stays destroyed. Every version is read: one of a tombstone may lie under what was written over it. Of each manifest, and of
+each that was kept in the place of one, the newest that opens is written again where another lies over it now, and the recovery slot, so that
+the bucket is the box's again and its next restore needs no moment. Its backups are not: a new one is due at once.
+
+A paper that was replaced, and whose root key was changed since, opens nothing that was sealed after that (`fetching.open_root` has the
+latest root key that the paper opens, whenever its slot came). What a later recovery slot speaks of is not taken for written over: such a
+manifest stays as it is, for the paper that opens it, and that slot is kept beside ours.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
+from itertools import chain
 
 from appliance.backup import ahead, making
-from appliance.backup.rebuilding import Rebuilt, record
+from appliance.backup.rebuilding import Rebuilt, record, sealed_for
 from appliance.box import Box
 from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import MANIFESTS, RECOVERY_SLOT
-from appliance.replication.destinations.past import Past, parted
+from appliance.replication.destinations.archive import KEPT, KEYS, LATER_SLOT, MANIFESTS, RECOVERY_SLOT
+from appliance.replication.destinations.past import Later, Past, parted
 from appliance.replication.tombstone import obey_tombstones
-from appliance.store.root_key import check_slots
+from appliance.store.root_key import RootKey, check_slots, newest_generation, sealed_generation
 
 log = logging.getLogger(__name__)
 
@@ -46,25 +53,46 @@ def catch_up(
     """
     read = new = destroyed = 0
     later = then.later()
+    papers = _later_papers(box.root, then, later)
+    newest = max(map(newest_generation, papers), default=0)
     whole: dict[str, str] = {}
-    with ahead.reading(later, later.documents(MANIFESTS), lambda each: each.key) as found:
+    closed: set[str] = set()
+    manifests = chain(later.documents(MANIFESTS), later.documents(KEPT))
+    with ahead.reading(later, manifests, lambda each: each.key) as found:
         for each, document in found:
             version_id, key = parted(each.key)
+            sealed = b""
             try:
-                told = manifest.unseal(box.root, key, document())
-                destroyed += obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
+                sealed = document()
+                name = sealed_for(key)
+                told = manifest.unseal(box.root, name, sealed)
+                destroyed += obey_tombstones(box, name, told, datetime.now(UTC), restoring=True)
                 with box.catalog.transaction() as tx:
                     new += record(tx, box, place, told, actor, then.version_over)
                 whole[key] = version_id
             except (Corrupt, Unknown):
-                log.warning("a study manifest was written over since the moment that is restored")
+                if box.root.generation < sealed_generation(sealed) <= newest:
+                    closed.add(key)
+                else:
+                    log.warning("a study manifest was written over since the moment that is restored")
             read += 1
             tell(read)
 
-    _lay_slot(archive, slot)
+    if closed:
+        log.error(
+            "%d study manifests open only with a later recovery key than the one that was typed, and stay as they are: "
+            "restore the box with that one",
+            len(closed),
+        )
+    _lay_slot(archive, slot, papers)
 
     over = [
-        key for key, latest in later.latest.items() if whole.get(key) != latest and _opens(then, whole, key)
+        key
+        for key, latest in later.latest.items()
+        if key.startswith((MANIFESTS, KEPT))
+        and whole.get(key) != latest
+        and key not in closed
+        and (key in whole or _was_there(then, key))
     ]
     with ThreadPoolExecutor(then.reads_at_once, thread_name_prefix="write-again") as pool:
         for number, _ in enumerate(
@@ -84,18 +112,35 @@ def _write_again(archive: Archive, then: Past, whole: Mapping[str, str], key: st
     )
 
 
-def _lay_slot(archive: Archive, slot: bytes) -> None:
-    """A slot that says of itself that it is whole stays, of whichever paper: the box deals with it as ever."""
+def _later_papers(root: RootKey, then: Past, later: Later) -> list[bytes]:
+    """The recovery slots that say of themselves that they are of a later root key than `root`, of the moment and since."""
+    slots: set[bytes] = set()
+    for archive in (then, later):
+        for each in archive.documents(KEYS):
+            if each.key.endswith(RECOVERY_SLOT) or LATER_SLOT in each.key:
+                with suppress(Unknown):
+                    slots.add(archive.document(each.key))
+    return sorted(each for each in slots if newest_generation(each) > root.generation)
+
+
+def _lay_slot(archive: Archive, slot: bytes, papers: Sequence[bytes]) -> None:
+    """A slot that says of itself that it is whole stays, of whichever paper: the box deals with it as ever. `papers` are kept beside."""
     try:
         check_slots(archive.document(RECOVERY_SLOT))
     except (Corrupt, Unknown):
         archive.put_document(RECOVERY_SLOT, slot)
+    for each in papers:
+        beside = f"{LATER_SLOT}{sha256(each).hexdigest()[:16]}"
+        try:
+            is_there = archive.document(beside) == each
+        except Unknown:
+            is_there = False
+        if not is_there:
+            archive.put_document(beside, each)
 
 
-def _opens(then: Past, whole: Mapping[str, str], key: str) -> bool:
-    """Whether there is any version of a manifest to be written again."""
-    if key in whole:
-        return True
+def _was_there(then: Past, key: str) -> bool:
+    """Whether a key was there at the moment, and can be written again as it was."""
     try:
         then.version(key)
     except Unknown:

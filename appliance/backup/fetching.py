@@ -17,13 +17,23 @@ from appliance.backup.snapshot import Age, Index, Piece
 from appliance.catalog import copying
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.replication.destinations import Archive
-from appliance.replication.destinations.archive import KEYS, LATER_SLOT, RECOVERY_SLOT, Remembering
+from appliance.replication.destinations.archive import (
+    KEYS,
+    LATER_SLOT,
+    RECOVERY_SLOT,
+    SNAPSHOTS,
+    Remembering,
+)
+from appliance.replication.destinations.past import Past, parted
 from appliance.store.disk import disk_error
 from appliance.store.keys import RootKey, open_with_recovery
 from appliance.store.recovery import RecoveryKey
 
 PIECES_AT_ONCE: Final = 4
 """Of a catalog: each is 8 MiB, and one connection does not always fill a line that is long."""
+
+_SLOT: Final = "/root.recovery"
+"""How the keys of the slots end: the archive's own, and that beside each backup."""
 
 WRITTEN_OVER: Final = (
     "check that it is the right bucket; if somebody has written over or removed what lay there, it is there still: "
@@ -47,25 +57,18 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
     """Of the recovery slots that `key` opens the one of the latest root key, and that root key.
 
     A backup that was made right after a rotation of the root key may have brought a later one than the archive's own slot:
-    the paper is the same for both. All are tried: which backup is the newest, only what they open can tell. Raises `Refused` for a paper of another box, `OperatorNeeded` where there is no slot at all.
+    the paper is the same for both. All are tried: which backup is the newest, only what they open can tell. Of a bucket as it stood at a
+    moment those that came since are tried too: what was sealed after a rotation opens with a later root key alone, and a paper that was
+    made since opens no slot of then. Raises `Refused` for a paper of another box, `OperatorNeeded` where there is no slot at all.
     """
-    wrong: ApplianceError | None = None
-    found: tuple[bytes, RootKey] | None = None
     aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
     own = (*sorted(aside), RECOVERY_SLOT)
-    everywhere = (*own, *(snapshot.slot_key(name) for name in names))
-    with ahead.reading(archive, everywhere, lambda where: where) as documents:
-        for _, document in documents:
-            try:
-                slot = document()
-                root = open_with_recovery(slot, key)
-            except Unknown:
-                continue
-            except (Refused, Corrupt) as error:
-                wrong = wrong or error
-                continue
-            if found is None or root.generation > found[1].generation:
-                found = slot, root
+    found, wrong = _opened(archive, (*own, *(snapshot.slot_key(name) for name in names)), key)
+    if isinstance(archive, Past) and (found or wrong):
+        later = archive.later()
+        since = [each.key for prefix in (KEYS, SNAPSHOTS) for each in later.documents(prefix)]
+        slots = [each for each in since if each.endswith(_SLOT) or parted(each)[1].startswith(LATER_SLOT)]
+        found = _later(found, _opened(later, slots, key)[0])
     if found is not None:
         return found
     if wrong is not None:
@@ -78,6 +81,33 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
         if _remembers(archive)
         else "check the bucket or the folder; it is where the box has kept its sealed copies",
     )
+
+
+def _opened(
+    archive: Archive, slots: Sequence[str], key: RecoveryKey
+) -> tuple[tuple[bytes, RootKey] | None, ApplianceError | None]:
+    """Of `slots` the one of the latest root key that `key` opens, and that; and what is wrong with the first that it doesn't open."""
+    found: tuple[bytes, RootKey] | None = None
+    wrong: ApplianceError | None = None
+    with ahead.reading(archive, slots, lambda where: where) as documents:
+        for _, document in documents:
+            try:
+                slot = document()
+                found = _later(found, (slot, open_with_recovery(slot, key)))
+            except Unknown:
+                continue
+            except (Refused, Corrupt) as error:
+                wrong = wrong or error
+    return found, wrong
+
+
+def _later(
+    one: tuple[bytes, RootKey] | None, other: tuple[bytes, RootKey] | None
+) -> tuple[bytes, RootKey] | None:
+    """That of the later root key; of the same one the first."""
+    if one is None or other is None:
+        return one or other
+    return other if other[1].generation > one[1].generation else one
 
 
 def _remembers(archive: Archive) -> bool:

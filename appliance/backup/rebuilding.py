@@ -98,8 +98,15 @@ def _documents(archive: Archive, since: datetime | None) -> Iterator[tuple[Docum
         if since is None or document.written_utc >= since:
             yield document, document.key
     for document in archive.documents(KEPT):
-        name, _, _ = document.key.removeprefix(KEPT).partition("-")
-        yield document, f"{MANIFESTS}{name}.sealed"
+        yield document, sealed_for(document.key)
+
+
+def sealed_for(key: str) -> str:
+    """The key that the manifest under `key` was sealed for: its own, or that in whose place it was kept. Pure."""
+    if not key.startswith(KEPT):
+        return key
+    name, _, _ = key.removeprefix(KEPT).partition("-")
+    return f"{MANIFESTS}{name}.sealed"
 
 
 def record(

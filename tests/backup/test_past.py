@@ -13,13 +13,18 @@ from appliance.backup import choice, making, restoring
 from appliance.backup.restoring import Restored
 from appliance.catalog import study_keys
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Unknown
-from appliance.lifecycle import purging
+from appliance.lifecycle import purging, rotation
 from appliance.model import DestinationSettings
+from appliance.replication import manifest
 from appliance.replication.destinations.past import as_it_was
+from appliance.store import keys
+from appliance.store.recovery import RecoveryKey
+from appliance.store.root_key import sealed_generation
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import archive_of, bring_home, restore
 from tests.boxes import box_in, config_in
 from tests.lifecycle.purge import GONE, LATER, approve, owed, secrets_of
+from tests.lifecycle.test_rotation import ENTRY
 from tests.replication.cloud import Cloud, Fault, cloud, line, settings
 from tests.replication.test_protection import protected_bucket
 
@@ -150,6 +155,108 @@ def test_what_came_after_the_moment_and_opens_is_read_whatever_lies_over_it(
             assert study_keys.destroyed_among(conn, secrets.keys) == set(secrets.keys)
     plain = restore(tmp_path / "plain", clinic.place, clinic.paper)
     assert plain.instances == 11, "the tombstone lies there again"
+
+
+def rotated(clinic: Clinic, *, with_new_paper: bool = False) -> RecoveryKey:
+    """The root key is changed, and everything lies under the new one in the archive, too; the paper that opens it."""
+    folder, paper = clinic.box.config.data / "keys", clinic.paper
+    keys.check_recovery(folder, clinic.box.root, str(paper))
+    if with_new_paper:
+        paper = keys.rotate(folder, clinic.box.root)
+        keys.check_recovery(folder, clinic.box.root, str(paper))
+    rotation.rotate(clinic.box, str(paper), ENTRY, datetime.now(UTC))
+    rotation.finish(clinic.box, datetime.now(UTC))
+    clinic.deliver()
+    return paper
+
+
+def under_later(the_cloud: Cloud, place: DestinationSettings) -> dict[str, bytes]:
+    """The manifests in a bucket that lie under the second root key."""
+    archive = archive_of(place)
+    there = {
+        each: archive.document(each) for each in the_cloud.keys(str(place.options["bucket"]), "manifests/")
+    }
+    return {key: sealed for key, sealed in there.items() if sealed_generation(sealed) == 2}
+
+
+def rotated_and_destroyed(clinic: Clinic, *, with_new_paper: bool = False) -> tuple[datetime, RecoveryKey]:
+    """A study came and another was destroyed after the root key was changed; a moment before that, and the newest paper."""
+    clinic.receive(*IMAGES[:4], *GONE)
+    clinic.deliver()
+    clinic.back_up()
+    moment = a_moment()
+    paper = rotated(clinic, with_new_paper=with_new_paper)
+    clinic.receive(*IMAGES[4:])
+    clinic.deliver()
+    approve(clinic.box, secrets_of(clinic.box, GONE[0]).row.id)
+    purging.carry_out(clinic.box, LATER)
+    clinic.deliver_until(lambda: not owed(clinic))
+    clinic.deliver()
+    return moment, paper
+
+
+@pytest.mark.parametrize("with_new_paper", [False, True])
+@pytest.mark.parametrize("with_harm", [False, True])
+def test_what_came_after_the_root_key_was_changed_opens_as_of_a_moment_before(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path, *, with_harm: bool, with_new_paper: bool
+) -> None:
+    moment, paper = rotated_and_destroyed(clinic, with_new_paper=with_new_paper)
+    clinic.paper = paper
+    before = under_later(the_cloud, clinic.place)
+    assert len(before) == 5
+    if with_harm:
+        write_over(the_cloud, clinic.place, *SEALED)
+    assert choice.look(as_it_was(archive_of(clinic.place), moment), paper).backups
+    restored = restore_as_of(tmp_path / "after", clinic, moment)
+    assert (restored.instances, restored.rebuilt.destroyed) == (11, 1)
+    assert under_later(the_cloud, clinic.place) == before, (
+        "nothing of it was written over with what was there"
+    )
+    with box_in(tmp_path / "after") as box:
+        assert box.root.generation == 2
+        bring_home(box)
+        assert contents(box) == as_sent(*IMAGES)
+    plain = restore(tmp_path / "plain", clinic.place, paper)
+    assert plain.instances == 11
+
+
+def test_what_opens_with_a_later_paper_alone_is_left_as_it_is(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody restores with a paper that was replaced; the newest one opens all of it afterwards."""
+    moment, newest = rotated_and_destroyed(clinic, with_new_paper=True)
+    before = under_later(the_cloud, clinic.place)
+    write_over(the_cloud, clinic.place, "keys/root.recovery", "snapshots/")
+    restored = restore_as_of(tmp_path / "after", clinic, moment)
+    assert restored.instances == 7, "what was sealed since does not open with this paper"
+    assert "5 study manifests open only with a later recovery key" in caplog.text
+    assert under_later(the_cloud, clinic.place) == before
+    plain = restore(tmp_path / "plain", clinic.place, newest)
+    assert plain.instances == 11
+
+
+def test_a_manifest_that_was_kept_since_is_read_and_lies_there_again(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path
+) -> None:
+    clinic.receive(*IMAGES[:4])
+    clinic.deliver()
+    clinic.back_up()
+    moment = a_moment()
+    clinic.receive(*IMAGES[4:])
+    clinic.deliver()
+    archive = archive_of(clinic.place)
+    name = manifest.key(clinic.box.root, IMAGES[4].study_instance_uid)
+    kept = f"kept/{manifest.digits(name)}-0.sealed"
+    told = manifest.unseal(clinic.box.root, name, archive.document(name))
+    told["instances"][0] |= {
+        "sop_instance_uid": "1.2.3.4.5",
+        "object_id": "ab" * 16,
+    }  # that only this one tells of
+    archive.put_document(kept, manifest._seal(clinic.box.root, name, told))
+    write_over(the_cloud, clinic.place, *SEALED)
+    restored = restore_as_of(tmp_path / "after", clinic, moment)
+    assert (restored.instances, restored.rebuilt.damaged) == (12, 0)
+    assert manifest.unseal(clinic.box.root, name, archive.document(kept)) == told
 
 
 def test_an_attempt_that_was_cut_goes_on_as_of_its_own_moment_alone(
