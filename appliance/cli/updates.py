@@ -21,7 +21,7 @@ LOOKED = {
     "taken": "a version was taken",
     "refused": "what is offered is not signed by the vendor, and nothing was taken",
     "unreachable": "its address could not be reached",
-    "unfinished": "what is offered is signed, and could not be taken",
+    "unfinished": "nothing was refused, and nothing could be taken",
     "held": "the box takes none: it has the version that is wanted of it, or nobody agreed to changed terms",
     "no-address": "no address of updates is set, so it looks nowhere",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from appliance.health.forecast import Forecast, Outlook
@@ -249,6 +249,7 @@ class Facts:
     `too_small_for` names the archive whose images have no room on the data disk, after a restore. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
     and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
     for which somebody must be there if `asks_pin`: the disk wants a PIN. `looked` is None where no image looks for versions.
+    `runs_for` is how long the machine is on, None where the kernel does not say it.
     `held_to` is the version that the vendor has named to this box, and until when that was signed to hold.
     """
 
@@ -262,6 +263,7 @@ class Facts:
     asks_pin: bool = False
     secure_boot: SecureBoot = SecureBoot.UNKNOWN
     looked: Looked | None = None
+    runs_for: timedelta | None = None
     held_to: tuple[str, datetime] | None = None
     catalog: Trouble | None = None
     contents: Contents | None = None

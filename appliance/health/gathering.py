@@ -105,6 +105,7 @@ def gather(box: Box, now: datetime) -> Facts:
         waiting_versions=versions(UPDATES / WAITING),
         asks_pin=disk_pin.wants_somebody(),
         secure_boot=firmware.secure_boot(),
+        runs_for=running.lasted if (running := kernel_clock.running()) else None,
         contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
     )
     try:

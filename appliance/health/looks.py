@@ -18,6 +18,11 @@ FILE = "looked"
 UNSEEN = timedelta(days=14)
 REFUSALS = 3
 """So many nights in a row what was offered was not signed by the vendor: one may be the page of somebody's network."""
+A_NIGHT = timedelta(days=1)
+"""Whoever is on for so long was so from two to four in the morning, when the image looks; the first look, at the start, may come before
+the line does."""
+FAILURES = 3
+"""So many looks in a row tell of a box that is off each night, too."""
 _TOLD = re.compile(r"(\d{1,12}) ([a-z-]{1,20})\n", re.ASCII)
 
 
@@ -28,7 +33,7 @@ class Came(StrEnum):
     TAKEN = "taken"
     REFUSED = "refused"  # not signed with the vendor's key
     UNREACHABLE = "unreachable"
-    UNFINISHED = "unfinished"  # it is there and signed, and could not be taken
+    UNFINISHED = "unfinished"  # it did not come to its end, or what is there is signed and could not be taken
     HELD = "held"  # a ring, or terms that nobody agreed to, hold the box
     NO_ADDRESS = "no-address"
 
@@ -39,16 +44,23 @@ _WELL = (Came.NONE, Came.TAKEN, Came.HELD, Came.NO_ADDRESS)
 @dataclass(frozen=True, slots=True)
 class Looked:
     """The last look, None before the first. `well_utc` is when nothing was in the way last, or when this began to be noted;
-    `refused` counts the refusals since."""
+    `refused` counts the refusals since, `failed` all that was in the way."""
 
     well_utc: datetime
     at_utc: datetime | None = None
     came: Came | None = None
     refused: int = 0
+    failed: int = 0
 
-    def unseen_days(self, now: datetime) -> int:
-        """For how many days the address was not seen, where that is long; else 0. A clock that was far ahead counts, too."""
+    def unseen_days(self, now: datetime, runs_for: timedelta | None = None) -> int:
+        """For how many days the address was not seen, where that is long; else 0. A clock that was far ahead counts, too.
+
+        A box that was off for long has had no night to look in: it has one before this counts, or has failed often. `runs_for` is
+        how long it is on, None where that is not known.
+        """
         past = abs(now - self.well_utc)
+        if runs_for is not None and runs_for < A_NIGHT and self.failed < FAILURES:
+            return 0
         return past.days if past >= UNSEEN else 0
 
 
@@ -71,7 +83,9 @@ def noted(before: Looked | None, found: tuple[datetime, Came] | None, now: datet
     at, came = found
     if came in _WELL:
         return Looked(at, at, came)
-    return replace(kept, at_utc=at, came=came, refused=kept.refused + (came is Came.REFUSED))
+    return replace(
+        kept, at_utc=at, came=came, refused=kept.refused + (came is Came.REFUSED), failed=kept.failed + 1
+    )
 
 
 def as_kept(looked: Looked) -> dict[str, Any]:
@@ -81,6 +95,7 @@ def as_kept(looked: Looked) -> dict[str, Any]:
         "at_utc": looked.at_utc.isoformat() if looked.at_utc else "",
         "came": looked.came or "",
         "refused": looked.refused,
+        "failed": looked.failed,
     }
 
 
@@ -93,4 +108,5 @@ def from_kept(kept: Mapping[str, Any] | None) -> Looked | None:
         datetime.fromisoformat(kept["at_utc"]) if kept["at_utc"] else None,
         Came(kept["came"]) if kept["came"] else None,
         int(kept["refused"]),
+        int(kept.get("failed", 0)),
     )

@@ -217,6 +217,26 @@ CASES = {
         replace(CALM, looked=Looked(NOW - 13 * DAY, NOW - DAY, Came.UNREACHABLE)),
         NOTHING,
     ),
+    "a box that was off for two weeks, and has not had a night to look": (
+        replace(
+            CALM,
+            looked=Looked(NOW - 14 * DAY, NOW, Came.UNREACHABLE, failed=1),
+            runs_for=timedelta(minutes=5),
+        ),
+        NOTHING,
+    ),
+    "a box that was off for two weeks, and has had a night to look": (
+        replace(CALM, looked=Looked(NOW - 15 * DAY, NOW, Came.UNREACHABLE, failed=2), runs_for=DAY),
+        (("updates-unseen", SOON),),
+    ),
+    "a box that is off each night, and did not reach the address of updates for two weeks": (
+        replace(
+            CALM,
+            looked=Looked(NOW - 14 * DAY, NOW, Came.UNREACHABLE, failed=3),
+            runs_for=timedelta(minutes=5),
+        ),
+        (("updates-unseen", SOON),),
+    ),
     "updates that were not signed by the vendor on three nights": (
         replace(CALM, looked=Looked(NOW - 3 * DAY, NOW, Came.REFUSED, refused=3)),
         (("updates-unseen", SOON),),

@@ -451,8 +451,8 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
     assert (tmp_path / "told").exists() == (taken is not None), "what waits is said at once"
     assert not (tmp_path / "fetching").exists()
     looked = looks.told((tmp_path / "looked").read_text()) if (tmp_path / "looked").exists() else None
-    unsaid = brought or wanted == "unknown"
-    assert (looked and looked[1]) == (None if unsaid else looks.Came.NONE if taken else looks.Came.HELD)
+    ended = looks.Came.UNFINISHED if wanted == "unknown" else looks.Came.NONE if taken else looks.Came.HELD
+    assert (looked and looked[1]) == (None if brought else ended)
     if taken:
         assert (tmp_path / "since").read_text().strip().isdecimal(), (
             "while it is fetched, the console knows since when"

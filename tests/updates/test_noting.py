@@ -157,12 +157,16 @@ def test_what_came_of_each_look_is_counted_until_one_is_well(
     assert told(1, "unreachable").well_utc == NOW - timedelta(days=30), "since it began to be noted"
     assert [told(night, "refused").refused for night in (2, 3, 4)] == [1, 2, 3]
     assert told(5, "unreachable").refused == 3
+    assert told(5, "unreachable").failed == 5
     assert told(5, "what").came is looks.Came.UNREACHABLE, "nobody knows that word"
     with box.catalog.reading() as conn:
-        assert [each.code for each in judge(gathering.gather(box, NOW))].count("updates-unseen")
+        facts = gathering.gather(box, NOW)
+    assert [each.code for each in judge(facts)].count("updates-unseen")
+    assert facts.runs_for, "the kernel says it here"
     assert main(["update", "status"]) == 0
     assert "its address could not be reached" in capsys.readouterr().out
-    assert told(6, "none").refused == 0
+    well = told(6, "none")
+    assert (well.refused, well.failed) == (0, 0)
     assert told(29, "taken").came is looks.Came.TAKEN
     assert main(["update", "status", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

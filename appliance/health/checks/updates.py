@@ -51,7 +51,7 @@ def check(facts: Facts) -> Iterator[Problem]:
             Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
         )
-    elif facts.looked is not None and (days := facts.looked.unseen_days(facts.at_utc)):
+    elif facts.looked is not None and (days := facts.looked.unseen_days(facts.at_utc, facts.runs_for)):
         yield Problem(
             "updates-unseen",
             f"the box has not been able to look for a new version for {days} days",
