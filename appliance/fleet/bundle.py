@@ -6,7 +6,7 @@ A ``.tar.gz`` with a folder in it::
     contents.json        the files, when and of which box, how often each kind of marker was cut
     health.json          problems by their codes, and the figures of the dashboard
     versions.json        the software, its parts, the machine
-    units.json           what systemd says of each unit
+    units.json           what systemd says of each unit, and how long ago
     configuration.json   settings, devices, destinations and rules; no secret, nothing of the clinic's people
     counts.json          how many rows each table has
     logs/PROCESS.log     the last lines of each process
@@ -183,7 +183,7 @@ def _versions() -> dict[str, Any]:
     }
 
 
-def _units() -> list[dict[str, str]] | str:
+def _units() -> dict[str, Any] | str:
     try:
         return unit_states()
     except Transient as error:

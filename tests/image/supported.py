@@ -30,8 +30,11 @@ UNITS = (
 
 
 def said(units: str) -> bool:
-    """Whether those are named that run, and one that updates."""
-    found = {each["Id"]: each["ActiveState"] for each in json.loads(units)}
+    """Whether those are named that run, and one that updates, and that this is a moment old."""
+    told = json.loads(units)
+    found = {each["Id"]: each["ActiveState"] for each in told["units"]}
+    if told["seconds_ago"] is None or told["seconds_ago"] > 60:
+        return False
     return found.get("appliance-web.service") == "active" and "update-outcome.service" in found
 
 

@@ -2,14 +2,16 @@
 
 import json
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from appliance.box import open_box
+from appliance.catalog.known_clock import Running
 from appliance.config import Config, StoreConfig
 from appliance.fleet import bundle, units
+from appliance.health import kernel_clock
 from tests.image.test_configuration import EXTRA, allowed, settings
 
 PROGRAM = EXTRA / "usr/lib/appliance/libexec/unit-states"
@@ -48,13 +50,35 @@ def test_the_support_file_says_how_the_units_are(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", "/nowhere")
     box = open_box(Config(data=tmp_path / "box", store=StoreConfig(reserve_bytes=0)))
     try:
-        found = {
-            each["Id"]: each for each in json.loads(bundle.make(box, datetime.now(UTC)).files["units.json"])
-        }
+        said = json.loads(bundle.make(box, datetime.now(UTC)).files["units.json"])
+        (told / "states").write_text(SAID)
+        unsaid = json.loads(bundle.make(box, datetime.now(UTC)).files["units.json"])
     finally:
         box.close()
+    found = {each["Id"]: each for each in said["units"]}
+    assert said["seconds_ago"] in range(60), "by no clock that anybody sets"
+    assert unsaid["seconds_ago"] is None
     assert set(found) == {"update.service", "appliance-web.service"}
     assert found["update.service"]["Result"] == "exit-code"
+
+
+def test_how_old_what_is_said_is_goes_by_how_long_the_machine_is_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where systemd is asked at once, that is no time at all."""
+    monkeypatch.setattr(units, "TOLD", tmp_path / "states")
+    for began, ended, ago in ((100, 7300, 7200), (100, 100, 0), (101, 100, 0)):
+        units.TOLD.write_text(f"OnForSeconds={began}\n\n{SAID}")
+        monkeypatch.setattr(kernel_clock, "running", lambda: Running("boot", timedelta(seconds=ended)))  # noqa: B023
+        assert units.unit_states()["seconds_ago"] == ago
+    units.TOLD.unlink()
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\ncat <<'E'\n{SAID}E\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    said = units.unit_states()
+    assert said["seconds_ago"] == 0
+    assert [each["Id"] for each in said["units"]] == ["update.service", "appliance-web.service"]
 
 
 def test_the_appliance_may_read_what_the_image_writes() -> None:
