@@ -26,7 +26,15 @@ from appliance.lifecycle.rewriting import write_again
 from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Destination, build
-from appliance.replication.destinations.archive import Entry, Listing, Telling, differs, object_key
+from appliance.replication.destinations.archive import (
+    Entry,
+    Listing,
+    Telling,
+    Told,
+    differs,
+    may_be,
+    object_key,
+)
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +138,8 @@ class Buckets:
     ) -> int:
         """Whether it had to be written again there. Raises `Silent` where the bucket can't be asked, and as `ask`."""
         box = self._box
+        told: Told | None = None
+        is_gone = lies_deep = False
         try:
             bucket = self._bucket(place)
             told = bucket.told(object_key(object_id))
@@ -144,13 +154,24 @@ class Buckets:
         except (Corrupt, Unknown) as error:
             why = f"{place.name}: {error.message}"
             is_gone = isinstance(error, Unknown) and recall.is_here(box, object_id)
-        except Resting as error:  # what it was is in doubt, and can't be read for hours
-            raise Transient(f"{place.name}: {error.message}", hint=error.hint) from error
+        except Resting as error:
+            # Either it is in doubt, and can't be read for hours, or it is known to be something else.
+            if told is None or may_be(told, receipt, sealed_bytes):
+                raise Transient(f"{place.name}: {error.message}", hint=error.hint) from error
+            why, lies_deep = f"{place.name}: something else lies there, in deep archive", True
         except (Transient, OperatorNeeded, Refused) as error:
             raise Silent(error.message, hint=error.hint) from error
         done_utc = recall.altered_utc(self._built[place.id], object_id)
         try:
-            proof = write_again(box, self._built[place.id], object_id, key_id, sealed_bytes, is_gone=is_gone)
+            proof = write_again(
+                box,
+                self._built[place.id],
+                object_id,
+                key_id,
+                sealed_bytes,
+                is_gone=is_gone,
+                looks_first=not lies_deep,
+            )
         except Corrupt as error:
             self.lost.setdefault(place.id, set()).add(object_id)
             raise Corrupt(f"{why}; {error.message}", hint=error.hint) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from appliance.box import Box
 from appliance.catalog import freezes, instances
@@ -23,11 +23,13 @@ def write_again(
     sealed_bytes: int,
     *,
     is_gone: bool = False,
+    looks_first: bool = True,
 ) -> Mapping[str, Any]:
     """Write an object over where it is damaged, from here or, where it is not here, from another archive; the new receipt.
 
     Raises `Corrupt` if nobody has it whole, `Transient` while the ransomware guard holds, and what the archives raise. One that `is_gone`
-    there is written again all the same, as what is new is, if nothing lies under its name.
+    there is written again all the same, as what is new is, if nothing lies under its name. What is there is looked at first, and left
+    where it is whole by now, but for what can't be read and is known to be something else.
     """
     with box.catalog.reading() as reading:
         is_held = freezes.in_force(reading) is not None
@@ -42,6 +44,7 @@ def write_again(
         row = instances.with_object(reading, object_id)
     if row is None:
         return {}  # it was destroyed meanwhile
-    parcel = replace(parcel_of(box, row), tried_before=True, replaces="nothing" if is_held else "anything")
+    replaces: Literal["anything", "nothing"] = "nothing" if is_held else "anything"
+    parcel = replace(parcel_of(box, row), tried_before=looks_first, replaces=replaces)
     with place.open([parcel]) as session:
         return session.send(parcel)

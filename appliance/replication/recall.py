@@ -379,15 +379,15 @@ def _fetch(
     What somebody has written over or removed in a bucket that keeps versions is there still, as that of its receipt; where that names
     none, it was written before the bucket kept any, and is there as `UNNAMED`. And what is not what was written may have been spoilt on
     the way, and is asked for once more. Raises `_EarlierResting` where the earlier version lies deep; while that comes up, what lies
-    over it is asked about at each attempt and not fetched.
+    over it is asked about at each attempt and not fetched. Nor is what lies deep itself and is told to be something else.
     """
     archive = build(place, box)
     keeps_versions = isinstance(archive, Keeping)
     assert isinstance(archive, Archive)
     key = box.study_keys.key(key_id)
-    version, is_altered = "", False
-    if keeps_versions:
-        version, is_altered = _earlier(box, place, archive, object_id, sealed_bytes)
+    receipt, is_noted = _known(box, place, object_id)
+    version = (str(receipt.get("version_id", "")) or UNNAMED) if keeps_versions else ""
+    is_altered = bool(version) and is_noted and _cannot_be(archive, object_id, receipt, sealed_bytes)
     if is_altered and _fetch_earlier(box, archive, object_id, key, sealed_bytes, version):
         return _is_over(archive, object_id, version)
     try:
@@ -395,9 +395,13 @@ def _fetch(
     except (Corrupt, Unknown) as error:
         log.warning("%s gave no object that is what was written: %s", place.name, error)
         found: ApplianceError = error
-        trouble: ApplianceError = error
+    except Resting as error:
+        if not version or is_altered or not _cannot_be(archive, object_id, receipt, sealed_bytes):
+            raise
+        found = error
     else:
         return False
+    trouble = found
     try:
         if version and not is_altered and _fetch_earlier(box, archive, object_id, key, sealed_bytes, version):
             return _is_over(archive, object_id, version)
@@ -410,20 +414,21 @@ def _fetch(
     raise trouble
 
 
-def _earlier(
-    box: Box, place: DestinationSettings, archive: Archive, object_id: ObjectId, sealed_bytes: int
-) -> tuple[str, bool]:
-    """The version by which an archive may have an object still; and whether it is known that another lies over it."""
+def _known(box: Box, place: DestinationSettings, object_id: ObjectId) -> tuple[Mapping[str, Any], bool]:
+    """An archive's receipt for an object, and whether somebody is known to have altered it, in that one or another."""
     with box.catalog.reading() as reading:
-        receipt = receipts.of_object(reading, object_id).get(place.id, {})
         is_noted = object_id in kept.get(reading, ALTERED, ())
-    version = str(receipt.get("version_id", "")) or UNNAMED
-    if not (is_noted and isinstance(archive, Telling)):
-        return version, False
+        return receipts.of_object(reading, object_id).get(place.id, {}), is_noted
+
+
+def _cannot_be(archive: Archive, object_id: ObjectId, receipt: Mapping[str, Any], sealed_bytes: int) -> bool:
+    """Whether what lies in an archive under an object's name is told to be something else, or to be removed."""
     try:
-        return version, not may_be(archive.told(object_key(object_id)), receipt, sealed_bytes)
+        return isinstance(archive, Telling) and not may_be(
+            archive.told(object_key(object_id)), receipt, sealed_bytes
+        )
     except Unknown:
-        return version, True
+        return True
 
 
 def _fetch_earlier(

@@ -19,7 +19,7 @@ from appliance.lifecycle.scrub import Pass
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import prepare
-from appliance.replication.destinations.archive import Told, differs
+from appliance.replication.destinations.archive import Told, differs, may_be
 from tests.backup.conftest import IMAGES, Clinic, as_sent
 from tests.boxes import recorded
 from tests.lifecycle.evicting import NOW, evict_all, here, reached, rows
@@ -302,3 +302,21 @@ def test_a_bucket_that_is_away_for_one_slice_makes_no_pass_less_than_whole(gone:
 )
 def test_what_a_store_tells_is_held_to_the_receipt(told: Told, receipt: dict[str, str], words: str) -> None:
     assert (words in differs(told, receipt, 10)) if words else not differs(told, receipt, 10)
+
+
+@pytest.mark.parametrize(
+    ("told", "receipt", "can_be"),
+    [
+        (Told(10), {}, True),
+        (Told(9), {}, False),
+        (Told(10, "f", "w", ""), {"etag": "e", "version_id": "v", "sha256": "s"}, False),
+        (Told(10, "f", "w", "s"), {"etag": "e", "version_id": "v", "sha256": "s"}, True),
+        (Told(10, "e", "w", ""), {"etag": "e", "version_id": "v", "sha256": "s"}, True),
+        (Told(9, "e", "v", "s"), {"etag": "e", "version_id": "v", "sha256": "s"}, False),
+        (Told(10, "f", "w", "t"), {"proof": "manifest"}, True),
+    ],
+)
+def test_what_a_store_tells_rules_the_content_out_or_does_not(
+    told: Told, receipt: dict[str, str], *, can_be: bool
+) -> None:
+    assert may_be(told, receipt, 10) is can_be

@@ -132,6 +132,40 @@ def test_what_lies_over_it_is_fetched_at_the_first_attempt_alone(gone: Remote) -
     assert newest == [0, 2, 2, 2, 2], "once, and once more in case it was spoilt on the way"
 
 
+def write_deep_over(away: Remote, number: int) -> None:
+    """Something else, as long, lies over an image, and lies deep itself."""
+    size = recorded(away.clinic.box)[number].sealed_bytes
+    client = away.cloud.client()
+    client.put_object(Bucket=away.bucket, Key=away.key(number), Body=b"x" * size, StorageClass="DEEP_ARCHIVE")
+
+
+def test_what_lies_over_it_is_not_awaited_where_that_lies_deep_itself(gone: Remote) -> None:  # noqa: F811
+    key = gone.key(2)
+    whole = gone.cloud.get(gone.bucket, key)
+    write_deep_over(gone, 2)
+    open_one(gone, 2)
+    assert asked_for(gone) == 0
+    assert len(told(gone, "instance:mend")) == 1
+    write_deep_over(gone, 3)
+    sink_version(gone.bucket, gone.key(3), version := version_of(gone, 3))
+    with pytest.raises(Resting, match="within 12 hours"):
+        open_one(gone, 3)
+    (asked,) = [each for each in gone.line.requests if each.method == "POST"]
+    assert f"versionId={version}" in asked.query
+    a_pass(gone.clinic)
+    assert gone.cloud.get(gone.bucket, key) == whole
+
+
+def test_a_pass_mends_what_something_that_lies_deep_lies_over(gone: Remote) -> None:  # noqa: F811
+    key = gone.key(2)
+    whole = gone.cloud.get(gone.bucket, key)
+    write_deep_over(gone, 2)
+    found = a_pass(gone.clinic)
+    assert (found.lost, found.to_mend, found.copies) == ((), (), 1)
+    assert gone.cloud.get(gone.bucket, key) == whole
+    assert asked_for(gone) == 0 and told(gone, "instance:mend")
+
+
 def test_whoever_owns_the_bucket_copies_it_over_and_nobody_waits_for_the_version(
     gone: Remote,  # noqa: F811
 ) -> None:
