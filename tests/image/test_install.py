@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +139,56 @@ def test_nothing_hides_from_the_installer_what_it_reads_of_the_firmware() -> Non
     service = (EXTRA / "usr/lib/systemd/system/install.service").read_text()
     assert not re.search("InaccessiblePaths|TemporaryFileSystem|RootDirectory|MountAPIVFS", service)
     assert "^drivers/char/tpm/" in (BUILD / "mkosi.conf").read_text()
+
+
+def test_no_line_is_broken_by_the_screen_of_a_console(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has 80 columns, and breaks what is longer in the middle of a word. Whatever goes wrong is among it."""
+    install = bench.install
+
+    def answered(prompt: str) -> str:
+        install.say(prompt)
+        return bench._answer(prompt)
+
+    monkeypatch.setattr(install, "ask", answered)
+    bench.told = json.dumps(
+        {"blockdevices": [disk("/dev/nvme0n1", model="A " * 30, serial="S" * 20), bench.stick]}
+    )
+    monkeypatch.setattr(install, "write", lambda *_: None)
+    monkeypatch.setattr(install, "compare", lambda *_: None)
+    bench.secure_boot.write_bytes(b"\6\0\0\0\0")
+    assert bench.run("", "1", "ERASE", "") == 0
+    for error in (
+        install.NoChip("x"),
+        install.NoStick("x"),
+        install.NoListing(
+            "CalledProcessError: Command '['lsblk', '--json', '--tree', '--bytes']' ended with 32."
+        ),
+        install.Differs("/dev/nvme0n1: at byte 123456789012 there is not what was written"),
+        EOFError("it ends too early / elle est incomplète"),
+        OSError(28, "No space left on device", "/dev/nvme0n1"),
+    ):
+        monkeypatch.setattr(install, "compare", Mock(side_effect=error))
+        assert bench.run("1", "ERASE", "") == 1
+    bench.told = json.dumps({"blockdevices": [disk("/dev/nvme0n1", 1), bench.stick]})
+    with pytest.raises(IndexError):
+        install.agreed()
+    for told in ("1", "2"):
+        bench.chip.write_text(told)
+        bench.told = json.dumps({"blockdevices": []})
+        assert bench.run("") == 1
+    said = capsys.readouterr().out
+    assert (
+        "Retirez la clé USB" in said
+        and "pas de TPM" in said
+        and "Gio ou plus" in said
+        and "sont branchées" in said
+    )
+    assert not [line for line in said.split("\n") if len(line) > 80]
+    assert install.folded(f"  {'a ' * 50}") == f"  {'a ' * 38}a\n  {'a ' * 10}a ", (
+        "as far in, and a question keeps its space"
+    )
 
 
 def test_a_cut_leaves_an_empty_disk_and_not_half_a_box(bench: Bench) -> None:

@@ -19,6 +19,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -38,6 +39,8 @@ PACKED_BYTES = 1 << 20
 COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL,PARTTYPE"
 CHIP = Path("/sys/class/tpm/tpm0/tpm_version_major")
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+WIDTH = 80
+"""Characters of a line of the screen: a console breaks a longer one wherever it ends."""
 NO_DISKS = ("/dev/zram", "/dev/ram", "/dev/loop")
 
 
@@ -101,7 +104,7 @@ def image_of(listing: str) -> Path:
     if len(found) == 1:
         return Path(found[0])
     raise NoStick(
-        f"there are {len(found)} sticks that install / {len(found)} clés d'installation sont branchées"
+        f"there are {len(found)} sticks that install\n{len(found)} clés d'installation sont branchées"
     )
 
 
@@ -186,7 +189,7 @@ def find_chip() -> None:
     except (OSError, ValueError):
         kind = ""
     if kind != "2":
-        raise NoChip("this machine has no TPM 2.0, or it is off / pas de TPM 2.0, ou il est désactivé")
+        raise NoChip("this machine has no TPM 2.0, or it is off\npas de TPM 2.0, ou il est désactivé")
 
 
 def secure_boot_is_off() -> bool:
@@ -199,22 +202,24 @@ def secure_boot_is_off() -> bool:
 
 def choose(disks: list[Disk]) -> Disk | None:
     """The disk that somebody has chosen and confirmed; None if they have thought better of it."""
-    print("\nThis installs the appliance. Everything on the disk that you choose is lost.")
-    print("Ceci installe le boîtier. Tout ce qui se trouve sur le disque choisi est perdu.\n")
+    say("\nThis installs the appliance. Everything on the disk that you choose is lost.")
+    say("Ceci installe le boîtier. Tout ce qui se trouve sur le disque choisi est perdu.\n")
     if secure_boot_is_off():
-        print("  SECURE BOOT IS OFF: anybody with a stick of their own could read this box's disk.")
-        print("  Better switch off now, put Secure Boot into Setup Mode in the firmware, start the stick")
-        print("  with the space bar held down, and choose: Enroll Secure Boot keys.")
-        print("  SECURE BOOT EST DÉSACTIVÉ : quiconque avec sa propre clé USB pourrait lire le disque.")
-        print("  Mieux vaut éteindre, mettre Secure Boot en Setup Mode dans le micrologiciel, démarrer")
-        print("  la clé en tenant la barre d'espace, et choisir : Enroll Secure Boot keys.\n")
+        say("  SECURE BOOT IS OFF: anybody with a stick of their own could read this box's")
+        say("  disk. Better switch off now, put Secure Boot into Setup Mode in the firmware,")
+        say("  start the stick with the space bar held down, and choose:")
+        say("  Enroll Secure Boot keys.")
+        say("  SECURE BOOT EST DÉSACTIVÉ : quiconque avec sa propre clé USB pourrait lire le")
+        say("  disque. Mieux vaut éteindre, mettre Secure Boot en Setup Mode dans le")
+        say("  micrologiciel, démarrer la clé en tenant la barre d'espace, et choisir :")
+        say("  Enroll Secure Boot keys.\n")
     for number, disk in enumerate(disks, 1):
-        print(f"  {number}   {disk}")
+        say(f"  {number}   {disk}")
     answer = ask("\nNumber of the disk, or Enter to look again / Numéro du disque : ").strip()
     if not answer.isdecimal() or not 1 <= int(answer) <= len(disks):
         return None
     chosen = disks[int(answer) - 1]
-    print(f"\n  {chosen}\n")
+    say(f"\n  {chosen}\n")
     typed = ask(f"Type {CONFIRMED} to erase it / Tapez {CONFIRMED} pour l'effacer : ").strip()
     return chosen if typed == CONFIRMED else None
 
@@ -237,9 +242,8 @@ def agreed() -> tuple[Path, Disk]:
     while True:
         image, disks = looked()
         if not disks:
-            print(
-                f"No disk of {SMALLEST_BYTES >> 30} GiB or more / Aucun disque de {SMALLEST_BYTES >> 30} Gio ou plus."
-            )
+            least = SMALLEST_BYTES >> 30
+            say(f"No disk of {least} GiB or more / Aucun disque de {least} Gio ou plus.")
             ask("Enter to look again / Entrée pour chercher encore : ")
             continue
         if (chosen := choose(disks)) is None:
@@ -247,7 +251,7 @@ def agreed() -> tuple[Path, Disk]:
         # A name like /dev/sdb may have gone to another disk while somebody thought it over.
         if (image, chosen) in [(again, disk) for again, found in [looked()] for disk in found]:
             return image, chosen
-        print("That disk is not there any more / Ce disque n'est plus là.")
+        say("That disk is not there any more / Ce disque n'est plus là.")
 
 
 def remedy(error: Exception) -> str:
@@ -259,8 +263,10 @@ def remedy(error: Exception) -> str:
         )
     if isinstance(error, NoChip):
         return (
-            "Nothing was erased. Switch the TPM on in the firmware's setup (fTPM, PTT, Security Device); a machine without can't be a box.\n"
-            "Rien n'a été effacé. Activez le TPM dans le micrologiciel (fTPM, PTT, Security Device); sans lui, pas de boîtier."
+            "Nothing was erased. Switch the TPM on in the firmware's setup\n"
+            "(fTPM, PTT, Security Device); a machine without can't be a box.\n"
+            "Rien n'a été effacé. Activez le TPM dans le micrologiciel\n"
+            "(fTPM, PTT, Security Device); sans lui, pas de boîtier."
         )
     if isinstance(error, NoStick):
         return (
@@ -269,8 +275,10 @@ def remedy(error: Exception) -> str:
         )
     if isinstance(error, (Differs, OSError)):
         return (
-            "The stick or the disk fails: try again, then with another stick, then with another disk.\n"
-            "La clé ou le disque fait défaut : réessayez, puis avec une autre clé, puis avec un autre disque."
+            "The stick or the disk fails: try again, then with another stick,\n"
+            "then with another disk.\n"
+            "La clé ou le disque fait défaut : réessayez, puis avec une autre clé,\n"
+            "puis avec un autre disque."
         )
     return (
         "Try again. If it comes again, send support a picture of this screen.\n"
@@ -284,16 +292,16 @@ def main() -> int:
         find_chip()
         image, chosen = agreed()
         write(image, Path(chosen.path), progress("written / écrit"))
-        print()
+        say()
         compare(image, Path(chosen.path), progress("read back / relu"))
     except Exception as error:  # noqa: BLE001 - nobody sees a traceback here, and the machine would just start again
-        said = str(error) or type(error).__name__
-        print(f"\nIt was not installed / Échec de l'installation : {said}\n{remedy(error)}", flush=True)
+        said = "\n".join(f"  {line}" for line in str(error).splitlines() or [type(error).__name__])
+        say(f"\nIt was not installed / Échec de l'installation :\n{said}\n{remedy(error)}")
         wait("Enter to start again / Entrée pour redémarrer : ")
         return 1
-    print("\n\nDone. Press Enter: the machine goes off. Take the stick out when it is off, and not before.")
+    say("\n\nDone. Press Enter: the machine goes off. Take the stick out when it is off,\nand not before.")
     wait(
-        "Terminé. Appuyez sur Entrée : la machine s'éteint. Retirez la clé USB une fois la machine éteinte. "
+        "Terminé. Appuyez sur Entrée : la machine s'éteint. Retirez la clé USB\nune fois la machine éteinte. "
     )
     return 0
 
@@ -306,8 +314,31 @@ def wait(words: str) -> None:
 
 def ask(words: str) -> str:
     """What is typed after `words`. `input` itself writes them to the standard error, which is the journal's and on no screen."""
-    print(words, end="", flush=True)
+    say(words, end="")
     return input()
+
+
+def say(words: str = "", end: str = "\n") -> None:
+    """Put it on the screen."""
+    print(folded(words), end=end, flush=True)
+
+
+def folded(words: str) -> str:
+    """In lines that fit the screen. The rest of one begins as far in as it does; what is longer without a space stays whole."""
+    lines = []
+    for line in words.split("\n"):
+        if len(line) < WIDTH:
+            lines.append(line)
+            continue
+        lines += textwrap.wrap(
+            line,
+            WIDTH - 1,
+            subsequent_indent=line[: len(line) - len(line.lstrip())],
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines[-1] += " " if line.endswith(" ") else ""
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
