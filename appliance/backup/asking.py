@@ -161,9 +161,8 @@ def _write_down(
         # Its study may have been destroyed meanwhile: then its file is an orphan, and its key is gone.
         if instances.row_of(tx, image.object_id) is None or recall.has_moved(tx, place):
             return False
-        last = settings.get(tx, homecoming.LAST)
-        if homecoming.is_expected(tx, image.object_id) and last.get("missing"):  # it was counted as missing
-            settings.put(tx, homecoming.LAST, {**last, "missing": int(last["missing"]) - 1}, now)
+        if recall.is_here(box, image.object_id):
+            homecoming.found(tx, image.object_id, now)
         receipt = {"at_utc": now.isoformat(timespec="seconds"), **receipt}
         deliveries.hold(tx, place.id, image.instance, receipt, now)
         unreceipted.try_again(tx, image.instance, now)

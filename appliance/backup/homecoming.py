@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from appliance import settings as operator_settings
 from appliance.box import Box
-from appliance.catalog import Reading, evictions, instances, settings
+from appliance.catalog import Reading, Transaction, evictions, instances, settings
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
 from appliance.lifecycle.tiers import Eviction
 from appliance.model import DestinationSettings, InstanceId, ObjectId
@@ -40,7 +40,8 @@ AGAIN_AFTER: Final = timedelta(minutes=30)
 LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
 by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
-at, ``again_below`` that of the first that was passed over; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+at, ``again_below`` that of the first that was passed over; ``missing`` how many no archive had whole so far, ``missing_then`` how many of
+these lie above that first one; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
 
 KEPT_PERCENT: Final = 5
 """So much of the disk, above its reserve, is left for what is received, whatever else is still to come home."""
@@ -125,6 +126,26 @@ def missing(reading: Reading) -> int:
     return int(last["missing"]) if isinstance(last, dict) else 0
 
 
+def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
+    """An image that should be here has come after all: it counts as missing no longer, where it may have been counted.
+
+    Which images were missing nobody has noted, only how many: one that came home, went and was brought back lowers it too, and
+    the ransomware guard forgives one less. To be called once the file of the object is here, by whoever brought it, except a homecoming.
+    """
+    last = settings.get(tx, LAST)
+    row = instances.row_of(tx, object_id)
+    if not isinstance(last, dict) or row is None or row > (end := _end(tx, last)):
+        return
+    if row < int(last.get("below", end + 1)):  # the homecoming has not come to it
+        return
+    again, missing_then = last.get("again_below"), int(last.get("missing_then", 0))
+    if again is not None and row >= int(again):
+        missing_then = max(0, missing_then - 1)
+    least = 0 if again is None else missing_then
+    missing = max(least, int(last["missing"]) - 1)
+    settings.put(tx, LAST, {**last, "missing": missing, "missing_then": missing_then}, now)
+
+
 def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> None:
     """Keep an archive from being taken off the box while an image that is nowhere else has not come home from it, or has left
     for it.
@@ -164,9 +185,9 @@ def bringing_home(
         begun = int(last.get("below", _end(reading, last) + 1))
         rows = instances.objects_before(reading, InstanceId(begun), most)
         marks = _marks(box, reading)
-    came, stayed, below, missing = 0, 0, begun, int(last["missing"])
+    came, stayed, below, missed = 0, 0, begun, 0
     again: int | None = last.get("again_below")  # above the first that was passed over, and
-    missing_then = int(last.get("missing_then", 0))  # how many were missing up to there
+    missed_then: int | None = None  # how many of this run were missing up to there, if it was in this run
     is_short = bool(last.get("short"))
     is_full = False
     try:
@@ -188,9 +209,9 @@ def bringing_home(
                         came += 1
                 except (Resting, _PassedOver):
                     if again is None:
-                        again, missing_then = below, missing
+                        again, missed_then = below, missed
                 except (Unknown, Corrupt) as error:
-                    missing += 1
+                    missed += 1
                     log.error("an image cannot be brought back: %s", error.message)
             below = instance_id
     except (Transient, OperatorNeeded) as error:
@@ -199,8 +220,6 @@ def bringing_home(
     done = {
         "below": again if at_the_end and again is not None else below,
         "again_below": None if at_the_end else again,
-        "missing": missing_then if at_the_end and again is not None else missing,
-        "missing_then": missing_then,
         "home": at_the_end and again is None,
         "short": is_short and not at_the_end,
         "stopped": is_short if at_the_end or is_full else bool(last.get("stopped")) and not came,
@@ -208,8 +227,15 @@ def bringing_home(
         "looked_utc": now.isoformat() if at_the_end else None,
     }
     with box.catalog.transaction() as tx:
-        # As it is now: a backup that was made meanwhile has noted there how often the box came back.
-        settings.put(tx, LAST, {**settings.get(tx, LAST), **done}, now)
+        # As it is now: a backup that was made meanwhile has noted there how often the box came back, and others what was `found`.
+        last = settings.get(tx, LAST)
+        missing = int(last["missing"])
+        missing_then = int(last.get("missing_then", 0)) if missed_then is None else missing + missed_then
+        counted = {
+            "missing": missing_then if at_the_end and again is not None else missing + missed,
+            "missing_then": missing_then,
+        }
+        settings.put(tx, LAST, {**last, **done, **counted}, now)
     return came
 
 

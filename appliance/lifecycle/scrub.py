@@ -293,6 +293,8 @@ def _mend(
             log.warning("a stored image was damaged and is mended from an archive")
             with box.catalog.transaction() as tx:
                 _mended(tx, box, now, object_id, "", wrong, is_unread)
+                if wrong == GONE:
+                    homecoming.found(tx, object_id, now)
             standing = replace(standing, repaired=standing.repaired + 1)
         return replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
     except (Unknown, Corrupt, Refused) as error:

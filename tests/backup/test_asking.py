@@ -14,7 +14,7 @@ from appliance.box import Box
 from appliance.catalog import deliveries, destinations, receipts, rules, settings
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import Unknown
-from appliance.lifecycle import eviction
+from appliance.lifecycle import eviction, scrub
 from appliance.model import DestinationSettings, Owed, Rule
 from appliance.replication import recall
 from appliance.replication.delivery import State
@@ -152,6 +152,26 @@ def test_without_room_it_is_read_and_not_kept_and_the_homecoming_brings_it(
         assert here(box) == 0
         bring_home(box)
         assert (here(box), missing(box)) == (4, 2)
+
+
+def test_what_was_missing_is_found_when_it_is_here_and_not_when_it_is_known_to_be_there(
+    burnt: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scrub brings it, once there is room: the homecoming is over."""
+    restore(tmp_path / "after", burnt.place, burnt.paper)
+    with box_in(tmp_path / "after") as box:
+        (tmp_path / "usb").rename(tmp_path / "pulled out")
+        bring_home(box)
+        assert (here(box), missing(box)) == (0, 6)
+        (tmp_path / "pulled out").rename(tmp_path / "usb")
+        with monkeypatch.context() as patch:
+            patch.setattr(homecoming, "KEPT_PERCENT", 100)
+            assert asking.ask(box, NOW, keep_going=lambda: True) == 4
+        assert (here(box), missing(box)) == (0, 6)
+        scrub.scrub(box, NOW, rest=lambda: None)
+        assert (here(box), missing(box)) == (4, 2)
+        scrub.scrub(box, NOW, rest=lambda: None)
+        assert missing(box) == 2, "what nobody has stays missing"
 
 
 def test_what_another_archive_was_refused_meanwhile_is_sent_once_it_is_here(

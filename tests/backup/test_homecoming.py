@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from appliance.backup import homecoming, making
-from appliance.catalog import deliveries, destinations
+from appliance.catalog import deliveries, destinations, settings
 from appliance.cli import main
 from appliance.errors import Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import build
+from appliance.replication.destinations.archive import object_key
 from appliance.replication.tombstone import lives
 from tests.backup.conftest import IMAGES, KEEP, Clinic, as_sent, contents
 from tests.backup.test_restoring import archive_of, bring_home, restore
@@ -61,6 +62,59 @@ def test_a_backup_that_is_made_meanwhile_keeps_how_often_the_box_came_back(
         assert homecoming.bringing_home(box, now, keep_going=backing_up, most=1) == 1
         with box.catalog.reading() as conn:
             assert lives(conn) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "before", "after"),
+    [
+        (3, {"below": 4, "missing": 2}, (2, 0)),  # the homecoming has not come to it
+        (4, {"below": 4, "missing": 2}, (1, 0)),
+        (4, {"below": 4, "missing": 0}, (0, 0)),
+        (4, {"below": 1, "missing": 2, "missing_then": 0, "home": True}, (1, 0)),
+        (9, {"below": 2, "missing": 5, "again_below": 8, "missing_then": 2}, (4, 1)),
+        (5, {"below": 2, "missing": 5, "again_below": 8, "missing_then": 2}, (4, 2)),
+        (5, {"below": 2, "missing": 2, "again_below": 8, "missing_then": 2}, (2, 2)),  # it was passed over
+        (11, {"below": 4, "missing": 2}, (2, 0)),  # it came after the restore
+        (4, {"missing": 2}, (2, 0)),
+    ],
+)
+def test_what_is_found_is_counted_where_it_was_counted_as_missing(
+    clinic: Clinic, row: int, before: dict[str, Any], after: tuple[int, int]
+) -> None:
+    clinic.receive(*IMAGES)
+    now = datetime.now(UTC)
+    object_id = next(each.object_id for each in recorded(clinic.box) if each.id == row)
+    with clinic.box.catalog.transaction() as tx:
+        homecoming.found(tx, object_id, now)
+        assert settings.get(tx, homecoming.LAST) is None, "it never was restored"
+        settings.put(tx, homecoming.LAST, {"at_utc": "", "from": "usb", "last": 10, **before}, now)
+        homecoming.found(tx, object_id, now)
+        told = settings.get(tx, homecoming.LAST)
+    assert (told["missing"], told.get("missing_then", 0)) == after
+
+
+def test_what_is_found_while_a_run_is_under_way_is_missing_no_longer(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES[:6])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        first, *_, before_last, last = sorted(recorded(box), key=lambda each: each.id)
+        for row in (first, before_last, last):
+            (tmp_path / "usb" / object_key(row.object_id)).unlink()
+        now = datetime.now(UTC)
+        homecoming.bringing_home(box, now, keep_going=lambda: True, most=2)
+
+        def finding() -> bool:
+            if not found:
+                found.append(last.object_id)
+                with box.catalog.transaction() as tx:
+                    homecoming.found(tx, last.object_id, now)
+            return True
+
+        found: list[str] = []
+        homecoming.bringing_home(box, now, keep_going=finding, most=99)
+        with box.catalog.reading() as conn:
+            assert homecoming.missing(conn) == 2
 
 
 def test_a_delivery_of_an_image_that_is_not_here_recalls_it_first(
