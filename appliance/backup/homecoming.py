@@ -1,8 +1,8 @@
 """After a restore the box is in service with an index and without images; here they come home, by and by.
 
 An image that somebody wants is recalled at once (`replication.recall`); the others follow, those that were recorded last first, some at a
-time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over; once
-the last has been looked at, another pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two
+time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over, as is what
+is in an archive that is away while there are others; once the last has been looked at, another pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two
 requests an image.
 
 The new disk may be smaller than what was kept. Two marks hold room for what is received meanwhile::
@@ -27,10 +27,10 @@ from typing import Any, Final
 
 from appliance import settings as operator_settings
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, evictions, instances, settings
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown
+from appliance.catalog import Reading, Transaction, destinations, evictions, instances, settings
+from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Refused, Resting, Transient, Unknown
 from appliance.lifecycle.tiers import Eviction
-from appliance.model import DestinationSettings, InstanceId, ObjectId
+from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.tombstone import RESTORED
 
@@ -40,8 +40,8 @@ AGAIN_AFTER: Final = timedelta(minutes=30)
 LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
 by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
-at, ``again_below`` that of the first that was passed over; ``missing`` how many no archive had whole so far, ``missing_then`` how many of
-these lie above that first one; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+at, ``again_below`` that of the first that was passed over; ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
+so far, ``missing_then`` how many of these lie above that first one; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
 
 KEPT_PERCENT: Final = 5
 """So much of the disk, above its reserve, is left for what is received, whatever else is still to come home."""
@@ -51,7 +51,8 @@ KEPT_PERCENT: Final = 5
 class Homecoming:
     """How far the images are home: `done` of `instances`, counted by their rows; `missing` no archive had whole.
 
-    `stayed` stay away on purpose; it `is_stopped` where this disk has no room for the rest. From row `from_row` on every image is
+    `stayed` stay away on purpose; it `is_stopped` where this disk has no room for the rest. `has_passed` is whether each was looked at
+    once: then what is still to come lies deep, or in an archive that is away. From row `from_row` on every image is
     expected here, or away on purpose.
     """
 
@@ -63,6 +64,7 @@ class Homecoming:
     stayed: int = 0
     is_stopped: bool = False
     is_over: bool = False
+    has_passed: bool = False
     from_row: int = 0
 
     @property
@@ -102,6 +104,7 @@ def _told(reading: Reading, last: dict[str, Any]) -> Homecoming:
         stayed=int(last.get("stayed", 0)),
         is_stopped=bool(last.get("stopped")) and not last.get("home"),
         is_over=bool(last.get("home")),
+        has_passed=bool(last.get("passed")),
         from_row=below if again is None else int(again),
     )
 
@@ -175,7 +178,8 @@ def bringing_home(
 ) -> int:
     """Recall the next images that are not here yet, after a restore; how many came. Cheap once all are.
 
-    Goes on where it left off. Stops where reception needs the room, and at an archive that can't be reached, till next time. `stay` is asked
+    Goes on where it left off. Stops where reception needs the room, and at an archive that can't be reached, till next time; where there are
+    several, only what is in that one waits. `stay` is asked
     where the clinic's own mark is reached: how many images stay away on purpose with the one that it is given, 0 if that one may not.
     """
     with box.catalog.reading() as reading:
@@ -185,6 +189,8 @@ def bringing_home(
         begun = int(last.get("below", _end(reading, last) + 1))
         rows = instances.objects_before(reading, InstanceId(begun), most)
         marks = _marks(box, reading)
+        known = destinations.destinations(reading)
+        archives = [each for each in known if each.takes == "ciphertext" and not each.paused]
     came, stayed, below, missed = 0, 0, begun, 0
     again: int | None = last.get("again_below")  # above the first that was passed over, and
     missed_then: int | None = None  # how many of this run were missing up to there, if it was in this run
@@ -205,9 +211,9 @@ def bringing_home(
                             break
                         raise _PassedOver
                     if not left:
-                        recall.recall(box, object_id, key_id, sealed_bytes)
+                        _bring(box, (object_id, key_id, sealed_bytes), there_are_others=len(archives) > 1)
                         came += 1
-                except (Resting, _PassedOver):
+                except _PassedOver:
                     if again is None:
                         again, missed_then = below, missed
                 except (Unknown, Corrupt) as error:
@@ -222,6 +228,7 @@ def bringing_home(
         "again_below": None if at_the_end else again,
         "home": at_the_end and again is None,
         "short": is_short and not at_the_end,
+        "passed": at_the_end or bool(last.get("passed")),
         "stopped": is_short if at_the_end or is_full else bool(last.get("stopped")) and not came,
         "stayed": int(last.get("stayed", 0)) + stayed,
         "looked_utc": now.isoformat() if at_the_end else None,
@@ -240,7 +247,20 @@ def bringing_home(
 
 
 class _PassedOver(Exception):
-    """There is no room for an image that may not stay away: another pass looks at it again."""
+    """An image can't come now, and others can: another pass looks at it again."""
+
+
+def _bring(box: Box, sealed: tuple[ObjectId, KeyId, int], *, there_are_others: bool) -> None:
+    """Recall an image. Raises `_PassedOver` for one that lies deep, or whose archive is away while there are others; and as `recall`."""
+    try:
+        recall.recall(box, *sealed)
+    except OutOfResources:
+        raise
+    except (Transient, OperatorNeeded) as error:
+        if not (there_are_others or isinstance(error, Resting)):
+            raise
+        log.info("an image is brought back later: %s", error.message)
+        raise _PassedOver from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ def obstacle(reading: Reading, now: datetime) -> str:
     if freezes.in_force(reading) is not None:
         return "so much was lost at once that nothing is removed until a person has looked"
     home = homecoming.under_way(reading)
-    if home is not None and not home.is_stopped:
+    if home is not None and not (
+        home.is_stopped or home.has_passed
+    ):  # what an archive holds back may be away for months
         return "images are still coming home after a restore"
     return ""
 
@@ -464,13 +466,25 @@ def _look_again(
     standing: Choices,
     now: datetime,
 ) -> None:
-    """Hold that what was proven is still what is: to be asked in the transaction that writes it down. Raises `Stays`.
-
-    An archive counts only if it is where it was: a receipt stands beside its number, and does not know of the other bucket.
-    """
+    """Hold that what was proven is still what is: to be asked in the transaction that writes it down. Raises `Stays`."""
     if why := obstacle(reading, now):
         raise Stays(why)
     refuse_pinned(reading, study, standing, now)
+    refuse_changed(reading, study, images, proof.images, proof.archives, standing)
+
+
+def refuse_changed(
+    reading: Reading,
+    study: int,
+    images: Sequence[Local],
+    proven: Sequence[Proven],
+    asked: Mapping[DestinationId, DestinationSettings],
+    standing: Choices,
+) -> None:
+    """Raise `Stays` unless a study has the images that it had, and each is carried still by the archives that were `asked` for it.
+
+    An archive counts only if it is where it was: a receipt stands beside its number, and does not know of the other bucket.
+    """
     if evictions.local_images(reading, study) != list(images):
         raise Stays("its images have changed meanwhile")
     known = known_places(reading)
@@ -478,11 +492,11 @@ def _look_again(
         number
         for number in evictions.places_of(reading, study, len(images))
         if number in known
-        and number in proof.archives
-        and known[number].kind == proof.archives[number].kind
-        and recall.is_same_place(known[number].options, proof.archives[number].options)
+        and number in asked
+        and known[number].kind == asked[number].kind
+        and recall.is_same_place(known[number].options, asked[number].options)
     }
-    for each in proof.images:
+    for each in proven:
         if not is_carried([place for place in each.places if place in standing_still], known, standing):
             raise Stays("an archive is not there any more")
 

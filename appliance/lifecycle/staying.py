@@ -19,7 +19,7 @@ from datetime import datetime
 from appliance.box import Box
 from appliance.catalog import Reading, evictions, freezes, instances
 from appliance.catalog.evictions import Local, Proven
-from appliance.errors import Corrupt, Unknown
+from appliance.errors import ApplianceError, Corrupt, Unknown
 from appliance.ingest.duplicates import DataSetDigest
 from appliance.lifecycle import retention
 from appliance.lifecycle.eviction import (
@@ -31,6 +31,7 @@ from appliance.lifecycle.eviction import (
     is_carried,
     known_places,
     record_eviction,
+    refuse_changed,
     refuse_pinned,
     settle,
 )
@@ -61,8 +62,7 @@ class Staying:
     def __call__(self, object_id: ObjectId) -> int:
         """Let the images that are not here of an object's study stay away, if they may; how many do now.
 
-        Raises `Taken` while another process moves images, `Resting` for one that lies deep, and what an archive raises that can't be
-        reached.
+        An archive that can't show an image at this moment does not count. Raises `Taken` while another process moves images.
         """
         with self._box.catalog.reading() as reading:
             standing = self._standing or choices(reading)
@@ -106,20 +106,8 @@ def _stay(
     with box.catalog.transaction() as tx:
         now = clock()
         _refuse(tx, study, standing, now)
-        if evictions.local_images(tx, study) != images:
-            raise Stays("its images have changed meanwhile")
-        there = known_places(tx)
-        standing_still = {
-            number
-            for number in evictions.places_of(tx, study, len(images))
-            if number in archives
-            and number in there
-            and there[number].kind == known[number].kind
-            and recall.is_same_place(there[number].options, known[number].options)
-        }
-        for one in proven:
-            if not is_carried([each for each in one.places if each in standing_still], there, standing):
-                raise Stays("an archive is not there any more")
+        asked = {number: place for number, place in known.items() if number in archives}
+        refuse_changed(tx, study, images, proven, asked, standing)
         evictions.leave(tx, study, proven, now)
         size = sum(each.sealed_bytes for each in absent)
         record_eviction(tx, box, study, len(proven), size, ACTOR, now)
@@ -151,6 +139,9 @@ def _shown_by(box: Box, archives: Mapping[DestinationId, Archive], image: Local)
             )
         except (Corrupt, Unknown) as error:
             log.error("an archive does not have an object whole that it has a receipt for: %s", error.message)
+            continue
+        except ApplianceError as error:
+            log.info("an archive can't show an image now: %s", error.message)
             continue
         found.append((number, dataset.hexdigest(), sealed.hexdigest()))
     dataset_sha256, sealed_sha256 = found[0][1:] if found else ("", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from appliance import health
 from appliance import settings as operator_settings
 from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import evictions, studies
+from appliance.catalog import evictions, manifests, studies
 from appliance.catalog.columns import utc_text
 from appliance.ingest import Reception
 from appliance.lifecycle import census, eviction, retention
@@ -28,6 +29,7 @@ from tests.backup.test_restoring import restore
 from tests.boxes import box_in, recorded, send
 from tests.instances import Instance
 from tests.lifecycle.evicting import ANY, NOW, at_now, here, reached, rows
+from tests.lifecycle.test_eviction_elsewhere import a_second_archive
 
 pytestmark = pytest.mark.slow
 
@@ -253,3 +255,56 @@ def test_one_that_somebody_opens_meanwhile_counts_as_here(
         with box.catalog.reading() as conn:
             assert not evictions.is_away(conn, row.object_id)
             assert evictions.unsettled(conn) == []
+
+
+@contextmanager
+def away(folder: Path) -> Iterator[None]:
+    """A disk that is in the safe."""
+    folder.rename(folder.with_name("in the safe"))
+    try:
+        yield
+    finally:
+        folder.with_name("in the safe").rename(folder)
+
+
+def test_an_archive_that_is_away_counts_for_nothing_and_holds_up_nobody(
+    a_clinic: Clinic, tmp_path: Path
+) -> None:
+    other = a_second_archive(a_clinic)
+    with a_clinic.box.catalog.transaction() as tx:  # as the courier does with each receipt
+        manifests.mark(tx, other.id, [each.id for each in studies.find(tx)], NOW)
+    a_clinic.deliver()
+    a_clinic.back_up(NOW)
+    with on_a_disk_for(a_clinic, tmp_path, 0, above=TOTAL * 30 // 100, eviction_is="when-needed") as box:
+        grow_old(box)
+        with away(Path(str(other.options["path"]))):
+            run(box, stay=staying(box))
+            assert state(box) is None
+            assert (rows(box), here(box)) == (len(SMALL), 0), "one archive shows them, which is enough"
+
+
+def test_what_is_in_an_archive_that_is_away_waits_and_the_rest_comes(
+    a_clinic: Clinic, tmp_path: Path
+) -> None:
+    other = a_second_archive(a_clinic)
+    usb, usb2 = (Path(str(each.options["path"])) for each in (a_clinic.place, other))
+    shutil.copytree(usb / "objects", usb2 / "objects")
+    a_clinic.deliver()
+    a_clinic.back_up(NOW)
+    with on_a_disk_for(a_clinic, tmp_path, len(SMALL), above=LAST_MARK) as box:
+        only_there = recorded(box)[-1]  # the first that is brought home
+        with box.catalog.transaction() as tx:
+            tx.exec_driver_sql(
+                "UPDATE deliveries SET state = 'PENDING', receipt = NULL WHERE destination = ? AND instance = ?",
+                (a_clinic.place.id, only_there.id),
+            )
+        with away(usb2):
+            run(box)
+            assert here(box) == len(SMALL) - 1
+            found = state(box)
+            assert found is not None and (found.has_passed, found.missing) == (True, 0)
+            assert obstacle(box) == "", "what that archive holds back may be away for months"
+            assert census.take(box, NOW) is None
+            assert "disk-too-small" not in codes(box)
+        run(box, 8)
+        assert (state(box), here(box)) == (None, len(SMALL))
