@@ -6,8 +6,8 @@ names. If it doesn't, nothing is written, and the finding stands in `appliance.h
 
 Object ``anchors/<moment>-<count>.sealed``: as the file ``audit.anchor`` (`appliance.anchor`), the moment as
 ``20261122T014900.123456Z`` so that names sort as time does. A bucket is asked to refuse a name that exists, and ends old ones by
-its own rule. On a disk, a file server and a share the box keeps the newest `KEPT_HERE`: what it may write there it could remove as
-well, so those hold good against whoever puts the data folder back, and not against whoever has all of the box, as long as the
+its own rule. On a disk, a file server and a share the box keeps the newest
+`KEPT_HERE`, by moment and by rows: what it may write there it could remove as well, so those hold good against whoever puts the data folder back, and not against whoever has all of the box, as long as the
 disk is in it.
 
 A restore is a roll-back that somebody meant: rows after the backup are gone, and the audit says so itself with
@@ -76,13 +76,16 @@ class Files:
         self.archive.put_document(key, data)
 
     def rotate(self) -> None:
-        """Remove what is older than the newest `KEPT_HERE`."""
-        for each in self._names()[:-KEPT_HERE]:
-            self.archive.remove(each)
+        """Remove all but the newest `KEPT_HERE`, by their moment and by how many rows they name: a clock may have been ahead, and a restore goes back."""
+        names = self._names()
+        kept = {*names[-KEPT_HERE:], *sorted(names, key=_rows_of)[-KEPT_HERE:]}
+        for each in names:
+            if each not in kept:
+                self.archive.remove(each)
 
-    def newest(self, prefix: str, after: str) -> str:
-        """See `Shelf`."""
-        return max((each for each in self._names(prefix) if each > after), default="")
+    def newest(self, prefix: str, after: str) -> str:  # noqa: ARG002 - all of them are seen at once
+        """See `Shelf`: the one that names most rows, which only a restore makes fewer."""
+        return max(self._names(prefix), key=_rows_of, default="")
 
     def document(self, key: str) -> bytes:
         """See `Shelf`."""
@@ -90,6 +93,12 @@ class Files:
 
     def _names(self, prefix: str = PREFIX) -> list[str]:
         return sorted(each.key for each in self.archive.documents(prefix))
+
+
+def _rows_of(key: str) -> int:
+    """How many rows an anchor names, by its key; none for a file that somebody has put there."""
+    told = key.removesuffix(".sealed").rpartition("-")[2]
+    return int(told) if told.isdecimal() else 0
 
 
 def shelf_of(place: DestinationSettings, box: Box) -> Shelf:

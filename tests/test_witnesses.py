@@ -223,6 +223,33 @@ def test_a_disk_keeps_the_newest_of_two_days(
         box.close()
 
 
+def test_a_clock_that_was_ahead_leaves_what_is_witnessed_afterwards(
+    tmp_path: Path, usb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their moments those of the wrong year would stay the newest for years, and each later one go at once."""
+    monkeypatch.setattr(witnesses, "KEPT_HERE", 3)
+    box = _with_a_disk(tmp_path / "box", usb)
+    try:
+        for hour in range(4):
+            witnesses.write(box, NOW + timedelta(days=3650) + hour * HOUR)
+        for hour in range(2):
+            _act(box, 3)
+            witnesses.write(box, NOW + hour * HOUR)
+            assert _kept(box).key.rpartition("/")[2] in _anchors(usb)
+        with box.catalog.reading() as conn:
+            rows = audit.witness(conn).count - 1  # the anchor's own row
+        newest = witnesses.shelf_of(_place(box), box).newest(witnesses.PREFIX, "")
+        assert anchor.unsealed(box, (usb / newest).read_bytes())[1].count == rows
+    finally:
+        box.close()
+
+
+def _place(box: Box) -> DestinationSettings:
+    with box.catalog.reading() as conn:
+        (place,) = destinations.destinations(conn)
+    return place
+
+
 @pytest.mark.parametrize("erased", [True, False])
 def test_a_new_disk_under_the_old_name_begins_anew(tmp_path: Path, usb: Path, erased: bool) -> None:
     """Another one, or the same with nothing on it but its mark: what is not there is not waited for."""

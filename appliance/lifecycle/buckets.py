@@ -175,12 +175,13 @@ class Buckets:
         except Corrupt as error:
             self.lost.setdefault(place.id, set()).add(object_id)
             raise Corrupt(f"{why}; {error.message}", hint=error.hint) from error
+        if not proof:
+            return 0  # it was destroyed meanwhile
         log.warning("%s had an image no longer whole, and has it again", place.name)
         now = datetime.now(UTC)
         with box.catalog.transaction() as tx:
-            if proof:
-                _renew(tx, place, object_id, proof, now)
-                alterations.note(tx, place.id, object_id, receipt, now, done_utc)
+            _renew(tx, place, object_id, proof, now)
+            alterations.note(tx, place.id, object_id, receipt, now, done_utc)
             self._mended(tx, object_id, place.name, why, False)
         return 1
 

@@ -85,15 +85,17 @@ class Copies:
                 if not self._is_there(place, disk, object_id):
                     given_up = error if place.id in self.gave_up else given_up
                     continue
-                write_again(self._box, disk, object_id, key_id, sealed_bytes)
-                log.warning("%s: a copy of an image could not be read and is written again", place.name)
-                self._say(object_id, place, error.message, is_unread=True)
-                mended += 1
+                if write_again(
+                    self._box, disk, object_id, key_id, sealed_bytes
+                ):  # else it was destroyed meanwhile
+                    log.warning("%s: a copy of an image could not be read and is written again", place.name)
+                    self._say(object_id, place, error.message, is_unread=True)
+                    mended += 1
             except (Corrupt, Unknown) as error:
-                write_again(self._box, disk, object_id, key_id, sealed_bytes)
-                log.warning("%s: a copy of an image was damaged and is written again", place.name)
-                self._say(object_id, place, error.message, is_unread=False)
-                mended += 1
+                if write_again(self._box, disk, object_id, key_id, sealed_bytes):
+                    log.warning("%s: a copy of an image was damaged and is written again", place.name)
+                    self._say(object_id, place, error.message, is_unread=False)
+                    mended += 1
             except (Transient, OperatorNeeded, Refused) as error:
                 del self._places[place.id]  # for this slice
                 log.info("%s can't be read now: %s", place.name, error.message)
