@@ -12,6 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 from hypothesis import HealthCheck, settings
 
+from appliance import pace
 from appliance.identity import passwords
 from tests.new_catalogs import made_quickly
 
@@ -79,6 +80,14 @@ def quick_passwords() -> Iterator[PasswordHasher]:
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     yield of_the_product
     passwords._hasher = of_the_product
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_rests() -> Iterator[None]:
+    """Duties in this process work on where the processors are busy, as they are with tests: they rested seven times as long as they worked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "LONGEST_REST_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,24 @@
 """Work that nobody waits for rests while the box has no time to spare, in proportion to what it computed, and else goes on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance import pace as paces
 from appliance.pace import LONGEST_REST_SECONDS, LOOK_SECONDS, SHARE, SPARE, Load, Pace, rest_seconds
 
 PROCESSORS = 2
 BUSY, IDLE = SPARE / 2, 2 * SPARE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_on_a_box() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paces, "LONGEST_REST_SECONDS", LONGEST_REST_SECONDS)
+        yield
 
 
 @dataclass

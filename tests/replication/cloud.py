@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
-import boto3
 from botocore.config import Config as ClientConfig
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api import state_manager
@@ -27,6 +27,7 @@ from moto.s3.models import FakeKey, s3_backends
 from moto.server import ThreadedMotoServer
 
 from appliance.model import DestinationSettings
+from appliance.replication.destinations import s3_client
 
 REGION = "ca-central-1"
 
@@ -37,24 +38,19 @@ class Cloud:
 
     port: int
     buckets: int = 0
+    _clients: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self):
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id="tests",
-            aws_secret_access_key="tests",
-            config=ClientConfig(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        """One, for as long as the server is the same."""
+        if self.url not in self._clients:
+            self._clients[self.url] = s3_client.connect(
+                REGION, self.url, ("tests", "tests"), ClientConfig(retries={"total_max_attempts": 5})
+            )
+        return self._clients[self.url]
 
     def new_bucket(self, *, versioned: bool = False) -> str:
         self.buckets += 1

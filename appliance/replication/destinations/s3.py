@@ -8,9 +8,6 @@ again. Whether a store verifies is found out, not believed: the first session se
 Objects up to `READ_BACK_BYTES` are downloaded and hashed all the same; larger ones are taken at the recorded checksum,
 which costs one HEAD request instead of the object's size. A store that verifies nothing has every object downloaded.
 Before it leaves, an object is opened here from end to end, so that what is proven is also whole.
-
-The client's own checksums are "when required" only, since its CRC headers break some S3-compatible stores, and its own
-retries are off: the courier retries, and counts.
 """
 
 from __future__ import annotations
@@ -26,15 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
-import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
 from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
 from appliance.lifecycle.storage_class import INTELLIGENT, Rest, Retrieval, Tier, rest_of
 from appliance.model import DestinationSettings, ObjectId, Takes
-from appliance.replication.destinations import options, protection, s3_answers
+from appliance.replication.destinations import options, protection, s3_answers, s3_client
 from appliance.replication.destinations.archive import (
     BLOCK_BYTES,
     CONNECTION_TEST,
@@ -85,17 +80,6 @@ CONNECTIONS_KEPT: Final = 10
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 _OBSOLETE_SECONDS: Final = 24 * 3600
-_PROVIDERS_OVER_THE_NETWORK: Final = frozenset(
-    {
-        "assume-role",
-        "assume-role-with-web-identity",
-        "sso",
-        "login",
-        "container-role",
-        "iam-role",
-        "custom-process",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -471,26 +455,14 @@ class S3Destination:
             return client
 
     def _connect(self) -> S3Client:
-        session = botocore.session.Session()
-        providers = session.get_component("credential_provider")
-        for name in _PROVIDERS_OVER_THE_NETWORK & {each.METHOD for each in providers.providers}:
-            providers.remove(name)
         with in_our_terms("opening the cloud storage"):
-            return boto3.session.Session(botocore_session=session).client(
-                "s3",
-                region_name=self.region,
-                endpoint_url=self.endpoint_url or None,
-                aws_access_key_id=self.access_key_id or None,
-                aws_secret_access_key=self.secret or None,
-                config=ClientConfig(
+            return s3_client.connect(
+                self.region,
+                self.endpoint_url,
+                (self.access_key_id, self.secret),
+                ClientConfig(
                     connect_timeout=self.connect_seconds,
                     read_timeout=self.read_seconds,
-                    retries={"total_max_attempts": 1, "mode": "standard"},
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                    signature_version="s3v4",
-                    s3={"addressing_style": "path" if self.endpoint_url else "virtual"},
-                    tcp_keepalive=True,
                     max_pool_connections=max(self.reads_at_once, CONNECTIONS_KEPT),
                 ),
             )
