@@ -277,6 +277,9 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "heartbeat:fail": Word(_MACHINE, _NOTHING, "a heartbeat was not taken; it is tried again", _FAILED),
         "update:arrive": Word(_MACHINE, _NOTHING, "a new version of the image came, and waits for its start"),
         "update:start": Word(_MACHINE, _NOTHING, "a version of the image was started"),
+        "update:choose": Word(
+            _MACHINE, _NOTHING, "a version of the image was chosen at the machine for every start"
+        ),
         "update:return": Word(
             _MACHINE, _NOTHING, "a version of the image did not prove itself; the box went back", _FAILED
         ),

@@ -96,6 +96,7 @@ def show_status(arguments: Arguments) -> int:
                 "running": noting.running_version() or None,
                 "waiting": waiting[0] if waiting else None,
                 "left": list(seen.left) if seen else [],
+                "chosen": seen.chosen or None if seen else None,
                 "held": str(hold) if waiting and hold else None,
                 "window": hours,
                 "days": list(days),
@@ -119,6 +120,10 @@ def show_status(arguments: Arguments) -> int:
         print(f"Another is being looked for and fetched since {fetch.since_utc:%H:%M} UTC.")
     if looked and looked.at_utc and looked.came:
         print(f"The last look for another was at {looked.at_utc:%Y-%m-%d %H:%M} UTC: {LOOKED[looked.came]}.")
+    if seen.chosen:
+        print(
+            f"Version {seen.chosen} was chosen at the machine for every start: no newer one starts before that is undone there."
+        )
     for version in waiting:
         if hold is Hold.PIN:
             print(f"Version {version} waits for a person: the disk asks for a PIN at each start.")

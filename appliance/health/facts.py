@@ -248,7 +248,8 @@ class Facts:
 
     `too_small_for` names the archive whose images have no room on the data disk, after a restore. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
     and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
-    for which somebody must be there if `asks_pin`: the disk wants a PIN. `looked` is None where no image looks for versions.
+    for which somebody must be there if `asks_pin`: the disk wants a PIN. While there is a `chosen_version`, which the firmware keeps for every
+    start, none waits. `looked` is None where no image looks for versions.
     `runs_for` is how long the machine is on, None where the kernel does not say it.
     `held_to` is the version that the vendor has named to this box, and until when that was signed to hold.
     """
@@ -260,6 +261,7 @@ class Facts:
     too_small_for: str = ""
     left_versions: tuple[str, ...] = ()
     waiting_versions: tuple[str, ...] = ()
+    chosen_version: str = ""
     asks_pin: bool = False
     secure_boot: SecureBoot = SecureBoot.UNKNOWN
     looked: Looked | None = None

@@ -68,9 +68,9 @@ from appliance.store import keys
 
 FRESH = timedelta(seconds=30)
 UPDATES = Path("/run/appliance-update")
-LEFT, WAITING = "left", "waiting"
-"""Where `update-outcome` of the image says which versions were tried and left again, and which one waits for the next start:
-one version a line. Elsewhere there are no such files."""
+LEFT, WAITING, CHOSEN = "left", "waiting", "chosen"
+"""Where `update-outcome` of the image says which versions were tried and left again, which one waits for the next start, and which
+the firmware keeps for every start: one version a line. Elsewhere there are no such files."""
 
 FAILURES_WITHIN = timedelta(hours=1)
 
@@ -103,6 +103,7 @@ def gather(box: Box, now: datetime) -> Facts:
         disk=_disk(box),
         left_versions=versions(UPDATES / LEFT),
         waiting_versions=versions(UPDATES / WAITING),
+        chosen_version=chosen_version(),
         asks_pin=disk_pin.wants_somebody(),
         secure_boot=firmware.secure_boot(),
         runs_for=running.lasted if (running := kernel_clock.running()) else None,
@@ -148,6 +149,11 @@ def versions(told: Path) -> tuple[str, ...]:
         return tuple(told.read_text(encoding="utf-8").split())
     except OSError:
         return ()
+
+
+def chosen_version() -> str:
+    """What the firmware keeps for every start, because somebody has chosen it in the loader's menu; empty if nothing."""
+    return next((each[:40] for each in versions(UPDATES / CHOSEN)), "")
 
 
 def _disk(box: Box) -> Disk | None:

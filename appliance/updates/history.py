@@ -20,6 +20,7 @@ class Outcome(StrEnum):
 
     WAITS = "waits"
     STARTED = "started"
+    CHOSEN = "chosen"  # somebody chose it in the loader's menu for every start: no newer one starts while that holds
     LEFT = "left"  # it did not prove itself, and the box went back to the one before
     REPLACED = "replaced"  # another took its place before it was started
 
@@ -36,11 +37,18 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the image says: which version runs, which waits (one at most), which were left."""
+    """What the image says: which version runs, which waits (one at most), which were left; and which the firmware keeps for every start,
+    where somebody has chosen one. Then none waits, and what had waited is not replaced."""
 
     running: str
     waiting: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    chosen: str = ""
+
+    @property
+    def runs(self) -> Outcome:
+        """What has become of the one that runs."""
+        return Outcome.CHOSEN if self.chosen == self.running else Outcome.STARTED
 
 
 def noted(history: tuple[Update, ...], seen: Seen, now: datetime) -> tuple[Update, ...]:
@@ -54,7 +62,7 @@ def noted(history: tuple[Update, ...], seen: Seen, now: datetime) -> tuple[Updat
         if version not in known | {seen.running}:
             found.insert(0, Update(version, Outcome.LEFT, now))
     if seen.running not in known:
-        found.insert(0, Update(seen.running, Outcome.STARTED, now))
+        found.insert(0, Update(seen.running, seen.runs, now))
     for version in seen.waiting:
         if version not in known | {seen.running, *seen.left}:
             found.insert(0, Update(version, Outcome.WAITS, now, came_utc=now))
@@ -65,11 +73,12 @@ def _judged(history: tuple[Update, ...], seen: Seen) -> Iterator[tuple[Update, O
     """Each version with what it has become; None if it is what it was."""
     for each in history:
         if each.version == seen.running:  # on the last of its tries it is among those that were left, too
-            now_is = Outcome.STARTED
+            now_is = seen.runs
         elif each.version in seen.left:
             now_is = Outcome.LEFT
         elif each.version in seen.waiting:
             now_is = Outcome.WAITS
         else:
-            now_is = Outcome.REPLACED if each.outcome is Outcome.WAITS else each.outcome
+            was_replaced = each.outcome is Outcome.WAITS and not seen.chosen
+            now_is = Outcome.REPLACED if was_replaced else each.outcome
         yield each, None if now_is is each.outcome else now_is

@@ -31,6 +31,7 @@ ACTOR = "jobs"
 _ACTIONS = {
     Outcome.WAITS: "update:arrive",
     Outcome.STARTED: "update:start",
+    Outcome.CHOSEN: "update:choose",
     Outcome.LEFT: "update:return",
     Outcome.REPLACED: "update:replace",
 }
@@ -58,7 +59,8 @@ def seen() -> Seen | None:
     if not running or not all(each.is_file() for each in told):
         return None
     left, waiting = (tuple(filter(_VERSION.fullmatch, gathering.versions(each))) for each in told)
-    return Seen(running, waiting, left)
+    chosen = gathering.chosen_version()
+    return Seen(running, waiting, left, chosen if _VERSION.fullmatch(chosen) else "")
 
 
 def fetching(now: datetime) -> Fetch | None:

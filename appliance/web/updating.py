@@ -39,6 +39,11 @@ class Standing:
         return self.seen.waiting[0] if self.seen and self.seen.waiting else ""
 
     @property
+    def chosen(self) -> str:
+        """What the firmware keeps for every start; empty if nothing."""
+        return self.seen.chosen if self.seen else ""
+
+    @property
     def waits_for_consent(self) -> bool:
         """Whether no version is taken over the line, because the terms that the clinic agreed to were changed since."""
         return self.takes == taking.NO_VERSION

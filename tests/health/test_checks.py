@@ -192,6 +192,10 @@ CASES = {
         replace(CALM, left_versions=("1.4.2",)),
         (("update-failed", SOON),),
     ),
+    "a version that was chosen for every start": (
+        replace(CALM, chosen_version="1.4.0"),
+        (("version-chosen", SOON),),
+    ),
     "a version that waits for the next start": (
         replace(CALM, waiting_versions=("1.5.0",)),
         (("update-waiting", Severity.NOTE),),

@@ -447,7 +447,8 @@ def test_the_profile_allows_what_the_appliance_reads_and_asks_of_the_image(tmp_p
         touched.setdefault(path, set()).update(modes)
     updates, asked = gathering.UPDATES, disk_pin.FOLDER / disk_pin.ASKED
     assert set(touched) == {
-        *(f"{updates}/{name}" for name in (gathering.LEFT, gathering.WAITING, noting.FETCHING, looks.FILE)),
+        *(f"{updates}/{name}" for name in (gathering.LEFT, gathering.WAITING, gathering.CHOSEN)),
+        *(f"{updates}/{name}" for name in (noting.FETCHING, looks.FILE)),
         *(str(disk_pin.TOLD), str(asked), f"{asked}.new", str(disk_pin.FOLDER / disk_pin.LOCK)),
     }
     assert {path: modes - allowed(path) for path, modes in touched.items()} == {

@@ -21,7 +21,17 @@ from appliance.health import gathering, looks
 from appliance.updates import night, noting, restarting
 from tests.image import offers
 from tests.image.machine import DOOR
-from tests.image.test_configuration import BUILD, CONFIG, EXTRA, SLOTS, finish, script, settings, unfinished
+from tests.image.test_configuration import (
+    BUILD,
+    CONFIG,
+    EXTRA,
+    SLOTS,
+    allowed,
+    finish,
+    script,
+    settings,
+    unfinished,
+)
 from tests.told_disk import told_disk
 
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
@@ -365,7 +375,7 @@ def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None
         release.write_text(f"NAME=x\nIMAGE_VERSION={running}\n")
         program = EXTRA / "usr/lib/appliance/libexec/update-outcome"
         subprocess.run([str(program), *map(str, (folder, tmp_path, release, chosen))], check=True)
-        assert sorted(each.name for each in folder.iterdir()) == ["left", "waiting"]
+        assert sorted(each.name for each in folder.iterdir()) == ["chosen", "left", "waiting"]
         return gathering.versions(folder / gathering.LEFT), gathering.versions(folder / gathering.WAITING)
 
     (tmp_path / "appliance_1.0.2+2-1.efi").rename(tmp_path / "held")
@@ -378,11 +388,51 @@ def test_what_was_left_and_what_waits_is_told_to_the_box(tmp_path: Path) -> None
     chosen.write_bytes(b"\7\0\0\0a\0\0\0")
     assert told("1.0.0") == ((), ()), "what the firmware keeps starts at each start, and nothing else"
     chosen.unlink()
+    assert told("1.0.2") == ((), ())
+    (tmp_path / "appliance_1.0.2+2-1.efi").rename(tmp_path / "appliance_1.0.2+0-3.efi")
+    assert told("1.0.0") == (("1.0.2",), ())
+    assert told("1.0.2") == ((), ()), (
+        "what runs was not left, be it on its last try or because somebody chose it"
+    )
+    (tmp_path / "appliance_1.0.2+0-3.efi").rename(tmp_path / "appliance_1.0.2+2-1.efi")
     (tmp_path / "appliance_1.0.2+2-1.efi").rename(tmp_path / "appliance_1.0.2.efi")
     assert told("1.0.0") == ((), ()), "what has proved itself does not wait"
     assert gathering.versions(tmp_path / "no image") == ()
     unit = (EXTRA / "usr/lib/systemd/system/update-outcome.service").read_text()
     assert f"update-outcome {gathering.UPDATES}\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("entry", "kept"),
+    [
+        (None, ""),
+        ("appliance_1.0.0.efi", "1.0.0"),
+        ("appliance_1.0.1.efi", "1.0.1"),
+        ("appliance_0.9.0.efi", ""),
+        ("appliance_1.0.efi", ""),
+        ("@saved", "1.0.0"),
+        ("auto-reboot-to-firmware-setup", "auto-reboot-to-firmware-setup"),
+    ],
+)
+def test_what_the_firmware_keeps_for_every_start_is_told(
+    entry: str | None, kept: str, tmp_path: Path
+) -> None:
+    """1.0.0 runs, and 1.0.1 has tries; of what is not there any more the loader takes no notice, and starts the newest."""
+    for name in ("1.0.0.efi", "1.0.1+3.efi"):
+        (tmp_path / f"appliance_{name}").touch()
+    release, folder, chosen = tmp_path / "os-release", tmp_path / "told", tmp_path / "LoaderEntryDefault"
+    folder.mkdir()
+    release.write_text("IMAGE_VERSION=1.0.0\n")
+    if entry is not None:
+        chosen.write_bytes(b"\7\0\0\0" + f"{entry}\0".encode("utf-16-le"))
+    program = EXTRA / "usr/lib/appliance/libexec/update-outcome"
+    subprocess.run([str(program), *map(str, (folder, tmp_path, release, chosen))], check=True)
+    assert (folder / gathering.CHOSEN).read_text() == f"{kept}\n"
+    assert (folder / gathering.CHOSEN).stat().st_mode & 0o777 == 0o644
+    assert gathering.versions(folder / gathering.WAITING) == (() if kept else ("1.0.1",))
+    assert "w" not in allowed(f"{gathering.UPDATES}/{gathering.CHOSEN}") and allowed(
+        f"{gathering.UPDATES}/{gathering.CHOSEN}"
+    )
 
 
 @pytest.mark.parametrize(

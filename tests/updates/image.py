@@ -13,13 +13,14 @@ Says = Callable[..., None]
 
 @contextmanager
 def image(folder: Path) -> Iterator[Says]:
-    """Lets the image say in `folder` which version runs, waits and was left; until it does, there is none."""
+    """Lets the image say in `folder` which version runs, waits, was left and is kept for every start; until it does, there is none."""
     release: dict[str, str] = {}
 
-    def says(running: str, waiting: str = "", left: str = "") -> None:
+    def says(running: str, waiting: str = "", left: str = "", chosen: str = "") -> None:
         folder.mkdir(exist_ok=True)
         (folder / gathering.WAITING).write_text(waiting)
         (folder / gathering.LEFT).write_text(left)
+        (folder / gathering.CHOSEN).write_text(chosen)
         release["IMAGE_VERSION"] = running
 
     with (

@@ -45,12 +45,33 @@ def test_one_that_is_replaced_before_it_starts_says_so() -> None:
     assert told(Seen("1", ("2",)), Seen("1", ("3",))) == [("3", "waits"), ("2", "replaced"), ("1", "started")]
 
 
+def test_one_that_was_chosen_for_every_start_says_so_and_what_it_keeps_from_starting_was_not_replaced() -> (
+    None
+):
+    kept = Seen("1", chosen="1")
+    assert told(Seen("1"), Seen("1", ("2",)), kept) == [("2", "waits"), ("1", "chosen")]
+    assert told(Seen("1", ("2",)), kept, Seen("1", ("2",)), Seen("2")) == [("2", "started"), ("1", "started")]
+    assert told(Seen("2"), kept) == [("1", "chosen"), ("2", "started")], "the newer one has not failed"
+    assert told(Seen("1", ("2",)), kept, Seen("1", ("3",))) == [
+        ("3", "waits"),
+        ("2", "replaced"),
+        ("1", "started"),
+    ]
+    assert told(Seen("2", left=("2",), chosen="2")) == [("2", "chosen")], (
+        "nor has one that was left, and is chosen"
+    )
+    assert told(kept, Seen("2", chosen="1"))[1] == ("1", "chosen"), (
+        "somebody has started the other one by hand"
+    )
+
+
 _VERSIONS = st.sampled_from("12345")
 _LOOKS = st.builds(
     Seen,
     _VERSIONS,
     st.lists(_VERSIONS, max_size=1).map(tuple),
     st.lists(_VERSIONS, max_size=2, unique=True).map(tuple),
+    st.sampled_from(("", "", "1")),
 )
 
 
@@ -60,11 +81,12 @@ def test_whatever_is_seen_each_version_is_told_once_and_as_it_was_seen_last(look
     last = looks[-1]
     found = {each.version: each.outcome for each in history}
     assert len(found) == len(history)
-    assert found[last.running] is Outcome.STARTED
+    assert found[last.running] is (Outcome.CHOSEN if last.chosen == last.running else Outcome.STARTED)
     for version in {*last.left} - {last.running}:
         assert found[version] is Outcome.LEFT
     waits = {version for version, outcome in found.items() if outcome is Outcome.WAITS}
-    assert waits == {*last.waiting} - {last.running} - {*last.left}
+    told_to_wait = {*last.waiting} - {last.running} - {*last.left}
+    assert waits >= told_to_wait if last.chosen else waits == told_to_wait
     assert noted(history, last, NOW + timedelta(days=9)) == history, "a second look changes nothing"
 
 

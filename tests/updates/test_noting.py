@@ -60,6 +60,10 @@ def test_each_change_is_kept_once_and_has_its_row(box: Box, image: Says) -> None
     assert (latest.version, latest.outcome, latest.came_utc) == ("1.1.0", Outcome.LEFT, NOW)
     assert (first.version, first.outcome, first.came_utc) == ("1.0.0", Outcome.STARTED, None)
     assert rows(box) == [("update:start", "1.0.0"), ("update:arrive", "1.1.0"), ("update:return", "1.1.0")]
+    image("1.0.0", left="1.1.0\n", chosen="1.0.0\n")
+    noting.note(box, NOW)
+    noting.note(box, NOW)
+    assert rows(box)[3:] == [("update:choose", "1.0.0")]
 
 
 def test_a_system_that_is_no_image_has_no_versions_and_one_that_has_not_said_yet_loses_none(
@@ -77,7 +81,7 @@ def test_a_system_that_is_no_image_has_no_versions_and_one_that_has_not_said_yet
 
 
 def test_what_is_no_version_is_told_nowhere(image: Says) -> None:
-    image("1.0.0", waiting="../../etc\n", left="<b>\n")
+    image("1.0.0", waiting="../../etc\n", left="<b>\n", chosen="<b>\n")
     assert noting.seen() == Seen("1.0.0")
 
 
@@ -112,6 +116,10 @@ def test_the_listings_say_what_there_is(box: Box, image: Says, capsys: pytest.Ca
     assert "because the clock of the box is in doubt" in said
     assert main(["update", "status", "--json"]) == 0
     assert '"held": "clock"' in capsys.readouterr().out
+    image("1.0.0", chosen="1.0.0\n")
+    assert main(["update", "status"]) == 0
+    assert "Version 1.0.0 was chosen at the machine for every start" in capsys.readouterr().out
+    image("1.0.0", waiting="1.1.0\n", left="0.9.9\n")
     assert main(["update", "history"]) == 0
     listed = capsys.readouterr().out
     assert [listed.index(version) for version in ("1.1.0", "1.0.0")] == sorted(

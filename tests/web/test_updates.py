@@ -58,8 +58,8 @@ def image(tmp_path: Path, box: Box) -> Iterator[Says]:
     """Lets the image say which version runs, waits and was left, and the box note it."""
     with an_image(tmp_path / "told") as says:
 
-        def says_and_notes(running: str, waiting: str = "", left: str = "") -> None:
-            says(running, waiting, left)
+        def says_and_notes(running: str, waiting: str = "", left: str = "", chosen: str = "") -> None:
+            says(running, waiting, left, chosen)
             noting.note(box, datetime.now(UTC))
 
         yield says_and_notes
@@ -119,6 +119,24 @@ def test_a_version_that_waits_says_when_it_starts_and_what_would_hold_it(
     board = owner.get("/health").get_data(as_text=True)
     problem = board.split('data-problem="update-waiting"')[1].split("</li>")[0]
     assert 'href="/updates"' in problem
+
+
+def test_a_version_that_was_chosen_for_every_start_is_said_and_the_help_says_how_to_undo_it(
+    owner: FlaskClient, image: Says
+) -> None:
+    image("1.1.0", left="1.0.9\n")
+    image("1.0.0", chosen="1.0.0\n")
+    said = shown(owner)
+    assert "Version 1.0.0 was chosen for every start" in said and "No new version waits" not in said
+    assert "1.0.0 Chosen" in said and "1.1.0 Ran" in said
+    board = owner.get("/health").get_data(as_text=True)
+    problem = board.split('data-problem="version-chosen"')[1].split("</li>")[0]
+    assert "/help/problems#version-chosen" in problem
+    assert 'href="/help/runbooks#kept-choice"' in owner.get("/help/problems").get_data(as_text=True)
+    assert '<section id="kept-choice"' in owner.get("/help/runbooks").get_data(as_text=True)
+    image("1.1.0")
+    assert "No new version waits" in shown(owner)
+    assert "version-chosen" not in owner.get("/health").get_data(as_text=True)
 
 
 def test_the_page_says_when_the_box_looked_and_what_came_of_it(owner: FlaskClient, image: Says) -> None:

@@ -1,4 +1,4 @@
-"""Updates: a version that was tried on this machine and left again, one that waits, and none that comes; nobody sees it who doesn't look."""
+"""Updates: a version that was tried on this machine and left again, one that waits, one that is kept, and none that comes; nobody sees it who doesn't look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from appliance.health.problem import Act, Problem, Severity, Verb
 
 LAPSED = timedelta(days=30)
 """An order holds for a month at most, so for two nothing has come that was signed since: its vendor, or what lies between, says nothing."""
-CODES = ("update-failed", "update-waiting", "updates-unseen", "order-lapsed")
+CODES = ("update-failed", "update-waiting", "version-chosen", "updates-unseen", "order-lapsed")
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -41,6 +41,14 @@ def check(facts: Facts) -> Iterator[Problem]:
             "the box starts it by itself, in the hours that were chosen for it, while no image comes or goes; to have it at once, "
             "switch the box off and on again between two patients",
             Severity.NOTE,
+            acts=(Act(Verb.SEE_UPDATES),),
+        )
+    if facts.chosen_version:
+        yield Problem(
+            "version-chosen",
+            f"version {facts.chosen_version} was chosen in the machine's menu for every start, so no newer one starts",
+            "if nobody wants that any more, undo it at the box with a screen and a keyboard, as the help says; until then the box stays behind",
+            Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
         )
     if facts.looked is not None and (times := facts.looked.refused) >= REFUSALS:

@@ -55,6 +55,10 @@ class Updates:
         int | None, Shape("So much of it is there, at least; null as the version is.", least=0)
     ]
     fetching_size_bytes: Annotated[int | None, Shape("So long it is; null as the version is.", least=1)]
+    chosen: Annotated[
+        str | None,
+        Shape("What somebody has chosen at the machine for every start: no newer version starts; else null."),
+    ]
     left: Annotated[tuple[str, ...], Shape("Versions that were tried here and left again.")]
     history: Annotated[tuple[Version, ...], Shape("The latest first.")]
 
@@ -84,6 +88,7 @@ def get_updates() -> Updates:
         fetching_version=fetch.version if fetch else None,
         fetching_percent=fetch.percent if fetch else None,
         fetching_size_bytes=fetch.size_bytes if fetch else None,
+        chosen=found.chosen or None,
         left=found.seen.left if found.seen else (),
         history=tuple(
             Version(each.version, each.outcome, each.since_utc, each.came_utc) for each in found.past

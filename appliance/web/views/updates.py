@@ -26,7 +26,13 @@ blueprint = Blueprint("updates", __name__, url_prefix="/updates")
 RUNS = "runs"
 """What is said of the version that was started last, beside the outcomes."""
 
-STATES: Mapping[str, str] = {"elsewhere": "good", "unsaid": "wait", "newest": "good", "waits": "wait"}
+STATES: Mapping[str, str] = {
+    "elsewhere": "good",
+    "unsaid": "wait",
+    "newest": "good",
+    "waits": "wait",
+    "chosen": "wait",
+}
 """How the box stands, with the tone of that."""
 
 NO_ADDRESS = ".no_address"
@@ -95,7 +101,7 @@ def page() -> Response:
         section="health",
         state=state,
         tone="wait" if state == "newest" and came in _IN_THE_WAY else STATES[state],
-        verdict=words(f"updates.state.{state}", version=found.waiting),
+        verdict=words(f"updates.state.{state}", version=found.waiting or found.chosen),
         about=words(f"updates.state.{state}{instead or '.about'}", window=_hours(found.window, words)),
         facts=_facts(found, words),
         moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
@@ -130,7 +136,9 @@ def _state(found: Standing) -> str:
         return "elsewhere"
     if found.seen is None:
         return "unsaid"
-    return "waits" if found.waiting else "newest"
+    if found.waiting:
+        return "waits"
+    return "chosen" if found.chosen else "newest"
 
 
 def _coming(fetch: Fetch, words: Words) -> Coming:
@@ -174,7 +182,8 @@ def _hours(window: Window, words: Words) -> str:
 
 
 def _line(each: Update, running: str, words: Words) -> UpdateLine:
-    outcome = RUNS if each.version == running else str(each.outcome)
+    is_usual = each.version == running and each.outcome is not Outcome.CHOSEN
+    outcome = RUNS if is_usual else str(each.outcome)
     return UpdateLine(
         version=each.version,
         outcome=words(f"updates.outcome.{outcome}"),
