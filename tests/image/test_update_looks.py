@@ -1,4 +1,4 @@
-"""A look at the address of updates that came to nothing is told, whatever has ended it."""
+"""What came of a look at the address of updates is told, whatever has ended it."""
 
 import fcntl
 import os
@@ -57,3 +57,66 @@ def test_a_look_that_takes_too_long_is_told(tmp_path: Path) -> None:
     assert told is not None
     assert told[1] is looks.Came.UNFINISHED
     assert (tmp_path / "fetching").exists(), "what the other one says of itself is not this one's to remove"
+
+
+@pytest.mark.parametrize(
+    ("ends", "refusal", "waits", "came"),
+    [
+        (0, "exit 1", "0.2.0", looks.Came.TAKEN),
+        (0, "exit 1", "kept", looks.Came.TAKEN),
+        (0, "exit 1", "", looks.Came.NONE),
+        (1, "echo refused", "", looks.Came.REFUSED),
+        (1, "echo unreachable", "", looks.Came.UNREACHABLE),
+        (1, "exit 1", "", looks.Came.UNFINISHED),
+    ],
+)
+def test_the_box_is_told_what_came_of_a_look(
+    ends: int, refusal: str, waits: str, came: looks.Came, tmp_path: Path
+) -> None:
+    """sysupdate ends with `ends`, and `waits` is what waits afterwards: nothing where the firmware keeps a version and another was taken."""
+    kernels, sent = tmp_path / "EFI/Linux", tmp_path / "EFI/Linux/appliance_0.2.0+3.efi"
+    kernels.mkdir(parents=True)
+    (kernels / "appliance_0.1.0.efi").touch()
+    (tmp_path / "waiting").touch()
+    bootctl = tmp_path / "bootctl"
+    bootctl.write_text(f"#!/bin/sh\necho {tmp_path}\n")
+    bootctl.chmod(0o755)
+    programs = {
+        "/usr/bin/appliance": ":",
+        "/usr/lib/appliance/venv/bin/python": f'case "$2" in */update_refusal.py) {refusal} ;; *) exit {ends} ;; esac',
+        "/usr/lib/appliance/libexec/update-outcome": f": >{sent}"
+        if waits == "kept"
+        else f"printf %s '{waits}' >{tmp_path}/waiting",
+    }
+    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
+    for place, does in programs.items():
+        program = tmp_path / place.replace("/", "_")
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+        text = text.replace(place, str(program))
+    (tmp_path / "source").write_text("https://updates.example\n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
+    for place in (
+        "/var/lib/update/source",
+        "/usr/lib/os-release",
+        "/run/sysupdate.d",
+        "/run/update.lock",
+        f"{gathering.UPDATES}/{gathering.WAITING}",
+        f"{gathering.UPDATES}/{noting.FETCHING}",
+        f"{gathering.UPDATES}/{looks.FILE}",
+    ):
+        assert place in text
+        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
+    text = text.replace("/usr/share/appliance/update", str(EXTRA / "usr/share/appliance/update"))
+    done = subprocess.run(
+        ["sh", "-c", text],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == ends, done.stderr
+    told = looks.told((tmp_path / "looked").read_text())
+    assert told is not None
+    assert told[1] is came
+    assert (tmp_path / "looked").stat().st_mode & 0o777 == 0o644

@@ -511,53 +511,6 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         assert f"Path={brought or 'https://updates.example'}\n" in made
 
 
-@pytest.mark.parametrize(
-    ("ends", "refusal", "waits", "came"),
-    [
-        (0, "exit 1", "0.2.0", looks.Came.TAKEN),
-        (0, "exit 1", "", looks.Came.NONE),
-        (1, "echo refused", "", looks.Came.REFUSED),
-        (1, "echo unreachable", "", looks.Came.UNREACHABLE),
-        (1, "exit 1", "", looks.Came.UNFINISHED),
-    ],
-)
-def test_the_box_is_told_what_came_of_a_look(
-    ends: int, refusal: str, waits: str, came: looks.Came, tmp_path: Path
-) -> None:
-    """sysupdate ends with `ends`, and `waits` is what waits afterwards."""
-    programs = {
-        "/usr/bin/appliance": ":",
-        "/usr/lib/appliance/venv/bin/python": f'case "$2" in */update_refusal.py) {refusal} ;; *) exit {ends} ;; esac',
-        "/usr/lib/appliance/libexec/update-outcome": f"printf %s '{waits}' >{tmp_path}/waiting",
-    }
-    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-    for place, does in programs.items():
-        program = tmp_path / place.replace("/", "_")
-        program.write_text(f"#!/bin/sh\n{does}\n")
-        program.chmod(0o755)
-        text = text.replace(place, str(program))
-    (tmp_path / "source").write_text("https://updates.example\n")
-    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
-    for place in (
-        "/var/lib/update/source",
-        "/usr/lib/os-release",
-        "/run/sysupdate.d",
-        "/run/update.lock",
-        f"{gathering.UPDATES}/{gathering.WAITING}",
-        f"{gathering.UPDATES}/{noting.FETCHING}",
-        f"{gathering.UPDATES}/{looks.FILE}",
-    ):
-        assert place in text
-        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
-    text = text.replace("/usr/share/appliance/update", str(TRANSFERS[0].parent))
-    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
-    assert done.returncode == ends, done.stderr
-    told = looks.told((tmp_path / "looked").read_text())
-    assert told is not None
-    assert told[1] is came
-    assert (tmp_path / "looked").stat().st_mode & 0o777 == 0o644
-
-
 def test_why_nothing_was_taken_is_told_apart(tmp_path: Path) -> None:
     """A real server and real signatures: one of the vendor's, one of somebody else, none, a page of a proxy, and nobody there."""
     refusal = runpy.run_path(str(EXTRA / "usr/lib/appliance/update_refusal.py"))
