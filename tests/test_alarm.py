@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import alarm, jobs
+from appliance import alarm, duties
 from appliance.box import Box
 from appliance.catalog import devices, notices, people, processes
 from appliance.catalog.notices import Wanted
@@ -82,9 +82,9 @@ def test_a_scanner_on_the_network_is_not_a_thousand_notices(box: Box) -> None:
 
 
 def test_the_alarm_waits_for_no_sweep(box: Box) -> None:
-    (own,) = [job for job in jobs.duties(box) if job.name == "alarm"]
+    (own,) = [job for job in duties.duties(box) if job.name == "alarm"]
     assert own.lane == "alarm"
-    assert all(job.lane != "alarm" for job in jobs.duties(box) if job.name != "alarm")
+    assert all(job.lane != "alarm" for job in duties.duties(box) if job.name != "alarm")
     assert own.every_seconds <= 5
 
 

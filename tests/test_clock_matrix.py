@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit, certificates, jobs
+from appliance import audit, certificates, duties, jobs
 from appliance.backup import choice, drill, restoring, snapshot
 from appliance.box import Box, open_box
 from appliance.catalog import Transaction, deliveries, destinations, notices, outbox, studies, tombstones
@@ -189,7 +189,7 @@ def backups_of(place: DestinationSettings) -> set[str]:
 
 
 def run_all_jobs(box: Box, at: datetime) -> None:
-    upkeep = jobs.Upkeep(box, jobs.duties(box), wall=lambda: at)
+    upkeep = jobs.Upkeep(box, duties.duties(box), wall=lambda: at)
     for job in upkeep.jobs:
         upkeep._do(job)
     assert upkeep.failing == set(), f"at {at:%Y-%m-%d}"

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from appliance import anchor, audit, health, jobs
+from appliance import anchor, audit, duties, health, jobs
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, destructions, processes, retention_dates, settings
 from appliance.config import Config
+from appliance.duties import Job
 from appliance.errors import Transient
-from appliance.jobs import Job, Upkeep
+from appliance.jobs import Upkeep
 from appliance.lifecycle import destruction, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import Method, State
@@ -138,8 +139,8 @@ def test_a_clock_that_drifts_a_little_plans_nothing_anew(
 def test_a_bucket_that_answers_slowly_keeps_no_other_duty_waiting(
     box: Box, upkeep: Callable[..., Upkeep], eventually: Callable[..., object]
 ) -> None:
-    (tiers,) = (each for each in jobs.duties(box) if each.name == "tiers")
-    assert [each.name for each in jobs.duties(box) if each.lane == tiers.lane] == ["tiers"]
+    (tiers,) = (each for each in duties.duties(box) if each.name == "tiers")
+    assert [each.name for each in duties.duties(box) if each.lane == tiers.lane] == ["tiers"]
     answered, ran = threading.Event(), Counter[str]()
 
     def wait(box: Box, now: datetime) -> None:
@@ -239,7 +240,7 @@ def test_an_orphan_that_a_sweep_sees_for_the_first_time_stays_whatever_the_clock
     writer = box.objects.create(object_id, "worker")
     writer.write([bytes(100)])
     writer.keep()
-    sweep = jobs.Orphans(box)
+    sweep = duties.Orphans(box)
     for hour in (datetime.now(UTC), datetime.now(UTC) + jump, datetime.now(UTC) + 2 * jump):
         sweep(box, hour)
     assert object_id in set(box.objects.ids())
@@ -247,7 +248,7 @@ def test_an_orphan_that_a_sweep_sees_for_the_first_time_stays_whatever_the_clock
 
 def test_the_audit_is_checked_and_anchored(box: Box) -> None:
     now = datetime.now(UTC)
-    jobs.check_audit(box, now)
+    duties.check_audit(box, now)
     assert anchor.path(box).exists()
     with box.catalog.reading() as conn:
         assert settings.get(conn, health.AUDIT_CHECK)["findings"] == 0
@@ -255,13 +256,13 @@ def test_the_audit_is_checked_and_anchored(box: Box) -> None:
 
 
 def test_the_duties_run_on_an_empty_box(box: Box) -> None:
-    for job in jobs.duties(box):
+    for job in duties.duties(box):
         job.act(box, datetime.now(UTC))
 
 
 def test_problems_are_logged_once_and_their_end_too(box: Box, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    log = jobs.ProblemLog()
+    log = duties.ProblemLog()
     log(box, datetime.now(UTC))
     first = [record.message for record in caplog.records if "courier" in record.message]
     log(box, datetime.now(UTC))
@@ -283,7 +284,7 @@ def test_two_destinations_with_one_problem_are_logged_both(
                 tx, DestinationSettings(name, "folder", "dicom", {"path": str(tmp_path)})
             )
             destinations.set_breaker(tx, number, Breaker(3, now + timedelta(minutes=5), "no route"))
-    log = jobs.ProblemLog()
+    log = duties.ProblemLog()
     log(box, now)
     assert sum("no route" in message for message in caplog.messages) == 2
     with box.catalog.transaction() as tx:
@@ -319,14 +320,14 @@ def test_requests_to_destroy_lose_what_has_changed_and_end_in_time_unless_the_cl
         act = Act("marie", NOW, box.audit_key)
         request = destruction.ask(tx, act, studies, method=Method.DESTROY, reason="yearly review")
     arrive(box.catalog, "1.2.3", patient_id="P-3", patient_name="N3")
-    jobs.review_requests(box, NOW)
+    duties.review_requests(box, NOW)
     over = request.expires_utc
-    jobs.review_requests(box, over)  # nobody has looked at the clock for a month
+    duties.review_requests(box, over)  # nobody has looked at the clock for a month
     with box.catalog.reading() as conn:
         assert destructions.request(conn, request.id).study_ids == (studies[1],)
         assert destructions.request(conn, request.id).state is State.OPEN
     watch(box.catalog, over)
-    jobs.review_requests(box, over)
+    duties.review_requests(box, over)
     with box.catalog.reading() as conn:
         assert destructions.request(conn, request.id).state is State.EXPIRED
         actions = [row["action"] for row in audit.export(conn) if row["actor"] == "jobs"]
@@ -335,7 +336,7 @@ def test_requests_to_destroy_lose_what_has_changed_and_end_in_time_unless_the_cl
 
 def test_the_job_works_out_until_when_every_study_is_kept(box: Box) -> None:
     study = arrive(box.catalog)
-    jobs.watch_clock(box, NOW)
+    duties.watch_clock(box, NOW)
     retention.Dates()(box, NOW)
     with box.catalog.reading() as conn:
         assert retention.is_current(conn)

@@ -21,8 +21,9 @@ from appliance.box import Box
 from appliance.catalog import database, notices, people, processes
 from appliance.catalog import settings as kept
 from appliance.catalog.notices import Wanted
+from appliance.duties import ALARM, Job
 from appliance.errors import Transient
-from appliance.jobs import ALARM, Job, Upkeep
+from appliance.jobs import Upkeep
 from appliance.model import DestinationSettings
 from appliance.notify.sending import Surroundings
 from appliance.replication.destinations import prepare

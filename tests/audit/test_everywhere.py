@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from appliance import identity, jobs
+from appliance import duties, identity
 from appliance.box import open_box
 from appliance.catalog import people
 from appliance.cli.arguments import Parser
@@ -81,7 +81,7 @@ def test_every_verb_is_walked() -> None:
 
 
 def test_every_job_is_walked(world: World) -> None:
-    assert {job.name for job in jobs.duties(world.box)} == set(JOBS)
+    assert {job.name for job in duties.duties(world.box)} == set(JOBS)
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_a_job_leaves_its_row(shell: World, monkeypatch: pytest.MonkeyPatch) -> 
         person = people.person(tx, LOGIN)
         assert person is not None
         identity.open_session(tx, person.id, address="", agent="", now=now - timedelta(days=30))
-    for job in jobs.duties(shell.box):
+    for job in duties.duties(shell.box):
         words = JOBS[job.name]
         before = shell.last()
         job.act(shell.box, now)

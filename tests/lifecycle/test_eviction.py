@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit, jobs
+from appliance import audit, duties
 from appliance import settings as chosen
 from appliance.backup import homecoming
 from appliance.box import Box
@@ -95,7 +96,7 @@ def test_what_is_wanted_and_has_no_room_keeps_no_room_from_being_made(
     monkeypatch.setattr(returning, "bring_wanted", without_room)
     monkeypatch.setattr(eviction, "evict", lambda *_: done.append("evict"))
     with pytest.raises(OutOfResources):
-        jobs.Evicting()(kept.box, NOW)
+        duties.make_room(kept.box, NOW, threading.Event())
     assert done == ["evict", "bring"]
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit, health, jobs
+from appliance import audit, duties, health, jobs
 from appliance.catalog import deliveries, destinations, freezes, receipts
 from appliance.catalog import settings as kept
+from appliance.errors import OutOfResources
 from appliance.health.gathering import BUCKET_LISTS
-from appliance.lifecycle import census, freezing, listing
+from appliance.lifecycle import census, freezing, listing, scrub
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.listing import Around, Looked
 from appliance.model import ObjectId
@@ -165,15 +166,38 @@ def test_between_two_passes_a_bucket_is_left_alone_for_a_day_of_slices(stored: R
     assert lists(stored) == 2
 
 
-def test_the_job_that_reads_everything_again_looks_through_the_buckets(stored: Remote) -> None:
+def test_a_duty_of_its_own_looks_through_the_buckets_until_the_process_stops(stored: Remote) -> None:
     whole = harm(stored, "removed", 5)
-    jobs.Reading()(stored.clinic.box, NOW)
+    _duty(stored).act(stored.clinic.box, NOW)
     assert stored.cloud.get(stored.bucket, stored.key(5)) == whole
-    stopped = jobs.Reading()
+    stopped = _duty(stored)
     stopped.interrupt()
     stored.line.requests.clear()
-    stopped(stored.clinic.box, NOW)
+    stopped.act(stored.clinic.box, NOW)
     assert lists(stored) == 0
+
+
+def _duty(stored: Remote) -> duties.Job:
+    (found,) = (each for each in duties.duties(stored.clinic.box) if each.name == "listing")
+    return found
+
+
+@plain
+def test_what_keeps_everything_from_being_read_again_keeps_no_bucket_from_being_looked_through(
+    stored: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fails by itself, and is told by its own name."""
+
+    def cannot(*_: object, **__: object) -> None:
+        raise OutOfResources("there is no room for it", hint="free some")
+
+    monkeypatch.setattr(scrub, "scrub", cannot)
+    upkeep = jobs.Upkeep(stored.clinic.box, wall=lambda: NOW)
+    for each in upkeep.jobs:
+        if each.lane == "reading":
+            upkeep._do(each)
+    assert upkeep.failing == {"scrub"}
+    assert lists(stored) == 1
 
 
 @plain

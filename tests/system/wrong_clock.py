@@ -99,12 +99,12 @@ def sleep(seconds: float | SupportsIndex, /) -> None:
 
 
 def _hurry() -> None:
-    from appliance import jobs
+    from appliance import duties
     from appliance.box import Box
 
-    plain = jobs.duties
+    plain = duties.duties
 
-    def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[jobs.Job, ...]:
+    def hurried(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[duties.Job, ...]:
         return tuple(
             replace(
                 job,
@@ -115,7 +115,7 @@ def _hurry() -> None:
             for job in plain(box, wake)
         )
 
-    jobs.duties = duties
+    duties.duties = hurried
 
 
 def _noted(name: str, act: Callable[..., None]) -> Callable[..., None]:

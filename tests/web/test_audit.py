@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from appliance import audit, jobs
+from appliance import audit, duties
 from appliance.audit.exports import verify_lines
 from appliance.box import Box
 from appliance.catalog import studies
@@ -79,7 +79,7 @@ def test_a_date_that_is_none_is_said_and_nothing_is_shown(signed_in: FlaskClient
 
 def test_the_page_says_whether_the_log_holds(box: Box, signed_in: FlaskClient) -> None:
     assert "has not been verified yet" in text_of(signed_in, "/audit")
-    jobs.check_audit(box, datetime.now(UTC))
+    duties.check_audit(box, datetime.now(UTC))
     assert "The log is whole: verified up to row" in text_of(signed_in, "/audit")
 
 

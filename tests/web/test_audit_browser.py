@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from appliance import jobs
+from appliance import duties
 from tests.web.served import Served, served
 from tests.web.test_accessibility import AXE, HABITS, LOOK, RUN, TAGS
 from tests.web.test_browser import browser  # noqa: F401 - a fixture
@@ -26,7 +26,7 @@ def console(
     eventually: Callable[..., object],
 ) -> Iterator[Served]:
     with served(tmp_path, free_port(), browser, eventually) as running:
-        jobs.check_audit(running.box, datetime.now(UTC))
+        duties.check_audit(running.box, datetime.now(UTC))
         yield running
 
 
