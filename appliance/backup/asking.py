@@ -7,6 +7,11 @@ given back is opened from end to end, as in every recall, and only then is there
 kept. What lies deep can't be read for hours: that it is there under its name, which nobody else draws, and as long as it was, is its receipt,
 and it is opened when it comes.
 
+What somebody has written over or removed in a bucket that keeps versions is there still, as a version of the same length: those are looked at
+where the latest is not the image, the first written first. What is not what was written is read once more before that is believed: it may have
+been spoilt on the way. And what a disk does not give back is neither there nor gone: health says that its disk is to be looked at, and it is
+asked for again each day.
+
 An archive that is away is asked when it is back, and one that is added later too: each has its own place up to which it was asked, in the
 catalog's settings, and once it has been asked for all, nothing more is done.
 
@@ -16,8 +21,11 @@ Chose to fetch at once over asking first (HEAD): a disk has no such question, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from appliance import audit
@@ -38,12 +46,13 @@ from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transien
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import Telling, object_key
+from appliance.replication.destinations.archive import KEYS, Recounting, Telling, object_key
 
 log = logging.getLogger(__name__)
 
 ASKED: Final = "restore.asked"
-"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked."""
+"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked, and
+``unread`` likewise the ``rows`` that its disk did not give back, and when it was asked for them last (``tried_utc``)."""
 
 MOST: Final = 200
 """So many images are asked for in one archive at once."""
@@ -51,7 +60,33 @@ MOST: Final = 200
 WINDOW: Final = 50_000
 """So many rows of the catalog are looked through at once for images without a receipt."""
 
+UNREAD_AT_ONCE: Final = 3
+"""Once an archive has not given back so many images in a run, there is more wrong with it than a sector: it is left alone till the next."""
+
+MOST_UNREAD: Final = 1000
+"""An archive that has not given back so many is asked for no others."""
+
+UNREAD_AGAIN: Final = timedelta(days=1)
+
+VERSIONS: Final = 5
+"""So many earlier versions of an object are looked at, the first written first: ours was there before anybody could write over it."""
+
 ACTOR: Final = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Down to which row an archive was asked, and which it did not give back, those that were tried last at the end."""
+
+    below: int
+    unread: tuple[int, ...] = ()
+    tried_utc: datetime | None = None
+
+    def is_to_try(self, now: datetime) -> bool:
+        return bool(self.unread) and (self.tried_utc is None or abs(now - self.tried_utc) >= UNREAD_AGAIN)
+
+    def without(self, row: int) -> _Standing:
+        return replace(self, unread=tuple(each for each in self.unread if each != row))
 
 
 def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = MOST) -> int:
@@ -64,7 +99,7 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
         if not isinstance(last, dict):
             return 0
         end = int(last["last"]) if "last" in last else int(instances.last_id(reading))
-        told = _standing(reading, last)
+        told = _told(reading, last)
         places = [
             each
             for each in destinations.destinations(reading)
@@ -72,86 +107,192 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
         ]
     found = 0
     for place in places:
-        begun = int(told.get(str(place.id), end + 1))
-        if begun <= 1 or not keep_going():
+        begun = _standing(told, place, end)
+        if not (_is_more(begun) or begun.is_to_try(now)) or not keep_going():
             continue
-        below, came = _ask_one(box, place, begun, now, keep_going, most)
-        found += came
-        if below != begun:
+        asking = _Asking(box, place, begun, now)
+        try:
+            asking.ask(keep_going, most)
+        except (Transient, OperatorNeeded, Refused) as error:
+            log.info("%s can't be asked now for images without a receipt: %s", place.name, error.message)
+        found += asking.found
+        if asking.standing != begun:
             with box.catalog.transaction() as tx:
-                before = _standing(tx, last)
-                settings.put(
-                    tx, ASKED, {"of": last["at_utc"], "below": {**before, str(place.id): below}}, now
-                )
+                settings.put(tx, ASKED, _noted(_told(tx, last), last, place, asking.standing), now)
     if found:
         log.info("images were found in an archive that nobody knew to be there: count=%d", found)
     return found
 
 
-def _standing(reading: Reading, last: dict[str, Any]) -> dict[str, Any]:
+def _told(reading: Reading, last: dict[str, Any]) -> dict[str, Any]:
     told = settings.get(reading, ASKED)
-    is_of_this = isinstance(told, dict) and told["of"] == last["at_utc"]
-    return dict(told["below"]) if is_of_this else {}
+    return told if isinstance(told, dict) and told["of"] == last["at_utc"] else {}
 
 
-def _ask_one(
-    box: Box,
-    place: DestinationSettings,
-    below: int,
-    now: datetime,
-    keep_going: Callable[[], bool],
-    most: int,
-) -> tuple[int, int]:
-    """Ask one archive; the row down to which it was asked then, and how many it has."""
-    first = max(1, below - WINDOW)
-    with box.catalog.reading() as reading:
-        rows = unreceipted.between(reading, first, below)
-    found, asked = 0, 0
-    try:
-        archive = build(place, box)
+def _standing(told: dict[str, Any], place: DestinationSettings, end: int) -> _Standing:
+    unread = told.get("unread", {}).get(str(place.id), {"rows": ()})
+    tried = unread.get("tried_utc")
+    return _Standing(
+        int(told.get("below", {}).get(str(place.id), end + 1)),
+        tuple(unread["rows"]),
+        datetime.fromisoformat(tried) if tried else None,
+    )
+
+
+def _noted(
+    told: dict[str, Any], last: dict[str, Any], place: DestinationSettings, standing: _Standing
+) -> dict[str, Any]:
+    unread = {name: each for name, each in told.get("unread", {}).items() if name != str(place.id)}
+    if standing.unread:
+        tried = standing.tried_utc and standing.tried_utc.isoformat()
+        unread[str(place.id)] = {"rows": standing.unread, "tried_utc": tried}
+    below = {**told.get("below", {}), str(place.id): standing.below}
+    return {"of": last["at_utc"], "below": below, "unread": unread}
+
+
+def _is_more(standing: _Standing) -> bool:
+    return standing.below > 1 and len(standing.unread) < MOST_UNREAD
+
+
+class _Asking:
+    """One archive, for one run: `standing` is how far it was asked by then, and `found` how many images it has."""
+
+    def __init__(self, box: Box, place: DestinationSettings, standing: _Standing, now: datetime) -> None:
+        self._box, self._place, self._now = box, place, now
+        self.standing = standing
+        self.found = 0
+
+    def ask(self, keep_going: Callable[[], bool], most: int) -> None:
+        """Ask for the next `most`, or once a day for those that it did not give back. Raises what the archive and this disk raise."""
+        archive = build(self._place, self._box)
         assert isinstance(archive, Archive)
+        next(iter(archive.documents(KEYS)), None)  # who does not answer need not be looked up anything for
+        is_again = self.standing.is_to_try(self._now)
+        first = max(1, self.standing.below - WINDOW)
+        with self._box.catalog.reading() as reading:
+            if is_again:
+                rows = unreceipted.among(reading, self.standing.unread)
+            else:
+                rows = unreceipted.between(reading, first, self.standing.below)
+        if is_again:
+            waiting = tuple(each.instance for each in rows)  # the others have come since, or were destroyed
+            self.standing = replace(self.standing, unread=waiting, tried_utc=self._now)
+        asked = unread = 0
         for each in rows:
-            if asked == most or not keep_going():
-                return below, found
-            if not recall.is_here(box, each.object_id):
+            if asked == most or unread == UNREAD_AT_ONCE or not keep_going():
+                return
+            if not recall.is_here(self._box, each.object_id):
                 asked += 1
-                found += _has(box, place, archive, each, now)
-            below = each.instance
-    except (Transient, OperatorNeeded, Refused) as error:
-        log.info("%s can't be asked now for images without a receipt: %s", place.name, error.message)
-        return below, found
-    return first, found
+                unread += not self._ask_for(archive, each)
+            else:
+                self.standing = self.standing.without(each.instance)
+            if not is_again:
+                self.standing = replace(self.standing, below=each.instance)
+        if not is_again:
+            self.standing = replace(self.standing, below=first)
+
+    def _ask_for(self, archive: Archive, image: Unreceipted) -> bool:
+        """Whether an archive has answered for an image, whether or not it has it."""
+        others = self.standing.without(image.instance)
+        try:
+            self.found += _has(self._box, self._place, archive, image, self._now)
+        except Unreadable as error:
+            log.warning(
+                "%s does not give back an image that no archive is known to have; look at that disk and its cable: %s",
+                self._place.name,
+                error.message,
+            )
+            self.standing = replace(
+                others,
+                unread=(*others.unread, image.instance),
+                tried_utc=self.standing.tried_utc or self._now,
+            )
+            return False
+        self.standing = others
+        return True
 
 
 def _has(box: Box, place: DestinationSettings, archive: Archive, image: Unreceipted, now: datetime) -> bool:
     """Whether an archive has an image whole; then it is here, if there is room for it, and the archive has a receipt."""
-    proof: dict[str, Any] = {"proof": "read back"}
+    receipt, is_earlier = _latest(box, archive, image), False
+    if receipt is None and isinstance(archive, Recounting):
+        receipt, is_earlier = _earlier(box, place, archive, image), True
+    if receipt is None or not _write_down(box, place, image, receipt, now):
+        return False
+    if is_earlier and recall.is_here(box, image.object_id):  # as whoever recalls one says it
+        recall.say_altered(box, place, image.object_id)
+    return True
+
+
+def _latest(box: Box, archive: Archive, image: Unreceipted) -> dict[str, Any] | None:
+    """The receipt of what an archive has now; None where that is not the image. Raises what the archive raises."""
+    receipt: dict[str, Any] = {"proof": "read back", "key": object_key(image.object_id)}
     try:
         _bring(box, archive, image)
-    except (Unknown, Corrupt, Unreadable):  # it is not there, or nobody can make anything of it
-        return False
+    except (Unknown, Corrupt):
+        return None
     except Resting:
         if not isinstance(archive, Telling):
-            return False
-        proof = {"proof": "told"}
-    key = object_key(image.object_id)
+            return None
+        receipt["proof"] = "told"
     if isinstance(archive, Telling):
-        told = archive.told(key)
+        told = archive.told(receipt["key"])
         if told.bytes != image.sealed_bytes:
-            return False
-        proof |= {name: value for name in ("etag", "version_id") if (value := getattr(told, name))}
-    return _write_down(box, place, image, {**proof, "key": key}, now)
+            return None
+        receipt |= {name: value for name in ("etag", "version_id") if (value := getattr(told, name))}
+    return receipt
 
 
-def _bring(box: Box, archive: Archive, image: Unreceipted) -> None:
+def _earlier(
+    box: Box, place: DestinationSettings, archive: Recounting, image: Unreceipted
+) -> dict[str, Any] | None:
+    """The receipt of an earlier version that is the image; None where there is none. Raises `Transient`."""
+    receipt: dict[str, Any] = {"proof": "read back", "key": object_key(image.object_id)}
+    try:
+        for version_id in _versions(archive, receipt["key"], image.sealed_bytes):
+            receipt["version_id"] = version_id
+            try:
+                _bring(box, archive, image, version_id)
+            except Resting:
+                return {**receipt, "proof": "told"}
+            except (Unknown, Corrupt):
+                continue
+            return receipt
+    except (OperatorNeeded, Refused) as error:  # it tells of no versions, or gives none back
+        log.info("%s was not asked for earlier versions: %s", place.name, error.message)
+    return None
+
+
+def _versions(archive: Recounting, key: str, sealed_bytes: int) -> Sequence[str]:
+    """The earlier versions that an object may be, the first written first."""
+    earlier = [
+        each.version_id
+        for each in archive.versions_below(key)
+        if each.key == key and each.bytes == sealed_bytes and not (each.is_latest or each.is_removal)
+    ]
+    return list(islice(reversed(earlier), VERSIONS))
+
+
+def _bring(box: Box, archive: Archive, image: Unreceipted, version_id: str = "") -> None:
+    """Read an image to its end, into its place here if it may come now; once more where it was not what was written.
+
+    Raises `Corrupt` if it never is, and what archive and this disk raise.
+    """
+    with suppress(Corrupt):
+        _bring_once(box, archive, image, version_id)
+        return
+    _bring_once(box, archive, image, version_id)
+
+
+def _bring_once(box: Box, archive: Archive, image: Unreceipted, version_id: str) -> None:
     key = box.study_keys.key(image.key_id)
     with box.catalog.reading() as reading:
         has_room = homecoming.has_room(box, reading, image.sealed_bytes)
         is_away = evictions.is_away(reading, image.object_id)
     if is_away or not has_room:
-        recall.verify(archive, image.object_id, key, image.sealed_bytes)
+        recall.verify(archive, image.object_id, key, image.sealed_bytes, version_id=version_id)
     else:
-        recall.fetch(box, archive, image.object_id, key, image.sealed_bytes)
+        recall.fetch(box, archive, image.object_id, key, image.sealed_bytes, version_id)
 
 
 def _write_down(

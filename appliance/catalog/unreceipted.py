@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,6 +36,11 @@ def between(reading: Reading, first: int, below: int) -> list[Unreceipted]:
         Unreceipted(InstanceId(row[0]), int(row[1]), ObjectId(row[2]), KeyId(row[3]), int(row[4]))
         for row in rows
     ]
+
+
+def among(reading: Reading, rows: Sequence[int]) -> list[Unreceipted]:
+    """Those of `rows`, in their order."""
+    return [each for row in rows for each in between(reading, row, row + 1)]
 
 
 def try_again(tx: Transaction, instance: InstanceId, now: datetime) -> None:

@@ -187,7 +187,8 @@ class Contents:
     """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
     everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
-    several copies; `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many,
+    several copies, and `kept_back` those that do not give back images which a restored box knows of nowhere else, with how many;
+    `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many,
     and `altered_in` those in which somebody else has altered what could all be mended."""
 
     studies: int = 0
@@ -200,6 +201,7 @@ class Contents:
     catalog_damage: str = ""
     unread_in_a_row: int = 0
     unread_disks: tuple[str, ...] = ()
+    kept_back: tuple[tuple[str, int], ...] = ()
     lost_in: tuple[tuple[str, int], ...] = ()
     altered_in: tuple[Altered, ...] = ()
 

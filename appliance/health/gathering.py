@@ -83,6 +83,7 @@ SCRUB_STANDING = "scrub.pass"
 SCRUB_FAR = "scrub.far"
 SCRUB_FAR_LOST = "scrub.far-lost"
 BUCKET_LISTS = "bucket.lists"
+RESTORE_ASKED = "restore.asked"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -187,6 +188,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB_FAR,
             SCRUB_FAR_LOST,
             BUCKET_LISTS,
+            RESTORE_ASKED,
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
@@ -220,6 +222,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                 for each in queues
                 if _words(_part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
             ),
+            kept_back=tuple(_kept_back(queues, outcomes.get(RESTORE_ASKED))),
             lost_in=tuple(
                 (each.destination, len(lost))
                 for each in queues
@@ -260,6 +263,14 @@ def _altered(conn: Reading, queues: Sequence[Queue], now: datetime) -> Iterator[
         if (each := found.get(DestinationId(queue.id))) is not None:
             days = (local_time.here(moment).date() for moment in (each.first_utc, each.last_utc))
             yield Altered(queue.destination, f"{each.count}{'+' if each.are_more else ''}", *days)
+
+
+def _kept_back(queues: Sequence[Queue], kept: object) -> Iterator[tuple[str, int]]:
+    """Which archives do not give back images that nobody else is known to have, as `appliance.backup.asking` has kept it, and how many."""
+    for queue in queues:
+        rows = _part(_part(_part(kept, "unread"), str(queue.id)), "rows")
+        if isinstance(rows, list) and rows:
+            yield queue.destination, len(rows)
 
 
 def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:

@@ -143,11 +143,11 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         else:
             _write_down_return(box, object_id)
             if is_earlier:
-                _say_altered(box, place, object_id)
+                say_altered(box, place, object_id)
             return
     for place, why in deep:
         if isinstance(why, _EarlierResting):
-            _say_altered(box, place, object_id, lies_deep=True)
+            say_altered(box, place, object_id, lies_deep=True)
     if deep:
         raise _asked_for(box, object_id, deep)
     if was_evicted and is_lost:
@@ -213,7 +213,7 @@ def _write_down_return(box: Box, object_id: ObjectId) -> None:
             evictions.recalled(tx, object_id)
 
 
-def _say_altered(
+def say_altered(
     box: Box, place: DestinationSettings, object_id: ObjectId, *, lies_deep: bool = False
 ) -> None:
     """Somebody has written over an object in an archive, or marked it as removed: the audit says so, and the ransomware guard counts it.
@@ -340,15 +340,16 @@ def verify(
     saw: Callable[[bytes], None] = lambda _: None,
     *,
     opened: Callable[[bytes], None] = lambda _: None,
+    version_id: str = "",
 ) -> None:
     """Open an object in an archive from its first byte to its last, and keep nothing; `saw` is given every byte of it, and `opened`
-    every byte that was sealed in it.
+    every byte that was sealed in it. With `version_id` that version of it.
 
     Raises `Corrupt` if it is not what was written, `Unknown` if it is not there, and what the archive raises.
     """
     opener: envelope.Opener | None = None
     count, done = envelope.segment_count(sealed_bytes), 0
-    for segment in _segments(archive, object_id, saw):
+    for segment in _segments(_blocks(archive, object_id, version_id), saw):
         if opener is None:
             opener = envelope.Opener(key, object_id.encode("ascii"), segment[: envelope.HEADER_BYTES])
             segment = segment[envelope.HEADER_BYTES :]
@@ -358,10 +359,18 @@ def verify(
         raise Corrupt("an object in an archive is shorter than it was")
 
 
-def _segments(archive: Archive, object_id: ObjectId, saw: Callable[[bytes], None]) -> Iterator[bytes]:
+def _blocks(archive: Archive, object_id: ObjectId, version_id: str) -> Iterator[bytes]:
+    name = object_key(object_id)
+    if not version_id:
+        return archive.blocks(name)
+    assert isinstance(archive, Keeping)
+    return archive.blocks_of(name, version_id)
+
+
+def _segments(blocks: Iterator[bytes], saw: Callable[[bytes], None]) -> Iterator[bytes]:
     """The segments of an object as it lies in an archive, the header with the first."""
     rest = b""
-    for block in archive.blocks(object_key(object_id)):
+    for block in blocks:
         saw(block)
         rest += block
         while len(rest) > envelope.SEGMENT_BYTES:
@@ -468,13 +477,8 @@ def fetch(
     """
     writer = box.objects.recall(object_id)
     try:
-        written, name = 0, object_key(object_id)
-        if version_id:
-            assert isinstance(archive, Keeping)
-            blocks = archive.blocks_of(name, version_id)
-        else:
-            blocks = archive.blocks(name)
-        for block in blocks:
+        written = 0
+        for block in _blocks(archive, object_id, version_id):
             written += len(block)
             if written > sealed_bytes:
                 break

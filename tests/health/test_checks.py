@@ -289,6 +289,10 @@ CASES = {
         ),
         (("bucket-unlisted", SOON),),
     ),
+    "disks that hold back what a restored box knows of nowhere else": (
+        replace(CALM, contents=Contents(kept_back=(("usb", 2), ("nas", 1)), unread_disks=("usb",))),
+        (("disk-unreadable", ACT_NOW), ("disk-unreadable", ACT_NOW)),
+    ),
     "buckets that have lost what is nowhere else": (
         replace(CALM, contents=Contents(lost_in=(("cloud", 2), ("other", 1)))),
         (("bucket-lacks", ACT_NOW), ("bucket-lacks", ACT_NOW)),

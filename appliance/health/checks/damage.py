@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from appliance.health.facts import Facts
+from appliance.health.facts import Contents, Facts
 from appliance.health.problem import Act, Problem, Severity, Verb
 
 CODES = ("damaged", "disk-unreadable", "bucket-lacks", "bucket-altered", "catalog-damaged")
@@ -26,7 +26,15 @@ def check(facts: Facts) -> Iterator[Problem]:
             "call support today: the disk or its cable may be failing; remove nothing",
             Severity.NOW,
         )
-    for name in facts.contents.unread_disks if facts.contents else ():
+    for name, count in facts.contents.kept_back if facts.contents else ():
+        yield Problem(
+            "disk-unreadable",
+            f"images that {name} holds and does not give back: {count}; no other archive is known to have them",
+            "look at that disk and its cable, and remove nothing from it; they are asked for again each day",
+            Severity.NOW,
+            subject=name,
+        )
+    for name in _not_read_again(facts.contents) if facts.contents else ():
         yield Problem(
             "disk-unreadable",
             f"{name} did not give back several copies of stored images: not all of its copies are read again",
@@ -60,3 +68,9 @@ def check(facts: Facts) -> Iterator[Problem]:
             "call support today: the box is restored from its newest backup, on another disk; remove nothing",
             Severity.NOW,
         )
+
+
+def _not_read_again(contents: Contents) -> list[str]:
+    """The disks that did not give back several copies, without those of which worse is said."""
+    worse = {name for name, _ in contents.kept_back}
+    return [name for name in contents.unread_disks if name not in worse]

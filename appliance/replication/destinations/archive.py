@@ -101,13 +101,14 @@ class Keeping(Archive, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of what an archive holds under a key; `is_removal` for a marker that it was removed then."""
+    """A version of what an archive holds under a key, and its length; `is_removal` for a marker that it was removed then."""
 
     key: str
     version_id: str
     written_utc: datetime
     is_latest: bool
     is_removal: bool = False
+    bytes: int = 0
 
 
 @runtime_checkable

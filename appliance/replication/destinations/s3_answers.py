@@ -39,7 +39,9 @@ def versions_below(client: S3Client, bucket: str, prefix: str) -> Iterator[Versi
         with in_our_terms("listing the earlier versions in the bucket", allow=ALLOW_VERSIONS):
             page = client.list_object_versions(Bucket=bucket, Prefix=prefix, **where)
         held += [
-            Version(each["Key"], each["VersionId"], each["LastModified"], each["IsLatest"])
+            Version(
+                each["Key"], each["VersionId"], each["LastModified"], each["IsLatest"], bytes=each["Size"]
+            )
             for each in page.get("Versions", ())
         ]
         held += [
