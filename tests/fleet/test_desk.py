@@ -24,17 +24,11 @@ from appliance.box import Box, open_box
 from appliance.catalog import support_sessions
 from appliance.config import Config
 from appliance.errors import NotAuthorised, OperatorNeeded
+from appliance.fleet import caller, known, line, support
 from appliance.fleet import desk as desks
-from appliance.fleet import known, line, support
+from appliance.fleet.caller import first_lines, last_lines, without_people
 from appliance.fleet.certificate import certificate_of
-from appliance.fleet.desk import (
-    Desk,
-    OpenDesk,
-    first_lines,
-    last_lines,
-    place,
-    without_people,
-)
+from appliance.fleet.desk import Desk, OpenDesk, place
 from appliance.fleet.markers import Markers
 from appliance.fleet.session import Ending, Scope, Session
 from tests.synthetic.patients import HELENE
@@ -175,7 +169,7 @@ def test_what_an_error_says_is_looked_through(
     def fails(*_: object) -> str:
         raise NotAuthorised(f"{HELENE.family_name} is in the way")
 
-    monkeypatch.setattr(desks._Caller, "_logs", fails)
+    monkeypatch.setattr(caller.Caller, "_logs", fails)
     assert "[cut: name] is in the way" in visit(box, "logs web")
 
 
@@ -185,12 +179,12 @@ def test_a_name_on_the_edge_of_what_is_shown_is_not_shown_in_part(
     folder = box.config.data / "logs"
     folder.mkdir(exist_ok=True)
     (folder / "web.log").write_text(f"found {HELENE.family_name} here\nan event\n")
-    monkeypatch.setattr(desks._Caller, "_note", lambda *_: None)
+    monkeypatch.setattr(caller.Caller, "_note", lambda *_: None)
     with socket.socket() as talk:
-        caller = desks._Caller(open_desk, talk, 0, "x", Scope.DIAGNOSE)
+        visitor = caller.Caller(open_desk, talk, 0, "x", Scope.DIAGNOSE)
         for characters in range(1, 40):
-            monkeypatch.setattr(desks, "MOST_LOG_CHARACTERS", characters)
-            assert caller._logs("web") in ("", "an event\n", "found [cut: name] here\nan event\n")
+            monkeypatch.setattr(caller, "MOST_LOG_CHARACTERS", characters)
+            assert visitor._logs("web") in ("", "an event\n", "found [cut: name] here\nan event\n")
 
 
 @given(st.lists(st.text("ab", max_size=5), max_size=6), st.integers(1, 30))

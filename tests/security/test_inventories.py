@@ -12,6 +12,7 @@ CONNECTIONS: dict[str, set[str]] = {  # each entry of the help, and the modules 
     "S3": {
         "replication/destinations/s3",
         "replication/destinations/s3_answers",
+        "replication/destinations/s3_client",
         "replication/destinations/s3_errors",
         "replication/destinations/multipart",
         "replication/destinations/protection",
