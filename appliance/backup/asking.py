@@ -60,9 +60,6 @@ MOST: Final = 200
 WINDOW: Final = 50_000
 """So many rows of the catalog are looked through at once for images without a receipt."""
 
-UNREAD_AT_ONCE: Final = 3
-"""Once an archive has not given back so many images in a run, there is more wrong with it than a sector: it is left alone till the next."""
-
 MOST_UNREAD: Final = 1000
 """An archive that has not given back so many is asked for no others."""
 
@@ -179,7 +176,7 @@ class _Asking:
             self.standing = replace(self.standing, unread=waiting, tried_utc=self._now)
         asked = unread = 0
         for each in rows:
-            if asked == most or unread == UNREAD_AT_ONCE or not keep_going():
+            if asked == most or unread == homecoming.UNREAD_AT_ONCE or not keep_going():
                 return
             if not recall.is_here(self._box, each.object_id):
                 asked += 1

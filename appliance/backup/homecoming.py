@@ -1,9 +1,10 @@
 """After a restore the box is in service with an index and without images; here they come home, by and by.
 
 An image that somebody wants is recalled at once (`replication.recall`); the others follow, those that were recorded last first, some at a
-time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over, as is what
-is in an archive that is away while there are others; once the last has been looked at, another pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two
-requests an image.
+time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over, as is
+what is in an archive that is away, or is not given back by one, while there are others; once the last has been looked at, another pass brings
+what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two requests an image. What the only archive does not give
+back is missing, and holds up nothing either: `lifecycle.scrub` asks for it in every slice.
 
 The new disk may be smaller than what was kept. Two marks hold room for what is received meanwhile::
 
@@ -28,7 +29,16 @@ from typing import Any, Final
 from appliance import settings as operator_settings
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, evictions, instances, settings
-from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Refused, Resting, Transient, Unknown
+from appliance.errors import (
+    Corrupt,
+    OperatorNeeded,
+    OutOfResources,
+    Refused,
+    Resting,
+    Transient,
+    Unknown,
+    Unreadable,
+)
 from appliance.lifecycle.tiers import Eviction
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import recall
@@ -42,6 +52,9 @@ LAST: Final = RESTORED
 by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
 at, ``again_below`` that of the first that was passed over; ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
 so far, ``missing_then`` how many of these lie above that first one; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+
+UNREAD_AT_ONCE: Final = 3
+"""Once archives have not given back so many images in a run, there is more wrong with a disk than a sector: it waits for the next."""
 
 KEPT_PERCENT: Final = 5
 """So much of the disk, above its reserve, is left for what is received, whatever else is still to come home."""
@@ -196,6 +209,7 @@ def bringing_home(
     missed_then: int | None = None  # how many of this run were missing up to there, if it was in this run
     is_short = bool(last.get("short"))
     is_full = False
+    unread = 0
     try:
         for instance_id, object_id, key_id, sealed_bytes in rows:
             if not keep_going():
@@ -216,6 +230,14 @@ def bringing_home(
                 except _PassedOver:
                     if again is None:
                         again, missed_then = below, missed
+                except Unreadable as error:
+                    if unread == UNREAD_AT_ONCE:
+                        raise
+                    unread += 1
+                    missed += 1
+                    log.error(
+                        "an image is not given back; look at that disk and its cable: %s", error.message
+                    )
                 except (Unknown, Corrupt) as error:
                     missed += 1
                     log.error("an image cannot be brought back: %s", error.message)

@@ -17,6 +17,7 @@ from appliance.catalog.instances import InstanceRow
 from appliance.errors import ApplianceError, Unknown, Unreadable
 from appliance.health import gathering
 from appliance.lifecycle import eviction, scrub
+from appliance.lifecycle.scrub import VERIFICATION
 from appliance.model import DestinationSettings, Owed, Rule
 from appliance.replication import recall
 from appliance.replication.delivery import State
@@ -241,17 +242,44 @@ def test_a_disk_that_gives_nothing_back_is_left_alone_after_a_few_and_nothing_is
         monkeypatch.setattr(asking, "MOST_UNREAD", 4)
         with monkeypatch.context() as patch:
             asked = hurt(patch, lambda key: Unreadable("bad") if key.startswith("objects/") else None)
-            for reads in (asking.UNREAD_AT_ONCE, 2 * asking.UNREAD_AT_ONCE, 2 * asking.UNREAD_AT_ONCE):
+            for reads in (
+                homecoming.UNREAD_AT_ONCE,
+                2 * homecoming.UNREAD_AT_ONCE,
+                2 * homecoming.UNREAD_AT_ONCE,
+            ):
                 asking.ask(box, NOW, keep_going=lambda: True)
                 assert len(asked) == reads
             asking.ask(box, NOW + timedelta(days=1), keep_going=lambda: True)
-            again = asked[2 * asking.UNREAD_AT_ONCE :]
-            assert again == asked[: asking.UNREAD_AT_ONCE]
+            again = asked[2 * homecoming.UNREAD_AT_ONCE :]
+            assert again == asked[: homecoming.UNREAD_AT_ONCE]
             asking.ask(box, NOW + timedelta(days=2), keep_going=lambda: True)
             assert asked[-3:] == asked[3:6], "those that were not tried come first"
         for day in (3, 4, 5):
             asking.ask(box, NOW + timedelta(days=day), keep_going=lambda: True)
         assert (here(box), hurt_problems(box)) == (4, [])
+
+
+def test_an_image_that_a_disk_does_not_give_back_keeps_no_other_from_coming_home(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        bad = {object_key(row.object_id) for row in as_they_came(box)[3:8]}
+        with monkeypatch.context() as patch:
+            asked = hurt(patch, lambda key: Unreadable("bad") if key in bad else None)
+            homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+            assert len(bad & set(asked)) == homecoming.UNREAD_AT_ONCE + 1, "and no more in a run"
+            bring_home(box)
+            assert (here(box), missing(box)) == (6, 5)
+            scrub.scrub(box, NOW, rest=lambda: None)
+            assert missing(box) == 5
+            with box.catalog.reading() as conn:
+                assert settings.get(conn, VERIFICATION)["damaged"] == 5, "which health tells"
+        scrub.scrub(box, NOW, rest=lambda: None)
+        assert (here(box), missing(box)) == (11, 0)
+        assert contents(box) == as_sent(*IMAGES)
 
 
 def test_an_archive_that_does_not_answer_costs_no_look_at_the_catalog(
