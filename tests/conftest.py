@@ -12,9 +12,9 @@ import pytest
 from argon2 import PasswordHasher
 from hypothesis import HealthCheck, settings
 
-from appliance import pace
 from appliance.identity import passwords
 from tests.new_catalogs import made_quickly
+from tests.unrested import nobody_rests
 
 T = TypeVar("T")
 
@@ -83,10 +83,9 @@ def quick_passwords() -> Iterator[PasswordHasher]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobody_rests() -> Iterator[None]:
-    """Duties in this process work on where the processors are busy, as they are with tests: they rested seven times as long as they worked."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pace, "LONGEST_REST_SECONDS", 0.0)
+def unrested() -> Iterator[None]:
+    """Duties work on, though tests keep the machine busy."""
+    with nobody_rests():
         yield
 
 

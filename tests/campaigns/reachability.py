@@ -44,6 +44,7 @@ from typing import TypeVar
 from tests.campaigns.clinic_checks import check, check_study, check_to_the_bottom
 from tests.campaigns.clinic_places import prepare_template
 from tests.campaigns.clinic_world import World
+from tests.unrested import nobody_rests
 
 T = TypeVar("T")
 
@@ -162,7 +163,9 @@ def run(
     while lived < histories and time.monotonic() - began <= seconds:
         lives = min(LIVES, histories - lived)
         steps = world_of(seed + worlds, lives)
-        if (reason := _live(folder, steps, done)) is not None:
+        with nobody_rests():
+            reason = _live(folder, steps, done)
+        if reason is not None:
             report(f"seed {seed + worlds}, a world of {lives}: {reason}; looking for the shortest history")
             shortest = _shrunk(folder, steps, _kind(reason))
             raise Violation(seed + worlds, lives, shortest, _live(folder, shortest, Counter()) or reason)
