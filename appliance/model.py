@@ -190,3 +190,13 @@ class Owed:
 
     destination_id: DestinationId
     priority: int
+
+
+class SecureBoot(StrEnum):
+    """Whether the machine starts only what is signed, as its firmware says; unknown where there is nothing to be known."""
+
+    ON = "on"
+    OFF = "off"
+    WITHOUT_KEYS = "without-keys"
+    """In Setup Mode: the box's keys were not enrolled."""
+    UNKNOWN = "unknown"

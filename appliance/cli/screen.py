@@ -153,9 +153,8 @@ def locked_lines() -> list[str]:
 
 def look(box: Box) -> Screen:
     """What is to be shown now."""
-    from appliance import certificates, disk_key, identity
-    from appliance.health import firmware
-    from appliance.health.facts import SecureBoot
+    from appliance import certificates, disk_key, firmware, identity
+    from appliance.model import SecureBoot
 
     with box.catalog.reading() as conn:
         installed = certificates.installed(conn)

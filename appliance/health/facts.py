@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from appliance.health.forecast import Forecast, Outlook
 from appliance.health.looks import Looked
+from appliance.model import SecureBoot
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +125,6 @@ class Discipline(StrEnum):
 
     FOLLOWS = "follows"
     FREE = "free"
-    UNKNOWN = "unknown"
-
-
-class SecureBoot(StrEnum):
-    """Whether the machine starts only what is signed, as its firmware says; unknown where there is nothing to be known."""
-
-    ON = "on"
-    OFF = "off"
-    WITHOUT_KEYS = "without-keys"
-    """In Setup Mode: the box's keys were not enrolled."""
     UNKNOWN = "unknown"
 
 

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from appliance import certificates, disk_pin, local_time
+from appliance import certificates, disk_pin, firmware, local_time
 from appliance import settings as operator_settings
 from appliance.audit.vouching import is_vouched
 from appliance.box import Box
@@ -34,7 +34,7 @@ from appliance.catalog import (
 )
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
-from appliance.health import firmware, kernel_clock, looks
+from appliance.health import kernel_clock, looks
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
     Altered,

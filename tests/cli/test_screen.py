@@ -1,6 +1,7 @@
 """`appliance screen`: what stands on the box's own screen, and what no longer does once it has an owner."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance import certificates
+from appliance import certificates, firmware
 from appliance.cli import screen
 from appliance.cli.screen import Screen
-from appliance.health import firmware
 from tests.cli import qr
 from tests.cli.conftest import Say, account
 from tests.networks import apart
@@ -195,3 +195,20 @@ def test_secure_boot_that_is_off_stands_beside_the_name(
     first = said.splitlines()[0]
     assert "Secure Boot is OFF / est désactivé" in first
     assert len(first) <= 80 and first.encode("cp437")
+
+
+def test_it_loads_little_of_the_product(data_dir: Path) -> None:
+    """It runs on every box day and night, in walls for what it shows; what works on pictures, pages and networks is none of that."""
+    program = "import sys; from appliance.cli.command import main; main(['screen'])"
+    whole = [sys.executable, "-X", "importtime", "-c", program]
+    told = subprocess.run(
+        whole,
+        env={**os.environ, "APPLIANCE_DATA": str(data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Claim code" in told.stdout, told.stderr[-2000:]
+    loaded = {line.rsplit("|", 1)[1].strip() for line in told.stderr.splitlines() if "|" in line}
+    assert "appliance.cli.screen" in loaded
+    assert not {"numpy", "flask", "boto3", "pynetdicom", "appliance.health"} & loaded

@@ -33,12 +33,12 @@ from appliance.health.facts import (
     Outcome,
     Queue,
     ReadAgain,
-    SecureBoot,
     Sender,
     Trouble,
 )
 from appliance.health.forecast import Forecast, Outlook
 from appliance.health.looks import Came, Looked
+from appliance.model import SecureBoot
 from appliance.settings import SETTINGS
 from appliance.web.console import web_ui
 from appliance.web.language import Languages

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.health import firmware
+from appliance import firmware
 from tests.image.loading import loaded
 from tests.image.test_configuration import BUILD, EXTRA
 

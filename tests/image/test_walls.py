@@ -107,6 +107,14 @@ def test_who_changes_the_keys_of_the_disk_reaches_the_disk_the_chip_and_the_ciph
     assert "CAP_SYS_ADMIN" in walls["CapabilityBoundingSet"][0].split()
 
 
+def test_a_call_that_nobody_foresaw_is_refused_and_ends_no_process(tree: Path) -> None:
+    """The box's own screen died of it again and again: a library that it had come to load looked at the machine's memory."""
+    for unit in SERVICES:
+        walls = told(tree, unit)
+        if "SystemCallFilter" in walls:
+            assert walls.get("SystemCallErrorNumber", [])[-1:] == ["EPERM"], unit
+
+
 def test_who_mounts_may_and_keeps_it_to_itself(tree: Path) -> None:
     for unit in ("backup-disk-prepare@.service", "update-from-stick.service"):
         walls = told(tree, unit)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from appliance.health.facts import Facts, SecureBoot
+from appliance.health.facts import Facts
 from appliance.health.problem import Problem, Severity
+from appliance.model import SecureBoot
 
 CODES = ("secure-boot-off",)
 

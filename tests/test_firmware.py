@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from appliance.health import firmware
-from appliance.health.facts import SecureBoot
+from appliance import firmware
+from appliance.model import SecureBoot
 from tests.image.test_configuration import allowed
 from tests.told_disk import told_disk
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def variable(value: int) -> bytes:

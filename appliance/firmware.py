@@ -1,6 +1,6 @@
 """What the machine's firmware says of Secure Boot, which holds the key of the box's disk together with the TPM2.
 
-Read on the image alone (`appliance.disk_pin.TOLD` is there): a provisioned Debian's disk is as whoever installed it has chosen.
+Beside `appliance.health`, which needs much of the product: the box's own screen asks this too. Read on the image alone (`appliance.disk_pin.TOLD` is there): a provisioned Debian's disk is as whoever installed it has chosen.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from appliance import disk_pin
-from appliance.health.facts import SecureBoot
+from appliance.model import SecureBoot
 
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 """Whose variables these are, by the specification of UEFI (3.3)."""
