@@ -6,9 +6,10 @@ names. If it doesn't, nothing is written, and the finding stands in `appliance.h
 
 Object ``anchors/<moment>-<count>.sealed``: as the file ``audit.anchor`` (`appliance.anchor`), the moment as
 ``20261122T014900.123456Z`` so that names sort as time does. A bucket is asked to refuse a name that exists, and ends old ones by
-its own rule. On a disk, a file server and a share the box keeps the newest
-`KEPT_HERE`, by moment and by rows: what it may write there it could remove as well, so those hold good against whoever puts the data folder back, and not against whoever has all of the box, as long as the
-disk is in it.
+its own rule. On a disk, a file server and a share the box keeps the newest `KEPT_HERE`, by moment and by rows: what it may write there it
+could remove as well, so those hold good against whoever puts the data folder back, and not against whoever has all of the box, as
+long as the disk is in it. There the log is compared with two: the newest, and that of most rows since the last restore. A clock that was
+ahead has named the first of them for years to come.
 
 A restore is a roll-back that somebody meant: rows after the backup are gone, and the audit says so itself with
 ``backup:restore``. An anchor older than such a row is history and not a finding.
@@ -83,9 +84,14 @@ class Files:
             if each not in kept:
                 self.archive.remove(each)
 
-    def newest(self, prefix: str, after: str) -> str:  # noqa: ARG002 - all of them are seen at once
-        """See `Shelf`: the one that names most rows, which only a restore makes fewer."""
-        return max(self._names(prefix), key=_rows_of, default="")
+    def newest(self, prefix: str, after: str) -> str:
+        """See `Shelf`."""
+        return max((each for each in self._names(prefix) if each > after), default="")
+
+    def most(self, since: datetime | None) -> str:
+        """The one that names most rows, of those that were written after `since`; empty if there is none."""
+        after = "" if since is None else f"{PREFIX}{_moment(since)}"
+        return max((each for each in self._names() if each > after), key=_rows_of, default="")
 
     def document(self, key: str) -> bytes:
         """See `Shelf`."""
@@ -93,6 +99,10 @@ class Files:
 
     def _names(self, prefix: str = PREFIX) -> list[str]:
         return sorted(each.key for each in self.archive.documents(prefix))
+
+
+def _moment(at_utc: datetime) -> str:
+    return f"{at_utc.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
 def _rows_of(key: str) -> int:
@@ -194,17 +204,21 @@ def _anchor(
     last = replace(last, where=where, offline=False, trouble="")
     try:
         shelf = shelf_of(place, box)
-        if found := _newest(shelf, last.key):
+        with box.catalog.reading() as conn:
+            restored_utc = _restored(conn)
+        for found in _to_compare(shelf, last.key, restored_utc):
             anchored_utc, witness = unsealed(box, found)
+            if restored_utc is not None and restored_utc > anchored_utc:
+                continue
             with box.catalog.reading() as conn:
-                if not holds(conn, witness) and not _restored_since(conn, anchored_utc):
+                if not holds(conn, witness):
                     log.error("the audit was rolled back: %s holds an anchor that it lacks", place.name)
                     words = f"row {witness.count} was witnessed and is not there"
                     return replace(last, rolled_back=True, trouble=words)
         with box.catalog.reading() as conn:
             witness = audit.witness(conn)
             is_frozen = freezes.in_force(conn) is not None
-        key = f"{PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{witness.count:012d}.sealed"
+        key = f"{PREFIX}{_moment(now)}-{witness.count:012d}.sealed"
         shelf.put_new(key, sealed(box, witness, now))
         if isinstance(shelf, Files) and not is_frozen:
             shelf.rotate()
@@ -217,14 +231,18 @@ def _anchor(
         return replace(last, offline=offline, trouble=error.message)
 
 
-def _newest(shelf: Shelf, known: str) -> bytes | None:
-    """The newest anchor; none where nothing is kept any more, not even the `known` one: where all was erased, one begins anew."""
-    name = shelf.newest(PREFIX, known) or known
-    try:
-        return shelf.document(name) if name else None
-    except Unknown:
-        log.warning("the anchors of the audit that were written are gone")
-        return None
+def _to_compare(shelf: Shelf, known: str, restored_utc: datetime | None) -> list[bytes]:
+    """The anchors that the log must hold; none where nothing is kept any more, not even the `known` one: where all was erased, one begins anew."""
+    names = {shelf.newest(PREFIX, known) or known}
+    if isinstance(shelf, Files):
+        names.add(shelf.most(restored_utc))
+    found = []
+    for name in sorted(names - {""}):
+        try:
+            found.append(shelf.document(name))
+        except Unknown:
+            log.warning("the anchors of the audit that were written are gone")
+    return found
 
 
 def holds(conn: Reading, witness: Witness) -> bool:
@@ -235,10 +253,10 @@ def holds(conn: Reading, witness: Witness) -> bool:
     return row is not None and row.chain == witness.chain
 
 
-def _restored_since(conn: Reading, moment: datetime) -> bool:
-    """Whether the log itself says that the box was restored after `moment`."""
+def _restored(conn: Reading) -> datetime | None:
+    """When the box was restored last, by the log itself; None if it never was."""
     rows = audit_search.find(conn, Wanted(actions=("backup:restore",), outcome="done"), limit=1)
     try:
-        return bool(rows) and utc_moment(rows[0].at_utc) > moment
+        return utc_moment(rows[0].at_utc) if rows else None
     except (TypeError, ValueError):
-        return False
+        return None

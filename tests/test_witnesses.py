@@ -232,16 +232,54 @@ def test_a_clock_that_was_ahead_leaves_what_is_witnessed_afterwards(
     try:
         for hour in range(4):
             witnesses.write(box, NOW + timedelta(days=3650) + hour * HOUR)
+        box.close()
+        shutil.copytree(tmp_path / "box", tmp_path / "back")
+        box = open_box(Config(data=tmp_path / "box"))
         for hour in range(2):
             _act(box, 3)
             witnesses.write(box, NOW + hour * HOUR)
             assert _kept(box).key.rpartition("/")[2] in _anchors(usb)
         with box.catalog.reading() as conn:
             rows = audit.witness(conn).count - 1  # the anchor's own row
-        newest = witnesses.shelf_of(_place(box), box).newest(witnesses.PREFIX, "")
-        assert anchor.unsealed(box, (usb / newest).read_bytes())[1].count == rows
+        shelf = witnesses.shelf_of(_place(box), box)
+        assert isinstance(shelf, witnesses.Files)
+        assert anchor.unsealed(box, (usb / shelf.most(None)).read_bytes())[1].count == rows
     finally:
         box.close()
+    back = open_box(Config(data=tmp_path / "back"))
+    try:
+        witnesses.write(back, NOW + 3 * HOUR)
+        assert "audit-rolled-back" in _codes(back, NOW + 3 * HOUR)
+    finally:
+        back.close()
+
+
+def test_a_roll_back_after_a_restore_is_seen_though_more_rows_were_witnessed_before_it(
+    tmp_path: Path, usb: Path
+) -> None:
+    """What was witnessed before a restore is history; what was since has fewer rows, and counts."""
+    box = _with_a_disk(tmp_path / "before", usb)
+    shutil.copytree(tmp_path / "before", tmp_path / "box")
+    _act(box, 60)
+    witnesses.write(box, NOW)
+    box.close()
+    restored = open_box(Config(data=tmp_path / "box"))
+    with restored.catalog.transaction() as tx:
+        audit.append(tx, restored.audit_key, [Entry("backup:restore", "cloud", "tests")], NOW + HOUR)
+    restored.close()
+    shutil.copytree(tmp_path / "box", tmp_path / "back")
+    box = open_box(Config(data=tmp_path / "box"))
+    for hour in (2, 3):
+        _act(box, 5)
+        witnesses.write(box, NOW + hour * HOUR)
+        assert not _kept(box).trouble
+    box.close()
+    back = open_box(Config(data=tmp_path / "back"))
+    try:
+        witnesses.write(back, NOW + 4 * HOUR)
+        assert "audit-rolled-back" in _codes(back, NOW + 4 * HOUR)
+    finally:
+        back.close()
 
 
 def _place(box: Box) -> DestinationSettings:
