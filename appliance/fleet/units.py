@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from appliance import disk_pin
 from appliance.errors import Transient
 from appliance.health import kernel_clock
 
@@ -71,7 +72,8 @@ def _said() -> str:
     try:
         return TOLD.read_text("utf-8", "replace")
     except FileNotFoundError:
-        pass
+        if disk_pin.TOLD.exists():  # the image, in the first minutes of a start
+            return ""
     command = ["systemctl", "show", "--no-pager", f"--property={','.join(FIELDS)}", "--", *PATTERNS]
     try:
         said = subprocess.run(

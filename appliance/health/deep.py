@@ -7,6 +7,7 @@ store      an object of our own could be sealed, written, synced, read back and 
 catalog    it could be written to and asked
 reception  two images of our own (`appliance.ingest.rehearsal`) were taken by C-STORE at the port that machines send to,
            as far as the catalog, and could be read back and decrypted here
+pictures   such an image could be drawn, as the console draws it (in a process of its own, which walls of a unit may end)
 =========  ===========================================================================================================
 
 One of the images is small and goes through the intake log, the other is larger than a segment and is a file from the start:
@@ -29,9 +30,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import BinaryIO
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID
 
 from appliance.box import Box
 from appliance.catalog import settings, totals
@@ -81,10 +84,19 @@ class Examination:
 
 
 class Examiner:
-    """Examines one box, at most so often. Safe to share between threads: they wait for one another, but not for long."""
+    """Examines one box, at most so often. Safe to share between threads: they wait for one another, but not for long.
 
-    def __init__(self, box: Box, monotonic: Callable[[], float] = time.monotonic) -> None:
+    `draw` makes a picture of a file of so many bytes, and raises why there is none.
+    """
+
+    def __init__(
+        self,
+        box: Box,
+        draw: Callable[[BinaryIO, int], object] = lambda _file, _size: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._box = box
+        self._draw = draw
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._last: tuple[float, Examination] | None = None
@@ -101,6 +113,7 @@ class Examiner:
                 self._step("store", self._object),
                 self._step("catalog", lambda: self._catalog(now)),
                 self._step("reception", self._reception),
+                self._step("pictures", self._picture),
             )
             made = Examination(now, steps)
             self._last = (self._monotonic(), made)
@@ -165,6 +178,12 @@ class Examiner:
         finally:
             rehearsal.clear(self._box)
 
+    def _picture(self) -> None:
+        """One of no patient is drawn."""
+        (number, *_), (rows, *_) = _new_uids(), _ROWS
+        file = _part10(_image(Uid(f"{number}.1"), number, rows))
+        self._draw(io.BytesIO(file), len(file))
+
     def _send(self, play: Rehearsal, wanted: Mapping[Uid, bytes]) -> None:
         """C-STORE to our own port, as any machine would."""
         config = self._box.config
@@ -207,17 +226,32 @@ def _new_uids() -> list[Uid]:
     return [Uid(f"2.25.{secrets.randbits(120)}") for _ in _ROWS]
 
 
-def _data_set(play: Rehearsal, sop_instance_uid: Uid, rows: int) -> bytes:
+def _image(study_instance_uid: Uid, sop_instance_uid: Uid, rows: int) -> Dataset:
     """An X-ray of nobody, whose pixels are drawn by lot: nothing but itself is equal to it."""
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = _SOP_CLASS, sop_instance_uid
     ds.Modality, ds.PresentationIntentType = "DX", "FOR PRESENTATION"
     ds.PatientName, ds.PatientID = "TEST^REHEARSAL", "CLINICBOX-REHEARSAL"
-    ds.StudyInstanceUID = ds.SeriesInstanceUID = play.study_instance_uid
+    ds.StudyInstanceUID = ds.SeriesInstanceUID = study_instance_uid
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = rows, _COLUMNS
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
     ds.PixelData = secrets.token_bytes(rows * _COLUMNS * 2)
+    return ds
+
+
+def _data_set(play: Rehearsal, sop_instance_uid: Uid, rows: int) -> bytes:
+    """As it is sent."""
     out = io.BytesIO()
-    dcmwrite(out, ds, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    image = _image(play.study_instance_uid, sop_instance_uid, rows)
+    dcmwrite(out, image, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return out.getvalue()
+
+
+def _part10(image: Dataset) -> bytes:
+    """As it is kept (PS3.10)."""
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = UID(EXPLICIT_VR_LITTLE_ENDIAN)
+    out = io.BytesIO()
+    dcmwrite(out, image, enforce_file_format=True)
     return out.getvalue()

@@ -22,6 +22,7 @@ import os
 import resource
 import struct
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from appliance.imaging import facts, pixels
@@ -125,7 +126,10 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
-    os.nice(GIVES_WAY)
+    with suppress(
+        OSError
+    ):  # a unit's walls forbid it: its pictures share as its pages do, and reception has a unit of its own
+        os.nice(GIVES_WAY)
     confine()
     try:
         serve(source, sink)

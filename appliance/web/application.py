@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from flask import Flask
 from jinja2 import FileSystemLoader, StrictUndefined
@@ -17,7 +18,7 @@ from appliance.box import Box
 from appliance.catalog import people
 from appliance.catalog.veil import Veil
 from appliance.health.deep import Examiner
-from appliance.imaging import Darkroom
+from appliance.imaging import Darkroom, NotShown, View
 from appliance.web import api, problems, rates, security, timings, views
 from appliance.web.console import Assets, Console, now, web_ui
 from appliance.web.help import Book
@@ -32,6 +33,8 @@ from appliance.wizard.restoring import Restorer
 BUILD = Path(__file__).with_name("static") / "build"
 MOST_FORM_BYTES = 64 * 1024
 MOST_FORM_FIELDS = 64
+
+_EXAMINED_PIXELS: Final = 180
 
 
 class RowNumber(IntegerConverter):
@@ -72,9 +75,10 @@ def create_app(box: Box) -> Flask:
     app.jinja_loader = FileSystemLoader(web_ui() / "templates")
     app.jinja_env.autoescape = True
     measured = timings.Timings()
+    darkroom = Darkroom(max(2, min(4, os.cpu_count() or 2)))
     app.extensions["console"] = Console(
         timings=measured,
-        examiner=Examiner(box),
+        examiner=Examiner(box, partial(_draw, darkroom)),
         restorer=Restorer(box),
         together=Together(partial(_append, box)),
         uses=Together(partial(_see, box)),
@@ -85,7 +89,7 @@ def create_app(box: Box) -> Flask:
             for folder in (web_ui() / "help").iterdir()
         },
         assets=Assets.read(BUILD),
-        darkroom=Darkroom(max(2, min(4, os.cpu_count() or 2))),
+        darkroom=darkroom,
         watcher=Watcher(box.catalog, lambda: judgement_mark(box)),
         paces={each.name: Pace(each.most, each.seconds) for each in rates.RATES.values()},
         veil=Veil(box.root.derive("study pseudonyms")),
@@ -98,3 +102,12 @@ def create_app(box: Box) -> Flask:
     views.mount(app)
     api.mount(app)
     return app
+
+
+def _draw(darkroom: Darkroom, file: BinaryIO, size_bytes: int) -> None:
+    """A picture for the deep examination: people who want theirs, or a machine that is slow just now, are no fault of a version."""
+    try:
+        darkroom.render(file, size_bytes, View(longest=_EXAMINED_PIXELS))
+    except NotShown as error:
+        if error.reason not in ("busy", "timeout"):
+            raise

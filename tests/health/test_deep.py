@@ -82,7 +82,7 @@ def test_a_sound_box_is_found_so_and_nothing_stays(box: Box, listening: socket.s
     with receiving(box, listening) as (reception, door, tally):
         before = left(box)
         found = Examiner(box).examine(NOW)
-        assert causes(found) == {"store": "", "catalog": "", "reception": ""}
+        assert causes(found) == {"store": "", "catalog": "", "reception": "", "pictures": ""}
         assert found.is_sound
         eventually(lambda: not reception.waiting, "what was received still waits")
         assert left(box) == before
@@ -114,7 +114,7 @@ def test_reception_that_does_not_run_is_found(data_dir: Path) -> None:
     with contextlib.closing(open_box(config)) as box:
         found = causes(Examiner(box).examine(NOW))
     assert "cannot be reached" in found.pop("reception")
-    assert found == {"store": "", "catalog": ""}
+    assert found == {"store": "", "catalog": "", "pictures": ""}
 
 
 @pytest.mark.usefixtures("hasty")
@@ -280,7 +280,7 @@ def test_a_running_box_is_sound_until_its_reception_stops(
                 told = (error.code, json.load(error))
             return told[0], {each["name"]: each["cause"] for each in told[1]["steps"]}
 
-        assert asked() == (200, {"store": "", "catalog": "", "reception": ""})
+        assert asked() == (200, {"store": "", "catalog": "", "reception": "", "pictures": ""})
         assert running.ask("studies") == []
         assert not running.files("objects")
         with running.opened() as box, box.catalog.reading() as conn:
@@ -312,7 +312,7 @@ def test_a_disk_that_gives_back_something_else_is_found(data_dir: Path) -> None:
 
 def test_asking_often_makes_the_disk_work_once(box: Box) -> None:
     clock = [0.0]
-    examiner = Examiner(box, lambda: clock[0])
+    examiner = Examiner(box, monotonic=lambda: clock[0])
     first = examiner.examine(NOW)
     clock[0] = deep.AGAIN_SECONDS - 0.1
     assert examiner.examine(NOW + timedelta(seconds=5)) is first

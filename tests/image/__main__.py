@@ -51,6 +51,7 @@ from tests.image.machine import Hardware, Machine, install_programs, switched_on
 from tests.image.network import clock, firewall
 from tests.image.night import night
 from tests.image.offers import offers
+from tests.image.person import becomes_owner, sees_pictures
 from tests.image.plugged import installation, sticks
 from tests.image.promises import (
     BUILT,
@@ -251,6 +252,7 @@ def use(machine: Machine) -> None:
         == sorted(str(each.SOPInstanceUID) for each in films),
         str(seen)[:1000],
     )
+    sees_pictures(machine, becomes_owner(machine), [each["id"] for each in seen])
 
 
 OF_A_BOX: dict[str, Callable[[Hardware], None]] = {

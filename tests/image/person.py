@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from urllib.error import HTTPError
 
 from tests.image.machine import PATIENCE_SECONDS, Machine
 from tests.image.promises import kept
@@ -36,6 +37,22 @@ def becomes_owner(machine: Machine) -> Browser:
     browser.claim(code, login=LOGIN, name="Odile Roy", password=PASSWORD)
     kept("somebody types it in the console, and is the box's owner", True)
     return browser
+
+
+def sees_pictures(machine: Machine, browser: Browser, instances: Sequence[int]) -> None:
+    """Small and whole: a process within the walls of the console's draws each."""
+    for each in instances:
+        for kind in ("thumbnail", "image"):
+            path = f"/instances/{each}/{kind}"
+            try:
+                drawn = browser.get(path)
+            except HTTPError as error:
+                drawn = error.read()
+            is_picture = drawn.startswith((b"\xff\xd8\xff", b"\x89PNG"))
+            said = (
+                "" if is_picture else machine.inside("journalctl -b -u appliance-web -n 20 --no-pager -o cat")
+            )
+            kept(f"a picture is shown: {kind}", is_picture, f"{drawn[:300]!r}\n{said}")
 
 
 def restores(browser: Browser, code: str, path: str, paper: str) -> None:

@@ -3,6 +3,7 @@
 import configparser
 import functools
 import http.server
+import os
 import re
 import runpy
 import subprocess
@@ -425,8 +426,14 @@ def test_what_the_firmware_keeps_for_every_start_is_told(
     release.write_text("IMAGE_VERSION=1.0.0\n")
     if entry is not None:
         chosen.write_bytes(b"\7\0\0\0" + f"{entry}\0".encode("utf-16-le"))
+    # A variable of the firmware is a file in which nobody can seek, as tail does in any file that it is given by name.
+    (tmp_path / "tail").write_text(
+        '#!/bin/sh\n[ $# -eq 2 ] && [ -p /dev/stdin ] || exit 1\nexec /usr/bin/tail "$@"\n'
+    )
+    (tmp_path / "tail").chmod(0o755)
+    searched = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     program = EXTRA / "usr/lib/appliance/libexec/update-outcome"
-    subprocess.run([str(program), *map(str, (folder, tmp_path, release, chosen))], check=True)
+    subprocess.run([str(program), *map(str, (folder, tmp_path, release, chosen))], check=True, env=searched)
     assert (folder / gathering.CHOSEN).read_text() == f"{kept}\n"
     assert (folder / gathering.CHOSEN).stat().st_mode & 0o777 == 0o644
     assert gathering.versions(folder / gathering.WAITING) == (() if kept else ("1.0.1",))

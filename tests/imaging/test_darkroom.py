@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -62,6 +64,18 @@ def test_drawing_gives_way_to_pages_and_reception(darkroom: Darkroom) -> None:
     darkroom.render(io.BytesIO(data), len(data), View())  # the child has answered, so it has begun
     mine, its = (os.getpriority(os.PRIO_PROCESS, each) for each in (0, child_pid(darkroom)))
     assert its == min(19, mine + GIVES_WAY)
+
+
+def test_a_unit_that_lets_nobody_give_way_shows_pictures_all_the_same() -> None:
+    """Its walls refuse that (`SystemCallFilter=~@resources`): each picture would have ended before it began."""
+    forbidden = "import os\ndef nice(_: int) -> int: raise PermissionError\nos.nice = nice\n"
+    child = forbidden + "from appliance.imaging.child import main; main()"
+    done = subprocess.run([sys.executable, "-c", child], input=b"", capture_output=True, check=False)
+    assert done.returncode == 0
+    task = json.dumps({"do": "describe", "size": 0}).encode()
+    asked = struct.pack(">I", len(task)) + task
+    done = subprocess.run([sys.executable, "-c", child], input=asked, capture_output=True, check=False)
+    assert done.stdout[:1] == b"E", "it answers, though that was no image"
 
 
 def test_one_frame_of_a_volume_does_not_fetch_the_volume(darkroom: Darkroom) -> None:

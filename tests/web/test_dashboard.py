@@ -20,6 +20,8 @@ from appliance.catalog.samples import Arrived, Cursor
 from appliance.figures import Figures
 from appliance.health import CODES
 from appliance.identity import Role
+from appliance.imaging import Darkroom, NotShown
+from appliance.imaging.recorded import Reason
 from appliance.ingest import import_file
 from appliance.latency import Histogram
 from appliance.logs import JsonLines
@@ -304,9 +306,28 @@ def test_the_deep_examination_is_for_this_machine_and_for_those_who_may(
     assert answer.get_json()["sound"] is False
     causes = {each["name"]: each["cause"] for each in answer.get_json()["steps"]}
     assert "cannot be reached" in causes.pop("reception"), "nothing receives here"
-    assert causes == {"store": "", "catalog": ""}
+    assert causes == {"store": "", "catalog": "", "pictures": ""}
     student = browser_of(app, Role.STUDENT, "student-of-dashboard")
     assert student.get("/health/deep", environ_base={"REMOTE_ADDR": "192.168.1.50"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_told"), [("crashed", True), ("malformed", True), ("timeout", False), ("busy", False)]
+)
+def test_that_no_picture_can_be_drawn_is_found(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, reason: Reason, is_told: bool
+) -> None:
+    """Within the walls of a unit each had ended before it began, and a version was good that showed no image. That others want theirs
+    is no fault of it."""
+
+    def ended(*_: object) -> bytes:
+        raise NotShown(reason)
+
+    monkeypatch.setattr(Darkroom, "render", ended)
+    monkeypatch.setattr(app.extensions["console"].examiner, "_last", None)  # it was examined a moment ago
+    steps = app.test_client().get("/health/deep").get_json()["steps"]
+    (cause,) = (each["cause"] for each in steps if each["name"] == "pictures")
+    assert cause == (f"the image cannot be shown: {reason}" if is_told else "")
 
 
 def test_a_page_carries_the_numbers_that_were_true_before_it_was_made(owner: FlaskClient) -> None:
