@@ -8,19 +8,21 @@ the bucket is the box's again and its next restore needs no moment. Its backups 
 
 A paper that was replaced, and whose root key was changed since, opens nothing that was sealed after that (`fetching.open_root` has the
 latest root key that the paper opens, whenever its slot came). What a later recovery slot speaks of is not taken for written over: such a
-manifest stays as it is, for the paper that opens it, and that slot is kept beside ours.
+manifest stays as it is, for the paper that opens it, and that slot is kept beside ours. Whoever has the bucket's key can claim that
+of any slot, since it takes no other: so what does open is laid under `KEPT` then, where every restore reads it too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, islice
+from typing import Final
 
 from appliance.backup import ahead, making
 from appliance.backup.rebuilding import Rebuilt, record, sealed_for
@@ -31,10 +33,14 @@ from appliance.replication import manifest
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import KEPT, KEYS, LATER_SLOT, MANIFESTS, RECOVERY_SLOT
 from appliance.replication.destinations.past import Later, Past, parted
+from appliance.replication.manifest import kept_key
 from appliance.replication.tombstone import obey_tombstones
 from appliance.store.root_key import RootKey, check_slots, newest_generation, sealed_generation
 
 log = logging.getLogger(__name__)
+
+MOST_SLOTS: Final = 1000
+"""So many recovery slots are looked at, of the moment and since: nobody changes a key so often, and whoever has the bucket's may write any number."""
 
 
 def catch_up(
@@ -80,8 +86,8 @@ def catch_up(
 
     if closed:
         log.error(
-            "%d study manifests open only with a later recovery key than the one that was typed, and stay as they are: "
-            "restore the box with that one",
+            "%d study manifests open only with a later recovery key than the one that was typed, or say so, and stay as they are: "
+            "if there is a later one, restore the box with it",
             len(closed),
         )
     _lay_slot(archive, slot, papers)
@@ -91,12 +97,11 @@ def catch_up(
         for key, latest in later.latest.items()
         if key.startswith((MANIFESTS, KEPT))
         and whole.get(key) != latest
-        and key not in closed
         and (key in whole or _was_there(then, key))
     ]
     with ThreadPoolExecutor(then.reads_at_once, thread_name_prefix="write-again") as pool:
         for number, _ in enumerate(
-            pool.map(partial(_write_again, archive, then, whole), over), start=read + 1
+            pool.map(partial(_write_again, archive, then, whole, closed), over), start=read + 1
         ):
             tell(number)
     with box.catalog.transaction() as tx:
@@ -104,19 +109,22 @@ def catch_up(
     return Rebuilt(read, new, 0, destroyed)
 
 
-def _write_again(archive: Archive, then: Past, whole: Mapping[str, str], key: str) -> None:
-    """Write the newest version of a manifest that opens: one of `whole`, or the one of `then`."""
+def _write_again(
+    archive: Archive, then: Past, whole: Mapping[str, str], closed: Collection[str], key: str
+) -> None:
+    """Write the newest version of a manifest that opens, one of `whole` or the one of `then`: beside it where it is `closed`."""
     version_id = whole.get(key)
-    archive.put_document(
-        key, then.document(key) if version_id is None else then.of.document_of(key, version_id)
-    )
+    sealed = then.document(key) if version_id is None else then.of.document_of(key, version_id)
+    if key in closed:
+        key = kept_key(sealed_for(key), sealed)
+    archive.put_document(key, sealed)
 
 
 def _later_papers(root: RootKey, then: Past, later: Later) -> list[bytes]:
     """The recovery slots that say of themselves that they are of a later root key than `root`, of the moment and since."""
     slots: set[bytes] = set()
     for archive in (then, later):
-        for each in archive.documents(KEYS):
+        for each in islice(archive.documents(KEYS), MOST_SLOTS):
             if each.key.endswith(RECOVERY_SLOT) or LATER_SLOT in each.key:
                 with suppress(Unknown):
                     slots.add(archive.document(each.key))

@@ -68,7 +68,7 @@ class Caller:
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
-        self._room = True
+        self._has_space = True
 
     def serve(self, lines: Iterator[str]) -> None:
         """Answer line by line until one of the two has enough."""
@@ -80,7 +80,7 @@ class Caller:
         for line in lines:
             line = "".join(each for each in line if each.isprintable())
             self._record("i", line + "\n")
-            if line.strip() == "leave" or self.desk.over.is_set() or not self._room:
+            if line.strip() == "leave" or self.desk.over.is_set() or not self._has_space:
                 return
             if line.strip() == "end":
                 self._show("The session is ended.\n")
@@ -138,7 +138,7 @@ class Caller:
     def _record(self, kind: str, text: str) -> None:
         text = text.encode("utf-8", "backslashreplace").decode()
         self.recorded += len(text)
-        self._room = self.desk.count(len(text)) and self.recorded <= MOST_RECORDED_CHARACTERS
+        self._has_space = self.desk.count(len(text)) and self.recorded <= MOST_RECORDED_CHARACTERS
         after = int((time.monotonic() - self._began) * 1000)
         with self.desk.box.catalog.transaction() as tx:
             support_sessions.add_event(tx, self.visit, Event(after, kind, text))

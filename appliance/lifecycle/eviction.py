@@ -128,9 +128,8 @@ def obstacle(reading: Reading, now: datetime) -> str:
     if freezes.in_force(reading) is not None:
         return "so much was lost at once that nothing is removed until a person has looked"
     home = homecoming.under_way(reading)
-    if home is not None and not (
-        home.is_stopped or home.has_passed
-    ):  # what an archive holds back may be away for months
+    # What an archive holds back may be away for months: that keeps nothing else here.
+    if home is not None and not (home.is_stopped or home.has_passed):
         return "images are still coming home after a restore"
     return ""
 

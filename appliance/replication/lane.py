@@ -50,7 +50,7 @@ from appliance.replication.batch import ACTOR, Batch, Errand, by_study
 from appliance.replication.burial import Grave, NotYet, lay_tombstone, repeat_tombstone
 from appliance.replication.delivery import after_failure, after_test, rest_while_down
 from appliance.replication.destinations import Archive, Destination
-from appliance.replication.destinations.archive import KEPT, LATER_SLOT, RECOVERY_SLOT
+from appliance.replication.destinations.archive import LATER_SLOT, RECOVERY_SLOT
 from appliance.replication.ownership import refuse_another_box
 from appliance.replication.tombstone import RESTORED, carried, lives, obey_tombstones
 from appliance.store.keys import whole_recovery_slot
@@ -429,7 +429,7 @@ class Lane:
                 return carried_on
         except (Corrupt, KeyError, TypeError):
             log.error("%s: a manifest from before the restore is damaged", self._settings.name)
-        archive.put_document(f"{KEPT}{manifest.digits(key)}-{sha256(sealed).hexdigest()[:16]}.sealed", sealed)
+        archive.put_document(manifest.kept_key(key, sealed), sealed)
         if is_buried:
             log.info(
                 "%s: a manifest is kept aside until what its tombstone spares is in safety",

@@ -43,7 +43,7 @@ from appliance.catalog.destroyed_keys import Tombstone
 from appliance.catalog.manifests import StudyRows
 from appliance.errors import Corrupt
 from appliance.model import KeyId, Uid
-from appliance.replication.destinations.archive import MANIFESTS
+from appliance.replication.destinations.archive import KEPT, MANIFESTS
 from appliance.store.keys import RootKey
 
 FORMAT: Final = 1
@@ -85,6 +85,11 @@ def tombstones(document: Mapping[str, Any]) -> list[Tombstone]:
 def digits(name: str) -> str:
     """The digits in the name of a manifest."""
     return name.removeprefix(MANIFESTS).removesuffix(".sealed")
+
+
+def kept_key(name: str, sealed: bytes) -> str:
+    """Where a document that was sealed as the manifest `name` lies in the place of it, and is read by every restore: under what it says."""
+    return f"{KEPT}{digits(name)}-{hashlib.sha256(sealed).hexdigest()[:16]}.sealed"
 
 
 def _without(document: Mapping[str, Any], keys: set[KeyId]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from appliance.lifecycle import purging, rotation
 from appliance.model import DestinationSettings
 from appliance.replication import manifest
 from appliance.replication.destinations.past import as_it_was
-from appliance.store import keys
+from appliance.store import keys, root_key
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import sealed_generation
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents
@@ -233,6 +233,30 @@ def test_what_opens_with_a_later_paper_alone_is_left_as_it_is(
     assert under_later(the_cloud, clinic.place) == before
     plain = restore(tmp_path / "plain", clinic.place, newest)
     assert plain.instances == 11
+
+
+def test_who_claims_a_later_paper_keeps_no_study_out_of_the_bucket(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path
+) -> None:
+    """A slot tells its own check sum and a sealed document its generation: whoever has the bucket's key can write both."""
+    clinic.receive(*IMAGES[:8])
+    clinic.deliver()
+    clinic.back_up()
+    moment = a_moment()
+    clinic.receive(*IMAGES[8:])
+    clinic.deliver()
+    archive = archive_of(clinic.place)
+    own = archive.document("keys/root.recovery")
+    archive.put_document("keys/root.recovery", root_key._slot(bytes(32), 2, b"R", bytes(32)))
+    for name in the_cloud.keys(str(clinic.place.options["bucket"]), "manifests/"):
+        sealed = archive.document(name)
+        archive.put_document(name, sealed[:2] + (2).to_bytes(4, "big") + bytes(len(sealed)))
+    write_over(the_cloud, clinic.place, "snapshots/")
+    restored = restore_as_of(tmp_path / "after", clinic, moment)
+    assert restored.instances == len(IMAGES)
+    archive.put_document("keys/root.recovery", own)
+    plain = restore(tmp_path / "plain", clinic.place, clinic.paper)
+    assert plain.instances == len(IMAGES), "it lies beside what was forged"
 
 
 def test_a_manifest_that_was_kept_since_is_read_and_lies_there_again(

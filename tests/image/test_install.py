@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -169,7 +168,11 @@ def test_no_line_is_broken_by_the_screen_of_a_console(
         EOFError("it ends too early / elle est incomplète"),
         OSError(28, "No space left on device", "/dev/nvme0n1"),
     ):
-        monkeypatch.setattr(install, "compare", Mock(side_effect=error))
+
+        def failing(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(install, "compare", failing)
         assert bench.run("1", "ERASE", "") == 1
     bench.told = json.dumps({"blockdevices": [disk("/dev/nvme0n1", 1), bench.stick]})
     with pytest.raises(IndexError):
