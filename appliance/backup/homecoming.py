@@ -2,8 +2,9 @@
 
 An image that somebody wants is recalled at once (`replication.recall`); the others follow, those that were recorded last first, some at a
 time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over, as is
-what is in an archive that is away, or is not given back by one, while there are others; once the last has been looked at, another pass brings
-what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two requests an image. What the only archive does not give
+what is in an archive that is away, or is not given back by one, while there are others (`awaited`); once the last has been looked at, another
+pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two requests an image. Whatever else was looked
+at is expected here from then on, and is the business of `lifecycle.scrub` if it goes: an archive may be away for months. What the only archive does not give
 back is missing, and holds up nothing either: `lifecycle.scrub` asks for it in every slice.
 
 The new disk may be smaller than what was kept. Two marks hold room for what is received meanwhile::
@@ -21,12 +22,13 @@ refuses the machines of a clinic is worse than one that fetches an old image ove
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from appliance import settings as operator_settings
+from appliance.backup.awaited import Awaited
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, evictions, instances, settings
 from appliance.errors import (
@@ -50,8 +52,8 @@ AGAIN_AFTER: Final = timedelta(minutes=30)
 LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
 by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
-at, ``again_below`` that of the first that was passed over; ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
-so far, ``missing_then`` how many of these lie above that first one; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+at, ``awaited`` what was passed over (`awaited.Stretch`); ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
+so far; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
 
 UNREAD_AT_ONCE: Final = 3
 """Once archives have not given back so many images in a run, there is more wrong with a disk than a sector: it waits for the next."""
@@ -65,8 +67,8 @@ class Homecoming:
     """How far the images are home: `done` of `instances`, counted by their rows; `missing` no archive had whole.
 
     `stayed` stay away on purpose; it `is_stopped` where this disk has no room for the rest. `has_passed` is whether each was looked at
-    once: then what is still to come lies deep, or in an archive that is away. From row `from_row` on every image is
-    expected here, or away on purpose.
+    once: then what is still to come is `awaited`, because it lies deep, or in an archive that is away. From row `from_row` on
+    every other image is expected here, or away on purpose.
     """
 
     at_utc: datetime
@@ -78,12 +80,17 @@ class Homecoming:
     is_stopped: bool = False
     is_over: bool = False
     has_passed: bool = False
-    from_row: int = 0
+    from_row: int = 1
+    awaited: Awaited = field(default_factory=Awaited)
 
     @property
     def home(self) -> int:
-        """How many of `instances` need not come any more, and don't stay away on purpose."""
-        return max(0, self.done - self.stayed)
+        """How many of `instances` have come: they are not missing, and don't stay away on purpose."""
+        return max(0, self.done - self.stayed - self.missing)
+
+    def expects(self, row: int) -> bool:
+        """Whether the image of a row should be here, unless it is away on purpose."""
+        return row >= self.from_row and row not in self.awaited
 
 
 def under_way(reading: Reading) -> Homecoming | None:
@@ -106,19 +113,20 @@ def of_late(reading: Reading, since: datetime) -> Homecoming | None:
 
 def _told(reading: Reading, last: dict[str, Any]) -> Homecoming:
     end = _end(reading, last)
-    below = int(last.get("below", end + 1))
-    again = last.get("again_below")
+    from_row = 1 if last.get("passed") or last.get("home") else int(last.get("below", end + 1))
+    awaited = Awaited.of(last.get("awaited", ()))
     return Homecoming(
         at_utc=datetime.fromisoformat(last["at_utc"]),
         archive=str(last["from"]),
-        done=max(0, end + 1 - below),
+        done=max(0, end + 1 - from_row - awaited.count),
         instances=end,
         missing=int(last["missing"]),
         stayed=int(last.get("stayed", 0)),
         is_stopped=bool(last.get("stopped")) and not last.get("home"),
         is_over=bool(last.get("home")),
         has_passed=bool(last.get("passed")),
-        from_row=below if again is None else int(again),
+        from_row=from_row,
+        awaited=awaited,
     )
 
 
@@ -133,7 +141,13 @@ def is_expected(reading: Reading, object_id: ObjectId) -> bool:
     if row is None or evictions.is_away(reading, object_id):  # its study may have been destroyed just now
         return False
     home = under_way(reading)
-    return home is None or row >= home.from_row
+    return home is None or home.expects(row)
+
+
+def to_come(reading: Reading) -> int:
+    """How many images are still to come home, whether or not each was looked at; 0 once it is over."""
+    home = under_way(reading)
+    return 0 if home is None else home.instances - home.done
 
 
 def missing(reading: Reading) -> int:
@@ -150,16 +164,10 @@ def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
     """
     last = settings.get(tx, LAST)
     row = instances.row_of(tx, object_id)
-    if not isinstance(last, dict) or row is None or row > (end := _end(tx, last)):
+    if not isinstance(last, dict) or row is None or row > _end(tx, last):
         return
-    if row < int(last.get("below", end + 1)):  # the homecoming has not come to it
-        return
-    again, missing_then = last.get("again_below"), int(last.get("missing_then", 0))
-    if again is not None and row >= int(again):
-        missing_then = max(0, missing_then - 1)
-    least = 0 if again is None else missing_then
-    missing = max(least, int(last["missing"]) - 1)
-    settings.put(tx, LAST, {**last, "missing": missing, "missing_then": missing_then}, now)
+    if _told(tx, last).expects(row):  # else the homecoming has not come to it
+        settings.put(tx, LAST, {**last, "missing": max(0, int(last["missing"]) - 1)}, now)
 
 
 def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> None:
@@ -177,7 +185,7 @@ def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> 
         if {each.id for each in recall.holders(reading, object_id)} == {place.id}:
             raise Refused(
                 "images that are in this archive and nowhere else have not come home yet",
-                hint="wait until the dashboard says that all images are home, then remove it",
+                hint="connect it and wait until the dashboard says that all images are home, then remove it; pause one that is broken for good",
             )
 
 
@@ -199,14 +207,16 @@ def bringing_home(
         last = settings.get(reading, LAST)
         if not isinstance(last, dict) or last.get("home") or _is_too_soon(last, now):
             return 0
-        begun = int(last.get("below", _end(reading, last) + 1))
-        rows = instances.objects_before(reading, InstanceId(begun), most)
+        end = _end(reading, last)
+        begun = int(last.get("below", end + 1))
+        awaited = Awaited.of(last.get("awaited", ()))
+        spans = awaited.below(begun) if last.get("passed") else [(1, begun - 1)]
+        rows = _next(reading, spans, most)
         marks = _marks(box, reading)
         known = destinations.destinations(reading)
         archives = [each for each in known if each.takes == "ciphertext" and not each.paused]
-    came, stayed, below, missed = 0, 0, begun, 0
-    again: int | None = last.get("again_below")  # above the first that was passed over, and
-    missed_then: int | None = None  # how many of this run were missing up to there, if it was in this run
+    came, stayed, missed = 0, 0, 0
+    looked: list[tuple[int, bool]] = []  # each with whether it was passed over
     is_short = bool(last.get("short"))
     is_full = False
     unread = 0
@@ -214,6 +224,7 @@ def bringing_home(
         for instance_id, object_id, key_id, sealed_bytes in rows:
             if not keep_going():
                 break
+            is_passed_over = False
             if not recall.is_here(box, object_id) and not _stays_away(box, object_id):
                 try:
                     left = stay(object_id) if marks.is_past_choice(box, sealed_bytes) else 0
@@ -228,8 +239,7 @@ def bringing_home(
                         _bring(box, (object_id, key_id, sealed_bytes), there_are_others=len(archives) > 1)
                         came += 1
                 except _PassedOver:
-                    if again is None:
-                        again, missed_then = below, missed
+                    is_passed_over = True
                 except Unreadable as error:
                     if unread == UNREAD_AT_ONCE:
                         raise
@@ -241,14 +251,16 @@ def bringing_home(
                 except (Unknown, Corrupt) as error:
                     missed += 1
                     log.error("an image cannot be brought back: %s", error.message)
-            below = instance_id
+            looked.append((instance_id, is_passed_over))
     except (Transient, OperatorNeeded) as error:
         log.warning("images are brought back later: %s", error.message)
-    at_the_end = len(rows) < most and (not rows or below == rows[-1][0])
+    at_the_end = len(looked) == len(rows) < most
+    awaited = awaited.after(spans, looked, is_end=at_the_end)
+    below = looked[-1][0] if looked else begun
     done = {
-        "below": again if at_the_end and again is not None else below,
-        "again_below": None if at_the_end else again,
-        "home": at_the_end and again is None,
+        "below": end + 1 if at_the_end else below,
+        "awaited": awaited.stretches,
+        "home": at_the_end and not awaited.stretches,
         "short": is_short and not at_the_end,
         "passed": at_the_end or bool(last.get("passed")),
         "stopped": is_short if at_the_end or is_full else bool(last.get("stopped")) and not came,
@@ -258,14 +270,20 @@ def bringing_home(
     with box.catalog.transaction() as tx:
         # As it is now: a backup that was made meanwhile has noted there how often the box came back, and others what was `found`.
         last = settings.get(tx, LAST)
-        missing = int(last["missing"])
-        missing_then = int(last.get("missing_then", 0)) if missed_then is None else missing + missed_then
-        counted = {
-            "missing": missing_then if at_the_end and again is not None else missing + missed,
-            "missing_then": missing_then,
-        }
-        settings.put(tx, LAST, {**last, **done, **counted}, now)
+        settings.put(tx, LAST, {**last, **done, "missing": int(last["missing"]) + missed}, now)
     return came
+
+
+def _next(
+    reading: Reading, spans: Sequence[tuple[int, int]], most: int
+) -> list[tuple[InstanceId, ObjectId, KeyId, int]]:
+    """The next instances of `spans`, the last recorded first."""
+    found: list[tuple[InstanceId, ObjectId, KeyId, int]] = []
+    for first, last in spans:
+        if len(found) == most:
+            break
+        found += instances.objects_before(reading, InstanceId(last + 1), most - len(found), InstanceId(first))
+    return found
 
 
 class _PassedOver(Exception):

@@ -296,12 +296,12 @@ def objects_after(
 
 
 def objects_before(
-    reading: Connection, instance_id: InstanceId, limit: int
+    reading: Connection, instance_id: InstanceId, limit: int, least: InstanceId
 ) -> list[tuple[InstanceId, ObjectId, KeyId, int]]:
-    """As `objects_after`, the `limit` instances below a row, the last recorded first."""
+    """As `objects_after`, the `limit` instances below a row, from the row `least` on, the last recorded first."""
     query = (
         select(instances.c.id, instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes)
-        .where(instances.c.id < instance_id)
+        .where(instances.c.id < instance_id, instances.c.id >= least)
         .order_by(instances.c.id.desc())
         .limit(limit)
     )
@@ -309,12 +309,12 @@ def objects_before(
 
 
 def objects_expected_after(
-    reading: Connection, instance_id: InstanceId, limit: int
+    reading: Connection, instance_id: InstanceId, limit: int, last: InstanceId
 ) -> list[tuple[InstanceId, ObjectId, KeyId, int]]:
-    """As `objects_after`, without those whose file left this disk on purpose, because an archive has them proven whole."""
+    """As `objects_after`, up to the row `last`, without those whose file left this disk on purpose, because an archive has them proven whole."""
     query = (
         select(instances.c.id, instances.c.object_id, instances.c.key_id, instances.c.sealed_bytes)
-        .where(instances.c.id > instance_id, *_not_evicted())
+        .where(instances.c.id > instance_id, instances.c.id <= last, *_not_evicted())
         .order_by(instances.c.id)
         .limit(limit)
     )

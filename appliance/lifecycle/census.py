@@ -18,8 +18,10 @@ from __future__ import annotations
 import logging
 import os
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Final
 
 from appliance.backup import homecoming
@@ -58,12 +60,15 @@ def take(
     with box.catalog.reading() as reading:
         sample = drawn(reading, dice)
         kept = totals.totals(reading).instances
+        expected = max(len(sample), kept - homecoming.to_come(reading))
         known = homecoming.missing(reading)
     count = _count(box, sample, dice, keep_going)
     if count is None:
         return None
     with box.catalog.transaction() as tx:
-        begun = freezing.counted(tx, Act(ACTOR, now, box.audit_key), count, kept=kept, known=known)
+        begun = freezing.counted(
+            tx, Act(ACTOR, now, box.audit_key), count, kept=kept, expected=expected, known=known
+        )
     if begun is not None:
         log.error("the ransomware guard holds: nothing is overwritten or removed until a person releases it")
     return begun
@@ -71,26 +76,42 @@ def take(
 
 def drawn(reading: Reading, dice: random.Random) -> Sample:
     """Objects that are expected here: all of them on a small box, otherwise runs of rows from all over the catalog."""
-    home = homecoming.under_way(reading)
-    first = home.from_row if home is not None else 1
-    rows = instances.objects_expected_after(reading, InstanceId(first - 1), SAMPLE + 1)
+    home, last = homecoming.under_way(reading), instances.last_id(reading)
+    spans = [(1, last)] if home is None else home.awaited.others(home.from_row, last)
+    rows = _expected(reading, spans, SAMPLE + 1)
     if len(rows) <= SAMPLE:
         return rows
     runs = [
-        instances.objects_expected_after(reading, InstanceId(start - 1), RUN)
-        for start in _starts(reading, dice, first)
+        _expected(reading, [(start, spans[at][1]), *spans[at + 1 :]], RUN)
+        for start, at in _starts(reading, dice, spans)
     ]
     return list({row[0]: row for run in runs for row in run}.values())
 
 
-def _starts(reading: Reading, dice: random.Random, first: int) -> list[int]:
-    """Where the runs begin: rows from `first` on, of which more than `SAMPLE` are expected, so some draws always meet one."""
-    last = instances.last_id(reading)
-    found: list[int] = []
+def _expected(reading: Reading, spans: Sequence[tuple[int, int]], most: int) -> Sample:
+    """The first objects of these spans of rows that did not leave the disk on purpose."""
+    found: Sample = []
+    for first, last in spans:
+        if len(found) == most:
+            break
+        found += instances.objects_expected_after(
+            reading, InstanceId(first - 1), most - len(found), InstanceId(last)
+        )
+    return found
+
+
+def _starts(reading: Reading, dice: random.Random, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where the runs begin: rows of `spans`, each with the number of its span. More than `SAMPLE` are expected in them, so some draws always meet one."""
+    ends = list(accumulate(last + 1 - first for first, last in spans))
+    found: list[tuple[int, int]] = []
     while len(found) < SAMPLE // RUN:
-        thrown = [InstanceId(first + dice.randrange(last + 1 - first)) for _ in range(SAMPLE)]
-        expected = instances.rows_expected_among(reading, thrown)
-        found += [row for row in thrown if row in expected]
+        thrown: list[tuple[int, int]] = []
+        for _ in range(SAMPLE):
+            drawn = dice.randrange(ends[-1])
+            at = bisect_right(ends, drawn)
+            thrown.append((spans[at][1] + 1 - (ends[at] - drawn), at))
+        expected = instances.rows_expected_among(reading, [InstanceId(row) for row, _ in thrown])
+        found += [each for each in thrown if each[0] in expected]
     return sorted(found[: SAMPLE // RUN])
 
 

@@ -58,12 +58,14 @@ def standing(reading: Reading) -> Standing:
     )
 
 
-def counted(tx: Transaction, act: Act, count: Count, *, kept: int, known: int = 0) -> Freeze | None:
-    """Judge a new count with those before it; the freeze that it began, if it began one. See `Evidence` for `kept` and `known`."""
+def counted(
+    tx: Transaction, act: Act, count: Count, *, kept: int, known: int = 0, expected: int = 0
+) -> Freeze | None:
+    """Judge a new count with those before it; the freeze that it began, if it began one. See `Evidence` for the three figures."""
     before = standing(tx)
     counts = (*before.counts, count)[-WINDOW:]
     reported = _reported(tx, before, act.now)
-    kind = mass_loss.judge(Evidence(counts, kept, reported, known), before.usual)
+    kind = mass_loss.judge(Evidence(counts, kept, reported, known, expected), before.usual)
     usual = mass_loss.used_to(before.usual, counts) if kind is None else before.usual
     _keep(tx, Standing(counts, usual, before.reports_since_utc), act.now)
     if kind is None:

@@ -62,13 +62,15 @@ class Count:
 class Evidence:
     """What is known at one moment: the counts of the window, and of `kept` objects those that others `reported` damaged.
 
-    `known` are those that no archive had whole when the box was restored: they were lost before.
+    `known` are those that no archive had whole when the box was restored: they were lost before, and are a share of those that are
+    `expected` here; 0 of these says that all are that are kept.
     """
 
     counts: tuple[Count, ...]
     kept: int
     reported: int = 0
     known: int = 0
+    expected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def judge(evidence: Evidence, usual: Usual) -> Kind | None:
     """The loss that is a mass, if one is; of several, the one that says most of what happened."""
     newest = evidence.counts[-1] if evidence.counts else Count(0)
     opened, unreadable = _opened(evidence.counts)
-    level = max(usual.level, evidence.known / evidence.kept if evidence.kept else 0.0)
+    expected = evidence.expected or evidence.kept
+    level = max(usual.level, evidence.known / expected if expected else 0.0)
     for kind, lost, looked in (
         (Kind.VANISHED, newest.missing, newest.looked),
         (Kind.ALTERED, newest.altered, newest.looked),

@@ -58,6 +58,12 @@ def test_after_a_restore_what_no_archive_had_whole_is_no_news(kept: int, share: 
     assert judge(Evidence((Count(looked, missing=missing),), kept, known=known), Usual()) is None
 
 
+def test_what_no_archive_had_is_a_share_of_what_is_expected_here_and_not_of_what_is_to_come() -> None:
+    count = Count(100, missing=50, opened=40)
+    assert judge(Evidence((count,), 10_000, known=50), Usual()) is Kind.VANISHED
+    assert judge(Evidence((count,), 10_000, known=50, expected=100), Usual()) is None
+
+
 @given(st.lists(counts(high=0.019), min_size=1, max_size=60))
 def test_a_disk_that_rots_slowly_is_no_attack_and_never_becomes_a_reason_to_sleep(
     history: list[Count],

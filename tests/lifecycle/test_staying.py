@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from appliance import health
+from appliance import audit, health
 from appliance import settings as operator_settings
 from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import evictions, manifests, studies
+from appliance.catalog import evictions, manifests, settings, studies
 from appliance.catalog.columns import utc_text
+from appliance.catalog.freezes import Why
+from appliance.catalog.instances import InstanceRow
 from appliance.ingest import Reception
-from appliance.lifecycle import census, eviction, retention
+from appliance.lifecycle import census, eviction, freezing, retention, scrub
+from appliance.lifecycle.acting import Act
 from appliance.lifecycle.staying import Staying
 from appliance.lifecycle.tiers import Eviction
 from appliance.replication import recall
@@ -96,7 +100,7 @@ def grow_old(box: Box, *but: int) -> None:
                 )
 
 
-def run(box: Box, times: int = 4, stay: Callable[..., int] | None = None) -> int:
+def run(box: Box, times: int = 4, stay: Callable[..., int] | None = None, *, first: int = 0) -> int:
     return sum(
         homecoming.bringing_home(
             box,
@@ -105,7 +109,7 @@ def run(box: Box, times: int = 4, stay: Callable[..., int] | None = None) -> int
             most=4,
             **({} if stay is None else {"stay": stay}),
         )
-        for number in range(times)
+        for number in range(first, first + times)
     )
 
 
@@ -123,6 +127,11 @@ def receive(box: Box, *images: Instance) -> None:
 def state(box: Box) -> homecoming.Homecoming | None:
     with box.catalog.reading() as conn:
         return homecoming.under_way(conn)
+
+
+def drawn(box: Box) -> list[int]:
+    with box.catalog.reading() as conn:
+        return [row[0] for row in census.drawn(conn, random.Random())]
 
 
 def obstacle(box: Box) -> str:
@@ -283,16 +292,18 @@ def test_an_archive_that_is_away_counts_for_nothing_and_holds_up_nobody(
             assert (rows(box), here(box)) == (len(SMALL), 0), "one archive shows them, which is enough"
 
 
-def test_what_is_in_an_archive_that_is_away_waits_and_the_rest_comes(
+@contextmanager
+def a_box_with_its_newest_image_in_the_safe(
     a_clinic: Clinic, tmp_path: Path
-) -> None:
+) -> Iterator[tuple[Box, InstanceRow]]:
+    """The restored box after some passes, while the only archive that has the image recorded last is away; and that image."""
     other = a_second_archive(a_clinic)
     usb, usb2 = (Path(str(each.options["path"])) for each in (a_clinic.place, other))
     shutil.copytree(usb / "objects", usb2 / "objects")
     a_clinic.deliver()
     a_clinic.back_up(NOW)
     with on_a_disk_for(a_clinic, tmp_path, len(SMALL), above=LAST_MARK) as box:
-        only_there = recorded(box)[-1]  # the first that is brought home
+        only_there = max(recorded(box), key=lambda each: each.id)  # the first that is brought home
         with box.catalog.transaction() as tx:
             tx.exec_driver_sql(
                 "UPDATE deliveries SET state = 'PENDING', receipt = NULL WHERE destination = ? AND instance = ?",
@@ -300,11 +311,65 @@ def test_what_is_in_an_archive_that_is_away_waits_and_the_rest_comes(
             )
         with away(usb2):
             run(box)
-            assert here(box) == len(SMALL) - 1
-            found = state(box)
-            assert found is not None and (found.has_passed, found.missing) == (True, 0)
-            assert obstacle(box) == "", "what that archive holds back may be away for months"
-            assert census.take(box, NOW) is None
-            assert "disk-too-small" not in codes(box)
-        run(box, 8)
+            yield box, only_there
+        run(box, 8, first=20)
         assert (state(box), here(box)) == (None, len(SMALL))
+
+
+def test_what_is_in_an_archive_that_is_away_waits_and_the_rest_comes(
+    a_clinic: Clinic, tmp_path: Path
+) -> None:
+    with a_box_with_its_newest_image_in_the_safe(a_clinic, tmp_path) as (box, only_there):
+        assert here(box) == len(SMALL) - 1
+        found = state(box)
+        assert found is not None and (found.has_passed, found.missing) == (True, 0)
+        assert (found.home, found.instances, found.awaited.count) == (len(SMALL) - 1, len(SMALL), 1)
+        assert obstacle(box) == "", "what that archive holds back may be away for months"
+        assert sorted(drawn(box)) == sorted(row.id for row in recorded(box) if row.id != only_there.id)
+        assert census.take(box, NOW) is None
+        assert "disk-too-small" not in codes(box)
+        run(box, 3, first=8)
+        found = state(box)
+        assert found is not None and found.home == len(SMALL) - 1, "another pass does not begin anew"
+
+
+def test_what_came_home_is_missed_though_something_else_waits_for_months(
+    a_clinic: Clinic, tmp_path: Path
+) -> None:
+    with a_box_with_its_newest_image_in_the_safe(a_clinic, tmp_path) as (box, only_there):
+        gone = [row for row in recorded(box) if row.id != only_there.id][:8]
+        for row in gone:
+            box.objects.path(row.object_id).unlink()
+        assert run(box, 2, first=8) == 0, "it would come without a word in the audit"
+        assert scrub.scrub(box, NOW, rest=lambda: None).repaired == len(gone)
+        with box.catalog.reading() as conn:
+            told = [each["action"] for each in audit.export(conn)]
+        assert told.count("instance:mend") == len(gone)
+        begun = census.take(box, NOW)
+        assert begun is not None and begun.why is Why.REPORTED
+        with box.catalog.transaction() as tx:
+            freezing.release(tx, Act("marie", NOW, box.audit_key), reason="somebody has tried it out")
+        for row in gone:
+            box.objects.path(row.object_id).unlink()
+        begun = census.take(box, NOW)
+        assert begun is not None and begun.why is Why.VANISHED
+        for _ in range(3):  # whichever pass it is in
+            scrub.scrub(box, NOW, rest=lambda: None)
+
+
+def test_a_large_box_that_waits_for_something_is_sampled_all_over(
+    a_clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(census, "SAMPLE", 4)
+    monkeypatch.setattr(census, "RUN", 2)
+    with a_box_with_its_newest_image_in_the_safe(a_clinic, tmp_path) as (box, only_there):
+        row = recorded(box)[4].id
+        with box.catalog.transaction() as tx:
+            told = settings.get(tx, homecoming.LAST)
+            settings.put(tx, homecoming.LAST, told | {"awaited": [[row, row, 1], *told["awaited"]]}, NOW)
+        seen: set[int] = set()
+        for _ in range(200):
+            found = drawn(box)
+            assert 1 <= len(found) <= 4
+            seen.update(found)
+        assert seen == {each.id for each in recorded(box)} - {row, only_there.id}

@@ -209,6 +209,13 @@ def test_images_on_their_way_home_have_a_bar(owner: FlaskClient, busy: Box) -> N
             assert "<progress" not in tile
             assert "The older images stay in usb" in tile
             assert f"{all_ - 1} of {all_}" in tile
+        passed = {"below": all_ + 1, "passed": True, "awaited": [[2, 2, 1]]}
+        for missing, note in ((0, "One image lies in deep archive"), (1, "One image is in no archive")):
+            with busy.catalog.transaction() as tx:
+                settings.put(tx, homecoming.LAST, told | passed | {"missing": missing}, NOW)
+            tile = text_of(owner).partition('data-figure="home"')[2].partition("</div>")[0]
+            assert f"{all_ - 1 - missing} of {all_}" in tile, "another pass does not begin anew"
+            assert note in tile
     finally:
         with busy.catalog.transaction() as tx:
             settings.remove(tx, homecoming.LAST)

@@ -214,6 +214,8 @@ def _homecoming(words: Words) -> tuple[Figure, ...]:
         return ()
     stays = coming.stayed or coming.is_stopped
     note = words("dashboard.home_stays", place=coming.archive) if stays else words("dashboard.home_note")
+    if coming.has_passed and coming.awaited.count:
+        note = words("dashboard.home_awaited", n=coming.awaited.count)
     if coming.missing:
         note = words("dashboard.home_missing", n=coming.missing)
     return (
