@@ -51,7 +51,7 @@ from tests.image.machine import Hardware, Machine, install_programs, switched_on
 from tests.image.network import clock, firewall
 from tests.image.night import night
 from tests.image.offers import offers
-from tests.image.person import becomes_owner, sees_pictures
+from tests.image.person import becomes_owner, prints_a_paper, sees_pictures
 from tests.image.plugged import installation, sticks
 from tests.image.promises import (
     BUILT,
@@ -252,7 +252,9 @@ def use(machine: Machine) -> None:
         == sorted(str(each.SOPInstanceUID) for each in films),
         str(seen)[:1000],
     )
-    sees_pictures(machine, becomes_owner(machine), [each["id"] for each in seen])
+    owner = becomes_owner(machine)
+    sees_pictures(machine, owner, [each["id"] for each in seen])
+    prints_a_paper(owner)
 
 
 OF_A_BOX: dict[str, Callable[[Hardware], None]] = {

@@ -55,6 +55,12 @@ def sees_pictures(machine: Machine, browser: Browser, instances: Sequence[int]) 
             kept(f"a picture is shown: {kind}", is_picture, f"{drawn[:300]!r}\n{said}")
 
 
+def prints_a_paper(browser: Browser) -> None:
+    """The plan for a disaster, which the console sets within its walls."""
+    paper = browser.posted("/plan/pdf", on="/plan")
+    kept("and a paper is set", paper.startswith(b"%PDF-"), repr(paper[:300]))
+
+
 def restores(browser: Browser, code: str, path: str, paper: str) -> None:
     """On the first page of a new box: from the copies at `path`, with the recovery key on paper. It starts anew then."""
     here = "/setup/restore"

@@ -30,11 +30,15 @@ class Browser:
 
     def post(self, path: str, /, *, on: str = "", **fields: str) -> str:
         """Fill in the form of `path` that is on that page, or `on` another, and send it; the page that follows."""
+        return self.posted(path, on=on, **fields).decode()
+
+    def posted(self, path: str, /, *, on: str = "", **fields: str) -> bytes:
+        """Likewise; what follows, as it came: a file, say."""
         token = re.search(r'name="csrf" value="([^"]+)"', self.get(on or path).decode())
         assert token is not None, f"{on or path} has no form"
         body = urllib.parse.urlencode({"csrf": token[1], **fields}).encode()
         with self._opener.open(self._base + path, body, timeout=PATIENCE_SECONDS) as answer:
-            return str(answer.read().decode())
+            return bytes(answer.read())
 
     def claim(self, code: str, *, login: str, name: str, password: str) -> None:
         """Become the owner."""
