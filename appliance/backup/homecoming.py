@@ -2,10 +2,10 @@
 
 An image that somebody wants is recalled at once (`replication.recall`); the others follow, those that were recorded last first, some at a
 time, at the pace of the duties. How far it is stands in the catalog's settings. What lies in deep archive is asked for and passed over, as is
-what is in an archive that is away, or is not given back by one, while there are others (`awaited`); once the last has been looked at, another
-pass brings what has come up since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two requests an image. Whatever else was looked
-at is expected here from then on, and is the business of `lifecycle.scrub` if it goes: an archive may be away for months. What the only archive does not give
-back is missing, and holds up nothing either: `lifecycle.scrub` asks for it in every slice.
+what is in an archive that is away, while there are others (`awaited`); once the last has been looked at, another pass brings what has come up
+since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two requests an image. Whatever else was looked at is expected here from then
+on, and is the business of `lifecycle.scrub` if it goes: an archive may be away for months. What the only archive that has it does not give back is
+missing, and holds up nothing either: `lifecycle.scrub` asks for it in every slice. An archive that does not answer is left alone for the run.
 
 The new disk may be smaller than what was kept. Two marks hold room for what is received meanwhile::
 
@@ -44,6 +44,7 @@ from appliance.errors import (
 from appliance.lifecycle.tiers import Eviction
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import recall
+from appliance.replication.silence import MOST_UNREAD, Silence
 from appliance.replication.tombstone import RESTORED
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ by the restore, which tells those that came since from the others when the clock
 at, ``awaited`` what was passed over (`awaited.Stretch`); ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
 so far; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
 
-UNREAD_AT_ONCE: Final = 3
-"""Once archives have not given back so many images in a run, there is more wrong with a disk than a sector: it waits for the next."""
+UNREAD_AT_ONCE: Final = MOST_UNREAD
+"""Once an archive has not given back so many images in a run, there is more wrong with its disk than a sector: the others wait for the next."""
 
 KEPT_PERCENT: Final = 5
 """So much of the disk, above its reserve, is left for what is received, whatever else is still to come home."""
@@ -219,7 +220,7 @@ def bringing_home(
     looked: list[tuple[int, bool]] = []  # each with whether it was passed over
     is_short = bool(last.get("short"))
     is_full = False
-    unread = 0
+    silence = Silence()
     try:
         for instance_id, object_id, key_id, sealed_bytes in rows:
             if not keep_going():
@@ -236,14 +237,12 @@ def bringing_home(
                             break
                         raise _PassedOver
                     if not left:
-                        _bring(box, (object_id, key_id, sealed_bytes), there_are_others=len(archives) > 1)
+                        sealed = object_id, key_id, sealed_bytes
+                        _bring(box, sealed, silence, there_are_others=len(archives) > 1)
                         came += 1
                 except _PassedOver:
                     is_passed_over = True
                 except Unreadable as error:
-                    if unread == UNREAD_AT_ONCE:
-                        raise
-                    unread += 1
                     missed += 1
                     log.error(
                         "an image is not given back; look at that disk and its cable: %s", error.message
@@ -290,11 +289,13 @@ class _PassedOver(Exception):
     """An image can't come now, and others can: another pass looks at it again."""
 
 
-def _bring(box: Box, sealed: tuple[ObjectId, KeyId, int], *, there_are_others: bool) -> None:
+def _bring(
+    box: Box, sealed: tuple[ObjectId, KeyId, int], silence: Silence, *, there_are_others: bool
+) -> None:
     """Recall an image. Raises `_PassedOver` for one that lies deep, or whose archive is away while there are others; and as `recall`."""
     try:
-        recall.recall(box, *sealed)
-    except OutOfResources:
+        recall.recall(box, *sealed, silence)
+    except (OutOfResources, Unreadable):
         raise
     except (Transient, OperatorNeeded) as error:
         if not (there_are_others or isinstance(error, Resting)):

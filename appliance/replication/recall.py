@@ -53,6 +53,7 @@ from appliance.replication.destinations.archive import (
     may_be,
     object_key,
 )
+from appliance.replication.silence import Silence
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
@@ -104,8 +105,10 @@ def holders(reading: Reading, object_id: ObjectId) -> list[DestinationSettings]:
     return [each for each in found if each.takes == "ciphertext"]
 
 
-def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> None:
-    """Fetch an object that is not here; when this returns it is, and was opened from end to end.
+def recall(
+    box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, silence: Silence | None = None
+) -> None:
+    """Fetch an object that is not here; when this returns it is, and was opened from end to end. `silence` is that of a run in which many are.
 
     Raises `Unknown` if no archive has a receipt for it, `Corrupt` if none has it whole, `Unreadable` if a disk does not give it back and
     no other archive may have it, `Transient` or `OperatorNeeded` if an archive that has it can't be reached, `OutOfResources` when there
@@ -120,10 +123,14 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
     if was_evicted:
         with box.catalog.transaction() as tx:
             evictions.coming(tx, object_id, datetime.now(UTC))
+    silence = Silence() if silence is None else silence
     trouble: ApplianceError | None = None
     deep: list[tuple[DestinationSettings, Resting]] = []
     is_lost = True
     for place in places:
+        if (why_silent := silence.of(place)) is not None:
+            trouble, is_lost = why_silent, False
+            continue
         try:
             is_earlier = _fetch(box, place, object_id, key_id, sealed_bytes)
         except Resting as error:
@@ -132,9 +139,9 @@ def recall(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> N
         except Unreadable as error:
             # A disk that is there and does not give it back says less than one that is away.
             log.warning("%s does not give back an object that it has a receipt for: %s", place.name, error)
-            trouble, is_lost = trouble or error, False
+            trouble, is_lost = trouble or silence.heard(place, error), False
         except (Transient, OperatorNeeded) as error:
-            trouble, is_lost = error, False
+            trouble, is_lost = silence.heard(place, error), False
         except (Unknown, Corrupt, Refused) as error:
             log.warning("%s does not have an object whole that it has a receipt for: %s", place.name, error)
             trouble = trouble or Corrupt(NOT_WHOLE, hint="call support")

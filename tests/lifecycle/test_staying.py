@@ -20,6 +20,7 @@ from appliance.catalog import evictions, manifests, settings, studies
 from appliance.catalog.columns import utc_text
 from appliance.catalog.freezes import Why
 from appliance.catalog.instances import InstanceRow
+from appliance.errors import ApplianceError, OperatorNeeded, Transient, Unreadable
 from appliance.ingest import Reception
 from appliance.lifecycle import census, eviction, freezing, retention, scrub
 from appliance.lifecycle.acting import Act
@@ -27,6 +28,7 @@ from appliance.lifecycle.staying import Staying
 from appliance.lifecycle.tiers import Eviction
 from appliance.replication import recall
 from appliance.replication.destinations.archive import object_key
+from appliance.replication.destinations.vault import VaultDestination
 from appliance.store.guard import DiskGuard, Space
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic, disk  # noqa: F401 - fixtures
 from tests.backup.test_restoring import restore
@@ -373,3 +375,70 @@ def test_a_large_box_that_waits_for_something_is_sampled_all_over(
             assert 1 <= len(found) <= 4
             seen.update(found)
         assert seen == {each.id for each in recorded(box)} - {row, only_there.id}
+
+
+@contextmanager
+def a_box_with_all_its_images_on_the_second_disk(
+    a_clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ApplianceError, *bad: int
+) -> Iterator[tuple[Box, list[str]]]:
+    """The restored box, and what it has asked that disk for, which gives none of them back; of the others the first has all."""
+    other = a_second_archive(a_clinic)
+    shutil.copytree(Path(str(a_clinic.place.options["path"])) / "objects", tmp_path / "usb2" / "objects")
+    a_clinic.deliver()
+    a_clinic.back_up(NOW)
+    with on_a_disk_for(a_clinic, tmp_path, len(SMALL), above=LAST_MARK) as box:
+        only_there = [recorded(box)[number] for number in bad]
+        with box.catalog.transaction() as tx:
+            for row in only_there:
+                tx.exec_driver_sql(
+                    "UPDATE deliveries SET state = 'PENDING', receipt = NULL WHERE destination = ? AND instance = ?",
+                    (a_clinic.place.id, row.id),
+                )
+        asked: list[str] = []
+        plain = VaultDestination.blocks
+
+        def blocks(place: VaultDestination, key: str) -> Iterator[bytes]:
+            if not place._path(key).is_relative_to(str(other.options["path"])):
+                return plain(place, key)
+            asked.append(key)
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(VaultDestination, "blocks", blocks)
+            yield box, asked
+
+
+@pytest.mark.parametrize(
+    "error", [Transient("timed out"), OperatorNeeded("the password is wrong", hint="give another")]
+)
+def test_an_archive_that_does_not_answer_is_asked_once_in_a_run(
+    a_clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ApplianceError
+) -> None:
+    with a_box_with_all_its_images_on_the_second_disk(a_clinic, tmp_path, monkeypatch, error, 0, 3, 5, 8) as (
+        box,
+        asked,
+    ):
+        homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        assert len(asked) == 1
+        found = state(box)
+        assert found is not None and (found.awaited.count, found.missing, here(box)) == (4, 0, 6)
+        homecoming.bringing_home(box, NOW + homecoming.AGAIN_AFTER, keep_going=lambda: True)
+        assert len(asked) == 2, "and once in the next"
+
+
+def test_a_disk_that_does_not_give_back_several_is_left_alone_for_the_run(
+    a_clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_box_with_all_its_images_on_the_second_disk(
+        a_clinic, tmp_path, monkeypatch, Unreadable("bad"), *range(7)
+    ) as (box, asked):
+        homecoming.bringing_home(box, NOW, keep_going=lambda: True)
+        assert len(set(asked)) == len(asked) == homecoming.UNREAD_AT_ONCE + 1
+        found = state(box)
+        assert found is not None and (found.awaited.count, found.missing) == (4, 3)
+        assert here(box) == len(SMALL) - 7
+        for number in (1, 2):
+            later = NOW + number * homecoming.AGAIN_AFTER
+            homecoming.bringing_home(box, later, keep_going=lambda: True)
+        with box.catalog.reading() as conn:
+            assert (homecoming.under_way(conn), homecoming.missing(conn)) == (None, 7), "the scrub's now"
