@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from appliance import audit, health
+from appliance import audit, audit_feed, health
 from appliance import settings as operator
 from appliance.audit import Entry
 from appliance.audit_feed import Feed
@@ -253,8 +253,13 @@ def test_a_collector_that_the_authority_does_not_vouch_for_gets_nothing(
 
 
 def test_a_collector_may_ask_who_sends(
-    box: Box, collector: Collector, tmp_path: Path, eventually: Callable[..., object]
+    box: Box,
+    collector: Collector,
+    tmp_path: Path,
+    eventually: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(audit_feed, "DRAIN_SECONDS", 2.0)  # a refusal in TLS 1.3 comes late, or never
     own, other = _paper(), _paper()
     asking = Collector(collector.paper, tmp_path, asks=own)
     asking.start()

@@ -310,6 +310,7 @@ def test_a_disk_that_gives_back_something_else_is_found(data_dir: Path) -> None:
         box.close()
 
 
+@pytest.mark.usefixtures("hasty")
 def test_asking_often_makes_the_disk_work_once(box: Box) -> None:
     clock = [0.0]
     examiner = Examiner(box, monotonic=lambda: clock[0])
