@@ -64,7 +64,7 @@ Act = Callable[[Box, datetime], None]
 LongAct = Callable[[Box, datetime, threading.Event], None]
 """One that is told when the process stops."""
 
-Lane = Literal["default", "reading", "alarm", "audit-feed", "heartbeat", "tiers"]
+Lane = Literal["default", "reading", "listing", "alarm", "audit-feed", "heartbeat", "tiers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
         Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
         _long("scrub", read_again, scrub.EVERY_SECONDS, 300, "reading"),
-        _long("listing", look_through_buckets, scrub.EVERY_SECONDS, 420, "reading"),
+        _long("listing", look_through_buckets, scrub.EVERY_SECONDS, 420, "listing"),
         _long("census", count, census.EVERY_SECONDS, 15),
         Job("retention-clock", watch_clock, 600),
         Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),

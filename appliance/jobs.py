@@ -68,6 +68,7 @@ class Upkeep:
             executors={
                 "default": ThreadPoolExecutor(2),
                 "reading": ThreadPoolExecutor(1),
+                "listing": ThreadPoolExecutor(1),
                 "alarm": ThreadPoolExecutor(1),
                 "audit-feed": ThreadPoolExecutor(1),
                 "heartbeat": ThreadPoolExecutor(1),

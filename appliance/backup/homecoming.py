@@ -5,7 +5,7 @@ time, at the pace of the duties. How far it is stands in the catalog's settings.
 what is in an archive that is away, while there are others (`awaited`); once the last has been looked at, another pass brings what has come up
 since, `AGAIN_AFTER` later: it takes hours to come, and looking costs two requests an image. Whatever else was looked at is expected here from then
 on, and is the business of `lifecycle.scrub` if it goes: an archive may be away for months. What the only archive that has it does not give back is
-missing, and holds up nothing either: `lifecycle.scrub` asks for it in every slice. An archive that does not answer is left alone for the run.
+missing, and holds up nothing either: `lifecycle.scrub` asks for it once a day. An archive that does not answer is left alone for the run.
 
 The new disk may be smaller than what was kept. Two marks hold room for what is received meanwhile::
 

@@ -16,8 +16,9 @@ a pass goes on where it was after a restart:
 
 An object that is in an archive only because it was evicted, or has not come home yet after a restore, is no damage, and is asked for there
 in each pass (`appliance.lifecycle.buckets`). Any other whose file is gone (a repaired file system, somebody who removes a few at a time) is
-damaged like one that does not open, and brought back: the archive's copy would be the last. What can't be asked for is tried again in every slice, and the objects here don't wait for it: when
-all was last asked for is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
+damaged like one that does not open, and brought back: the archive's copy would be the last. What can't be asked for is tried again in every slice, what
+the disk of an archive does not give back once a day (`appliance.lifecycle.retries`), and the objects here don't wait for it: when all was last asked for
+is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
 
@@ -39,7 +40,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -60,6 +61,7 @@ from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknow
 from appliance.lifecycle import asked, pages
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
+from appliance.lifecycle.retries import Retries
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.pace import Pace
 from appliance.replication import manifest, recall
@@ -104,7 +106,7 @@ ACTOR: Final = "jobs"
 class Pass:
     """How far a pass is: cursors are row ids; `repaired` are objects mended here, `copies` those mended on disks; `lost` are
     the objects that nobody has whole, `to_mend` those whose archive was away, `unasked` those that are not here and could not be asked
-    for; at most `MOST_LOST` of each, and `passed` is how many more were not. The latter two are tried again in every slice. `asked`
+    for; at most `MOST_LOST` of each, and `passed` is how many more were not. Those of the second and the third are tried again in every slice. `asked`
     are those that some bucket has answered for."""
 
     begun_utc: str
@@ -124,6 +126,16 @@ class Pass:
 
 Sealed = tuple[ObjectId, KeyId, int]
 """An object, its key, and its sealed size in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """What one slice is done with."""
+
+    box: Box
+    copies: Copies
+    retries: Retries
+    now: datetime
 
 
 def pace(sleep: Callable[[float], object] = time.sleep) -> Pace:
@@ -153,33 +165,43 @@ def scrub(
         rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
         unread = [each["object"] for each in _copies_unread(reading).values() if each["object"]]
         waiting = (*begun.to_mend, *unread, *begun.unasked[:most])
-        again = instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
-    standing = replace(begun, to_mend=(), unasked=begun.unasked[most:])
+        known: dict[str, Sealed] = {
+            row[0]: row for row in instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
+        }
+        retries = Retries(reading, now)
+    gone = {each for each in waiting if each not in known}  # their studies were destroyed
+    standing = _without(begun, gone)
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
+    at = _Slice(box, copies, retries, now)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
         if not keep_going():
-            return _keep(box, copies, _waiting_too(standing, begun), now)
+            return _keep(at, standing)
         try:
             wrong = _wrong(box, *each, rest)
         except Transient as error:
             row.append((instance_id, each, error))
             if _not_given_back(row) == IN_A_ROW:
-                standing = _stop(box, copies, _waiting_too(standing, begun), row, stopped, now)
+                standing = _stop(at, standing, row, stopped)
                 standing, _ = _manifests(box, standing, now, keep_going, most)  # which lie elsewhere
-                return _keep(box, copies, standing, now)
+                return _keep(at, standing)
             continue
-        standing = _unread(box, copies, standing, row, now)
+        standing = _unread(at, standing, row)
         row = []
-        standing = _mend(box, copies, standing, each, wrong, now)
+        standing = _mend(at, standing, each, wrong)
         standing = _counted(copies, standing, instance_id, object_id)
-    standing = _unread(box, copies, standing, row, now)
-    for each in again:
-        standing = _again(box, copies, standing, each, now)
+    standing = _unread(at, standing, row)
+    due = [each for each in begun.to_mend if retries.is_due(each)]
+    others = {*unread, *begun.unasked[:most]}.difference(due)
+    for name in (each for each in (*due, *others) if each in known):
+        if not keep_going():
+            break
+        if name in others or not retries.are_enough:
+            standing = _again(at, standing, known[name])
     standing, more = _manifests(box, standing, now, keep_going, most)
-    standing = _keep(box, copies, standing, now, went_on=stopped is not None)
+    standing = _keep(at, standing, went_on=stopped is not None)
     if len(rows) < most and not more and keep_going():
         _finish(box, standing, now)
     elif keep_going():
@@ -207,38 +229,36 @@ def _to_mend(standing: Pass, object_id: ObjectId) -> Pass:
     return replace(standing, to_mend=(*others, object_id)[-MOST_LOST:])
 
 
-def _waiting_too(standing: Pass, begun: Pass) -> Pass:
-    """`standing` with what waited when the slice began, and was not tried yet."""
-    to_mend = tuple(dict.fromkeys((*begun.to_mend, *standing.to_mend)))[-MOST_LOST:]
-    return replace(standing, to_mend=to_mend, unasked=begun.unasked)
+def _without(standing: Pass, object_ids: Collection[str]) -> Pass:
+    """`standing` in which these wait no more."""
+    return replace(
+        standing,
+        to_mend=tuple(each for each in standing.to_mend if each not in object_ids),
+        unasked=tuple(each for each in standing.unasked if each not in object_ids),
+    )
 
 
-def _again(box: Box, copies: Copies, standing: Pass, sealed: Sealed, now: datetime) -> Pass:
+def _again(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
     """Try again what could not be mended in an earlier slice."""
+    standing = _without(standing, (sealed[0],))
     try:
-        wrong = _wrong(box, *sealed, copies.rest)
+        wrong = _wrong(at.box, *sealed, at.copies.rest)
     except Unreadable as error:
-        return _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
+        return _mend(at, standing, sealed, error.message, is_unread=True)
     except Transient:
         return _to_mend(standing, sealed[0])
-    return _mend(box, copies, standing, sealed, wrong, now)
+    return _mend(at, standing, sealed, wrong)
 
 
-def _unread(
-    box: Box,
-    copies: Copies,
-    standing: Pass,
-    row: Sequence[tuple[InstanceId, Sealed, Transient]],
-    now: datetime,
-) -> Pass:
+def _unread(at: _Slice, standing: Pass, row: Sequence[tuple[InstanceId, Sealed, Transient]]) -> Pass:
     """What could not be read, though the disk gives back what lies beside it: damaged where a sector is bad, else tried again."""
     for instance_id, sealed, error in row:
         log.warning("a stored image cannot be read: %s", error.message)
         if isinstance(error, Unreadable):
-            standing = _mend(box, copies, standing, sealed, error.message, now, is_unread=True)
+            standing = _mend(at, standing, sealed, error.message, is_unread=True)
         else:
             standing = _to_mend(standing, sealed[0])
-        standing = _counted(copies, standing, instance_id, sealed[0])
+        standing = _counted(at.copies, standing, instance_id, sealed[0])
     return standing
 
 
@@ -254,69 +274,62 @@ def _not_given_back(row: Sequence[tuple[InstanceId, Sealed, Transient]]) -> int:
 
 
 def _stop(
-    box: Box,
-    copies: Copies,
-    standing: Pass,
-    row: Sequence[tuple[InstanceId, Sealed, Transient]],
-    before: Any,
-    now: datetime,
+    at: _Slice, standing: Pass, row: Sequence[tuple[InstanceId, Sealed, Transient]], before: Any
 ) -> Pass:
     """End a slice before a row of objects that the disk does not give back; when it stopped there `before`, after them."""
     where = next(sealed[0] for _, sealed, error in row if isinstance(error, Unreadable))
     count = _not_given_back(row)
     log.error("%d stored images in a row cannot be read: reading stops there; look at the disk", count)
     if isinstance(before, dict) and before.get("object") == where:
-        standing = _unread(box, copies, standing, row, now)
-    with box.catalog.transaction() as tx:
-        settings.put(tx, STOPPED, {"object": where, "in_a_row": count, "at_utc": now.isoformat()}, now)
+        standing = _unread(at, standing, row)
+    with at.box.catalog.transaction() as tx:
+        told = {"object": where, "in_a_row": count, "at_utc": at.now.isoformat()}
+        settings.put(tx, STOPPED, told, at.now)
     return standing
 
 
-def _mend(
-    box: Box,
-    copies: Copies,
-    standing: Pass,
-    sealed: Sealed,
-    wrong: str,
-    now: datetime,
-    *,
-    is_unread: bool = False,
-) -> Pass:
+def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: bool = False) -> Pass:
     """Mend an object if something is `wrong` with it here, and its copies on disks, which are read.
 
     An archive that does not give it back, or was pulled out meanwhile, says nothing of the object: it is tried again.
     """
     object_id, key_id, sealed_bytes = sealed
+    if (is_wrong := bool(wrong)) and not at.retries.is_due(object_id):
+        return standing if object_id in standing.to_mend else _to_mend(standing, object_id)
     try:
         if wrong:
-            _bring(box, copies, sealed, wrong)
+            _bring(at, sealed, wrong)
+            is_wrong = False
             log.warning("a stored image was damaged and is mended from an archive")
-            with box.catalog.transaction() as tx:
-                _mended(tx, box, now, object_id, "", wrong, is_unread)
+            with at.box.catalog.transaction() as tx:
+                _mended(tx, at.box, at.now, object_id, "", wrong, is_unread)
                 if wrong == GONE:
-                    homecoming.found(tx, object_id, now)
+                    homecoming.found(tx, object_id, at.now)
             standing = replace(standing, repaired=standing.repaired + 1)
-        return replace(standing, copies=standing.copies + copies.check(object_id, key_id, sealed_bytes))
+        mended = at.copies.check(object_id, key_id, sealed_bytes)
+        return replace(standing, copies=standing.copies + mended)
     except (Unknown, Corrupt, Refused) as error:
         log.error("a stored image is damaged and could not be mended: %s", error.message)
         details: dict[str, Any] = {"reason": wrong or error.message}
         if is_unread and not isinstance(error, Corrupt):  # an archive's that is altered is another matter
             details |= {UNREAD: True}
-        with box.catalog.transaction() as tx:
-            _record(tx, box, "instance:corrupt", object_id, now, details)
+        with at.box.catalog.transaction() as tx:
+            _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
         return replace(standing, lost=lost)
     except (Transient, OperatorNeeded) as error:
         log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
+        if is_wrong and isinstance(error, Unreadable):
+            at.retries.not_given_back(object_id)
         return _to_mend(standing, object_id)
 
 
-def _bring(box: Box, copies: Copies, sealed: Sealed, wrong: str) -> None:
+def _bring(at: _Slice, sealed: Sealed, wrong: str) -> None:
     try:
-        recall.recall(box, *sealed)
+        recall.recall(at.box, *sealed, at.retries.silence)
     except (Unknown, Corrupt, Refused):
         if wrong == GONE:
-            copies.check(*sealed)  # which says who has it no longer
+            at.copies.check(*sealed)  # which says who has it no longer
         raise
 
 
@@ -403,17 +416,19 @@ def _note_unread(tx: Transaction, copies: Copies, standing: Pass, now: datetime)
         settings.put(tx, COPIES_UNREAD, known, now)
 
 
-def _keep(box: Box, copies: Copies, standing: Pass, now: datetime, *, went_on: bool = False) -> Pass:
-    waiting = tuple(dict.fromkeys((*standing.unasked, *sorted(copies.far.unasked))))
+def _keep(at: _Slice, standing: Pass, *, went_on: bool = False) -> Pass:
+    far, now = at.copies.far, at.now
+    waiting = tuple(dict.fromkeys((*standing.unasked, *sorted(far.unasked))))
     standing = replace(
         standing,
-        asked=standing.asked + copies.far.asked,
+        asked=standing.asked + far.asked,
         unasked=waiting[:MOST_LOST],
         passed=standing.passed + len(waiting[MOST_LOST:]),
     )
-    with box.catalog.transaction() as tx:
-        _note_unread(tx, copies, standing, now)
-        asked.note(tx, copies.far, standing.begun_utc, now)
+    with at.box.catalog.transaction() as tx:
+        _note_unread(tx, at.copies, standing, now)
+        at.retries.note(tx, standing.to_mend, now)
+        asked.note(tx, far, standing.begun_utc, now)
         if went_on:
             settings.remove(tx, STOPPED)
         settings.put(tx, STANDING, asdict(standing), now)

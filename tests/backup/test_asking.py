@@ -277,7 +277,7 @@ def test_an_image_that_a_disk_does_not_give_back_keeps_no_other_from_coming_home
             assert missing(box) == 5
             with box.catalog.reading() as conn:
                 assert settings.get(conn, VERIFICATION)["damaged"] == 5, "which health tells"
-        scrub.scrub(box, NOW, rest=lambda: None)
+        scrub.scrub(box, NOW + timedelta(days=1), rest=lambda: None)
         assert (here(box), missing(box)) == (11, 0)
         assert contents(box) == as_sent(*IMAGES)
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from appliance import health
 from appliance.catalog import instances, settings
+from appliance.errors import Unreadable
 from appliance.lifecycle import census, freezing, scrub
 from appliance.lifecycle.copies import MOST_UNREAD
 from appliance.model import InstanceId
 from appliance.replication.destinations.archive import object_key
+from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import (  # noqa: F401 - fixtures
     IMAGES,
     Clinic,
@@ -197,7 +200,54 @@ def test_a_copy_on_a_bad_sector_that_was_the_only_one_is_said_and_tried_again(
     assert "damaged" in problems(kept)
     there.unlink()
     there.write_bytes(whole)
-    assert scrub.scrub(kept.box, NOW, most=1).to_mend == (), "as when it had been pulled out"
+    assert scrub.scrub(kept.box, NOW + timedelta(days=2), most=1).to_mend == ()
+
+
+def test_a_disk_that_dies_is_read_little_and_each_of_its_images_once_a_day(
+    kept: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the only copies, and each attempt costs a minute of what is left of it."""
+    for path in objects(kept):
+        path.unlink()
+    asked: list[str] = []
+    plain = VaultDestination.blocks
+
+    def blocks(place: VaultDestination, key: str) -> Iterator[bytes]:
+        if not key.startswith("objects/"):
+            return plain(place, key)
+        asked.append(key)
+        raise Unreadable("bad")
+
+    monkeypatch.setattr(VaultDestination, "blocks", blocks)
+
+    def tried(day: int, may: Callable[[], bool] = lambda: True) -> list[str]:
+        asked.clear()
+        scrub.scrub(kept.box, NOW + timedelta(days=day), most=4, keep_going=may)
+        assert len(asked) <= MOST_UNREAD + 1, "it is left alone for the rest of the slice"
+        return list(asked)
+
+    first = [tried(0) for _ in range(12)]
+    assert first[-1] == [], "all were tried lately"
+    assert len({each for of in first for each in of}) == len(IMAGES)
+    with kept.box.catalog.reading() as conn:
+        assert len(settings.get(conn, scrub.STANDING)["to_mend"]) == len(IMAGES), "none is forgotten"
+    assert tried(1, Times(0)) == [], "whoever stops it does not wait for the rest"
+    scrub.scrub(kept.box, NOW)
+    monkeypatch.undo()
+    for _ in range(2):
+        scrub.scrub(kept.box, NOW + timedelta(days=4))
+    assert contents(kept.box) == as_sent(*IMAGES)
+
+
+class Times:
+    """Says so many times that it may go on."""
+
+    def __init__(self, times: int) -> None:
+        self._left = times
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
 
 
 def test_a_disk_of_the_box_that_does_not_give_back_what_came_says_nothing_of_the_archive(
