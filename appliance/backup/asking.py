@@ -9,8 +9,8 @@ and it is opened when it comes.
 
 What somebody has written over or removed in a bucket that keeps versions is there still, as a version of the same length: those are looked at
 where the latest is not the image, the first written first. What is not what was written is read once more before that is believed: it may have
-been spoilt on the way. And what a disk does not give back is neither there nor gone: health says that its disk is to be looked at, and it is
-asked for again each day.
+been spoilt on the way. And what a disk does not give back is neither there nor gone: health says that its disk is to be looked at, and of these some
+are asked for again each day, those that were tried last at the end, and all of them as soon as it gives back what it is asked for.
 
 An archive that is away is asked when it is back, and one that is added later too: each has its own place up to which it was asked, in the
 catalog's settings, and once it has been asked for all, nothing more is done.
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 ASKED: Final = "restore.asked"
 """In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked, and
-``unread`` likewise the ``rows`` that its disk did not give back, and when it was asked for them last (``tried_utc``)."""
+``unread`` likewise the ``rows`` that its disk did not give back, and when it did not last (``tried_utc``), None once it has given back others."""
 
 MOST: Final = 200
 """So many images are asked for in one archive at once."""
@@ -160,7 +160,7 @@ class _Asking:
         self.found = 0
 
     def ask(self, keep_going: Callable[[], bool], most: int) -> None:
-        """Ask for the next `most`, or once a day for those that it did not give back. Raises what the archive and this disk raise."""
+        """Ask for the next `most`, or for those that it did not give back: a day after it did not, or at once if it has since. Raises what the archive and this disk raise."""
         archive = build(self._place, self._box)
         assert isinstance(archive, Archive)
         next(iter(archive.documents(KEYS)), None)  # who does not answer need not be looked up anything for
@@ -173,7 +173,7 @@ class _Asking:
                 rows = unreceipted.between(reading, first, self.standing.below)
         if is_again:
             waiting = tuple(each.instance for each in rows)  # the others have come since, or were destroyed
-            self.standing = replace(self.standing, unread=waiting, tried_utc=self._now)
+            self.standing = replace(self.standing, unread=waiting, tried_utc=None)
         asked = unread = 0
         for each in rows:
             if asked == most or unread == homecoming.UNREAD_AT_ONCE or not keep_going():

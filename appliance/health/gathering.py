@@ -222,7 +222,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                 for each in queues
                 if _words(_part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
             ),
-            kept_back=tuple(_kept_back(queues, outcomes.get(RESTORE_ASKED))),
+            kept_back=tuple(_kept_back(queues, outcomes.get(RESTORE_ASKED), outcomes.get(settings.RESTORED))),
             lost_in=tuple(
                 (each.destination, len(lost))
                 for each in queues
@@ -265,8 +265,11 @@ def _altered(conn: Reading, queues: Sequence[Queue], now: datetime) -> Iterator[
             yield Altered(queue.destination, f"{each.count}{'+' if each.are_more else ''}", *days)
 
 
-def _kept_back(queues: Sequence[Queue], kept: object) -> Iterator[tuple[str, int]]:
-    """Which archives do not give back images that nobody else is known to have, as `appliance.backup.asking` has kept it, and how many."""
+def _kept_back(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """Which archives do not give back images that nobody else is known to have, as `appliance.backup.asking` has kept it since the last
+    restore, and how many."""
+    if _words(kept, "of") != _words(restored, "at_utc"):
+        return
     for queue in queues:
         rows = _part(_part(_part(kept, "unread"), str(queue.id)), "rows")
         if isinstance(rows, list) and rows:

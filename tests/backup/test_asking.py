@@ -219,6 +219,12 @@ def test_what_a_disk_does_not_give_back_is_told_and_asked_for_again_the_next_day
                     "images that usb holds and does not give back: 1; no other archive is known to have them",
                 )
             ]
+            with box.catalog.transaction() as tx:
+                last = settings.get(tx, homecoming.LAST)
+                settings.put(tx, homecoming.LAST, {**last, "at_utc": NOW.isoformat()}, NOW)
+            assert hurt_problems(box) == [], "of an earlier restore, in the index that came back"
+            with box.catalog.transaction() as tx:
+                settings.put(tx, homecoming.LAST, last, NOW)
             asked.clear()
             home(box)
             assert not asked, "a disk that is failing is not read over and over"
@@ -254,8 +260,8 @@ def test_a_disk_that_gives_nothing_back_is_left_alone_after_a_few_and_nothing_is
             assert again == asked[: homecoming.UNREAD_AT_ONCE]
             asking.ask(box, NOW + timedelta(days=2), keep_going=lambda: True)
             assert asked[-3:] == asked[3:6], "those that were not tried come first"
-        for day in (3, 4, 5):
-            asking.ask(box, NOW + timedelta(days=day), keep_going=lambda: True)
+        for _ in range(6):  # it goes on with the next run, however few it asks for in one
+            asking.ask(box, NOW + timedelta(days=3), keep_going=lambda: True, most=1)
         assert (here(box), hurt_problems(box)) == (4, [])
 
 

@@ -30,7 +30,7 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "disk-unreadable",
             f"images that {name} holds and does not give back: {count}; no other archive is known to have them",
-            "look at that disk and its cable, and remove nothing from it; they are asked for again each day",
+            "look at that disk and its cable, and remove nothing from it; some of them are asked for again each day, and all once it gives them back",
             Severity.NOW,
             subject=name,
         )
