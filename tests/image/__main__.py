@@ -221,6 +221,7 @@ def morning() -> list[Dataset]:
 
 def use(machine: Machine) -> None:
     """A clinic's morning: a person, a machine, a study, and the study in the browser's interface."""
+    owner = becomes_owner(machine)  # before anybody is invited: then a box has its people, and shows no code
     bearer = practitioner(machine)
     admit(machine)
     films = morning()
@@ -252,7 +253,6 @@ def use(machine: Machine) -> None:
         == sorted(str(each.SOPInstanceUID) for each in films),
         str(seen)[:1000],
     )
-    owner = becomes_owner(machine)
     sees_pictures(machine, owner, [each["id"] for each in seen])
     prints_a_paper(owner)
 
