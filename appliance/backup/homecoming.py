@@ -54,10 +54,13 @@ LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
 by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
 at, ``awaited`` what was passed over (`awaited.Stretch`); ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
-so far; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+so far, ``missing_rows`` which these are, up to `MOST_NOTED` of them; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
 
 UNREAD_AT_ONCE: Final = MOST_UNREAD
 """Once an archive has not given back so many images in a run, there is more wrong with its disk than a sector: the others wait for the next."""
+
+MOST_NOTED: Final = 1000
+"""The rows of so many images are kept that are missing; of those beyond it only how many they are."""
 
 KEPT_PERCENT: Final = 5
 """So much of the disk, above its reserve, is left for what is received, whatever else is still to come home."""
@@ -160,15 +163,34 @@ def missing(reading: Reading) -> int:
 def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
     """An image that should be here has come after all: it counts as missing no longer, where it may have been counted.
 
-    Which images were missing nobody has noted, only how many: one that came home, went and was brought back lowers it too, and
-    the ransomware guard forgives one less. To be called once the file of the object is here, by whoever brought it, except a homecoming.
+    Where more are missing than were noted, one that came home, went and was brought back lowers it too, and the ransomware guard
+    forgives one less. To be called once the file of the object is here, by whoever brought it, except a homecoming.
     """
     last = settings.get(tx, LAST)
     row = instances.row_of(tx, object_id)
     if not isinstance(last, dict) or row is None or row > _end(tx, last):
         return
-    if _told(tx, last).expects(row):  # else the homecoming has not come to it
-        settings.put(tx, LAST, {**last, "missing": max(0, int(last["missing"]) - 1)}, now)
+    noted, missing = last.get("missing_rows", ()), int(last["missing"])
+    # Of what the homecoming has not come to, or has passed over, nothing was counted.
+    if row in noted or (missing > len(noted) and _told(tx, last).expects(row)):
+        rows = [each for each in noted if each != row]
+        settings.put(tx, LAST, {**last, "missing": missing - 1, "missing_rows": rows}, now)
+
+
+def look_again(box: Box, now: datetime) -> None:
+    """Count those as missing no longer that have come by another way: somebody has opened them, or their studies were destroyed."""
+    with box.catalog.reading() as reading:
+        last = settings.get(reading, LAST)
+        noted = [InstanceId(row) for row in last.get("missing_rows", ())] if isinstance(last, dict) else []
+        known = instances.objects_in(reading, noted)
+    come = {row for row in noted if row not in known or recall.is_here(box, known[row])}
+    if not come:
+        return
+    with box.catalog.transaction() as tx:
+        last = settings.get(tx, LAST)
+        rows = [row for row in last.get("missing_rows", ()) if row not in come]
+        missing = int(last["missing"]) + len(rows) - len(last.get("missing_rows", ()))
+        settings.put(tx, LAST, {**last, "missing": max(0, missing), "missing_rows": rows}, now)
 
 
 def refuse_if_needed(reading: Reading, box: Box, place: DestinationSettings) -> None:
@@ -216,7 +238,8 @@ def bringing_home(
         marks = _marks(box, reading)
         known = destinations.destinations(reading)
         archives = [each for each in known if each.takes == "ciphertext" and not each.paused]
-    came, stayed, missed = 0, 0, 0
+    came, stayed = 0, 0
+    missed: list[InstanceId] = []
     looked: list[tuple[int, bool]] = []  # each with whether it was passed over
     is_short = bool(last.get("short"))
     is_full = False
@@ -243,12 +266,12 @@ def bringing_home(
                 except _PassedOver:
                     is_passed_over = True
                 except Unreadable as error:
-                    missed += 1
+                    missed.append(instance_id)
                     log.error(
                         "an image is not given back; look at that disk and its cable: %s", error.message
                     )
                 except (Unknown, Corrupt) as error:
-                    missed += 1
+                    missed.append(instance_id)
                     log.error("an image cannot be brought back: %s", error.message)
             looked.append((instance_id, is_passed_over))
     except (Transient, OperatorNeeded) as error:
@@ -269,7 +292,11 @@ def bringing_home(
     with box.catalog.transaction() as tx:
         # As it is now: a backup that was made meanwhile has noted there how often the box came back, and others what was `found`.
         last = settings.get(tx, LAST)
-        settings.put(tx, LAST, {**last, **done, "missing": int(last["missing"]) + missed}, now)
+        counted = {
+            "missing": int(last["missing"]) + len(missed),
+            "missing_rows": [*last.get("missing_rows", ()), *missed][:MOST_NOTED],
+        }
+        settings.put(tx, LAST, {**last, **done, **counted}, now)
     return came
 
 

@@ -252,6 +252,12 @@ def objects_named(reading: Connection, object_ids: Sequence[str]) -> list[tuple[
     return [(ObjectId(row[0]), KeyId(row[1]), int(row[2])) for row in rows]
 
 
+def objects_in(reading: Connection, rows: Sequence[InstanceId]) -> dict[InstanceId, ObjectId]:
+    """The objects of those of `rows` in which an instance stands."""
+    query = select(instances.c.id, instances.c.object_id).where(instances.c.id.in_(rows))
+    return {row[0]: row[1] for row in reading.execute(query)}
+
+
 def row_of(reading: Connection, object_id: ObjectId) -> InstanceId | None:
     """The row of the instance that an object holds; None if none does."""
     row = reading.exec_driver_sql("SELECT id FROM instances WHERE object_id = ?", (object_id,)).first()

@@ -157,6 +157,7 @@ def scrub(
 
     Raises what the catalog raises. An archive that can't be reached is no finding: what it holds is asked next time.
     """
+    homecoming.look_again(box, now)
     with box.catalog.reading() as reading:
         begun = _standing(reading, now)
         stopped = settings.get(reading, STOPPED)

@@ -12,6 +12,7 @@ from appliance.backup import homecoming, making
 from appliance.catalog import deliveries, destinations, settings
 from appliance.cli import main
 from appliance.errors import Refused, Transient
+from appliance.lifecycle import scrub
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import build
@@ -72,6 +73,9 @@ def test_a_backup_that_is_made_meanwhile_keeps_how_often_the_box_came_back(
         (4, {"below": 4, "missing": 0}, 0),
         (4, {"below": 1, "missing": 2, "home": True}, 1),
         (3, {"below": 4, "passed": True, "missing": 2}, 1),
+        (4, {"below": 2, "missing": 2, "missing_rows": [5, 4]}, 1),
+        (6, {"below": 2, "missing": 2, "missing_rows": [5, 4]}, 2),  # it has come, gone and come again
+        (6, {"below": 2, "missing": 3, "missing_rows": [5, 4]}, 2),
         (5, {"below": 2, "missing": 2, "awaited": [[4, 6, 3]]}, 2),  # it was passed over
         (11, {"below": 4, "missing": 2}, 2),  # it came after the restore
         (4, {"missing": 2}, 2),
@@ -92,6 +96,39 @@ def test_what_is_found_is_counted_where_it_was_counted_as_missing(
         homecoming.found(tx, object_id, now)
         told = settings.get(tx, homecoming.LAST)
     assert told["missing"] == after
+
+
+def test_what_was_missing_and_is_opened_or_destroyed_is_missing_no_longer(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    clinic.receive(*IMAGES[:6])
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        rows = sorted(recorded(box), key=lambda each: each.id)
+        (tmp_path / "found").mkdir()
+        for row in rows[1:4]:
+            there = tmp_path / "usb" / object_key(row.object_id)
+            there.rename(tmp_path / "found" / there.name)
+        bring_home(box)
+
+        def missing() -> int:
+            scrub.scrub(box, datetime.now(UTC), most=1, rest=lambda: None)
+            with box.catalog.reading() as conn:
+                return homecoming.missing(conn)
+
+        assert missing() == 3
+        opened = rows[3]
+        there = tmp_path / "usb" / object_key(opened.object_id)
+        (tmp_path / "found" / there.name).rename(there)
+        recall.open_object(box, opened.object_id, opened.key_id, opened.sealed_bytes).close()
+        assert [missing(), missing()] == [2, 2], "it is counted once"
+        with box.catalog.transaction() as tx:
+            told = settings.get(tx, homecoming.LAST)
+            assert told["missing_rows"] == [rows[2].id, rows[1].id]
+            destroyed = told | {"missing_rows": [rows[2].id, 999_999]}
+            settings.put(tx, homecoming.LAST, destroyed, datetime.now(UTC))
+        assert missing() == 1
 
 
 def test_what_is_found_while_a_run_is_under_way_is_missing_no_longer(clinic: Clinic, tmp_path: Path) -> None:
