@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from appliance.box import Box
@@ -36,9 +36,10 @@ from appliance.lifecycle.eviction import (
     settle,
 )
 from appliance.lifecycle.tiers import Choices, Eviction
-from appliance.model import DestinationId, ObjectId
+from appliance.model import DestinationId, DestinationSettings, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Archive
+from appliance.replication.silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,12 @@ class Staying:
         self._standing = standing
         self._keep_going = keep_going
         self._must_come: set[int] = set()
+        self._silence = Silence()
 
     def __call__(self, object_id: ObjectId) -> int:
         """Let the images that are not here of an object's study stay away, if they may; how many do now.
 
-        An archive that can't show an image at this moment does not count. Raises `Taken` while another process moves images.
+        An archive that can't show an image at this moment does not count, and one that does not answer is left alone for the run. Raises `Taken` while another process moves images.
         """
         with self._box.catalog.reading() as reading:
             standing = self._standing or choices(reading)
@@ -71,7 +73,7 @@ class Staying:
             return 0
         try:
             with alone(self._box):
-                stayed = _stay(self._box, study, standing, self._clock, self._keep_going)
+                stayed = _stay(self._box, study, standing, self._clock, self._keep_going, self._silence)
         except Stays as why:
             log.info("study %d comes home: %s", study, why)
             self._must_come.add(study)
@@ -86,7 +88,12 @@ def staying(box: Box, now: datetime, keep_going: Callable[[], bool]) -> Staying:
 
 
 def _stay(
-    box: Box, study: int, standing: Choices, clock: Callable[[], datetime], keep_going: Callable[[], bool]
+    box: Box,
+    study: int,
+    standing: Choices,
+    clock: Callable[[], datetime],
+    keep_going: Callable[[], bool],
+    silence: Silence,
 ) -> int:
     with box.catalog.reading() as reading:
         _refuse(reading, study, standing, clock())
@@ -99,7 +106,8 @@ def _stay(
     for each in absent:
         if not keep_going():
             raise Stays("the run was asked to end")
-        shown = _shown_by(box, archives, each)
+        heard = [(known[number], archive) for number, archive in archives.items()]
+        shown = _shown_by(box, heard, each, silence)
         if not is_carried(shown.places, known, standing):
             raise Stays("no archive that counts has just shown every image whole")
         proven.append(shown)
@@ -123,10 +131,14 @@ def _refuse(reading: Reading, study: int, standing: Choices, now: datetime) -> N
     refuse_pinned(reading, study, standing, now)
 
 
-def _shown_by(box: Box, archives: Mapping[DestinationId, Archive], image: Local) -> Proven:
+def _shown_by(
+    box: Box, archives: Sequence[tuple[DestinationSettings, Archive]], image: Local, silence: Silence
+) -> Proven:
     """What the archives show of an image at this moment: those count that have the same bytes, whole."""
     found: list[tuple[DestinationId, str, str]] = []
-    for number, archive in archives.items():
+    for place, archive in archives:
+        if silence.of(place) is not None:
+            continue
         sealed, dataset = hashlib.sha256(), DataSetDigest()
         try:
             recall.verify(
@@ -141,9 +153,9 @@ def _shown_by(box: Box, archives: Mapping[DestinationId, Archive], image: Local)
             log.error("an archive does not have an object whole that it has a receipt for: %s", error.message)
             continue
         except ApplianceError as error:
-            log.info("an archive can't show an image now: %s", error.message)
+            log.info("an archive can't show an image now: %s", silence.heard(place, error).message)
             continue
-        found.append((number, dataset.hexdigest(), sealed.hexdigest()))
+        found.append((place.id, dataset.hexdigest(), sealed.hexdigest()))
     dataset_sha256, sealed_sha256 = found[0][1:] if found else ("", "")
     places = tuple(number for number, _, digest in found if digest == sealed_sha256)
     return Proven(image.instance, image.object_id, dataset_sha256, sealed_sha256, places)

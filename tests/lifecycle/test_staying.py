@@ -279,7 +279,7 @@ def away(folder: Path) -> Iterator[None]:
 
 
 def test_an_archive_that_is_away_counts_for_nothing_and_holds_up_nobody(
-    a_clinic: Clinic, tmp_path: Path
+    a_clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = a_second_archive(a_clinic)
     with a_clinic.box.catalog.transaction() as tx:  # as the courier does with each receipt
@@ -289,7 +289,17 @@ def test_an_archive_that_is_away_counts_for_nothing_and_holds_up_nobody(
     with on_a_disk_for(a_clinic, tmp_path, 0, above=TOTAL * 30 // 100, eviction_is="when-needed") as box:
         grow_old(box)
         with away(Path(str(other.options["path"]))):
-            run(box, stay=staying(box))
+            asked: list[object] = []
+            plain = VaultDestination.blocks
+
+            def blocks(place: VaultDestination, key: str) -> Iterator[bytes]:
+                asked.extend([key] if place._path(key).is_relative_to(str(other.options["path"])) else [])
+                return plain(place, key)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(VaultDestination, "blocks", blocks)
+                run(box, stay=staying(box))
+            assert len(asked) == 1, "who does not answer is left alone for the run"
             assert state(box) is None
             assert (rows(box), here(box)) == (len(SMALL), 0), "one archive shows them, which is enough"
 
