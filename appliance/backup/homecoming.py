@@ -99,7 +99,7 @@ class Homecoming:
 
 def under_way(reading: Reading) -> Homecoming | None:
     """How far the images are home; None when none was ever restored, or all that can come have come."""
-    last = settings.get(reading, LAST)
+    last = _last(reading)
     if not isinstance(last, dict) or last.get("home"):
         return None
     return _told(reading, last)
@@ -107,12 +107,28 @@ def under_way(reading: Reading) -> Homecoming | None:
 
 def of_late(reading: Reading, since: datetime) -> Homecoming | None:
     """As `under_way`, and one that has ended since the restore of after `since` and left images away on purpose."""
-    last = settings.get(reading, LAST)
+    last = _last(reading)
     if not isinstance(last, dict):
         return None
     told = _told(reading, last)
     is_worth_saying = told.stayed and told.at_utc >= since
     return told if is_worth_saying or not last.get("home") else None
+
+
+def _last(reading: Reading) -> Any:
+    """What is kept under `LAST`.
+
+    Software from before ``awaited`` knew of what it had passed over only that it lies below ``again_below``, and how many above that were
+    missing (``missing_then``): the rest is looked at once more, and counted then.
+    """
+    last = settings.get(reading, LAST)
+    if not isinstance(last, dict) or "awaited" in last or not last.get("below"):
+        return last
+    again, passed = last.get("again_below"), last.get("passed") and not last.get("home")
+    below = int(last["below"] if again is None else again)
+    missing = last["missing"] if again is None else last.get("missing_then", 0)
+    awaited = [[1, below - 1, below - 1]] if passed and below > 1 else []
+    return {**last, "below": below, "awaited": awaited, "missing": missing, "again_below": None}
 
 
 def _told(reading: Reading, last: dict[str, Any]) -> Homecoming:
@@ -156,7 +172,7 @@ def to_come(reading: Reading) -> int:
 
 def missing(reading: Reading) -> int:
     """How many images no archive had whole when the box was restored; 0 for one that never was."""
-    last = settings.get(reading, LAST)
+    last = _last(reading)
     return int(last["missing"]) if isinstance(last, dict) else 0
 
 
@@ -166,7 +182,7 @@ def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
     Where more are missing than were noted, one that came home, went and was brought back lowers it too, and the ransomware guard
     forgives one less. To be called once the file of the object is here, by whoever brought it, except a homecoming.
     """
-    last = settings.get(tx, LAST)
+    last = _last(tx)
     row = instances.row_of(tx, object_id)
     if not isinstance(last, dict) or row is None or row > _end(tx, last):
         return
@@ -180,14 +196,14 @@ def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
 def look_again(box: Box, now: datetime) -> None:
     """Count those as missing no longer that have come by another way: somebody has opened them, or their studies were destroyed."""
     with box.catalog.reading() as reading:
-        last = settings.get(reading, LAST)
+        last = _last(reading)
         noted = [InstanceId(row) for row in last.get("missing_rows", ())] if isinstance(last, dict) else []
         known = instances.objects_in(reading, noted)
     come = {row for row in noted if row not in known or recall.is_here(box, known[row])}
     if not come:
         return
     with box.catalog.transaction() as tx:
-        last = settings.get(tx, LAST)
+        last = _last(tx)
         rows = [row for row in last.get("missing_rows", ()) if row not in come]
         missing = int(last["missing"]) + len(rows) - len(last.get("missing_rows", ()))
         settings.put(tx, LAST, {**last, "missing": max(0, missing), "missing_rows": rows}, now)
@@ -227,7 +243,7 @@ def bringing_home(
     where the clinic's own mark is reached: how many images stay away on purpose with the one that it is given, 0 if that one may not.
     """
     with box.catalog.reading() as reading:
-        last = settings.get(reading, LAST)
+        last = _last(reading)
         if not isinstance(last, dict) or last.get("home") or _is_too_soon(last, now):
             return 0
         end = _end(reading, last)
@@ -291,7 +307,7 @@ def bringing_home(
     }
     with box.catalog.transaction() as tx:
         # As it is now: a backup that was made meanwhile has noted there how often the box came back, and others what was `found`.
-        last = settings.get(tx, LAST)
+        last = _last(tx)
         counted = {
             "missing": int(last["missing"]) + len(missed),
             "missing_rows": [*last.get("missing_rows", ()), *missed][:MOST_NOTED],

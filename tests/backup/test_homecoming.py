@@ -72,7 +72,7 @@ def test_a_backup_that_is_made_meanwhile_keeps_how_often_the_box_came_back(
         (4, {"below": 4, "missing": 2}, 1),
         (4, {"below": 4, "missing": 0}, 0),
         (4, {"below": 1, "missing": 2, "home": True}, 1),
-        (3, {"below": 4, "passed": True, "missing": 2}, 1),
+        (3, {"below": 4, "passed": True, "missing": 2, "awaited": []}, 1),
         (4, {"below": 2, "missing": 2, "missing_rows": [5, 4]}, 1),
         (6, {"below": 2, "missing": 2, "missing_rows": [5, 4]}, 2),  # it has come, gone and come again
         (6, {"below": 2, "missing": 3, "missing_rows": [5, 4]}, 2),

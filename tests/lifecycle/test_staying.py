@@ -369,6 +369,24 @@ def test_what_came_home_is_missed_though_something_else_waits_for_months(
             scrub.scrub(box, NOW, rest=lambda: None)
 
 
+def test_a_homecoming_that_the_software_before_has_begun_misses_nothing_too_early(
+    a_clinic: Clinic, tmp_path: Path
+) -> None:
+    """It knew only below which row something was passed over, and counted again from there what was missing."""
+    with a_box_with_its_newest_image_in_the_safe(a_clinic, tmp_path) as (box, only_there):
+        with box.catalog.transaction() as tx:
+            told = settings.get(tx, homecoming.LAST)
+            del told["awaited"], told["missing_rows"]
+            before = {"below": only_there.id - 1, "again_below": only_there.id + 1}
+            told |= before | {"missing": 3, "missing_then": 0, "looked_utc": None}
+            settings.put(tx, homecoming.LAST, told, NOW)
+        assert drawn(box) == []
+        run(box, 4, first=8)
+        found = state(box)
+        assert found is not None and (found.awaited.count, found.missing) == (1, 0)
+        assert len(drawn(box)) == len(SMALL) - 1
+
+
 def test_a_large_box_that_waits_for_something_is_sampled_all_over(
     a_clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
