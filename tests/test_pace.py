@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import pace as paces
 from appliance.pace import LONGEST_REST_SECONDS, LOOK_SECONDS, SHARE, SPARE, Load, Pace, rest_seconds
+from tests.unrested import rested
 
 PROCESSORS = 2
 BUSY, IDLE = SPARE / 2, 2 * SPARE
@@ -16,8 +16,7 @@ BUSY, IDLE = SPARE / 2, 2 * SPARE
 
 @pytest.fixture(scope="module", autouse=True)
 def as_on_a_box() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paces, "LONGEST_REST_SECONDS", LONGEST_REST_SECONDS)
+    with rested():
         yield
 
 

@@ -12,10 +12,20 @@ import pytest
 
 from appliance import pace
 
+AS_ON_A_BOX = pace.LONGEST_REST_SECONDS
+
 
 @contextmanager
 def nobody_rests() -> Iterator[None]:
     """Within, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pace, "LONGEST_REST_SECONDS", 0.0)
+        yield
+
+
+@contextmanager
+def rested() -> Iterator[None]:
+    """Within, rests are as on a box."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "LONGEST_REST_SECONDS", AS_ON_A_BOX)
         yield

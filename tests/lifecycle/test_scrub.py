@@ -32,6 +32,7 @@ from tests.backup.conftest import (  # noqa: F401 - fixtures
 )
 from tests.boxes import recorded
 from tests.replication.file_servers import openssh
+from tests.unrested import rested
 
 NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
 
@@ -290,7 +291,8 @@ def test_while_others_wait_for_the_disk_it_rests_for_most_of_the_time() -> None:
     calm = scrub.pace(slept.append)
     calm.processors, calm.load = 2, lambda: Load(0.0, 1.0)
     time.sleep(1.5 * LOOK_SECONDS)
-    calm.rest()
+    with rested():
+        calm.rest()
     assert sum(slept) >= 7 * LOOK_SECONDS
 
 
