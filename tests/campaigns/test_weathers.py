@@ -13,7 +13,7 @@ from tests.campaigns.remote_places import Bucket, a_bucket_of
 from tests.campaigns.weathers import Outcome
 from tests.replication.cloud import Cloud, cloud
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.fleet.outposts import vendor
 from tests.provisioning.fleets import PROVISIONING, Fleet, Member
 from tests.provisioning.test_playbooks import tool
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 NEXT = "0.2.0"
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -30,6 +31,7 @@ from appliance.model import DestinationSettings
 from appliance.replication.destinations import s3_client
 
 REGION = "ca-central-1"
+_BUCKETS = count(1)
 
 
 @dataclass
@@ -37,7 +39,6 @@ class Cloud:
     """A running S3 server."""
 
     port: int
-    buckets: int = 0
     _clients: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -52,9 +53,12 @@ class Cloud:
             )
         return self._clients[self.url]
 
+    def new_name(self, begins: str) -> str:
+        """For a bucket: all servers of a process have theirs in one place, and one may come to the port of one that is gone."""
+        return f"{begins}-{self.port}-{next(_BUCKETS)}"
+
     def new_bucket(self, *, versioned: bool = False) -> str:
-        self.buckets += 1
-        name = f"clinic-{self.port}-{self.buckets}"
+        name = self.new_name("clinic")
         client = self.client()
         client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         if versioned:

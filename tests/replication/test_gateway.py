@@ -102,7 +102,7 @@ from tests.replication.test_s3 import (  # noqa: F401
     test_the_receipt_names_the_version_that_was_read_back,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

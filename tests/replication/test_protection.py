@@ -35,8 +35,7 @@ def server() -> Iterator[Cloud]:
 
 def protected_bucket(server: Cloud) -> str:
     """A bucket set as `destination policy` says."""
-    name, client = f"locked-{server.port}-{server.buckets}", server.client()
-    server.buckets += 1
+    name, client = server.new_name("locked"), server.client()
     client.create_bucket(
         Bucket=name,
         CreateBucketConfiguration={"LocationConstraint": REGION},
