@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from appliance.catalog import study_keys
+from appliance.catalog import manifests, study_keys
 from appliance.model import KeyId, ObjectId
 from tests.campaigns.clinic_checks import opened
 from tests.campaigns.clinic_places import Image
@@ -54,3 +55,11 @@ def take_up_spared(world: World, name: str) -> None:
                 f"{object_id} of study {image.study} lay whole on {name} under a destroyed key, nobody had decided about it,"
                 " and it did not come back"
             )
+
+
+def owes_manifests(world: World, name: str) -> bool:
+    """Whether a disk has yet to get a manifest; a tombstone that waits there for what it spares keeps none back."""
+    late = world.now + timedelta(days=1)
+    with world.box.catalog.reading() as conn:
+        number = world.settings_of(name).id
+        return bool(manifests.out_of_date(conn, number, quiet_since=late, written_before=late, limit=1))
