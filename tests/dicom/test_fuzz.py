@@ -87,7 +87,7 @@ def say(port: int, stream: bytes) -> None:
             peer.socket.shutdown(socket.SHUT_WR)
             while peer.socket.recv(65536):
                 pass
-        except ConnectionError:
+        except OSError:  # the other side has cut, or is gone already
             pass
 
 
