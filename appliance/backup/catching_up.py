@@ -25,7 +25,7 @@ from itertools import chain, islice
 from typing import Final
 
 from appliance.backup import ahead, making
-from appliance.backup.rebuilding import Rebuilt, record, sealed_for
+from appliance.backup.rebuilding import Rebuilt, record, sealed_for, versions_over
 from appliance.box import Box
 from appliance.errors import Corrupt, Unknown
 from appliance.model import DestinationSettings
@@ -73,8 +73,9 @@ def catch_up(
                 name = sealed_for(key)
                 told = manifest.unseal(box.root, name, sealed)
                 destroyed += obey_tombstones(box, name, told, datetime.now(UTC), restoring=True)
+                ours = versions_over(then, told)
                 with box.catalog.transaction() as tx:
-                    new += record(tx, box, place, told, actor, then.version_over)
+                    new += record(tx, box, place, told, actor, ours)
                 whole[key] = version_id
             except (Corrupt, Unknown):
                 if box.root.generation < sealed_generation(sealed) <= newest:

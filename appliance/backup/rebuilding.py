@@ -22,7 +22,7 @@ the list.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -76,14 +76,14 @@ def rebuild(
     May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
     """
     read = new = damaged = destroyed = 0
-    version_over = archive.version_over if isinstance(archive, Past) else None
     with ahead.reading(archive, _documents(archive, since), lambda named: named[0].key) as found:
         for (_, key), document in found:
             try:
                 told = manifest.unseal(box.root, key, document())
                 destroyed += obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
+                over = versions_over(archive, told) if isinstance(archive, Past) else {}
                 with box.catalog.transaction() as tx:
-                    new += record(tx, box, place, told, actor, version_over)
+                    new += record(tx, box, place, told, actor, over)
             except (Corrupt, Unknown):
                 damaged += 1
                 log.error("a study manifest is damaged: its images stay in the archive")
@@ -109,15 +109,24 @@ def sealed_for(key: str) -> str:
     return f"{MANIFESTS}{name}.sealed"
 
 
+def versions_over(moment: Past, told: dict[str, Any]) -> dict[ObjectId, str]:
+    """Which version of each object that a manifest names is ours, where another lies over it by now.
+
+    Asks the bucket, which answers late: never in a transaction, for which every reception would wait. Raises `Corrupt`.
+    """
+    objects = (received.stored.object_id for received, _ in retold.instances(told))
+    return {each: version for each in objects if (version := moment.version_over(object_key(each)))}
+
+
 def record(
     tx: Transaction,
     box: Box,
     place: DestinationSettings,
     told: dict[str, Any],
     actor: str,
-    version_over: Callable[[str], str] | None,
+    over: Mapping[ObjectId, str],
 ) -> int:
-    """Record the unknown instances of one manifest; how many. `version_over` tells of an object which version is ours, if not the latest."""
+    """Record the unknown instances of one manifest; how many. `over` says which version of an object is ours, if not the latest."""
     now = datetime.now(UTC)
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
@@ -152,7 +161,7 @@ def record(
             "key": object_key(object_id),
             "proof": "manifest",
         }
-        if version_over is not None and (version_id := version_over(object_key(object_id))):
+        if version_id := over.get(object_id):
             proof["version_id"] = version_id
         deliveries.hold(tx, place.id, instance_id, proof, now)
     return new

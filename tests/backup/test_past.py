@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import pytest
 
 from appliance.backup import choice, making, restoring
 from appliance.backup.restoring import Restored
-from appliance.catalog import study_keys
+from appliance.catalog import Catalog, Transaction, study_keys
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Unknown
 from appliance.lifecycle import purging, rotation
 from appliance.model import DestinationSettings
 from appliance.replication import manifest
-from appliance.replication.destinations.past import as_it_was
+from appliance.replication.destinations.past import Past, as_it_was
 from appliance.store import keys, root_key
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import sealed_generation
@@ -129,6 +130,35 @@ def test_before_its_next_backup_the_manifests_alone_are_enough_again(
     restore_as_of(tmp_path / "after", clinic, before)
     plain = restore(tmp_path / "plain", clinic.place, clinic.paper)
     assert (plain.snapshot, plain.instances, plain.rebuilt.damaged) == (None, 11, 0)
+
+
+def test_the_bucket_is_never_asked_in_a_transaction(
+    clinic: Clinic, the_cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    before = a_moment()
+    write_over(the_cloud, clinic.place, "objects/", "manifests/")
+    open_transactions, asked = [0], list[int]()
+
+    @contextmanager
+    def watched(catalog: Catalog) -> Iterator[Transaction]:
+        with of_the_product(catalog) as tx:
+            open_transactions[0] += 1
+            try:
+                yield tx
+            finally:
+                open_transactions[0] -= 1
+
+    def version_over(moment: Past, key: str) -> str:
+        asked.append(open_transactions[0])
+        return told(moment, key)
+
+    of_the_product, told = Catalog.transaction, Past.version_over
+    monkeypatch.setattr(Catalog, "transaction", watched)
+    monkeypatch.setattr(Past, "version_over", version_over)
+    assert restore_as_of(tmp_path / "after", clinic, before).instances == 11
+    assert set(asked) == {0}, "a bucket answers late, and every reception would wait"
 
 
 def test_what_came_after_the_moment_and_opens_is_read_whatever_lies_over_it(
