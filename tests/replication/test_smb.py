@@ -328,7 +328,7 @@ def test_a_server_that_speaks_something_else_is_not_smb(server: ShareServer, sai
 
         def answer() -> None:
             way, _ = door.accept()
-            with way, suppress(OSError):  # who asks may have hung up on what was said before all of this is done
+            with way, suppress(OSError):  # who asks may have hung up before all of this is done
                 way.sendall(said)
                 way.shutdown(socket.SHUT_WR)
                 while way.recv(
