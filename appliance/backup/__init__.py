@@ -7,6 +7,7 @@
 - `ahead` reads many documents at once from an archive that is far away.
 - `restoring` makes a blank box into the one that an archive remembers: the newest snapshot, then what came after it.
 - `rebuilding` reads study manifests back into the catalog: after a snapshot, or in its stead.
+- `unread` tries again what of them did not open, and has the clinic told.
 - `homecoming` brings the images back after that, by and by.
 - `recall` brings a sealed object back from an archive, when somebody wants it or in the background.
 

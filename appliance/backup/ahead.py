@@ -17,12 +17,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
-from appliance.errors import Transient
+from appliance.errors import Transient, Unreadable
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Distant
 
@@ -57,7 +57,7 @@ def reading(
     if most is not None:
         at_once = min(at_once, most)
     if at_once == 1:
-        yield ((each, reader(each)) for each in wanted)
+        yield ((each, partial(_twice, reader(each))) for each in wanted)
         return
     held = _Held(at_once)
     with _pool(at_once) as readers, _pool(1) as lister:
@@ -65,6 +65,13 @@ def reading(
             yield _ahead(readers, lister, held, iter(wanted), reader)
         finally:
             held.left.set()
+
+
+def _twice(reader: Read) -> bytes:
+    """Of a disk that does not give back what it holds at the first time: another reading may."""
+    with suppress(Unreadable):
+        return reader()
+    return reader()
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def catch_up(
             tell(number)
     with box.catalog.transaction() as tx:
         making.make_due(tx, place.name)  # the backups there may have been written over, too
-    return Rebuilt(read, new, 0, destroyed)
+    return Rebuilt(read, new, later_paper=tuple(sorted(closed)), destroyed=destroyed)
 
 
 def _write_again(

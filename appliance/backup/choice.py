@@ -22,7 +22,7 @@ from appliance.backup import ahead, snapshot
 from appliance.backup.fetching import ages_of, open_root
 from appliance.backup.snapshot import Index
 from appliance.catalog.schema import REVISION
-from appliance.errors import Corrupt, OperatorNeeded, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, Unknown, Unreadable
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import MANIFESTS
 from appliance.store.recovery import RecoveryKey
@@ -96,7 +96,7 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = MOST, now: datetime 
                 sealed = document()
                 if wrapped_generation(sealed) <= root.generation:
                     backups[name] = snapshot.decode(name, root.unseal(sealed, snapshot.context(name)))
-            except (Corrupt, Unknown):
+            except (Corrupt, Unknown, Unreadable):
                 damaged.add(name)
     latest = snapshot.in_order(names, ages_of(backups), now or datetime.now(UTC))[:most]
     return Found(

@@ -15,7 +15,7 @@ from appliance.audit import Witness
 from appliance.backup import ahead, snapshot
 from appliance.backup.snapshot import Age, Index, Piece
 from appliance.catalog import copying
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Unknown, Unreadable
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import (
     KEYS,
@@ -96,7 +96,7 @@ def _opened(
                 found = _later(found, (slot, open_with_recovery(slot, key)))
             except Unknown:
                 continue
-            except (Refused, Corrupt) as error:
+            except (Refused, Corrupt, Unreadable) as error:
                 wrong = wrong or error
     return found, wrong
 
@@ -131,7 +131,7 @@ def indexes(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, 
         for name, document in documents:
             try:
                 found[name] = snapshot.decode(name, root.unseal(document(), snapshot.context(name)))
-            except (Corrupt, Unknown):
+            except (Corrupt, Unknown, Unreadable):
                 continue
     return found
 
@@ -187,7 +187,8 @@ def _lacking(file: BinaryIO, pieces: Sequence[Piece]) -> list[_Place]:
 def fetch(folder: Path, archive: Archive, key: bytes, index: Index, tell: Tell) -> Path:
     """The catalog of one snapshot, whole, under its `key`, as ``<name>.db`` in `folder`; goes on with what is there of it.
 
-    Nothing else stays in `folder`. Raises `Corrupt` if it is not whole, and what archive and disk raise.
+    Nothing else stays in `folder`. Raises `Corrupt` if it is not whole, `Unreadable` where the archive's disk does not give it back, and what
+    archive and disk raise.
     """
     path = folder / f"{index.name}.db"
     try:

@@ -25,13 +25,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import ahead
 from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, instances, rules, study_keys
-from appliance.errors import Corrupt, Unknown
+from appliance.errors import Corrupt, Unknown, Unreadable
 from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import manifest, retold
 from appliance.replication.destinations import Archive, Document
@@ -42,22 +42,45 @@ from appliance.routing import deliveries_for
 
 log = logging.getLogger(__name__)
 
+MOST_IN_A_ROW: Final = 20
+"""A disk that does not give back so many manifests one after the other has more than bad spots."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """How many manifests were read, how many instances were new by them, how many manifests were damaged; and by how many studies
+    """How many manifests were read, how many instances were new by them, and which did not open: the keys of those that are damaged, that their
+    disk has `kept_back`, and that only a `later_paper` opens; and how many studies
     that the snapshot remembered were destroyed here, as they had been since."""
 
     manifests: int = 0
     instances: int = 0
-    damaged: int = 0
+    spoilt: tuple[str, ...] = ()
+    kept_back: tuple[str, ...] = ()
+    later_paper: tuple[str, ...] = ()
     destroyed: int = 0
+
+    @property
+    def damaged(self) -> int:
+        """How many are not what was written."""
+        return len(self.spoilt)
+
+    @property
+    def opened(self) -> int:
+        """How many manifests did open."""
+        return self.manifests - len(self.unread)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """All that did not open."""
+        return (*self.kept_back, *self.spoilt, *self.later_paper)
 
     def __add__(self, more: Rebuilt) -> Rebuilt:
         return Rebuilt(
             self.manifests + more.manifests,
             self.instances + more.instances,
-            self.damaged + more.damaged,
+            self.spoilt + more.spoilt,
+            self.kept_back + more.kept_back,
+            self.later_paper + more.later_paper,
             self.destroyed + more.destroyed,
         )
 
@@ -73,23 +96,32 @@ def rebuild(
 ) -> Rebuilt:
     """Record what the manifests of `archive` say and the catalog does not know; those written before `since` are passed over.
 
-    May be repeated. Raises what the archive raises. A manifest that is damaged is counted, and holds up nothing.
+    May be repeated. Raises what the archive raises. A manifest that is damaged, or that a disk does not give back, holds up nothing;
+    `MOST_IN_A_ROW` that are not given back do: then the disk is to be looked at first.
     """
-    read = new = damaged = destroyed = 0
+    read = new = destroyed = in_a_row = 0
+    spoilt, kept_back = list[str](), list[str]()
     with ahead.reading(archive, _documents(archive, since), lambda named: named[0].key) as found:
-        for (_, key), document in found:
+        for (named, key), document in found:
             try:
                 told = manifest.unseal(box.root, key, document())
                 destroyed += obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
                 over = versions_over(archive, told) if isinstance(archive, Past) else {}
                 with box.catalog.transaction() as tx:
                     new += record(tx, box, place, told, actor, over)
+                in_a_row = 0
             except (Corrupt, Unknown):
-                damaged += 1
+                spoilt.append(named.key)
                 log.error("a study manifest is damaged: its images stay in the archive")
+            except Unreadable:
+                kept_back.append(named.key)
+                in_a_row += 1
+                log.error("a study manifest is not given back: its images stay in the archive")
+                if in_a_row == MOST_IN_A_ROW:
+                    raise
             read += 1
             tell(read)
-    return Rebuilt(read, new, damaged, destroyed)
+    return Rebuilt(read, new, tuple(spoilt), tuple(kept_back), destroyed=destroyed)
 
 
 def _documents(archive: Archive, since: datetime | None) -> Iterator[tuple[Document, str]]:

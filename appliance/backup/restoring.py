@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import catching_up, homecoming, rebuilding, snapshot
+from appliance.backup import catching_up, homecoming, rebuilding, snapshot, unread
 from appliance.backup.choice import Wanted, chosen, is_too_new, needs
 from appliance.backup.fetching import Tell, ages_of, fetch, indexes, open_root, snapshot_key
 from appliance.backup.snapshot import Index
@@ -65,6 +65,7 @@ from appliance.errors import (
     Refused,
     Transient,
     Unknown,
+    Unreadable,
 )
 from appliance.lifecycle import destruction, memory
 from appliance.lifecycle.acting import Act
@@ -244,6 +245,11 @@ def _prepare(
                 tell=lambda done: tell("manifests", done, 0),
                 actor=actor,
             )
+        if index is None and rebuilt.kept_back and not rebuilt.opened:
+            raise Unreadable(
+                "the disk gives back nothing of what the box had kept there",
+                hint="look at its plug and its cable, try another socket, and restore again; or restore from another archive",
+            )
         if index is None and not rebuilt.manifests:
             log.warning(
                 "the archive holds neither a snapshot nor a manifest: the box is new but for its keys"
@@ -260,7 +266,7 @@ def _prepare(
 def _fetched(
     data: Path, archive: Archive, root: RootKey, names: list[str], tell: Tell, *, is_chosen: bool
 ) -> tuple[Index | None, int]:
-    """The newest snapshot that is whole, its catalog in ``restoring/``; and how many newer ones were damaged.
+    """The newest snapshot that is whole, its catalog in ``restoring/``; and how many newer ones were damaged, or not given back by their disk.
 
     None is taken in the place of one that a person has chosen.
     """
@@ -283,7 +289,7 @@ def _fetched(
             if is_too_new(index):
                 raise needs(index)
             fetch(data / "restoring", archive, snapshot_key(archive, root, name), index, tell)
-        except (Corrupt, Unknown) as error:
+        except (Corrupt, Unknown, Unreadable) as error:
             if is_chosen:
                 log.error("the snapshot %s is not whole: %s", name, error.message)
                 raise Corrupt(f"the backup {name} can't be restored", hint="choose another backup") from error
@@ -489,6 +495,7 @@ def _finish(
             "lives": lives,
         }
         settings.put(tx, homecoming.LAST, told, now)
+        unread.note(tx, place, rebuilt.unread, told["at_utc"], now)
         details = {
             "snapshot": told["snapshot"],
             "instances": kept.instances,

@@ -319,7 +319,7 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
     by = f"the backup {restored.snapshot.name}" if restored.snapshot else "the studies' manifests alone"
     print(f"Restored by {by}: {restored.studies} studies, {restored.instances} images.")
     if restored.damaged_snapshots:
-        print(f"{restored.damaged_snapshots} newer backups were damaged and passed over.")
+        print(f"{restored.damaged_snapshots} newer backups were damaged, or not given back, and passed over.")
     if restored.rebuilt.destroyed:
         print(
             f"{restored.rebuilt.destroyed} studies that it remembers were destroyed since then: they stay destroyed."
@@ -332,6 +332,16 @@ def _restore(arguments: Arguments, place: DestinationSettings) -> int:
             print(
                 "If somebody has written over them: restore anew into an empty folder, with --as-of and a moment before."
             )
+    if restored.rebuilt.kept_back:
+        print(
+            f"{len(restored.rebuilt.kept_back)} manifests were not given back by their disk: look at its plug and cable, and leave it on. "
+            "The box tries them again each day."
+        )
+    if restored.rebuilt.later_paper:
+        print(
+            f"{len(restored.rebuilt.later_paper)} manifests open only with a later recovery key than the one that was typed: "
+            "if there is a later one, restore anew with it into an empty folder."
+        )
     print(
         "Start the appliance, if it isn't running: it is in service at once. Images come when they are wanted, and by and by."
     )

@@ -84,6 +84,7 @@ SCRUB_FAR = "scrub.far"
 SCRUB_FAR_LOST = "scrub.far-lost"
 BUCKET_LISTS = "bucket.lists"
 RESTORE_ASKED = "restore.asked"
+RESTORE_MANIFESTS = "restore.manifests"
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -189,6 +190,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB_FAR_LOST,
             BUCKET_LISTS,
             RESTORE_ASKED,
+            RESTORE_MANIFESTS,
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
@@ -223,6 +225,9 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                 if _words(_part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
             ),
             kept_back=tuple(_kept_back(queues, outcomes.get(RESTORE_ASKED), outcomes.get(settings.RESTORED))),
+            unread_manifests=tuple(
+                _unread_manifests(queues, outcomes.get(RESTORE_MANIFESTS), outcomes.get(settings.RESTORED))
+            ),
             lost_in=tuple(
                 (each.destination, len(lost))
                 for each in queues
@@ -274,6 +279,16 @@ def _kept_back(queues: Sequence[Queue], kept: object, restored: object) -> Itera
         rows = _part(_part(_part(kept, "unread"), str(queue.id)), "rows")
         if isinstance(rows, list) and rows:
             yield queue.destination, len(rows)
+
+
+def _unread_manifests(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """In which archive study manifests did not open for the last restore, as `appliance.backup.unread` has kept it, and how many."""
+    if _words(kept, "of") != _words(restored, "at_utc"):
+        return
+    keys = _part(kept, "keys")
+    for queue in queues:
+        if str(queue.id) == str(_part(kept, "place")) and isinstance(keys, list):
+            yield queue.destination, len(keys) + _figure(kept, "more")
 
 
 def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:

@@ -155,6 +155,7 @@ _OF_CODE: Mapping[str, str] = MappingProxyType(
         "bucket-unasked": "read-again-late",
         "bucket-unlisted": "read-again-late",
         "bucket-lacks": "damaged",
+        "manifests-unread": "damaged",
         "no-devices": "setup",
         "no-rules": "setup",
     }

@@ -293,6 +293,10 @@ CASES = {
         replace(CALM, contents=Contents(kept_back=(("usb", 2), ("nas", 1)), unread_disks=("usb",))),
         (("disk-unreadable", ACT_NOW), ("disk-unreadable", ACT_NOW)),
     ),
+    "study manifests that did not open for a restore": (
+        replace(CALM, contents=Contents(unread_manifests=(("usb", 2),))),
+        (("manifests-unread", ACT_NOW),),
+    ),
     "buckets that have lost what is nowhere else": (
         replace(CALM, contents=Contents(lost_in=(("cloud", 2), ("other", 1)))),
         (("bucket-lacks", ACT_NOW), ("bucket-lacks", ACT_NOW)),

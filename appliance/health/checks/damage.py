@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from appliance.health.facts import Contents, Facts
 from appliance.health.problem import Act, Problem, Severity, Verb
 
-CODES = ("damaged", "disk-unreadable", "bucket-lacks", "bucket-altered", "catalog-damaged")
+CODES = (
+    "damaged",
+    "disk-unreadable",
+    "bucket-lacks",
+    "bucket-altered",
+    "manifests-unread",
+    "catalog-damaged",
+)
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -31,6 +38,15 @@ def check(facts: Facts) -> Iterator[Problem]:
             "disk-unreadable",
             f"images that {name} holds and does not give back: {count}; no other archive is known to have them",
             "look at that disk and its cable, and remove nothing from it; some of them are asked for again each day, and all once it gives them back",
+            Severity.NOW,
+            subject=name,
+        )
+    for name, count in facts.contents.unread_manifests if facts.contents else ():
+        yield Problem(
+            "manifests-unread",
+            f"study manifests in {name} that did not open when this box was restored: {count}; images that only they speak of are not known here",
+            "if it is a disk, look at its plug and its cable, and leave it on: they are tried again each day; where a later recovery key was printed"
+            " than the one that was typed, restore anew with that; remove nothing there",
             Severity.NOW,
             subject=name,
         )

@@ -1,0 +1,204 @@
+"""Study manifests that did not open when the box was restored: the clinic is told how many, and each is tried again every day until it opens.
+
+A manifest that a disk did not give back, or that was spoilt, may speak of images that nothing else does: they lie in the archive, and this
+box does not know of them. So nobody is told that all came home while there is one. Once it opens, its images are brought first and recorded
+then: an image that is recorded is expected on the disk, and a whole study of which nothing is there would be an attack to the ransomware guard.
+
+What this box writes there for a study that it knows opens too, and ends it: what it did not know it has put aside before (``kept/``), which
+is tried with it. What a later recovery key has sealed than the one that was typed never opens here; a restore with the newest does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from appliance.backup import homecoming
+from appliance.backup.rebuilding import record, sealed_for
+from appliance.box import Box
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    destinations,
+    instances,
+    manifests,
+    settings,
+    study_keys,
+)
+from appliance.errors import (
+    Corrupt,
+    OperatorNeeded,
+    OutOfResources,
+    Refused,
+    Resting,
+    Transient,
+    Unknown,
+    Unreadable,
+)
+from appliance.model import DestinationSettings, Received
+from appliance.replication import manifest, recall, retold
+from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations.archive import KEPT
+from appliance.replication.tombstone import obey_tombstones
+
+log = logging.getLogger(__name__)
+
+UNREAD: Final = "restore.manifests"
+"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``place`` the archive's row, ``keys`` which did not open, ``more`` how
+many beside those, and ``tried_utc`` when they were tried last."""
+
+MOST_NOTED: Final = 1000
+"""So many are tried again; of those beyond it only how many they are is known, until the box is restored anew."""
+
+AGAIN: Final = timedelta(days=1)
+ACTOR: Final = "jobs"
+
+
+def note(tx: Transaction, place: DestinationSettings, keys: Iterable[str], of: str, now: datetime) -> None:
+    """Keep what did not open in `place` when the box was restored, `of` that moment as `homecoming.LAST` has it; what was before is over."""
+    found = list(keys)
+    told = {"of": of, "place": place.id, "keys": found[:MOST_NOTED], "more": len(found[MOST_NOTED:])}
+    settings.put(tx, UNREAD, {**told, "tried_utc": None} if found else None, now)
+
+
+def try_again(box: Box, now: datetime, *, keep_going: Callable[[], bool]) -> int:
+    """Read again what did not open, once a day; how many images this box knows by it. Cheap while there is nothing to read.
+
+    Raises what the catalog and this disk raise; an archive that can't be reached is asked next time, as is one whose disk gives back too few.
+    """
+    with box.catalog.reading() as reading:
+        told = _told(reading)
+        known = {each.id: each for each in destinations.destinations(reading)}
+    if told is None or not _is_time(told, now):
+        return 0
+    place = known.get(told["place"])
+    if place is None or place.paused:
+        return 0
+    archive = build(place, box)
+    assert isinstance(archive, Archive)
+    trial = _Trial(box, archive, place, now)
+    waiting = list(told["keys"])
+    try:
+        aside = _put_aside(archive, waiting)
+        while waiting and keep_going() and not trial.is_to_stop:
+            trial.read(waiting[0], aside.get(sealed_for(waiting[0]), ()))
+            waiting.pop(0)
+    except (Transient, OperatorNeeded, Refused, OutOfResources) as error:
+        log.info("manifests in %s that did not open are read another time: %s", place.name, error.message)
+    if trial.opened or trial.unread:
+        is_done = trial.is_to_stop or not waiting
+        with box.catalog.transaction() as tx:
+            if (latest := _told(tx)) is not None:
+                # Those that were not come to are the first of the next time.
+                left = {"keys": [*waiting, *trial.unread], "tried_utc": now.isoformat() if is_done else None}
+                _keep(tx, {**latest, **left}, now)
+    if trial.images:
+        log.info("images of manifests that open again: count=%d", trial.images)
+    return trial.images
+
+
+def _told(reading: Reading) -> dict[str, Any] | None:
+    """What is kept of the last restore; of an earlier one it came back with the index, and says nothing."""
+    told, last = settings.get(reading, UNREAD), settings.get(reading, homecoming.LAST)
+    is_of_it = isinstance(told, dict) and isinstance(last, dict) and told["of"] == last["at_utc"]
+    return told if is_of_it else None
+
+
+def _keep(tx: Transaction, told: dict[str, Any], now: datetime) -> None:
+    settings.put(tx, UNREAD, told if told["keys"] or told["more"] else None, now)
+
+
+def _is_time(told: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a day has passed; a clock that was set back since keeps nothing waiting."""
+    tried = told["tried_utc"]
+    return bool(told["keys"]) and (tried is None or abs(now - datetime.fromisoformat(tried)) >= AGAIN)
+
+
+def _put_aside(archive: Archive, keys: Iterable[str]) -> dict[str, list[str]]:
+    """What was kept in an archive of each of these manifests before this box wrote its own, by the manifest's key."""
+    wanted, found = {*keys}, dict[str, list[str]]()
+    for document in archive.documents(KEPT):
+        if (of := sealed_for(document.key)) in wanted:
+            found.setdefault(of, []).append(document.key)
+    return found
+
+
+class _Trial:
+    """One run through an archive: what does not open there (``unread``), how many did, and how many images came by them."""
+
+    def __init__(self, box: Box, archive: Archive, place: DestinationSettings, now: datetime) -> None:
+        self._box, self._archive, self._place, self._now = box, archive, place, now
+        self.unread: list[str] = []
+        self.opened = self.images = 0
+        self._not_given_back = 0
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether there is more wrong with its disk than a sector: the rest waits for another day."""
+        return self._not_given_back >= homecoming.UNREAD_AT_ONCE
+
+    def read(self, key: str, aside: Iterable[str]) -> None:
+        """Read a manifest, and what was put aside in its place. Raises what the archive and this disk raise."""
+        try:
+            for each in (key, *aside):
+                self.images += self._record(each)
+        except (Corrupt, Unknown):
+            self.unread.append(key)
+        except Unreadable:
+            self.unread.append(key)
+            self._not_given_back += 1
+        else:
+            self.opened += 1
+
+    def _record(self, key: str) -> int:
+        name = sealed_for(key)
+        told = manifest.unseal(self._box.root, name, self._archive.document(key))
+        obey_tombstones(self._box, name, told, self._now)
+        unknown = self._unknown(told)
+        for received in unknown:
+            self._bring(received)
+        with self._box.catalog.transaction() as tx:
+            if recall.has_moved(tx, self._place):
+                raise Transient("the archive was moved meanwhile")
+            new = record(tx, self._box, self._place, told, ACTOR, {})
+            studies = {instances.study_row_of(tx, each.stored.object_id) for each in unknown}
+            manifests.mark(tx, self._place.id, [each for each in studies if each is not None], self._now)
+            return new
+
+    def _unknown(self, told: Mapping[str, Any]) -> list[Received]:
+        found = [received for received, _ in retold.instances(told)]
+        with self._box.catalog.reading() as reading:
+            gone = study_keys.destroyed_among(reading, [each.stored.key_id for each in found])
+            return [
+                each
+                for each in found
+                if each.stored.key_id not in gone and instances.row_of(reading, each.stored.object_id) is None
+            ]
+
+    def _bring(self, received: Received) -> None:
+        """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed."""
+        stored = received.stored
+        with self._box.catalog.reading() as reading:
+            has_room = homecoming.has_room(self._box, reading, stored.sealed_bytes)
+        if not has_room:
+            raise OutOfResources(
+                "there is no room for images of a manifest that opens again",
+                hint="see Tiers for what may leave",
+            )
+        if recall.is_here(self._box, stored.object_id):
+            return
+        key = self._box.study_keys.opened(
+            stored.key_id, received.header.study_instance_uid, stored.wrapped_key
+        )
+        try:
+            recall.fetch(self._box, self._archive, stored.object_id, key, stored.sealed_bytes)
+        except Resting:
+            log.info("an image of a manifest that opens again lies in deep archive")
+        except (Corrupt, Unknown) as error:
+            log.error(
+                "an image of a manifest that opens again is not whole in %s: %s",
+                self._place.name,
+                error.message,
+            )
