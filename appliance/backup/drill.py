@@ -14,6 +14,9 @@ A restore asks every archive that has a receipt for an image, one after the othe
 archive that is tried should have and has not whole is found, whoever has it besides. Where it holds no image, one of the others that has
 one not whole, or is away, is named in the certificate, and fails nothing while another has it: its own drill fails.
 
+A backup knows of studies that were destroyed since it was made, until the next one takes its place: that their images are gone from the
+archives, as they should be, is no finding, and nothing was seen of them.
+
 What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
 undamaged, and `key check-recovery` tries the paper.
 """
@@ -73,6 +76,7 @@ SAMPLE: Final = 20
 EVERY: Final = timedelta(days=7)
 _NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup"
 _NONE_OPENED: Final = "every image of the sample lies in deep archive, and none was opened"
+_DESTROYED: Final = "every image of the sample has been destroyed since the backup was made"
 _NAMES: Final = ("sources", "ungiven")
 _LATEST: Final = 5
 """So many of the sample are the images that came last: they are what a fire tonight would take."""
@@ -303,11 +307,12 @@ def _chosen(reading: Reading, place: DestinationSettings, dice: random.Random) -
 
 @dataclass(slots=True)
 class _Sample:
-    """What came of the images that were drawn: opened to the last byte, lying deep, or not as they should be."""
+    """What came of the images that were drawn: opened to the last byte, lying deep, destroyed since the backup, or not as they should be."""
 
     opened: int = 0
     opened_bytes: int = 0
     resting: int = 0
+    destroyed: int = 0
     findings: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     ungiven: tuple[str, ...] = ()
@@ -339,6 +344,8 @@ class _Sampling:
             self._image(each, key, done)
         if done.resting and not done.opened:
             done.findings += (_NONE_OPENED,)
+        if done.destroyed and not (done.opened or done.findings):
+            raise Transient(_DESTROYED, hint="it is made again later, with the next backup")
         return done
 
     def _image(self, drawn: _Drawn, key: bytes, done: _Sample) -> None:
@@ -365,6 +372,9 @@ class _Sampling:
                 self._came(drawn, holder, digest.hexdigest(), damage, done)
                 break
         else:
+            if damage and self._is_destroyed(drawn):
+                done.destroyed += 1
+                return
             self._did_not_come(damage, away, done, is_resting=is_resting)
         others = [name for name in (*damage, *(name for name, _ in away)) if name != self._place.name]
         done.ungiven = tuple(dict.fromkeys((*done.ungiven, *others)))
@@ -401,6 +411,11 @@ class _Sampling:
             done.opened_bytes += drawn.sealed_bytes
             done.sources = tuple(dict.fromkeys((*done.sources, holder.name)))
             done.findings += tuple(_like_here(self._box, drawn.object_id, digest))
+
+    def _is_destroyed(self, drawn: _Drawn) -> bool:
+        """Whether the study of an image was destroyed since the backup was made: on this box, its key is known to be."""
+        with self._box.catalog.reading() as reading:
+            return bool(study_keys.destroyed_among(reading, [drawn.key_id]))
 
     def _archive(self, holder: DestinationSettings) -> Archive:
         if holder.id not in self._archives:

@@ -308,6 +308,8 @@ def bringing_home(
     with box.catalog.transaction() as tx:
         # As it is now: a backup that was made meanwhile has noted there how often the box came back, and others what was `found`.
         last = _last(tx)
+        # Of those that are not in the catalog any more, the studies were destroyed meanwhile.
+        missed = sorted(instances.objects_in(tx, missed), reverse=True)
         counted = {
             "missing": int(last["missing"]) + len(missed),
             "missing_rows": [*last.get("missing_rows", ()), *missed][:MOST_NOTED],

@@ -33,6 +33,7 @@ from appliance.lifecycle import freezing
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.mass_loss import Count
 from appliance.model import InstanceId, KeyId, ObjectId
+from appliance.replication import recall
 from appliance.store import envelope
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,7 @@ def _count(box: Box, sample: Sample, dice: random.Random, keep_going: Callable[[
         except OSError:
             continue  # the disk does not give it back, or it can't be told now
     gone = _gone(box, [*missing, *altered, *unreadable])
+    gone.update(each for each in missing if recall.is_here(box, each))  # it was away just then, and has come
     return Count(
         looked=len(sample),
         missing=len(set(missing) - gone),

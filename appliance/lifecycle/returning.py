@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, evictions, studies
+from appliance.catalog import Reading, Transaction, evictions, instances, studies
 from appliance.catalog.evictions import Away
 from appliance.errors import ApplianceError, Corrupt, OutOfResources, Refused, Resting, Unknown
 from appliance.lifecycle.eviction import ACTOR, AT_ONCE, alone, choices
@@ -81,7 +81,8 @@ def bring_back(
                     _bring_image(box, each)
                     came += 1
                 except (Unknown, Corrupt) as error:
-                    lost.append(error)
+                    if _is_recorded(box, each):  # else its study was destroyed meanwhile
+                        lost.append(error)
                 except Resting as error:
                     deep.append(error)
     if deep and not lost:
@@ -134,6 +135,11 @@ def bring_wanted(box: Box, keep_going: Callable[[], bool] = lambda: True) -> int
     if came:
         log.info("images that were wanted are back: %d", came)
     return came
+
+
+def _is_recorded(box: Box, image: Away) -> bool:
+    with box.catalog.reading() as reading:
+        return instances.row_of(reading, image.object_id) is not None
 
 
 def _bring_image(box: Box, image: Away) -> None:

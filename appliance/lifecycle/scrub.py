@@ -165,13 +165,13 @@ def scrub(
         most = most or slice_of(total)
         rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
         unread = [each["object"] for each in _copies_unread(reading).values() if each["object"]]
-        waiting = (*begun.to_mend, *unread, *begun.unasked[:most])
+        waiting = (*begun.to_mend, *unread, *begun.unasked[:most], *begun.lost)
         known: dict[str, Sealed] = {
             row[0]: row for row in instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
         }
         retries = Retries(reading, now)
     gone = {each for each in waiting if each not in known}  # their studies were destroyed
-    standing = _without(begun, gone)
+    standing = replace(_without(begun, gone), lost=tuple(each for each in begun.lost if each not in gone))
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
     at = _Slice(box, copies, retries, now)
@@ -310,11 +310,13 @@ def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: 
         mended = at.copies.check(object_id, key_id, sealed_bytes)
         return replace(standing, copies=standing.copies + mended)
     except (Unknown, Corrupt, Refused) as error:
-        log.error("a stored image is damaged and could not be mended: %s", error.message)
         details: dict[str, Any] = {"reason": wrong or error.message}
         if is_unread and not isinstance(error, Corrupt):  # an archive's that is altered is another matter
             details |= {UNREAD: True}
         with at.box.catalog.transaction() as tx:
+            if instances.row_of(tx, object_id) is None:
+                return standing  # its study was destroyed meanwhile
+            log.error("a stored image is damaged and could not be mended: %s", error.message)
             _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
         lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
         return replace(standing, lost=lost)
@@ -353,7 +355,8 @@ def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, rest
             is_expected = homecoming.is_expected(reading, object_id)
         return GONE if is_expected and not recall.is_here(box, object_id) else ""  # it may have come just now
     except Corrupt as error:
-        return error.message
+        with box.catalog.reading() as reading:
+            return error.message if instances.row_of(reading, object_id) else ""  # its study was destroyed
     return ""
 
 

@@ -3,14 +3,18 @@ stored. What the upkeep does by and by is `appliance.lifecycle.scrub`; this mend
 
 An image that is in an archive and not here, because it has left this disk or comes home by and by after a restore, counts apart and is no
 damage. One that should be here and is not is missing, whoever else has it.
+
+It takes hours, and the box goes on meanwhile: what is wrong with an image is asked of the catalog once more before it is said. One that was
+destroyed since with its study is no finding, and one that came back while it was looked for is looked at again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 from appliance import audit
 from appliance.backup import homecoming
@@ -36,6 +40,13 @@ class Depth(StrEnum):
     EVERY_BYTE = "every-byte"
 
 
+class Elsewhere(Enum):
+    """Where an object is that is not on this box, and not meant to be."""
+
+    AWAY = auto()  # in an archive
+    DESTROYED = auto()  # nowhere, with its study, since the verification began
+
+
 class Kind(StrEnum):
     """What is wrong with an object."""
 
@@ -55,7 +66,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verification found. `checked` objects were looked at; `away` are in an archive, and not on this box."""
+    """What a verification found. `checked` objects were looked at; `away` are in an archive, and not on this box.
+
+    What was destroyed before it was looked at is in neither.
+    """
 
     checked: int
     away: int
@@ -71,18 +85,18 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
     with box.catalog.reading() as reading:
         recorded = list(instances.all_objects(reading))
     findings: list[Finding] = []
-    away = 0
+    elsewhere: Counter[Elsewhere] = Counter()
     told_every = max(1, min(TOLD_EVERY, len(recorded) // 100))
     for number, (object_id, key_id, sealed_bytes) in enumerate(recorded):
         if number % told_every == 0:
             tell(number, len(recorded))
-        finding = _finding(box, object_id, key_id, sealed_bytes, depth)
-        if finding is not None and finding.kind is Kind.MISSING and _is_away(box, object_id):
-            away += 1
-        elif finding is not None:
-            findings.append(finding)
+        found_so = _looked_at(box, object_id, key_id, sealed_bytes, depth)
+        if isinstance(found_so, Elsewhere):
+            elsewhere[found_so] += 1
+        elif found_so is not None:
+            findings.append(found_so)
     tell(len(recorded), len(recorded))
-    found = Verified(len(recorded) - away, away, tuple(findings))
+    found = Verified(len(recorded) - elsewhere.total(), elsewhere[Elsewhere.AWAY], tuple(findings))
     moment = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         if depth is Depth.EVERY_BYTE:
@@ -104,10 +118,23 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
     return found
 
 
-def _is_away(box: Box, object_id: ObjectId) -> bool:
-    """Whether an object that is not here is not meant to be, and an archive has it."""
-    with box.catalog.reading() as reading:
-        return not homecoming.is_expected(reading, object_id) and bool(recall.holders(reading, object_id))
+def _looked_at(
+    box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, depth: Depth
+) -> Finding | Elsewhere | None:
+    """What is wrong with an object, or why it is not here to be looked at; None if nothing is."""
+    while True:
+        finding = _finding(box, object_id, key_id, sealed_bytes, depth)
+        if finding is None:
+            return None
+        with box.catalog.reading() as reading:
+            if instances.row_of(reading, object_id) is None:
+                return Elsewhere.DESTROYED
+            is_missing = finding.kind is Kind.MISSING
+            if is_missing and not homecoming.is_expected(reading, object_id):
+                return Elsewhere.AWAY if recall.holders(reading, object_id) else finding
+        if not (is_missing and recall.is_here(box, object_id)):
+            return finding
+        # It was away when it was looked for, and has come since.
 
 
 def _finding(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, depth: Depth) -> Finding | None:

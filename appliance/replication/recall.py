@@ -81,16 +81,24 @@ ALTERED: Final = "recall.altered"
 """A key of `appliance.catalog.settings`: the objects that came as an earlier version of what some archive has now, or that are to."""
 
 MOST_ALTERED: Final = 1000
+DESTROYED: Final = "the study of the image has been destroyed"
 _NOWHERE: Final = "the image is neither on this box nor in any archive that it knows of"
 
 
 def open_object(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> SealedReader:
-    """`Box.open_object`, recalling the object first if it is not here. Raises as that and as `recall`."""
+    """`Box.open_object`, recalling the object first if it is not here. Raises as that and as `recall`; `Unknown` for one whose study
+    was destroyed since somebody listed it."""
     try:
-        return box.open_object(object_id, key_id)
-    except Unknown:
-        recall(box, object_id, key_id, sealed_bytes)
-        return box.open_object(object_id, key_id)
+        try:
+            return box.open_object(object_id, key_id)
+        except Unknown:
+            recall(box, object_id, key_id, sealed_bytes)
+            return box.open_object(object_id, key_id)
+    except (Unknown, Corrupt) as error:
+        with box.catalog.reading() as reading:
+            if instances.row_of(reading, object_id) is not None:
+                raise
+        raise Unknown(DESTROYED, hint="look at the destructions for its certificate") from error
 
 
 def is_here(box: Box, object_id: ObjectId) -> bool:
@@ -266,11 +274,11 @@ def altered_utc(archive: object, object_id: ObjectId) -> datetime | None:
 
 def _write_off(box: Box, object_id: ObjectId) -> None:
     """No archive has an object that is away: from now on it is missing here, which the census sees and health tells."""
-    log.error("an image that left this disk is whole in no archive any more")
     now = datetime.now(UTC)
     with box.catalog.transaction() as tx:
-        if is_here(box, object_id):
-            return
+        if is_here(box, object_id) or not evictions.is_away(tx, object_id):
+            return  # it has come by another way, or its study was destroyed
+        log.error("an image that left this disk is whole in no archive any more")
         evictions.recalled(tx, object_id)
         entry = audit.Entry(
             "instance:corrupt",

@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 
 from appliance.box import open_box
 from appliance.config import Config
+from appliance.lifecycle import purging, verification
+from tests.boxes import box_in, recorded
 from tests.cli.conftest import Say
+from tests.lifecycle.purge import LATER, approve
 
 
 def data_set_of(file: Path) -> bytes:
@@ -192,6 +196,29 @@ def test_a_quick_verification_finds_what_is_missing_or_has_another_length(
     outcome = say("verify", "--json")
     assert outcome.code == 76
     assert [row["object_id"] for row in outcome.rows] == [victim.stem]
+
+
+def test_a_study_that_is_destroyed_on_purpose_while_everything_is_read_is_no_loss(
+    say: Say, films: list[Path], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the jobs, as two people have decided; the verification had its list before."""
+    say("import", *films[:3])
+    with box_in(data_dir) as box:
+        approve(box, recorded(box)[0].study_id)
+    look = verification._finding
+    left = [LATER]
+
+    def meanwhile(*of: Any) -> verification.Finding | None:
+        if left:
+            with box_in(data_dir) as box:
+                assert purging.carry_out(box, left.pop()) == 1
+        return look(*of)
+
+    monkeypatch.setattr(verification, "_finding", meanwhile)
+    outcome = say("verify", "--all")
+    assert outcome.code == 0, outcome.err
+    assert "0 objects read in full: all are whole" in outcome.out
+    assert "damaged" not in {problem["code"] for problem in say("status", "--json").rows["problems"]}
 
 
 # --- audit -----------------------------------------------------------------------------------------------------------
