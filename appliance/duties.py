@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from appliance import (
     alarm,
@@ -60,19 +60,42 @@ ALARM = "alarm"
 ACTOR = "jobs"
 """Who acts, in the audit."""
 
+EVICTION_SECONDS: Final = 1200.0
+"""After which a run of the eviction begins with no other study: what is wanted back waits for its end."""
+
 Act = Callable[[Box, datetime], None]
 LongAct = Callable[[Box, datetime, threading.Event], None]
 """One that is told when the process stops."""
 
-Lane = Literal["default", "reading", "listing", "alarm", "audit-feed", "heartbeat", "tiers"]
+Lane = Literal[
+    "default",
+    "alarm",
+    "guard",
+    "anchors",
+    "audit-feed",
+    "heartbeat",
+    "sweeps",
+    "reading",
+    "listing",
+    "backup",
+    "drill",
+    "destruction",
+    "eviction",
+    "recall",
+    "tiers",
+]
+
+THREADS: Final[Mapping[Lane, int]] = {lane: 2 if lane == "default" else 1 for lane in get_args(Lane)}
+"""How many threads a lane has. One that has nothing to do waits, and takes next to no memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One duty: its name in log and heartbeat, what it does, how often, and how long after the start at first.
 
-    Those of one `lane` wait for each other; the alarm has one of its own, because no long sweep may hold it up, what calls
-    outside has others, because it must hold up nothing, and so has what reads all day long.
+    Those of one `lane` wait for each other. So what watches (the alarm, the census, the anchors of the audit) never shares one with what
+    works, which may take hours: what waits for an archive, or goes through everything that is stored, has each a lane of its own. The default
+    one is for what is done in a moment, on this box.
     `interrupt` asks it to come to an end when the process stops.
     """
 
@@ -233,19 +256,30 @@ def destroy(box: Box, now: datetime, stopping: threading.Event) -> None:
         log.info("studies destroyed: count=%d", destroyed)
 
 
-def make_room(box: Box, now: datetime, stopping: threading.Event) -> None:  # noqa: ARG001 - a long run reads the clock anew
-    """Let leave what may, as the clinic has chosen and if anything should, then bring what is wanted.
+class MakingRoom:
+    """Letting leave what may, as the clinic has chosen and if anything should, then bringing what is wanted.
 
-    What has no room yet must not keep room from being made.
+    What has no room yet must not keep room from being made; and what is wanted, such as images that have come up from deep archive, waits for no
+    more than one run, which is short. What stayed in one that had no time for all is tried after the others in the next.
     """
-    around = eviction.Around(keep_going=_until(stopping))
-    try:
-        eviction.evict(box, lambda: datetime.now(UTC), around)
-    except eviction.Taken:
-        log.info("room is made later: somebody moves images already")
-        return
-    with suppress(eviction.Taken):
-        returning.bring_wanted(box, around.keep_going)
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._stayed: set[int] = set()
+
+    def __call__(self, box: Box, now: datetime, stopping: threading.Event) -> None:  # noqa: ARG002 - a long run reads the clock anew
+        """One run."""
+        until = self._monotonic() + EVICTION_SECONDS
+        around = eviction.Around(
+            keep_going=_until(stopping), has_time=lambda: self._monotonic() < until, stayed=self._stayed
+        )
+        try:
+            eviction.evict(box, lambda: datetime.now(UTC), around)
+        except eviction.Taken:
+            log.info("room is made later: somebody moves images already")
+            return
+        with suppress(eviction.Taken):
+            returning.bring_wanted(box, around.keep_going)
 
 
 class Tagging:
@@ -291,25 +325,25 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("health", ProblemLog(), 60, first_seconds=20),
         Job("samples", Sampler(), 60, first_seconds=10),
         Job("sessions", end_sessions, 300),
-        Job("orphans", Orphans(box), 1800),
+        Job("orphans", Orphans(box), 1800, lane="sweeps"),
         Job("audit", check_audit, 3600),
-        Job("anchors", witnesses.write, witnesses.EVERY_SECONDS, first_seconds=60),
-        Job("backup", backups.make, 900, first_seconds=120, interrupt=backups.interrupt),
-        Job("drill", backups.drill, 3600, first_seconds=900, interrupt=backups.interrupt),
+        Job("anchors", witnesses.write, witnesses.EVERY_SECONDS, first_seconds=60, lane="anchors"),
+        Job("backup", backups.make, 900, 120, "backup", backups.interrupt),
+        Job("drill", backups.drill, 3600, 900, "drill", backups.interrupt),
         _long("scrub", read_again, scrub.EVERY_SECONDS, 300, "reading"),
         _long("listing", look_through_buckets, scrub.EVERY_SECONDS, 420, "listing"),
-        _long("census", count, census.EVERY_SECONDS, 15),
+        _long("census", count, census.EVERY_SECONDS, 15, "guard"),
         Job("retention-clock", watch_clock, 600),
         Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),
         Job("destruction-requests", review_requests, 3600, first_seconds=120),
-        _long("destruction", destroy, 120, 180),
-        _long("eviction", make_room, eviction.EVERY_SECONDS, 1200),
+        _long("destruction", destroy, 120, 180, "destruction"),
+        _long("eviction", MakingRoom(), eviction.EVERY_SECONDS, 1200, "eviction"),
         _long("tiers", Tagging(), tagging.EVERY_SECONDS, 1500, "tiers"),
-        Job("recall", backups.bring_home, 30, first_seconds=10, interrupt=backups.interrupt),
+        Job("recall", backups.bring_home, 30, 10, "recall", backups.interrupt),
         Job("audit-feed", audit_feed.Feed(), 10, first_seconds=15, lane="audit-feed"),
         Job("heartbeat", pulse.beat, 60, first_seconds=30, lane="heartbeat"),
         Job("updates", noting.note, 60, first_seconds=20),
         Job("disk-pin", disk_pin.note, 20, first_seconds=20),
-        _long("rotation", finish_rotating, rotation.EVERY_SECONDS, 30),
+        _long("rotation", finish_rotating, rotation.EVERY_SECONDS, 30, "sweeps"),
         Job("certificates", keep_certificates, 6 * 3600),
     )

@@ -1,7 +1,8 @@
 """The process that looks after the box: its duties (`appliance.duties`), on APScheduler.
 
 Every job may run late and never twice at once: `coalesce` folds the runs that were missed into one, and
-`misfire_grace_time` is explicitly None, because the library's default of one second silently drops a late job.
+`misfire_grace_time` is explicitly None, because the library's default of one second silently drops a late job. How long one may be late is a matter of
+its lane (`duties.Job`): one that watches waits for none that works.
 
 The scheduler plans by the wall clock, so a clock that is set back would leave every job waiting for the old hour.
 The main thread compares wall clock and monotonic clock at each beat and, when they part, plans all jobs anew; where it
@@ -65,15 +66,7 @@ class Upkeep:
         self._offset = self._difference()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={
-                "default": ThreadPoolExecutor(2),
-                "reading": ThreadPoolExecutor(1),
-                "listing": ThreadPoolExecutor(1),
-                "alarm": ThreadPoolExecutor(1),
-                "audit-feed": ThreadPoolExecutor(1),
-                "heartbeat": ThreadPoolExecutor(1),
-                "tiers": ThreadPoolExecutor(1),
-            },
+            executors={lane: ThreadPoolExecutor(threads) for lane, threads in duties.THREADS.items()},
             job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS, "max_instances": 1},
         )
         for job in self.jobs:

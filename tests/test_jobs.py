@@ -24,6 +24,7 @@ from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import Method, State
 from appliance.model import DestinationSettings
 from appliance.replication.delivery import Breaker
+from appliance.replication.destinations import prepare
 from appliance.store.objects import new_object_id
 from tests.lifecycle.clinic import NOW, arrive, watch
 
@@ -158,6 +159,60 @@ def test_a_bucket_that_answers_slowly_keeps_no_other_duty_waiting(
     assert "tiers" not in ran
     answered.set()
     eventually(lambda: ran["tiers"] == 1 and not running.failing)
+
+
+WATCHES = ("alarm", "census", "anchors", "audit", "leases", "health")
+WORKS = ("backup", "drill", "destruction", "eviction", "recall", "scrub", "listing", "tiers")
+"""What waits for archives, or goes through everything: it may take hours, or for ever where a disk hangs."""
+
+
+def test_what_watches_shares_no_lane_with_what_works_and_neither_do_two_that_work(box: Box) -> None:
+    lane = {each.name: each.lane for each in duties.duties(box)}
+    assert not {lane[each] for each in WATCHES} & {lane[each] for each in WORKS}
+    assert [name for each in WORKS for name in lane if lane[name] == lane[each]] == list(WORKS)
+    assert sorted(each for each in lane if lane[each] in {lane["census"], lane["anchors"]}) == [
+        "anchors",
+        "census",
+    ]
+    assert duties.THREADS.keys() == set(lane.values())
+    assert sum(duties.THREADS.values()) <= 16, "each has a stack, and connections while it works"
+
+
+def test_while_all_that_works_hangs_the_census_is_taken_and_the_audit_anchored(
+    box: Box, tmp_path: Path, upkeep: Callable[..., Upkeep], eventually: Callable[..., object]
+) -> None:
+    (tmp_path / "usb").mkdir()
+    place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
+    with box.catalog.transaction() as tx:
+        destinations.add(tx, place)
+    hangs, begun, done = threading.Event(), Counter[str](), Counter[str]()
+
+    def hang(name: str) -> Callable[[Box, datetime], None]:
+        def act(box: Box, now: datetime) -> None:
+            begun[name] += 1
+            hangs.wait(100)
+            done[name] += 1
+
+        return act
+
+    def noted(job: Job) -> Callable[[Box, datetime], None]:
+        def act(box: Box, now: datetime) -> None:
+            job.act(box, now)
+            done[job.name] += 1
+
+        return act
+
+    known = {each.name: each for each in duties.duties(box)}
+    working = [replace(known[name], act=hang(name), first_seconds=0) for name in WORKS]
+    watching = [replace(known[name], act=noted(known[name]), first_seconds=0) for name in WATCHES]
+    running = upkeep(*working, *watching)
+    try:
+        eventually(lambda: set(begun) == set(WORKS))
+        eventually(lambda: set(done) >= set(WATCHES))
+        assert not set(done) & set(WORKS) and not running.failing
+        assert anchor.path(box).exists() and list((tmp_path / "usb" / "anchors").iterdir())
+    finally:
+        hangs.set()
 
 
 class Hours(datetime):

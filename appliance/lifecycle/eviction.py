@@ -75,11 +75,17 @@ _BLOCK_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a run is given: whether to go on, and a word for each step that a test may cut it at."""
+    """What a run is given: whether to go on, and a word for each step that a test may cut it at.
+
+    `evict` begins with no other study once `has_time` is over: one that is begun is done, however slow a line is, or it would never leave.
+    `stayed` are those that stayed in such a run: the next tries them last, and they keep nothing else here. One that has time empties it.
+    """
 
     keep_going: Callable[[], bool] = lambda: True
     reached: Callable[[str], None] = field(default=lambda _: None)
     actor: str = ACTOR
+    has_time: Callable[[], bool] = lambda: True
+    stayed: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +213,17 @@ def evict(box: Box, clock: Callable[[], datetime], around: Around = Around()) ->
             return Evicted()
         total = Evicted()
         plan = planned(box, clock(), standing, around.keep_going)
-        for study in plan.leaving:
-            if not around.keep_going():
+        for study in sorted(plan.leaving, key=lambda each: each.id in around.stayed):
+            if not (around.keep_going() and around.has_time()):
                 break
             if standing.eviction is Eviction.WHEN_NEEDED and total.bytes >= plan.wanted_bytes:
                 break
-            total += _evict_study(box, study.id, standing, clock, around)
+            done = _evict_study(box, study.id, standing, clock, around)
+            if done.kept:
+                around.stayed.add(study.id)
+            total += done
+        else:
+            around.stayed.clear()
     if total.studies:
         log.info("images left this disk: studies=%d images=%d", total.studies, total.images)
     return total

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,8 +97,73 @@ def test_what_is_wanted_and_has_no_room_keeps_no_room_from_being_made(
     monkeypatch.setattr(returning, "bring_wanted", without_room)
     monkeypatch.setattr(eviction, "evict", lambda *_: done.append("evict"))
     with pytest.raises(OutOfResources):
-        duties.make_room(kept.box, NOW, threading.Event())
+        duties.MakingRoom()(kept.box, NOW, threading.Event())
     assert done == ["evict", "bring"]
+
+
+class SlowLine:
+    """A line over which each study takes half an hour; `studies` are those that were tried, and `stuck` what no archive gives."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *stuck: int) -> None:
+        self.seconds = 0.0
+        self.studies: list[int] = []
+        self._evict = eviction._evict_study
+        self.stuck = stuck
+        monkeypatch.setattr(eviction, "_evict_study", self._one)
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def _one(self, box: Box, study: int, *of: Any) -> Evicted:
+        self.seconds += 1800
+        self.studies.append(study)
+        return Evicted(kept=1) if study in self.stuck else self._evict(box, study, *of)
+
+
+@pytest.fixture
+def by_age(kept: Clinic, monkeypatch: pytest.MonkeyPatch) -> Clinic:
+    monkeypatch.setattr(eviction, "choices", lambda _: ANY)
+    monkeypatch.setattr(duties, "datetime", StandingHour)
+    return kept
+
+
+class StandingHour(datetime):
+    """At which the studies are old, as the box has noted."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> StandingHour:
+        return cls.fromtimestamp(NOW.timestamp(), tz)
+
+
+def test_a_long_eviction_ends_so_that_what_is_wanted_can_come(
+    by_age: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images have come up from deep archive, while everything that is old leaves over a slow line."""
+    evicted = study_ids(by_age.box)[0]
+    assert eviction.evict_study(by_age.box, evicted, ANY, at_now).studies == 1
+    with by_age.box.catalog.transaction() as tx:
+        returning.want(tx, evicted, NOW)
+    line = SlowLine(monkeypatch)
+    duties.MakingRoom(line)(by_age.box, NOW, threading.Event())
+    assert len(line.studies) == 1, "one that is begun is done"
+    with by_age.box.catalog.reading() as conn:
+        assert evictions.away_of_study(conn, evicted) == 0
+        assert evictions.away_of_study(conn, line.studies[0]) > 0
+
+
+def test_what_stays_in_a_run_that_had_no_time_keeps_nothing_else_here(
+    by_age: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *others = study_ids(by_age.box)
+    line = SlowLine(monkeypatch, first, second)
+    job = duties.MakingRoom(line)
+    for _ in range(len(others) + 2):
+        job(by_age.box, NOW, threading.Event())
+    assert line.studies == [first, second, *others]
+    before = here(by_age.box)
+    line.stuck = ()
+    job(by_age.box, NOW, threading.Event())
+    assert here(by_age.box) < before, "and they are tried again, when the others have left"
 
 
 # --- what keeps it here ----------------------------------------------------------------------------------------------
