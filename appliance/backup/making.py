@@ -16,18 +16,27 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from appliance import __version__, audit
-from appliance.backup import rotation, snapshot
+from appliance.backup import fetching, rotation, snapshot
 from appliance.backup.lives import count_past_others
 from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, copying, destinations, freezes, settings, totals
+from appliance.catalog import (
+    Reading,
+    Transaction,
+    audit_search,
+    copying,
+    destinations,
+    freezes,
+    settings,
+    totals,
+)
 from appliance.catalog.schema import REVISION
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Transient, Unknown
 from appliance.lifecycle import memory, retention
@@ -35,7 +44,7 @@ from appliance.model import DestinationSettings
 from appliance.pace import Pace
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
-from appliance.replication.ownership import refuse_another_box
+from appliance.replication.ownership import Whose, refuse_another_box, whose_backup
 from appliance.replication.tombstone import lives
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
@@ -47,6 +56,9 @@ LAST: Final = settings.LATEST_BACKUP
 
 Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't.
 """
+
+MAKE: Final = "backup:make"
+"""What the audit says when a backup was made: under ``name`` how it is called."""
 
 ABANDONED: Final = timedelta(days=1)
 
@@ -251,23 +263,25 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta, name: st
     """Remove from a disk or a file server our snapshots past `keep`, and what cut attempts left; how many documents.
 
     A bucket is not touched: the box has no right to remove anything there, so that whoever takes the box over has none.
-    Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds. One of ours whose key is damaged stays for
-    ever, since nothing tells it from another box's: the log says each time that there are such.
+    Its own life-cycle rule does it. Nothing is removed while the ransomware guard holds. The newest few that stay are of those that open;
+    what may be another box's stays for ever, and the log says each time that there is such.
     """
     if not isinstance(archive, Clearable):
         return 0
     documents = list(archive.documents(snapshot.PREFIX))
     finished = snapshot.names_in([each.key for each in documents])
     gone = set(rotation.obsolete(finished, now, keep))
-    if gone:  # the newest few stay: of ours
-        ours = [each for each in finished if _is_ours(box, archive, each)]
-        if stay := len(gone.difference(ours)):
+    if gone:
+        opening = [each for each in finished if _opens(box, archive, each)]
+        closed = set(rotation.obsolete(finished, now, keep, least=0)).difference(opening)
+        ours = [each for each, of in whose(box, archive, closed).items() if of is Whose.OURS]
+        if stay := len(closed.difference(ours)):
             log.warning(
-                "%s: %d backups have had their time and stay, since their keys do not open: damaged, or of another box",
+                "%s: %d backups have had their time and stay, since no key of this box opens them: damaged, or of another box",
                 name,
                 stay,
             )
-        gone = set(rotation.obsolete(ours, now, keep))
+        gone = {*rotation.obsolete(opening, now, keep), *ours}
     removed = 0
     for each in sorted(documents, key=lambda each: not each.key.endswith("/index")):  # the index first
         of = each.key.removeprefix(snapshot.PREFIX).partition("/")[0]
@@ -282,15 +296,24 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta, name: st
     return removed
 
 
-def _is_ours(box: Box, archive: Archive, name: str) -> bool:
-    """Whether this box made a snapshot, by its key: one of another box, which shares its disk, is not ours to remove."""
+def _opens(box: Box, archive: Archive, name: str) -> bool:
+    """Whether the key of a snapshot is there, and ours."""
     try:
-        box.root.unseal(archive.document(snapshot.key_key(name)), snapshot.key_context(name))
-    except Unknown:
-        return True  # without its key nobody opens it
-    except Corrupt:
+        fetching.snapshot_key(archive, box.root, name)
+    except (Corrupt, Unknown):
         return False
     return True
+
+
+def whose(box: Box, archive: Archive, names: Iterable[str]) -> dict[str, Whose]:
+    """Whose the snapshots `names` in an archive are, as this box can tell (`whose_backup`). Raises what the archive raises."""
+    with box.catalog.reading() as reading:
+        made = audit_search.details(reading, MAKE, "name")
+    try:
+        own = whole_recovery_slot(box.config.data.absolute() / "keys")
+    except Corrupt:  # then it tells nothing
+        own = b""
+    return {each: whose_backup(archive, each, box.root, own, made) for each in names}
 
 
 def _record(
@@ -327,7 +350,7 @@ def _record(
             "instances": made.contents.instances,
             "removed": removed,
         }
-        entry = audit.Entry("backup:make", to, actor, details)
+        entry = audit.Entry(MAKE, to, actor, details)
     else:
         entry = audit.Entry("backup:fail", to, actor, {"reason": reason})
     audit.append(tx, box.audit_key, [entry], now)

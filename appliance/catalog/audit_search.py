@@ -77,6 +77,16 @@ def count(reading: Connection, action: str, study_instance_uid: str) -> int:
     return int(reading.exec_driver_sql(query, (study_instance_uid, action)).scalar_one())
 
 
+def details(reading: Connection, action: str, name: str) -> set[str]:
+    """What the details of every row that says that `action` was done name as `name`."""
+    query = (
+        "SELECT DISTINCT json_extract(iif(json_valid(details), details, '{}'), ?) FROM audit"
+        " WHERE action = ? AND outcome = 'done'"
+    )
+    rows = reading.exec_driver_sql(query, (f"$.{name}", action))
+    return {str(row[0]) for row in rows if row[0] is not None}
+
+
 def oldest_first(reading: Connection, wanted: Wanted) -> Iterator[AuditRow]:
     """Every row that is wanted, the oldest first; a thousand in memory at a time."""
     bounds = _bounds(reading, wanted, None)

@@ -158,7 +158,8 @@ def _study(each: DestroyedStudy) -> dict[str, Any]:
 
 
 def _place(each: Place) -> dict[str, Any]:
-    """An archive; `versions` says what a bucket keeps of what was written over, and `versions_until_utc` when it has none left: None where
+    """An archive. Backups in it that this box could not open were left as they are: `backups_not_ours` are another box's, or so damaged that
+    nothing tells whose; of `backups_under_later_key` a later recovery key than this box has may open some that are its own. `versions` says what a bucket keeps of what was written over, and `versions_until_utc` when it has none left: None where
     it keeps none, or for ever. What earlier software has recorded says neither: it is told as a condition."""
     done = each.state is PlaceState.DONE and each.kind == "s3"
     left = Left(each.detail.get("versions", Left.NOT_TOLD)) if done else Left.NONE
@@ -172,6 +173,8 @@ def _place(each: Place) -> dict[str, Any]:
         "waits_for": each.reason if each.state is PlaceState.OWED else "",
         "backup": each.detail.get("snapshot"),
         "older_backups": each.detail.get("older"),
+        "backups_not_ours": int(each.detail.get("anothers", 0)),
+        "backups_under_later_key": int(each.detail.get("later", 0)),
         "ciphertext_stays": each.kind == "s3",
         "versions": str(left),
         "versions_until_utc": until,

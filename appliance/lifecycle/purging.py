@@ -343,6 +343,8 @@ def _shred(
                 tombstones.move(tx, each.id, place.id, PlaceState.LAID, now, reason=error.message)
         return
     detail: dict[str, Any] = {"snapshot": made.snapshot, "older": made.older}
+    stay = {"anothers": made.anothers, "later": made.later}
+    detail |= {name: count for name, count in stay.items() if count}
     kept = made.versions
     left = {"versions": str(versions_left(kept)), "days": kept.days if kept is not None else None}
     with box.catalog.transaction() as tx:

@@ -5,6 +5,10 @@ A backup holds the catalog of its day: names, dates, the keys of images. Each li
 whether or not it can be removed. But a clinic must never be without a backup, so first a new one is made, and a restore drill
 brings it and a sample of its images back. Only when that has passed do the older ones go.
 
+A disk or a bucket may hold the backups of another box, laid there in the same hour as our first: they are that box's only way back, and stay
+(`ownership.whose_backup` says what is taken for ours). What is left so is counted, for the certificate must not say that nothing was. An
+attempt that was cut before its key was laid is left to the rotation: its pieces open with nothing, and another box may be at it.
+
 On a disk or a file server they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
 was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule. What the bucket says of that at this moment is
 kept for the certificate, which must not tell a day on which nothing is left where no rule ends it.
@@ -13,6 +17,7 @@ kept for the certificate, which must not tell a day on which nothing is left whe
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +31,7 @@ from appliance.errors import ApplianceError, OperatorNeeded, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Clearable, Remembering, Versions
+from appliance.replication.ownership import Whose
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +62,14 @@ def versions_left(kept: Versions | None) -> Left:
 @dataclass(frozen=True, slots=True)
 class Shredded:
     """What became of an archive's backups: the new one, and how many older ones cannot be read any more; and what the archive keeps of
-    what was written over, None where it does not tell."""
+    what was written over, None where it does not tell. `anothers` were left, which no key of this box opens, and `later`, which a later
+    recovery key than ours may: those of another box, or of this one before it came back with an earlier paper."""
 
     snapshot: str
     older: int
     versions: Versions | None = None
+    anothers: int = 0
+    later: int = 0
 
 
 def shred_older(
@@ -72,7 +81,7 @@ def shred_older(
     keep_going: Callable[[], bool],
     reached: Callable[[str], None],
 ) -> Shredded:
-    """Make a backup of now in the archive `place`, try it out, and make those before it unreadable; may be repeated.
+    """Make a backup of now in the archive `place`, try it out, and make those of this box before it unreadable; may be repeated.
 
     Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then. While
     the ransomware guard holds, `Transient`.
@@ -90,13 +99,25 @@ def shred_older(
             hint="see: appliance backup drill",
         )
     reached("drill passed")
-    older = sorted(before - {made.name})
+    found_there = making.whose(box, archive, sorted(before - {made.name}))
+    older = [name for name, of in found_there.items() if of in {Whose.OURS, Whose.NOBODYS}]
     for name in older:
         with box.catalog.reading() as reading:
             freezes.refuse(reading)
         _destroy(archive, name)
         reached("backup destroyed")
-    return Shredded(made.name, len(older), _remembered(archive, place))
+    left = Counter(found_there.values())
+    if len(older) < len(found_there):
+        log.warning(
+            "%s: %d backups may be of another box, and stay", place.name, len(found_there) - len(older)
+        )
+    return Shredded(
+        made.name,
+        len(older),
+        _remembered(archive, place),
+        anothers=left[Whose.ANOTHERS],
+        later=left[Whose.LATER],
+    )
 
 
 def _remembered(archive: Archive, place: DestinationSettings) -> Versions | None:
@@ -111,10 +132,13 @@ def _remembered(archive: Archive, place: DestinationSettings) -> Versions | None
 
 
 def _names(keys: Iterable[str]) -> set[str]:
-    """Every snapshot of which there is any document, finished or not, without those destroyed before."""
-    documents = {key.removeprefix(snapshot.PREFIX) for key in keys}
-    gone = {each.removesuffix("/destroyed") for each in documents if each.endswith("/destroyed")}
-    return {each.partition("/")[0] for each in documents} - gone
+    """Every snapshot that has got as far as its key, finished or not, without those destroyed before."""
+    of_end: dict[str, set[str]] = {"key": set(), "index": set(), "destroyed": set()}
+    for key in keys:
+        name, _, end = key.removeprefix(snapshot.PREFIX).partition("/")
+        if end in of_end:
+            of_end[end].add(name)
+    return (of_end["key"] | of_end["index"]) - of_end["destroyed"]
 
 
 def _destroy(archive: Archive, name: str) -> None:
@@ -129,5 +153,5 @@ def _destroy(archive: Archive, name: str) -> None:
         if archive.document(snapshot.key_key(name)) != snapshot.DESTROYED:
             archive.put_document(snapshot.key_key(name), snapshot.DESTROYED)
     except Unknown:
-        pass  # it was never finished: its key was never anywhere
+        pass  # nothing opens it
     archive.put_document(snapshot.destroyed_key(name), snapshot.DESTROYED)

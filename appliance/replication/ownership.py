@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
 from typing import Final
@@ -15,6 +17,15 @@ from appliance.store.root_key import RootKey, newest_generation, sealed_generati
 MANIFESTS_ASKED: Final = 5
 BACKUPS_ASKED: Final = 5
 """So many of the oldest, and of the newest: another box's may lie on either side of ours."""
+
+
+class Whose(StrEnum):
+    """Whose a backup in an archive is, as far as that can be told."""
+
+    OURS = "ours"
+    LATER = "later"  # sealed under a later root key than ours: of this box before it came back with an earlier paper, or another's
+    ANOTHERS = "another's"
+    NOBODYS = "nobody's"  # nothing is left of it that any root key could open
 
 
 def refuse_another_box(archive: Archive, name: str, root: RootKey, own: bytes) -> None:
@@ -67,14 +78,29 @@ def _strange(archive: Archive, root: RootKey, own: bytes) -> str:
         if end == "index"
     ]
     asked = dict.fromkeys([*names[:BACKUPS_ASKED], *names[-BACKUPS_ASKED:]])
-    return "backups" if asked and not any(_is_ours(archive, name, root, own) for name in asked) else ""
+    ours = {Whose.OURS, Whose.LATER}
+    return (
+        "backups"
+        if asked and not any(whose_backup(archive, name, root, own) in ours for name in asked)
+        else ""
+    )
 
 
-def _is_ours(archive: Archive, name: str, root: RootKey, own: bytes) -> bool:
-    """Whether a backup is ours, or may be: by its index or its key, one of which may be damaged, or by the paper that opens it.
+def whose_backup(
+    archive: Archive, name: str, root: RootKey, own: bytes, made: Collection[str] = frozenset()
+) -> Whose:
+    """Whose the backup `name` is, for a box with `root` and the recovery slot `own` that knows that it has `made` some.
 
-    One under a later root key than ours may be of this box before it came back with an earlier paper.
+    Ours by our own record of having made it, or by its index, its key or the paper beside it, whichever of them is damaged. Without a
+    record, and beside a paper that was replaced since, one of ours whose index and key are both damaged can't be told from another
+    box's, and is taken for that: to destroy another's is the worse error, since it may be that box's only way back to its images, and
+    nothing brings it back. One of ours that is left so has a key that opens nothing as it stands, and whoever is told that it lies there
+    can still destroy it. Where neither index nor key is anything that was sealed, no box loses what it could open: it is nobody's.
+    Raises what the archive raises.
     """
+    if name in made:
+        return Whose.OURS
+    newest = 0
     for end, use in (("index", "snapshot"), ("key", "snapshot-key")):
         try:
             sealed = archive.document(f"{SNAPSHOTS}{name}/{end}")
@@ -83,10 +109,14 @@ def _is_ours(archive: Archive, name: str, root: RootKey, own: bytes) -> bool:
         try:
             root.unseal(sealed, f"{use}:{name}".encode())
         except Corrupt:
-            if sealed_generation(sealed) <= root.generation:
-                continue
-        return True
+            newest = max(newest, sealed_generation(sealed))
+        else:
+            return Whose.OURS
     try:
-        return _share(archive.document(f"{SNAPSHOTS}{name}/root.recovery"), own)
+        if _share(archive.document(f"{SNAPSHOTS}{name}/root.recovery"), own):
+            return Whose.OURS
     except Unknown:
-        return False
+        pass
+    if newest > root.generation:
+        return Whose.LATER
+    return Whose.ANOTHERS if newest else Whose.NOBODYS

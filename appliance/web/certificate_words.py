@@ -125,6 +125,10 @@ def _left(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     for each in told["archives"]:
         if each["ciphertext_stays"]:
             yield Line(each["name"], words("destroyed.left.ciphertext"))
+        if stay := each.get("backups_not_ours"):  # a certificate of earlier software says nothing of it
+            yield Line(each["name"], words("destroyed.left.backups_not_ours", n=stay))
+        if stay := each.get("backups_under_later_key"):
+            yield Line(each["name"], words("destroyed.left.backups_under_later_key", n=stay), "bad")
         if said := _versions(each, words):
             yield said
     yield Line(words("destroyed.audit"), words("destroyed.left.audit"))

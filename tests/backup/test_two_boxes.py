@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from appliance.backup import making, snapshot
-from appliance.catalog import destinations
+from appliance.catalog import destinations, tombstones
 from appliance.errors import OperatorNeeded
-from appliance.lifecycle import retention
-from tests.backup.conftest import IMAGES, Clinic, clinic_in
+from appliance.lifecycle import certificate, retention
+from appliance.model import DestinationSettings
+from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic_in
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
 from tests.backup.test_restoring import archive_of, restore
+from tests.lifecycle.purge import GONE, LATER, approve, carry_out, study_of
+from tests.replication.cloud import Cloud, cloud, settings
 
 pytestmark = pytest.mark.slow
 
@@ -100,14 +103,159 @@ def test_a_box_removes_no_backup_but_its_own(
     assert restore(tmp_path / "after", clinic.place, clinic.paper).snapshot is not None
 
 
-def test_one_of_ours_whose_key_is_damaged_stays_and_the_log_says_so(
+def test_one_of_ours_whose_key_is_damaged_goes_when_its_time_is_over(clinic: Clinic) -> None:
+    clinic.receive(IMAGES[0])
+    for moment in LONG_AGO:
+        clinic.back_up(moment)
+    oldest, *_, newest = sorted(names(clinic))
+    for each in (oldest, newest):
+        archive_of(clinic.place).put_document(snapshot.key_key(each), b"rotten")
+    back_up(clinic, datetime.now(UTC))
+    assert oldest not in names(clinic) and newest not in names(clinic)
+    assert len(names(clinic)) == 3, "the newest few that stay are of those that open"
+
+
+def test_what_nothing_tells_from_another_box_s_stays_and_the_log_says_so(
     clinic: Clinic, caplog: pytest.LogCaptureFixture
 ) -> None:
     clinic.receive(IMAGES[0])
     for moment in LONG_AGO:
         clinic.back_up(moment)
     oldest, second, *_ = sorted(names(clinic))
-    archive_of(clinic.place).put_document(snapshot.key_key(oldest), b"rotten")
+    forget(clinic, oldest)
     back_up(clinic, datetime.now(UTC))
     assert oldest in names(clinic) and second not in names(clinic)
     assert "usb: 1 backups have had their time and stay" in caplog.text
+
+
+def forget(clinic: Clinic, name: str) -> None:
+    """Let a backup be as one of a life that this box has no record of, whose every document is damaged but as long as it was."""
+    with clinic.box.catalog.transaction() as tx:
+        tx.exec_driver_sql("UPDATE audit SET action = 'backup:drill' WHERE details LIKE ?", (f"%{name}%",))
+    archive = archive_of(clinic.place)
+    for key in (snapshot.index_key(name), snapshot.key_key(name), snapshot.slot_key(name)):
+        archive.put_document(key, archive.document(key)[:-1] + b"?")
+
+
+# --- a purge ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def the_cloud() -> Iterator[Cloud]:
+    with cloud() as running:
+        yield running
+
+
+@pytest.fixture(params=["share", "bucket"])
+def shared(request: pytest.FixtureRequest, the_cloud: Cloud) -> DestinationSettings:
+    if request.param == "bucket":
+        return settings(the_cloud.url, the_cloud.new_bucket(versioned=True))
+    found: DestinationSettings = request.getfixturevalue("disk")
+    return found
+
+
+@pytest.fixture
+def two(shared: DestinationSettings, tmp_path: Path) -> Iterator[tuple[Clinic, Clinic]]:
+    """Two boxes that made their first backup in one archive in the same hour: each found it empty, and its own there ever since."""
+    with clinic_in(tmp_path / "one", shared) as one, clinic_in(tmp_path / "other", shared) as other:
+        one.receive(*IMAGES[:2])
+        other.receive(IMAGES[3], *GONE)
+        at_once = iter([other.back_up])
+
+        def meanwhile() -> bool:
+            for back_up in at_once:
+                back_up()
+            return True
+
+        making.back_up(one.box, one.place, datetime.now(UTC), actor="tests", keep=KEEP, keep_going=meanwhile)
+        one.back_up()
+        other.back_up()
+        assert len(names(one)) == 4
+        yield one, other
+
+
+def everything(one: Clinic, of: set[str]) -> dict[str, bytes]:
+    archive = archive_of(one.place)
+    return {
+        each.key: archive.document(each.key)
+        for name in of
+        for each in archive.documents(f"{snapshot.PREFIX}{name}/")
+    }
+
+
+def test_a_purge_destroys_no_backup_but_its_own_box_s(two: tuple[Clinic, Clinic], tmp_path: Path) -> None:
+    one, other = two
+    theirs = {
+        name for name in names(one) if making.whose(one.box, archive_of(one.place), [name])[name] == "ours"
+    }
+    ours = names(other) - theirs
+    assert (len(theirs), len(ours)) == (2, 2)
+    kept = everything(one, theirs)
+    other.deliver()
+    approve(other.box, study_of(other.box, GONE[0]).id)
+    carry_out(other)
+    assert everything(one, theirs) == kept
+    assert not ours & names(other)
+    assert restore(tmp_path / "after", one.place, one.paper).snapshot is not None
+    with other.box.catalog.reading() as conn:
+        (found,) = tombstones.certificates(conn)
+        (place,) = certificate.document(conn, found, LATER)["archives"]
+    assert (place["state"], place["older_backups"], place["backups_not_ours"]) == ("DONE", 2, 2)
+
+
+def test_a_backup_that_another_box_is_at_is_none_of_a_purge_s(two: tuple[Clinic, Clinic]) -> None:
+    one, other = two
+    begun = snapshot.new_name(LATER, "0123abcd")
+    archive = archive_of(one.place)
+    archive.put_document(snapshot.begun_key(begun), snapshot.BEGUN)
+    archive.put_document(snapshot.piece_key(begun, 0), b"pages")
+    other.deliver()
+    approve(other.box, study_of(other.box, GONE[0]).id)
+    carry_out(other)
+    assert set(everything(one, {begun})) == {snapshot.begun_key(begun), snapshot.piece_key(begun, 0)}
+
+
+@pytest.mark.parametrize(
+    "ends", [("key",), ("key", "index"), ("key", "index", "root.recovery")], ids="+".join
+)
+def test_a_purge_takes_ours_whatever_of_it_is_damaged(
+    two: tuple[Clinic, Clinic], ends: tuple[str, ...]
+) -> None:
+    """A key that is damaged may be mended by whoever has the root key: the box knows that it has made this backup."""
+    _, other = two
+    other.deliver()
+    archive = archive_of(other.place)
+    ours = {name for name, of in making.whose(other.box, archive, names(other)).items() if of == "ours"}
+    for name in ours:
+        for end in ends:
+            key = f"{snapshot.PREFIX}{name}/{end}"
+            archive.put_document(key, archive.document(key)[:-1] + b"?")
+    approve(other.box, study_of(other.box, GONE[0]).id)
+    carry_out(other)
+    assert not ours & names(other)
+    left = everything(other, ours)
+    assert {data for key, data in left.items() if key.endswith("/key")} <= {snapshot.DESTROYED}
+
+
+def test_a_certificate_tells_of_what_nothing_told_whose_it_is(two: tuple[Clinic, Clinic]) -> None:
+    _, other = two
+    archive = archive_of(other.place)
+    first, second = (
+        name for name, of in sorted(making.whose(other.box, archive, names(other)).items()) if of == "ours"
+    )
+    forget(other, first)
+    with other.box.catalog.transaction() as tx:
+        tx.exec_driver_sql("UPDATE audit SET action = 'backup:drill' WHERE details LIKE ?", (f"%{second}%",))
+    archive.put_document(snapshot.slot_key(second), b"")
+    for key in (snapshot.index_key(second), snapshot.key_key(second)):
+        sealed = archive.document(key)
+        archive.put_document(key, sealed[:2] + (9).to_bytes(4, "big") + sealed[6:])
+    other.deliver()
+    approve(other.box, study_of(other.box, GONE[0]).id)
+    carry_out(other)
+    assert {first, second} <= names(other)
+    with other.box.catalog.reading() as conn:
+        (found,) = tombstones.certificates(conn)
+        (place,) = certificate.document(conn, found, LATER)["archives"]
+    told = [place[each] for each in ("older_backups", "backups_not_ours", "backups_under_later_key")]
+    assert told == [0, 3, 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -14,7 +14,7 @@ from appliance.errors import OperatorNeeded, Unknown
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import RECOVERY_SLOT
-from appliance.replication.ownership import refuse_another_box
+from appliance.replication.ownership import Whose, refuse_another_box, whose_backup
 from appliance.store.root_key import RootKey, seal_slot
 
 
@@ -170,3 +170,40 @@ def test_an_image_that_is_ours_tells_more_than_backups_that_are_not() -> None:
     shelf = Shelf(dict([a_manifest(root)]) | backups(*a_box(), 3))
     judge(shelf, root, slot)
     judge(damaged(Shelf(dict([a_manifest(root)]) | backups(root, slot)), "/key"), root, slot)
+
+
+# --- one backup ------------------------------------------------------------------------------------------------------
+
+
+def altered(shelf: Shelf, *ends: str) -> Shelf:
+    """The same with the last byte of every document changed whose name ends so: it looks like what was sealed."""
+    return Shelf({key: data[:-1] + b"?" if key.endswith(ends) else data for key, data in shelf.lies.items()})
+
+
+def whose(shelf: Shelf, root: RootKey, slot: bytes, *, is_recorded: bool = False) -> Whose:
+    (name,) = {each.key.split("/")[1] for each in shelf.documents("snapshots/")}
+    return whose_backup(cast("Archive", shelf), name, root, slot, {name} if is_recorded else ())
+
+
+@pytest.mark.parametrize("spoilt", [damaged, altered])
+def test_a_backup_is_ours_by_any_one_of_four_things(spoilt: Callable[..., Shelf]) -> None:
+    root, slot = a_box()
+    shelf = Shelf(backups(root, slot))
+    for ends in (("/index", "/key"), ("/index", "/root.recovery"), ("/key", "/root.recovery")):
+        assert whose(spoilt(shelf, *ends), root, slot) is Whose.OURS
+    lost = spoilt(shelf, "/index", "/key", "/root.recovery")
+    assert whose(lost, root, slot, is_recorded=True) is Whose.OURS
+    assert whose(Shelf({snapshot.slot_key("x"): slot}), root, slot) is Whose.OURS, (
+        "cut before its key was laid"
+    )
+
+
+def test_what_is_not_ours_is_told_from_what_nobody_could_open() -> None:
+    root, slot = a_box()
+    theirs = Shelf(backups(*a_box()))
+    assert whose(theirs, root, slot) is Whose.ANOTHERS
+    for ends in ("/index", "/key"):
+        assert whose(damaged(theirs, ends), root, slot) is Whose.ANOTHERS
+    assert whose(damaged(theirs, "/index", "/key"), root, slot) is Whose.NOBODYS
+    assert whose(altered(Shelf(backups(root, b"")), "/index", "/key"), root, slot) is Whose.ANOTHERS
+    assert whose(Shelf(backups(*a_box(2))), root, slot) is Whose.LATER
