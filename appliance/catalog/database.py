@@ -24,6 +24,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any, NewType, Self
 
@@ -62,6 +63,14 @@ Reading = Connection
 
 Transaction = NewType("Transaction", Connection)
 """A connection that holds the catalog's one write lock; it can also read. Only `Catalog.transaction` makes one."""
+
+
+class Remains(Enum):
+    """What may be left in the file of what was deleted from it."""
+
+    NONE = "none"
+    COPIES = "copies"  # in unused space, of rows that were moved before they were deleted: under the catalog's key, as all of the file
+    LOG = "log"  # whole pages in the write-ahead log, since somebody is reading
 
 
 class Catalog:
@@ -136,13 +145,14 @@ class Catalog:
         """One query, asked again and again at the least cost; each answer is as of its own moment."""
         return Question(self._engine, statement)
 
-    def forget_deleted(self, most_bytes: int) -> bool:
-        """Leave no remains of what was deleted: in the pages of the file, and in its write-ahead log; whether that is done.
+    def forget_deleted(self, most_bytes: int) -> Remains:
+        """Leave no remains of what was deleted, in the pages of the file and in its write-ahead log; what may be left all the same.
 
-        What is deleted is overwritten at once (``secure_delete``), but a page that was divided or filled anew may hold a copy
-        in the space that no row uses: so the file is written anew as long as it has no more than `most_bytes`, since that
-        takes as much memory and keeps other writers waiting. Then the log is emptied, which no reader may hold up: False
-        then, and it may be tried again.
+        What is deleted is overwritten at once (``secure_delete``), and a page that is given up with all that is on it. But a page that
+        SQLite fills anew, as its neighbours are divided or joined, keeps in the space that no row uses copies of rows that lie on
+        another page by then, and those are not overwritten when the row is deleted there. So the file is written anew as long
+        as it has no more than `most_bytes`, since that takes as much memory and keeps other writers waiting. Then the log is emptied,
+        which no reader may hold up: it may be tried again.
         """
         with self._turns.turn(BUSY_SECONDS), self._begun(self._engine) as connection:
             connection.rollback()  # neither of the two is done within a transaction
@@ -151,12 +161,14 @@ class Catalog:
             try:
                 pages = int(driver.execute("PRAGMA page_count").fetchone()[0])
                 size = int(driver.execute("PRAGMA page_size").fetchone()[0])  # SQLCipher says it as text
-                if pages * size <= most_bytes:
+                if is_rewritten := pages * size <= most_bytes:
                     driver.execute("VACUUM")
                 busy = int(driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
             except sqlcipher.Error as error:
                 raise translated(error) or error from error
-        return not busy
+        if busy:
+            return Remains.LOG
+        return Remains.NONE if is_rewritten else Remains.COPIES
 
     def close(self) -> None:
         """Close every connection. The last one to close folds the write-ahead log into the file."""

@@ -32,7 +32,7 @@ from appliance.catalog import Reading, Transaction, settings, tombstones
 from appliance.catalog.columns import canonical_json, utc_text
 from appliance.catalog.tombstones import Certificate, DestroyedStudy, Place, PlaceState
 from appliance.errors import Refused
-from appliance.lifecycle.purging import REMAINS
+from appliance.lifecycle.purging import REMAINS, REWRITTEN
 from appliance.lifecycle.shredding import REMEMBERED, Left
 from appliance.store.keys import RootKey
 
@@ -54,10 +54,12 @@ class Verified:
 
 
 def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
-    """What the certificate says at this moment, JSON-able."""
+    """What the certificate says at this moment, JSON-able; `unused_space` is of the catalog's file (`purging.REWRITTEN_BYTES`)."""
     remains = int(settings.get(conn, REMAINS, 0))
     studies = tombstones.studies_of(conn, certificate.id)
     here = all(each.removed_utc is not None and each.id <= remains for each in studies)
+    rewritten = int(settings.get(conn, REWRITTEN, 0))
+    unused = "written-over" if all(each.id <= rewritten for each in studies) else "may-hold-copies"
     return {
         "format": FORMAT,
         "kind": KIND,
@@ -68,7 +70,7 @@ def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str
         "completed_utc": _text(certificate.completed_utc),
         "authority": dict(certificate.authority),
         "studies": [_study(each) for each in studies],
-        "this_box": {"state": "DONE" if here else "OWED"},
+        "this_box": {"state": "DONE", "unused_space": unused} if here else {"state": "OWED"},
         "archives": [_place(each) for each in tombstones.places(conn, certificate.id)],
     }
 

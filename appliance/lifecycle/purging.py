@@ -10,7 +10,7 @@
                                  └──▶ every place done: the certificate is complete
 
 **Where a study's key can be read**, and what becomes of it there: the catalog (its row is emptied); the catalog's write-ahead
-log and unused space (written anew); intake logs (written over at the first quiet half minute of the process that owns each, or at its next start); processes that
+log and unused space (written anew, up to `REWRITTEN_BYTES`); intake logs (written over at the first quiet half minute of the process that owns each, or at its next start); processes that
 have it in memory (those that receive forget it then, the others with their end); manifests in archives, those kept aside too (written over, or removed); the
 catalogs in backups (made unreadable as a whole). Copies that left the box in clear, to another DICOM system, a folder or a USB
 stick, are out of reach: the certificate says where, and how many.
@@ -49,6 +49,7 @@ from appliance.catalog import (
     tombstones,
 )
 from appliance.catalog.columns import utc_text
+from appliance.catalog.database import Remains
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
@@ -67,11 +68,15 @@ AT_ONCE: Final = 50
 REMAINS: Final = "destruction.remains"
 """Up to which destroyed study the catalog's file holds no remains, in `appliance.catalog.settings`."""
 
+REWRITTEN: Final = "destruction.rewritten"
+"""Up to which destroyed study the file was written anew since: not even a copy in unused space is left."""
+
 REWRITTEN_BYTES: Final = 128 << 20
 """A catalog up to this size is written anew after a destruction: it takes so much memory, and a few seconds.
 
-In a larger one the rows were overwritten as they were deleted (``secure_delete``), and copies of single fields that SQLite
-moved within a page may lie in its unused space, under the catalog's key: the certificate claims no more than that.
+In a larger one the rows were overwritten as they were deleted (``secure_delete``), but copies of rows that SQLite had moved before may lie
+in its unused space (`Catalog.forget_deleted`), under the catalog's key, until something else is written there: a name, a number, a
+study's key as it is wrapped. The certificate says so.
 """
 
 
@@ -274,14 +279,20 @@ def _remove_objects(box: Box, now: datetime, around: Around) -> None:
 def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
     with box.catalog.reading() as conn:
         last, done = tombstones.last_destroyed(conn), int(settings.get(conn, REMAINS, 0))
-    if done >= last:
+        rewritten = int(settings.get(conn, REWRITTEN, 0))
+    if rewritten >= last:
         return
-    if not box.catalog.forget_deleted(REWRITTEN_BYTES):
+    left = box.catalog.forget_deleted(REWRITTEN_BYTES)
+    if left is Remains.LOG:
         log.info("the catalog's log is emptied later: somebody is reading")
+        return
+    if left is Remains.COPIES and done >= last:  # it is larger than it may be, as it was before
         return
     around.reached("no remains")
     with box.catalog.transaction() as tx:
         settings.put(tx, REMAINS, last, now)
+        if left is Remains.NONE:
+            settings.put(tx, REWRITTEN, last, now)
 
 
 # --- archives --------------------------------------------------------------------------------------------------------

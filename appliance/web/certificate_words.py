@@ -103,13 +103,19 @@ def _study(each: Mapping[str, Any], words: Words) -> Line:
 
 def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     state = told["this_box"]["state"]
-    yield Line(words("destroyed.this_box"), words(f"destroyed.here.{state}"), TONES[state])
+    here = "destroyed.here.lines" if _holds_copies(told) else f"destroyed.here.{state}"
+    yield Line(words("destroyed.this_box"), words(here), TONES[state])
     for each in told["archives"]:
         values = {"at": _moment(each["since_utc"], words), "n": each["older_backups"] or 0}
         said = words(f"destroyed.place.{each['state']}", **values)
         if why := each.get("waits_for"):  # a certificate of earlier software says nothing of it
             said = words("destroyed.place.waits_for", at=values["at"], why=words.cause(why))
         yield Line(each["name"], said, TONES[each["state"]])
+
+
+def _holds_copies(told: Mapping[str, Any]) -> bool:
+    """Whether unused space of this box's index may hold copies; a certificate of earlier software says nothing of it."""
+    return bool(told["this_box"].get("unused_space") == "may-hold-copies")
 
 
 def _left(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
@@ -122,6 +128,8 @@ def _left(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
         yield Line(name, words("destroyed.left.clear", n=count), "wait")
     if exports := sum(each["exports"] for each in told["studies"]):
         yield Line(words("destroyed.exports"), words("destroyed.left.exports", n=exports), "wait")
+    if _holds_copies(told):
+        yield Line(words("destroyed.this_box"), words("destroyed.left.unused_space"), "wait")
     for each in told["archives"]:
         if each["ciphertext_stays"]:
             yield Line(each["name"], words("destroyed.left.ciphertext"))
