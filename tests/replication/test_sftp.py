@@ -13,7 +13,14 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient
+from appliance.errors import (
+    ApplianceError,
+    OperatorNeeded,
+    OutOfResources,
+    Refused,
+    Transient,
+    Unreadable,
+)
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Parcel, build, prepare, sftp
 from appliance.replication.destinations.archive import object_key
@@ -264,6 +271,32 @@ def test_a_server_that_says_failure_is_asked_why(
         if archive is not None:
             with pytest.raises(kind, match=words):
                 archive.put_document("snapshots/a/000000", b"x" * 3_000_000)
+
+
+def test_a_disk_of_the_server_that_gives_nothing_back_is_told_from_a_connection_that_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(*_: object) -> Iterator[bytes]:
+        raise OSError("Failure")  # all that OpenSSH says of EIO, and paramiko of a socket that is closed
+
+    with openssh(tmp_path) as server:
+        archive = built(server.trusted())
+        archive.put_document(KEY, b"x")
+        with monkeypatch.context() as failing:
+            failing.setattr("paramiko.SFTPFile.readv", failed)
+            with pytest.raises(Unreadable, match="cannot be read") as error:
+                archive.document(KEY)
+            assert "disks" in error.value.hint
+
+            def cut(file: paramiko.SFTPFile, *_: object) -> Iterator[bytes]:
+                file.sftp.sock.close()
+                raise OSError("Socket is closed")
+
+            failing.setattr("paramiko.SFTPFile.readv", cut)
+            with pytest.raises(Transient) as broken:
+                archive.document(KEY)
+            assert not isinstance(broken.value, Unreadable)
+        assert archive.document(KEY) == b"x"
 
 
 def test_a_connection_that_was_cut_is_not_used_again(tmp_path: Path) -> None:

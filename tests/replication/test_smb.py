@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from smbprotocol.exceptions import SMBException
+from smbprotocol.exceptions import SMBException, SMBResponseException
 from smbprotocol.file_info import FileDirectoryInformation
 from smbprotocol.header import NtStatus, SMB2HeaderResponse
 
-from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
+from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient, Unreadable
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Parcel, access, build, prepare, smb, smb_connection
 from appliance.replication.destinations.archive import object_key
@@ -320,6 +320,28 @@ def test_what_the_server_calls_itself_is_kept_and_another_one_is_told_nothing(tm
 def test_only_a_server_that_knows_the_password_is_kept(server: ShareServer) -> None:
     with pytest.raises(OperatorNeeded, match="does not let"):
         prepare(replace(server.settings(), secret="another password"))
+
+
+@pytest.mark.parametrize(
+    ("status", "is_the_disk"), [(0xC0000185, True), (0xC000009C, True), (0xC00000C4, False)]
+)
+def test_a_disk_of_the_server_that_gives_nothing_back_is_told_from_other_failures(
+    server: ShareServer, monkeypatch: pytest.MonkeyPatch, status: int, *, is_the_disk: bool
+) -> None:
+    archive = built(server.settings())
+    archive.put_document(KEY, b"x")
+    header = SMB2HeaderResponse()
+    header["status"] = status
+
+    def refused(*_: object) -> bytes:
+        raise SMBResponseException(header)
+
+    with monkeypatch.context() as failing:
+        failing.setattr("smbprotocol.open.Open.read", refused)
+        with pytest.raises(Transient) as error:
+            archive.document(KEY)
+    assert isinstance(error.value, Unreadable) is is_the_disk
+    assert archive.document(KEY) == b"x"
 
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9\r\n", b"\x00\x00\x00\x05hello", b"\xff" * 64, b""])

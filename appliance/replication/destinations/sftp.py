@@ -8,11 +8,11 @@ between the box and the old one by asking again; it is trusted by typing its fin
 The box shows who it is by a password, or by a key made here: its public half is copied to the server, and the private one is
 the destination's secret, kept as sealed as the others and never shown.
 
-Chose paramiko over asyncssh: this code is threads, and the licence is the LGPL. Rejected: Debian's ``sftp`` as a process, since what
-it complains of is prose for people. Writes are acknowledged one by one: pipelined, paramiko loses which of them failed, and
-a server that is full would look like one that is broken. SFTP version 3 has one word for that, a read-only disk and anything else
-(*Failure*), so the file system is asked about itself. Extensions that a server does not announce are done without: a sync is then
-the server's own affair, and a rename over another file is two.
+Chose paramiko over asyncssh: this code is threads, and the licence is the LGPL. Rejected: Debian's ``sftp`` as a process, since what it
+complains of is prose for people. Writes are acknowledged one by one: pipelined, paramiko loses which of them failed, and a server
+that is full would look like one that is broken. SFTP version 3 has one word for that, a read-only disk, one that fails and anything
+else (*Failure*), so the file system is asked about itself. Extensions that a server does not announce are done without: a sync is
+then the server's own affair, and a rename over another file is two.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import options
-from appliance.replication.destinations.share import Entry, aside
+from appliance.replication.destinations.share import Entry, aside, not_given_back
 
 PORT: Final = 22
 CONNECT_SECONDS: Final = 10
@@ -230,14 +230,23 @@ class SftpLine:
         with self._in_our_terms(), self.client.open(self._path(name), "rb") as file:
             length, at = int(file.stat().st_size or 0), 0
             while at < length:
-                wanted = min(_AHEAD_BYTES, length - at)
-                sizes = [min(_REQUEST_BYTES, wanted - begin) for begin in range(0, wanted, _REQUEST_BYTES)]
-                asked = [(at + number * _REQUEST_BYTES, size) for number, size in enumerate(sizes)]
-                piece = b"".join(file.readv(asked))
-                if len(piece) != wanted:
+                to = at + min(_AHEAD_BYTES, length - at)
+                asked = [(begin, min(_REQUEST_BYTES, to - begin)) for begin in range(at, to, _REQUEST_BYTES)]
+                piece = b"".join(self._given(file, asked))
+                if len(piece) != to - at:
                     raise EOFError("a file is shorter than it was")
-                at += wanted
+                at = to
                 yield piece
+
+    def _given(self, file: paramiko.SFTPFile, asked: list[tuple[int, int]]) -> list[bytes]:
+        """Stretches of an open file. Raises `Unreadable` for a bare *Failure* on a connection that stands: the server's disk fails there."""
+        try:
+            return list(file.readv(asked))
+        except OSError as error:
+            if type(error) is OSError and error.errno is None:
+                file.stat()  # raises where the connection was cut
+                raise not_given_back(self.server.words) from error
+            raise
 
     def write(self, name: str, pieces: Iterator[bytes], *, after_bytes: int = 0) -> None:
         """See `share.Line`."""

@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Final, Protocol
 from urllib.parse import quote, unquote
 
-from appliance.errors import OperatorNeeded, Refused, Transient, Unknown
+from appliance.errors import OperatorNeeded, Refused, Transient, Unknown, Unreadable
 from appliance.model import Takes
 from appliance.replication.destinations.archive import (
     CONNECTION_TEST,
@@ -134,6 +134,13 @@ class _Idle:
 def _hang_up(lines: list[tuple[Line, float]]) -> None:
     for line, _ in lines:
         line.close()
+
+
+def not_given_back(words: str) -> Unreadable:
+    """What is raised for a file of the folder `words` that the server's disk does not give back. Pure."""
+    return Unreadable(
+        f"a file in {words} cannot be read", hint="look at the health of the file server's disks"
+    )
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from smbprotocol.tree import TreeConnect
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import options
-from appliance.replication.destinations.share import Entry
+from appliance.replication.destinations.share import Entry, not_given_back
 from appliance.replication.destinations.smb_connection import NotOurs, SmbConnection
 
 PORT: Final = 445
@@ -88,6 +88,8 @@ _NO_RIGHT: Final = frozenset(
     }
 )
 _NO_ROOM: Final = frozenset({NtStatus.STATUS_DISK_FULL, _QUOTA_EXCEEDED})
+_NOT_GIVEN_BACK: Final = frozenset({0xC000003E, 0xC000003F, 0xC000009C, 0xC00000E9, 0xC0000185})
+"""STATUS_DATA_ERROR, CRC_ERROR, DEVICE_DATA_ERROR, UNEXPECTED_IO_ERROR and IO_DEVICE_ERROR ([MS-ERREF] 2.3.1): Samba says the last for EIO."""
 
 _READ: Final = FilePipePrinterAccessMask.FILE_READ_DATA | FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES
 _WRITE: Final = FilePipePrinterAccessMask.FILE_WRITE_DATA | FilePipePrinterAccessMask.FILE_READ_ATTRIBUTES
@@ -295,7 +297,7 @@ class SmbLine:
         with self._opened(name, _READ, CreateOptions.FILE_NON_DIRECTORY_FILE) as file:
             at, length = 0, int(file.end_of_file)
             while at < length:
-                with self._in_our_terms():
+                with self._in_our_terms(), self._given():
                     piece = bytes(file.read(at, min(length - at, self._most(self.connection.max_read_size))))
                 if not piece:
                     raise Transient(f"the connection to the file server {self.server.address} was cut")
@@ -446,6 +448,16 @@ class SmbLine:
             Exception
         ) as error:  # SMBException, OSError, struct.error, …: a line that is cut, or an answer that is none
             raise Transient(f"the connection to the file server {server.address} was cut") from error
+
+    @contextmanager
+    def _given(self) -> Iterator[None]:
+        """Raise `Unreadable` where the server's disk does not give back what it holds."""
+        try:
+            yield
+        except SMBResponseException as error:
+            if error.status in _NOT_GIVEN_BACK:
+                raise not_given_back(self.server.words) from error
+            raise
 
     def _failure(self, status: int) -> ApplianceError:
         """What a status means that isn't success."""
