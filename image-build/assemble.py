@@ -23,6 +23,7 @@ FOLDERS = {
     "libexec": "usr/lib/appliance/libexec",
     "journald.conf.d": "usr/lib/systemd/journald.conf.d",
     "coredump.conf.d": "usr/lib/systemd/coredump.conf.d",
+    "logind.conf.d": "usr/lib/systemd/logind.conf.d",
     "sysusers.d": "usr/lib/sysusers.d",
     "tmpfiles.d": "usr/lib/tmpfiles.d",
     "sysctl.d": "usr/lib/sysctl.d",

@@ -141,6 +141,7 @@ def box(hardware: Hardware) -> None:
     with switched_on(hardware, ports=(*PROMISED_PORTS, 22, 8080)) as machine:
         running(machine)
         is_as_promised(machine)
+        stays_awake(machine)
         use(machine)
         memory(machine)
         cut_under_load(machine, ledger)
@@ -212,6 +213,17 @@ def is_as_promised(machine: Machine) -> None:
         "systemctl is-active support-line.path; systemctl is-active support-line.service; true"
     )
     kept("the line of support waits for the clinic", line.split() == ["active", "inactive"], line)
+
+
+KEY_HEARD = "journalctl -b -u systemd-logind.service -o cat --no-pager | grep -q 'Suspend key pressed'"
+
+
+def stays_awake(machine: Machine) -> None:
+    """Somebody leans on the keyboard; all that comes after asks the same machine."""
+    machine.press_sleep_key()
+    machine.wait_until(KEY_HEARD)
+    asleep = machine.inside("systemctl is-active sleep.target suspend.target; true").split()
+    kept("its key for sleep was heard, and it stays awake", asleep == ["inactive"] * 2, str(asleep))
 
 
 def morning() -> list[Dataset]:

@@ -297,6 +297,10 @@ class Machine:
             key = {"\n": "ret"}.get(letter, f"shift-{letter.lower()}" if letter.isupper() else letter)
             self._monitor(f"sendkey {key}")
 
+    def press_sleep_key(self) -> None:
+        """As on a keyboard that has one."""
+        self._monitor("sendkey sleep")
+
     def press_power_button(self) -> None:
         """Once, briefly."""
         self._monitor("system_powerdown")

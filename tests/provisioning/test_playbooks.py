@@ -1,5 +1,6 @@
 """The playbooks as Ansible and its linter read them; what they write, as the programs that read it see it."""
 
+import configparser
 import os
 import re
 import subprocess
@@ -14,6 +15,15 @@ import yaml
 from appliance.config import DicomConfig, WebConfig
 
 PROVISIONING = Path(__file__).parents[2] / "provisioning"
+SLEEPS = tuple(
+    f"{each}.target" for each in ("sleep", "suspend", "hibernate", "hybrid-sleep", "suspend-then-hibernate")
+)
+"""By what systemd would put a machine to sleep (systemd.special(7))."""
+UNHEARD = {
+    *("HandleSuspendKey", "HandleSuspendKeyLongPress", "HandleHibernateKey", "HandleHibernateKeyLongPress"),
+    *("HandleLidSwitch", "HandleLidSwitchExternalPower", "HandleLidSwitchDocked"),
+}
+"""What logind would do so for (logind.conf(5)); the power key is not among them: by it a clinic switches a box off."""
 ROLES = sorted(each.name for each in (PROVISIONING / "roles").iterdir())
 
 
@@ -169,6 +179,24 @@ def test_there_is_no_swap_in_fstab_nor_one_that_systemd_finds_by_itself() -> Non
     assert not re.search(line["regexp"], "LABEL=BACKUP /mnt/backup ext4 nofail 0 2")
     found = base["No swap that systemd finds by itself"]["ansible.builtin.systemd_service"]
     assert found == {"name": "swap.target", "masked": True}
+
+
+def test_no_key_and_no_lid_puts_a_provisioned_box_to_sleep() -> None:
+    base = tasks("base")
+    masked = base["Nothing may put it to sleep"]
+    assert masked["ansible.builtin.systemd_service"] == {"name": "{{ item }}", "masked": True}
+    assert set(masked["loop"]) == set(SLEEPS)
+    copied = base["No key and no lid does"]["ansible.builtin.copy"]
+    source = jinja2.Template(copied["src"]).render(
+        base_units=jinja2.Template(defaults("base")["base_units"]).render(playbook_dir=PROVISIONING)
+    )
+    said = configparser.RawConfigParser()
+    said.optionxform = str  # type: ignore[assignment,method-assign]
+    said.read(source)
+    assert dict(said["Login"]) == dict.fromkeys(UNHEARD, "ignore")
+    assert Path(copied["dest"]).parent == Path(
+        base["A place to say which keys are heard"]["ansible.builtin.file"]["path"]
+    )
 
 
 def test_ssh_is_by_key_and_by_its_port_alone() -> None:
