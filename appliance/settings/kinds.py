@@ -232,6 +232,31 @@ class Span(WholeNumber):
 
 
 @dataclass(frozen=True, slots=True)
+class OneNumber:
+    """One of a few whole numbers."""
+
+    numbers: tuple[int, ...]
+    name: str = "one number of several"
+
+    def check(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value not in self.numbers:
+            raise Refused(
+                "this is none of the choices", hint=f"use one of {', '.join(map(str, self.numbers))}"
+            )
+        return value
+
+    def read(self, typed: str) -> int:
+        typed = typed.strip()
+        return self.check(int(typed) if re.fullmatch(r"[0-9]{1,18}", typed, re.ASCII) else None)
+
+    def write(self, value: Any) -> str:
+        return str(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "enum": list(self.numbers)}
+
+
+@dataclass(frozen=True, slots=True)
 class Decimal:
     """A number from `least` to `most`, kept to `places` behind the point."""
 

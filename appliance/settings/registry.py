@@ -24,6 +24,7 @@ from appliance.settings.kinds import (
     HoursOfDay,
     Kind,
     Networks,
+    OneNumber,
     Secret,
     Span,
     Text,
@@ -90,6 +91,10 @@ two together."""
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 """As `appliance.updates.night` counts them, which stands above; a test holds the two together."""
 
+SUPPORT_PORTS = (22, 443)
+"""At which ports the firewall lets the line of remote support out (``provisioning/roles/firewall``); a test holds the two together.
+Another one that was chosen before counts on: a Debian may have been provisioned with rules that let it out."""
+
 _ALL = (
     Setting("clinic.name", Text()),
     Setting("clinic.address", Text(500, lines=True)),
@@ -145,7 +150,7 @@ _ALL = (
     Setting("health.device_silent_days", Span(1, 60, unit="days"), 2),
     Setting("health.failed_sign_ins", WholeNumber(3, 1000), 20),
     Setting("support.host", Text(253, shape=host), careful=Careful.YES),
-    Setting("support.port", WholeNumber(1, 65535), 22, careful=Careful.YES),
+    Setting("support.port", OneNumber(SUPPORT_PORTS), 22, careful=Careful.YES),
     Setting("support.user", Text(32, shape=account), careful=Careful.YES),
     Setting("support.host_key", Text(1000, shape=ssh_key), careful=Careful.YES),
     Setting("support.authority", Text(1000, shape=ssh_key), careful=Careful.YES),

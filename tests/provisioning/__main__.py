@@ -169,7 +169,6 @@ def hosts(box: Machine, backup_disk: str, backup_type: str = "ext4") -> dict[str
         "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         "firewall_ssh_from": [f"{box.here}/32"],
         "firewall_lan": [f"{box.here}/24"],
-        "firewall_support_ports": [VENDOR_PORT],
         "appliance_environment": {"APPLIANCE_AE_TITLE": "PROVISIONED"},
         "appliance_backup_disk": backup_disk,
         "appliance_backup_type": backup_type,

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tests.provisioning import machine
 
-VENDOR_PORT, FORWARD_PORT = 2222, 2223
+VENDOR_PORT, FORWARD_PORT = 443, 2223
 """Where the vendor's sshd of the test of remote support is, and at which port there the box can be come to."""
 
 

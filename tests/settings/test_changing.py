@@ -1,10 +1,13 @@
 """Settings are typed, change all or nothing, remember what they were, and keep their secrets."""
 
 import json
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from appliance import audit, health, settings
 from appliance.box import Box
@@ -92,6 +95,34 @@ def test_a_number_from_before_its_bounds_were_narrowed_holds_no_further_than_the
     change({"health.drill_late_days": 5})
     with box.catalog.reading() as reading:
         assert settings.get(reading, "health.drill_late_days") == 5
+
+
+def test_the_line_of_support_is_called_where_the_firewall_lets_it_out(change: Changer) -> None:
+    """At another port nothing would ever answer, and the page would say for ever that the session is open."""
+    role = Path(__file__).parents[2] / "provisioning/roles/firewall/defaults/main.yml"
+    ports = yaml.safe_load(role.read_text())["firewall_support_ports"]
+    taken = []
+    for port in range(1, 65536):
+        with suppress(Refused):
+            taken.append(SETTINGS["support.port"].kind.check(port))
+    assert taken == ports
+    with pytest.raises(NotAccepted) as refusal:
+        change({"support.port": 2222})
+    assert refusal.value.refusals["support.port"].hint == "use one of 22, 443"
+
+
+def test_a_port_of_support_from_before_they_were_named_is_read_and_left_by_choosing_one(
+    box: Box, change: Changer
+) -> None:
+    with box.catalog.transaction() as tx:
+        operator_settings.put(tx, "support.port", 2222, NOW)
+    with box.catalog.reading() as reading:
+        assert settings.get(reading, "support.port") == 2222
+        assert settings.get_section(reading, "support")["port"] == 2222
+    change({"support.host": "support.example.ca"})
+    change({"support.port": 443})
+    with box.catalog.reading() as reading:
+        assert settings.get(reading, "support.port") == 443
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name(change: Changer) -> None:

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from appliance import audit, settings
 from appliance.box import Box
+from appliance.catalog import operator_settings
 from appliance.identity.permissions import Permission
 from appliance.identity.roles import Role
 from appliance.settings import SECTIONS, SETTINGS
@@ -125,6 +126,18 @@ def test_a_mistyped_field_does_not_forget_that_somebody_else_was_faster(owner: F
     assert owner.post("/settings/clinic", data=mended).status_code == 409
     with box.catalog.reading() as reading:
         assert settings.get(reading, "clinic.phone") == "514 555-0199"
+
+
+def test_a_port_of_support_that_is_no_choice_any_more_is_shown_and_says_what_is(
+    owner: FlaskClient, box: Box
+) -> None:
+    with box.catalog.transaction() as tx:
+        operator_settings.put(tx, "support.port", 2222, datetime.now(UTC))
+    assert fields_of(owner.get("/settings/support").get_data(as_text=True))["support.port"] == "2222"
+    answer = save(owner, "support", support__user="boxes")
+    assert answer.status_code == 422
+    assert "22, 443" in answer.get_data(as_text=True)
+    assert save(owner, "support", support__user="boxes", support__port="443").status_code == 303
 
 
 def test_roles_are_chosen_not_typed(owner: FlaskClient, box: Box) -> None:

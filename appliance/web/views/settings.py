@@ -254,7 +254,7 @@ def _field(
             control = "choice"
         case settings.Choices():
             control = "choices"
-        case settings.WholeNumber():
+        case settings.WholeNumber() | settings.OneNumber():
             control = "number"
         case settings.Text(lines=True) | settings.Texts():
             control = "lines"
