@@ -199,11 +199,11 @@ def good(machine: Machine, offers: Shop) -> None:
     folder = offers.folder = OFFERED / "good"
     wanted, boot = offered_version(folder), machine.boot()
     disk = machine.inside("cat /var/lib/disk-recovery/key")
+    fill_up_to_the_reserve(machine)
     machine.inside(TAKE)
     said = machine.inside("appliance status --json", check=False)
     kept("the box says that it waits for the next start", "update-waiting" in said and wanted in said, said)
     kept("nothing has started again by day", machine.boot() == boot)
-    fill_up_to_the_reserve(machine)
     start_what_waits(machine)
     machine.wait_for_restart(boot)
     running(
@@ -227,7 +227,7 @@ BALLAST = "/var/lib/ballast"
 
 
 def fill_up_to_the_reserve(machine: Machine) -> None:
-    """A full disk is held against no version: it starts, is examined and called good all the same (R3)."""
+    """A full disk is held against no version: it is taken, starts, is examined and called good all the same (R3)."""
     free_bytes = json.loads(machine.inside("appliance status --json", check=False))["free_bytes"]
     machine.inside(f"fallocate -l {free_bytes - StoreConfig().reserve_bytes * 3 // 4} {BALLAST}")
     said = json.loads(machine.inside("appliance status --json", check=False))
