@@ -136,6 +136,23 @@ def test_the_firewall_lets_out_whom_it_names_and_rejects_the_rest() -> None:
     assert all("{ root, appliance }" in each for each in near), "a session of support sees no clinic"
 
 
+def test_new_rules_take_the_place_of_the_old_and_no_packet_passes_in_between() -> None:
+    """Debian's nftables.service flushes all as it stops: restarted, a box is open for a moment, or for good if the new rules do not load."""
+    handlers = yaml.safe_load((PROVISIONING / "roles/firewall/handlers/main.yml").read_text())
+    units = [each["ansible.builtin.systemd_service"] for each in handlers]
+    assert units == [{"name": "nftables", "state": "reloaded"}]
+    assert rendered("firewall", "nftables.conf.j2").count("\nflush ruleset\n") == 1, (
+        "in one file with what follows"
+    )
+    dropin = PROVISIONING.parent / "systemd/system/nftables.service.d/appliance.conf"
+    assert dropin.read_text().endswith("\n[Service]\nExecStop=\n"), "nor is it open after a stop"
+    copied = tasks("firewall")["They go only when others come"]["ansible.builtin.copy"]
+    assert copied["src"] == "{{ firewall_units }}/system/nftables.service.d/appliance.conf"
+    assert Path(copied["dest"]).parent == Path(
+        tasks("firewall")["A place to say how its rules go"]["ansible.builtin.file"]["path"]
+    )
+
+
 def test_the_accounts_that_the_rules_name_are_there_before_the_rules() -> None:
     named = ["root", "_apt"]  # Debian's own
     conf = (PROVISIONING.parent / "systemd/sysusers.d/appliance.conf").read_text()
