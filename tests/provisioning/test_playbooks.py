@@ -256,3 +256,26 @@ def test_the_example_names_no_real_machine() -> None:
     text = (PROVISIONING / "inventory/hosts.example.yml").read_text()
     for address in re.findall(r"\d+\.\d+\.\d+\.\d+", text):
         assert address.startswith("192.0.2."), "of the block for documentation (RFC 5737)"
+
+
+def test_what_a_playbook_is_given_and_what_it_writes_is_not_in_version_control() -> None:
+    """Keys of a fleet, addresses of clinics, how their boxes do: whatever the playbooks name, in the folder in which they are run."""
+    texts = [path.read_text() for path in (*PROVISIONING.glob("*.yml"), PROVISIONING / "README.md")]
+    named = {
+        name
+        for text in texts
+        for name in re.findall(
+            r"(?:-i |fleet_key_file=|playbook_dir \}\}/)((?:inventory/|fleet)[\w.-]+)", text
+        )
+    }
+    assert named == {"inventory/hosts.yml", "inventory/fleet.yml", "fleet.key", "fleet-health.json"}
+    for name in (*named, "inventory/hosts.yaml", "inventory/another.yml", "another.key", "b.key.json"):
+        done = subprocess.run(
+            ["git", "check-ignore", "--quiet", "--no-index", name], cwd=PROVISIONING, check=False
+        )
+        assert done.returncode == 0, name
+    for name in ("inventory/hosts.example.yml", "inventory/fleet.example.yml", "site.yml"):
+        done = subprocess.run(
+            ["git", "check-ignore", "--quiet", "--no-index", name], cwd=PROVISIONING, check=False
+        )
+        assert done.returncode == 1, name
