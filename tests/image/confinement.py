@@ -34,6 +34,9 @@ done
 """
 """A line for each process of each unit that runs: unit, the profile that it says, and what the kernel holds the process by."""
 
+ERRORS = "journalctl -b --no-pager -o cat -u 'appliance-*' | grep -F '\"level\": \"ERROR\"'; true"
+"""Prints what the appliance's processes have told as errors."""
+
 SPARED = "appliance-courier.service"
 """What is crashed: it loses nothing, and is started again."""
 
@@ -94,6 +97,12 @@ def walls(machine: Machine) -> None:
     kept(f"it holds every process of {', '.join(sorted(units))}", set(HELD) <= set(units) and not loose, told)
     refused = machine.inside("journalctl -b -k --no-pager -o cat | grep 'apparmor=\"DENIED\"' || true")
     kept("AppArmor had to refuse nothing", refused == "", refused[-3000:])
+
+
+def no_error(machine: Machine) -> None:
+    """None of the appliance's processes has said that anything went wrong since the machine started."""
+    told = machine.inside(ERRORS)
+    kept("no process has met an error inside its walls", told == "", told[-3000:])
 
 
 def held(told: str) -> tuple[Mapping[str, str], list[str]]:

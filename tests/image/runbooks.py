@@ -18,6 +18,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from tests import synthetic
+from tests.image.confinement import no_error, walls
 from tests.image.load import CALLING, admit
 from tests.image.machine import Hardware, Machine, switched_on
 from tests.image.person import becomes_owner, claim_code, reads_claim_code, restores
@@ -68,6 +69,8 @@ def runbooks(hardware: Hardware, films: Sequence[Dataset]) -> None:
         running(machine, "it starts from the new disk, and nothing has failed")
         is_restored(machine, disk, paper)
         comes_home(machine, bearer, len(before), last)
+        walls(machine)
+        no_error(machine)
         machine.power_off()
 
 

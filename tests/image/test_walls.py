@@ -1,11 +1,15 @@
 """What every unit of the image may do and take, as systemd itself judges it: those that are only the image's, too."""
 
+import inspect
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.image import __main__ as walks
+from tests.image import confinement, runbooks
 from tests.image.test_configuration import EXTRA, ROOT, settings
 from tests.image.test_configuration import tree as _tree
 
@@ -133,3 +137,30 @@ def test_what_the_loader_starts_can_be_written_wherever_systemd_mounts_it(tree: 
 def test_who_installs_has_the_screen_and_the_disks(tree: Path) -> None:
     walls = told(tree, "install.service")
     assert set(walls["DeviceAllow"]) == {"block-* rw", "/dev/tty0 rw", f"{walls['TTYPath'][0]} rw"}
+
+
+@pytest.mark.parametrize(
+    ("levels", "found"), [([], 0), (["INFO", "WARNING"], 0), (["INFO", "ERROR", "ERROR"], 2)]
+)
+def test_an_error_of_the_appliance_is_found_in_the_journal(
+    levels: list[str], found: int, tmp_path: Path
+) -> None:
+    lines = [json.dumps({"level": each, "event": "ERROR"}) for each in levels]
+    (tmp_path / "told").write_text("".join(f"{each}\n" for each in lines))
+    (tmp_path / "journalctl").write_text(f"#!/bin/sh\ncat {tmp_path}/told\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", confinement.ERRORS],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == found
+
+
+@pytest.mark.parametrize(("walk", "used"), [(walks.box, "use(machine)"), (runbooks.runbooks, "comes_home(")])
+def test_what_the_walls_had_to_refuse_is_asked_again_once_the_box_was_used(walk: object, used: str) -> None:
+    """Before, nobody has shown a picture, printed a paper or restored a backup within them."""
+    text = inspect.getsource(walk)  # type: ignore[arg-type]
+    assert re.search(rf"{re.escape(used)}.*walls\(machine\).*no_error\(machine\)", text, re.DOTALL)
