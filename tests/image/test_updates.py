@@ -143,6 +143,16 @@ def test_a_version_that_fails_its_check_is_left_within_five_minutes() -> None:
     )
 
 
+def test_the_version_that_is_to_fail_has_all_its_units_up_and_cannot_keep_an_image() -> None:
+    """One whose console is masked would be left by a check that sends nothing, too."""
+    build = (BUILD / "build").read_text()
+    assert "systemd.mask=" not in build
+    (folder,) = re.findall(r"reception=.*ReadOnlyPaths=/var/lib/appliance/(\w+)\\n", build)
+    assert f'ObjectStore(data / "{folder}"' in (BUILD.parent / "appliance/box.py").read_text()
+    (name,) = re.findall(r"unit-dropin\.(appliance-dicom\.service[^:]*):\$reception", build)
+    assert not [each for each in DOOR if f"unit-dropin.{name}=" in each], "what comes by SMBIOS would hold"
+
+
 def test_a_box_looks_for_updates_at_night_and_each_at_a_minute_of_its_own() -> None:
     timer = settings(EXTRA / "usr/lib/systemd/system/update.timer")
     assert timer["OnCalendar"] == ["*-*-* 02:00"]
