@@ -102,7 +102,7 @@ def catch_up(
     ]
     with ThreadPoolExecutor(then.reads_at_once, thread_name_prefix="write-again") as pool:
         for number, _ in enumerate(
-            pool.map(partial(_write_again, archive, then, whole, closed), over), start=read + 1
+            pool.map(partial(_write_again, box.root, archive, then, whole, closed), over), start=read + 1
         ):
             tell(number)
     with box.catalog.transaction() as tx:
@@ -111,12 +111,26 @@ def catch_up(
 
 
 def _write_again(
-    archive: Archive, then: Past, whole: Mapping[str, str], closed: Collection[str], key: str
+    root: RootKey, archive: Archive, then: Past, whole: Mapping[str, str], closed: Collection[str], key: str
 ) -> None:
-    """Write the newest version of a manifest that opens, one of `whole` or the one of `then`: beside it where it is `closed`."""
+    """Write the newest version of a manifest that opens, one of `whole` or the one of `then`: beside it where it is `closed`.
+
+    One of `then` that `root` doesn't open is damaged, or another box's, which has gone on writing since: what lies there stays. If it says
+    that a later root key opens it, it is laid beside.
+    """
     version_id = whole.get(key)
-    sealed = then.document(key) if version_id is None else then.of.document_of(key, version_id)
-    if key in closed:
+    is_beside = key in closed
+    if version_id is None:
+        sealed = then.document(key)
+        try:
+            manifest.unseal(root, sealed_for(key), sealed)
+        except Corrupt:
+            if sealed_generation(sealed) <= root.generation:
+                return
+            is_beside = True
+    else:
+        sealed = then.of.document_of(key, version_id)
+    if is_beside:
         key = kept_key(sealed_for(key), sealed)
     archive.put_document(key, sealed)
 

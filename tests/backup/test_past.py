@@ -313,6 +313,25 @@ def test_a_manifest_that_was_kept_since_is_read_and_lies_there_again(
     assert manifest.unseal(clinic.box.root, name, archive.document(kept)) == told
 
 
+def test_what_another_box_has_in_the_bucket_is_not_written_again(clinic: Clinic, tmp_path: Path) -> None:
+    """Two boxes that came to one bucket in the same hour: the older version would bring keys back that were destroyed since."""
+    theirs = root_key.RootKey(bytes(range(32)))
+    name = manifest.key(theirs, IMAGES[0].study_instance_uid)
+    kept = manifest.kept_key(name, b"theirs")
+    then, since = (manifest.seal_tombstone(theirs, name, None, []) for _ in range(2))
+    clinic.receive(*IMAGES[:2])
+    clinic.deliver()
+    archive = archive_of(clinic.place)
+    for key in (name, kept):
+        archive.put_document(key, then)
+    before = a_moment()
+    for key in (name, kept):
+        archive.put_document(key, since)
+    assert restore_as_of(tmp_path / "after", clinic, before).instances == 2
+    assert [archive.document(key) for key in (name, kept)] == [since, since]
+    assert {each.key for each in archive.documents("kept/")} == {kept}
+
+
 def test_an_attempt_that_was_cut_goes_on_as_of_its_own_moment_alone(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
