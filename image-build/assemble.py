@@ -1,7 +1,7 @@
 """Lays out what the image takes from elsewhere in this tree: `python image-build/assemble.py TREE`.
 
 The units are those of ``systemd/``; firewall, front and time come out of the roles of ``provisioning/`` with their own
-defaults. So a stock Debian that was provisioned and the image cannot differ in what they let in.
+defaults (but for `OF_THE_IMAGE`). So a stock Debian that was provisioned and the image cannot differ in what they let in.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ TEMPLATES = (
     ("base", "chrony.conf.j2", "etc/chrony/conf.d/appliance.conf"),
 )
 """What the roles write: role, template, and where it goes."""
+
+OF_THE_IMAGE: dict[str, dict[str, Any]] = {"firewall": {"firewall_resolvers": ["systemd-resolve"]}}
+"""What the image says otherwise than a role's defaults: every program on it asks systemd-resolved, at this machine (scripts/finish)."""
 
 
 def main() -> None:
@@ -78,15 +81,20 @@ def defaults(role: str) -> dict[str, Any]:
     return dict(yaml.safe_load((ROLES / role / "defaults/main.yml").read_text()))
 
 
+def variables(role: str) -> dict[str, Any]:
+    """The variables of a role, as the image has them."""
+    return defaults(role) | OF_THE_IMAGE.get(role, {})
+
+
 def rendered(role: str, template: str) -> str:
-    """What the role writes where nobody has chosen anything."""
+    """What the role writes with them."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROLES / role / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(defaults(role))
+    return environment.get_template(template).render(variables(role))
 
 
 def _write(path: Path, text: str) -> None:

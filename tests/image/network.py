@@ -26,14 +26,13 @@ OF_THE_FILE = f"unshare --net sh -c 'nft --file {RULES} && {LOADED}'"
 NEAR, FAR = "10.201.77.9", "203.0.113.77"
 """An address within the private ranges, and one beyond them (RFC 5737), to which nothing else calls."""
 
-NEEDED_BY_ALL = frozenset({53, 4460})
-"""Names, and time that is signed."""
+NAMES, SIGNED_TIME = 53, 4460
 
 ASKED = (9, 22, 25, 53, 80, 104, 443, 445, 465, 587, 2762, 4460, 6514, 8080, 11112, 65535)
 """What each account calls: every port that some may, and others."""
 
-MAY_NOT = ("www-data", "_chrony", "nobody")
-"""The front, the clock's keeper, and whoever is nobody in particular: beyond what all need they call nowhere."""
+MAY_NOT = ("www-data", "_chrony", "systemd-resolve", "nobody")
+"""The front, the clock's keeper, who asks for names, and whoever is nobody in particular: but for time and names they call nowhere."""
 
 WATCH = f"""\
 table inet watch {{
@@ -78,10 +77,18 @@ def defaults(role: str) -> dict[str, Any]:
 
 def shipped_rules() -> str:
     """The file of rules as the image's build renders it."""
-    made: str = runpy.run_path(str(ROOT / "image-build/assemble.py"))["rendered"](
-        "firewall", "nftables.conf.j2"
-    )
+    made: str = _assemble()["rendered"]("firewall", "nftables.conf.j2")
     return made
+
+
+def shipped_lists() -> dict[str, Any]:
+    """The lists that it is made of."""
+    found: dict[str, Any] = _assemble()["variables"]("firewall")
+    return found
+
+
+def _assemble() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "image-build/assemble.py"))
 
 
 # --- the firewall ----------------------------------------------------------------------------------------------------
@@ -98,7 +105,7 @@ def firewall(machine: Machine) -> None:
     kept("what the kernel has loaded is that file, and nothing beside it", is_same(loaded, made), loaded)
     try:
         machine.inside(f"nft --file - <<'END'\n{WATCH}END")
-        for account, expected in may_call(defaults("firewall")).items():
+        for account, expected in may_call(shipped_lists()).items():
             found = calls(machine.inside, account)
             kept(
                 f"{account} calls {_said(expected)}, and no further",
@@ -118,16 +125,18 @@ def is_same(loaded: str, made: str) -> bool:
 def may_call(lists: Mapping[str, Sequence[Any]]) -> dict[str, tuple[frozenset[int], frozenset[int]]]:
     """Account → the ports of `ASKED` that it may call in the clinic's network, and beyond it."""
 
-    def of(ports: Sequence[int]) -> frozenset[int]:
-        return NEEDED_BY_ALL | frozenset(ports)
+    def of(account: str, ports: Sequence[int]) -> frozenset[int]:
+        asks = {NAMES} if account in (lists["firewall_resolvers"] or [account]) else set[int]()
+        asks |= {SIGNED_TIME} if account in lists["firewall_clocks"] else set()
+        return frozenset(asks) | frozenset(ports)
 
     found = {
-        account: (frozenset(ASKED), of(lists["firewall_out_ports"])) for account in lists["firewall_accounts"]
+        account: (frozenset(ASKED), of(account, lists["firewall_out_ports"]))
+        for account in lists["firewall_accounts"]
     }
-    for account in lists["firewall_fetchers"]:
-        found[account] = (of([80, 443]), of([80, 443]))
-    found["appliance-support"] = (of(lists["firewall_support_ports"]), of(lists["firewall_support_ports"]))
-    found |= {account: (of([]), of([])) for account in MAY_NOT}
+    narrow = {account: [80, 443] for account in lists["firewall_fetchers"]}
+    narrow |= {"appliance-support": lists["firewall_support_ports"]} | {each: [] for each in MAY_NOT}
+    found |= {account: (of(account, ports), of(account, ports)) for account, ports in narrow.items()}
     asked = frozenset().union(*(ports for each in found.values() for ports in each))
     assert asked <= set(ASKED), f"not asked: {asked - set(ASKED)}"
     return found

@@ -13,7 +13,14 @@ from tests.image import network
 from tests.networks import apart, run
 from tests.provisioning.test_playbooks import rendered
 
-NUMBERS = {"appliance": 64001, "_apt": 64002, "appliance-support": 64003, "www-data": 64004, "_chrony": 64005}
+NUMBERS = {
+    "appliance": 64001,
+    "_apt": 64002,
+    "appliance-support": 64003,
+    "www-data": 64004,
+    "_chrony": 64005,
+    "systemd-resolve": 64006,
+}
 """Accounts go by numbers here, because this machine has none of their names."""
 
 
@@ -39,7 +46,7 @@ def tell(rules: Path) -> None:
     run("ip", "link", "set", "box0", "up")
     run("nft", "--file", rules)
     subprocess.run(["nft", "--file", "-"], input=network.WATCH, text=True, check=True)
-    for account, expected in network.may_call(network.defaults("firewall")).items():
+    for account, expected in network.may_call(network.shipped_lists()).items():
         found = network.calls(inside, str(NUMBERS.get(account, account)))
         print(account, "as promised" if found == expected else found)
 
@@ -48,9 +55,9 @@ def tell(rules: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_what_each_account_may_call_is_seen_of_its_packets(spoilt: bool, tmp_path: Path) -> None:
-    rules = rendered(
-        "firewall", "nftables.conf.j2", firewall_accounts=[0, 64001], firewall_fetchers=[64002]
-    ).replace("skuid appliance-support ", "skuid 64003 ")
+    rules = network.shipped_rules()
+    for name, number in {"root": 0, **NUMBERS}.items():
+        rules = re.sub(rf"(?<=skuid )(.*)(?<![\w-]){name}(?![\w-])", rf"\g<1>{number}", rules)
     if spoilt:
         rules = re.sub(
             r"(?=    limit rate 5/minute log prefix .appliance out)", "    tcp dport 8080 accept\n", rules
@@ -70,8 +77,15 @@ def test_what_each_account_may_call_is_seen_of_its_packets(spoilt: bool, tmp_pat
     assert told.returncode == 0, told.stdout + told.stderr
     lines = told.stdout.splitlines()
     right = [line for line in lines if line.endswith(" as promised")]
-    assert len(lines) == 7
-    assert len(right) == (0 if spoilt else 7), told.stdout
+    assert len(lines) == 8
+    assert len(right) == (0 if spoilt else 8), told.stdout
+
+
+def test_on_the_image_one_account_asks_for_names_and_one_for_the_time() -> None:
+    """Or whoever breaks out of what faces the network has a way to anywhere, by a port that is open to all."""
+    may = network.may_call(network.shipped_lists())
+    for port, who in ((53, {"systemd-resolve"}), (4460, {"root", "_chrony"})):
+        assert {account for account, (_, far) in may.items() if port in far} == who
 
 
 def test_a_ruleset_that_differs_is_not_the_same() -> None:
@@ -84,7 +98,9 @@ def test_a_ruleset_that_differs_is_not_the_same() -> None:
 
 
 def test_the_file_of_rules_is_that_of_the_role() -> None:
-    assert network.shipped_rules().rstrip("\n") == rendered("firewall", "nftables.conf.j2").rstrip("\n")
+    assert network.shipped_rules().rstrip("\n") == rendered(
+        "firewall", "nftables.conf.j2", firewall_resolvers=["systemd-resolve"]
+    ).rstrip("\n")
 
 
 def test_the_time_servers_are_read_off_what_chronyc_says() -> None:

@@ -31,10 +31,12 @@ NUMBERS = {
     "_apt": 64002,
     "appliance-support": 64003,
     "www-data": 64004,
+    "_chrony": 64005,
     "nobody": 65534,
 }
-NEEDED = {"tcp": {53, 4460}, "udp": {53, 123}}
-"""Of everybody: names, and the time."""
+NAMES = {"tcp": {53}, "udp": {53}}
+"""Of everybody, where no resolver is named."""
+TIME = {"tcp": {4460}, "udp": {123}}
 
 PATIENCE_SECONDS = 60.0
 PORTS = sorted(
@@ -42,8 +44,7 @@ PORTS = sorted(
         *SOME,
         *DEFAULTS["firewall_out_ports"],
         *DEFAULTS["firewall_support_ports"],
-        *NEEDED["tcp"],
-        *NEEDED["udp"],
+        *(port for needed in (NAMES, TIME) for ports in needed.values() for port in ports),
     }
 )
 WAYS = {NEAR: BOX[0], FAR: BOX[1], NEAR6: BOX6[0], FAR6: BOX6[1]}
@@ -85,7 +86,7 @@ class Beyond:
         """What comes of all that `account` calls. What is expected is sent again until it has: a cable may lose a packet."""
         for name in ("came4", "came6"):
             run(*self.network.inside, NFT, "flush", "set", "inet", "watch", name)
-        call(account, {(how, target, port) for how in NEEDED for target in WAYS for port in PORTS})
+        call(account, {(how, target, port) for how in NAMES for target in WAYS for port in PORTS})
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (missing := expected - self._came()) and time.monotonic() < deadline:
             call(account, missing)
@@ -117,17 +118,18 @@ def call(account: str, packets: set[Packet]) -> str:
 
 def may_send(account: str) -> set[Packet]:
     """What it may, of all that is tried, by the role's own lists."""
-    beyond, more = NEEDED, set[int]()
+    more = set[int]()
     if account in DEFAULTS["firewall_accounts"]:
         more = set(DEFAULTS["firewall_out_ports"])
     elif account in DEFAULTS["firewall_fetchers"]:
         more = {80, 443}
     elif account == "appliance-support":
         more = set(DEFAULTS["firewall_support_ports"])
-    found = {(how, target, port) for how in beyond for target in WAYS for port in beyond[how]}
+    needed = (NAMES, TIME) if account in DEFAULTS["firewall_clocks"] else (NAMES,)
+    found = {(how, target, port) for each in needed for how in each for target in WAYS for port in each[how]}
     found |= {("tcp", target, port) for target in WAYS for port in more}
     if account in DEFAULTS["firewall_accounts"]:
-        found |= {(how, target, port) for how in beyond for target in (NEAR, NEAR6) for port in PORTS}
+        found |= {(how, target, port) for how in NAMES for target in (NEAR, NEAR6) for port in PORTS}
     return found
 
 
@@ -142,7 +144,7 @@ def tell(rules: Path) -> None:
             run(*network.inside, "ip", "address", "add", f"{theirs}/64", "dev", "beyond0", "nodad")
         subprocess.run([*network.inside, NFT, "--file", "-"], input=WATCH, text=True, check=True)
         beyond = Beyond(network)
-        everything = {(how, target, port) for how in NEEDED for target in WAYS for port in PORTS}
+        everything = {(how, target, port) for how in NAMES for target in WAYS for port in PORTS}
         assert beyond.came("nobody", everything) == everything, "nothing but the rules holds a packet"
         run(NFT, "--file", rules)
         for account in NUMBERS:

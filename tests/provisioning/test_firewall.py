@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def with_numbers() -> str:
     """The rules, accounts going by their numbers, because this machine has none of their names."""
-    numbered = {"firewall_accounts": [0, 64001], "firewall_fetchers": [64002]}
+    numbered = {"firewall_accounts": [0, 64001], "firewall_fetchers": [64002], "firewall_clocks": [0, 64005]}
     rules, named = re.subn(
         "skuid appliance-support ", "skuid 64003 ", rendered("firewall", "nftables.conf.j2", **numbered)
     )
