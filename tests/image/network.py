@@ -134,7 +134,7 @@ def may_call(lists: Mapping[str, Sequence[Any]]) -> dict[str, tuple[frozenset[in
         account: (frozenset(ASKED), of(account, lists["firewall_out_ports"]))
         for account in lists["firewall_accounts"]
     }
-    narrow = {account: [80, 443] for account in lists["firewall_fetchers"]}
+    narrow: dict[str, Sequence[int]] = {account: [80, 443] for account in lists["firewall_fetchers"]}
     narrow |= {"appliance-support": lists["firewall_support_ports"]} | {each: [] for each in MAY_NOT}
     found |= {account: (of(account, ports), of(account, ports)) for account, ports in narrow.items()}
     asked = frozenset().union(*(ports for each in found.values() for ports in each))
