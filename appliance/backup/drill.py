@@ -61,7 +61,7 @@ from appliance.store.study_keys import wrapping_context
 
 log = logging.getLogger(__name__)
 
-LAST: Final = "drill.last"
+LAST: Final = settings.LATEST_DRILL
 """The outcome of the latest drills, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
 
 Failed as long as the latest drill of any archive is, and succeeded when the one did that has waited longest: one that passes does

@@ -120,7 +120,8 @@ def remove(tx: Transaction, name: str, now: datetime) -> int:
     found = _known(tx, name)
     tx.execute(rules.delete().where(rules.c.destination == found.id))
     alterations.forget(tx, found.id)
-    kept.remove(tx, f"{kept.LATEST_BACKUP}.{name}")  # another may get its name, and has no backup then
+    for key in (kept.LATEST_BACKUP, kept.LATEST_DRILL):
+        kept.remove(tx, f"{key}.{name}")  # another may get its name, and has no backup then
     tx.execute(
         update(table)
         .where(table.c.id == found.id)

@@ -23,6 +23,9 @@ LOOKED_THROUGH = "destruction.looked"
 LATEST_BACKUP = "backup.last"
 """How the latest backup went (`appliance.backup.making`): of all archives, and of each with its name behind a dot."""
 
+LATEST_DRILL = "drill.last"
+"""How the latest drill went (`appliance.backup.drill`); by archive as above."""
+
 RESTORED = "restore.last"
 """What was restored (`appliance.backup.homecoming`), how often, and which archives were asked how often (`appliance.backup.lives`)."""
 

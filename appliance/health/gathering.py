@@ -89,7 +89,7 @@ AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
 BACKUP = settings.LATEST_BACKUP
-DRILL = "drill.last"
+DRILL = settings.LATEST_DRILL
 """Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
 
 FORGED = "its record was not written by this box"

@@ -328,7 +328,7 @@ def has_moved(reading: Reading, known: DestinationSettings) -> bool:
 def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str, Any]) -> None:
     """`refuse_to_lose`, if `options` would make another place of the archive that `before` is; it begins anew there then.
 
-    No receipt, manifest, proof or backup of the first place says anything of the other: everything is owed again.
+    No receipt, manifest, proof, backup or drill of the first place says anything of the other: everything is owed again.
     To be asked in the transaction that changes it. Raises `Refused`.
     """
     if before.takes != "ciphertext" or is_same_place(before.options, options):
@@ -340,7 +340,8 @@ def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str,
     now = datetime.now(UTC)
     moving.owe_anew(tx, before.id, now)
     manifests.forget_place(tx, before.id)
-    kept.remove(tx, f"{kept.LATEST_BACKUP}.{before.name}")
+    for key in (kept.LATEST_BACKUP, kept.LATEST_DRILL):
+        kept.remove(tx, f"{key}.{before.name}")
     restored = kept.get(tx, kept.RESTORED)
     if isinstance(restored, dict) and before.id in restored.get("counted_past", ()):
         others = [each for each in restored["counted_past"] if each != before.id]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import making
+from appliance.backup import drill, making
 from appliance.catalog import counters, deliveries, destinations
 from appliance.model import DestinationSettings
 from appliance.replication import recall
@@ -107,3 +107,23 @@ def test_what_was_under_way_to_the_first_place_counts_for_it_alone(clinic: Clini
     clinic.deliver()
     assert confirmed(clinic) == (4, 4)
     assert len([*(tmp_path / "new disk" / "objects").rglob("*.sealed")]) == 4
+
+
+@pytest.mark.parametrize("how", ["moved", "added again"])
+def test_an_archive_at_another_place_was_never_tried_there(clinic: Clinic, tmp_path: Path, how: str) -> None:
+    now = datetime.now(UTC)
+    clinic.receive(IMAGES[0])
+    clinic.deliver()
+    clinic.back_up()
+    drill.drill(clinic.box, clinic.place, now, actor="tests")
+    with clinic.box.catalog.reading() as conn:
+        assert not drill.is_due(conn, clinic.box, "usb", now)
+    if how == "moved":
+        moved_to(clinic, tmp_path / "new disk")
+    else:
+        with clinic.box.catalog.transaction() as tx:
+            destinations.remove(tx, "usb", now)
+            destinations.add(tx, replace(clinic.place, options={"path": str(tmp_path / "new disk")}))
+    with clinic.box.catalog.reading() as conn:
+        assert drill.is_due(conn, clinic.box, "usb", now)
+        assert drill.last(conn, clinic.box, "usb") == {}
