@@ -29,7 +29,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from appliance.catalog import erasure, holds, settings, study_keys
 from appliance.catalog.columns import utc_text
@@ -336,7 +336,7 @@ def move(
     reason: str = "",
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record how far an archive is, and why no further."""
+    """Record how far an archive is, and why no further; what is known already keeps the moment since when it is so."""
     values: dict[str, Any] = {"state": state, "reason": reason, "changed_utc": now}
     if detail is not None:
         values["detail"] = dict(detail)
@@ -345,6 +345,7 @@ def move(
         .where(
             destruction_places.c.certificate == certificate,
             destruction_places.c.destination == destination_id,
+            or_(destruction_places.c.state != state, destruction_places.c.reason != reason),
         )
         .values(**values)
     )

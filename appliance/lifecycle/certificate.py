@@ -172,7 +172,7 @@ def _place(each: Place) -> dict[str, Any]:
         "kind": each.kind,
         "state": str(each.state),
         "since_utc": utc_text(each.changed_utc),
-        "waits_for": each.reason if each.state is PlaceState.OWED else "",
+        "waits_for": each.reason if each.state in {PlaceState.OWED, PlaceState.LAID} else "",
         "backup": each.detail.get("snapshot"),
         "older_backups": each.detail.get("older"),
         "backups_not_ours": int(each.detail.get("anothers", 0)),

@@ -174,6 +174,36 @@ def test_it_is_in_plain_words_in_every_language(box: Box, language: str) -> None
     assert "M-9" in paper.sections[1].lines[0].text
 
 
+LAID_WAITS_FOR = (
+    "the newest backup in usb did not pass its drill, so the older ones stay",
+    "the clock of the box is in doubt, and the certificate is to say on which day nothing is left in the bucket",
+    "the backup was interrupted",
+    "the restore drill was interrupted",
+    "a backup is being made already",
+)
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "es", "zh"])
+@pytest.mark.parametrize("why", LAID_WAITS_FOR)
+def test_it_says_why_an_archive_waits_whose_keys_are_destroyed_already(
+    box: Box, language: str, why: str
+) -> None:
+    found = destroyed(box, *GONE)
+    words = Languages(web_ui() / "languages").words(language)
+    with box.catalog.transaction() as tx:
+        usb = next(each for each in tombstones.places(tx, found.id) if each.name == "usb").destination
+        tombstones.move(tx, found.id, usb, PlaceState.LAID, NOW, reason=why)
+        for hours in (1, 2):  # tried again, in vain
+            later = NOW + timedelta(hours=hours)
+            tombstones.move(tx, found.id, usb, PlaceState.LAID, later, reason=why)
+        told = certificate.document(tx, found, NOW)
+    (place,) = [each for each in told["archives"] if each["name"] == "usb"]
+    assert (place["waits_for"], place["since_utc"]) == (why, "2026-11-26T12:00:00.000000Z")
+    (line,) = [each for each in worded(told, "AB-CD", words).sections[2].lines if each.label == "usb"]
+    assert line.text.startswith(words("destroyed.place.LAID")) and words.cause(why) in line.text
+    assert (language == "en") == (words.cause(why).lower() == why)
+
+
 def test_the_command_line_lists_shows_writes_and_checks(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

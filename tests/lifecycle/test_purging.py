@@ -29,6 +29,7 @@ from appliance.catalog.holds import HoldKind
 from appliance.catalog.tombstones import PlaceState
 from appliance.errors import Corrupt
 from appliance.lifecycle import purging
+from appliance.lifecycle.certificate import document as certificate_of
 from appliance.lifecycle.request import State
 from appliance.model import DestinationSettings
 from appliance.replication import manifest
@@ -395,8 +396,10 @@ def test_older_backups_stay_while_the_newest_does_not_pass_its_drill(local: Clin
     with local.box.catalog.reading() as conn:
         (certificate,) = tombstones.certificates(conn, unfinished=True)
         (place,) = tombstones.places(conn, certificate.id)
+        told = certificate_of(conn, certificate, LATER)
     assert place.state is PlaceState.LAID
     assert "did not pass" in place.reason
+    assert [each["waits_for"] for each in told["archives"]] == [place.reason], "and the paper says so"
     assert (tmp_path / "usb" / "snapshots" / old.name / "key").exists()
     whole.write_bytes(data)
     carry_out(local)
