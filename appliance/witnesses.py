@@ -34,10 +34,10 @@ from appliance.catalog.audit_search import Wanted
 from appliance.catalog.columns import utc_moment
 from appliance.errors import ApplianceError, Corrupt, Refused, Transient, Unknown
 from appliance.model import DestinationSettings
-from appliance.replication import recall
 from appliance.replication.destinations import build
 from appliance.replication.destinations.archive import Clearable
 from appliance.replication.destinations.s3 import S3Destination
+from appliance.replication.place import place_of
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def _anchor(
     before: Anchored | None,
     now: datetime,
 ) -> Anchored:
-    where = recall.place_of(place.options)
+    where = place_of(place.options)
     # Of another place than before, such as a new disk under the old name, nothing is known.
     last = before if before and before.where in ("", where) else Anchored(place.name, None, 0)
     last = replace(last, where=where, offline=False, trouble="")

@@ -154,10 +154,10 @@ def drill(
         found = _drill(box, place, now, keep_going, dice or random.Random(), name)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
-            _record(tx, box, place.name, now, actor, failure=error)
+            _record(tx, box, place, now, actor, failure=error)
         raise
     with box.catalog.transaction() as tx:
-        _record(tx, box, place.name, now, actor, found=found)
+        _record(tx, box, place, now, actor, found=found)
     return found
 
 
@@ -446,13 +446,14 @@ def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:
 def _record(
     tx: Transaction,
     box: Box,
-    name: str,
+    place: DestinationSettings,
     now: datetime,
     actor: str,
     *,
     found: Certificate | None = None,
     failure: ApplianceError | None = None,
 ) -> None:
+    name = place.name
     earlier = last(tx, box, name).get("succeeded_utc")
     passed = found is not None and found.passed
     reason = failure.message if failure else "; ".join(found.findings) if found else ""
@@ -462,13 +463,14 @@ def _record(
         "succeeded_utc": now.isoformat() if passed else earlier,
         "reason": f"{name}: {reason}" if reason else "",
     }
-    settings.put(tx, _of(name), vouched(box.audit_key, _of(name), latest), now)
-    known = archives(tx)
-    counted = [each for each in known if not each.paused] or known
-    of_all = [told for each in counted if (told := last(tx, box, each.name))]
-    worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
-    succeeded = min((done for each in of_all if (done := each["succeeded_utc"])), default=None)
-    settings.put(tx, LAST, vouched(box.audit_key, LAST, {**worst, "succeeded_utc": succeeded}), now)
+    if not recall.has_moved(tx, place):  # what was tried at one place was not tried at another
+        settings.put(tx, _of(name), vouched(box.audit_key, _of(name), latest), now)
+        known = archives(tx)
+        counted = [each for each in known if not each.paused] or known
+        of_all = [told for each in counted if (told := last(tx, box, each.name))]
+        worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
+        succeeded = min((done for each in of_all if (done := each["succeeded_utc"])), default=None)
+        settings.put(tx, LAST, vouched(box.audit_key, LAST, {**worst, "succeeded_utc": succeeded}), now)
     if found is not None:
         paper = vouched(box.audit_key, CERTIFICATES, asdict(found))
         settings.put(tx, CERTIFICATES, [paper, *_kept(tx, box)][:KEPT], now)

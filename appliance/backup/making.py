@@ -42,6 +42,7 @@ from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Transient,
 from appliance.lifecycle import memory, retention
 from appliance.model import DestinationSettings
 from appliance.pace import Pace
+from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
 from appliance.replication.ownership import Whose, refuse_another_box, whose_backup
@@ -114,17 +115,26 @@ def back_up(
         archive = archive_at(box, to)
         own = whole_recovery_slot(box.config.data.absolute() / "keys")
         refuse_another_box(archive, to.name, box.root, own)
+        _begin(box, to, now)
         count_past_others(box, archive, to, now)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
         believed = _believed(box, clock)
         removed = 0 if believed is None else _rotate(box, archive, believed, keep, to.name)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
-            _record(tx, box, to.name, now, actor, failure=error)
+            _record(tx, box, to, now, actor, failure=error)
         raise
     with box.catalog.transaction() as tx:
-        _record(tx, box, to.name, now, actor, made=index, removed=removed, decisions=decisions)
+        _record(tx, box, to, now, actor, made=index, removed=removed, decisions=decisions)
     return index
+
+
+def _begin(box: Box, to: DestinationSettings, now: datetime) -> None:
+    """Write down that something is laid at the place where `to` is, before it is. Raises `Transient` when it is there no more."""
+    with box.catalog.transaction() as tx:
+        if recall.has_moved(tx, to):
+            raise Transient("the backup was interrupted", hint="it is made again later")
+        destinations.begin_backup(tx, to, now)
 
 
 def is_due(reading: Reading, name: str, now: datetime, every: timedelta) -> bool:
@@ -319,7 +329,7 @@ def whose(box: Box, archive: Archive, names: Iterable[str]) -> dict[str, Whose]:
 def _record(
     tx: Transaction,
     box: Box,
-    to: str,
+    to: DestinationSettings,
     now: datetime,
     actor: str,
     *,
@@ -328,21 +338,9 @@ def _record(
     decisions: int = 0,
     failure: ApplianceError | None = None,
 ) -> None:
-    before = settings.get(tx, _of(to), {})
-    earlier = before.get("succeeded_utc")
-    reason = f"{to}: {failure.message}" if failure else ""
-    latest = {
-        "at_utc": now.isoformat(),
-        "outcome": "failed" if failure else "succeeded",
-        "succeeded_utc": earlier if failure else now.isoformat(),
-        "reason": reason,
-        "decisions": int(before.get("decisions", 0)) if failure else decisions,
-    }
-    settings.put(tx, _of(to), latest, now)
-    of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
-    worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
-    succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
-    settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)
+    reason = f"{to.name}: {failure.message}" if failure else ""
+    if not recall.has_moved(tx, to):  # a backup of one place is none of another
+        _keep(tx, to.name, now, reason, decisions)
     if made is not None:
         details = {
             "name": made.name,
@@ -350,7 +348,25 @@ def _record(
             "instances": made.contents.instances,
             "removed": removed,
         }
-        entry = audit.Entry(MAKE, to, actor, details)
+        entry = audit.Entry(MAKE, to.name, actor, details)
     else:
-        entry = audit.Entry("backup:fail", to, actor, {"reason": reason})
+        entry = audit.Entry("backup:fail", to.name, actor, {"reason": reason})
     audit.append(tx, box.audit_key, [entry], now)
+
+
+def _keep(tx: Transaction, to: str, now: datetime, failure: str, decisions: int) -> None:
+    """Write down how the latest attempt in an archive went: well if `failure` is empty."""
+    before = settings.get(tx, _of(to), {})
+    earlier = before.get("succeeded_utc")
+    latest = {
+        "at_utc": now.isoformat(),
+        "outcome": "failed" if failure else "succeeded",
+        "succeeded_utc": earlier if failure else now.isoformat(),
+        "reason": failure,
+        "decisions": int(before.get("decisions", 0)) if failure else decisions,
+    }
+    settings.put(tx, _of(to), latest, now)
+    of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
+    worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
+    succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
+    settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)

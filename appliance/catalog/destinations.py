@@ -1,8 +1,10 @@
 """The remote places that instances are owed to, and the circuit breaker of each. The only writer of their table.
 
 A removed destination keeps its row, since deliveries and receipts name it; its name is freed for another. Its secret
-is erased. A secret is in the table in clear, inside the sealed catalog, and leaves it only through `secret`-bearing
-`DestinationSettings`, which hide it from `repr`.
+is erased. An archive that moves keeps its row too; the place that it leaves gets one, as that of a removed destination
+(`leave`), because what lies there opens for whoever has the paper, and a certificate of destruction must say so. A secret is in
+the table in clear, inside the sealed catalog, and leaves it only through `secret`-bearing `DestinationSettings`, which hide it from
+`repr`.
 """
 
 from __future__ import annotations
@@ -12,16 +14,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
-from appliance.catalog import alterations, deliveries
+from appliance.catalog import alterations, counters, deliveries, moving
 from appliance.catalog import settings as kept
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import destinations as table
-from appliance.catalog.schema import rules
+from appliance.catalog.schema import rules, studies
 from appliance.errors import Refused, Unknown
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication.delivery import CLOSED, Breaker
+from appliance.replication.place import is_same_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,15 @@ class DestinationHealth:
     paused: bool
     breaker: Breaker
     last_success_utc: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An archive's place that is no longer this box's. Any study up to the row id `upto` may lie there, in a backup if not by itself;
+    with `has_moved` the archive is another place since, and otherwise it was taken off."""
+
+    upto: int
+    has_moved: bool
 
 
 # Asked for every image and batch: to build them costs more than to answer them.
@@ -54,7 +66,7 @@ def destination(conn: Reading, name: str) -> DestinationSettings | None:
 
 
 def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
-    """Record a new destination. Raises `Refused` if its name is taken."""
+    """Record a new destination; one where an archive was before owes what is still owed there. Raises `Refused` if its name is taken."""
     if destination(tx, settings.name) is not None:
         raise Refused(
             f"there is a destination named {settings.name} already", hint="choose another name", field="name"
@@ -70,7 +82,9 @@ def add(tx: Transaction, settings: DestinationSettings) -> DestinationId:
         )
     )
     assert done.inserted_primary_key is not None
-    return DestinationId(done.inserted_primary_key[0])
+    number = DestinationId(done.inserted_primary_key[0])
+    _come_back(tx, replace(settings, id=number), datetime.now(UTC))
+    return number
 
 
 def change(
@@ -84,18 +98,19 @@ def change(
 
     With other options it may be another place, so it is looked through anew for what is destroyed: a place that was never
     looked through keeps what opens a destroyed study, and one that was is only read once more. With another access key, whoever
-    altered what is there has lost the key for it, at `now`.
+    altered what is there has lost the key for it, at `now`. Where an archive was before, it owes what is still owed there.
     """
-    found = _known(tx, name)
+    found, now = _known(tx, name), now or datetime.now(UTC)
     if found.kind == "s3" and _access_key(found) != _access_key(
         replace(found, options=options, secret=found.secret if secret is None else secret)
     ):
-        alterations.key_changed(tx, found.id, now or datetime.now(UTC))
+        alterations.key_changed(tx, found.id, now)
     if dict(options) != dict(found.options):
         kept.remove(tx, f"{kept.LOOKED_THROUGH}.{found.id}")
     values: dict[str, Any] = {"options": dict(options)} | ({} if secret is None else {"secret": secret})
     tx.execute(update(table).where(table.c.id == found.id).values(**values))
     set_breaker(tx, found.id, CLOSED)
+    _come_back(tx, replace(found, options=options), now)
 
 
 def pin(tx: Transaction, name: str, host_key: str) -> DestinationSettings:
@@ -120,14 +135,95 @@ def remove(tx: Transaction, name: str, now: datetime) -> int:
     found = _known(tx, name)
     tx.execute(rules.delete().where(rules.c.destination == found.id))
     alterations.forget(tx, found.id)
-    for key in (kept.LATEST_BACKUP, kept.LATEST_DRILL):
-        kept.remove(tx, f"{key}.{name}")  # another may get its name, and has no backup then
+    if may_hold(tx, found):
+        _write_down(tx, found.id, now, has_moved=False)
+    begin_anew(tx, found)  # another may get its name, and has no backup then
     tx.execute(
         update(table)
         .where(table.c.id == found.id)
         .values(removed=True, secret="", name=f"{name} (removed {int(found.id)})")
     )
     return deliveries.cancel_all(tx, found.id, now)
+
+
+def may_hold(conn: Reading, place: DestinationSettings) -> bool:
+    """Whether something of a patient may lie where an archive is: something has arrived there, or a backup was begun."""
+    if place.takes != "ciphertext":
+        return False
+    backup = kept.get(conn, f"{kept.LATEST_BACKUP}.{place.name}", {})
+    row = conn.execute(_BY_ID, {"wanted": place.id}).one()
+    return bool(
+        row.last_success_utc is not None
+        or backup.get("succeeded_utc")
+        or kept.get(conn, f"{kept.BACKED_UP}.{place.id}")
+        or counters.counters(conn).get(f"{counters.CONFIRMED}{place.id}")
+    )
+
+
+def leave(tx: Transaction, before: DestinationSettings, now: datetime) -> None:
+    """Keep the place where the archive `before` was as one that was removed, with all that it has done or owes for what is destroyed.
+
+    To be called before the archive gets its other options. A place that is left again has one row.
+    """
+    found = next((DestinationId(row.id) for row in _left_rows(tx, before)), None)
+    if found is None:
+        done = tx.execute(
+            insert(table).values(
+                name=f"{before.name}\n",  # nobody's, until its number is known
+                kind=before.kind,
+                takes=before.takes,
+                options=dict(before.options),
+                secret="",
+                paused=False,
+                removed=True,
+            )
+        )
+        assert done.inserted_primary_key is not None
+        found = DestinationId(done.inserted_primary_key[0])
+        name = f"{before.name} (moved {int(found)})"
+        tx.execute(update(table).where(table.c.id == found).values(name=name))
+    _write_down(tx, found, now, has_moved=True)
+    moving.hand_over(tx, before.id, found, now)
+
+
+def begin_anew(tx: Transaction, place: DestinationSettings) -> None:
+    """Forget what was tried and has succeeded where an archive was: it is no longer there."""
+    for key in (kept.LATEST_BACKUP, kept.LATEST_DRILL):
+        kept.remove(tx, f"{key}.{place.name}")
+    kept.remove(tx, f"{kept.BACKED_UP}.{place.id}")
+    tx.execute(update(table).where(table.c.id == place.id).values(last_success_utc=None))
+
+
+def begin_backup(tx: Transaction, place: DestinationSettings, now: datetime) -> None:
+    """Write down that a backup is laid where an archive is: from now on that place may hold every study."""
+    kept.put(tx, f"{kept.BACKED_UP}.{place.id}", True, now)
+
+
+def left(conn: Reading) -> dict[DestinationId, Left]:
+    """The archives' places that are no longer this box's, as far as it has written down what may lie there."""
+    ids = conn.execute(select(table.c.id).where(table.c.removed.is_(True))).scalars()
+    keys = {f"{kept.LEFT}.{each}": DestinationId(each) for each in ids}
+    return {keys[key]: Left(**told) for key, told in kept.several(conn, list(keys)).items()}
+
+
+def _write_down(tx: Transaction, destination_id: DestinationId, now: datetime, *, has_moved: bool) -> None:
+    upto = int(tx.execute(select(func.max(studies.c.id))).scalar() or 0)
+    kept.put(tx, f"{kept.LEFT}.{destination_id}", {"upto": upto, "has_moved": has_moved}, now)
+
+
+def _left_rows(conn: Reading, place: DestinationSettings) -> list[Row[*tuple[Any, ...]]]:
+    """The rows of archives that were at the very place where this one is."""
+    rows = conn.execute(select(table).where(table.c.id.in_(left(conn)), table.c.kind == place.kind)).all()
+    return [row for row in rows if is_same_place(row.options, place.options)]
+
+
+def _come_back(tx: Transaction, place: DestinationSettings, now: datetime) -> None:
+    """An archive is where one was before: what still is to be done there, for what is destroyed, is this one's."""
+    if place.takes != "ciphertext":
+        return
+    for row in _left_rows(tx, place):
+        moving.hand_over(tx, DestinationId(row.id), place.id, now, only_unfinished=True)
+        begin_backup(tx, place, now)
 
 
 def pause(tx: Transaction, name: str) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from appliance.catalog import counters
+from sqlalchemy import delete, select, update
+
+from appliance.catalog import counters, tombstones
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Transaction
+from appliance.catalog.tombstone_tables import destruction_places
+from appliance.catalog.tombstones import PlaceState
 from appliance.model import DestinationId
 from appliance.replication.delivery import Event, State, next_state
 
@@ -26,3 +30,37 @@ def owe_anew(tx: Transaction, destination_id: DestinationId, now: datetime) -> i
     )
     counters.add(tx, f"{counters.CONFIRMED}{destination_id}", -done.rowcount)
     return done.rowcount
+
+
+def hand_over(
+    tx: Transaction,
+    destination_id: DestinationId,
+    to: DestinationId,
+    now: datetime,
+    *,
+    only_unfinished: bool = False,
+) -> None:
+    """Let what an archive has done and owes be another row's, since that is the row of the same place now; or only what it still owes.
+
+    Where both have a part in one certificate, it is done when both are.
+    """
+    unfinished = (PlaceState.OWED, PlaceState.LAID)
+    states = unfinished if only_unfinished else tuple(PlaceState)
+    rows = tx.execute(
+        select(destruction_places).where(
+            destruction_places.c.destination == destination_id, destruction_places.c.state.in_(states)
+        )
+    ).all()
+    theirs = select(destruction_places).where(destruction_places.c.destination == to)
+    others = {row.certificate: row.state for row in tx.execute(theirs)}
+    for row in rows:
+        this = destruction_places.c.id == row.id
+        if row.certificate not in others:
+            tx.execute(update(destruction_places).where(this).values(destination=to))
+            continue
+        tx.execute(delete(destruction_places).where(this))
+        if row.state in unfinished and others[row.certificate] != PlaceState.OWED:
+            tombstones.move(tx, row.certificate, to, PlaceState.OWED, now, detail={})
+    tx.exec_driver_sql(
+        "UPDATE OR REPLACE tombstones_owed SET destination = ? WHERE destination = ?", (to, destination_id)
+    )

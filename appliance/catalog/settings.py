@@ -24,7 +24,13 @@ LATEST_BACKUP = "backup.last"
 """How the latest backup went (`appliance.backup.making`): of all archives, and of each with its name behind a dot."""
 
 LATEST_DRILL = "drill.last"
-"""How the latest drill went (`appliance.backup.drill`); by archive as above."""
+"""How the latest drill went (`appliance.backup.drill`): of all archives, and of each with its name behind a dot."""
+
+BACKED_UP = "backup.begun"
+"""That a backup was begun in an archive at the place where it is (`appliance.backup.making`), with its row id behind a dot."""
+
+LEFT = "destination.left"
+"""Which studies may lie at a place that is no longer this box's (`appliance.catalog.destinations.Left`), with its row id behind a dot."""
 
 RESTORED = "restore.last"
 """What was restored (`appliance.backup.homecoming`), how often, and which archives were asked how often (`appliance.backup.lives`)."""

@@ -1,13 +1,15 @@
 """What was destroyed, on whose word, and what of it is still to be done where: the certificates and their obligations.
 
-The only writer of the tables in `appliance.catalog.tombstone_tables`, with `appliance.catalog.destroyed_keys`. A certificate covers
-one approved request; its studies are destroyed one by one, each in a transaction of its own, and from then on every archive owes two
+The only writer of the tables in `appliance.catalog.tombstone_tables`, with `destroyed_keys` and `moving`. A certificate covers one
+approved request; its studies are destroyed one by one, each in a transaction of its own, and from then on every archive owes two
 things, which wait as deliveries do until they are carried out:
 
 ::
 
     OWED ──the tombstones of all studies lie there──▶ LAID ──a newer backup proved, older ones made unreadable──▶ DONE
-      └──────────────────────── the archive was taken off this box ────────────────────────▶ GIVEN_UP ◀──┘
+      └──────────────────────── the archive was taken off this box, or moved ──────────────▶ GIVEN_UP ◀──┘
+
+The place that a moved archive has left is an archive of its own, and no longer this box's (`appliance.catalog.destinations.leave`).
 
 What was destroyed on another archive's word, or before an archive came to this box, is owed to nobody: so each archive is looked
 through once, and once more in each life of the box, for what is known as destroyed (`unlooked`).
@@ -46,8 +48,12 @@ from appliance.catalog.tombstone_tables import (
 )
 from appliance.errors import Unknown
 from appliance.model import DestinationId, InstanceId, ObjectId, Uid
+from appliance.replication.place import where
 
 _DIGEST_KEY: Final = "destruction.digest-key"
+TAKEN_OFF: Final = "it was taken off this box"
+MOVED: Final = "it was given another place"
+"""Why an archive is given up."""
 
 
 class PlaceState(StrEnum):
@@ -93,12 +99,14 @@ class DestroyedStudy:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An archive of a certificate; `name` is its name now, `kind` its kind, `reason` why it could not be done yet."""
+    """An archive of a certificate; `name` is its name now, `kind` its kind, `where` where it is, `reason` why it could not be done yet,
+    or is given up."""
 
     certificate: int
     destination: DestinationId
     name: str
     kind: str
+    where: str
     state: PlaceState
     reason: str
     detail: Mapping[str, Any]
@@ -351,10 +359,17 @@ def move(
     )
 
 
-def give_up(tx: Transaction, certificate: int, destination_id: DestinationId, now: datetime) -> None:
-    """An archive was taken off this box before it had done its part: nothing there can be changed any more."""
-    move(tx, certificate, destination_id, PlaceState.GIVEN_UP, now, reason="it was taken off this box")
-    tx.execute(delete(tombstones_owed).where(tombstones_owed.c.destination == destination_id))
+def give_up(
+    tx: Transaction, certificate: int, destination_id: DestinationId, now: datetime, *, reason: str
+) -> None:
+    """An archive was taken off this box before it had done its part, or moved: nothing there can be changed any more."""
+    move(tx, certificate, destination_id, PlaceState.GIVEN_UP, now, reason=reason)
+    of_it = select(destroyed_studies.c.id).where(destroyed_studies.c.certificate == certificate)
+    tx.execute(
+        delete(tombstones_owed).where(
+            tombstones_owed.c.destination == destination_id, tombstones_owed.c.study.in_(of_it)
+        )
+    )
 
 
 def still_to_lay(conn: Reading, certificate: int, destination_id: DestinationId) -> int:
@@ -405,7 +420,7 @@ def studies_of(conn: Reading, certificate_id: int) -> list[DestroyedStudy]:
 def places(conn: Reading, certificate_id: int) -> list[Place]:
     """The archives of a certificate, by name; one that was removed keeps the name it has now."""
     rows = conn.execute(
-        select(destruction_places, destinations.c.name, destinations.c.kind)
+        select(destruction_places, destinations.c.name, destinations.c.kind, destinations.c.options)
         .join(destinations, destinations.c.id == destruction_places.c.destination)
         .where(destruction_places.c.certificate == certificate_id)
         .order_by(destinations.c.name)
@@ -416,6 +431,7 @@ def places(conn: Reading, certificate_id: int) -> list[Place]:
             destination=DestinationId(row.destination),
             name=row.name,
             kind=row.kind,
+            where=where(row.kind, row.options),
             state=PlaceState(row.state),
             reason=row.reason,
             detail=row.detail,

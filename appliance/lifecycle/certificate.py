@@ -160,9 +160,11 @@ def _study(each: DestroyedStudy) -> dict[str, Any]:
 
 
 def _place(each: Place) -> dict[str, Any]:
-    """An archive. Backups in it that this box could not open were left as they are: `backups_not_ours` are another box's, or so damaged that
-    nothing tells whose; of `backups_under_later_key` a later recovery key than this box has may open some that are its own. `versions` says what a bucket keeps of what was written over, and `versions_until_utc` when it has none left: None where
-    it keeps none, or for ever. What earlier software has recorded says neither: it is told as a condition."""
+    """An archive, and `where` it is if it can't be reached any more. Backups in it that this box could not open were left as they are:
+    `backups_not_ours` are another box's, or so damaged that nothing tells whose; of `backups_under_later_key` a later recovery key than
+    this box has may open some that are its own. `versions` says what a bucket keeps of what was written over, and `versions_until_utc`
+    when it has none left: None where it keeps none, or for ever. What earlier software has recorded says neither: it is told as a
+    condition."""
     done = each.state is PlaceState.DONE and each.kind == "s3"
     left = Left(each.detail.get("versions", Left.NOT_TOLD)) if done else Left.NONE
     days = {Left.FOR_DAYS: timedelta(days=each.detail.get("days") or 0), Left.NOT_TOLD: REMEMBERED}
@@ -173,6 +175,8 @@ def _place(each: Place) -> dict[str, Any]:
         "state": str(each.state),
         "since_utc": utc_text(each.changed_utc),
         "waits_for": each.reason if each.state in {PlaceState.OWED, PlaceState.LAID} else "",
+        "where": each.where if each.state is PlaceState.GIVEN_UP else "",
+        "has_moved": each.state is PlaceState.GIVEN_UP and each.reason == tombstones.MOVED,
         "backup": each.detail.get("snapshot"),
         "older_backups": each.detail.get("older"),
         "backups_not_ours": int(each.detail.get("anothers", 0)),

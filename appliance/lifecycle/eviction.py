@@ -58,6 +58,7 @@ from appliance.lifecycle.tiers import Choices, Eviction, Pin, Plan, Space, Study
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
+from appliance.replication.place import is_same_place
 from appliance.store.disk import disk_error
 
 log = logging.getLogger(__name__)
@@ -504,7 +505,7 @@ def refuse_changed(
         if number in known
         and number in asked
         and known[number].kind == asked[number].kind
-        and recall.is_same_place(known[number].options, asked[number].options)
+        and is_same_place(known[number].options, asked[number].options)
     }
     for each in proven:
         if not is_carried([place for place in each.places if place in standing_still], known, standing):

@@ -53,6 +53,7 @@ from appliance.model import DestinationId, DestinationSettings, KeyId, ObjectId
 from appliance.pace import Pace
 from appliance.replication import recall
 from appliance.replication.destinations.archive import Entry, Told, differs, object_key
+from appliance.replication.place import place_of
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _looked(told: dict[str, Any]) -> Looked:
 
 def _taken_up(before: Looked | None, place: DestinationSettings, now: datetime) -> Looked:
     """Where a bucket is taken up: anew if it is another place by now. A moment that is still to come, by a clock that was ahead, counts as now."""
-    where = recall.place_of(place.options)
+    where = place_of(place.options)
     if before is None or before.place != where:
         return Looked(where, now.isoformat())
     return replace(before, since_utc=min(before.since_utc, now.isoformat()))

@@ -29,7 +29,7 @@ study is due is asked of a clock that runs on (`retention.running_from`): the co
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -59,7 +59,8 @@ from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_u
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older, versions_left
 from appliance.model import DestinationId, DestinationSettings
-from appliance.replication import manifest
+from appliance.replication import manifest, recall
+from appliance.replication.place import is_same_place
 
 log = logging.getLogger(__name__)
 
@@ -210,10 +211,7 @@ def _destroy(
     kept = {"kept_anonymous": len(copies.sealed)} if copies.sealed else {}
     uid = erased.study_instance_uid
     everywhere = {each.id: each for each in destinations.destinations(tx, include_removed=True)}
-    known = {each.id for each in destinations.destinations(tx)}
     ciphertext = {number for number, each in everywhere.items() if each.takes == "ciphertext"}
-    # One that was taken off the box is named too, if it got anything: it can't be reached, and whoever has it must know.
-    archives = sorted(number for number in ciphertext if number in known or erased.receipts.get(number))
     certificate = tombstones.begin(tx, request.id, _authority(request), now)
     tombstones.bury(
         tx,
@@ -227,7 +225,7 @@ def _destroy(
         },
         exports=audit_search.count(tx, "study:export", uid),
         manifest=manifest.key(box.root, uid),
-        archives=archives,
+        archives=_archives(tx, everywhere, erased),
         now=now,
     )
     destructions.carried_out(tx, request.id, study, certificate.label, now)
@@ -246,6 +244,23 @@ def _destroy(
         now,
     )
     return erased
+
+
+def _archives(
+    tx: Transaction, everywhere: Mapping[DestinationId, DestinationSettings], erased: erasure.Erased
+) -> list[DestinationId]:
+    """The archives that owe their part. One that was taken off the box is named too, and the place that one has left, if it may have got
+    anything, in a backup if not by itself: it can't be reached, and whoever has it must know. Unless an archive is there again."""
+    here = [each for each in destinations.destinations(tx) if each.takes == "ciphertext"]
+    left = {number: each.upto for number, each in destinations.left(tx).items()}
+    gone = [
+        number
+        for number, each in everywhere.items()
+        if each.takes == "ciphertext"
+        and (erased.receipts.get(number) or erased.study <= left.get(number, 0))
+        and not any(each.kind == one.kind and is_same_place(each.options, one.options) for one in here)
+    ]
+    return sorted({*gone, *(each.id for each in here)})
 
 
 def _authority(request: DestructionRequest) -> dict[str, Any]:
@@ -304,6 +319,7 @@ def _shred_backups(box: Box, clock: Callable[[], datetime], around: Around) -> N
         unfinished = [each for each in tombstones.certificates(conn, unfinished=True) if each.closed_utc]
         waiting = {each.id: tombstones.places(conn, each.id) for each in unfinished}
         here = {each.id: each for each in destinations.destinations(conn)}
+        left = destinations.left(conn)
         keep = timedelta(days=int(chosen.get(conn, "backup.keep_days")))
     by_archive: dict[DestinationId, list[tuple[Certificate, Place]]] = {}
     for each in unfinished:
@@ -314,9 +330,11 @@ def _shred_backups(box: Box, clock: Callable[[], datetime], around: Around) -> N
         if not around.keep_going():
             return
         if number not in here:
+            has_moved = number in left and left[number].has_moved
+            why = tombstones.MOVED if has_moved else tombstones.TAKEN_OFF
             with box.catalog.transaction() as tx:
                 for each, place in owing:
-                    tombstones.give_up(tx, each.id, place.destination, clock())
+                    tombstones.give_up(tx, each.id, place.destination, clock(), reason=why)
             continue
         laid = _laid(box, owing, clock())
         if laid and not here[number].paused:
@@ -359,6 +377,8 @@ def _shred(
     kept = made.versions
     left = {"versions": str(versions_left(kept)), "days": kept.days if kept is not None else None}
     with box.catalog.transaction() as tx:
+        if recall.has_moved(tx, place):  # what was done at one place is not done at another
+            return
         for each in laid:
             tombstones.move(tx, each.id, place.id, PlaceState.DONE, now, detail=detail | left)
         entry = audit.Entry("backup:destroy", place.name, ACTOR, detail)

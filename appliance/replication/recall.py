@@ -7,7 +7,6 @@ name is the first one's again, over the same bytes.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -53,25 +52,12 @@ from appliance.replication.destinations.archive import (
     may_be,
     object_key,
 )
+from appliance.replication.place import is_same_place
 from appliance.replication.silence import Silence
 from appliance.store import envelope
 from appliance.store.objects import SealedReader
 
 log = logging.getLogger(__name__)
-
-_PLACE: Final = (
-    "bucket",
-    "endpoint_url",
-    "region",
-    "path",
-    "mark",
-    "address",
-    "port",
-    "share",
-    "folder",
-    "user",
-)
-"""The options of an archive that say where it is."""
 
 ACTOR: Final = "jobs"
 NOT_WHOLE: Final = "no archive has the image whole"
@@ -304,16 +290,6 @@ def refuse_to_lose(reading: Reading, place: DestinationSettings) -> None:
         )
 
 
-def place_of(options: Mapping[str, Any]) -> str:
-    """Where an archive is, in a word that is compared with another. A disk is known by its mark, wherever it is mounted."""
-    return str(options.get("mark") or json.dumps([options.get(name) for name in _PLACE]))
-
-
-def is_same_place(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an archive is where it was, by its options before and after."""
-    return place_of(one) == place_of(other)
-
-
 def has_moved(reading: Reading, known: DestinationSettings) -> bool:
     """Whether an archive is another place by now than it was as `known`: what was done there is not done here."""
     now = destinations.destination(reading, known.name)
@@ -328,7 +304,8 @@ def has_moved(reading: Reading, known: DestinationSettings) -> bool:
 def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str, Any]) -> None:
     """`refuse_to_lose`, if `options` would make another place of the archive that `before` is; it begins anew there then.
 
-    No receipt, manifest, proof, backup or drill of the first place says anything of the other: everything is owed again.
+    No receipt, manifest, proof, backup or drill of the first place says anything of the other: everything is owed again. What the first
+    has done or owes for what is destroyed stays with it (`destinations.leave`).
     To be asked in the transaction that changes it. Raises `Refused`.
     """
     if before.takes != "ciphertext" or is_same_place(before.options, options):
@@ -338,10 +315,11 @@ def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str,
     alterations.forget(tx, before.id)
     tier_tags.forget(tx, before.id)
     now = datetime.now(UTC)
+    if destinations.may_hold(tx, before):
+        destinations.leave(tx, before, now)
+    destinations.begin_anew(tx, before)
     moving.owe_anew(tx, before.id, now)
     manifests.forget_place(tx, before.id)
-    for key in (kept.LATEST_BACKUP, kept.LATEST_DRILL):
-        kept.remove(tx, f"{key}.{before.name}")
     restored = kept.get(tx, kept.RESTORED)
     if isinstance(restored, dict) and before.id in restored.get("counted_past", ()):
         others = [each for each in restored["counted_past"] if each != before.id]

@@ -108,7 +108,9 @@ def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     for each in told["archives"]:
         values = {"at": _moment(each["since_utc"], words), "n": each["older_backups"] or 0}
         said = words(f"destroyed.place.{each['state']}", **values)
-        if why := each.get("waits_for"):  # a certificate of earlier software says nothing of it
+        if each.get("has_moved"):  # a certificate of earlier software says nothing of this, nor of the other
+            said = words("destroyed.place.MOVED", at=values["at"], where=each["where"])
+        if why := each.get("waits_for"):
             waits = words("destroyed.place.waits_for", at=values["at"], why=words.cause(why))
             said = f"{said} {waits}" if each["state"] == "LAID" else waits
         yield Line(each["name"], said, TONES[each["state"]])

@@ -204,6 +204,25 @@ def test_it_says_why_an_archive_waits_whose_keys_are_destroyed_already(
     assert (language == "en") == (words.cause(why).lower() == why)
 
 
+@pytest.mark.parametrize("language", ["en", "fr", "es", "zh"])
+def test_it_says_where_an_archive_was_that_has_moved(box: Box, language: str) -> None:
+    found = destroyed(box, *GONE)
+    words = Languages(web_ui() / "languages").words(language)
+    with box.catalog.transaction() as tx:
+        places = {each.name: each.destination for each in tombstones.places(tx, found.id)}
+        tombstones.give_up(tx, found.id, places["usb"], NOW, reason=tombstones.MOVED)
+        destinations.change(tx, "usb", {"path": "/media/old"})
+        tombstones.complete(tx, found.id, NOW)
+        told = certificate.document(tx, tombstones.certificate(tx, found.label), NOW)
+        again = json.loads(canonical_json(told))
+    (line,) = [each for each in worded(again, "AB-CD", words).sections[2].lines if each.label == "usb"]
+    assert "/media/old" in line.text and line.tone == "bad"
+    for each in again["archives"]:  # as earlier software has written it
+        del each["where"], each["has_moved"]
+    (line,) = [each for each in worded(again, "AB-CD", words).sections[2].lines if each.label == "usb"]
+    assert line.text == words("destroyed.place.GIVEN_UP", at=words.moment(NOW))
+
+
 def test_the_command_line_lists_shows_writes_and_checks(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
