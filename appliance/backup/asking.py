@@ -50,7 +50,7 @@ from appliance.replication.destinations.archive import KEYS, Recounting, Telling
 
 log = logging.getLogger(__name__)
 
-ASKED: Final = "restore.asked"
+ASKED: Final = settings.ASKED
 """In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked, and
 ``unread`` likewise the ``rows`` that its disk did not give back, and when it did not last (``tried_utc``), None once it has given back others."""
 
@@ -115,6 +115,8 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
         found += asking.found
         if asking.standing != begun:
             with box.catalog.transaction() as tx:
+                if recall.has_moved(tx, place):
+                    continue
                 settings.put(tx, ASKED, _noted(_told(tx, last), last, place, asking.standing), now)
     if found:
         log.info("images were found in an archive that nobody knew to be there: count=%d", found)

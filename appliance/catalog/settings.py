@@ -35,6 +35,9 @@ LEFT = "destination.left"
 RESTORED = "restore.last"
 """What was restored (`appliance.backup.homecoming`), how often, and which archives were asked how often (`appliance.backup.lives`)."""
 
+ASKED = "restore.asked"
+"""Down to which image each archive was asked after a restore (`appliance.backup.asking`)."""
+
 VENDOR_ORDER = "fleet.wanted"
 """What the vendor wants of this box, as far as it was taken (`appliance.fleet.taking`)."""
 

@@ -324,6 +324,14 @@ def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str,
     if isinstance(restored, dict) and before.id in restored.get("counted_past", ()):
         others = [each for each in restored["counted_past"] if each != before.id]
         kept.put(tx, kept.RESTORED, {**restored, "counted_past": others}, now)
+    asked = kept.get(tx, kept.ASKED)
+    if isinstance(asked, dict):
+        there = str(before.id)
+        parts = {
+            part: {each: told for each, told in asked.get(part, {}).items() if each != there}
+            for part in ("below", "unread")
+        }
+        kept.put(tx, kept.ASKED, {**asked, **parts}, now)
 
 
 def verify(

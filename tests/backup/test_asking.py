@@ -89,6 +89,23 @@ def test_what_the_archive_has_comes_home_and_what_it_has_not_is_missing(
         assert any((tmp_path / "usb" / "manifests").iterdir()), "it is written again"
 
 
+def test_an_archive_whose_place_was_mistyped_is_asked_again_at_the_right_one(
+    burnt: Clinic, tmp_path: Path
+) -> None:
+    restore(tmp_path / "after", burnt.place, burnt.paper)
+    (tmp_path / "empty").mkdir()
+    right = dict(burnt.place.options)
+    wrong = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "empty")}))
+    with box_in(tmp_path / "after") as box:
+        for options in (dict(wrong.options), right):
+            with box.catalog.transaction() as tx:
+                before = destinations.destinations(tx)[0]
+                recall.let_move(tx, before, options)
+                destinations.change(tx, before.name, options)
+            home(box)
+            assert here(box) == (4 if options == right else 0)
+
+
 def test_what_is_not_what_was_written_gets_no_receipt(burnt: Clinic, tmp_path: Path) -> None:
     first, second, *_ = [tmp_path / "usb" / object_key(row.object_id) for row in as_they_came(burnt.box)]
     first.write_bytes(second.read_bytes())
