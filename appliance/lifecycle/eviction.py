@@ -502,8 +502,7 @@ def refuse_changed(
     standing_still = {
         number
         for number in evictions.places_of(reading, study, len(images))
-        if number in known
-        and number in asked
+        if number in known.keys() & asked.keys()
         and known[number].kind == asked[number].kind
         and is_same_place(known[number].options, asked[number].options)
     }
