@@ -3,7 +3,8 @@
 PY := .venv/bin/python
 COV_FAIL_UNDER ?= 85
 # Tests run side by side, one file to a worker, so that a file's peers and ports are its own.
-WORKERS ?= 2
+# They wait as well: two left a quarter of two cores idle.
+WORKERS ?= 3
 # The slow ones wait a good deal, for peers and for what a box does by itself: three left a third of two cores idle.
 SLOW_WORKERS ?= 4
 PYTEST := $(PY) -m pytest --dist loadfile --no-loadscope-reorder

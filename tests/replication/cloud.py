@@ -108,6 +108,12 @@ def come_up(bucket: str, *keys: str, version_id: str | None = None) -> None:
         _in_moto(bucket, each, version_id).status = "RESTORED"
 
 
+def fill(bucket: str, *keys: str) -> None:
+    """Lay small objects there without asking by HTTP for each: a thousand of them took fifteen seconds."""
+    for each in keys:
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, each, b"x")
+
+
 def _in_moto(bucket: str, key: str, version_id: str | None = None) -> FakeKey:
     found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key, version_id=version_id)
     assert isinstance(found, FakeKey)

@@ -20,7 +20,7 @@ from appliance.replication.destinations.multipart import Uplink
 from appliance.replication.destinations.s3 import S3Destination
 from tests.instances import Instance
 from tests.replication.archive_contract import ArchiveContract
-from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, line, settings
+from tests.replication.cloud import REGION, Cloud, Fault, Line, Request, fill, line, settings
 from tests.replication.contract import DestinationContract, NamesContract, Place, RefusalContract
 from tests.replication.parcels import parcels_in
 from tests.replication.receivers import free_port
@@ -96,10 +96,8 @@ class TestS3AsArchive(ArchiveContract):
     def unreachable(self, bucket: str) -> S3Destination:
         return destination_at(f"http://127.0.0.1:{free_port()}", bucket)
 
-    def test_more_than_a_page_of_documents_is_listed(self, archive: S3Destination, the_cloud: Cloud) -> None:
-        client = the_cloud.client()
-        for number in range(1003):
-            client.put_object(Bucket=archive.bucket, Key=f"manifests/{number:04}", Body=b"x")
+    def test_more_than_a_page_of_documents_is_listed(self, archive: S3Destination) -> None:
+        fill(archive.bucket, *(f"manifests/{number:04}" for number in range(1003)))
         assert len(list(archive.documents("manifests/"))) == 1003
 
 

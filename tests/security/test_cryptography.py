@@ -80,7 +80,10 @@ def found() -> dict[str, set[str]]:
     for module, node in source.nodes():
         if not isinstance(node, ast.Call):
             continue
-        call, words = source.called(node), [ast.unparse(each).strip("'\"") for each in node.args]
+        call = source.called(node)
+        if not call.startswith(("hashlib.", "hmac.", "zlib.", "os.", "hashes.", "ec.")):
+            continue
+        words = [ast.unparse(each).strip("'\"") for each in node.args]
         if re.fullmatch(r"hashlib\.\w+", call):
             uses[words[1] if call == "hashlib.file_digest" else call.removeprefix("hashlib.")].add(module)
         elif call in ("hmac.new", "hmac.digest"):
