@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 clinic, disk = _clinic, _disk
 
-SHAPES = 20
+SHAPES = 6
 PEOPLE = 150
 WHOLE = 1 << 40
 
