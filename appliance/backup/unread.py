@@ -6,6 +6,8 @@ then: an image that is recorded is expected on the disk, and a whole study of wh
 
 What this box writes there for a study that it knows opens too, and ends it: what it did not know it has put aside before (``kept/``), which
 is tried with it. What a later recovery key has sealed than the one that was typed never opens here; a restore with the newest does it.
+
+Where the archive has moved since, what is not at its new place is no longer looked for: nothing there can be missing.
 """
 
 from __future__ import annotations
@@ -41,13 +43,14 @@ from appliance.model import DestinationSettings, Received
 from appliance.replication import manifest, recall, retold
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import KEPT
+from appliance.replication.place import place_of
 from appliance.replication.tombstone import obey_tombstones
 
 log = logging.getLogger(__name__)
 
-UNREAD: Final = "restore.manifests"
-"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``place`` the archive's row, ``keys`` which did not open, ``more`` how
-many beside those, and ``tried_utc`` when they were tried last."""
+UNREAD: Final = settings.UNREAD_MANIFESTS
+"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``place`` the archive's row and ``where`` it was then, ``keys`` which did not
+open, ``more`` how many beside those, and ``tried_utc`` when they were tried last."""
 
 MOST_NOTED: Final = 1000
 """So many are tried again; of those beyond it only how many they are is known, until the box is restored anew."""
@@ -59,7 +62,13 @@ ACTOR: Final = "jobs"
 def note(tx: Transaction, place: DestinationSettings, keys: Iterable[str], of: str, now: datetime) -> None:
     """Keep what did not open in `place` when the box was restored, `of` that moment as `homecoming.LAST` has it; what was before is over."""
     found = list(keys)
-    told = {"of": of, "place": place.id, "keys": found[:MOST_NOTED], "more": len(found[MOST_NOTED:])}
+    told = {
+        "of": of,
+        "place": place.id,
+        "where": place_of(place.options),
+        "keys": found[:MOST_NOTED],
+        "more": len(found[MOST_NOTED:]),
+    }
     settings.put(tx, UNREAD, {**told, "tried_utc": None} if found else None, now)
 
 
@@ -78,7 +87,8 @@ def try_again(box: Box, now: datetime, *, keep_going: Callable[[], bool]) -> int
         return 0
     archive = build(place, box)
     assert isinstance(archive, Archive)
-    trial = _Trial(box, archive, place, now)
+    has_moved = told["where"] != place_of(place.options)
+    trial = _Trial(box, archive, place, now, has_moved=has_moved)
     waiting = list(told["keys"])
     try:
         aside = _put_aside(archive, waiting)
@@ -87,13 +97,14 @@ def try_again(box: Box, now: datetime, *, keep_going: Callable[[], bool]) -> int
             waiting.pop(0)
     except (Transient, OperatorNeeded, Refused, OutOfResources) as error:
         log.info("manifests in %s that did not open are read another time: %s", place.name, error.message)
-    if trial.opened or trial.unread:
+    if trial.opened or trial.unread or trial.dropped:
         is_done = trial.is_to_stop or not waiting
         with box.catalog.transaction() as tx:
             if (latest := _told(tx)) is not None:
                 # Those that were not come to are the first of the next time.
                 left = {"keys": [*waiting, *trial.unread], "tried_utc": now.isoformat() if is_done else None}
-                _keep(tx, {**latest, **left}, now)
+                more = 0 if has_moved else latest["more"]
+                _keep(tx, {**latest, **left, "more": more}, now)
     if trial.images:
         log.info("images of manifests that open again: count=%d", trial.images)
     return trial.images
@@ -126,12 +137,16 @@ def _put_aside(archive: Archive, keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 class _Trial:
-    """One run through an archive: what does not open there (``unread``), how many did, and how many images came by them."""
+    """One run through an archive: what does not open there (``unread``), how many did, how many are not where it has moved to
+    (``dropped``), and how many images came."""
 
-    def __init__(self, box: Box, archive: Archive, place: DestinationSettings, now: datetime) -> None:
+    def __init__(
+        self, box: Box, archive: Archive, place: DestinationSettings, now: datetime, *, has_moved: bool
+    ) -> None:
         self._box, self._archive, self._place, self._now = box, archive, place, now
+        self._has_moved = has_moved
         self.unread: list[str] = []
-        self.opened = self.images = 0
+        self.opened = self.dropped = self.images = 0
         self._not_given_back = 0
 
     @property
@@ -144,7 +159,12 @@ class _Trial:
         try:
             for each in (key, *aside):
                 self.images += self._record(each)
-        except (Corrupt, Unknown):
+        except Unknown:
+            if self._has_moved:
+                self.dropped += 1
+            else:
+                self.unread.append(key)
+        except Corrupt:
             self.unread.append(key)
         except Unreadable:
             self.unread.append(key)
@@ -180,6 +200,8 @@ class _Trial:
     def _bring(self, received: Received) -> None:
         """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed."""
         stored = received.stored
+        if recall.is_here(self._box, stored.object_id):
+            return
         with self._box.catalog.reading() as reading:
             has_room = homecoming.has_room(self._box, reading, stored.sealed_bytes)
         if not has_room:
@@ -187,8 +209,6 @@ class _Trial:
                 "there is no room for images of a manifest that opens again",
                 hint="see Tiers for what may leave",
             )
-        if recall.is_here(self._box, stored.object_id):
-            return
         key = self._box.study_keys.opened(
             stored.key_id, received.header.study_instance_uid, stored.wrapped_key
         )

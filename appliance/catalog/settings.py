@@ -38,6 +38,9 @@ RESTORED = "restore.last"
 ASKED = "restore.asked"
 """Down to which image each archive was asked after a restore (`appliance.backup.asking`)."""
 
+UNREAD_MANIFESTS = "restore.manifests"
+"""Which study manifests did not open for a restore (`appliance.backup.unread`)."""
+
 VENDOR_ORDER = "fleet.wanted"
 """What the vendor wants of this box, as far as it was taken (`appliance.fleet.taking`)."""
 

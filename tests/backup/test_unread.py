@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from appliance import health
-from appliance.backup import choice, homecoming, rebuilding, unread
+from appliance.backup import choice, homecoming, making, rebuilding, unread
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import destinations, settings
 from appliance.errors import Unreadable
+from appliance.replication import recall
 from appliance.replication.destinations.archive import MANIFESTS
 from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
 from tests.backup.test_restoring import archive_of, bring_home, restore
@@ -164,6 +165,34 @@ def test_an_archive_that_is_away_or_paused_is_asked_when_it_is_back(
             destinations.resume(tx, "usb")
         assert len(told(box)) == 1
         assert read_again(box, 0) > 0, "nothing was tried yet today"
+
+
+def test_what_is_not_where_the_archive_has_moved_to_is_looked_for_no_longer(
+    clinic: Clinic, since: list[Path], tmp_path: Path
+) -> None:
+    for path in since:
+        unreadable(path)
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        bring_home(box)
+        assert read_again(box, 0) == 0
+        first, second = since
+        for path in since:
+            path.unlink()
+        assert read_again(box, 1) == 0
+        assert len(told(box)) == 1, "gone from where it was: nobody has read it"
+        (tmp_path / "new").mkdir()
+        with box.catalog.transaction() as tx:
+            (place,) = making.archives(tx)
+            moved = {**place.options, "path": str(tmp_path / "new"), "mark": ""}
+            recall.let_move(tx, place, moved)
+            destinations.change(tx, place.name, options=moved)
+        with box.catalog.reading() as reading:
+            (place,) = making.archives(reading)
+        (tmp_path / "new" / MANIFESTS).mkdir()
+        (tmp_path / "new" / MANIFESTS / first.name).write_bytes(b"spoilt")
+        assert read_again(box, 2) == 0
+        assert len(keys(box)) == 1, f"{second.name} is not there"
 
 
 def test_images_for_which_there_is_no_room_are_not_recorded_before_there_is(
