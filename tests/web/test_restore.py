@@ -457,6 +457,7 @@ def test_no_secret_of_a_restore_is_written_down(visitor: FlaskClient, blank: Box
     look(visitor, lost)
     send(visitor, "look", kind="bucket", bucket="b", region="ca-central-1", access_key_id="AK",
          secret="do-not-keep-me", endpoint_url="http://127.0.0.1:9", canadian="1", key=str(lost.paper))  # fmt: skip
+    eventually(lambda: stage(visitor) != "looking")
     assert blank.config.data.is_dir()
     with blank.catalog.reading() as conn:
         kept = str(list(conn.exec_driver_sql("SELECT value FROM settings"))) + str(list(audit.export(conn)))
