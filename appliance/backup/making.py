@@ -38,7 +38,7 @@ from appliance.catalog import (
     totals,
 )
 from appliance.catalog.schema import REVISION
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Transient, Unknown
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Transient, Unknown, Unreadable
 from appliance.lifecycle import memory, retention
 from appliance.model import DestinationSettings
 from appliance.pace import Pace
@@ -118,12 +118,18 @@ def back_up(
         _begin(box, to, now)
         count_past_others(box, archive, to, now)
         index = make(box, archive, now, keep_going=keep_going, tell=tell)
-        believed = _believed(box, clock)
-        removed = 0 if believed is None else _rotate(box, archive, believed, keep, to.name)
     except ApplianceError as error:
         with box.catalog.transaction() as tx:
             _record(tx, box, to, now, actor, failure=error)
         raise
+    removed = 0
+    try:
+        if (believed := _believed(box, clock)) is not None:
+            removed = _rotate(box, archive, believed, keep, to.name)
+    except (
+        ApplianceError
+    ) as error:  # the backup is made all the same, and the next one looks at the older ones again
+        log.warning("%s: the older backups stay until the next one is made: %s", to.name, error)
     with box.catalog.transaction() as tx:
         _record(tx, box, to, now, actor, made=index, removed=removed, decisions=decisions)
     return index
@@ -284,7 +290,7 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta, name: st
     if gone:
         opening = [each for each in finished if _opens(box, archive, each)]
         closed = set(rotation.obsolete(finished, now, keep, least=0)).difference(opening)
-        ours = [each for each, of in whose(box, archive, closed).items() if of is Whose.OURS]
+        ours = [each for each in closed if _is_ours(box, archive, each)]
         if stay := len(closed.difference(ours)):
             log.warning(
                 "%s: %d backups have had their time and stay, since no key of this box opens them: damaged, or of another box",
@@ -310,9 +316,17 @@ def _opens(box: Box, archive: Archive, name: str) -> bool:
     """Whether the key of a snapshot is there, and ours."""
     try:
         fetching.snapshot_key(archive, box.root, name)
-    except (Corrupt, Unknown):
+    except (Corrupt, Unknown, Unreadable):
         return False
     return True
+
+
+def _is_ours(box: Box, archive: Archive, name: str) -> bool:
+    """Whether a snapshot is known to be this box's; not where a bad spot of the disk leaves that open."""
+    try:
+        return whose(box, archive, [name])[name] is Whose.OURS
+    except Unreadable:
+        return False
 
 
 def whose(box: Box, archive: Archive, names: Iterable[str]) -> dict[str, Whose]:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Final
 
-from appliance.errors import Corrupt, OperatorNeeded, Unknown
+from appliance.errors import Corrupt, OperatorNeeded, Unknown, Unreadable
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import LATER_SLOT, MANIFESTS, RECOVERY_SLOT, SNAPSHOTS
@@ -60,15 +60,23 @@ def _share(one: bytes, other: bytes) -> bool:
 
 
 def _strange(archive: Archive, root: RootKey, own: bytes) -> str:
-    """What there is of another box: manifests, or backups where there is no manifest, none of which is ours; empty for nothing."""
-    some = False
+    """What there is of another box: manifests, or backups where there is no manifest, none of which is ours; empty for nothing.
+
+    A bad spot under one of them says nothing: raises `Unreadable` where none of the others is ours either.
+    """
+    some, bad = False, None
     for each in islice(archive.documents(MANIFESTS), MANIFESTS_ASKED):
         some = True
         try:
             manifest.unseal(root, each.key, archive.document(each.key))
+        except Unreadable as error:
+            bad = error
+            continue
         except (Corrupt, Unknown):
             continue
         return ""
+    if bad is not None:
+        raise bad
     if some:
         return "images"
     names = [
@@ -78,12 +86,15 @@ def _strange(archive: Archive, root: RootKey, own: bytes) -> str:
         if end == "index"
     ]
     asked = dict.fromkeys([*names[:BACKUPS_ASKED], *names[-BACKUPS_ASKED:]])
-    ours = {Whose.OURS, Whose.LATER}
-    return (
-        "backups"
-        if asked and not any(whose_backup(archive, name, root, own) in ours for name in asked)
-        else ""
-    )
+    for name in asked:
+        try:
+            if whose_backup(archive, name, root, own) in {Whose.OURS, Whose.LATER}:
+                return ""
+        except Unreadable as error:
+            bad = error
+    if bad is not None:
+        raise bad
+    return "backups" if asked else ""
 
 
 def whose_backup(
@@ -96,15 +107,18 @@ def whose_backup(
     box's, and is taken for that: to destroy another's is the worse error, since it may be that box's only way back to its images, and
     nothing brings it back. One of ours that is left so has a key that opens nothing as it stands, and whoever is told that it lies there
     can still destroy it. Where neither index nor key is anything that was sealed, no box loses what it could open: it is nobody's.
-    Raises what the archive raises.
+    Raises what the archive raises; `Unreadable` where what it gives back does not tell.
     """
     if name in made:
         return Whose.OURS
-    newest = 0
+    newest, bad = 0, None
     for end, use in (("index", "snapshot"), ("key", "snapshot-key")):
         try:
             sealed = archive.document(f"{SNAPSHOTS}{name}/{end}")
         except Unknown:
+            continue
+        except Unreadable as error:
+            bad = error
             continue
         try:
             root.unseal(sealed, f"{use}:{name}".encode())
@@ -117,6 +131,8 @@ def whose_backup(
             return Whose.OURS
     except Unknown:
         pass
+    if bad is not None:
+        raise bad
     if newest > root.generation:
         return Whose.LATER
     return Whose.ANOTHERS if newest else Whose.NOBODYS

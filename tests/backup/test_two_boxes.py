@@ -10,14 +10,17 @@ import pytest
 
 from appliance.backup import making, snapshot
 from appliance.catalog import destinations, tombstones
-from appliance.errors import OperatorNeeded
+from appliance.errors import OperatorNeeded, Transient, Unreadable
 from appliance.lifecycle import certificate, retention
 from appliance.model import DestinationSettings
+from appliance.replication.destinations.archive import MANIFESTS, RECOVERY_SLOT
+from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic_in
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
 from tests.backup.test_restoring import archive_of, restore
 from tests.lifecycle.purge import GONE, LATER, approve, carry_out, study_of
+from tests.lifecycle.test_bad_sectors import unreadable
 from tests.replication.cloud import Cloud, cloud, settings
 
 pytestmark = pytest.mark.slow
@@ -126,6 +129,64 @@ def test_what_nothing_tells_from_another_box_s_stays_and_the_log_says_so(
     back_up(clinic, datetime.now(UTC))
     assert oldest in names(clinic) and second not in names(clinic)
     assert "usb: 1 backups have had their time and stay" in caplog.text
+
+
+def lies_at(tmp_path: Path, key: str) -> Path:
+    """Where the document `key` lies on the disk."""
+    return tmp_path / "usb" / key
+
+
+def test_bad_spots_under_old_backups_make_no_new_one_count_as_failed(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(IMAGES[0])
+    for moment in LONG_AGO:
+        clinic.back_up(moment)
+    oldest, second, *_ = sorted(names(clinic))
+    unreadable(lies_at(tmp_path, snapshot.key_key(oldest)))
+    forget(clinic, second)
+    for key in (snapshot.index_key(second), snapshot.key_key(second)):
+        unreadable(lies_at(tmp_path, key))
+    back_up(clinic, datetime.now(UTC))
+    with clinic.box.catalog.reading() as conn:
+        told = making.last(conn, clinic.place.name)
+    assert (told["outcome"], told["reason"]) == ("succeeded", "")
+    assert oldest not in names(clinic), "by its record it is ours, and its time is over"
+    assert second in names(clinic), "nobody can tell whose it is"
+    assert len(names(clinic)) == 4, "that one, and the newest few that open"
+
+
+def test_a_backup_is_made_even_when_the_older_ones_cannot_be_cleared_away(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for moment in LONG_AGO:
+        clinic.back_up(moment)
+
+    def fails(_archive: object, _key: str) -> None:
+        raise Transient("the disk says no")
+
+    monkeypatch.setattr(VaultDestination, "remove", fails)
+    now = datetime.now(UTC)
+    back_up(clinic, now)
+    with clinic.box.catalog.reading() as conn:
+        told = making.last(conn, clinic.place.name)
+    assert (told["outcome"], told["succeeded_utc"]) == ("succeeded", now.isoformat())
+    assert "the older backups stay until the next one is made" in caplog.text
+
+
+def test_a_bad_spot_under_a_manifest_makes_no_other_box_of_this_one(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    clinic.back_up(NOW)
+    archive = archive_of(clinic.place)
+    lies_at(tmp_path, RECOVERY_SLOT).unlink()
+    first, *others = (lies_at(tmp_path, each.key) for each in archive.documents(MANIFESTS))
+    assert others
+    unreadable(first)
+    clinic.back_up(NOW + timedelta(minutes=1))
+    assert len(names(clinic)) == 2, "what can be read says that it is ours"
+    for each in others:
+        unreadable(each)
+    with pytest.raises(Unreadable):
+        clinic.back_up(NOW + timedelta(minutes=2))
 
 
 def forget(clinic: Clinic, name: str) -> None:

@@ -164,3 +164,13 @@ def test_what_the_walls_had_to_refuse_is_asked_again_once_the_box_was_used(walk:
     """Before, nobody has shown a picture, printed a paper or restored a backup within them."""
     text = inspect.getsource(walk)  # type: ignore[arg-type]
     assert re.search(rf"{re.escape(used)}.*walls\(machine\).*no_error\(machine\)", text, re.DOTALL)
+
+
+def test_an_error_inside_the_walls_is_told_from_what_only_came_late() -> None:
+    def line(event: str) -> str:
+        return json.dumps({"level": "ERROR", "event": event}, ensure_ascii=False)
+
+    late = [line(f"the job samples failed: {confinement.LATE[0]}"), line(confinement.LATE[1])]
+    wrong = line("the job samples failed: a file cannot be read (permission denied)")
+    assert confinement.in_walls("\n".join([*late, wrong])) == [wrong]
+    assert confinement.in_walls("\n".join(late)) == []
