@@ -52,14 +52,23 @@ class Sender:
         sop_classes: One presentation context each, Explicit VR Little Endian.
         called: The receiver's AE title.
         calling: Ours.
+        timeout_seconds: How long each answer may take.
 
     Raises:
         PeerFailed: No association, or a context was refused.
         OSError: Nobody listens.
     """
 
-    def __init__(self, port: int, sop_classes: Sequence[str], *, called: str, calling: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
+    def __init__(
+        self,
+        port: int,
+        sop_classes: Sequence[str],
+        *,
+        called: str,
+        calling: str,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._message_id = 0
         contexts = {2 * i + 1: sop_class for i, sop_class in enumerate(sop_classes)}

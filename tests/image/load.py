@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from tests.bench.wire import Encoded, PeerFailed, Sender
 from tests.image.machine import PATIENCE_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
+from tests.image.timed import READY_SECONDS, distribution
 from tests.instances import CT_IMAGE, Instance
 
 CALLING, HERE = "PANO", "10.0.2.2"
@@ -51,11 +51,44 @@ def nothing_is_lost(machine: Machine, ledger: set[str]) -> None:
     )
 
 
+UP = "systemctl is-active --quiet appliance-dicom.service && systemctl is-active --quiet nginx.service"
+"""Succeeds once images are received and the console is answered for: before that, QEMU itself would take a call, and hold it."""
+
+ANSWER_SECONDS = 60.0
+
+
+def serves(machine: Machine, ledger: set[str]) -> None:
+    """Return once the box acknowledges an image again, which stands in `ledger` then."""
+    machine.wait_until(UP)
+    instance = Instance(1 + len(ledger), study=103, pixel_bytes=60_000)
+    encoded = Encoded(instance.sop_class_uid, instance.sop_instance_uid, (instance.data_set,))
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with Sender(
+                machine.ports[11112],
+                [CT_IMAGE],
+                called="CLINICBOX",
+                calling=CALLING,
+                timeout_seconds=ANSWER_SECONDS,
+            ) as sender:
+                status = sender.store(encoded)
+            if status == 0:
+                ledger.add(instance.sop_instance_uid)
+                return
+            told = f"status {status:04X}"
+        except (OSError, PeerFailed) as error:
+            told = str(error)
+        assert time.monotonic() < until, told
+        time.sleep(0.2)
+
+
 def power(hardware: Hardware, cuts: int) -> None:
     """`cuts` times the cord is pulled under load, each time out of a start that followed a cut.
 
-    A box is to be ready within 120 s of a cut. Emulated, a start takes minutes, and how many depends on what else this machine does:
-    so no more is asked of it here than `PATIENCE_SECONDS`, and what it took stands in `FIGURES`, for who compares runs on one machine.
+    A box serves again within `READY_SECONDS` of the moment at which it has power: it has acknowledged an image by then. Emulated, a start
+    takes minutes, and how many depends on what else this machine does: so no more is asked of it here than `PATIENCE_SECONDS`, and what it
+    took is said, with how many times the promise that is, and stands in `FIGURES`, for who compares runs on one machine.
     """
     hardware.assemble(image(".test"))
     FIGURES.unlink(missing_ok=True)
@@ -64,12 +97,17 @@ def power(hardware: Hardware, cuts: int) -> None:
     for number in range(cuts + 1):
         began = time.monotonic()
         with switched_on(hardware, ports=PROMISED_PORTS) as machine:
-            running(machine)
-            seconds = time.monotonic() - began
-            kept(f"ready after {seconds:.0f} s, emulated", seconds < PATIENCE_SECONDS)
             if number == 0:
+                running(machine)
                 admit(machine)
             else:
+                serves(machine, ledger)
+                seconds = time.monotonic() - began
+                kept(
+                    f"it acknowledges an image {seconds:.0f} s after it has power again, emulated",
+                    seconds < PATIENCE_SECONDS,
+                )
+                running(machine, "and nothing has failed")
                 nothing_is_lost(machine, ledger)
                 ready.append(seconds)
                 _record(ledger, ready)
@@ -78,10 +116,8 @@ def power(hardware: Hardware, cuts: int) -> None:
             else:
                 machine.power_off()
     print(f"{len(ready)} cuts, {len(ledger)} acknowledged, 0 lost")
-    if ready:
-        print(
-            f"ready after a cut, emulated: min {min(ready):.0f} s, median {statistics.median(ready):.0f} s, max {max(ready):.0f} s"
-        )
+    for line in distribution(ready, READY_SECONDS):
+        print(line)
 
 
 def _record(ledger: set[str], ready: list[float]) -> None:
@@ -91,6 +127,7 @@ def _record(ledger: set[str], ready: list[float]) -> None:
         "cuts": len(ready),
         "acknowledged": len(ledger),
         "lost": 0,
+        "promised_seconds": READY_SECONDS,
         "ready_seconds": [round(each, 1) for each in ready],
     }
     FIGURES.write_text(json.dumps(told) + "\n")

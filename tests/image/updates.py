@@ -19,6 +19,7 @@ from appliance.config import StoreConfig
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, image, kept, running
 from tests.image.serving import Shop, shop
+from tests.image.timed import rolled_back
 
 OFFERED = BUILT / "test-updates"
 ADDRESS = "http://10.0.2.100/"
@@ -28,6 +29,10 @@ STARTED = (
     " | sed -n 's/.*appliance_\\([0-9.]*[0-9]\\).*/\\1/p'"
 )
 """Prints the version that the loader has started (Boot Loader Interface)."""
+
+STARTS = "journalctl --list-boots --output=json --no-pager"
+SERVING = "systemctl show --timestamp=unix --value -p ActiveEnterTimestamp appliance-dicom.service appliance-web.service nginx.service"
+"""Prints the moment at which each became active."""
 
 START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
 """What the timer starts."""
@@ -179,6 +184,8 @@ def failing(machine: Machine, offers: Shop) -> None:
     machine.inside(TAKE)
     start_what_waits(machine)
     returned(machine, boot, had, offered_version(folder), "a version that fails its own check")
+    back = rolled_back(machine.inside(STARTS), boot, machine.inside(SERVING))
+    kept(f"the version before serves {back.told()}", back.starts <= TRIES, str(back))
 
 
 def returned(machine: Machine, boot: str, had: str, tried: str, what: str) -> None:
@@ -222,6 +229,9 @@ def good(machine: Machine, offers: Shop) -> None:
     machine.inside(TAKE)
     kept("an older version is not taken, however well it is signed", kernels(machine) == there)
 
+
+TRIES = 3
+"""A new version is started so often, and then left."""
 
 BALLAST = "/var/lib/ballast"
 
