@@ -72,6 +72,7 @@ from tests.image.screen import screen
 from tests.image.shut import pin, theft
 from tests.image.starts import PARTS as STARTS
 from tests.image.starts import starts
+from tests.image.steps import every_step
 from tests.image.supported import support
 from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
@@ -85,8 +86,16 @@ SEVERAL = {"starts": tuple(STARTS), "updates": UPDATES}
 """What several things are tried of, each by its name."""
 
 SERVICES = ("dicom", "courier", "jobs", "web")
+
+
+def taken_and_cut() -> None:
+    """What sysupdate takes and refuses, and an update that is cut before each of its steps."""
+    offers()
+    every_step()
+
+
 WITHOUT_A_MACHINE: dict[str, Callable[[], None]] = {
-    "offers": offers,
+    "offers": taken_and_cut,
     "container": lambda: container(morning()),
 }
 

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from gzip import compress
@@ -66,10 +66,11 @@ class Bench:
     def kernels(self) -> Path:
         return self.folder / "kernels"
 
-    def in_tools(self, *command: str) -> subprocess.Popen[str]:
-        """A program of the tools tree, with this folder at /tmp/bench."""
+    def in_tools(self, *command: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """A program of the tools tree, with this folder at /tmp/bench; `under` is one of this machine that starts it."""
         return subprocess.Popen(
             [
+                *under,
                 *("unshare", "--mount", "--propagation", "private", "bash", "-euc", _IN_TOOLS, "in_tools"),
                 *(str(BUILT / "tools"), str(self.folder), *command),
             ],
@@ -127,7 +128,7 @@ class Bench:
                 text = text.replace(was, here)
             (self.folder / "transfers" / each.name).write_text(text)
 
-    def update(self, *version: str) -> subprocess.Popen[str]:
+    def update(self, *version: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
         """As `libexec/update` calls it; `version` is the one that a fleet's ring names, if it names one."""
         return self.in_tools(
             "/usr/lib/systemd/systemd-sysupdate",
@@ -135,6 +136,7 @@ class Bench:
             "--definitions=/tmp/bench/transfers",
             "update",
             *version,
+            under=under,
         )
 
     def take(self, *version: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ def shop() -> Iterator[Shop]:
                 offers.reached.set()
                 offers.closed.wait()
                 return
-            super().copyfile(source, outputfile)
+            with suppress(ConnectionError):  # who fetches may be cut at any moment
+                super().copyfile(source, outputfile)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             """Nobody asks."""
