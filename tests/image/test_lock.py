@@ -18,6 +18,7 @@ die() { echo "$*" >&2; exit 1; }
 differs() { [ "$2" != compare ] || { echo "openssl: 3.5.1 → 3.5.2"; return "$differs"; }; }
 lay_out() { echo "laid out"; }
 sign() { echo "signed"; }
+record() { echo "recorded"; }
 """
 
 
@@ -47,7 +48,7 @@ def test_what_is_as_locked_is_offered(tmp_path: Path) -> None:
     (tmp_path / "vendor").touch()
     said = told(tmp_path, differs=False)
     assert said.returncode == 0, said.stderr
-    assert "signed" in said.stdout
+    assert "signed\nrecorded" in said.stdout
 
 
 @pytest.mark.parametrize(
@@ -63,4 +64,5 @@ def test_a_vendor_offers_no_version_that_is_not_locked(
     said = told(tmp_path, differs=True, **asked)
     assert "openssl: 3.5.1 → 3.5.2" in said.stdout, "it is told in any case"
     assert ("signed" in said.stdout, said.returncode == 0) == (offered, offered), said.stderr
+    assert ("recorded" in said.stdout) == offered, "no signature is under what is not offered"
     assert ("image-build/build lock" in said.stderr) == (not offered), "and the remedy with it"
