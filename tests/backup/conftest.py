@@ -14,7 +14,7 @@ import pytest
 from appliance.backup import making
 from appliance.backup.snapshot import Index
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, rules
+from appliance.catalog import destinations, rules
 from appliance.ingest import Reception
 from appliance.model import DestinationSettings, Rule
 from appliance.replication import courier
@@ -23,7 +23,7 @@ from appliance.replication.delivery import State
 from appliance.replication.destinations import prepare
 from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
-from tests.boxes import box_in, data_set_of, recorded, send
+from tests.boxes import box_in, data_set_of, delivery_states, recorded, send
 from tests.instances import Instance
 
 KEEP = timedelta(days=35)
@@ -64,11 +64,11 @@ class Clinic:
 
     def _is_delivered(self) -> bool:
         with self.box.catalog.reading() as conn:
-            states = {each.state for each in deliveries.list_deliveries(conn, limit=10_000)}
+            states = delivery_states(conn)
             dirty = conn.exec_driver_sql(
                 "SELECT count(*) FROM manifests WHERE dirty_utc IS NOT NULL"
             ).scalar()
-        return states <= {State.CONFIRMED} and not dirty
+        return set(states) <= {State.CONFIRMED} and not dirty
 
     def back_up(self, now: datetime | None = None) -> Index:
         return making.back_up(self.box, self.place, now or datetime.now(UTC), actor="tests", keep=KEEP)

@@ -26,7 +26,7 @@ from appliance.model import DestinationSettings, Device, Rule, Uid, ae_title
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
 from tests.bench.wire import Encoded, PeerFailed, Sender
-from tests.boxes import box_in, data_set_of, recorded
+from tests.boxes import box_in, data_set_of, delivery_states, recorded
 from tests.campaigns.processes import CALLING, Appliance
 from tests.instances import CT_IMAGE, Instance
 
@@ -208,7 +208,7 @@ def _until_delivered(appliance: Appliance, data: Path, ledger: Ledger) -> None:
     while True:
         appliance.ensure()
         with box_in(data) as box, box.catalog.reading() as reading:
-            states = Counter(str(each.state) for each in deliveries.list_deliveries(reading, limit=1_000_000))
+            states = delivery_states(reading)
             health = destinations.health(reading)
             known = instances.known_among(reading, [Uid(uid) for uid in ledger.acknowledged])
         absent = len(ledger.acknowledged) - len(known)

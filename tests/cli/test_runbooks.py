@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from appliance.box import Box, open_box
-from appliance.catalog import deliveries
 from appliance.config import load_config
 from appliance.replication import courier
 from appliance.replication.delivery import State
 from tests import synthetic
+from tests.boxes import delivery_states
 from tests.cli.conftest import Outcome, Say, account
 from tests.cli.machine import ROOT, Machine
 
@@ -148,11 +148,11 @@ def deliver(say: Say, eventually: Callable[..., object]) -> None:
 
 def owes_nothing(box: Box) -> bool:
     with box.catalog.reading() as conn:
-        states = {each.state for each in deliveries.list_deliveries(conn, limit=10_000)}
+        states = delivery_states(conn)
         unwritten = conn.exec_driver_sql(
             "SELECT count(*) FROM manifests WHERE dirty_utc IS NOT NULL"
         ).scalar()
-    return states <= {State.CONFIRMED} and not unwritten
+    return set(states) <= {State.CONFIRMED} and not unwritten
 
 
 def test_a_box_is_installed_to_the_drill_that_passes(

@@ -23,7 +23,7 @@ from appliance.model import DestinationSettings
 from appliance.replication import manifest
 from appliance.replication.delivery import State
 from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic_in
-from tests.boxes import recorded
+from tests.boxes import delivery_states, recorded
 from tests.instances import Instance
 from tests.lifecycle.purge import GONE, approve, carry_out, study_of
 from tests.replication.cloud import Cloud, cloud, settings
@@ -64,7 +64,7 @@ def versions(server: Cloud, bucket: str) -> Versions:
 
 def arrived(clinic: Clinic) -> int:
     with clinic.box.catalog.reading() as conn:
-        return sum(row.state == State.CONFIRMED for row in deliveries.list_deliveries(conn, limit=1000))
+        return delivery_states(conn)[State.CONFIRMED]
 
 
 def test_while_the_guard_holds_a_bucket_gets_what_is_new_and_no_version_there_gets_another_over_it(

@@ -25,10 +25,11 @@ from typing import Any
 import psutil
 
 from appliance.box import Box, open_box
-from appliance.catalog import deliveries, devices, totals
+from appliance.catalog import devices, totals
 from appliance.config import load_config
 from appliance.model import Device, ae_title
 from tests.bench.wire import answers_echo
+from tests.boxes import delivery_states
 from tests.dicom.peers import Peer
 
 MIB = 1 << 20
@@ -235,7 +236,7 @@ class Appliance:
 
             def states() -> Counter[str]:
                 with box.catalog.reading() as reading:
-                    return Counter(row.state for row in deliveries.list_deliveries(reading))
+                    return delivery_states(reading)
 
             wait_for(
                 lambda: states().total() >= count and set(states()) <= {"CONFIRMED"},

@@ -26,12 +26,13 @@ from appliance import audit, certificates
 from appliance import settings as chosen
 from appliance.backup import snapshot
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, destructions, rules, tombstones
+from appliance.catalog import destinations, destructions, rules, tombstones
 from appliance.model import DestinationSettings, Rule
 from appliance.replication.delivery import State
 from appliance.replication.destinations import prepare
 from tests.backup.conftest import as_sent, clinic_in
 from tests.backup.test_restoring import archive_of
+from tests.boxes import delivery_states
 from tests.instances import Instance
 from tests.lifecycle.evicting import reached
 from tests.replication.cloud import Cloud, cloud, settings
@@ -147,7 +148,7 @@ class Clinic:
     @staticmethod
     def _confirmed(box: Box) -> int:
         with box.catalog.reading() as conn:
-            return sum(each.state == State.CONFIRMED for each in deliveries.list_deliveries(conn, limit=1000))
+            return delivery_states(conn)[State.CONFIRMED]
 
     def a_person_comes_in(self) -> Browser:
         """By the password, and the start page shows."""
