@@ -157,15 +157,17 @@ class Watch:
 
     def _lay_disordered(self, here: Path, into: Path) -> None:
         into.mkdir(mode=0o700)
-        for path in here.iterdir():
-            if path.is_dir():
-                if any(path.iterdir()) or not _is_made_anew(path.name):
-                    self._lay_disordered(path, into / path.name)
-            elif path.name == _DATABASE:
-                _lay_database(path, into)
-            elif path.name != _LOG and not path.name.endswith(_PASSING):
-                now = path.read_bytes()
-                _write(into / path.name, self._contents.get(path.stat().st_ino, now[: len(now) // 2]))
+        with os.scandir(here) as entries:
+            found = list(entries)
+        for each in found:
+            if each.is_dir():
+                if not _is_made_anew(each.name) or os.listdir(each.path):
+                    self._lay_disordered(here / each.name, into / each.name)
+            elif each.name == _DATABASE:
+                _lay_database(here / each.name, into)
+            elif each.name != _LOG and not each.name.endswith(_PASSING):
+                now = (here / each.name).read_bytes()
+                _write(into / each.name, self._contents.get(each.inode(), now[: len(now) // 2]))
 
 
 def _lay_database(path: Path, into: Path) -> None:
@@ -181,10 +183,15 @@ def _write(path: Path, data: bytes) -> None:
 
 def _digest(folder: Path) -> bytes:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
-        if path.is_file():
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for here, folders, files in os.walk(folder):
+        folders.sort()
+        below = os.fsencode(os.path.relpath(here, folder))
+        for name in folders:
+            digest.update(below + b"/" + os.fsencode(name) + b"\0")
+        for name in sorted(files):
+            with open(os.path.join(here, name), "rb") as file:
+                content = file.read()
+            digest.update(below + b"/" + os.fsencode(name) + b"\0" + hashlib.sha256(content).digest())
     return digest.digest()
 
 
@@ -193,7 +200,7 @@ def _copy(here: Path, into: Path) -> None:
         return [
             name
             for name in names
-            if name.endswith(_PASSING) or (_is_made_anew(name) and not any((Path(folder) / name).iterdir()))
+            if name.endswith(_PASSING) or (_is_made_anew(name) and not os.listdir(os.path.join(folder, name)))
         ]
 
     shutil.copytree(here, into, ignore=passing)
@@ -219,12 +226,14 @@ def watched(
         name: getattr(os, name) for name in ("fsync", "fdatasync", *_NAMING, *_OTHER, *_REMOVING)
     }
     whole, transaction = Disk.sync_filesystem, Catalog.transaction
+    below = f"{root}{os.sep}"
 
     def within(path: Any, folder: int | None = None) -> Path | None:
+        found = os.fspath(path)
         if folder is not None:
-            path = Path(os.readlink(f"/proc/self/fd/{folder}")) / os.fspath(path)
-        found = Path(os.path.abspath(os.fspath(path)))
-        return found if root in found.parents else None
+            found = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), found)
+        found = os.path.abspath(found)
+        return Path(found) if found.startswith(below) else None
 
     def syncing(name: str) -> Callable[[Any], None]:
         def sync(descriptor: Any) -> None:
