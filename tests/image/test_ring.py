@@ -106,8 +106,8 @@ class Pretended:
 
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
-    monkeypatch.setattr(ring, "RETRIES", {"fleet_delay_seconds": 1, "fleet_retries": 120})
-    monkeypatch.setattr(ring, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(ring, "RETRIES", {"fleet_delay_seconds": 3, "fleet_retries": 80})
+    monkeypatch.setattr(ring, "LOOK_SECONDS", 1.0)
     folder = tmp_path / "fleet"
     folder.mkdir()
     with vendor(folder / "board") as there:

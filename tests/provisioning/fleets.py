@@ -126,7 +126,7 @@ class Fleet:
                 begun.wait()
 
     def _words(self, book: str, values: dict[str, object]) -> list[str]:
-        told = {"fleet_key_file": str(self.authority), "fleet_delay_seconds": 1, "fleet_retries": 60} | values
+        told = {"fleet_key_file": str(self.authority), "fleet_delay_seconds": 3, "fleet_retries": 40} | values
         player = str(Path(sys.executable).parent / "ansible-playbook")
         return [player, "-i", str(self.folder / "fleet.yml"), book, "-e", json.dumps(told)]
 

@@ -19,7 +19,7 @@ from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.fleet import pulse, taking
 
-TURN_SECONDS = 1.0
+TURN_SECONDS = 2.0
 WENT_ON = "LIVING_BOX_WENT_ON"
 """In the environment of one that its updater has started."""
 

@@ -72,7 +72,7 @@ def test_an_update_goes_on_ring_by_ring_and_halts_where_a_box_is_not_well_afterw
     first, ill, last = fleet.members
     with fleet.alive(1):
         eventually(lambda: all(fleet.is_well(each.name) for each in fleet.members), within_seconds=120)
-        told = fleet.play("fleet-update.yml", fleet_software=NEXT, fleet_retries=8)
+        told = fleet.play("fleet-update.yml", fleet_software=NEXT, fleet_retries=6)
         assert told.returncode != 0
         assert (fleet.heard(first.name)["software"], fleet.heard(first.name)["state"]) == (NEXT, "ready")
         assert fleet.heard(ill.name)["state"] == "not-ready"
