@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -48,6 +49,12 @@ def prepare(folder: Path) -> None:
             tx, DestinationSettings("elsewhere", "folder", "ciphertext", {"path": "/nowhere"})
         )
         rules.add_rule(tx, Rule(destination_id, "elsewhere", "ciphertext"))
+
+
+def copies_of(made: Path) -> Callable[[Path], object]:
+    """What puts a box into a folder as it is in `made`, which nobody has open: half the work of making one."""
+    prepare(made)
+    return lambda folder: shutil.copytree(made, folder)
 
 
 def receive_all(folder: Path, acknowledged: Callable[[int], object]) -> None:
@@ -127,7 +134,8 @@ def assert_whole(box: Box, acknowledged: list[int]) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_at_any_call_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    prepare(tmp_path / "whole")
+    place_in = copies_of(tmp_path / "made")
+    place_in(tmp_path / "whole")
     gc.collect()
     everything, calls = run_and_die(tmp_path / "whole", 0)
     assert everything == list(range(len(SENT)))
@@ -135,7 +143,7 @@ def test_killed_at_any_call_nothing_acknowledged_is_lost(tmp_path: Path) -> None
     died = 0
     for kill in range(KILLS):
         folder = tmp_path / str(kill)
-        prepare(folder)
+        place_in(folder)
         acknowledged, survived = run_and_die(folder, 1 + kill * calls // KILLS)
         died += not survived
         with box_in(folder) as box:
@@ -154,7 +162,8 @@ def test_killed_at_any_call_nothing_acknowledged_is_lost(tmp_path: Path) -> None
 def test_a_disk_that_fails_at_any_call_is_never_taken_for_success(
     tmp_path: Path, code: int, attributes: bool
 ) -> None:
-    prepare(tmp_path / "counted")
+    place_in = copies_of(tmp_path / "made")
+    place_in(tmp_path / "counted")
     disk = FaultyDisk(error=os_error(code), attributes=attributes)
     with box_in(tmp_path / "counted", disk=disk) as box:
         reception = Reception(box, "worker")
@@ -166,7 +175,7 @@ def test_a_disk_that_fails_at_any_call_is_never_taken_for_success(
     assert steps > len(SENT) * 2
     for step in range(1, steps + 1):
         folder = tmp_path / f"{code}-{step}"
-        prepare(folder)
+        place_in(folder)
         disk = FaultyDisk(error=os_error(code), attributes=attributes)
         with box_in(folder, disk=disk) as box:
             reception = Reception(box, "worker")
