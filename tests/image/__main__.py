@@ -4,6 +4,7 @@
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
     make test-image ARGS=pin        a PIN at each start: chosen, changed, typed, taken away
     make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
+    make test-image ARGS="unflushed --cuts 1000"    what a disk may hold after a cut at any write of a run, each opened again
     make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
     make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
     make test-image ARGS=runbooks   a box installed, set up, its disk replaced and restored; needs `image-build/build test-installer`
@@ -21,8 +22,8 @@ Needs root, QEMU, OVMF and swtpm (installed by apt where they are missing). Ever
 no hardware can be lent: a start takes two to four minutes. It says each promise as it has seen it kept, with the hour, and
 ends at the first that isn't.
 
-What it cannot show: a disk that loses what it had promised to keep (the machine is killed, the host's memory is not), real
-network cards, and a firmware that is not OVMF.
+What it cannot show: a disk that loses what it had promised to keep (of a machine that is killed, it loses nothing at all; `unflushed`
+makes it lose what it had not promised), real network cards, and a firmware that is not OVMF.
 """
 
 from __future__ import annotations
@@ -74,10 +75,25 @@ from tests.image.starts import PARTS as STARTS
 from tests.image.starts import starts
 from tests.image.steps import every_step
 from tests.image.supported import support
+from tests.image.unflushed import unflushed
 from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
-PARTS_OF_A_BOX = ("box", "theft", "pin", "power", "sticks", "install", "runbooks", "support", "afar", "scan")
+PARTS_OF_A_BOX = (
+    *(
+        "box",
+        "theft",
+        "pin",
+        "power",
+        "unflushed",
+        "sticks",
+        "install",
+        "runbooks",
+        "support",
+        "afar",
+        "scan",
+    ),
+)
 ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night, "asked": asked}
 """Of updates: what begins with a box from its carton, after those that share one."""
 
@@ -111,7 +127,10 @@ def main() -> None:
     )
     several = "; ".join(f"of `{name}` these alone: {' '.join(every)}" for name, every in SEVERAL.items())
     parser.add_argument("chosen", nargs="*", help=several)
-    parser.add_argument("--cuts", type=int, default=3, help="of `power`: how often (default 3)")
+    parser.add_argument(
+        "--cuts", type=int, default=3, help="of `power` and `unflushed`: how often (default 3)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of `unflushed`: of what is drawn (default 1)")
     arguments = parser.parse_args()
     part, there = arguments.part, SEVERAL.get(arguments.part, ())
     chosen = frozenset(arguments.chosen or there)
@@ -135,6 +154,8 @@ def main() -> None:
             starts(hardware, chosen)
         elif part == "power":
             power(hardware, arguments.cuts)
+        elif part == "unflushed":
+            unflushed(hardware, arguments.cuts, arguments.seed)
         else:
             OF_A_BOX[part](hardware)
     print(f"all promises kept, in {(time.monotonic() - began) / 60:.0f} minutes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.bench.wire import Encoded, PeerFailed, Sender
@@ -134,8 +134,10 @@ def _record(ledger: set[str], ready: list[float]) -> None:
 
 
 @contextmanager
-def sending(machine: Machine, ledger: set[str]) -> Iterator[None]:
-    """Two senders that go on until the line breaks; what was answered with success stands in `ledger`."""
+def sending(
+    machine: Machine, ledger: set[str], acknowledged: Callable[[Instance], None] = lambda _: None
+) -> Iterator[None]:
+    """Two senders that go on until the line breaks; what was answered with success stands in `ledger`, and is told as it comes."""
     stop = threading.Event()
 
     def send(number: int) -> None:
@@ -149,6 +151,7 @@ def sending(machine: Machine, ledger: set[str]) -> Iterator[None]:
                 instance = Instance(sent, study=100 + number, pixel_bytes=60_000)
                 encoded = Encoded(instance.sop_class_uid, instance.sop_instance_uid, (instance.data_set,))
                 if sender.store(encoded) == 0:
+                    acknowledged(instance)
                     ledger.add(instance.sop_instance_uid)
             except (OSError, PeerFailed):
                 sender = None

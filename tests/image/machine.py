@@ -140,6 +140,21 @@ def cable(forwarded: dict[int, int], to_here: dict[int, int]) -> list[str]:
     return ["-netdev", words, "-device", "virtio-net-pci,netdev=cable"]
 
 
+def disk(file: Path, writes: Path | None) -> list[str]:
+    """The words of the machine's disk. Where `writes` is to tell what it was told, it takes neither discards nor zeroes without their
+    data: QEMU before 10.1 writes those down in the wrong place."""
+    if writes is None:
+        return [
+            *("-drive", f"if=none,id=disk,format=raw,discard=unmap,file={file}"),
+            *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
+        ]
+    log = f"driver=blklogwrites,file.driver=file,file.filename={file},log.driver=file,log.filename={writes}"
+    return [
+        *("-drive", f"if=none,id=disk,{log}"),
+        *("-device", "virtio-blk-pci,drive=disk,bootindex=1,discard=off,write-zeroes=off"),
+    ]
+
+
 def real_time_clock(at: datetime | None) -> list[str]:
     """The words of a clock that is at `at` as the machine is switched on, and goes on from there; None: it is this machine's."""
     return [] if at is None else ["-rtc", f"base={at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"]
@@ -371,12 +386,13 @@ def switched_on(
     watchdog: bool = False,
     clock: datetime | None = None,
     wired_to: tuple[str, str] | None = None,
+    writes: Path | None = None,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
     how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
     run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says; `wired_to`: the namespace and
-    the tap that its cable leads to, instead of to nowhere."""
+    the tap that its cable leads to, instead of to nowhere; `writes`: the log (`tests.image.writes`) of all that its disk is told."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -410,8 +426,7 @@ def switched_on(
             *("-drive", f"if=pflash,unit=1,format=raw,file={folder}/vars.fd"),
             *("-chardev", f"socket,id=tpm,path={folder}/tpm.sock", "-tpmdev", "emulator,id=tpm0,chardev=tpm"),
             *("-device", "tpm-crb,tpmdev=tpm0"),
-            *("-drive", f"if=none,id=disk,format=raw,discard=unmap,file={hardware.disk}"),
-            *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
+            *disk(hardware.disk, writes),
             *(tap(wired_to[1]) if wired_to else cable(forwarded, to_here or {})),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-device", "qemu-xhci,id=usb"),
             *("-chardev", f"socket,id=inside,path={folder}/inside.sock,server=on,wait=off"),
