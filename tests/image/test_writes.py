@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import struct
@@ -30,6 +31,7 @@ from tests.image.writes import (
     entries,
     entries_told,
     surviving,
+    volume_of,
 )
 from tests.instances import Instance
 
@@ -114,6 +116,13 @@ def test_what_a_flush_has_confirmed_stays_and_of_the_rest_what_the_dice_say() ->
     assert seen == {Kept.ALL: {4}, Kept.NONE: {1}, Kept.SOME: {1, 2, 3, 4}, Kept.TORN: {1, 2, 3, 4}}
     assert surviving(told, 2, Kept.NONE, random.Random(1)) == (0, [])
     assert surviving(told, 3, Kept.NONE, random.Random(1)) == (3, [])
+
+
+def test_a_volume_is_where_its_partition_and_its_header_say() -> None:
+    segment = {"type": "crypt", "offset": "16777216", "size": "dynamic", "iv_tweak": "0", "sector_size": 4096}
+    told = json.dumps({"segments": {"0": {**segment, "encryption": "aes-xts-plain64"}}})
+    found = volume_of("2048\n131072\n", told, KEY)
+    assert found == Volume(2048 * 512 + 16777216, 131072 * 512 - 16777216, 4096, KEY)
 
 
 @pytest.mark.parametrize("sector", [512, 4096])
@@ -218,9 +227,13 @@ def test_a_run_of_an_image_that_is_older_is_not_gone_on_with(
     monkeypatch.setattr(unflushed, "RUN", tmp_path)
     assert unflushed._kept_run() is None
     told = tmp_path / "run.json"
-    told.write_text('{"digests": {"1.2": "ab"}, "entries": {"1.2": 7}, "disk_key": "k", "paper": "p"}')
+    volume = {"begin": 1, "size_bytes": 2, "sector_bytes": 512, "key": "00ff"}
+    told.write_text(
+        json.dumps({"digests": {"1.2": "ab"}, "entries": {"1.2": 7}, "volume": volume, "paper": "p"})
+    )
     run = unflushed._kept_run()
     assert run is not None
     assert (run.answered.by(6), run.answered.by(7)) == ({}, {"1.2": "ab"})
+    assert run.volume == Volume(1, 2, 512, b"\0\xff")
     os.utime(told, (1, 1))
     assert unflushed._kept_run() is None

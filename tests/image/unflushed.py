@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from appliance import audit
@@ -32,13 +32,23 @@ from tests.boxes import data_set_of, recorded
 from tests.image.load import admit, sending
 from tests.image.machine import Hardware, switched_on
 from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
-from tests.image.writes import Kept, Replay, entries_told, programs, room, volume_of
+from tests.image.writes import Kept, Replay, Volume, entries_told, room, volume_of
 from tests.instances import Instance
 
 ACKNOWLEDGED = 400
 """So many images come before the machine is killed."""
 
 DATA = Path("lib/appliance")
+
+ON = "/dev/disk/by-partlabel/data"
+SECTORS = f"cd /sys/class/block/$(basename $(readlink -f {ON})) && cat start size"
+METADATA = f"cryptsetup luksDump --dump-json-metadata {ON}"
+VOLUME_KEY = (
+    "tr -d '\\n' </var/lib/disk-recovery/key | cryptsetup luksDump --dump-volume-key --batch-mode --key-file - "
+    f"--volume-key-file /run/volume.key {ON} >/dev/null && od -An -v -tx1 /run/volume.key | tr -d ' \\n'; rm -f /run/volume.key"
+)
+"""Print what the box's own volume is: of a machine that is thrown away afterwards."""
+
 RUN = BUILT / "unflushed"
 """The run that was recorded: throw it away for another."""
 
@@ -76,7 +86,7 @@ class Run:
 
     before: Path
     answered: Acknowledged
-    disk_key: str
+    volume: Volume
     paper: str
 
 
@@ -84,7 +94,6 @@ def unflushed(hardware: Hardware, cuts: int, seed: int) -> None:
     """`cuts` times the disk of one run under load is left as a cut may leave it; half of them right after an answer.
 
     The run is kept beside the image, and the next one with another seed goes on with it, as long as no newer image was built."""
-    programs()
     run = _kept_run()
     if run is None:
         _record_run(hardware)
@@ -101,8 +110,11 @@ def _record_run(hardware: Hardware) -> None:
     with switched_on(hardware, ports=PROMISED_PORTS) as machine:
         running(machine)
         admit(machine)
+        volume = volume_of(
+            machine.inside(SECTORS), machine.inside(METADATA), bytes.fromhex(machine.inside(VOLUME_KEY))
+        )
         opens = {
-            "disk_key": machine.inside("cat /var/lib/disk-recovery/key"),
+            "volume": {**asdict(volume), "key": volume.key.hex()},
             "paper": machine.inside("appliance key show-recovery").strip(),
         }
         machine.power_off()
@@ -127,14 +139,14 @@ def _kept_run() -> Run | None:
         return None
     found = json.loads(told.read_text())
     answered = Acknowledged(RUN / "writes.log", found["digests"], found["entries"])
-    return Run(RUN / "before.raw", answered, found["disk_key"], found["paper"])
+    volume = Volume(**{**found["volume"], "key": bytes.fromhex(found["volume"]["key"])})
+    return Run(RUN / "before.raw", answered, volume, found["paper"])
 
 
 def recover(run: Run, cuts: int, seed: int, folder: Path) -> None:
     """Open what the disk may hold after each of `cuts` cuts of a run; what that needs lies in `folder`."""
     dice, answered = random.Random(seed), run.answered
-    volume = volume_of(run.before, "data", run.disk_key, folder)
-    replay = Replay(run.before, answered.log, volume, folder / "clear.raw")
+    replay = Replay(run.before, answered.log, run.volume, folder / "clear.raw")
     last = len(replay.writes)
     after_an_answer = [entry for entry in answered.entries.values() if entry <= last]
     kept(f"{last} writes and flushes, {len(after_an_answer)} answers", bool(after_an_answer))

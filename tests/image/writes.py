@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -113,30 +112,14 @@ class Volume:
         return b"".join(clear)
 
 
-def volume_of(disk: Path, label: str, recovery_key: str, scratch: Path) -> Volume:
-    """The LUKS2 volume in the partition `label` of a raw `disk`, opened by its recovery key; by cryptsetup, without the kernel."""
-    table = json.loads(subprocess.run(["sfdisk", "--json", disk], check=True, capture_output=True).stdout)
-    (found,) = [each for each in table["partitiontable"]["partitions"] if each.get("name") == label]
-    begin, size = found["start"] * SECTOR, found["size"] * SECTOR
-    header = scratch / "header"
-    with disk.open("rb") as whole, header.open("wb") as part:
-        whole.seek(begin)
-        part.write(whole.read(32 * PIECE))
-        part.truncate(size)
-    dump = ["cryptsetup", "luksDump", str(header)]
-    told = subprocess.run([*dump, "--dump-json-metadata"], check=True, capture_output=True).stdout
-    (segment,) = json.loads(told)["segments"].values()
+def volume_of(partition: str, metadata: str, key: bytes) -> Volume:
+    """The volume of a LUKS2 partition: `partition` is where it begins and how large it is, in sectors, as the kernel says it; `metadata`
+    what ``cryptsetup luksDump --dump-json-metadata`` says."""
+    begin, size = (int(each) * SECTOR for each in partition.split())
+    (segment,) = json.loads(metadata)["segments"].values()
     assert (segment["encryption"], segment["iv_tweak"]) == ("aes-xts-plain64", "0"), segment
-    key = scratch / "volume.key"
-    key.unlink(missing_ok=True)
-    subprocess.run(
-        [*dump, "--dump-volume-key", "--batch-mode", "--key-file", "-", "--volume-key-file", str(key)],
-        input=recovery_key.strip().encode(),
-        check=True,
-        capture_output=True,
-    )
     payload = int(segment["offset"])
-    return Volume(begin + payload, size - payload, int(segment["sector_size"]), key.read_bytes())
+    return Volume(begin + payload, size - payload, int(segment["sector_size"]), key)
 
 
 class Replay:
@@ -213,9 +196,3 @@ def room(folder: Path) -> Path:
     log.write_bytes(b"")
     os.truncate(log, 64 << 30)
     return log
-
-
-def programs() -> None:
-    """Raise AssertionError where what opens a volume is not installed."""
-    missing = [name for name in ("cryptsetup", "sfdisk") if shutil.which(name) is None]
-    assert not missing, f"install: {' '.join(missing)}"
