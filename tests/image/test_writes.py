@@ -185,15 +185,21 @@ def test_an_answer_is_noted_behind_the_flush_that_it_waited_for(log: Log) -> Non
 
 
 @pytest.fixture
-def after_a_cut(tmp_path: Path) -> tuple[Path, str, dict[str, str]]:
+def after_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str, dict[str, str]]:
     """A data folder with two images and one that is only in the intake log, its paper, and what was acknowledged."""
     sent = [Instance(number, pixel_bytes=5000) for number in (1, 2, 3)]
     with box_in(tmp_path / "box") as box:
         paper = str(keys.show_recovery(tmp_path / "box" / "keys", box.root))
         reception = Reception(box, "dicom-0")
-        for each in sent:
+        for each in sent[:2]:
             send(reception, each)
         reception.close()
+        with monkeypatch.context() as cut:
+            cut.setattr(Reception, "_run", lambda _: None)
+            reception = Reception(box, "dicom-0")
+            send(reception, sent[2])
+            reception._log.close()
+        assert len(recorded(box)) == 2
     return (
         tmp_path / "box",
         paper,

@@ -201,8 +201,8 @@ def _look(folder: Path, paper: str, wanted: Mapping[str, str]) -> tuple[int, lis
     """How many images a box finds that starts on a data folder after a cut, and what is not as it must be."""
     keys.reseal(folder / "keys", paper, {})
     with _opened(folder) as box:
-        for each in sorted((folder / "intake").glob("*.log")):
-            Reception(box, each.stem).close()
+        for worker in sorted({each.stem.rpartition("-")[0] for each in (folder / "intake").glob("*.log")}):
+            Reception(box, worker).close()  # as its process does when it starts
         rows = {str(row.sop_instance_uid): row for row in recorded(box)}
         wrong = [f"{uid} was acknowledged and is not there" for uid in wanted if uid not in rows]
         for uid, row in rows.items():
