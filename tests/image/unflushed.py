@@ -36,7 +36,8 @@ from tests.image.writes import Kept, Replay, Volume, entries_told, room, volume_
 from tests.instances import Instance
 
 ACKNOWLEDGED = 400
-"""So many images come before the machine is killed."""
+LOAD_SECONDS = 1800
+"""So many images come before the machine is killed, or as many as do in so long."""
 
 DATA = Path("lib/appliance")
 
@@ -123,9 +124,8 @@ def _record_run(hardware: Hardware) -> None:
     with switched_on(hardware, ports=PROMISED_PORTS, writes=answered.log) as machine:
         running(machine, "it starts again, and all that its disk is told is written down")
         with sending(machine, set(), answered.note):
-            until = time.monotonic() + 2400
-            while len(answered.digests) < ACKNOWLEDGED:
-                assert time.monotonic() < until, f"{len(answered.digests)} acknowledged"
+            until = time.monotonic() + LOAD_SECONDS
+            while len(answered.digests) < ACKNOWLEDGED and time.monotonic() < until:
                 time.sleep(0.2)
             machine.cut_power()
     told = {**opens, "digests": answered.digests, "entries": answered.entries}
