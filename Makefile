@@ -79,7 +79,7 @@ test-update: setup ## boot the image and offer it updates: cut, spoilt, good, da
 test-container: setup ## build the container for evaluation and use it, with podman; needs root; a few minutes
 	@exec $(PY) -m tests.image container
 
-audit: setup ## ask whether anything is known of what is locked; needs the network, and ends with 75 where it could not look
+audit: setup ## ask whether anything is known of what is locked; needs the network, and says where it could not look
 	@exec .ci/audit
 
 lock: ## compile the lock files again from pyproject.toml; UPGRADE=1 for newer versions

@@ -27,14 +27,17 @@ sys.exit(any(each["vulns"] for each in told))
 """
 
 
-def asked(folder: Path, told: object) -> subprocess.CompletedProcess[str]:
+def asked(
+    folder: Path, told: object, command: tuple[str, ...] = (str(source.ROOT / ".ci/audit"),)
+) -> subprocess.CompletedProcess[str]:
     program = folder / "pip-audit"
     program.write_text(
         PIP_AUDIT.format(python=sys.executable, told=told, asked=str(folder / "asked")), encoding="utf-8"
     )
     program.chmod(0o755)
     return subprocess.run(
-        [str(source.ROOT / ".ci/audit")],
+        command,
+        cwd=source.ROOT,
         env={"PATH": "/usr/bin:/bin", "PIP_AUDIT": str(program), "PYTHON": sys.executable},
         capture_output=True,
         text=True,
@@ -63,6 +66,23 @@ def test_not_having_looked_is_said_and_is_neither(tmp_path: Path) -> None:
     assert said.returncode == COULD_NOT_LOOK
     assert "could not look" in said.stderr
     assert "nothing is known" not in said.stdout
+
+
+def test_a_job_each_night_fails_for_a_hole_and_never_for_a_network(tmp_path: Path) -> None:
+    """The line of CONTRIBUTING.md, as a CI's shell runs it; what prepares the machine has done so."""
+    line = re.search(r"^\.ci/setup && (.*)$", (source.ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert line is not None
+    job = ("bash", "-e", "-c", line[1])
+    assert asked(tmp_path, known(), job).returncode == 0
+    assert asked(tmp_path, known({"id": "PYSEC-0", "fix_versions": []}), job).returncode != 0
+    nobody = asked(tmp_path, None, job)
+    assert (nobody.returncode, "could not look" in nobody.stderr) == (0, True)
+
+
+def test_make_cannot_tell_a_hole_from_a_network_so_the_job_asks_by_itself() -> None:
+    told = (source.ROOT / "CONTRIBUTING.md").read_text()
+    assert "make audit ||" not in told
+    assert "75" not in re.findall(r"^audit: .*", (source.ROOT / "Makefile").read_text(), re.MULTILINE)[0]
 
 
 def test_the_tool_is_pinned_by_hash_and_is_in_no_other_lock() -> None:
