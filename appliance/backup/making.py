@@ -17,7 +17,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -55,8 +55,12 @@ log = logging.getLogger(__name__)
 LAST: Final = settings.LATEST_BACKUP
 """Where the outcome of the latest attempts is kept, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
 
-Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't.
+Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't. ``succeeded_utc`` is of
+the latest backup that was made, also where that attempt failed to remove older ones.
 """
+
+STAY: Final = "the backup is made, and older ones whose time is over could not be removed"
+"""Before why not, as the reason of an attempt: what lies there longer than the clinic has chosen is for a person to see to."""
 
 MAKE: Final = "backup:make"
 """What the audit says when a backup was made: under ``name`` how it is called."""
@@ -102,7 +106,8 @@ def back_up(
     tell: Tell = _silent,
     clock: Callable[[], datetime] | None = None,
 ) -> Index:
-    """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit.
+    """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit: as failed, with the
+    reason, also where it is made and the older ones could not be removed.
 
     It bears `now`; by `clock`, which without one runs from `now` on, the older ones have had their time. Raises what the archive
     raises, `OperatorNeeded` where it is another box's, `OutOfResources` without room for the copy, `Transient` when `keep_going`
@@ -122,16 +127,14 @@ def back_up(
         with box.catalog.transaction() as tx:
             _record(tx, box, to, now, actor, failure=error)
         raise
-    removed = 0
+    removed, stays = 0, None
     try:
         if (believed := _believed(box, clock)) is not None:
             removed = _rotate(box, archive, believed, keep, to.name)
-    except (
-        ApplianceError
-    ) as error:  # the backup is made all the same, and the next one looks at the older ones again
-        log.warning("%s: the older backups stay until the next one is made: %s", to.name, error)
+    except ApplianceError as error:
+        stays = error  # the new one is there all the same, and not made again before its time
     with box.catalog.transaction() as tx:
-        _record(tx, box, to, now, actor, made=index, removed=removed, decisions=decisions)
+        _record(tx, box, to, now, actor, made=index, removed=removed, decisions=decisions, failure=stays)
     return index
 
 
@@ -290,7 +293,7 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta, name: st
     if gone:
         opening = [each for each in finished if _opens(box, archive, each)]
         closed = set(rotation.obsolete(finished, now, keep, least=0)).difference(opening)
-        ours = [each for each in closed if _is_ours(box, archive, each)]
+        ours = _ours(box, archive, closed)
         if stay := len(closed.difference(ours)):
             log.warning(
                 "%s: %d backups have had their time and stay, since no key of this box opens them: damaged, or of another box",
@@ -321,23 +324,31 @@ def _opens(box: Box, archive: Archive, name: str) -> bool:
     return True
 
 
-def _is_ours(box: Box, archive: Archive, name: str) -> bool:
-    """Whether a snapshot is known to be this box's; not where a bad spot of the disk leaves that open."""
-    try:
-        return whose(box, archive, [name])[name] is Whose.OURS
-    except Unreadable:
-        return False
-
-
 def whose(box: Box, archive: Archive, names: Iterable[str]) -> dict[str, Whose]:
     """Whose the snapshots `names` in an archive are, as this box can tell (`whose_backup`). Raises what the archive raises."""
+    judge = _judge(box, archive)
+    return {each: judge(each) for each in names}
+
+
+def _judge(box: Box, archive: Archive) -> Callable[[str], Whose]:
+    """What says of one snapshot whose it is, by what this box knows now."""
     with box.catalog.reading() as reading:
         made = audit_search.details(reading, MAKE, "name")
     try:
         own = whole_recovery_slot(box.config.data.absolute() / "keys")
     except Corrupt:  # then it tells nothing
         own = b""
-    return {each: whose_backup(archive, each, box.root, own, made) for each in names}
+    return lambda name: whose_backup(archive, name, box.root, own, made)
+
+
+def _ours(box: Box, archive: Archive, names: Iterable[str]) -> list[str]:
+    """Those of the snapshots `names` that are known to be this box's; without those of which a bad spot of the disk leaves that open."""
+    judge, found = _judge(box, archive), []
+    for each in names:
+        with suppress(Unreadable):
+            if judge(each) is Whose.OURS:
+                found.append(each)
+    return found
 
 
 def _record(
@@ -352,9 +363,10 @@ def _record(
     decisions: int = 0,
     failure: ApplianceError | None = None,
 ) -> None:
-    reason = f"{to.name}: {failure.message}" if failure else ""
+    stays = f"{STAY}; " if made is not None else ""
+    reason = f"{to.name}: {stays}{failure.message}" if failure else ""
     if not recall.has_moved(tx, to):  # a backup of one place is none of another
-        _keep(tx, to.name, now, reason, decisions)
+        _keep(tx, to.name, now, reason, None if made is None else decisions)
     if made is not None:
         details = {
             "name": made.name,
@@ -368,16 +380,17 @@ def _record(
     audit.append(tx, box.audit_key, [entry], now)
 
 
-def _keep(tx: Transaction, to: str, now: datetime, failure: str, decisions: int) -> None:
-    """Write down how the latest attempt in an archive went: well if `failure` is empty."""
+def _keep(tx: Transaction, to: str, now: datetime, failure: str, decisions: int | None) -> None:
+    """Write down how the latest attempt in an archive went: well if `failure` is empty. `decisions` are what the backup has that was made;
+    None: none was."""
     before = settings.get(tx, _of(to), {})
-    earlier = before.get("succeeded_utc")
+    made = decisions is not None
     latest = {
         "at_utc": now.isoformat(),
         "outcome": "failed" if failure else "succeeded",
-        "succeeded_utc": earlier if failure else now.isoformat(),
+        "succeeded_utc": now.isoformat() if made else before.get("succeeded_utc"),
         "reason": failure,
-        "decisions": int(before.get("decisions", 0)) if failure else decisions,
+        "decisions": decisions if made else int(before.get("decisions", 0)),
     }
     settings.put(tx, _of(to), latest, now)
     of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import health
 from appliance.backup import making, snapshot
 from appliance.catalog import destinations, tombstones
 from appliance.errors import OperatorNeeded, Transient, Unreadable
@@ -15,6 +16,8 @@ from appliance.lifecycle import certificate, retention
 from appliance.model import DestinationSettings
 from appliance.replication.destinations.archive import MANIFESTS, RECOVERY_SLOT
 from appliance.replication.destinations.vault import VaultDestination
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic_in
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
@@ -154,8 +157,8 @@ def test_bad_spots_under_old_backups_make_no_new_one_count_as_failed(clinic: Cli
     assert len(names(clinic)) == 4, "that one, and the newest few that open"
 
 
-def test_a_backup_is_made_even_when_the_older_ones_cannot_be_cleared_away(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_backup_is_made_even_when_the_older_ones_cannot_be_removed_and_a_person_is_told(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for moment in LONG_AGO:
         clinic.back_up(moment)
@@ -168,8 +171,21 @@ def test_a_backup_is_made_even_when_the_older_ones_cannot_be_cleared_away(
     back_up(clinic, now)
     with clinic.box.catalog.reading() as conn:
         told = making.last(conn, clinic.place.name)
-    assert (told["outcome"], told["succeeded_utc"]) == ("succeeded", now.isoformat())
-    assert "the older backups stay until the next one is made" in caplog.text
+        assert not making.is_due(conn, clinic.place.name, now + timedelta(minutes=15), timedelta(days=1))
+    assert (told["outcome"], told["succeeded_utc"]) == ("failed", now.isoformat())
+    assert told["reason"] == f"usb: {making.STAY}; the disk says no"
+    (said,) = [each for each in health.status(clinic.box, now).problems if each.code == "backup-failed"]
+    assert making.STAY in said.words
+    monkeypatch.undo()
+    later = now + timedelta(days=1)
+    back_up(clinic, later)
+    with clinic.box.catalog.reading() as conn:
+        assert making.last(conn, clinic.place.name)["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("code", ["fr", "es", "zh"])
+def test_that_older_ones_stay_is_said_in_the_readers_words(code: str) -> None:
+    assert making.STAY in Languages(web_ui() / "languages").words(code).sentences["causes"]
 
 
 def test_a_bad_spot_under_a_manifest_makes_no_other_box_of_this_one(clinic: Clinic, tmp_path: Path) -> None:

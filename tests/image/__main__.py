@@ -80,19 +80,17 @@ from tests.image.updates import PARTS, updates
 from tests.system.dcmtk import storescu_command
 
 PARTS_OF_A_BOX = (
-    *(
-        "box",
-        "theft",
-        "pin",
-        "power",
-        "unflushed",
-        "sticks",
-        "install",
-        "runbooks",
-        "support",
-        "afar",
-        "scan",
-    ),
+    "box",
+    "theft",
+    "pin",
+    "power",
+    "unflushed",
+    "sticks",
+    "install",
+    "runbooks",
+    "support",
+    "afar",
+    "scan",
 )
 ON_A_BOX_OF_ITS_OWN: dict[str, Callable[[Hardware], None]] = {"ring": ring, "night": night, "asked": asked}
 """Of updates: what begins with a box from its carton, after those that share one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -19,12 +18,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from appliance import audit
-from appliance.box import Box, open_box
+from appliance.box import open_box
 from appliance.config import Config, StoreConfig
 from appliance.ingest import Reception
 from appliance.store import keys
@@ -164,34 +163,28 @@ def recover(run: Run, cuts: int, seed: int, folder: Path) -> None:
             with _mounted(Path(scratch) / "var.raw", Path(scratch) / "var") as var:
                 images, wrong = _look(var / DATA, run.paper, wanted)
             found.append(images)
-            what = (
-                f"cut {number} of seed {seed}, behind entry {cut}, {how.value} kept of what was not flushed"
-            )
-            assert not wrong, f"{what}: {wrong}"
+            if wrong:
+                what = f"cut {number} of seed {seed}, behind entry {cut}, {how.value} kept of what was not flushed"
+                kept(f"{what}: nothing that was acknowledged is lost", False, "\n".join(wrong)[:3000])
             done[how.value] += 1
             _record(done, lost_writes, len(answered.digests), seed)
             if number % 50 == 49:
-                each_took = (time.monotonic() - began) / (number + 1)
-                kept(
-                    f"{number + 1} cuts, none of {len(wanted)} images lost in the last, {each_took:.1f} s each",
-                    True,
-                )
+                print(f"{number + 1} cuts, {(time.monotonic() - began) / (number + 1):.1f} s each")
     kept(
         f"what came after a cut is not there: {min(found)} images, up to {max(found)}",
         min(found) < max(found),
     )
-    kept(
-        f"{cuts} cuts at any of {last} writes, {lost_writes} of which were lost or torn: nothing acknowledged was",
-        sum(done.values()) == cuts,
+    print(
+        f"{cuts} cuts at any of {last} writes and flushes, {lost_writes} lost or torn: nothing acknowledged was"
     )
 
 
 def _record(done: Counter[str], lost_writes: int, acknowledged: int, seed: int) -> None:
+    """After each cut that was recovered from: one that is not ends the run."""
     told = {
         "cuts": done,
         "writes_lost_or_torn": lost_writes,
         "acknowledged": acknowledged,
-        "lost": 0,
         "seed": seed,
     }
     FIGURES.write_text(json.dumps(told) + "\n")
@@ -200,7 +193,7 @@ def _record(done: Counter[str], lost_writes: int, acknowledged: int, seed: int) 
 def _look(folder: Path, paper: str, wanted: Mapping[str, str]) -> tuple[int, list[str]]:
     """How many images a box finds that starts on a data folder after a cut, and what is not as it must be."""
     keys.reseal(folder / "keys", paper, {})
-    with _opened(folder) as box:
+    with closing(open_box(Config(data=folder, store=StoreConfig(reserve_bytes=0)))) as box:
         for worker in sorted({each.stem.rpartition("-")[0] for each in (folder / "intake").glob("*.log")}):
             Reception(box, worker).close()  # as its process does when it starts
         rows = {str(row.sop_instance_uid): row for row in recorded(box)}
@@ -211,23 +204,11 @@ def _look(folder: Path, paper: str, wanted: Mapping[str, str]) -> tuple[int, lis
                 wrong.append(f"{uid} is not what was sent")
         with box.catalog.reading() as reading:
             pages = [*reading.exec_driver_sql("PRAGMA cipher_integrity_check")]
-            rows_ = [each for (each,) in reading.exec_driver_sql("PRAGMA quick_check") if each != "ok"]
+            tables = [each for (each,) in reading.exec_driver_sql("PRAGMA quick_check") if each != "ok"]
             chain = audit.verify(reading, box.audit_key)
-        wrong += [f"the catalog: {each}" for each in (*pages, *rows_)]
+        wrong += [f"the catalog: {each}" for each in (*pages, *tables)]
         wrong += [f"the audit: {each}" for each in chain]
     return len(rows), wrong
-
-
-@contextmanager
-def _opened(folder: Path) -> Iterator[Box]:
-    before = os.environ.pop("CREDENTIALS_DIRECTORY", None)
-    box = open_box(Config(data=folder, store=StoreConfig(reserve_bytes=0)))
-    try:
-        yield box
-    finally:
-        box.close()
-        if before is not None:
-            os.environ["CREDENTIALS_DIRECTORY"] = before
 
 
 @contextmanager
