@@ -55,12 +55,9 @@ log = logging.getLogger(__name__)
 LAST: Final = settings.LATEST_BACKUP
 """Where the outcome of the latest attempts is kept, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
 
-Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't. ``succeeded_utc`` is of
-the latest backup that was made, also where that attempt failed to remove older ones.
+Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't. An attempt that succeeded
+and has a reason made its backup, and could not remove older ones whose time is over: the reason says why not.
 """
-
-STAY: Final = "the backup is made, and older ones whose time is over could not be removed"
-"""Before why not, as the reason of an attempt: what lies there longer than the clinic has chosen is for a person to see to."""
 
 MAKE: Final = "backup:make"
 """What the audit says when a backup was made: under ``name`` how it is called."""
@@ -106,8 +103,8 @@ def back_up(
     tell: Tell = _silent,
     clock: Callable[[], datetime] | None = None,
 ) -> Index:
-    """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit: as failed, with the
-    reason, also where it is made and the older ones could not be removed.
+    """Make a snapshot in the archive `to`, rotate those where it may, and record how it went, for `health` and the audit: that older ones
+    could not be removed fails no backup, and is told beside it.
 
     It bears `now`; by `clock`, which without one runs from `now` on, the older ones have had their time. Raises what the archive
     raises, `OperatorNeeded` where it is another box's, `OutOfResources` without room for the copy, `Transient` when `keep_going`
@@ -363,8 +360,7 @@ def _record(
     decisions: int = 0,
     failure: ApplianceError | None = None,
 ) -> None:
-    stays = f"{STAY}; " if made is not None else ""
-    reason = f"{to.name}: {stays}{failure.message}" if failure else ""
+    reason = f"{to.name}: {failure.message}" if failure else ""
     if not recall.has_moved(tx, to):  # a backup of one place is none of another
         _keep(tx, to.name, now, reason, None if made is None else decisions)
     if made is not None:
@@ -380,20 +376,21 @@ def _record(
     audit.append(tx, box.audit_key, [entry], now)
 
 
-def _keep(tx: Transaction, to: str, now: datetime, failure: str, decisions: int | None) -> None:
-    """Write down how the latest attempt in an archive went: well if `failure` is empty. `decisions` are what the backup has that was made;
-    None: none was."""
+def _keep(tx: Transaction, to: str, now: datetime, reason: str, decisions: int | None) -> None:
+    """Write down how the latest attempt in an archive went. `decisions` are what the backup has that was made; None: none was."""
     before = settings.get(tx, _of(to), {})
     made = decisions is not None
     latest = {
         "at_utc": now.isoformat(),
-        "outcome": "failed" if failure else "succeeded",
+        "outcome": "succeeded" if made else "failed",
         "succeeded_utc": now.isoformat() if made else before.get("succeeded_utc"),
-        "reason": failure,
+        "reason": reason,
         "decisions": decisions if made else int(before.get("decisions", 0)),
     }
     settings.put(tx, _of(to), latest, now)
     of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
-    worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
+    failed = [each for each in of_all if each["outcome"] == "failed"]
+    told_of = [each for each in of_all if each["reason"]]
+    worst = next(iter([*failed, *told_of]), latest)
     succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
     settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)

@@ -371,6 +371,10 @@ CASES = {
     "a second more": (replace(CALM, backup=attempt(7 * DAY + SECOND)), (("backup-late", ACT_NOW),)),
     "a backup by a clock an hour ahead": (replace(CALM, backup=attempt(-HOUR)), NOTHING),
     "by one ten years ahead": (replace(CALM, backup=attempt(-3650 * DAY)), (("backup-late", SOON),)),
+    "a backup that was made, and older ones that stay": (
+        replace(CALM, backup=attempt(HOUR, Outcome.SUCCEEDED, "usb: no right")),
+        (("backups-stay", SOON),),
+    ),
     "a backup that failed, and none that succeeded": (
         replace(CALM, backup=attempt(HOUR, Outcome.FAILED, "no room")),
         (("backup-failed", ACT_NOW),),

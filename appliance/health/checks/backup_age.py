@@ -12,7 +12,8 @@ from datetime import timedelta
 from appliance.health.facts import Facts, Outcome
 from appliance.health.problem import Problem, Severity
 
-CODES = ("no-backup", "backup-failed", "backup-late")
+CODES = ("no-backup", "backup-failed", "backups-stay", "backup-late")
+STAY = "older backups whose time is over could not be removed"
 AHEAD = timedelta(hours=1)
 
 
@@ -34,6 +35,9 @@ def check(facts: Facts) -> Iterator[Problem]:
     if last.outcome is Outcome.FAILED:
         words = f"the last backup failed ({last.reason})" if last.reason else "the last backup failed"
         yield Problem("backup-failed", words, "see that its place can be reached and has room", Severity.NOW)
+    elif last.reason:
+        hint = "see under Backups why, and let the box remove its own files there"
+        yield Problem("backups-stay", STAY, hint, Severity.SOON)
     made = last.succeeded_utc
     if made is None:
         return

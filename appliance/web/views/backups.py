@@ -23,6 +23,7 @@ from appliance.catalog import Reading
 from appliance.catalog import settings as kept
 from appliance.errors import ApplianceError, Unknown
 from appliance.health import VERIFICATION
+from appliance.health.checks.backup_age import STAY
 from appliance.identity.permissions import Permission
 from appliance.lifecycle import scrub
 from appliance.model import DestinationSettings
@@ -45,7 +46,7 @@ Tone = Literal["", "good", "wait", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How something last went: a word with its tone, when it last succeeded, and why it failed if it did."""
+    """How something last went: a word with its tone, when it last succeeded, and what went wrong if something did."""
 
     words: str
     tone: Tone
@@ -250,11 +251,12 @@ def _outcome(told: Mapping[str, str | None], name: str) -> Outcome:
     at = words.moment(datetime.fromisoformat(succeeded)) if succeeded else words("dashboard.never")
     if not told:
         return Outcome(words("backups.none_yet"), "wait", at, "")
-    if told.get("outcome") == "succeeded":
-        return Outcome(words("backups.succeeded"), "good", at, "")
     reason = str(told.get("reason") or "").removeprefix(f"{name}: ")
-    said = sentences(words, *reason.split("; "))
-    return Outcome(words("backups.failed"), "bad", at, said)
+    causes = reason.split("; ") if reason else []
+    if told.get("outcome") == "succeeded":
+        stays = sentences(words, STAY, *causes) if causes else ""
+        return Outcome(words("backups.succeeded"), "good", at, stays)
+    return Outcome(words("backups.failed"), "bad", at, sentences(words, *causes))
 
 
 def _progress(part: Part | None, name: str) -> Progress:
