@@ -129,7 +129,7 @@ def go(page: Page, address: str) -> None:
             page.goto(address)
             return
         except Error as error:
-            if "ERR_ABORTED" not in str(error):
+            if "ERR_ABORTED" not in str(error) and "interrupted by another navigation" not in str(error):
                 raise
     page.goto(address)
 
