@@ -21,7 +21,7 @@ import psutil
 
 SPARE: Final = 0.25
 """Of all processors: while so much lies idle, nobody is kept from anything. Reception at its fastest leaves less of two."""
-SHARE: Final = 1 / 16
+SHARE: Final = 1 / 32
 """Of all processors, while there is no time to spare."""
 LOOK_SECONDS: Final = 0.1
 """Of work, between two looks: the kernel counts in hundredths, and what takes less than this needs no rest."""

@@ -88,9 +88,9 @@ def test_a_rest_is_never_negative_nor_longer_than_a_stop_can_wait(
 
 
 def test_two_processors_leave_most_of_one_to_others_and_many_need_no_rest() -> None:
-    assert rest_seconds(0.1, 0.0, 2) == pytest.approx(0.7)
-    assert rest_seconds(0.1, 0.0, 1) == pytest.approx(1.5)
-    assert rest_seconds(0.1, 0.0, 16) == 0
+    assert rest_seconds(0.1, 0.0, 2) == pytest.approx(1.5)
+    assert rest_seconds(0.1, 0.0, 1) == LONGEST_REST_SECONDS
+    assert rest_seconds(0.1, 0.0, 32) == 0
 
 
 def test_the_kernel_says_what_the_processors_did() -> None:

@@ -2,7 +2,7 @@
 
 Objects of 20 KB and of 13 MB are read by the scrub itself, one slice after the other without a rest, from the disk and not from
 memory. A film of 13 MB says what a byte costs, one of 20 KB what an object costs. From there on it is arithmetic: while a quarter of the
-processors lies idle the scrub does not rest; else it works for a sixteenth of all of them (`appliance.pace`), by the clock on the wall.
+processors lies idle the scrub does not rest; else it works for a thirty-second of all of them (`appliance.pace`), by the clock on the wall.
 """
 
 import os
