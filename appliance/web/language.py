@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from appliance import local_time
 from appliance.errors import ApplianceError, OperatorNeeded
@@ -29,6 +29,10 @@ from appliance.web.manner import MANNERS, Manner
 
 DEFAULT = "en"
 NAMES: Mapping[str, str] = {code: manner.name for code, manner in MANNERS.items()}
+
+
+INNER: Final = frozenset({"reason", "why", "cause"})
+"""Places of a cause in which another one stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,29 @@ class Words:
 
     def cause(self, text: str) -> str:
         """A message or hint of an error in this language, or as it is."""
-        found: str | None = self.sentences["causes"].get(text)
-        if found is None:
-            matches = ((pattern.fullmatch(text), said) for pattern, said in self.patterns)
-            found = next((said.format(**match.groupdict()) for match, said in matches if match), text)
+        found = self._said(text) or text
         return f"{found[:1].upper()}{found[1:]}"
+
+    def _said(self, text: str) -> str | None:
+        """`text` within a sentence; None if nobody has translated it."""
+        known: str | None = self.sentences["causes"].get(text)
+        if known is not None:
+            return known
+        for pattern, said in self.patterns:
+            if match := pattern.fullmatch(text):
+                carried = match.groupdict()
+                inner = {name: self._carried(carried[name]) for name in INNER & carried.keys()}
+                return said.format(**carried | inner)
+        return None
+
+    def _carried(self, text: str) -> str:
+        """What a cause names as its own: one cause or several, each with the name in front of whom it is about, or foreign words."""
+        told = []
+        for each in text.split("; "):
+            name, colon, rest = each.partition(": ")
+            inner = None if " " in name else self._said(rest)
+            told.append(f"{name}{colon}{inner}" if inner else self._said(each) or each)
+        return "; ".join(told)
 
     def modality(self, code: str) -> str:
         """A modality in words, or its code."""
@@ -190,9 +212,9 @@ class Languages:
         return own if own in offered else DEFAULT
 
 
-def _openness(cause: str) -> int:
-    """What sorts the most particular pattern first: "the mail server {where} …" before "{peer} …"."""
-    return -len(re.sub(r"\{\w+\}", "", cause))
+def _openness(cause: str) -> tuple[bool, int]:
+    """What sorts the most particular pattern first: "the mail server {where} …" before "{peer} …", which may begin with anything."""
+    return cause.startswith("{"), -len(re.sub(r"\{\w+\}", "", cause))
 
 
 def _pattern(cause: str) -> re.Pattern[str]:

@@ -339,6 +339,20 @@ def test_a_cause_that_carries_a_value_keeps_it() -> None:
         assert values_in(said) <= values_in(cause), cause
 
 
+def test_a_cause_within_a_cause_is_said_in_the_same_language() -> None:
+    gone = "the key of the backup was destroyed"
+    said = "la clé de la sauvegarde a été détruite"
+    assert (
+        FRENCH.cause(f"the last backup failed (usb: {gone})")
+        == f"La dernière sauvegarde a échoué (usb: {said})"
+    )
+    assert FRENCH.cause(f"the last restore drill failed ({gone}; {gone})").endswith(f"({said}; {said})")
+    away = "the last backup failed (b2: sending failed: the cloud storage does not answer (timed out))"
+    assert "b2: " in FRENCH.cause(away)
+    assert "the cloud storage" not in FRENCH.cause(away)
+    assert FRENCH.cause("the last backup failed (usb: errno: 5)").endswith("(usb: errno: 5)")
+
+
 @pytest.mark.parametrize("code", full())
 def test_of_several_causes_that_fit_the_most_particular_is_said(code: str) -> None:
     words = LANGUAGES.words(code)
