@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,21 +25,6 @@ pytestmark = pytest.mark.slow
 
 clinic, disk = _clinic, _disk
 MANY = [Instance(number, study=1 + number // 2, pixel_bytes=500) for number in range(40)]
-
-
-@pytest.fixture
-def slow_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that takes a twentieth of a second an object, and a minute that is half a second."""
-    send = Batch._sent
-
-    def sent(*given: object) -> object:
-        time.sleep(0.05)
-        return send(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Batch, "_sent", sent)
-    monkeypatch.setattr(lane, "BATCH", 4)
-    monkeypatch.setattr(lane, "MANIFEST_LONGEST_SECONDS", 0.5)
-    monkeypatch.setattr(lane, "MANIFEST_QUIET_SECONDS", 0.1)
 
 
 def here(folder: Path, kind: str) -> int:
@@ -109,19 +93,14 @@ def test_documents_leave_the_line_its_share(clinic: Clinic, monkeypatch: pytest.
 
 
 def test_a_destruction_waits_for_no_backlog(
-    clinic: Clinic, slow_line: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clinic.receive(*GONE)
     clinic.deliver()
     approve(clinic.box, study_of(clinic.box, GONE[0]).id)
     assert purging.carry_out(clinic.box, LATER) == 1
-    monkeypatch.setattr(lane, "MANIFEST_LONGEST_SECONDS", 3600.0)
-    monkeypatch.setattr(lane, "TOMBSTONE_SECONDS", 0.1)
     clinic.receive(*MANY)
-
-    def lies() -> bool:
-        with clinic.box.catalog.reading() as conn:
-            return not tombstones.owed(conn, clinic.place.id, 1)
-
-    clinic.deliver_until(lies)
+    Line(clinic, monkeypatch, to_send=3).drain()
+    with clinic.box.catalog.reading() as conn:
+        assert not tombstones.owed(conn, clinic.place.id, 1)
     assert here(tmp_path / "usb", "objects") < len(MANY)

@@ -20,6 +20,7 @@ from appliance.model import DeliveryId, DestinationSettings, InstanceId, KeyId, 
 from appliance.replication.batch import Surroundings, by_study
 from appliance.replication.delivery import CLOSED, State
 from appliance.replication.destinations import Parcel
+from appliance.replication.lane import Lane
 from tests.boxes import box_in, recorded
 from tests.instances import Instance
 from tests.replication.depot import (
@@ -389,7 +390,7 @@ def test_a_destination_that_is_added_while_running_is_served(box: Box, eventuall
 
 
 def test_stopping_finishes_what_is_being_sent_and_gives_the_rest_back(
-    box: Box, eventually: Eventually
+    box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     under_way, go_on = threading.Event(), threading.Event()
 
@@ -403,9 +404,15 @@ def test_stopping_finishes_what_is_being_sent_and_gives_the_rest_back(
     depot = Depot(trouble=slow)
     owe_everything_to(box)
     take_in(box, TEN)
+    stop = Lane.stop
+
+    def stopped(lane: Lane) -> None:
+        stop(lane)
+        go_on.set()
+
+    monkeypatch.setattr(Lane, "stop", stopped)
     with suppress(AssertionError), delivering(box, depot):
         assert under_way.wait(30)
-        threading.Timer(0.2, go_on.set).start()
     assert states(box) == {State.CONFIRMED: 1, State.PENDING: 9}
     assert all(row.attempts == 0 for row in rows(box) if row.state is State.PENDING)
 
@@ -428,8 +435,8 @@ def test_an_upload_that_was_interrupted_counts_as_tried(box: Box) -> None:
 
 
 def test_a_long_send_keeps_its_lease(box: Box, eventually: Eventually) -> None:
-    box = replace(box, config=replace(box.config, courier=replace(box.config.courier, lease_seconds=1)))
-    depot = Depot(trouble=lambda _: time.sleep(3))
+    box = replace(box, config=replace(box.config, courier=replace(box.config.courier, lease_seconds=2)))
+    depot = Depot(trouble=lambda _: time.sleep(5))
     owe_everything_to(box)
     take_in(box, TEN[:1])
     with delivering(box, depot):
