@@ -14,7 +14,7 @@ def test_thirty_days_read_so_many_bytes_and_a_share_of_the_time_that_share() -> 
 
 
 @pytest.mark.parametrize(
-    ("processors", "million", "terabytes"), [(2, 324, 32), (4, 648, 65), (32, 2592, 259)]
+    ("processors", "million", "terabytes"), [(2, 162, 16), (4, 324, 32), (32, 2592, 259)]
 )
 def test_more_processors_leave_the_scrub_more(processors: int, million: int, terabytes: int) -> None:
     said = told(Speed(0.001, 0.0005, 1 / 100e6, 1 / 800e6), processors)
