@@ -108,12 +108,14 @@ def export_study(arguments: Arguments) -> int:
             rows = instances.instances_of_study(conn, study.study_instance_uid)
         files = list(_named(rows))
         _prepare(arguments.to, [name for name, _ in files])
-        for name, row in files:
-            write_file(box, row, arguments.to / name)
-        with box.catalog.transaction() as tx:
+        with (
+            box.catalog.transaction() as tx
+        ):  # before the first file: one that is cut short has left files too
             uid = study.study_instance_uid
             details = {"instances": len(files), "to": str(arguments.to)}
             record(tx, box, "study:export", f"study:{study.id}", details, study=uid)
+        for name, row in files:
+            write_file(box, row, arguments.to / name)
     print(f"{len(files)} images written to {arguments.to}. They are in clear there.")
     return 0
 

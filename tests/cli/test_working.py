@@ -134,6 +134,24 @@ def test_an_export_to_a_forbidden_folder_says_so(say: Say, films: list[Path]) ->
     assert say("export", "helene", "--to", Path("/proc/out")).code == 78  # not even root may write there
 
 
+def test_an_export_that_is_cut_short_is_in_the_audit(
+    say: Say, films: list[Path], data_dir: Path, tmp_path: Path
+) -> None:
+    say("import", films[0].parent)
+    victims = objects_in(data_dir)
+    for victim in victims[len(victims) // 2 :]:
+        victim.unlink()
+    out = tmp_path / "out"
+    codes = [
+        say("export", row["study_instance_uid"], "--to", out / str(number)).code
+        for number, row in enumerate(say("studies", "--json").rows)
+    ]
+    assert any(codes)
+    assert list(out.rglob("*.dcm")), "what was written before lies there in clear"
+    told = [row for row in say("audit", "export").rows if row["action"] == "study:export"]
+    assert len(told) == len(codes)
+
+
 # --- verify ----------------------------------------------------------------------------------------------------------
 
 
