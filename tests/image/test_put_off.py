@@ -28,12 +28,18 @@ def test_a_version_is_put_off_no_longer_where_the_disk_is_full(tmp_path: Path) -
     disk.mkdir()
     (tmp_path / "waiting").write_text("0.2.0\n")
     (tmp_path / "pin").write_text("none\n \n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     (tmp_path / "appliance").write_text(
         f'#!/bin/sh\necho "$4" >>{tmp_path}/asked\nexit {int(Answer.IN_USE)}\n'
     )
     (tmp_path / "appliance").chmod(0o755)
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
-    for place in ("/run/appliance-update/waiting", str(disk_pin.TOLD), "/usr/bin/appliance"):
+    for place in (
+        "/run/appliance-update/waiting",
+        str(disk_pin.TOLD),
+        "/usr/bin/appliance",
+        "/usr/lib/os-release",
+    ):
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     text = text.replace("/var/lib/update/", f"{disk}/")
     (laid,) = re.findall(
@@ -45,17 +51,23 @@ def test_a_version_is_put_off_no_longer_where_the_disk_is_full(tmp_path: Path) -
         [*apart(), "unshare", "--mount", *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].split() == ["0.2.0", "2"], done.stdout
+    assert done.stdout.splitlines()[-1].split() == ["0.1.0", "2"], done.stdout
     assert (tmp_path / "asked").read_text().split() == ["0", "1"]
 
 
 def test_where_it_cannot_be_kept_how_often_a_version_was_put_off_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "waiting").write_text("0.2.0\n")
     (tmp_path / "pin").write_text("none\n \n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     (tmp_path / "appliance").write_text(f"#!/bin/sh\nexit {int(Answer.IN_USE)}\n")
     (tmp_path / "appliance").chmod(0o755)
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
-    for place in ("/run/appliance-update/waiting", str(disk_pin.TOLD), "/usr/bin/appliance"):
+    for place in (
+        "/run/appliance-update/waiting",
+        str(disk_pin.TOLD),
+        "/usr/bin/appliance",
+        "/usr/lib/os-release",
+    ):
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     (tmp_path / "put-off").symlink_to("/dev/full")
     text = text.replace("/var/lib/update/put-off", str(tmp_path / "put-off"))

@@ -222,29 +222,29 @@ FAILURES = (1, 64, Refused.exit_code, Transient.exit_code, OperatorNeeded.exit_c
     [
         ("", 0, "1200", 0, True, ""),
         ("", Answer.OUTSIDE, "0500", 0, False, ""),
-        ("0.2.0 5", Answer.OUTSIDE, "0500", 5, False, "0.2.0 5"),
-        (f"0.2.0 {MOST}", Answer.OUTSIDE, "0500", MOST, False, f"0.2.0 {MOST}"),
-        ("", Answer.IN_USE, "2300", 0, False, "0.2.0 1"),
-        ("0.2.0 5", Answer.IN_USE, "0430", 5, False, "0.2.0 6"),
-        ("0.1.9 5", Answer.IN_USE, "0430", 0, False, "0.2.0 1"),
-        ("0.2.0 what", Answer.IN_USE, "0430", 0, False, "0.2.0 1"),
-        ("0.2.0 5", Answer.PERSON, "0430", 5, False, "0.2.0 5"),
-        (f"0.2.0 {MOST}", Answer.PERSON, "0430", MOST, False, f"0.2.0 {MOST}"),
-        ("0.2.0 5", 70, "0430", 5, False, "0.2.0 6"),
-        ("0.2.0 5", 70, "0429", 5, False, "0.2.0 5"),
-        ("0.2.0 5", 70, "0600", 5, False, "0.2.0 5"),
-        (f"0.2.0 {MOST - 1}", 70, "0559", MOST - 1, False, f"0.2.0 {MOST}"),
-        (f"0.2.0 {MOST}", 70, "0559", MOST, True, f"0.2.0 {MOST}"),
-        (f"0.2.0 {MOST}", 70, "1200", MOST, False, f"0.2.0 {MOST}"),
-        *(("0.2.0 5", code, "1200", 5, False, "0.2.0 5") for code in FAILURES),
-        *(("0.2.0 5", code, "0430", 5, False, "0.2.0 6") for code in FAILURES),
-        *((f"0.2.0 {MOST}", code, "0430", MOST, True, f"0.2.0 {MOST}") for code in FAILURES),
+        ("0.1.0 5", Answer.OUTSIDE, "0500", 5, False, "0.1.0 5"),
+        (f"0.1.0 {MOST}", Answer.OUTSIDE, "0500", MOST, False, f"0.1.0 {MOST}"),
+        ("", Answer.IN_USE, "2300", 0, False, "0.1.0 1"),
+        ("0.1.0 5", Answer.IN_USE, "0430", 5, False, "0.1.0 6"),
+        ("0.0.9 5", Answer.IN_USE, "0430", 0, False, "0.1.0 1"),
+        ("0.1.0 what", Answer.IN_USE, "0430", 0, False, "0.1.0 1"),
+        ("0.1.0 5", Answer.PERSON, "0430", 5, False, "0.1.0 5"),
+        (f"0.1.0 {MOST}", Answer.PERSON, "0430", MOST, False, f"0.1.0 {MOST}"),
+        ("0.1.0 5", 70, "0430", 5, False, "0.1.0 6"),
+        ("0.1.0 5", 70, "0429", 5, False, "0.1.0 5"),
+        ("0.1.0 5", 70, "0600", 5, False, "0.1.0 5"),
+        (f"0.1.0 {MOST - 1}", 70, "0559", MOST - 1, False, f"0.1.0 {MOST}"),
+        (f"0.1.0 {MOST}", 70, "0559", MOST, True, f"0.1.0 {MOST}"),
+        (f"0.1.0 {MOST}", 70, "1200", MOST, False, f"0.1.0 {MOST}"),
+        *(("0.1.0 5", code, "1200", 5, False, "0.1.0 5") for code in FAILURES),
+        *(("0.1.0 5", code, "0430", 5, False, "0.1.0 6") for code in FAILURES),
+        *((f"0.1.0 {MOST}", code, "0430", MOST, True, f"0.1.0 {MOST}") for code in FAILURES),
     ],
 )
 def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
     kept: str, answer: int, hour: str, told: int, may: bool, left: str, tmp_path: Path
 ) -> None:
-    """`told` is how often the appliance is told that 0.2.0 was put off; it ends with `answer`, or with another code when something is
+    """`told` is how often the appliance, 0.1.0, is told that a version was put off; it ends with `answer`, or with another code when something is
     wrong with it."""
     for name, does in (
         ("appliance", f'echo "$@" >{tmp_path}/asked\nexit {answer}'),
@@ -256,12 +256,14 @@ def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
     (tmp_path / "waiting").write_text("0.2.0\n")
     (tmp_path / "put-off").write_text(f"{kept}\n" if kept else "")
     (tmp_path / "pin").write_text("none\n \n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
     places = (
         "/run/appliance-update/waiting",
         "/var/lib/update/put-off",
         "/usr/bin/appliance",
         "/usr/bin/date",
+        "/usr/lib/os-release",
         str(disk_pin.TOLD),
     )
     for place in places:
@@ -310,14 +312,15 @@ def test_a_box_that_may_ask_for_a_pin_starts_no_version_by_itself_however_often_
 ) -> None:
     """`None`: nothing stands there at all."""
     (tmp_path / "waiting").write_text("0.2.0\n")
-    (tmp_path / "put-off").write_text(f"0.2.0 {MOST}\n")
+    (tmp_path / "put-off").write_text(f"0.1.0 {MOST}\n")
+    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     if said is not None:
         (tmp_path / "pin").write_text(said)
     (tmp_path / "appliance").write_text("#!/bin/sh\n")
     (tmp_path / "appliance").chmod(0o755)
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
     places = ("/run/appliance-update/waiting", "/var/lib/update/put-off", str(disk_pin.TOLD))
-    for place in (*places, "/usr/bin/appliance"):
+    for place in (*places, "/usr/bin/appliance", "/usr/lib/os-release"):
         assert place in text
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     held = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)

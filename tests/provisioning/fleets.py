@@ -165,7 +165,7 @@ class Fleet:
 
     @contextmanager
     def alive(self, *ill: int) -> Iterator[None]:
-        """The boxes live, each a process; those whose places are in `ill` fall ill with the version that is wanted of them."""
+        """The boxes live, each a process; those whose places are in `ill` fall ill with the first version that is wanted of them."""
         words = [sys.executable, "-m", "tests.provisioning.living_box"]
         home = os.environ | {"PYTHONPATH": str(ROOT)}
         started = [

@@ -1,7 +1,7 @@
 """A box that lives for a test: its processes beat, its heartbeats go out, and what is wanted of it it does.
 
 ``python -m tests.provisioning.living_box DATA VERSIONS [ill]``: `VERSIONS` is a folder with the software by version, which
-its updater starts. One that falls `ill` has a process that doesn't run in the version that was wanted of it.
+its updater starts. One that falls `ill` has a process that doesn't run in the first version that was wanted of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from appliance.fleet import pulse, taking
 
 TURN_SECONDS = 2.0
 WENT_ON = "LIVING_BOX_WENT_ON"
-"""In the environment of one that its updater has started."""
+"""In the environment of one that its updater has started: the first version that it was."""
 
 
 def beat(box: Box, started: datetime, now: datetime, *, stopped: str = "") -> None:
@@ -40,7 +40,8 @@ def live(box: Box, versions: Path, manner: str) -> None:
     started = datetime.now(UTC)
     while True:
         now = datetime.now(UTC)
-        beat(box, started, now, stopped="courier" if manner == "ill" and WENT_ON in os.environ else "")
+        is_ill = manner == "ill" and os.environ.get(WENT_ON) == __version__
+        beat(box, started, now, stopped="courier" if is_ill else "")
         with box.catalog.reading() as conn:
             wanted = taking.standing(conn)
         try:
@@ -48,7 +49,7 @@ def live(box: Box, versions: Path, manner: str) -> None:
         except ApplianceError as error:
             print(error, file=sys.stderr)
         if wanted.software and wanted.software != __version__:
-            os.environ[WENT_ON] = "yes"
+            os.environ.setdefault(WENT_ON, wanted.software)
             os.environ["PYTHONPATH"] = str(versions / wanted.software)
             os.execv(sys.executable, [sys.executable, "-m", "tests.provisioning.living_box", *sys.argv[1:]])
         time.sleep(TURN_SECONDS)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 
 from appliance import settings
 from appliance.fleet import consent, heartbeat, pulse
+from appliance.updates.night import EVERY_MINUTES, NIGHT
 from tests.boxes import box_in
 from tests.fleet.outposts import vendor
 from tests.provisioning.fleets import PROVISIONING, Fleet, Member
@@ -22,7 +24,7 @@ from tests.provisioning.test_playbooks import tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
-NEXT = "0.2.0"
+NEXT, MENDED = "0.2.0", "0.2.1"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         made = Fleet(folder, there)
         for number in range(3):
             made.enrol(f"box-{number}")
-        made.make_version(NEXT)
+        for version in (NEXT, MENDED):
+            made.make_version(version)
         made.register(*((each.name, each.key) for each in made.members))
         yield made
 
@@ -80,7 +83,38 @@ def test_an_update_goes_on_ring_by_ring_and_halts_where_a_box_is_not_well_afterw
         assert health.returncode != 0
         assert re.search(r"clinic 1: \S", health.stdout), "whoever is needed is named, and by what"
         assert "clinic 0:" not in health.stdout
-    assert not fleet.wanted_of(last.name), "the last ring heard nothing of it"
+        assert not fleet.wanted_of(last.name), "the last ring heard nothing of it"
+
+        held = fleet.play("fleet-update.yml", fleet_software=MENDED)
+        assert held.returncode != 0
+        assert "clinic 1 is not ready" in held.stdout
+        assert fleet.heard(ill.name)["software"] == NEXT, (
+            "without a word nobody changes a box that isn't well"
+        )
+        mended = fleet.play("fleet-update.yml", fleet_software=MENDED, fleet_mend=True)
+        assert mended.returncode == 0, mended.stdout
+    assert [fleet.heard(each.name)["software"] for each in (first, ill, last)] == [MENDED] * 3
+
+
+def test_a_ring_waits_for_a_box_whose_clinic_lets_versions_start_once_a_week() -> None:
+    waits = yaml.safe_load((PROVISIONING / "tasks/fleet-ring.yml").read_text())[-1]
+
+    def waited(**values: object) -> timedelta:
+        retries, delay = (
+            int(jinja2.Environment(autoescape=False).from_string(waits[word]).render(values))
+            for word in ("retries", "delay")
+        )
+        return timedelta(seconds=retries * delay)
+
+    a_week, in_use, told = (
+        timedelta(days=7),
+        NIGHT.tries_a_week * timedelta(minutes=EVERY_MINUTES),
+        timedelta(hours=1),
+    )
+    assert waited(fleet_software=NEXT) > a_week + timedelta(days=1) + told
+    assert waited(fleet_software=NEXT) > in_use
+    assert waited(fleet_software="") == timedelta(days=1), "settings come with the next heartbeat"
+    assert waited(fleet_software=NEXT, fleet_retries=2, fleet_delay_seconds=3) == timedelta(seconds=6)
 
 
 def test_of_a_hundred_boxes_one_is_told_first_then_five_then_twenty_five_then_all(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,7 +137,13 @@ class Appliance:
             return self.get("/health/live")[0] == 200
         if verb == "run":
             return "Ready.\n" in self.log()
-        return True
+        return self._is_listening_to_signals(verb)
+
+    def _is_listening_to_signals(self, verb: str) -> bool:
+        """Whether it would end cleanly when it is told to: one that still loads its modules just dies."""
+        status = Path(f"/proc/{self.processes[verb].pid}/status").read_text()
+        (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     def answers_echo(self) -> bool:
         return answers_echo(self.dicom_port, "CLINICBOX", CALLER)

@@ -15,6 +15,7 @@ import pytest
 from appliance.catalog import database
 from appliance.config import DicomConfig
 from appliance.dicom import scp
+from appliance.errors import Transient
 from appliance.fleet import desk
 from appliance.health.facts import Discipline
 from appliance.store import keys
@@ -192,6 +193,12 @@ def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself() -> None
     assert "InaccessiblePaths=-/var/lib/appliance " in text
     assert "RuntimeMaxSec=4h" in text
     assert "IPAddressDeny=localhost\nIPAddressAllow=127.0.0.53\n" in text
+    assert f"\nSuccessExitStatus={Transient.exit_code}\n" in text, (
+        "or it is started again for ever when no session is open"
+    )
+    assert f"\nSuccessExitStatus={Transient.exit_code}\n" in text, (
+        "or with no session it starts again and again"
+    )
     assert "WantedBy" not in text, "only a session that is open starts it"
     assert f"PathExists={desk.UNIT_FOLDER}/desk" in (SYSTEM / "support-line.path").read_text()
 

@@ -22,7 +22,7 @@ from appliance.web.live import MOST_STREAMS
 from tests.notify.conftest import use_mail
 from tests.notify.mail_room import mail_room
 from tests.notify.test_telling import FULL
-from tests.web.served import PATIENCE_MS, Served, served
+from tests.web.served import Served, served
 from tests.web.test_browser import browser  # noqa: F401 -- a fixture
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -55,7 +55,6 @@ def console(
     browser: Browser,  # noqa: F811
     eventually: Callable[..., object],
 ) -> Iterator[Served]:
-    expect.set_options(timeout=PATIENCE_MS)
     with served(data_dir, free_port(), browser, eventually) as found:
         yield found
 

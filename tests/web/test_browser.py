@@ -71,6 +71,7 @@ class Clinic:
 def browser() -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     assert found is not None, "Debian's chromium is not installed: run make setup"
+    expect.set_options(timeout=PATIENCE_MS)  # else five seconds, which a busy machine may take for a page
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
         yield running

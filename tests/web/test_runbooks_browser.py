@@ -193,7 +193,9 @@ def test_a_full_disk_refuses_and_says_so_and_takes_again_once_there_is_room(
     receive(box, 2, seed=2)
     assert images(box) == 3
     follow(clinic, page, "/health", "Dashboard")
-    expect(page.locator("main")).not_to_contain_text("The disk is full", timeout=PATIENCE_MS)
+    expect(page.locator("main")).not_to_contain_text(
+        "The data disk is full up to its reserve", timeout=PATIENCE_MS
+    )
 
 
 def test_a_box_is_replaced_from_a_disk_on_the_first_page_of_the_new_one(walk: Walk, tmp_path: Path) -> None:
