@@ -78,7 +78,8 @@ from tests.replication.receivers import free_port
 from tests.replication.test_protection import (  # noqa: F401
     Enforced,
     protected_bucket,
-    test_a_bucket_set_as_it_is_printed_has_every_protection,
+    test_a_bucket_set_as_it_is_printed_has_every_protection_but_from_a_key_that_may_do_everything,
+    test_a_key_that_may_remove_something_is_told,
     test_a_life_cycle_that_forgets_too_soon_is_missing,
     test_a_plain_bucket_lacks_them_and_loses_nothing_by_the_question,
     test_overwriting_leaves_the_committed_version_readable_and_locked,

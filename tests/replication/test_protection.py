@@ -55,8 +55,32 @@ def states(server: Cloud, bucket: str) -> dict[str, State]:
     return {each.name: each.state for each in protections(server.client(), bucket)}
 
 
-def test_a_bucket_set_as_it_is_printed_has_every_protection(server: Cloud) -> None:
-    assert set(states(server, protected_bucket(server)).values()) == {State.ON}
+def test_a_bucket_set_as_it_is_printed_has_every_protection_but_from_a_key_that_may_do_everything(
+    server: Cloud,
+) -> None:
+    """Its lock refuses that key a version, and not what passes a lock over, nor the version once the lock has ended."""
+    bucket, client = protected_bucket(server), server.client()
+    kept = client.put_object(
+        Bucket=bucket, Key="objects/ab/x.sealed", Body=b"kept", ChecksumAlgorithm="SHA256"
+    )
+    found = states(server, bucket)
+    assert found.pop("removal") is State.MISSING
+    assert set(found.values()) == {State.ON}
+    answer = client.get_object(Bucket=bucket, Key="objects/ab/x.sealed", VersionId=kept["VersionId"])
+    assert answer["Body"].read() == b"kept"
+
+
+@pytest.mark.parametrize(
+    "may", [["s3:DeleteObject"], ["s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]]
+)
+def test_a_key_that_may_remove_something_is_told(server: Cloud, enforced: Enforced, may: list[str]) -> None:
+    bucket = protected_bucket(server)
+    policy = bucket_policy.key_policy(bucket)
+    policy["Statement"] = [each for each in policy["Statement"] if each["Effect"] == "Allow"]
+    policy["Statement"].append({"Effect": "Allow", "Action": may, "Resource": f"arn:aws:s3:::{bucket}/*"})
+    with enforced(server, policy) as (access_key_id, secret):
+        box = S3Destination(bucket, REGION, server.url, access_key_id, secret)
+        assert {each.name: each.state for each in box.protections()}["removal"] is State.MISSING
 
 
 def test_a_plain_bucket_lacks_them_and_loses_nothing_by_the_question(server: Cloud) -> None:
@@ -174,11 +198,12 @@ def policies_enforced(server: Cloud, policy: dict[str, Any]) -> Iterator[tuple[s
         aws_access_key_id="tests",
         aws_secret_access_key="tests",
     )
-    iam.create_user(UserName="box")
+    user = server.new_name("box")
+    iam.create_user(UserName=user)
     # S3 asks for ListBucket when a bucket is looked for (HEAD); this server has a name of its own for that.
     policy["Statement"][0]["Action"].append("s3:HeadBucket")
-    iam.put_user_policy(UserName="box", PolicyName="printed", PolicyDocument=json.dumps(policy))
-    key = iam.create_access_key(UserName="box")["AccessKey"]
+    iam.put_user_policy(UserName=user, PolicyName="printed", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=user)["AccessKey"]
     _requests_without_question(server, "0")
     try:
         yield key["AccessKeyId"], key["SecretAccessKey"]

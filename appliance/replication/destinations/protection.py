@@ -27,6 +27,9 @@ PROBE_TEXT: Final = b"The clinic's appliance tries whether it can remove this. I
 _NONE_SET: Final = frozenset(
     {"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration", "NoSuchObjectLockConfiguration"}
 )
+_REFUSED: Final = frozenset({"AccessDenied"})
+_UNKNOWN: Final = frozenset({"InvalidRequest", "InvalidArgument", "NotImplemented"})
+"""Of a store that knows no way past a lock, or has none to pass."""
 
 
 class State(StrEnum):
@@ -132,17 +135,27 @@ def _life_cycle(client: S3Client, bucket: str) -> Protection:
 
 
 def _removal(client: S3Client, bucket: str) -> Protection:
-    """Try to remove a version of the probe with the box's own key: it must be refused."""
+    """Try to remove the probe with the box's own key, in each way that there is: each must be refused.
+
+    A lock refuses what the key may do: whoever may pass it over removes all the same, and whoever may not, when it has ended. So a key
+    that is refused a version is asked for the object as well, which no lock keeps, and of which a key that may remove nothing is refused
+    even the marker.
+    """
     made = client.put_object(Bucket=bucket, Key=PROBE, Body=PROBE_TEXT, ChecksumAlgorithm="SHA256")
     version_id = made.get("VersionId", "")
-    which: dict[str, Any] = {"VersionId": version_id} if version_id and version_id != "null" else {}
-    try:
-        client.delete_object(Bucket=bucket, Key=PROBE, **which)
-    except ClientError as error:
-        if code_of(error) == "AccessDenied":
-            return Protection("removal", State.ON, "the box's key can remove nothing")
-        raise
-    return Protection("removal", State.MISSING, "the box's key can remove what it has written")
+    ways: list[dict[str, Any]] = [{}]
+    if version_id and version_id != "null":
+        version = {"VersionId": version_id}
+        ways = [version | {"BypassGovernanceRetention": True}, version, {}]
+    for way in ways:
+        try:
+            client.delete_object(Bucket=bucket, Key=PROBE, **way)
+        except ClientError as error:
+            if code_of(error) not in _REFUSED | (_UNKNOWN if len(way) > 1 else set()):
+                raise
+        else:
+            return Protection("removal", State.MISSING, "the box's key can remove what it has written")
+    return Protection("removal", State.ON, "the box's key can remove nothing")
 
 
 def _asked(ask: Callable[[], Any]) -> dict[str, Any] | None:
