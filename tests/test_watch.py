@@ -18,7 +18,7 @@ from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import drill
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
-from appliance.catalog import database, notices, people, processes
+from appliance.catalog import database, destinations, notices, people, processes
 from appliance.catalog import settings as kept
 from appliance.catalog.notices import Wanted
 from appliance.duties import ALARM, Job
@@ -54,11 +54,14 @@ def room(box: Box) -> Iterator[MailRoom]:
 
 
 def on_record(box: Box, age: timedelta, *, key: bytes | None = None) -> None:
-    """A backup of today, and a drill that succeeded so long ago; `key` is what vouches for it."""
+    """A backup of today in an archive that is paused now, and a drill that succeeded so long ago; `key` is what vouches for it."""
     at = (NOW - age).isoformat()
     passed = {"at_utc": at, "outcome": "succeeded", "succeeded_utc": at, "reason": ""}
     with box.catalog.transaction() as tx:
-        kept.put(tx, health.BACKUP, {"at_utc": NOW.isoformat(), "outcome": "succeeded"}, NOW)
+        if destinations.destination(tx, "usb") is None:
+            place = DestinationSettings("usb", "vault", "ciphertext", {"path": "/nowhere"}, paused=True)
+            destinations.add(tx, place)
+        kept.put(tx, f"{health.BACKUP}.usb", {"at_utc": NOW.isoformat(), "outcome": "succeeded"}, NOW)
         kept.put(tx, health.DRILL, vouched(key or box.audit_key, health.DRILL, passed), NOW)
 
 

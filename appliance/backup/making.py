@@ -53,10 +53,10 @@ from appliance.store.keys import whole_recovery_slot
 log = logging.getLogger(__name__)
 
 LAST: Final = settings.LATEST_BACKUP
-"""Where the outcome of the latest attempts is kept, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
+"""Where the outcome of the latest attempt in each archive is kept, in `appliance.catalog.settings` with its name behind a dot: the form is
+`health.facts.Attempt`'s; `health.attempts` works out what stands for all.
 
-Failed as long as the latest attempt in any archive is: one archive that works does not hide that another doesn't. An attempt that succeeded
-and has a reason made its backup, and could not remove older ones whose time is over: the reason says why not.
+An attempt that succeeded and has a reason made its backup, and could not remove older ones whose time is over: the reason says why not.
 """
 
 MAKE: Final = "backup:make"
@@ -388,9 +388,3 @@ def _keep(tx: Transaction, to: str, now: datetime, reason: str, decisions: int |
         "decisions": decisions if made else int(before.get("decisions", 0)),
     }
     settings.put(tx, _of(to), latest, now)
-    of_all = [told for each in archives(tx) if (told := settings.get(tx, _of(each.name)))]
-    failed = [each for each in of_all if each["outcome"] == "failed"]
-    told_of = [each for each in of_all if each["reason"]]
-    worst = next(iter([*failed, *told_of]), latest)
-    succeeded = max((each["succeeded_utc"] for each in of_all if each["succeeded_utc"]), default=None)
-    settings.put(tx, LAST, {**worst, "succeeded_utc": succeeded}, now)

@@ -21,7 +21,7 @@ LOOKED_THROUGH = "destruction.looked"
 """Up to where a destination was looked through for what is destroyed (`appliance.catalog.tombstones`), with its row id behind a dot."""
 
 LATEST_BACKUP = "backup.last"
-"""How the latest backup went (`appliance.backup.making`): of all archives, and of each with its name behind a dot."""
+"""How the latest backup in an archive went (`appliance.backup.making`), with its name behind a dot."""
 
 LATEST_DRILL = "drill.last"
 """How the latest drill went (`appliance.backup.drill`): of all archives, and of each with its name behind a dot."""

@@ -9,12 +9,11 @@ Everything is read, nothing written, and no judgement is remembered: what is men
 A problem has a code for scripts, words and a fix for people, a severity, and where the console can help, an act.
 """
 
+from appliance.health.attempts import BACKUP, DRILL
 from appliance.health.checks import CHECKS, CODES
 from appliance.health.facts import Facts, Queue
 from appliance.health.gathering import (
     AUDIT_CHECK,
-    BACKUP,
-    DRILL,
     VERIFICATION,
     gather,
     keys_folder,

@@ -63,7 +63,7 @@ class Outcome(StrEnum):
 class Attempt:
     """The latest attempt at a backup or a restore drill, and when one last succeeded.
 
-    Kept by whoever makes them under `BACKUP` and `DRILL` of `appliance.catalog.settings`, as the JSON object
+    Kept by whoever makes them under `BACKUP` and `DRILL` of `appliance.health.attempts`, as the JSON object
     ``{"at_utc": "…", "outcome": "succeeded" | "failed", "succeeded_utc": "…" | null, "reason": "plain words"}``. A backup that succeeded
     with a reason is one beside which older ones could not be removed.
     """

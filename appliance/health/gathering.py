@@ -15,7 +15,6 @@ from typing import Any
 
 from appliance import certificates, disk_pin, firmware, local_time
 from appliance import settings as operator_settings
-from appliance.audit.vouching import is_vouched
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
@@ -34,25 +33,24 @@ from appliance.catalog import (
 )
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
-from appliance.health import kernel_clock, looks
+from appliance.health import attempts, kernel_clock, looks
+from appliance.health.attempts import DRILL
+from appliance.health.attempts import moment as _moment
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
     Altered,
     Anchor,
-    Attempt,
     Certificate,
     Clock,
     Contents,
     Discipline,
     Disk,
-    Drilled,
     Facts,
     Forgotten,
     Frozen,
     Keys,
     Limits,
     LookedThrough,
-    Outcome,
     Queue,
     ReadAgain,
     Sender,
@@ -88,12 +86,7 @@ RESTORE_MANIFESTS = settings.UNREAD_MANIFESTS
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
-BACKUP = settings.LATEST_BACKUP
-DRILL = settings.LATEST_DRILL
 """Keys of `appliance.catalog.settings` under which the last outcome of each is kept, for the judgement here."""
-
-FORGED = "its record was not written by this box"
-"""Why a drill does not count that somebody else has put on record (`appliance.audit.vouching`)."""
 
 
 def gather(box: Box, now: datetime) -> Facts:
@@ -194,7 +187,6 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
-            BACKUP,
             DRILL,
             settings.RESTORED,
             looks.KEPT,
@@ -244,9 +236,9 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         audit_findings=_figure(outcomes.get(AUDIT_CHECK), "findings"),
         audit_feed_behind_utc=_behind(outcomes.get(AUDIT_FEED)),
         anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
-        backup=_attempt(outcomes.get(BACKUP)),
-        drill=_drill(outcomes.get(DRILL), box.audit_key, now),
-        drills=tuple(_drills(conn, box.audit_key, now)),
+        backup=attempts.backup(conn),
+        drill=attempts.drill(outcomes.get(DRILL), box.audit_key, now),
+        drills=tuple(attempts.drills(conn, box.audit_key, now)),
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
@@ -461,42 +453,6 @@ def _discipline(noted: object) -> Discipline:
     if found is Discipline.UNKNOWN and noted in tuple(Discipline):
         return Discipline(str(noted))
     return found
-
-
-def _attempt(kept: object) -> Attempt | None:
-    """A record of `BACKUP` or `DRILL`; None when there is none, or none that can be read."""
-    if not isinstance(kept, Mapping):
-        return None
-    at = _moment(kept.get("at_utc"))
-    if at is None or kept.get("outcome") not in tuple(Outcome):
-        return None
-    outcome = Outcome(kept["outcome"])
-    succeeded = _moment(kept.get("succeeded_utc")) or (at if outcome is Outcome.SUCCEEDED else None)
-    return Attempt(at, outcome, succeeded, str(kept.get("reason") or ""))
-
-
-def _drills(conn: Reading, key: bytes, now: datetime) -> Iterator[Drilled]:
-    """What came of the latest drill of each archive that is on and has taken a backup."""
-    for each in destinations.destinations(conn):
-        made = _attempt(settings.get(conn, f"{BACKUP}.{each.name}"))
-        if each.takes == "ciphertext" and not each.paused and made is not None and made.succeeded_utc:
-            name = f"{DRILL}.{each.name}"
-            yield Drilled(each.name, _drill(settings.get(conn, name), key, now, name))
-
-
-def _drill(kept: object, key: bytes, now: datetime, name: str = DRILL) -> Attempt | None:
-    """The record `name` of the latest drills, if this box has written it; what somebody else has put there is a drill that failed."""
-    if kept is not None and not is_vouched(key, name, kept):
-        return Attempt(now, Outcome.FAILED, None, FORGED)
-    return _attempt(kept)
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit
+from appliance import audit, health
 from appliance.backup import making, snapshot
 from appliance.backup.schedule import Schedule
-from appliance.catalog import destinations, instances, settings
+from appliance.catalog import destinations, instances
 from appliance.errors import OutOfResources, Transient
+from appliance.health import attempts
 from appliance.health.facts import Outcome
-from appliance.health.gathering import BACKUP, _attempt
 from appliance.lifecycle import retention
+from appliance.model import DestinationSettings
 from appliance.replication.destinations.s3 import S3Destination
 from appliance.replication.destinations.vault import VaultDestination
 from tests.backup.conftest import IMAGES, KEEP, Clinic
@@ -44,8 +45,6 @@ def test_a_clock_that_jumps_makes_one_backup_and_loses_none(clinic: Clinic, jump
 
 
 def test_an_archive_that_fails_keeps_no_other_from_its_backup(clinic: Clinic, tmp_path: Path) -> None:
-    from appliance.model import DestinationSettings
-
     with clinic.box.catalog.transaction() as tx:
         gone = {"path": str(tmp_path / "not plugged in")}
         destinations.add(tx, DestinationSettings("away", "vault", "ciphertext", gone))
@@ -53,7 +52,7 @@ def test_an_archive_that_fails_keeps_no_other_from_its_backup(clinic: Clinic, tm
         Schedule().make(clinic.box, NOW)
     assert made_at(clinic) == [NOW]
     with clinic.box.catalog.reading() as conn:
-        told = _attempt(settings.get(conn, BACKUP))
+        told = attempts.backup(conn)
         actions = [row["action"] for row in audit.export(conn)]
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW)
@@ -63,11 +62,32 @@ def test_an_archive_that_fails_keeps_no_other_from_its_backup(clinic: Clinic, tm
     assert made_at(clinic) == [NOW], "the one that has its backup is not asked again"
 
 
+def test_a_disk_that_failed_and_is_paused_is_no_failed_backup(clinic: Clinic, tmp_path: Path) -> None:
+    with clinic.box.catalog.transaction() as tx:
+        gone = {"path": str(tmp_path / "not plugged in")}
+        destinations.add(tx, DestinationSettings("away", "vault", "ciphertext", gone))
+    with pytest.raises(Transient, match="is not there"):
+        Schedule().make(clinic.box, NOW)
+
+    def is_told(now: datetime) -> bool:
+        return "backup-failed" in {each.code for each in health.status(clinic.box, now).problems}
+
+    assert is_told(NOW)
+    with clinic.box.catalog.transaction() as tx:
+        destinations.pause(tx, "away")
+    assert not is_told(NOW), "at once"
+    Schedule().make(clinic.box, NOW + timedelta(days=1))
+    assert not is_told(NOW + timedelta(days=1))
+    with clinic.box.catalog.transaction() as tx:
+        destinations.resume(tx, "away")
+    assert is_told(NOW + timedelta(days=1))
+
+
 def test_what_health_reads_is_what_a_backup_writes(clinic: Clinic) -> None:
-    assert making.LAST == BACKUP
+    assert making.LAST == attempts.BACKUP
     clinic.back_up(NOW)
     with clinic.box.catalog.reading() as conn:
-        told = _attempt(settings.get(conn, BACKUP))
+        told = attempts.backup(conn)
     assert told is not None
     assert (told.outcome, told.succeeded_utc, told.reason) == (Outcome.SUCCEEDED, NOW, "")
 

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +11,13 @@ import pytest
 from appliance import certificates, health
 from appliance.audit.vouching import vouched
 from appliance.box import Box, open_box
-from appliance.catalog import people, processes, settings
+from appliance.catalog import Transaction, destinations, people, processes, settings
 from appliance.health import kernel_clock
 from appliance.health.facts import Discipline, Outcome
 from appliance.health.problem import Verb
 from appliance.lifecycle import retention
 from appliance.lifecycle.acting import Act
+from appliance.model import DestinationSettings
 from tests.boxes import config_in, take_in
 from tests.instances import Instance
 
@@ -35,10 +36,16 @@ def put(box: Box, key: str, value: object) -> None:
         settings.put(tx, key, value, NOW)
 
 
+def add(box: Box, name: str) -> None:
+    with box.catalog.transaction() as tx:
+        destinations.add(tx, DestinationSettings(name, "vault", "ciphertext", {"path": f"/nowhere/{name}"}))
+
+
 def test_a_backup_is_known_by_its_record(box: Box) -> None:
     assert health.gather(box, NOW).backup is None
     made = {"at_utc": NOW.isoformat(), "outcome": "succeeded", "reason": ""}
-    put(box, health.BACKUP, made)
+    add(box, "usb")
+    put(box, f"{health.BACKUP}.usb", made)
     found = health.gather(box, NOW).backup
     assert found is not None
     assert (found.outcome, found.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
@@ -48,6 +55,42 @@ def test_a_backup_is_known_by_its_record(box: Box) -> None:
     drill = health.gather(box, NOW).drill
     assert drill is not None
     assert (drill.outcome, drill.succeeded_utc, drill.reason) == (Outcome.FAILED, before, "cut")
+
+
+def test_an_archive_that_is_paused_or_removed_has_no_part_in_how_backups_stand(box: Box) -> None:
+    """At once, whichever attempt came last; while it is paused alone, it still speaks."""
+    yesterday = NOW - timedelta(days=1)
+    failed = {"at_utc": NOW.isoformat(), "outcome": "failed", "succeeded_utc": None}
+    for name in ("cloud", "usb"):
+        add(box, name)
+    made = {"at_utc": yesterday.isoformat(), "outcome": "succeeded", "succeeded_utc": yesterday.isoformat()}
+    put(box, f"{health.BACKUP}.cloud", failed | {"reason": "cloud: no route"})
+    put(box, f"{health.BACKUP}.usb", made)
+
+    def told() -> tuple[Outcome, datetime | None, str] | None:
+        found = health.gather(box, NOW).backup
+        return None if found is None else (found.outcome, found.succeeded_utc, found.reason)
+
+    def change(act: Callable[[Transaction], object]) -> None:
+        with box.catalog.transaction() as tx:
+            act(tx)
+
+    broken, well = (Outcome.FAILED, yesterday, "cloud: no route"), (Outcome.SUCCEEDED, yesterday, "")
+    assert told() == broken
+    change(lambda tx: destinations.pause(tx, "cloud"))
+    assert told() == well
+    change(lambda tx: destinations.resume(tx, "cloud"))
+    assert told() == broken
+    put(box, f"{health.BACKUP}.usb", failed | {"reason": "usb: is not there"})
+    change(lambda tx: destinations.pause(tx, "cloud"))
+    assert told() == (Outcome.FAILED, None, "usb: is not there"), "the one that is paused hides no other"
+    put(box, f"{health.BACKUP}.usb", made)
+    change(lambda tx: destinations.pause(tx, "usb"))
+    assert told() == broken, "all are paused"
+    change(lambda tx: destinations.remove(tx, "cloud", NOW))
+    assert told() == well
+    change(lambda tx: destinations.remove(tx, "usb", NOW))
+    assert told() is None
 
 
 @pytest.mark.parametrize("moved", [timedelta(days=3650), timedelta(days=-3650)])
@@ -82,7 +125,8 @@ def test_a_clock_that_was_found_set_is_in_doubt_until_a_person_has_looked(box: B
     ],
 )
 def test_a_record_that_cannot_be_read_is_no_backup(box: Box, kept: object) -> None:
-    put(box, health.BACKUP, kept)
+    add(box, "usb")
+    put(box, f"{health.BACKUP}.usb", kept)
     assert "no-backup" in {each.code for each in health.status(box, NOW).problems}
 
 

@@ -266,7 +266,11 @@ def test_metrics_tell_what_alerts_are_made_of_and_nothing_that_is_not_known(box:
     assert {"appliance_total_bytes", "appliance_received_today", "appliance_sign_in_failures"} <= before
     assert "appliance_backup_age_seconds" not in before
     with box.catalog.transaction() as tx:
-        settings.put(tx, health.BACKUP, {"at_utc": NOW.isoformat(), "outcome": "succeeded"}, NOW)
+        place = DestinationSettings("usb", "vault", "ciphertext", {"path": "/nowhere"}, paused=True)
+        destinations.add(tx, place)
+    before = names()
+    with box.catalog.transaction() as tx:
+        settings.put(tx, f"{health.BACKUP}.usb", {"at_utc": NOW.isoformat(), "outcome": "succeeded"}, NOW)
     assert names() - before == {"appliance_backup_age_seconds"}
 
 

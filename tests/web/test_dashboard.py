@@ -177,14 +177,14 @@ def test_a_backup_that_was_made_is_shown_with_its_hour(owner: FlaskClient, busy:
         "succeeded_utc": (NOW - timedelta(days=1)).isoformat(),
     }
     with busy.catalog.transaction() as tx:
-        settings.put(tx, health.BACKUP, made, NOW)
+        settings.put(tx, f"{health.BACKUP}.cloud", made, NOW)
     try:
         html = text_of(owner)
         assert "The latest attempt failed" in html
         assert 'data-problem="backup-failed"' in html
     finally:
         with busy.catalog.transaction() as tx:
-            settings.remove(tx, health.BACKUP)
+            settings.remove(tx, f"{health.BACKUP}.cloud")
 
 
 def test_images_on_their_way_home_have_a_bar(owner: FlaskClient, busy: Box) -> None:
