@@ -176,68 +176,83 @@ def back_up(arguments: Arguments) -> int:
 
 
 def list_backups(arguments: Arguments) -> int:
-    """Show what the archives hold."""
+    """Show what the archives hold. One that is away hides no other; the first failure is the exit code, once all were asked."""
     from appliance.backup import inventory, making
 
     rows: list[dict[str, Any]] = []
     found: list[Held] = []
+    failure: ApplianceError | None = None
     with opened_box() as box:
         with box.catalog.reading() as reading:
             places = _chosen(making.archives(reading), arguments.of)
         for place in places:
-            archive = making.archive_at(box, place)
-            held = inventory.take(box, place, most=sys.maxsize).held
-            found += held
-            for each in held:
-                index = each.index
-                rows.append(
-                    {
-                        "archive": place.name,
-                        "name": each.name,
-                        "made_utc": each.made_utc.isoformat(),
-                        "software": None if index is None else index.software,
-                        "studies": None if index is None else index.contents.studies,
-                        "instances": None if index is None else index.contents.instances,
-                        "bytes": None if index is None else index.size_bytes,
-                        "proof": str(each.proof),
-                        "key_opens": inventory.key_opens(box, archive, each.name) if arguments.json else None,
-                    }
-                )
+            try:
+                archive = making.archive_at(box, place)
+                for each in inventory.take(box, place, most=sys.maxsize).held:
+                    opens = inventory.key_opens(box, archive, each.name) if arguments.json else None
+                    found.append(each)
+                    rows.append(_row(place.name, each, opens=opens))
+            except ApplianceError as error:
+                print(f"{safe(place.name)}: {error}", file=sys.stderr)
+                failure = failure or error
     newest = {each.name: number for number, each in enumerate(inventory.in_order(found, now()))}
     rows.sort(key=lambda row: newest[row["name"]])
     if arguments.json:
         as_json(rows)
-    else:
+    elif rows or failure is None:  # where one is away, nobody knows that there is none
         shown = [row | {"made": f"{row['made_utc'][:16].replace('T', ' ')} UTC"} for row in rows]
         as_table(COLUMNS, shown, empty="There is no backup yet: 'appliance backup now' makes one.")
+    if failure is not None:
+        raise failure
     return 0
 
 
+def _row(archive: str, held: Held, *, opens: bool | None) -> dict[str, Any]:
+    index = held.index
+    return {
+        "archive": archive,
+        "name": held.name,
+        "made_utc": held.made_utc.isoformat(),
+        "software": None if index is None else index.software,
+        "studies": None if index is None else index.contents.studies,
+        "instances": None if index is None else index.contents.instances,
+        "bytes": None if index is None else index.size_bytes,
+        "proof": str(held.proof),
+        "key_opens": opens,
+    }
+
+
 def drill_backups(arguments: Arguments) -> int:
-    """Try out backups. Raises `Corrupt` when one is not as it should be."""
+    """Try out backups. Raises `Corrupt` when one is not as it should be, otherwise the first failure, once all were tried."""
     from dataclasses import asdict
 
     from appliance.backup import drill, making
 
+    found: list[drill.Certificate] = []
+    failure: ApplianceError | None = None
+    untried: Unknown | None = None
     with opened_box() as box:
         with box.catalog.reading() as reading:
             places = _chosen(making.archives(reading), arguments.of)
-        found: list[drill.Certificate] = []
-        untried: Unknown | None = None
         for place in places:
             try:
                 found.append(drill.drill(box, place, now(), actor=actor()))
-            except Unknown as error:
+            except ApplianceError as error:
                 print(f"{safe(place.name)}: {error}", file=sys.stderr)
-                untried = error
-    if untried is not None and not found:
-        raise untried
-    if arguments.json:
+                if isinstance(error, Unknown):
+                    untried = error
+                elif failure is None or (isinstance(error, Corrupt) and not isinstance(failure, Corrupt)):
+                    failure = error
+    if arguments.json and (found or failure is not None):
         as_json([asdict(each) | {"passed": each.passed} for each in found])
-    else:
+    elif found:
         print("\n\n".join(str(each) for each in found))
     if not all(each.passed for each in found):
         raise Corrupt("a backup is not as it should be", hint="make a new backup, and try that one out")
+    if failure is not None:
+        raise failure
+    if untried is not None and not found:
+        raise untried
     return 0
 
 

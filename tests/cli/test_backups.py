@@ -93,6 +93,26 @@ def test_a_backup_whose_key_is_damaged_is_told_to_programs(say: Say, disk: Path)
     assert [*told.values()] == [True]
 
 
+def test_an_archive_that_is_away_hides_no_other(say: Say, disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    assert say("destination", "add", "vault", "away", "--path", tmp_path / "first").code == 0
+    (tmp_path / "first").rename(tmp_path / "unplugged")  # by name, it is asked before the other
+    assert say("backup", "now", "--to", "usb").code == 0
+    for verb in ("list", "drill"):
+        told = say("backup", verb, "--json")
+        assert told.code == 75, verb
+        assert [row["archive"] for row in told.rows] == ["usb"], verb
+        assert "away: " in told.err, verb
+        assert " — " in told.err, "with its remedy"
+        shown = say("backup", verb)
+        assert (shown.code, "usb" in shown.out) == (75, True), verb
+    alone = say("backup", "list", "--of", "away")
+    assert (alone.code, alone.out) == (75, ""), "nobody says that there is no backup"
+    (index,) = disk.glob("**/snapshots/*/index")
+    index.write_bytes(b"rotten")
+    assert say("backup", "drill").code == 76, "a damaged backup is worse than a disk that is away"
+
+
 def test_more_backups_than_a_page_shows_are_listed_in_the_order_in_which_they_were_made(
     say: Say, disk: Path
 ) -> None:
