@@ -400,6 +400,12 @@ def certificates(conn: Reading, limit: int = 100, *, unfinished: bool = False) -
     return [_certificate(row) for row in rows]
 
 
+def unfinished_since(conn: Reading) -> list[datetime]:
+    """When each destruction whose certificate is not complete was begun, the oldest first."""
+    which = destruction_certificates.c.completed_utc.is_(None)
+    return sorted(each.begun_utc for each in _certificates(conn, which))
+
+
 def certificate(conn: Reading, label: str) -> Certificate:
     """One certificate. Raises `Unknown`."""
     for found in _certificates(conn, destruction_certificates.c.label == label):

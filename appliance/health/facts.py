@@ -283,6 +283,8 @@ class Facts:
     forgotten: Forgotten | None = None
     clock: Clock = Clock()
     certificates: tuple[Certificate, ...] = ()
+    destructions_since: tuple[datetime, ...] = ()
+    """When each that is not done everywhere was begun, the oldest first."""
     sign_in_failures: int = 0
     forecast: Forecast = field(default_factory=lambda: Forecast(Outlook.UNKNOWN))
     limits: Limits = Limits()

@@ -29,6 +29,7 @@ from appliance.catalog import (
     rules,
     samples,
     settings,
+    tombstones,
     totals,
 )
 from appliance.catalog.processes import ProcessRow
@@ -248,6 +249,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),
         clock=_clock(jobs, instances.latest_received(conn), retention.clock_of(conn, now)),
         certificates=tuple(_certificates(conn)),
+        destructions_since=tuple(tombstones.unfinished_since(conn)),
         forecast=_forecast(conn, facts),
         limits=Limits(**operator_settings.get_section(conn, "health")),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),

@@ -257,6 +257,18 @@ CASES = {
         replace(CALM, contents=Contents(catalog_damage="row 3 missing")),
         (("catalog-damaged", ACT_NOW),),
     ),
+    "a destruction that an archive has not done for eight days": (
+        replace(CALM, destructions_since=(NOW - 8 * DAY,)),
+        NOTHING,
+    ),
+    "for eight days and a second": (
+        replace(CALM, destructions_since=(NOW - 8 * DAY - SECOND, NOW - HOUR)),
+        (("destruction-waits", SOON),),
+    ),
+    "several of them": (
+        replace(CALM, destructions_since=(NOW - 30 * DAY, NOW - 9 * DAY)),
+        (("destruction-waits", SOON),),
+    ),
     "everything read again 33 days ago": (replace(CALM, read_again=ReadAgain(NOW - 33 * DAY)), NOTHING),
     "33 days and a second ago": (
         replace(CALM, read_again=ReadAgain(NOW - 33 * DAY - SECOND)),

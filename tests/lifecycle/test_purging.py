@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit
+from appliance import audit, health
 from appliance.backup import snapshot
 from appliance.catalog import (
     copying,
@@ -357,6 +357,10 @@ def test_what_was_given_away_in_clear_is_told(local: Clinic) -> None:
     assert (told.elsewhere, told.exports) == ({"pacs": 2}, 1)
 
 
+def problems(clinic: Clinic, now: datetime) -> set[str]:
+    return {each.code for each in health.status(clinic.box, now).problems}
+
+
 def test_an_archive_that_is_away_owes_its_part_and_one_that_was_removed_is_given_up(
     local: Clinic, tmp_path: Path
 ) -> None:
@@ -371,6 +375,10 @@ def test_an_archive_that_is_away_owes_its_part_and_one_that_was_removed_is_given
         (place,) = tombstones.places(conn, certificate.id)
         assert (place.state, certificate.completed_utc) == (PlaceState.OWED, None)
         assert tombstones.owed(conn, local.place.id, 10)
+    assert "destruction-waits" not in problems(local, LATER + timedelta(days=8))
+    assert "destruction-waits" in problems(local, LATER + timedelta(days=9)), (
+        "nobody opens its certificate to see"
+    )
     with local.box.catalog.transaction() as tx:
         places.remove(tx, "usb", datetime.now(UTC))
     purging.carry_out(local.box, LATER)
@@ -379,6 +387,7 @@ def test_an_archive_that_is_away_owes_its_part_and_one_that_was_removed_is_given
         (place,) = tombstones.places(conn, certificate.id)
     assert place.state is PlaceState.GIVEN_UP
     assert certificate.completed_utc is not None
+    assert "destruction-waits" not in problems(local, LATER + timedelta(days=9))
 
 
 def test_older_backups_stay_while_the_newest_does_not_pass_its_drill(local: Clinic, tmp_path: Path) -> None:
