@@ -34,6 +34,7 @@ from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
 from appliance.notify import sending
 from appliance.rhythm import Every
+from appliance.store import scratch
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,10 @@ class Upkeep:
 def run(box: Box, stop: threading.Event) -> None:
     """Look after `box` until `stop` is set."""
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    try:
+        scratch.sweep(box.config.data.absolute())
+    except ApplianceError as error:
+        log.warning("copies of the catalog that a cut has left stay for now: %s", error.message)
     messenger = sending.Messenger(box)
     upkeep = Upkeep(box, duties.duties(box, messenger.wake))
     desk = support_desk.Desk(box)

@@ -350,6 +350,8 @@ def test_two_destinations_with_one_problem_are_logged_both(
 
 
 def test_the_process_beats_until_it_is_told_to_stop(box: Box, eventually: Callable[..., object]) -> None:
+    left = box.config.data.absolute() / "backups" / "drill-deadbeef"
+    left.mkdir(parents=True)
     stop = threading.Event()
     thread = threading.Thread(target=jobs.run, args=(box, stop))
     thread.start()
@@ -360,6 +362,7 @@ def test_the_process_beats_until_it_is_told_to_stop(box: Box, eventually: Callab
 
     try:
         eventually(beating)
+        assert not left.exists(), "what a cut has left goes as it starts"
     finally:
         stop.set()
         thread.join(timeout=30)

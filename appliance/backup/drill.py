@@ -26,8 +26,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -54,6 +52,7 @@ from appliance.errors import ApplianceError, Corrupt, Resting, Transient, Unknow
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Archive
+from appliance.store import scratch
 from appliance.store.disk import disk_error
 from appliance.store.recovery import SECRET_BYTES
 from appliance.store.root_key import open_slots
@@ -215,27 +214,25 @@ def _drill(
     except (Corrupt, Unknown):
         findings.append("the wrapped root key beside the backup is damaged: the paper would not open it")
     box.guard.admit(index.size_bytes)
-    scratch = box.config.data.absolute() / "backups" / f"drill-{secrets.token_hex(4)}"
     try:
-        scratch.mkdir(mode=0o700, parents=True)
-        key = fetching.snapshot_key(archive, box.root, index.name)
-        path = fetching.fetch(scratch, archive, key, index, lambda *_: _go_on(keep_going))
-        catalog = Catalog.open(path, key)
-        try:
-            with catalog.reading() as reading:
-                findings += _counted(reading, index)
-                chosen = _chosen(reading, place, dice)
-                fetched = time.monotonic()
-                sample = _Sampling(box, place).bring(reading, chosen, keep_going)
-                findings += sample.findings
-                if index.contents.instances and not chosen:
-                    findings.append(_NONE_THERE)
-        finally:
-            catalog.close()
+        with scratch.place(box.config.data.absolute(), scratch.DRILL) as folder:
+            folder.mkdir(mode=0o700)
+            key = fetching.snapshot_key(archive, box.root, index.name)
+            path = fetching.fetch(folder, archive, key, index, lambda *_: _go_on(keep_going))
+            catalog = Catalog.open(path, key)
+            try:
+                with catalog.reading() as reading:
+                    findings += _counted(reading, index)
+                    chosen = _chosen(reading, place, dice)
+                    fetched = time.monotonic()
+                    sample = _Sampling(box, place).bring(reading, chosen, keep_going)
+                    findings += sample.findings
+                    if index.contents.instances and not chosen:
+                        findings.append(_NONE_THERE)
+            finally:
+                catalog.close()
     except OSError as error:
         raise disk_error(error, "trying out a backup") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return Certificate(
         at_utc=now.isoformat(),
         archive=place.name,

@@ -47,6 +47,7 @@ from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import Clearable
 from appliance.replication.ownership import Whose, refuse_another_box, whose_backup
 from appliance.replication.tombstone import lives
+from appliance.store import scratch
 from appliance.store.disk import disk_error
 from appliance.store.keys import whole_recovery_slot
 
@@ -229,7 +230,7 @@ def _look(reading: Reading) -> tuple[Contents, str, int]:
 def _place_for_copy(box: Box) -> Iterator[Path]:
     """A name for the copy, with room for it; nobody else makes one meanwhile, and nothing is left of it."""
     data = box.config.data.absolute()
-    folder = data / "backups"
+    folder = data / scratch.FOLDER
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -240,7 +241,7 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Transient("a backup is being made already", hint="wait until it is done") from error
-        for left in folder.glob("catalog-*"):
+        for left in folder.glob(f"{scratch.BACKUP}*"):  # even while a drill runs
             left.unlink(missing_ok=True)
         sizes = [
             (data / name).stat().st_size
@@ -248,12 +249,8 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
             if (data / name).exists()
         ]
         box.guard.admit(2 * sum(sizes))  # page by page, then row by row
-        path = folder / f"catalog-{secrets.token_hex(4)}.db"
-        try:
+        with scratch.place(data, scratch.BACKUP) as path:
             yield path
-        finally:
-            for left in folder.glob(f"{path.name}*"):
-                left.unlink(missing_ok=True)
     except OSError as error:
         raise disk_error(error, "copying the catalog") from error
     finally:

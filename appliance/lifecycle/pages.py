@@ -4,6 +4,8 @@ What "repaired" means for the catalog. Chose to tell of damaged pages (`health`,
 backup and the manifests of what came after: because a page put back from an older copy would be a catalog that never was, with
 receipts and obligations of two moments. Rejected: to write single pages from a backup, and to let SQLite dump what it still can
 read, which leaves rows out without a word.
+
+The copy is encrypted under a key that nobody keeps: what a cut leaves of it opens with none, and is removed (`store.scratch`).
 """
 
 from __future__ import annotations
@@ -15,30 +17,25 @@ from appliance.box import Box
 from appliance.catalog import copying
 from appliance.errors import ApplianceError, Corrupt
 from appliance.pace import Pace
+from appliance.store import scratch
 
 log = logging.getLogger(__name__)
 
 
 def check(box: Box) -> tuple[str, str]:
     """What is wrong with the catalog's pages, in words, and why that can't be told; both empty when nothing is."""
-    folder = box.config.data.absolute() / "backups"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for left in folder.glob("scrub-*"):
-        left.unlink(missing_ok=True)
+    data = box.config.data.absolute()
     box.objects.forget_recalls()
-    path = folder / f"scrub-{secrets.token_hex(4)}.db"
-    key = box.root.derived("catalog")[0]
+    key = secrets.token_bytes(32)
     try:
-        box.guard.admit((box.config.data.absolute() / "catalog.db").stat().st_size)
-        copying.copy(box.catalog, path, key, lambda _: None, Pace().rest)
-        copying.verify(path, key)
+        with scratch.place(data, scratch.PAGES) as path:
+            box.guard.admit((data / "catalog.db").stat().st_size)
+            copying.copy(box.catalog, path, key, lambda _: None, Pace().rest)
+            copying.verify(path, key)
     except Corrupt as error:
         log.error("the catalog is damaged: %s", error.message)
         return error.message, ""
     except ApplianceError as error:
         log.warning("the catalog could not be checked: %s", error.message)
         return "", error.message
-    finally:
-        for left in folder.glob(f"{path.name}*"):
-            left.unlink(missing_ok=True)
     return "", ""

@@ -12,7 +12,8 @@
 **Where a study's key can be read**, and what becomes of it there: the catalog (its row is emptied); the catalog's write-ahead
 log and unused space (written anew, up to `REWRITTEN_BYTES`); intake logs (written over at the first quiet half minute of the process that owns each, or at its next start); processes that
 have it in memory (those that receive forget it then, the others with their end); manifests in archives, those kept aside too (written over, or removed); the
-catalogs in backups (made unreadable as a whole). Copies that left the box in clear, to another DICOM system, a folder or a USB
+catalogs in backups (made unreadable as a whole); copies of the catalog that a backup, a restore drill or a check of its pages has made on this
+disk (removed by it, or, where it was cut, here; while one runs, this box is not done). Copies that left the box in clear, to another DICOM system, a folder or a USB
 stick, are out of reach: the certificate says where, and how many.
 
 Chose to make older backups unreadable as a whole, after proving a newer one, because they hold the patient's name and
@@ -32,6 +33,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
@@ -61,6 +63,7 @@ from appliance.lifecycle.shredding import shred_older, versions_left
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import manifest, recall
 from appliance.replication.place import is_same_place
+from appliance.store import scratch
 
 log = logging.getLogger(__name__)
 
@@ -295,7 +298,8 @@ def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
     with box.catalog.reading() as conn:
         last, done = tombstones.last_destroyed(conn), int(settings.get(conn, REMAINS, 0))
         rewritten = int(settings.get(conn, REWRITTEN, 0))
-    if rewritten >= last:
+    data = box.config.data.absolute()
+    if rewritten >= last or not _no_copies(data):
         return
     left = box.catalog.forget_deleted(REWRITTEN_BYTES)
     if left is Remains.LOG:
@@ -303,11 +307,21 @@ def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
         return
     if left is Remains.COPIES and done >= last:  # it is larger than it may be, as it was before
         return
+    if not _no_copies(data):  # one that was begun before the file was written anew
+        return
     around.reached("no remains")
     with box.catalog.transaction() as tx:
         settings.put(tx, REMAINS, last, now)
         if left is Remains.NONE:
             settings.put(tx, REWRITTEN, last, now)
+
+
+def _no_copies(data: Path) -> bool:
+    """Whether no copy of the catalog is left beside it, nor being made."""
+    if scratch.sweep(data):
+        return True
+    log.info("copies of the catalog are looked for later: a backup, a drill or a check is running")
+    return False
 
 
 # --- archives --------------------------------------------------------------------------------------------------------
