@@ -237,7 +237,7 @@ class World:
         shelf.vague = set()
         if self._owes_documents(name):  # a tombstone waits for what it spares
             return
-        unburied = {each.key_id for each in self.gone.values()} - shelf.buried
+        unburied = {each.key_id for each in (*self.gone.values(), *self.burnt.values())} - shelf.buried
         with self.box.catalog.reading() as conn:
             shelf.buried |= study_keys.destroyed_among(conn, sorted(unburied))
 
