@@ -1,7 +1,8 @@
 """Requests to destroy: which studies, asked by whom, approved by whom, and what became of each. The only writer.
 
 A request is a list frozen when it was asked: each study with the decision of that moment and a digest over what it then
-was. Rows are only ever added and ended, never removed: they say, when the studies are long gone, who decided it.
+was. Rows are only ever added and ended, never removed: they say, when the studies are long gone, who decided it. Only what
+people wrote goes with the first study that is destroyed (`forget_words`): they write names. Neither certificate nor audit has it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, insert, select, update
+from sqlalchemy import ColumnElement, Select, insert, or_, select, update
 from sqlalchemy.sql.expression import literal_column
 
 from appliance.catalog.database import Reading, Transaction
@@ -44,7 +45,8 @@ class DueStudy:
 class DestructionRequest:
     """A request. `study_ids` are those that stand in it, `decisions` is every study that was asked for.
 
-    `digest` is over the list as it was asked; `approved_by` and `ended_by` are empty until somebody did.
+    `digest` is over the list as it was asked; `approved_by` and `ended_by` are empty until somebody did. `reason` and
+    `end_reason` are empty once one of its studies was destroyed.
     """
 
     id: int
@@ -71,6 +73,16 @@ _ASKED_FOR = (
     select(items.c.study)
     .join(requests, requests.c.id == items.c.request)
     .where(_STANDING, items.c.state == ItemState.STANDING)
+)
+
+_DESTROYED = select(items.c.study).where(items.c.state == ItemState.CARRIED_OUT)
+_WORDS = (
+    select(requests.c.id)
+    .where(
+        or_(requests.c.reason != "", requests.c.end_reason != ""),
+        requests.c.id.in_(select(items.c.request).where(items.c.study.in_(_DESTROYED))),
+    )
+    .subquery()
 )
 
 
@@ -203,6 +215,19 @@ def carried_out(tx: Transaction, request_id: int, study_id: int, certificate_id:
         end(tx, request_id, Event.FINISH, by="", reason="", now=now)
         return State.CARRIED_OUT
     return State.APPROVED
+
+
+def forget_words(tx: Transaction) -> int:
+    """Empty what people wrote in each request that ever held a study that is destroyed by now; how many had something."""
+    done = tx.execute(
+        update(requests).where(requests.c.id.in_(select(_WORDS.c.id))).values(reason="", end_reason="")
+    )
+    return done.rowcount
+
+
+def has_words(reading: Reading) -> bool:
+    """Whether `forget_words` has something to empty."""
+    return reading.execute(select(_WORDS.c.id).limit(1)).first() is not None
 
 
 def _change_item(tx: Transaction, request_id: int, study_id: int, **values: Any) -> bool:

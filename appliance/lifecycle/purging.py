@@ -119,6 +119,7 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
         except Exception as error:  # noqa: BLE001 - raised once what is owed is done
             defect = defect or error
     _close_ended(box, clock())
+    _forget_words(box, clock())
     _remove_objects(box, clock(), around)
     _leave_no_remains(box, clock(), around)
     if remembers:
@@ -194,6 +195,16 @@ def _close_ended(box: Box, now: datetime) -> None:
                 tombstones.close(tx, number, now)
 
 
+def _forget_words(box: Box, now: datetime) -> None:
+    """What people wrote in requests that earlier software carried out, or why one was withdrawn of which a part was done."""
+    with box.catalog.reading() as conn:
+        if not destructions.has_words(conn):
+            return
+    with box.catalog.transaction() as tx:
+        destructions.forget_words(tx)
+        settings.put(tx, REWRITTEN, 0, now)  # the file and its log have remains again
+
+
 def _destroy(
     tx: Transaction, box: Box, request: DestructionRequest, study: int, now: datetime, copies: Copies
 ) -> erasure.Erased:
@@ -232,6 +243,7 @@ def _destroy(
         now=now,
     )
     destructions.carried_out(tx, request.id, study, certificate.label, now)
+    destructions.forget_words(tx)
     details = {
         "certificate": certificate.label,
         "request": request.id,

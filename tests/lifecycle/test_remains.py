@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.catalog import Catalog, erasure, instances, settings, studies, tombstones
+from appliance.catalog import Catalog, destructions, erasure, instances, settings, studies, tombstones
 from appliance.catalog.database import Remains
-from appliance.lifecycle import certificate, purging
+from appliance.lifecycle import certificate, destruction, purging, retention
+from appliance.lifecycle.acting import Act
+from appliance.lifecycle.request import Method
 from appliance.model import KeyId, ObjectId, Received, Stored, Uid
 from appliance.web.certificate_words import worded
 from appliance.web.console import web_ui
@@ -176,3 +178,43 @@ def test_a_box_that_was_updated_writes_its_index_anew_once_more(clinic: Clinic) 
     purging.carry_out(clinic.box, LATER)
     with clinic.box.catalog.reading() as conn:
         assert settings.get(conn, purging.REWRITTEN) == tombstones.last_destroyed(conn)
+
+
+def test_what_people_wrote_in_a_request_goes_with_the_study(clinic: Clinic) -> None:
+    """Of the one that is carried out, of an earlier one that was withdrawn, and of one that earlier software carried out."""
+    box = clinic.box
+    clinic.receive(*IMAGES[:4], *GONE)
+    clinic.deliver()
+    number, other = study_of(box, GONE[0]).id, study_of(box, IMAGES[0]).id
+    marie = Act(by="marie", now=LATER, audit_key=box.audit_key)
+    marks = ("Wasfilmed", "Tookback", "Otherone", "Fromearlier")
+
+    def ask(study: int, reason: str) -> int:
+        return destruction.ask(tx, marie, [study], method=Method.DESTROY, reason=reason).id
+
+    def pages() -> bytes:
+        return clear_pages(box.config.data.absolute() / "catalog.db", box.root.derive("catalog"))
+
+    with box.catalog.transaction() as tx:
+        retention.watch_clock(tx, LATER, follows_time_server=True)
+        if retention.clock_of(tx, LATER).doubt is not None:
+            retention.trust_clock(tx, marie)
+        first = ask(number, f"file of {marks[0]}")
+        destruction.withdraw(tx, marie, first, reason=f"{marks[1]} called")
+        stays = ask(other, f"file of {marks[2]}")
+    second = approve(box, number)
+    assert all(each.encode() in pages() for each in marks[:3]), "the test can see"
+    carry_out(clinic)
+    with box.catalog.reading() as conn:
+        told = [destructions.request(conn, each) for each in (first, second)]
+        assert destructions.request(conn, stays).reason == f"file of {marks[2]}", "its study is here"
+    assert [(each.reason, each.end_reason) for each in told] == [("", "")] * 2
+    assert not any(each.encode() in pages() for each in marks[:2])
+
+    with box.catalog.transaction() as tx:
+        tx.exec_driver_sql(
+            "UPDATE destruction_requests SET reason = ? WHERE id = ?", (f"file of {marks[3]}", second)
+        )
+    assert marks[3].encode() in pages()
+    purging.carry_out(box, LATER)
+    assert marks[3].encode() not in pages()

@@ -197,6 +197,7 @@ def test_what_has_changed_is_shown_and_left_out(box: Box, owner: FlaskClient, of
     asked = newest(box)
     post(owner, f"/studies/{changes}/holds", kind="access", on="patient", reason="asked to see it")
     seen = page(officer, f"/retention/requests/{asked.id}")
+    assert "without the patient’s name" in seen, "beside why it is withdrawn"
     assert "1 study has changed since" in seen
     assert "It is on hold." in seen
     assert "1 study was left out" in approve(officer, asked)

@@ -218,7 +218,7 @@ def _facts(found: DestructionRequest, stays: Stays | None) -> tuple[tuple[str, s
     line = _request(found)
     facts = [
         (words("destruction.asked_by"), line.asked),
-        (words("destruction.reason"), found.reason),
+        *([(words("destruction.reason"), found.reason)] if found.reason else []),
         (words("destruction.method"), words(f"destruction.method.{found.method}")),
     ]
     if stays is not None and stays.images:
