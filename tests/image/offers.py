@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ from tests.image.promises import BUILT, kept
 from tests.image.serving import Shop, shop
 
 TRANSFERS = Path(__file__).parents[2] / "image-build/mkosi.extra/usr/share/appliance/update"
+UNIT = TRANSFERS.parents[2] / "lib/systemd/system/update.service"
 PROGRESS = TRANSFERS.parents[2] / "lib/appliance/update_progress.py"
 ROOT_TYPE, VERITY_TYPE = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
 SLOT_BYTES = {"root": 24 << 20, "verity": 2 << 20}
@@ -129,8 +131,9 @@ class Bench:
             (self.folder / "transfers" / each.name).write_text(text)
 
     def update(self, *version: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """As `libexec/update` calls it; `version` is the one that a fleet's ring names, if it names one."""
+        """As `libexec/update` calls it, with what its unit leaves it of root's rights; `version` is the one that a fleet's ring names, if it names one."""
         return self.in_tools(
+            *confined(),
             "/usr/lib/systemd/systemd-sysupdate",
             "--verify=yes",
             "--definitions=/tmp/bench/transfers",
@@ -153,6 +156,14 @@ class Bench:
     def to_start(self) -> list[str]:
         """The names among the kernels that a loader would see."""
         return sorted(each.name for each in self.kernels.glob("appliance_*.efi"))
+
+
+def confined() -> tuple[str, ...]:
+    """The words that run a program with the capabilities of `update.service`, and none that it could gain."""
+    found = re.search(r"^CapabilityBoundingSet=(CAP_[A-Z_ ]+)$", UNIT.read_text(), re.MULTILINE)
+    assert found is not None, "update.service has every capability"
+    names = ",".join(f"+{each.removeprefix('CAP_').lower()}" for each in found[1].split())
+    return "setpriv", f"--bounding-set=-all,{names}", "--inh-caps=-all", "--no-new-privs"
 
 
 # --- what is offered -------------------------------------------------------------------------------------------------
