@@ -27,8 +27,9 @@ SETTINGS = re.compile(r"\b(operator_settings|settings|users|web_sessions)\b")
 
 MOST = {
     "/studies": 10,
-    "/health": 35,  # the hour of the first image among them, where nothing was ever read again; whether the clock is to be trusted, and for
-    # that the newest receipt; whether holds were looked at since a restore
+    "/health": 37,  # the hour of the first image among them, where nothing was ever read again; whether the clock is to be trusted, and for
+    # that the newest receipt; whether holds were looked at since a restore;
+    # which archives there are, since each speaks for its backups; which destructions are not done everywhere
     "/deliveries": 9,
     "/devices": 8,
     "/settings": 7,
