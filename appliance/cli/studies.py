@@ -108,9 +108,8 @@ def export_study(arguments: Arguments) -> int:
             rows = instances.instances_of_study(conn, study.study_instance_uid)
         files = list(_named(rows))
         _prepare(arguments.to, [name for name, _ in files])
-        with (
-            box.catalog.transaction() as tx
-        ):  # before the first file: one that is cut short has left files too
+        # Before the first file: one that is cut short has left files too.
+        with box.catalog.transaction() as tx:
             uid = study.study_instance_uid
             details = {"instances": len(files), "to": str(arguments.to)}
             record(tx, box, "study:export", f"study:{study.id}", details, study=uid)

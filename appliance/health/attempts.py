@@ -5,12 +5,13 @@ What stands for all archives is worked out anew each time: one that is paused or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from appliance.audit.vouching import is_vouched
 from appliance.catalog import Reading, destinations, settings
 from appliance.health.facts import Attempt, Drilled, Outcome
+from appliance.model import DestinationSettings
 
 BACKUP = settings.LATEST_BACKUP
 DRILL = settings.LATEST_DRILL
@@ -20,15 +21,24 @@ FORGED = "its record was not written by this box"
 """Why a drill does not count that somebody else has put on record (`appliance.audit.vouching`)."""
 
 
-def backup(conn: Reading) -> Attempt | None:
-    """What stands for all archives; None when none has a record.
+Backups = Sequence[tuple[DestinationSettings, Attempt]]
+"""Each archive that has a record, and what it says."""
+
+
+def backups(conn: Reading) -> Backups:
+    """The latest attempt at a backup in each archive where one was made and its record can be read."""
+    archives = (each for each in destinations.destinations(conn) if each.takes == "ciphertext")
+    told = ((each, attempt(settings.get(conn, f"{BACKUP}.{each.name}"))) for each in archives)
+    return [(each, found) for each, found in told if found is not None]
+
+
+def standing(found: Backups) -> Attempt | None:
+    """What stands for all archives; None when none has a record. Pure.
 
     Failed as long as the latest attempt in any archive is that is on: one that works does not hide that another doesn't. Otherwise one beside
     which older ones could not be removed, or the newest. Those that are paused speak where no other has a record; the moment of the last
     that succeeded is that of whichever archive, since such a backup is there.
     """
-    archives = [each for each in destinations.destinations(conn) if each.takes == "ciphertext"]
-    found = [(each, told) for each in archives if (told := of(conn, each.name)) is not None]
     counted = [told for each, told in found if not each.paused] or [told for _, told in found]
     if not counted:
         return None
@@ -39,16 +49,10 @@ def backup(conn: Reading) -> Attempt | None:
     return Attempt(worst.at_utc, worst.outcome, succeeded, worst.reason)
 
 
-def of(conn: Reading, archive: str) -> Attempt | None:
-    """The latest attempt at a backup in one archive; None where none was made, or its record can't be read."""
-    return attempt(settings.get(conn, f"{BACKUP}.{archive}"))
-
-
-def drills(conn: Reading, key: bytes, now: datetime) -> Iterator[Drilled]:
+def drills(conn: Reading, found: Backups, key: bytes, now: datetime) -> Iterator[Drilled]:
     """What came of the latest drill of each archive that is on and has taken a backup."""
-    for each in destinations.destinations(conn):
-        made = of(conn, each.name)
-        if each.takes == "ciphertext" and not each.paused and made is not None and made.succeeded_utc:
+    for each, made in found:
+        if not each.paused and made.succeeded_utc:
             name = f"{DRILL}.{each.name}"
             yield Drilled(each.name, drill(settings.get(conn, name), key, now, name))
 

@@ -197,6 +197,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     )
     days = _days(conn)
     queues = tuple(_queues(conn))
+    backups = attempts.backups(conn)
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
     held = facts.contents.set_aside if facts.contents else 0
@@ -237,9 +238,9 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         audit_findings=_figure(outcomes.get(AUDIT_CHECK), "findings"),
         audit_feed_behind_utc=_behind(outcomes.get(AUDIT_FEED)),
         anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
-        backup=attempts.backup(conn),
+        backup=attempts.standing(backups),
         drill=attempts.drill(outcomes.get(DRILL), box.audit_key, now),
-        drills=tuple(attempts.drills(conn, box.audit_key, now)),
+        drills=tuple(attempts.drills(conn, backups, box.audit_key, now)),
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,

@@ -52,7 +52,7 @@ def test_an_archive_that_fails_keeps_no_other_from_its_backup(clinic: Clinic, tm
         Schedule().make(clinic.box, NOW)
     assert made_at(clinic) == [NOW]
     with clinic.box.catalog.reading() as conn:
-        told = attempts.backup(conn)
+        told = attempts.standing(attempts.backups(conn))
         actions = [row["action"] for row in audit.export(conn)]
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW)
@@ -87,7 +87,7 @@ def test_what_health_reads_is_what_a_backup_writes(clinic: Clinic) -> None:
     assert making.LAST == attempts.BACKUP
     clinic.back_up(NOW)
     with clinic.box.catalog.reading() as conn:
-        told = attempts.backup(conn)
+        told = attempts.standing(attempts.backups(conn))
     assert told is not None
     assert (told.outcome, told.succeeded_utc, told.reason) == (Outcome.SUCCEEDED, NOW, "")
 

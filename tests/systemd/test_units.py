@@ -194,9 +194,6 @@ def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself() -> None
     assert "RuntimeMaxSec=4h" in text
     assert "IPAddressDeny=localhost\nIPAddressAllow=127.0.0.53\n" in text
     assert f"\nSuccessExitStatus={Transient.exit_code}\n" in text, (
-        "or it is started again for ever when no session is open"
-    )
-    assert f"\nSuccessExitStatus={Transient.exit_code}\n" in text, (
         "or with no session it starts again and again"
     )
     assert "WantedBy" not in text, "only a session that is open starts it"

@@ -27,9 +27,8 @@ SETTINGS = re.compile(r"\b(operator_settings|settings|users|web_sessions)\b")
 
 MOST = {
     "/studies": 10,
-    "/health": 37,  # the hour of the first image among them, where nothing was ever read again; whether the clock is to be trusted, and for
-    # that the newest receipt; whether holds were looked at since a restore;
-    # which archives there are, since each speaks for its backups; which destructions are not done everywhere
+    "/health": 36,  # the hour of the first image among them, where nothing was ever read again; whether the clock is to be trusted, and for
+    # that the newest receipt; whether holds were looked at since a restore; and which destructions are not done everywhere
     "/deliveries": 9,
     "/devices": 8,
     "/settings": 7,

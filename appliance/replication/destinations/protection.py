@@ -27,9 +27,8 @@ PROBE_TEXT: Final = b"The clinic's appliance tries whether it can remove this. I
 _NONE_SET: Final = frozenset(
     {"ObjectLockConfigurationNotFoundError", "NoSuchLifecycleConfiguration", "NoSuchObjectLockConfiguration"}
 )
-_REFUSED: Final = frozenset({"AccessDenied"})
-_UNKNOWN: Final = frozenset({"InvalidRequest", "InvalidArgument", "NotImplemented"})
-"""Of a store that knows no way past a lock, or has none to pass."""
+_NO_WAY_PAST: Final = frozenset({"InvalidRequest", "InvalidArgument", "NotImplemented"})
+"""What a store says that knows no way past a lock, or has none to pass."""
 
 
 class State(StrEnum):
@@ -143,18 +142,17 @@ def _removal(client: S3Client, bucket: str) -> Protection:
     """
     made = client.put_object(Bucket=bucket, Key=PROBE, Body=PROBE_TEXT, ChecksumAlgorithm="SHA256")
     version_id = made.get("VersionId", "")
-    ways: list[dict[str, Any]] = [{}]
-    if version_id and version_id != "null":
-        version = {"VersionId": version_id}
-        ways = [version | {"BypassGovernanceRetention": True}, version, {}]
-    for way in ways:
+    version = {"VersionId": version_id} if version_id and version_id != "null" else {}
+    past_the_lock = {**version, "BypassGovernanceRetention": True}
+    for way in (past_the_lock, version, {}) if version else ({},):
         try:
             client.delete_object(Bucket=bucket, Key=PROBE, **way)
         except ClientError as error:
-            if code_of(error) not in _REFUSED | (_UNKNOWN if len(way) > 1 else set()):
-                raise
-        else:
-            return Protection("removal", State.MISSING, "the box's key can remove what it has written")
+            code = code_of(error)
+            if code == "AccessDenied" or (way is past_the_lock and code in _NO_WAY_PAST):
+                continue
+            raise
+        return Protection("removal", State.MISSING, "the box's key can remove what it has written")
     return Protection("removal", State.ON, "the box's key can remove nothing")
 
 
