@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -164,7 +165,7 @@ def back_up(arguments: Arguments) -> int:
             try:
                 made = making.back_up(box, place, now(), actor=actor(), keep=keep, tell=_progress(place.name))
             except ApplianceError as error:
-                print(f"{safe(place.name)}: {error}", file=sys.stderr)
+                _say_which(place, error, places)
                 failure = failure or error
             else:
                 print(
@@ -193,7 +194,7 @@ def list_backups(arguments: Arguments) -> int:
                     found.append(each)
                     rows.append(_row(place.name, each, opens=opens))
             except ApplianceError as error:
-                print(f"{safe(place.name)}: {error}", file=sys.stderr)
+                _say_which(place, error, places)
                 failure = failure or error
     newest = {each.name: number for number, each in enumerate(inventory.in_order(found, now()))}
     rows.sort(key=lambda row: newest[row["name"]])
@@ -238,7 +239,7 @@ def drill_backups(arguments: Arguments) -> int:
             try:
                 found.append(drill.drill(box, place, now(), actor=actor()))
             except ApplianceError as error:
-                print(f"{safe(place.name)}: {error}", file=sys.stderr)
+                _say_which(place, error, places)
                 if isinstance(error, Unknown):
                     untried = error
                 elif failure is None or (isinstance(error, Corrupt) and not isinstance(failure, Corrupt)):
@@ -420,6 +421,14 @@ def _keep(box: Box) -> timedelta:
 
     with box.catalog.reading() as reading:
         return timedelta(days=int(settings.get(reading, "backup.keep_days")))
+
+
+def _say_which(
+    place: DestinationSettings, error: ApplianceError, asked: Sequence[DestinationSettings]
+) -> None:
+    """Where several archives are asked, which of them failed, and go on; that of one alone is said once, as the error it ends with."""
+    if len(asked) > 1:
+        print(f"{safe(place.name)}: {error}", file=sys.stderr)
 
 
 def _chosen(known: list[DestinationSettings], name: str | None) -> list[DestinationSettings]:

@@ -108,6 +108,7 @@ def test_an_archive_that_is_away_hides_no_other(say: Say, disk: Path, tmp_path: 
         assert (shown.code, "usb" in shown.out) == (75, True), verb
     alone = say("backup", "list", "--of", "away")
     assert (alone.code, alone.out) == (75, ""), "nobody says that there is no backup"
+    assert alone.err.count("is not there") == 1, "and it is said once"
     (index,) = disk.glob("**/snapshots/*/index")
     index.write_bytes(b"rotten")
     assert say("backup", "drill").code == 76, "a damaged backup is worse than a disk that is away"
