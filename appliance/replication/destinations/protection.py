@@ -148,8 +148,8 @@ def _removal(client: S3Client, bucket: str) -> Protection:
         try:
             client.delete_object(Bucket=bucket, Key=PROBE, **way)
         except ClientError as error:
-            code = code_of(error)
-            if code == "AccessDenied" or (way is past_the_lock and code in _NO_WAY_PAST):
+            said = code_of(error)
+            if said == "AccessDenied" or (way is past_the_lock and said in _NO_WAY_PAST):
                 continue
             raise
         return Protection("removal", State.MISSING, "the box's key can remove what it has written")
