@@ -4,6 +4,10 @@ The copy lies in ``backups/`` of the data folder for as long as it is sent, encr
 it is removed by the next attempt. One attempt at a time, by a lock. The index goes last: an attempt that is cut leaves pieces
 that no index speaks of, which the rotation clears away. Every piece is read back by the archive itself.
 
+One that is cut as its key gets its name leaves that key, whole, among what arrives at a disk or a file server: with the pieces it is the
+catalog of that day. So the next one clears away whatever key arrives there, and a destruction makes one. Another box that lays
+its own there at that instant begins again.
+
 A clock that was set back makes a snapshot whose name sorts before others, no more; and while the clock is in doubt
 (`appliance.lifecycle.retention`), none is taken for too old. It is asked when the snapshot is made and one is to go: images have
 come since the attempt began, which a moment from then would know nothing of.
@@ -196,6 +200,8 @@ def make(
 
     name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
     with _place_for_copy(box) as path:
+        if isinstance(archive, Clearable):
+            archive.remove_parts([snapshot.key_key(name)])
         archive.put_document(snapshot.begun_key(name), snapshot.BEGUN)
         page_by_page = path.with_name(f"{path.name}.pages")
         (contents, witness, came_back) = copying.copy(box.catalog, page_by_page, key, _look, go_on)

@@ -7,7 +7,8 @@ brings it and a sample of its images back. Only when that has passed do the olde
 
 A disk or a bucket may hold the backups of another box, laid there in the same hour as our first: they are that box's only way back, and stay
 (`ownership.whose_backup` says what is taken for ours). What is left so is counted, for the certificate must not say that nothing was. An
-attempt that was cut before its key was laid is left to the rotation: its pieces open with nothing, and another box may be at it.
+attempt that was cut before its key was laid is left to the rotation: its pieces open with nothing, once the new one has cleared away what
+was left of keys on their way (`making`), and another box may be at it.
 
 On a disk or a file server they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
 was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule. What the bucket says of that at this moment is
