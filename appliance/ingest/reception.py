@@ -17,6 +17,7 @@ import logging
 import queue
 import secrets
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
-from appliance.catalog import instances, settings, tombstones
+from appliance.catalog import instances, tombstones
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
 from appliance.ingest import records
 from appliance.ingest.accept import accept
@@ -35,6 +36,7 @@ from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
 from appliance.ingest.hours import Hours
 from appliance.ingest.rehearsal import is_own, is_rehearsed
+from appliance.ingest.scouring import note_scoured, scoured
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
 from appliance.store import envelope
@@ -51,8 +53,7 @@ _BATCH = 100  # some tens of milliseconds in the catalog, during which no page g
 _PATIENCE_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
 _QUIET_SECONDS = 30.0
-SCOURED = "intake.scoured."
-"""Before the name of a worker, in `appliance.catalog.settings`: up to which destroyed study its log holds nothing of any."""
+_BUSY_SECONDS = 600.0  # without a quiet moment; then its log is written over between two batches
 
 _LOGGED_BYTES = envelope.SEGMENT_BYTES
 
@@ -74,6 +75,7 @@ class Reception:
         )
         self._queue: queue.SimpleQueue[Awaiting | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._next_look = 0.0
         try:
             self._hours = Hours(box)
             replayed = _left_behind(box, self._log, worker)
@@ -131,6 +133,8 @@ class Reception:
             self._hours.refresh()
             if batch:
                 self._settle(batch)
+                if time.monotonic() >= self._next_look:
+                    self._forget_destroyed()
             elif self._stopping.is_set():
                 return
 
@@ -164,17 +168,21 @@ class Reception:
 
     def _forget_destroyed(self) -> None:
         """Keep nothing of studies that were destroyed: neither settled records in the log, nor keys in memory."""
-        box, key = self._box, f"{SCOURED}{self._worker}"
+        box, worker = self._box, self._worker
+        self._next_look = time.monotonic() + _RETRY_SECONDS
         try:
             with box.catalog.reading() as reading:
-                last, done = tombstones.last_destroyed(reading), int(settings.get(reading, key, 0))
-            if last <= done or not self._log.scour():
-                return
-            box.study_keys.forget_destroyed()
-            with box.catalog.transaction() as tx:
-                settings.put(tx, key, last, datetime.now(UTC))
+                last, done = tombstones.last_destroyed(reading), scoured(reading, worker)
+            if last > done:
+                box.study_keys.forget_destroyed()  # first, or a record under one may come after
+                if not self._log.scour():
+                    return
+                with box.catalog.transaction() as tx:
+                    note_scoured(tx, worker, last, datetime.now(UTC))
         except ApplianceError as error:  # whatever it is, images go on being settled
             log.warning("the intake log is overwritten later: %s", error.message)
+            return
+        self._next_look = time.monotonic() + _BUSY_SECONDS
 
     def _settle(self, batch: Sequence[Awaiting], *, patiently: bool = True) -> None:
         """Accept `batch`, however long it takes; the log keeps every one of them until then.

@@ -32,7 +32,7 @@ from appliance.catalog import Reading, Transaction, settings, tombstones
 from appliance.catalog.columns import canonical_json, utc_text
 from appliance.catalog.tombstones import Certificate, DestroyedStudy, Place, PlaceState
 from appliance.errors import Refused
-from appliance.lifecycle.purging import REMAINS, REWRITTEN
+from appliance.lifecycle.purging import LOGS, REMAINS, REWRITTEN
 from appliance.lifecycle.shredding import REMEMBERED, Left
 from appliance.store.keys import RootKey
 
@@ -54,12 +54,8 @@ class Verified:
 
 
 def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
-    """What the certificate says at this moment, JSON-able; `unused_space` is of the catalog's file (`purging.REWRITTEN_BYTES`)."""
-    remains = int(settings.get(conn, REMAINS, 0))
+    """What the certificate says at this moment, JSON-able; `this_box` is of `_this_box`."""
     studies = tombstones.studies_of(conn, certificate.id)
-    here = all(each.removed_utc is not None and each.id <= remains for each in studies)
-    rewritten = int(settings.get(conn, REWRITTEN, 0))
-    unused = "written-over" if all(each.id <= rewritten for each in studies) else "may-hold-copies"
     return {
         "format": FORMAT,
         "kind": KIND,
@@ -70,7 +66,7 @@ def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str
         "completed_utc": _text(certificate.completed_utc),
         "authority": dict(certificate.authority),
         "studies": [_study(each) for each in studies],
-        "this_box": {"state": "DONE", "unused_space": unused} if here else {"state": "OWED"},
+        "this_box": _this_box(conn, studies),
         "archives": [_place(each) for each in tombstones.places(conn, certificate.id)],
     }
 
@@ -134,6 +130,18 @@ def _signing_key(root: RootKey) -> Ed25519PrivateKey:
 def _fingerprint(public: bytes) -> str:
     digits = hashlib.sha256(public).hexdigest()[:32].upper()
     return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+def _this_box(conn: Reading, studies: Sequence[DestroyedStudy]) -> dict[str, Any]:
+    """What is done here. `unused_space` is of the catalog's file (`purging.REWRITTEN_BYTES`); `waits_for` is "intake-log" if nothing else is
+    left to do than to write over what was received lately, and "" before."""
+    remains, logs, rewritten = (int(settings.get(conn, key, 0)) for key in (REMAINS, LOGS, REWRITTEN))
+    if not all(each.removed_utc is not None and each.id <= remains for each in studies):
+        return {"state": "OWED", "waits_for": ""}
+    if not all(each.id <= logs for each in studies):
+        return {"state": "OWED", "waits_for": "intake-log"}
+    unused = "written-over" if all(each.id <= rewritten for each in studies) else "may-hold-copies"
+    return {"state": "DONE", "unused_space": unused}
 
 
 def _study(each: DestroyedStudy) -> dict[str, Any]:

@@ -5,13 +5,15 @@
     approved ──▶ out of the catalog, keys destroyed, obligations recorded      one transaction: the study is gone, or untouched
                    ├──▶ sealed objects removed from this disk                  may be repeated
                    ├──▶ the catalog's file and log hold no remains             may be repeated
+                   ├──▶ the intake logs were written over since                may be repeated (ingest.scouring)
                    └──▶ in each archive: a tombstone where the manifest was    the courier (replication.tombstone)
                           └──▶ a newer backup proved, older ones unreadable    may be repeated (lifecycle.shredding)
                                  └──▶ every place done: the certificate is complete
 
 **Where a study's key can be read**, and what becomes of it there: the catalog (its row is emptied); the catalog's write-ahead
-log and unused space (written anew, up to `REWRITTEN_BYTES`); intake logs (written over at the first quiet half minute of the process that owns each, or at its next start); processes that
-have it in memory (those that receive forget it then, the others with their end); manifests in archives, those kept aside too (written over, or removed); the
+log and unused space (written anew, up to `REWRITTEN_BYTES`); intake logs (written over at the first quiet half minute of the process that owns each, at its
+next start, in a pause after ten minutes that had neither, or here if it doesn't run: this box is not done before); processes that have it
+in memory (those that receive forget it then, the others with their end); manifests in archives, those kept aside too (written over, or removed); the
 catalogs in backups (made unreadable as a whole); copies of the catalog that a backup, a restore drill or a check of its pages has made on this
 disk (removed by it, or, where it was cut, here; while one runs, this box is not done). Copies that left the box in clear, to another DICOM system, a folder or a USB
 stick, are out of reach: the certificate says where, and how many.
@@ -56,6 +58,7 @@ from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.ingest.accept import accept_within
+from appliance.ingest.scouring import scour_idle
 from appliance.lifecycle import destruction, memory, retention
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
 from appliance.lifecycle.request import Method, State
@@ -74,6 +77,9 @@ REMAINS: Final = "destruction.remains"
 
 REWRITTEN: Final = "destruction.rewritten"
 """Up to which destroyed study the file was written anew since: not even a copy in unused space is left."""
+
+LOGS: Final = "destruction.intake-logs"
+"""Up to which destroyed study no intake log on this disk holds anything of any."""
 
 REWRITTEN_BYTES: Final = 128 << 20
 """A catalog up to this size is written anew after a destruction: it takes so much memory, and a few seconds.
@@ -122,6 +128,7 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     _forget_words(box, clock())
     _remove_objects(box, clock(), around)
     _leave_no_remains(box, clock(), around)
+    _scour_logs(box, clock())
     if remembers:
         _shred_backups(box, clock, around)
     _complete(box, clock())
@@ -328,6 +335,14 @@ def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
             settings.put(tx, REWRITTEN, last, now)
 
 
+def _scour_logs(box: Box, now: datetime) -> None:
+    with box.catalog.reading() as conn:
+        last, done = tombstones.last_destroyed(conn), int(settings.get(conn, LOGS, 0))
+    if last > done and scour_idle(box, last, now):
+        with box.catalog.transaction() as tx:
+            settings.put(tx, LOGS, last, now)
+
+
 def _no_copies(data: Path) -> bool:
     """Whether no copy of the catalog is left beside it, nor being made."""
     if scratch.sweep(data):
@@ -431,7 +446,7 @@ def _refuse_while_in_doubt(box: Box, place: DestinationSettings, now: datetime) 
 
 def _complete(box: Box, now: datetime) -> None:
     with box.catalog.transaction() as tx:
-        remains = int(settings.get(tx, REMAINS, 0))
+        clean = min(int(settings.get(tx, REMAINS, 0)), int(settings.get(tx, LOGS, 0)))
         for each in tombstones.certificates(tx, unfinished=True):
             studies = tombstones.studies_of(tx, each.id)
             open_places = [
@@ -439,7 +454,7 @@ def _complete(box: Box, now: datetime) -> None:
                 for place in tombstones.places(tx, each.id)
                 if place.state in {PlaceState.OWED, PlaceState.LAID}
             ]
-            here = all(study.removed_utc is not None and study.id <= remains for study in studies)
+            here = all(study.removed_utc is not None and study.id <= clean for study in studies)
             if each.closed_utc is None or open_places or not here:
                 continue
             tombstones.complete(tx, each.id, now)

@@ -104,6 +104,8 @@ def _study(each: Mapping[str, Any], words: Words) -> Line:
 def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     state = told["this_box"]["state"]
     here = "destroyed.here.lines" if _holds_copies(told) else f"destroyed.here.{state}"
+    if told["this_box"].get("waits_for") == "intake-log":
+        here = "destroyed.here.log"
     yield Line(words("destroyed.this_box"), words(here), TONES[state])
     for each in told["archives"]:
         values = {"at": _moment(each["since_utc"], words), "n": each["older_backups"] or 0}

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
 from appliance.catalog import erasure, tombstones
-from appliance.ingest import Reception, reception
+from appliance.ingest import Reception, reception, scouring
 from appliance.store.intake_log import BLOCK, IntakeLog
 from tests.boxes import box_in, data_set_of, recorded, send
 from tests.instances import Instance
@@ -88,6 +88,53 @@ def test_a_process_that_goes_on_does_it_when_it_is_quiet_and_loses_nothing(
     finally:
         running.close()
     assert all(data_set_of(box, row) for row in recorded(box))
+
+
+def test_a_process_that_is_never_quiet_does_it_between_two_batches(
+    box: Box, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(reception, "_QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr(reception, "_BUSY_SECONDS", 0.0)
+    running = Reception(box, "worker")
+    try:
+        send(running, ONE)
+        eventually(lambda: len(recorded(box)) == 1)
+        destroy(box)
+        send(running, OTHER)
+        eventually(lambda: b"Zzyzxmarker" not in readable(box))
+        eventually(lambda: len(recorded(box)) == 1)
+    finally:
+        running.close()
+
+
+def test_a_log_that_nobody_has_open_is_written_over_by_whoever_asks(
+    box: Box, eventually: Callable[..., None]
+) -> None:
+    running = Reception(box, "worker")
+    try:
+        send(running, ONE)
+        send(running, OTHER)
+        eventually(lambda: len(recorded(box)) == 2)
+        destroy(box)
+        assert not scouring.scour_idle(box, 1, datetime.now(UTC)), "its process has it open"
+    finally:
+        running.close()
+    assert b"Zzyzxmarker" in readable(box), "a process that ends does not write over it"
+    assert scouring.scour_idle(box, 1, datetime.now(UTC))
+    assert readable(box) == b""
+    Reception(box, "worker").close()
+    assert len(recorded(box)) == 1
+
+
+def test_a_log_that_nobody_has_open_keeps_what_may_not_be_settled(box: Box) -> None:
+    (box.intake_folder).mkdir(exist_ok=True)
+    log = IntakeLog(box.intake_folder, "worker", box.intake_key, box.config.store.log_bytes)
+    log.append(b"acknowledged", [b"body"], patience_seconds=1)
+    log.close()  # as a process that dies
+    assert not scouring.scour_idle(box, 1, datetime.now(UTC))
+    assert readable(box) == b"acknowledged"
+    with box.catalog.reading() as conn:
+        assert scouring.scoured(conn, "worker") == 0
 
 
 def test_what_is_not_settled_is_never_written_over(tmp_path: Path) -> None:
