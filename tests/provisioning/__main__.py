@@ -329,8 +329,35 @@ def is_walled(box: Machine) -> None:
         periodic <= set(updates) and len(origins) == 2 and all("Debian-Security" in each for each in origins),
         "\n".join([*origins, *(each for each in updates if each.startswith("APT::Periodic"))]),
     )
+    starts_anew_what_was_mended(box)
     bounds = box.inside("systemd-analyze cat-config systemd/journald.conf")
     kept("the journal is bounded", "SystemMaxUse=512M" in bounds, bounds)
+
+
+def starts_anew_what_was_mended(box: Machine) -> None:
+    """After security updates: a library that the front has open is replaced by its like, as dpkg does it."""
+    follows = box.inside("systemctl show apt-daily-upgrade.service -p ExecStartPost --value")
+    found = re.search(r"argv\[\]=(/usr/local/sbin/restart-replaced [^;]+) ;", follows)
+    kept(
+        "something looks after security updates who runs with what they replaced", found is not None, follows
+    )
+    assert found is not None
+    before = main_process(box, "nginx")
+    library = box.inside(
+        "grep -om1 '/[^ ]*libssl.so.3' /proc/$(systemctl show nginx -p MainPID --value)/maps"
+    ).strip()
+    box.inside(f"cp -a {library} {library}.new && mv {library}.new {library}")
+    said = box.inside(found[1])
+    kept(
+        "the front is started anew where a library of it was replaced, and who has no such one is not",
+        main_process(box, "nginx") != before and "nginx.service" in said and "chrony" not in said,
+        said,
+    )
+    kept("and nobody is twice", box.inside(found[1]) == "")
+
+
+def main_process(box: Machine, unit: str) -> str:
+    return box.inside(f"systemctl show {unit} -p MainPID --value").strip()
 
 
 # --- the runbook of an update that failed ----------------------------------------------------------------------------

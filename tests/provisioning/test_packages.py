@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +134,77 @@ def test_a_restart_for_updates_is_at_the_clinics_hour_or_never(tmp_path: Path) -
     assert said["Unattended-Upgrade::Automatic-Reboot-Time"] == [defaults("base")["base_reboot_at"]]
     (tmp_path / "never").mkdir()
     assert dumped(tmp_path / "never", base_reboot_at="")["Unattended-Upgrade::Automatic-Reboot"] == ["false"]
+
+
+# --- what runs with a library that was replaced ----------------------------------------------------------------------
+
+REPLACED = Path(__file__).parents[2] / "provisioning/roles/base/files/restart-replaced"
+
+HOLDS_A_LIBRARY = """
+import ctypes, sys
+ctypes.CDLL(sys.argv[1])
+print("loaded", flush=True)
+sys.stdin.read()
+"""
+
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+show) [ "$4" = away.service ] || echo "/$4" ;;
+try-restart) echo "$2" >>"$(dirname "$0")/restarted"; [ "$2" != stuck.service ] ;;
+esac
+"""
+"""As the script calls it: `show --property=… --value UNIT`, and `try-restart UNIT`."""
+
+
+def a_library(folder: Path) -> Path:
+    """A copy of one that this process has loaded."""
+    loaded = re.findall(
+        r"(/\S+/libz\.so[.0-9]*|/\S+/libcrypto\.so[.0-9]*|/\S+/libc\.so\.6)$",
+        Path("/proc/self/maps").read_text(),
+        re.M,
+    )
+    return Path(shutil.copy(loaded[0], folder / "libtried.so.1"))
+
+
+def restarts(tmp_path: Path, processes: dict[str, int], *units: str) -> tuple[list[str], int]:
+    """Which units the script starts anew, and its exit status, where each unit has one process."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "systemctl").write_text(SYSTEMCTL)
+    (bin_ / "systemctl").chmod(0o755)
+    for unit, process in processes.items():
+        (tmp_path / "groups" / unit).mkdir(parents=True)
+        (tmp_path / "groups" / unit / "cgroup.procs").write_text(f"{process}\n")
+    done = subprocess.run(
+        [REPLACED, *units],
+        env={"PATH": f"{bin_}:/usr/bin:/bin", "CGROUPS": str(tmp_path / "groups")},
+        check=False,
+        stdout=subprocess.DEVNULL,
+    )
+    told = bin_ / "restarted"
+    return (told.read_text().split() if told.exists() else [], done.returncode)
+
+
+def test_who_runs_with_a_replaced_library_is_started_anew_and_nobody_else(tmp_path: Path) -> None:
+    library = a_library(tmp_path)
+    holds = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_A_LIBRARY, library], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holds:
+        assert holds.stdout is not None
+        assert holds.stdout.readline() == b"loaded\n"
+        shutil.copy(library, tmp_path / "new")
+        (tmp_path / "new").replace(library)  # as dpkg lays it down
+        units = {"stuck.service": holds.pid, "front.service": holds.pid, "other.service": os.getpid()}
+        asked = ("away.service", "stuck.service", "front.service", "other.service")
+        assert restarts(tmp_path, units, *asked) == (["stuck.service", "front.service"], 1), (
+            "one does not hide the next"
+        )
+
+
+def test_what_is_started_anew_is_of_the_appliance_or_installed_by_the_role() -> None:
+    packages = {"nginx": "nginx-light", "ssh": "openssh-server", "chrony": "chrony"}
+    units = {path.stem for path in (REPLACED.parents[4] / "systemd/system").glob("appliance-*.service")}
+    named = {each.removesuffix(".service") for each in defaults("base")["base_restarted"]}
+    assert named == units | packages.keys()
+    assert set(packages.values()) <= installed()
