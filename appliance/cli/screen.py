@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from appliance import supervision
 from appliance.cli.arguments import Arguments, Verbs
 from appliance.cli.listing import safe
 from appliance.cli.session import now, opened_box
@@ -112,7 +113,11 @@ def show(arguments: Arguments) -> int:
     """Print it once, or for as long as the machine is on."""
     before: list[str] = []
     shows_key = False
+    if arguments.follow:
+        supervision.ready("the box's own screen")
     while True:
+        if arguments.follow:
+            supervision.alive()
         try:
             with opened_box() as box:
                 seen = look(box)

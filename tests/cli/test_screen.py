@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -212,3 +213,31 @@ def test_it_loads_little_of_the_product(data_dir: Path) -> None:
     loaded = {line.rsplit("|", 1)[1].strip() for line in told.stderr.splitlines() if "|" in line}
     assert "appliance.cli.screen" in loaded
     assert not {"numpy", "flask", "boto3", "pynetdicom", "appliance.health"} & loaded
+
+
+def test_a_screen_that_goes_on_says_so_each_time_it_looks_and_first_that_it_is_ready(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    """Or its watchdog would end it, or nobody one that hangs: who is silent is started anew by systemd."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        ear.settimeout(60)
+        unit = {"APPLIANCE_DATA": str(data_dir), "NOTIFY_SOCKET": ear.getsockname()}
+        follows = subprocess.Popen(
+            [sys.executable, "-m", "appliance", "screen", "--follow"],
+            env=os.environ | unit,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            said = [ear.recv(200) for _ in range(3)]
+        finally:
+            follows.kill()
+            follows.wait()
+    assert said == [b"READY=1\nSTATUS=the box's own screen", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+def test_a_look_takes_a_fraction_of_the_time_after_which_the_screen_is_started_anew() -> None:
+    unit = (ROOT / "image-build/mkosi.extra/usr/lib/systemd/system/screen.service").read_text().splitlines()
+    assert "Type=notify" in unit
+    (patience,) = (int(line.partition("=")[2]) for line in unit if line.startswith("WatchdogSec="))
+    assert patience > 10 * screen.LOOK_SECONDS
