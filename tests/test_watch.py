@@ -34,6 +34,7 @@ from tests.notify.mail_room import MailRoom, mail_room
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 OWNER = "marie@clinique.example"
+OF_USB = f"{health.DRILL}.usb"
 
 
 @pytest.fixture
@@ -54,15 +55,14 @@ def room(box: Box) -> Iterator[MailRoom]:
 
 
 def on_record(box: Box, age: timedelta, *, key: bytes | None = None) -> None:
-    """A backup of today in an archive that is paused now, and a drill that succeeded so long ago; `key` is what vouches for it."""
+    """A backup of today in an archive, and a drill of it that succeeded so long ago; `key` is what vouches for it."""
     at = (NOW - age).isoformat()
     passed = {"at_utc": at, "outcome": "succeeded", "succeeded_utc": at, "reason": ""}
     with box.catalog.transaction() as tx:
         if destinations.destination(tx, "usb") is None:
-            place = DestinationSettings("usb", "vault", "ciphertext", {"path": "/nowhere"}, paused=True)
-            destinations.add(tx, place)
+            destinations.add(tx, DestinationSettings("usb", "vault", "ciphertext", {"path": "/nowhere"}))
         kept.put(tx, f"{health.BACKUP}.usb", {"at_utc": NOW.isoformat(), "outcome": "succeeded"}, NOW)
-        kept.put(tx, health.DRILL, vouched(key or box.audit_key, health.DRILL, passed), NOW)
+        kept.put(tx, OF_USB, vouched(key or box.audit_key, OF_USB, passed), NOW)
 
 
 def standing(box: Box) -> set[tuple[str, str]]:
@@ -101,7 +101,7 @@ def test_a_jobs_process_that_hangs_or_is_killed_is_told_by_another_and_so_is_the
             for seconds in (SILENT_SECONDS, SILENT_SECONDS + 40, SILENT_SECONDS + 3700):
                 hour = began + timedelta(seconds=seconds)
                 assert watching.look(hour, seconds)
-            told = {("process-stopped", "jobs-stopped"), ("drill-late", "")}
+            told = {("process-stopped", "jobs-stopped"), ("drill-late", "usb")}
             assert told <= standing(box)
             said = [str(each["Subject"]) for each in room.letters if OWNER in each["To"]]
             assert any("process" in each for each in said), said
@@ -213,8 +213,8 @@ def test_a_drill_that_somebody_else_has_put_on_record_does_not_count(box: Box) -
     on_record(box, timedelta(days=9))
     assert "drill-late" in codes(box)
     with box.catalog.transaction() as tx:
-        record = kept.get(tx, health.DRILL)
-        kept.put(tx, health.DRILL, {**record, "succeeded_utc": NOW.isoformat()}, NOW)
+        record = kept.get(tx, OF_USB)
+        kept.put(tx, OF_USB, {**record, "succeeded_utc": NOW.isoformat()}, NOW)
     assert "drill-failed" in codes(box), "made younger by hand"
 
 

@@ -5,7 +5,7 @@ What stands for all archives is worked out anew each time: one that is paused or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from appliance.audit.vouching import is_vouched
@@ -27,8 +27,11 @@ Backups = Sequence[tuple[DestinationSettings, Attempt]]
 
 def backups(conn: Reading) -> Backups:
     """The latest attempt at a backup in each archive where one was made and its record can be read."""
-    archives = (each for each in destinations.destinations(conn) if each.takes == "ciphertext")
-    told = ((each, attempt(settings.get(conn, f"{BACKUP}.{each.name}"))) for each in archives)
+    archives = [each for each in destinations.destinations(conn) if each.takes == "ciphertext"]
+    if not archives:
+        return []
+    kept = settings.several(conn, [f"{BACKUP}.{each.name}" for each in archives])
+    told = ((each, attempt(kept.get(f"{BACKUP}.{each.name}"))) for each in archives)
     return [(each, found) for each, found in told if found is not None]
 
 
@@ -49,15 +52,38 @@ def standing(found: Backups) -> Attempt | None:
     return Attempt(worst.at_utc, worst.outcome, succeeded, worst.reason)
 
 
-def drills(conn: Reading, found: Backups, key: bytes, now: datetime) -> Iterator[Drilled]:
-    """What came of the latest drill of each archive that is on and has taken a backup."""
-    for each, made in found:
-        if not each.paused and made.succeeded_utc:
-            name = f"{DRILL}.{each.name}"
-            yield Drilled(each.name, drill(settings.get(conn, name), key, now, name))
+def drills(conn: Reading, found: Backups, key: bytes, now: datetime) -> tuple[Drilled, ...]:
+    """What came of the latest drill of each archive that has taken a backup, also of one that is paused."""
+    names = {each.name: f"{DRILL}.{each.name}" for each, made in found if made.succeeded_utc}
+    if not names:
+        return ()
+    kept = settings.several(conn, list(names.values()))
+    return tuple(
+        Drilled(each.name, drill(kept.get(names[each.name]), key, now, names[each.name]), each.paused)
+        for each, _ in found
+        if each.name in names
+    )
 
 
-def drill(kept: object, key: bytes, now: datetime, name: str = DRILL) -> Attempt | None:
+def drills_standing(found: Sequence[Drilled]) -> Attempt | None:
+    """What stands for all archives: the worst of those that are on. None when nobody has tried one out. Pure.
+
+    Failed as long as the latest drill of any of them is. The moment of the last that passed is that of the archive where it is longest ago, and
+    None while there is one where none ever has. Those that are paused speak where no other has a backup.
+    """
+    counted = [each.last for each in found if not each.is_paused] or [each.last for each in found]
+    tried = [each for each in counted if each is not None]
+    if not tried:
+        return None
+    worst = next((each for each in tried if each.outcome is Outcome.FAILED), None)
+    told = worst or max(tried, key=lambda each: each.at_utc)
+    passed = [each.succeeded_utc for each in counted if each is not None and each.succeeded_utc is not None]
+    return Attempt(
+        told.at_utc, told.outcome, min(passed) if len(passed) == len(counted) else None, told.reason
+    )
+
+
+def drill(kept: object, key: bytes, now: datetime, name: str) -> Attempt | None:
     """The record `name` of the latest drills, if this box has written it; what somebody else has put there is a drill that failed."""
     if kept is not None and not is_vouched(key, name, kept):
         return Attempt(now, Outcome.FAILED, None, FORGED)

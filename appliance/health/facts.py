@@ -76,10 +76,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
-    """An archive that is on and holds a backup, and its latest drill; None where nobody has made one."""
+    """An archive that holds a backup, and its latest drill; None where nobody has made one. One that is paused is not tried."""
 
     archive: str
     last: Attempt | None
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ from appliance.catalog import (
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
 from appliance.health import attempts, kernel_clock, looks
-from appliance.health.attempts import DRILL
 from appliance.health.attempts import moment as _moment
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
@@ -188,7 +187,6 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
-            DRILL,
             settings.RESTORED,
             looks.KEPT,
             settings.VENDOR_ORDER,
@@ -198,6 +196,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     days = _days(conn)
     queues = tuple(_queues(conn))
     backups = attempts.backups(conn)
+    drills = attempts.drills(conn, backups, box.audit_key, now)
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
     held = facts.contents.set_aside if facts.contents else 0
@@ -239,8 +238,8 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         audit_feed_behind_utc=_behind(outcomes.get(AUDIT_FEED)),
         anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
         backup=attempts.standing(backups),
-        drill=attempts.drill(outcomes.get(DRILL), box.audit_key, now),
-        drills=tuple(attempts.drills(conn, backups, box.audit_key, now)),
+        drill=attempts.drills_standing(drills),
+        drills=drills,
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,

@@ -88,10 +88,13 @@ def _fact_metrics(facts: Facts, gauge: Any) -> None:
         return
     gauge("received_today", "Instances received since midnight.").set(facts.received_today)
     gauge("sign_in_failures", "Failed sign-ins within the last hour.").set(facts.sign_in_failures)
-    for name, last in (("backup", facts.backup), ("drill", facts.drill)):
+    for name, words, last in (
+        ("backup", "Age of the last backup that succeeded.", facts.backup),
+        ("drill", "Age of the last drill that succeeded, of the archive where it is oldest.", facts.drill),
+    ):
         if last is not None and last.succeeded_utc is not None:
             age = (facts.at_utc - last.succeeded_utc).total_seconds()
-            gauge(f"{name}_age_seconds", f"Age of the last {name} that succeeded.").set(age)
+            gauge(f"{name}_age_seconds", words).set(age)
     ends = gauge("certificate_seconds_left", "How long a certificate is still valid.", ("certificate",))
     for each in facts.certificates:
         ends.labels(each.name).set((each.expires_utc - facts.at_utc).total_seconds())

@@ -74,6 +74,7 @@ CALM = Facts(
     rules=1,
     backup=attempt(HOUR),
     drill=attempt(DAY),
+    drills=(Drilled("cloud", attempt(DAY)),),
     clock=Clock(Discipline.FOLLOWS, latest_record_utc=NOW - MINUTE),
 )
 
@@ -86,6 +87,10 @@ WEEKLY = days_ago(8, 15, 22, 29, 36, 43)
 
 def disk(free_bytes: int, refusal: Trouble | None = None) -> Facts:
     return replace(CALM, disk=Disk(100 * GB, free_bytes, GB, refusal))
+
+
+def drilled(last: Attempt | None) -> Facts:
+    return replace(CALM, drills=(Drilled("cloud", last),))
 
 
 def kept(**changes: Any) -> Facts:
@@ -374,7 +379,7 @@ CASES = {
     ),
     "refused": (queued(failed=1), (("delivery-failed", ACT_NOW),)),
     "never backed up, and no word on drills": (
-        replace(CALM, backup=None, drill=None),
+        replace(CALM, backup=None, drill=None, drills=()),
         (("no-backup", SOON),),
     ),
     "a backup of two days": (replace(CALM, backup=attempt(2 * DAY)), NOTHING),
@@ -395,9 +400,9 @@ CASES = {
         replace(CALM, backup=Attempt(NOW - HOUR, Outcome.FAILED, NOW - 3 * DAY)),
         (("backup-failed", ACT_NOW), ("backup-late", SOON)),
     ),
-    "never drilled": (replace(CALM, drill=None), (("no-drill", SOON),)),
-    "a drill of eight days": (replace(CALM, drill=attempt(8 * DAY)), NOTHING),
-    "of a second more": (replace(CALM, drill=attempt(8 * DAY + SECOND)), (("drill-late", SOON),)),
+    "never drilled": (drilled(None), (("no-drill", SOON),)),
+    "a drill of eight days": (drilled(attempt(8 * DAY)), NOTHING),
+    "of a second more": (drilled(attempt(8 * DAY + SECOND)), (("drill-late", SOON),)),
     "one archive of two late": (
         replace(CALM, drills=(Drilled("cloud", attempt(DAY)), Drilled("usb", attempt(9 * DAY)))),
         (("drill-late", SOON),),
@@ -406,9 +411,16 @@ CASES = {
         replace(CALM, drills=(Drilled("cloud", attempt(DAY)), Drilled("usb", None))),
         (("no-drill", SOON),),
     ),
-    "the summary is old, and no archive is": (
-        replace(CALM, drill=attempt(30 * DAY), drills=(Drilled("cloud", attempt(DAY)),)),
-        NOTHING,
+    "every archive that failed": (
+        replace(
+            CALM,
+            drills=(
+                Drilled("cloud", attempt(DAY, Outcome.FAILED, "cloud: a checksum differs")),
+                Drilled("nas", attempt(DAY)),
+                Drilled("usb", attempt(DAY, Outcome.FAILED)),
+            ),
+        ),
+        (("drill-failed", ACT_NOW), ("drill-failed", ACT_NOW)),
     ),
     "what stands under an archive was not written by this box": (
         replace(CALM, drills=(Drilled("usb", attempt(DAY, Outcome.FAILED, "forged")),)),
@@ -417,18 +429,24 @@ CASES = {
     "an archive that failed and is paused since": (
         replace(
             CALM,
-            drill=attempt(HOUR, Outcome.FAILED, "a checksum differs"),
-            drills=(Drilled("cloud", attempt(DAY)),),
+            drills=(
+                Drilled("cloud", attempt(DAY)),
+                Drilled("usb", attempt(HOUR, Outcome.FAILED, "a checksum differs"), is_paused=True),
+            ),
         ),
         NOTHING,
     ),
-    "a drill still to come": (replace(CALM, drill=attempt(-2 * HOUR)), (("drill-late", SOON),)),
+    "the only archive is paused": (
+        replace(CALM, drill=attempt(30 * DAY), drills=(Drilled("usb", attempt(30 * DAY), is_paused=True),)),
+        NOTHING,
+    ),
+    "a drill still to come": (drilled(attempt(-2 * HOUR)), (("drill-late", SOON),)),
     "a drill that failed": (
-        replace(CALM, drill=attempt(HOUR, Outcome.FAILED, "a checksum differs")),
+        drilled(attempt(HOUR, Outcome.FAILED, "a checksum differs")),
         (("drill-failed", ACT_NOW),),
     ),
     "a drill that failed without a word": (
-        replace(CALM, drill=attempt(HOUR, Outcome.FAILED)),
+        drilled(attempt(HOUR, Outcome.FAILED)),
         (("drill-failed", ACT_NOW),),
     ),
     "a certificate of 31 days": (ends(31 * DAY), NOTHING),
@@ -531,7 +549,7 @@ def test_every_problem_is_said_in_french_too() -> None:
         ),
         ({"backup_late_days": 5}, {"backup": attempt(4 * DAY)}, ()),
         ({"backup_urgent_days": 3}, {"backup": attempt(4 * DAY)}, (ACT_NOW,)),
-        ({"drill_late_days": 20}, {"drill": attempt(15 * DAY)}, ()),
+        ({"drill_late_days": 20}, {"drills": (Drilled("cloud", attempt(15 * DAY)),)}, ()),
         ({"certificate_days": 60}, {"certificates": (Certificate("box", NOW + 50 * DAY),)}, (SOON,)),
         ({"disk_days": 90}, {"forecast": Forecast(Outlook.FILLING, 80)}, (SOON,)),
         ({"failed_sign_ins": 3}, {"sign_in_failures": 3}, (ACT_NOW,)),
@@ -543,6 +561,16 @@ def test_the_clinic_says_from_when_on_something_is_said(
 ) -> None:
     found = judge(replace(CALM, limits=Limits(**limits), **facts))  # type: ignore[arg-type]
     assert tuple(each.severity for each in found) == said
+
+
+def test_a_drill_is_judged_for_each_archive_and_named() -> None:
+    """A notice for each: what failed in one is not told with what failed in another."""
+    facts, _ = CASES["every archive that failed"]
+    told = [(each.subject, each.words) for each in judge(facts)]
+    assert told == [
+        ("cloud", "the last restore drill of cloud failed (a checksum differs)"),
+        ("usb", "the last restore drill of usb failed"),
+    ]
 
 
 def test_the_limits_are_those_of_the_settings() -> None:

@@ -49,12 +49,47 @@ def test_a_backup_is_known_by_its_record(box: Box) -> None:
     found = health.gather(box, NOW).backup
     assert found is not None
     assert (found.outcome, found.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
-    before = NOW - timedelta(days=3)
-    cut = {**made, "outcome": "failed", "succeeded_utc": before.isoformat(), "reason": "cut"}
-    put(box, health.DRILL, vouched(box.audit_key, health.DRILL, cut))
-    drill = health.gather(box, NOW).drill
-    assert drill is not None
-    assert (drill.outcome, drill.succeeded_utc, drill.reason) == (Outcome.FAILED, before, "cut")
+
+
+def test_of_drills_the_worst_archive_that_is_on_stands_for_all(box: Box) -> None:
+    """Whichever was tried last; one that is paused or removed is forgotten at once, and what was written of all is not asked."""
+    made = {"at_utc": NOW.isoformat(), "outcome": "succeeded", "reason": ""}
+
+    def drilled(name: str, days: int, outcome: str = "succeeded", reason: str = "") -> None:
+        at = (NOW - timedelta(days=days)).isoformat()
+        record = {"at_utc": at, "outcome": outcome, "succeeded_utc": at, "reason": reason}
+        for key in (f"{health.DRILL}.{name}", health.DRILL):
+            put(box, key, vouched(box.audit_key, key, record))
+
+    def told() -> tuple[Outcome, int | None, str] | None:
+        found = health.gather(box, NOW).drill
+        if found is None:
+            return None
+        done = found.succeeded_utc
+        return found.outcome, None if done is None else (NOW - done).days, found.reason
+
+    for name in ("cloud", "nas", "usb"):
+        add(box, name)
+        put(box, f"{health.BACKUP}.{name}", made)
+    assert told() is None
+    drilled("usb", 20, "failed", "usb: torn")
+    assert told() == (Outcome.FAILED, None, "usb: torn")
+    drilled("nas", 12)
+    drilled("cloud", 1)
+    assert told() == (Outcome.FAILED, 20, "usb: torn"), "whichever was tried last"
+    with box.catalog.transaction() as tx:
+        destinations.pause(tx, "usb")
+    assert told() == (Outcome.SUCCEEDED, 12, "")
+    with box.catalog.transaction() as tx:
+        destinations.remove(tx, "nas", NOW)
+    assert told() == (Outcome.SUCCEEDED, 1, "")
+    with box.catalog.transaction() as tx:
+        destinations.remove(tx, "cloud", NOW)
+    assert told() == (Outcome.FAILED, 20, "usb: torn"), "the one that is left is shown, though it is paused"
+    assert not {"drill-failed", "drill-late"} & {each.code for each in health.status(box, NOW).problems}
+    with box.catalog.transaction() as tx:
+        destinations.remove(tx, "usb", NOW)
+    assert told() is None
 
 
 def test_an_archive_that_is_paused_or_removed_has_no_part_in_how_backups_stand(box: Box) -> None:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from appliance import health
+from appliance.audit.vouching import vouched
 from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, devices, instances, samples, settings
@@ -30,6 +31,7 @@ from appliance.replication.delivery import Breaker
 from appliance.web.acts import WAYS
 from appliance.web.console import web_ui
 from appliance.web.help import Book
+from appliance.web.language import Languages
 from appliance.web.live import Watcher
 from appliance.web.views.dashboard import judgement_mark
 from tests import synthetic
@@ -185,6 +187,44 @@ def test_a_backup_that_was_made_is_shown_with_its_hour(owner: FlaskClient, busy:
     finally:
         with busy.catalog.transaction() as tx:
             settings.remove(tx, f"{health.BACKUP}.cloud")
+
+
+def test_the_tile_of_drills_names_the_archive_that_is_worst(owner: FlaskClient, busy: Box) -> None:
+    made = {"at_utc": NOW.isoformat(), "outcome": "succeeded"}
+
+    def put(name: str, days: int, outcome: str = "succeeded") -> None:
+        at, key = (NOW - timedelta(days=days)).isoformat(), f"{health.DRILL}.{name}"
+        record = {"at_utc": at, "outcome": outcome, "succeeded_utc": at, "reason": ""}
+        with busy.catalog.transaction() as tx:
+            settings.put(tx, f"{health.BACKUP}.{name}", made, NOW)
+            settings.put(tx, key, vouched(busy.audit_key, key, record), NOW)
+
+    def tile(language: str) -> str:
+        return text_of(owner, language=language).partition('data-figure="drill"')[2].partition("</div>")[0]
+
+    with busy.catalog.transaction() as tx:
+        destinations.add(tx, DestinationSettings("usb", "vault", "ciphertext", {"path": "/nowhere"}))
+    try:
+        for language in ("en", "fr", "es", "zh"):
+            words = Languages(web_ui() / "languages").words(language)
+            put("cloud", 1)
+            put("usb", 12)
+            shown = tile(language)
+            assert words.moment(NOW - timedelta(days=12)) in shown
+            assert words("dashboard.drill_oldest", archives="usb") in shown
+            put("usb", 12, "failed")
+            assert words("dashboard.drill_failed", archives="usb") in tile(language)
+            with busy.catalog.transaction() as tx:
+                destinations.pause(tx, "usb")
+            shown = tile(language)
+            assert words.moment(NOW - timedelta(days=1)) in shown and "usb" not in shown
+            with busy.catalog.transaction() as tx:
+                destinations.resume(tx, "usb")
+    finally:
+        with busy.catalog.transaction() as tx:
+            destinations.remove(tx, "usb", NOW)
+            for key in (health.BACKUP, health.DRILL):
+                settings.remove(tx, f"{key}.cloud")
 
 
 def test_images_on_their_way_home_have_a_bar(owner: FlaskClient, busy: Box) -> None:

@@ -195,8 +195,8 @@ def _figures(facts: Facts, words: Words) -> tuple[Figure, ...]:
         ),
         Figure("waiting", words("dashboard.waiting"), words.number(waiting)),
         _lag(facts, words),
-        _attempt("backup", facts.backup, words),
-        _attempt("drill", facts.drill, words),
+        _backup(facts.backup, words),
+        _drill(facts, words),
         Figure(
             "kept",
             words("dashboard.kept"),
@@ -244,18 +244,36 @@ def _lag(facts: Facts, words: Words) -> Figure:
     )
 
 
-def _attempt(name: Literal["backup", "drill"], last: Attempt | None, words: Words) -> Figure:
-    label = words("dashboard.backup" if name == "backup" else "dashboard.drill")
+def _backup(last: Attempt | None, words: Words) -> Figure:
+    label = words("dashboard.backup")
     if last is None:
-        return Figure(name, label, words("dashboard.never"), tone="wait")
+        return Figure("backup", label, words("dashboard.never"), tone="wait")
     failed = last.outcome is Outcome.FAILED
     return Figure(
-        name,
+        "backup",
         label,
         words.moment(last.succeeded_utc) or words("dashboard.never"),
         words("dashboard.attempt_failed") if failed else "",
         "bad" if failed else "good",
     )
+
+
+def _drill(facts: Facts, words: Words) -> Figure:
+    """When the archives that are on have all passed, and which of them is the worst."""
+    last, label = facts.drill, words("dashboard.drill")
+    if last is None:
+        return Figure("drill", label, words("dashboard.never"), tone="wait")
+    counted = [each for each in facts.drills if not each.is_paused] or list(facts.drills)
+    failed = [each.archive for each in counted if each.last and each.last.outcome is Outcome.FAILED]
+    done = last.succeeded_utc
+    oldest = [each.archive for each in counted if (each.last.succeeded_utc if each.last else None) == done]
+    note = ""
+    tone: Tone = "bad" if failed else "wait" if done is None else "good"
+    if failed:
+        note = words("dashboard.drill_failed", archives=words.several(failed))
+    elif len(oldest) < len(counted):
+        note = words("dashboard.drill_oldest", archives=words.several(oldest))
+    return Figure("drill", label, words.moment(done) or words("dashboard.never"), note, tone)
 
 
 def _gauge(facts: Facts, words: Words) -> Gauge | None:
