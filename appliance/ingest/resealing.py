@@ -2,7 +2,8 @@
 
 A study is destroyed with its keys, and a process that was receiving more of it may have sealed those images under one of them. They
 were acknowledged, so they are kept: as a new study, which somebody is told of (`appliance.ingest.accept`). Their sealed
-form in the intake log still opens, with the key that came along; what is kept from here on does not.
+form in the intake log still opens, with the key that came along; what is kept from here on does not, and the log is written over
+once more (`appliance.ingest.scouring`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 from appliance.box import Box
 from appliance.catalog import study_keys
 from appliance.errors import Corrupt
+from appliance.ingest import scouring
 from appliance.ingest.awaiting import Awaiting
 from appliance.model import Stored
 from appliance.store import envelope
@@ -22,12 +24,14 @@ _WHO = "resealing"
 
 
 def under_living_keys(box: Box, arrivals: Sequence[Awaiting]) -> list[Awaiting]:
-    """`arrivals`, those under a destroyed key sealed anew. Raises what the store raises; may be repeated."""
+    """`arrivals`, those under a destroyed key sealed anew. Raises what store and catalog raise; may be repeated."""
     with box.catalog.reading() as reading:
         dead = study_keys.destroyed_among(reading, [each.received.stored.key_id for each in arrivals])
     if not dead:
         return list(arrivals)
     box.study_keys.forget(dead)
+    with box.catalog.transaction() as tx:
+        scouring.begin_anew(tx, box)
     return [_resealed(box, each) if each.received.stored.key_id in dead else each for each in arrivals]
 
 

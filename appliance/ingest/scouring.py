@@ -5,6 +5,9 @@ as it is wrapped, under a key of the box that no destruction ends. So a destruct
 written over since. The process that has a log open does that itself (`appliance.ingest.reception`): when it starts, when it is quiet, or
 in a pause when it never is.
 
+An image whose sealing had begun before its study was destroyed brings that study's key into a log that may have been written over by then:
+all of them owe it anew (`begin_anew`), and a certificate waits again.
+
 A log that nobody has open is written over here, if it holds no record of its present epoch: such a one may be acknowledged and not settled,
 and the process that owns the log accepts it when it starts. Rejected: to take a process that doesn't run for one that holds nothing.
 """
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 SCOURED: Final = "intake.scoured."
 """Before the name of a worker, in `appliance.catalog.settings`: up to which destroyed study (row id) its log holds nothing of any."""
 
+LOGS: Final = "destruction.intake-logs"
+"""Up to which destroyed study no intake log on this disk holds anything of any (`appliance.lifecycle.purging`)."""
+
 _LOG_NAME: Final = re.compile(r"(.+)-[ab]\.log")
 
 
@@ -39,19 +45,29 @@ def note_scoured(tx: Transaction, worker: str, last: int, now: datetime) -> None
     settings.put(tx, SCOURED + worker, max(last, scoured(tx, worker)), now)
 
 
+def begin_anew(tx: Transaction, box: Box) -> None:
+    """Let every log owe it again: one of them holds the key of a destroyed study."""
+    settings.remove(tx, LOGS)
+    for worker in _workers(box):
+        settings.remove(tx, SCOURED + worker)
+
+
 def scour_idle(box: Box, last: int, now: datetime) -> bool:
     """Write over the logs that nobody has open; whether none on this disk holds anything of the studies destroyed up to `last`."""
-    workers = sorted(
-        {match[1] for each in box.intake_folder.glob("*.log") if (match := _LOG_NAME.fullmatch(each.name))}
-    )
     with box.catalog.reading() as reading:
-        waiting = [each for each in workers if scoured(reading, each) < last]
+        waiting = [each for each in _workers(box) if scoured(reading, each) < last]
     done = [each for each in waiting if _scour(box, each)]
     if done:
         with box.catalog.transaction() as tx:
             for each in done:
                 note_scoured(tx, each, last, now)
     return done == waiting
+
+
+def _workers(box: Box) -> list[str]:
+    """Who has a log on this disk."""
+    found = (_LOG_NAME.fullmatch(each.name) for each in box.intake_folder.glob("*.log"))
+    return sorted({match[1] for match in found if match})
 
 
 def _scour(box: Box, worker: str) -> bool:

@@ -32,7 +32,8 @@ from appliance.catalog import Reading, Transaction, settings, tombstones
 from appliance.catalog.columns import canonical_json, utc_text
 from appliance.catalog.tombstones import Certificate, DestroyedStudy, Place, PlaceState
 from appliance.errors import Refused
-from appliance.lifecycle.purging import LOGS, REMAINS, REWRITTEN
+from appliance.ingest.scouring import LOGS
+from appliance.lifecycle.purging import REMAINS, REWRITTEN
 from appliance.lifecycle.shredding import REMEMBERED, Left
 from appliance.store.keys import RootKey
 

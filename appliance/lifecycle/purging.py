@@ -58,7 +58,7 @@ from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.ingest.accept import accept_within
-from appliance.ingest.scouring import scour_idle
+from appliance.ingest.scouring import LOGS, scour_idle
 from appliance.lifecycle import destruction, memory, retention
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
 from appliance.lifecycle.request import Method, State
@@ -77,9 +77,6 @@ REMAINS: Final = "destruction.remains"
 
 REWRITTEN: Final = "destruction.rewritten"
 """Up to which destroyed study the file was written anew since: not even a copy in unused space is left."""
-
-LOGS: Final = "destruction.intake-logs"
-"""Up to which destroyed study no intake log on this disk holds anything of any."""
 
 REWRITTEN_BYTES: Final = 128 << 20
 """A catalog up to this size is written anew after a destruction: it takes so much memory, and a few seconds.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import struct
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
-from appliance.catalog import erasure, tombstones
+from appliance.catalog import erasure, settings, study_keys, tombstones
 from appliance.ingest import Reception, reception, scouring
-from appliance.store.intake_log import BLOCK, IntakeLog
+from appliance.store.intake_log import BLOCK, IntakeLog, Slot
 from tests.boxes import box_in, data_set_of, recorded, send
 from tests.instances import Instance
 
@@ -105,6 +107,45 @@ def test_a_process_that_is_never_quiet_does_it_between_two_batches(
         eventually(lambda: len(recorded(box)) == 1)
     finally:
         running.close()
+
+
+def test_a_log_is_written_over_once_more_where_a_destroyed_key_came_into_it_late(
+    box: Box, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    """By an image of the study that was sealed just before and waited for room: it stays, under another key."""
+    monkeypatch.setattr(reception, "_QUIET_SECONDS", 0.02)
+    late = Instance(3, study=1, pixel_bytes=3_000, patient_id="GONE", patient_name="Zzyzxmarker^Alma")
+    running = Reception(box, "worker")
+    append = running._log.append
+
+    def done() -> int:
+        with box.catalog.reading() as conn:
+            return scouring.scoured(conn, "worker")
+
+    def destroyed_before(*given: Any, **named: Any) -> Slot:
+        destroy(box)
+        eventually(lambda: done() == 1)
+        with box.catalog.transaction() as tx:
+            settings.put(tx, scouring.LOGS, 1, datetime.now(UTC))
+        monkeypatch.setattr(reception, "_QUIET_SECONDS", 3600.0)
+        return append(*given, **named)
+
+    try:
+        send(running, ONE)
+        eventually(lambda: len(recorded(box)) == 1)
+        with box.catalog.reading() as conn:
+            ((_, wrapped),) = study_keys.keys_of_study(conn, ONE.study_instance_uid)
+        monkeypatch.setattr(running._log, "append", destroyed_before)
+        send(running, late)
+        eventually(lambda: len(recorded(box)) == 1)
+        with box.catalog.reading() as conn:
+            assert settings.get(conn, scouring.LOGS) is None, "a certificate waits again"
+    finally:
+        running.close()
+    assert b64encode(wrapped) in readable(box), "the test can see"
+    Reception(box, "worker").close()
+    assert readable(box) == b"" and done() == 1
+    assert [data_set_of(box, row) for row in recorded(box)] == [late.data_set]
 
 
 def test_a_log_that_nobody_has_open_is_written_over_by_whoever_asks(
