@@ -45,6 +45,7 @@ from appliance.lifecycle import (
     retention,
     returning,
     rotation,
+    safeguards,
     scrub,
     tagging,
 )
@@ -244,6 +245,11 @@ def look_through_buckets(box: Box, now: datetime, stopping: threading.Event) -> 
     listing.look_through(box, now, listing.Around(keep_going=_until(stopping), rest=rest))
 
 
+def see_protections(box: Box, now: datetime, stopping: threading.Event) -> None:
+    """Ask the buckets whether what protected them still does, where a week has gone since."""
+    safeguards.look_where_due(box, now, _until(stopping))
+
+
 def count(box: Box, now: datetime, stopping: threading.Event) -> None:
     """Count the sealed objects for the ransomware guard."""
     census.take(box, now, keep_going=_until(stopping))
@@ -345,5 +351,6 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         Job("updates", noting.note, 60, first_seconds=20),
         Job("disk-pin", disk_pin.note, 20, first_seconds=20),
         _long("rotation", finish_rotating, rotation.EVERY_SECONDS, 30, "sweeps"),
+        _long("protections", see_protections, safeguards.EVERY_SECONDS, 600, "sweeps"),
         Job("certificates", keep_certificates, 6 * 3600),
     )

@@ -41,6 +41,9 @@ ASKED = "restore.asked"
 UNREAD_MANIFESTS = "restore.manifests"
 """Which study manifests did not open for a restore (`appliance.backup.unread`)."""
 
+PROTECTIONS = "bucket.protections"
+"""What protects each bucket, as it was found last (`appliance.lifecycle.safeguards`), by the row id of its destination."""
+
 VENDOR_ORDER = "fleet.wanted"
 """What the vendor wants of this box, as far as it was taken (`appliance.fleet.taking`)."""
 

@@ -351,17 +351,16 @@ def _add(
 
 def try_destination(arguments: Arguments) -> int:
     """Test the connection."""
-    from appliance.lifecycle import tier_rules
+    from appliance.lifecycle import safeguards, tier_rules
     from appliance.replication.destinations import build
     from appliance.replication.destinations.protection import State
-    from appliance.replication.destinations.s3 import S3Destination
 
     with opened_box() as box:
         with box.catalog.reading() as conn:
             settings = _known(conn, arguments.name)
         built = build(settings, box)
         words = built.check()
-        found = built.protections() if isinstance(built, S3Destination) else []
+        found = safeguards.look(box, settings, built, now())
         missing = tier_rules.look(box, settings, built, now())
         with box.catalog.transaction() as tx:
             record(tx, box, "destination:test", settings.name)

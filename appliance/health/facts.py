@@ -34,7 +34,8 @@ class Disk:
 class Queue:
     """What is owed to one destination; `waiting` counts all that is not yet delivered and not given up.
 
-    `takes` is "ciphertext" where it keeps sealed copies, so that what waits is how far behind the replica is.
+    `takes` is "ciphertext" where it keeps sealed copies, so that what waits is how far behind the replica is; `place` is where it is
+    (`appliance.replication.place`).
     """
 
     destination: str
@@ -46,6 +47,7 @@ class Queue:
     id: int = 0
     trouble: str = ""
     takes: str = ""
+    place: str = ""
 
     @property
     def is_paused(self) -> bool:
@@ -102,6 +104,16 @@ class LookedThrough:
 
     destination: str
     since_utc: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unprotected:
+    """A bucket in use of which what once protected it is gone (`lost`), or has not been told lately (`untold`), each in words."""
+
+    destination: str
+    lost: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +292,7 @@ class Facts:
     drills: tuple[Drilled, ...] = ()
     read_again: ReadAgain | None = None
     looked_through: tuple[LookedThrough, ...] = ()
+    unprotected: tuple[Unprotected, ...] = ()
     frozen: Frozen | None = None
     forgotten: Forgotten | None = None
     clock: Clock = Clock()

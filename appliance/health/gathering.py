@@ -55,6 +55,7 @@ from appliance.health.facts import (
     ReadAgain,
     Sender,
     Trouble,
+    Unprotected,
 )
 from appliance.health.forecast import Forecast, Outlook, forecast
 from appliance.health.sampling import free_by_day
@@ -62,6 +63,7 @@ from appliance.ingest.reception import HELD
 from appliance.lifecycle import memory, policy, retention
 from appliance.model import DestinationId
 from appliance.replication.delivery import OPEN_STATES, State
+from appliance.replication.place import place_of
 from appliance.store import keys
 
 FRESH = timedelta(seconds=30)
@@ -182,6 +184,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB_FAR,
             SCRUB_FAR_LOST,
             BUCKET_LISTS,
+            settings.PROTECTIONS,
             RESTORE_ASKED,
             RESTORE_MANIFESTS,
             AUDIT_CHECK,
@@ -242,6 +245,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         drills=drills,
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
+        unprotected=tuple(_unprotected(queues, outcomes.get(settings.PROTECTIONS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
         held_to=_held_to(conn, outcomes),
         frozen=_frozen(conn),
@@ -320,6 +324,21 @@ def _looked_through(queues: Sequence[Queue], kept: object) -> Iterator[LookedThr
             yield LookedThrough(queue.destination, since)
 
 
+def _unprotected(queues: Sequence[Queue], kept: object) -> Iterator[Unprotected]:
+    """What buckets have lost of their protections, as `appliance.lifecycle.safeguards` has kept it of where they are now."""
+    for queue in queues:
+        told = _part(kept, str(queue.id))
+        found = _part(told, "found")
+        if queue.is_paused or _words(told, "place") != queue.place or not isinstance(found, list):
+            continue
+        lost, untold = (
+            tuple(_words(each, "lacks") for each in found if _words(each, "standing") == standing)
+            for standing in ("lost", "untold")
+        )
+        if lost or untold:
+            yield Unprotected(queue.destination, lost, untold, queue.id)
+
+
 def _frozen(conn: Reading) -> Frozen | None:
     found = freezes.in_force(conn)
     return None if found is None else Frozen(str(found.why), found.begun_utc)
@@ -379,7 +398,7 @@ def _exists(pid: int) -> bool:
 
 def _queues(conn: Reading) -> Iterator[Queue]:
     confirmed = totals.confirmed(conn)
-    takes = {each.id: str(each.takes) for each in destinations.destinations(conn)}
+    known = {each.id: each for each in destinations.destinations(conn)}
     summaries = {each.destination_id: each for each in deliveries.waiting_summary(conn)}
     for place in destinations.health(conn):
         summary = summaries[place.id]
@@ -393,7 +412,8 @@ def _queues(conn: Reading) -> Iterator[Queue]:
             oldest_utc=summary.oldest_utc,
             id=int(place.id),
             trouble=trouble,
-            takes=takes.get(place.id, ""),
+            takes=str(known[place.id].takes) if place.id in known else "",
+            place=place_of(known[place.id].options) if place.id in known else "",
         )
 
 

@@ -96,6 +96,7 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("guard-by-hand", Topic.STORAGE, _W, roles=PRIVACY, calm_seconds=0),
             AlertRule("damaged", Topic.STORAGE, _C, roles=PRIVACY),
             AlertRule("bucket-altered", Topic.ACCESS, _C, roles=("owner", "privacy_officer", "technician")),
+            AlertRule("protection-lost", Topic.ACCESS, _W),
             AlertRule("set-aside", Topic.STORAGE, _C),
             AlertRule("catalog", Topic.STORAGE, _C, repeat_seconds=_HOUR),
             AlertRule("catalog-damaged", Topic.STORAGE, _C),
@@ -156,6 +157,7 @@ _OF_CODE: Mapping[str, str] = MappingProxyType(
         "bucket-unlisted": "read-again-late",
         "bucket-lacks": "damaged",
         "manifests-unread": "damaged",
+        "protection-untold": "protection-lost",
         "no-devices": "setup",
         "no-rules": "setup",
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from appliance.model import CAN_BE_ERASED, DestinationKind
@@ -55,6 +56,16 @@ def reach_of(archives: Iterable[tuple[str, DestinationKind]], words: Words) -> R
     if not said:
         return None
     return Reach("" if buckets else "wait", words("reach.title" if buckets else "reach.none"), " ".join(said))
+
+
+def seen(last: tuple[datetime, Sequence[Protection]] | None, words: Words) -> Reach | None:
+    """What is to be said of a bucket that was asked for its protections, and when; None if it never answered. Pure."""
+    if last is None:
+        return None
+    at, found = last
+    lacks = lacking(found, words)
+    text = f"{words('reach.looked', at=words.moment(at))} {lacks or words('reach.has_all')}"
+    return Reach("wait" if lacks else "", words("reach.title"), text)
 
 
 def lacking(found: Sequence[Protection], words: Words) -> str:

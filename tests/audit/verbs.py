@@ -470,6 +470,7 @@ JOBS: Mapping[str, tuple[str, ...] | str] = {
     "drill": "tests/backup/test_drill.py lets drills pass and fail, and finds their rows",
     "scrub": "tests/lifecycle lets passes come to an end, and finds their rows",
     "listing": "there is no bucket on the box that is walked; tests/lifecycle/test_listing.py finds its rows",
+    "protections": "there is no bucket on the box that is walked; it asks buckets for their settings, and what is lost is a notice",
     "census": "tests/lifecycle/test_guard.py lets much be lost, and finds the row of the freeze",
     "retention-clock": "compares the clock with itself",
     "retention": "works out until when each study is kept: the lists made of it leave the rows",

@@ -35,6 +35,7 @@ from appliance.health.facts import (
     ReadAgain,
     Sender,
     Trouble,
+    Unprotected,
 )
 from appliance.health.forecast import Forecast, Outlook
 from appliance.health.looks import Came, Looked
@@ -326,6 +327,16 @@ CASES = {
             ),
         ),
         (("bucket-altered", ACT_NOW), ("bucket-altered", ACT_NOW)),
+    ),
+    "a bucket that has lost some of what protected it, and another that does not tell": (
+        replace(
+            CALM,
+            unprotected=(
+                Unprotected("cloud", lost=("versions are not locked", "what is overwritten is gone at once")),
+                Unprotected("other", untold=("whether versions are locked is not told",)),
+            ),
+        ),
+        (("protection-lost", ACT_NOW), ("protection-untold", SOON)),
     ),
     "an index that could not be read through": (
         replace(CALM, read_again=ReadAgain(NOW - DAY, unchecked="no room left")),

@@ -152,6 +152,7 @@ def test_nothing_is_decided_twice_at_one_moment(one: int, other: int) -> None:
     ("code", "kind"),
     [
         ("disk-full", "disk-full"),
+        ("protection-untold", "protection-lost"),
         ("disk-forecast", "disk-low"),
         ("courier-stopped", "process-stopped"),
         ("dicom-weak", "process-weak"),

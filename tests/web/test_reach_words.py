@@ -15,7 +15,7 @@ from appliance.model import CAN_BE_ERASED, DestinationKind, DestinationSettings
 from appliance.replication.destinations.protection import Protection, State
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
-from appliance.web.reach_words import WORDED, lacking, reach_of
+from appliance.web.reach_words import WORDED, lacking, reach_of, seen
 from appliance.web.views.destinations import TAKES
 from tests.replication.cloud import cloud, settings
 from tests.web.conftest import browser_of, csrf_of
@@ -94,6 +94,21 @@ def test_the_test_of_a_plain_bucket_says_what_it_lacks(app: Flask, box: Box) -> 
         token = csrf_of(browser.get("/destinations").get_data(as_text=True))
         browser.post(f"/destinations/{number}/test", data={"csrf": token})
         page = browser.get("/destinations").get_data(as_text=True)
+        own = browser.get(f"/destinations/{number}").get_data(as_text=True)
     assert WORDS("reach.open_bucket", name="cloud") in page
     assert "a key for the box that can remove nothing" in page
     assert WORDS("destinations.test_passed", name="cloud") in page
+    assert "Looked at on" in own and "The bucket lacks: versioning" in own, (
+        "what was found is kept, with its moment"
+    )
+
+
+def test_a_bucket_with_every_protection_is_said_to_have_them_as_of_the_last_look() -> None:
+    every = [Protection(name, State.ON, "") for name in WORDED]
+    assert seen(None, WORDS) is None
+    found = seen((NOW, every), WORDS)
+    assert found is not None and found.tone == ""
+    assert found.text.endswith(WORDS("reach.has_all"))
+    found = seen((NOW, [Protection("removal", State.MISSING, ""), *every[:3]]), WORDS)
+    assert found is not None and found.tone == "wait"
+    assert "a key for the box that can remove nothing" in found.text and WORDS.moment(NOW) in found.text

@@ -12,12 +12,11 @@ from appliance.catalog import Reading, destinations
 from appliance.configuration import OPTIONS, destination_of
 from appliance.errors import OperatorNeeded, Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import tier_rules
+from appliance.lifecycle import safeguards, tier_rules
 from appliance.model import DestinationKind, DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare, sftp
 from appliance.replication.destinations.protection import State
-from appliance.replication.destinations.s3 import S3Destination
 from appliance.web import forms
 from appliance.web.api.operation import operation, unchanged
 from appliance.web.api.other_side import of_the_other_side
@@ -411,7 +410,7 @@ def test_destination(destination_id: int) -> DestinationTest:
     missing = tier_rules.look(console().box, found, built, now())
     found_there = tuple(
         BucketProtection(each.name, each.state, each.words)
-        for each in (built.protections() if isinstance(built, S3Destination) else ())
+        for each in safeguards.look(console().box, found, built, now())
     )
     return DestinationTest(
         outcome=outcome,

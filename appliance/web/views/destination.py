@@ -13,7 +13,7 @@ from appliance.catalog import Reading, destinations, devices, rules
 from appliance.configuration import rule_of
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import tier_rules
+from appliance.lifecycle import safeguards, tier_rules
 from appliance.model import CAN_BE_ERASED, DestinationKind, DestinationSettings, Rule
 from appliance.replication import recall
 from appliance.replication.destinations import access, anew, build, prepare
@@ -22,6 +22,7 @@ from appliance.web.access import may, needs, reauthenticated
 from appliance.web.console import Notice, console
 from appliance.web.language import Words
 from appliance.web.pages import Page, page_of, show
+from appliance.web.reach_words import Reach, seen
 from appliance.web.tier_words import RulesNote, rules_note
 from appliance.web.views.destinations import FIELDS, known, settings_of, try_out
 
@@ -47,7 +48,7 @@ class RuleLine:
 class DestinationPage(Page):
     """One destination, its form with what was typed, and its rules.
 
-    `tier_rules` is what its bucket lacked when it was asked last; `can_be_erased` from the box, by whoever has taken it over. `given` says
+    `tier_rules` is what its bucket lacked when it was asked last, and `protections` what protected it; `can_be_erased` from the box, by whoever has taken it over. `given` says
     that there is a secret, `again` that one was typed, which no page carries; `seen` what the form was made of; `faults` what somebody else has made of it meanwhile, where that was so.
     """
 
@@ -67,6 +68,7 @@ class DestinationPage(Page):
     devices: tuple[tuple[str, str], ...]
     modalities: tuple[tuple[str, str], ...]
     tier_rules: RulesNote | None
+    protections: Reach | None
     can_be_erased: bool
     error: str
 
@@ -190,6 +192,7 @@ def _page(
         own = [each for each in rules.rules(conn) if each.destination_id == place.id]
         machines = _machines(conn)
         missing = tier_rules.missing(conn, place)
+        protections = safeguards.last(conn, place)
     options = {name: str(place.options.get(name, "")) for name in FIELDS[place.kind]}
     names = dict(machines)
     page = page_of(
@@ -214,6 +217,7 @@ def _page(
         devices=machines,
         modalities=tuple((code, g.words.modality(code)) for code in MODALITIES),
         tier_rules=rules_note(place.name, missing, g.words),
+        protections=seen(protections, g.words),
         can_be_erased=place.kind in CAN_BE_ERASED,
         error=error if may(Permission.MANAGE_DESTINATIONS) or may(Permission.MANAGE_RULES) else "",
     )

@@ -14,11 +14,10 @@ from appliance.catalog import Reading, deliveries, destinations, rules
 from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import tier_rules
+from appliance.lifecycle import safeguards, tier_rules
 from appliance.model import CAN_BE_ERASED, DestinationKind, DestinationSettings, Rule, Takes, ae_title
 from appliance.replication.delivery import OPEN_STATES, State
 from appliance.replication.destinations import build, prepare
-from appliance.replication.destinations.s3 import S3Destination
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
@@ -263,7 +262,7 @@ def try_out(settings: DestinationSettings) -> None:
         built = build(settings, box)
         found = built.check()
         note = rules_note(settings.name, tier_rules.look(box, settings, built, now()), g.words)
-        lacks = lacking(built.protections(), g.words) if isinstance(built, S3Destination) else ""
+        lacks = lacking(safeguards.look(box, settings, built, now()), g.words)
     except ApplianceError as error:
         forms.say(
             Notice("bad", g.words("destinations.test_failed", name=settings.name), explained(g.words, error))
