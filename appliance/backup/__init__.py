@@ -1,6 +1,7 @@
 """Backups: the catalog, the keys and the settings as of one moment, laid in every archive beside the sealed objects.
 
 - `snapshot` is the format: what lies in the archive, and what of it proves that it is whole.
+- `standing` says which of them are finished and not destroyed, as their keys say it.
 - `making` copies the catalog while the box works, and sends the copy.
 - `rotation` says which snapshots have had their time (a disk is rotated by the box, a bucket by its own rules).
 - `fetching` brings the catalog of one back, and the key that opens it.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from appliance.backup import ahead, snapshot
+from appliance.backup import ahead, snapshot, standing
 from appliance.backup.fetching import ages_of, open_root
 from appliance.backup.snapshot import Index
 from appliance.catalog.schema import REVISION
@@ -86,7 +86,7 @@ def look(archive: Archive, key: RecoveryKey, *, most: int = MOST, now: datetime 
 
     `now` is what the clock says, unless another moment is given. Raises as `restoring.restore`.
     """
-    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    names = list(standing.look(archive).names)
     _, root = open_root(archive, names, key)
     backups: dict[str, Index] = {}
     damaged: set[str] = set()

@@ -17,6 +17,9 @@ one not whole, or is away, is named in the certificate, and fails nothing while 
 A backup knows of studies that were destroyed since it was made, until the next one takes its place: that their images are gone from the
 archives, as they should be, is no finding, and nothing was seen of them.
 
+Whoever looks for a backup believes no marker that calls one destroyed while its key lies there (`standing`); the weekly drill makes a finding
+of it, for somebody has written there who is not this box. That of a purge, which tries one backup, does not: it is what destroys that key.
+
 What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
 undamaged, and `key check-recovery` tries the paper.
 """
@@ -35,7 +38,7 @@ from typing import Any, Final
 
 from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
-from appliance.backup import fetching, snapshot
+from appliance.backup import fetching, snapshot, standing
 from appliance.backup.making import archive_at, archives
 from appliance.backup.snapshot import Index
 from appliance.box import Box
@@ -76,6 +79,7 @@ EVERY: Final = timedelta(days=7)
 _NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup"
 _NONE_OPENED: Final = "every image of the sample lies in deep archive, and none was opened"
 _DESTROYED: Final = "every image of the sample has been destroyed since the backup was made"
+_MARKED: Final = "a backup is marked as destroyed and still has its key: this box writes no such mark, find out who can write in the archive"
 _NAMES: Final = ("sources", "ungiven")
 _LATEST: Final = 5
 """So many of the sample are the images that came last: they are what a fire tonight would take."""
@@ -199,13 +203,13 @@ def _drill(
     name: str,
 ) -> Certificate:
     archive = archive_at(box, place)
-    names = [name]
+    names, findings = [name], list[str]()
     if not name:
-        finished = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
-        names = fetching.newest_first(archive, box.root, finished, now)
+        there = standing.look(archive)
+        findings += [_MARKED] if there.disbelieved else []
+        names = fetching.newest_first(archive, box.root, there.names, now)
     if not names:
         raise Unknown("there is no backup to try out", hint="make a backup first")
-    findings: list[str] = []
     began = time.monotonic()
     sealed = archive.document(snapshot.index_key(names[0]))
     index = snapshot.decode(names[0], box.root.unseal(sealed, snapshot.context(names[0])))

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
-from appliance.backup import drill, snapshot
+from appliance.backup import drill, snapshot, standing
 from appliance.backup.drill import Certificate
 from appliance.backup.fetching import age_of, snapshot_key
 from appliance.backup.making import archive_at
@@ -29,7 +30,7 @@ MOST: Final = 60
 
 MOST_KEPT: Final = 400
 MOST_BYTES: Final = 16 << 10
-"""Of the indexes that are kept in memory, as they are sealed: how many, and how large one is at most."""
+"""Of the documents that are kept in memory, as they are sealed: how many, and how large one is at most."""
 
 _Which = tuple[DestinationId, str, datetime]
 
@@ -71,7 +72,8 @@ class Inventory:
 
 
 class _Read:
-    """Sealed indexes that were read, the latest few, by archive, key and the moment at which they were written there."""
+    """Sealed indexes that were read, and the keys of what is marked as destroyed: the latest few, by archive, key and the moment at which
+    they were written there."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -104,7 +106,12 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetim
     """
     archive = archive_at(box, place)
     written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
-    names = snapshot.names_in([*written])
+
+    def read(key: str) -> bytes:
+        return _READ.document(archive, (place.id, key, written[key]))
+
+    marked = [(name, partial(read, snapshot.key_key(name))) for name in standing.to_ask(written)]
+    names = standing.judge(written, marked).names
     with box.catalog.reading() as reading:
         drills = [each for each in drill.certificates(reading, box) if each.archive == place.name]
     found: list[Held] = []
@@ -112,9 +119,9 @@ def take(box: Box, place: DestinationSettings, *, most: int = MOST, now: datetim
         moment = snapshot.moment_of(name)
         assert moment is not None, "names_in gives no others"
         try:
-            key = snapshot.index_key(name)
-            sealed = _READ.document(archive, (place.id, key, written[key]))
-            index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
+            index = snapshot.decode(
+                name, box.root.unseal(read(snapshot.index_key(name)), snapshot.context(name))
+            )
         except Corrupt:
             index = None
         except Unknown:  # a rotation has removed it meanwhile

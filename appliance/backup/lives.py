@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from appliance.backup import snapshot
+from appliance.backup import standing
 from appliance.backup.fetching import ages
 from appliance.box import Box
 from appliance.catalog import settings
@@ -28,7 +28,7 @@ def count_past_others(box: Box, archive: Archive, place: DestinationSettings, no
         told = settings.get(conn, RESTORED)
     if not isinstance(told, dict) or place.id in told.get("counted_past", ()):
         return
-    names = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    names = standing.look(archive).names
     others = max((each.lives for each in ages(archive, box.root, names).values()), default=-1)
     with box.catalog.transaction() as tx:
         told = settings.get(tx, RESTORED)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance import __version__, audit
-from appliance.backup import fetching, rotation, snapshot
+from appliance.backup import fetching, rotation, snapshot, standing
 from appliance.backup.lives import count_past_others
 from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
@@ -288,7 +288,7 @@ def _rotate(box: Box, archive: Archive, now: datetime, keep: timedelta, name: st
     if not isinstance(archive, Clearable):
         return 0
     documents = list(archive.documents(snapshot.PREFIX))
-    finished = snapshot.names_in([each.key for each in documents])
+    finished = standing.look(archive, [each.key for each in documents]).names
     gone = set(rotation.obsolete(finished, now, keep))
     if gone:
         opening = [each for each in finished if _opens(box, archive, each)]

@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import catching_up, homecoming, rebuilding, snapshot, unread
+from appliance.backup import catching_up, homecoming, rebuilding, snapshot, standing, unread
 from appliance.backup.choice import Wanted, chosen, is_too_new, needs
 from appliance.backup.fetching import Tell, ages_of, fetch, indexes, open_root, snapshot_key
 from appliance.backup.snapshot import Index
@@ -216,7 +216,7 @@ def _prepare(
     if wanted.as_of is not None:
         archive = past.as_it_was(archive, wanted.as_of)
     written = {each.key: each.written_utc for each in archive.documents(snapshot.PREFIX)}
-    names = snapshot.names_in(list(written))
+    names = list(standing.look(archive, written).names)
     slot, root = open_root(archive, names, key)
     known_indexes = indexes(archive, root, names)
     known_ages = ages_of(known_indexes)

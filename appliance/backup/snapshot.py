@@ -8,7 +8,7 @@ Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 r
                         ``DESTROYED`` once a patient whom the snapshot remembers has been destroyed
     root.recovery       the root key under the recovery key, as of that moment: the paper of that day opens this snapshot
     index               written last: a snapshot without it was never finished
-    destroyed           after the key is: where nothing can be removed, this says that there is no snapshot any more
+    destroyed           after the key is: where nothing can be removed, this says that its key is to be looked at (`appliance.backup.standing`)
 
 The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``format``, ``made_utc``, ``software`` (version),
 ``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -187,7 +187,7 @@ def key_key(name: str) -> str:
 
 
 def destroyed_key(name: str) -> str:
-    """What says in every archive that the key of a snapshot is destroyed."""
+    """Where a bucket says that the key of a snapshot is destroyed."""
     return f"{PREFIX}{name}/destroyed"
 
 
@@ -246,12 +246,16 @@ def decode(name: str, text: bytes) -> Index:
         raise Corrupt("the index of a backup is not what was written", hint="use another backup") from error
 
 
-def names_in(keys: Sequence[str]) -> list[str]:
-    """The finished snapshots among the keys of an archive, without those destroyed since, the newest first by name."""
-    ends: dict[str, set[str]] = {"index": set(), "destroyed": set()}
-    for key in keys:
-        name, _, end = key.removeprefix(PREFIX).rpartition("/")
-        if key.startswith(PREFIX) and end in ends:
-            ends[end].add(name)
-    found = ends["index"] - ends["destroyed"]
-    return sorted((each for each in found if moment_of(each) is not None), reverse=True)
+def names_in(keys: Iterable[str]) -> list[str]:
+    """The finished snapshots among the keys of an archive, those destroyed since with them, the newest first by name."""
+    return sorted(_with_end(keys, "index"), reverse=True)
+
+
+def marked_in(keys: Iterable[str]) -> set[str]:
+    """The snapshots that something in an archive calls destroyed, whoever wrote that (`appliance.backup.standing`)."""
+    return _with_end(keys, "destroyed")
+
+
+def _with_end(keys: Iterable[str], wanted: str) -> set[str]:
+    parts = (each.removeprefix(PREFIX).rpartition("/") for each in keys if each.startswith(PREFIX))
+    return {name for name, _, end in parts if end == wanted and moment_of(name) is not None}

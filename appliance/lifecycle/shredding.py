@@ -10,6 +10,8 @@ A disk or a bucket may hold the backups of another box, laid there in the same h
 attempt that was cut before its key was laid is left to the rotation: its pieces open with nothing, once the new one has cleared away what
 was left of keys on their way (`making`), and another box may be at it.
 
+Which are destroyed already, their keys say, and not the markers beside them (`backup.standing`): whoever may write there could lay one.
+
 On a disk or a file server they are removed. In a bucket, where the box may remove nothing, their keys are written over; if the bucket keeps what
 was written over, as it should, it is gone after `REMEMBERED` by the bucket's own rule. What the bucket says of that at this moment is
 kept for the certificate, which must not tell a day on which nothing is left where no rule ends it.
@@ -19,13 +21,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from appliance.backup import drill, making, snapshot
+from appliance.backup import drill, making, snapshot, standing
 from appliance.box import Box
 from appliance.catalog import freezes
 from appliance.errors import ApplianceError, OperatorNeeded, Unknown
@@ -90,7 +92,7 @@ def shred_older(
     with box.catalog.reading() as reading:
         freezes.refuse(reading)
     archive = making.archive_at(box, place)
-    before = _names(each.key for each in archive.documents(snapshot.PREFIX))
+    before = _names(archive)
     made = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going)
     reached("backup made")
     found = drill.drill(box, place, now, actor=ACTOR, keep_going=keep_going, name=made.name)
@@ -132,14 +134,12 @@ def _remembered(archive: Archive, place: DestinationSettings) -> Versions | None
         return None
 
 
-def _names(keys: Iterable[str]) -> set[str]:
-    """Every snapshot that has got as far as its key, finished or not, without those destroyed before."""
-    of_end: dict[str, set[str]] = {"key": set(), "index": set(), "destroyed": set()}
-    for key in keys:
-        name, _, end = key.removeprefix(snapshot.PREFIX).partition("/")
-        if end in of_end:
-            of_end[end].add(name)
-    return (of_end["key"] | of_end["index"]) - of_end["destroyed"]
+def _names(archive: Archive) -> set[str]:
+    """Every snapshot that has got as far as its key, finished or not, without those whose key is destroyed, as the key itself says."""
+    keys = [each.key for each in archive.documents(snapshot.PREFIX)]
+    parts = (each.removeprefix(snapshot.PREFIX).partition("/") for each in keys)
+    found = {name for name, _, end in parts if end in {"key", "index"}}
+    return found - standing.look(archive, keys).destroyed
 
 
 def _destroy(archive: Archive, name: str) -> None:

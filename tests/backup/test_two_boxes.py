@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance import health
-from appliance.backup import making, snapshot
+from appliance.backup import making, snapshot, standing
 from appliance.catalog import destinations, tombstones
 from appliance.errors import OperatorNeeded, Transient, Unreadable
 from appliance.health.checks import backup_age
@@ -39,7 +39,7 @@ LONG_AGO = [NOW - timedelta(days=days) for days in (90, 80, 70, 60, 50)]
 
 
 def names(one: Clinic) -> set[str]:
-    return set(snapshot.names_in([each.key for each in archive_of(one.place).documents(snapshot.PREFIX)]))
+    return set(standing.look(archive_of(one.place)).names)
 
 
 def back_up(one: Clinic, now: datetime) -> None:

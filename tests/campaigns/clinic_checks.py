@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance import audit
-from appliance.backup import snapshot
+from appliance.backup import snapshot, standing
 from appliance.catalog import Catalog, study_keys, totals
 from appliance.errors import ApplianceError, Corrupt, Unknown
 from appliance.model import DestinationSettings, KeyId, ObjectId
@@ -198,9 +198,7 @@ def _check_shelf(world: World, name: str, done: set[KeyId]) -> None:
                 continue
             there = {row["id"] for row in told["study_keys"]} | {row["key_id"] for row in told["instances"]}
             assert not there & done, f"{name} is done, and a manifest there has the key"
-    for index, backup in enumerate(
-        snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
-    ):
+    for index, backup in enumerate(standing.look(archive).names):
         for root in roots:
             _check_backup(world, archive, backup, root, done, world.here / f"looked-{index}.db")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance.backup import making, snapshot
+from appliance.backup import making, standing
 from appliance.errors import OperatorNeeded, Transient
 from appliance.store.recovery import RecoveryKey
 from tests.campaigns.clinic_checks import archive_there, opens_with
@@ -69,7 +69,7 @@ def back_up(world: World, name: str) -> bool:
 def note_backups(world: World, name: str) -> None:
     """Which backups lie on a disk, wherever it is; one that is new remembers what is here now."""
     shelf = world.shelves[name]
-    there = snapshot.names_in([each.key for each in archive_there(world, name).documents(snapshot.PREFIX)])
+    there = standing.look(archive_there(world, name)).names
     for old in set(shelf.backups) - set(there):
         del shelf.backups[old]
     for new in set(there) - set(shelf.backups):

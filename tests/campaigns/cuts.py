@@ -28,7 +28,7 @@ from typing import Final
 import pytest
 
 from appliance import audit
-from appliance.backup import choice, making, restoring, snapshot
+from appliance.backup import choice, making, restoring, snapshot, standing
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, evictions, manifests, studies, study_keys, tombstones
 from appliance.config import Config, CourierConfig
@@ -101,7 +101,7 @@ def _snapshot(place: Place) -> None:
 
 
 def _backups(place: Place) -> set[str]:
-    return set(snapshot.names_in([each.key for each in place.archive().documents(snapshot.PREFIX)]))
+    return set(standing.look(place.archive()).names)
 
 
 def trust_clock(box: Box) -> None:
@@ -193,7 +193,7 @@ def _after_snapshot(place: Place) -> None:
 def _whole(place: Place, box: Box) -> None:
     """Every finished backup has each of its pieces."""
     archive = place.archive()
-    for name in snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)]):
+    for name in standing.look(archive).names:
         index = snapshot.decode(
             name, box.root.unseal(archive.document(snapshot.index_key(name)), snapshot.context(name))
         )
