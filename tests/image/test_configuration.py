@@ -317,6 +317,7 @@ def test_a_verified_root_and_signed_starts_are_asked_for() -> None:
     assert data["Encrypt"] == ["tpm2"]
     repart = (EXTRA / "usr/lib/systemd/system/systemd-repart.service.d/appliance.conf").read_text()
     assert re.findall(r"--tpm2-pcrs=(\S+)", repart) == ["7+12"]
+    assert "\nRestart=on-failure\n" in repart, "a TPM2 that is slow once costs a first start"
     policy = (EXTRA / "usr/lib/appliance/libexec/disk-policy").read_text()
     (sets,) = re.findall(r"for each in ([0-9+ ]+);", policy)
     assert all({"7", "12"} <= set(each.split("+")) for each in sets.split()), "a new entry asks for no less"
