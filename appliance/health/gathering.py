@@ -59,7 +59,7 @@ from appliance.health.facts import (
 )
 from appliance.health.forecast import Forecast, Outlook, forecast
 from appliance.health.sampling import free_by_day
-from appliance.ingest.reception import HELD
+from appliance.ingest.held import HELD
 from appliance.lifecycle import memory, policy, retention
 from appliance.model import DestinationId
 from appliance.replication.delivery import OPEN_STATES, State

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from appliance.box import Box
 from appliance.catalog import freezes, instances
 from appliance.ingest import records
-from appliance.ingest.reception import HELD
+from appliance.ingest.held import HELD
 from appliance.model import ObjectId
 from appliance.store.intake_log import metadata_in
 

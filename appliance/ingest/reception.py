@@ -34,6 +34,7 @@ from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
+from appliance.ingest.held import HELD
 from appliance.ingest.hours import Hours
 from appliance.ingest.rehearsal import is_own, is_rehearsed
 from appliance.ingest.scouring import note_scoured, scoured
@@ -46,7 +47,6 @@ from appliance.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
-HELD = "held"
 _GATHER_SECONDS = 0.1
 _GATHER_ROUNDS = 5
 _BATCH = 100  # some tens of milliseconds in the catalog, during which no page gets the row that it waits for
