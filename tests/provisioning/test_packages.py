@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -166,18 +165,20 @@ def a_library(folder: Path) -> Path:
     return Path(shutil.copy(loaded[0], folder / "libtried.so.1"))
 
 
-def restarts(tmp_path: Path, processes: dict[str, int], *units: str) -> tuple[list[str], int]:
-    """Which units the script starts anew, and its exit status, where each unit has one process."""
+def restarts(tmp_path: Path, processes: dict[str, str], *units: str) -> tuple[list[str], int]:
+    """Which units the script starts anew, and its exit status, where each unit has one process with such a map of its memory."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     (bin_ / "systemctl").write_text(SYSTEMCTL)
     (bin_ / "systemctl").chmod(0o755)
-    for unit, process in processes.items():
-        (tmp_path / "groups" / unit).mkdir(parents=True)
-        (tmp_path / "groups" / unit / "cgroup.procs").write_text(f"{process}\n")
+    for number, (unit, maps) in enumerate(processes.items(), 100):
+        process = tmp_path / "proc" / str(number)
+        process.mkdir(parents=True)
+        (process / "maps").write_text(maps)
+        (process / "cgroup").write_text(f"12:pids:/others\n0::/{unit}\n")
     done = subprocess.run(
         [REPLACED, *units],
-        env={"PATH": f"{bin_}:/usr/bin:/bin", "CGROUPS": str(tmp_path / "groups")},
+        env={"PATH": f"{bin_}:/usr/bin:/bin", "PROC": str(tmp_path / "proc")},
         check=False,
         stdout=subprocess.DEVNULL,
     )
@@ -193,13 +194,14 @@ def test_who_runs_with_a_replaced_library_is_started_anew_and_nobody_else(tmp_pa
     with holds:
         assert holds.stdout is not None
         assert holds.stdout.readline() == b"loaded\n"
+        maps = Path(f"/proc/{holds.pid}/maps")
+        before = maps.read_text()
         shutil.copy(library, tmp_path / "new")
         (tmp_path / "new").replace(library)  # as dpkg lays it down
-        units = {"stuck.service": holds.pid, "front.service": holds.pid, "other.service": os.getpid()}
-        asked = ("away.service", "stuck.service", "front.service", "other.service")
-        assert restarts(tmp_path, units, *asked) == (["stuck.service", "front.service"], 1), (
-            "one does not hide the next"
-        )
+        after = maps.read_text()
+    units = {"stuck.service": after, "front.service": after, "other.service": before}
+    asked = ("away.service", "stuck.service", "front.service", "other.service", "nt.service")
+    assert restarts(tmp_path, units, *asked) == (["stuck.service", "front.service"], 1)
 
 
 def test_what_is_started_anew_is_of_the_appliance_or_installed_by_the_role() -> None:
