@@ -20,6 +20,10 @@ archives, as they should be, is no finding, and nothing was seen of them.
 Whoever looks for a backup believes no marker that calls one destroyed while its key lies there (`standing`); the weekly drill makes a finding
 of it, for somebody has written there who is not this box. That of a purge, which tries one backup, does not: it is what destroys that key.
 
+Two boxes may have their backups in one archive. Each tries the newest of its own: one that no key of this box opens is passed over where
+it is known to be another's, or of a later root key than this box has (`ownership.whose_backup`), and tried, and found damaged, where it may be
+ours. A newest backup of ours is never passed over for an older one that is whole.
+
 What it cannot try is the paper: the recovery key is not on the box. It sees that the wrapped root key beside the backup is
 undamaged, and `key check-recovery` tries the paper.
 """
@@ -39,7 +43,7 @@ from typing import Any, Final
 from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import fetching, snapshot, standing
-from appliance.backup.making import archive_at, archives
+from appliance.backup.making import archive_at, archives, judge_of
 from appliance.backup.snapshot import Index
 from appliance.box import Box
 from appliance.catalog import (
@@ -55,6 +59,7 @@ from appliance.errors import ApplianceError, Corrupt, Resting, Transient, Unknow
 from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Archive
+from appliance.replication.ownership import Whose
 from appliance.store import scratch
 from appliance.store.disk import disk_error
 from appliance.store.recovery import SECRET_BYTES
@@ -148,7 +153,7 @@ def drill(
     dice: random.Random | None = None,
     name: str = "",
 ) -> Certificate:
-    """Restore the newest backup of `place`, or the one called `name`, into a scratch folder, and record what came of it.
+    """Restore the newest backup of `place` that is this box's, or the one called `name`, into a scratch folder, and record what came of it.
 
     Raises `Unknown` when there is no backup yet, and what archive and disk raise; that is recorded as a failure too. What
     is found wrong with the backup itself is in the certificate.
@@ -203,16 +208,14 @@ def _drill(
     name: str,
 ) -> Certificate:
     archive = archive_at(box, place)
-    names, findings = [name], list[str]()
+    findings: list[str] = []
     if not name:
         there = standing.look(archive)
         findings += [_MARKED] if there.disbelieved else []
-        names = fetching.newest_first(archive, box.root, there.names, now)
-    if not names:
-        raise Unknown("there is no backup to try out", hint="make a backup first")
+        name = _newest(box, archive, there.names, now)
     began = time.monotonic()
-    sealed = archive.document(snapshot.index_key(names[0]))
-    index = snapshot.decode(names[0], box.root.unseal(sealed, snapshot.context(names[0])))
+    sealed = archive.document(snapshot.index_key(name))
+    index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
     try:
         open_slots(archive.document(snapshot.slot_key(index.name)), b"R", bytes(SECRET_BYTES))
     except (Corrupt, Unknown):
@@ -253,6 +256,17 @@ def _drill(
         sources=() if chosen and chosen[0].is_held_here(place) else sample.sources,
         ungiven=sample.ungiven,
     )
+
+
+def _newest(box: Box, archive: Archive, names: Sequence[str], now: datetime) -> str:
+    """The newest of the snapshots `names` (`snapshot.in_order`) that is not another box's. Only of those that don't open it is asked whose
+    they are, the newest first. Raises `Unknown` where there is none, and what the archive raises."""
+    known = fetching.indexes(archive, box.root, names)
+    judge = judge_of(box, archive)
+    for each in snapshot.in_order(names, fetching.ages_of(known), now):
+        if each in known or judge(each) not in {Whose.ANOTHERS, Whose.LATER}:
+            return each
+    raise Unknown("there is no backup to try out", hint="make a backup first")
 
 
 def _go_on(keep_going: Callable[[], bool]) -> None:

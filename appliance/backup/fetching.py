@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -153,14 +152,6 @@ def ages(archive: Archive, root: RootKey, names: Sequence[str]) -> dict[str, Age
 def age_of(index: Index) -> Age:
     """Raises `Refused` where its witness is none."""
     return Age(index.lives, Witness.parse(index.audit).count)
-
-
-def newest_first(archive: Archive, root: RootKey, names: Sequence[str], now: datetime) -> list[str]:
-    """The snapshots called `names`, the newest first, whatever the clock was that has named them (`snapshot.in_order`).
-
-    Raises what the archive raises.
-    """
-    return snapshot.in_order(names, ages(archive, root, names), now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,11 +326,11 @@ def _opens(box: Box, archive: Archive, name: str) -> bool:
 
 def whose(box: Box, archive: Archive, names: Iterable[str]) -> dict[str, Whose]:
     """Whose the snapshots `names` in an archive are, as this box can tell (`whose_backup`). Raises what the archive raises."""
-    judge = _judge(box, archive)
+    judge = judge_of(box, archive)
     return {each: judge(each) for each in names}
 
 
-def _judge(box: Box, archive: Archive) -> Callable[[str], Whose]:
+def judge_of(box: Box, archive: Archive) -> Callable[[str], Whose]:
     """What says of one snapshot whose it is, by what this box knows now."""
     with box.catalog.reading() as reading:
         made = audit_search.details(reading, MAKE, "name")
@@ -343,7 +343,7 @@ def _judge(box: Box, archive: Archive) -> Callable[[str], Whose]:
 
 def _ours(box: Box, archive: Archive, names: Iterable[str]) -> list[str]:
     """Those of the snapshots `names` that are known to be this box's; without those of which a bad spot of the disk leaves that open."""
-    judge, found = _judge(box, archive), []
+    judge, found = judge_of(box, archive), []
     for each in names:
         with suppress(Unreadable):
             if judge(each) is Whose.OURS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from appliance import health
-from appliance.backup import making, snapshot, standing
+from appliance.backup import drill, making, snapshot, standing
 from appliance.catalog import destinations, tombstones
-from appliance.errors import OperatorNeeded, Transient, Unreadable
+from appliance.errors import Corrupt, OperatorNeeded, Transient, Unknown, Unreadable
 from appliance.health.checks import backup_age
 from appliance.health.facts import Attempt, Outcome
 from appliance.lifecycle import certificate, retention
@@ -111,6 +112,47 @@ def test_a_box_removes_no_backup_but_its_own(
     assert newest in names(clinic), "the newest few of ours stay, however many another box lays beside them"
     assert len(first & names(clinic)) < len(first), "ours have had their time"
     assert restore(tmp_path / "after", clinic.place, clinic.paper).snapshot is not None
+
+
+def drilled(one: Clinic) -> drill.Certificate:
+    return drill.drill(one.box, one.place, NOW, actor="tests", dice=random.Random(1))
+
+
+def test_each_box_tries_out_the_newest_backup_of_its_own(
+    clinic: Clinic, other: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "refuse_another_box", lambda *_: None)
+    clinic.receive(IMAGES[0])
+    clinic.deliver()
+    with pytest.raises(Unknown, match="no backup to try out"):
+        drilled(clinic)
+    clinic.back_up(NOW - timedelta(hours=4))
+    ours = clinic.back_up(NOW - timedelta(hours=3))
+    with pytest.raises(Unknown, match="no backup to try out"):
+        drilled(other)
+    theirs = [other.back_up(NOW - timedelta(hours=hours)) for hours in (2, 1)]
+    found = drilled(clinic)
+    assert (found.snapshot, found.passed, found.sampled) == (ours.name, True, 1)
+    assert (drilled(other).snapshot, drilled(other).passed) == (theirs[-1].name, True)
+
+
+@pytest.mark.parametrize(
+    "ends", [("index",), ("index", "key"), ("index", "key", "root.recovery")], ids="+".join
+)
+def test_a_damaged_newest_of_ours_is_not_passed_over_for_an_older_one(
+    clinic: Clinic, other: Clinic, monkeypatch: pytest.MonkeyPatch, ends: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(making, "refuse_another_box", lambda *_: None)
+    clinic.receive(IMAGES[0])
+    clinic.deliver()
+    _, newest = (clinic.back_up(NOW - timedelta(hours=hours)) for hours in (4, 3))
+    other.back_up(NOW - timedelta(hours=1))
+    archive = archive_of(clinic.place)
+    for end in ends:
+        key = f"{snapshot.PREFIX}{newest.name}/{end}"
+        archive.put_document(key, archive.document(key)[:-1] + b"?")
+    with pytest.raises(Corrupt):
+        drilled(clinic)
 
 
 def test_one_of_ours_whose_key_is_damaged_goes_when_its_time_is_over(clinic: Clinic) -> None:
