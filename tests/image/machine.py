@@ -88,13 +88,14 @@ JUDGED_LATE = "[Service]\nTimeoutStartSec=30min\n"
 """The check of a start has a minute on a box. Under a name of its own, before the one that a version which is to fail brings
 (`make_test_updates`): of one name, only what comes by SMBIOS would hold."""
 
-SLOW_UNITS = (
-    *(f"appliance-{name}.service" for name in ("dicom", "courier", "jobs", "web")),
-    "screen.service",
-)
+SLOW_UNITS = tuple(f"appliance-{name}.service" for name in ("dicom", "courier", "jobs", "web"))
 
 DOOR = [
-    *(word for unit in SLOW_UNITS for word in credential(f"systemd.unit-dropin.{unit}", SLOW)),
+    *(
+        word
+        for unit in (*SLOW_UNITS, "screen.service")
+        for word in credential(f"systemd.unit-dropin.{unit}", SLOW)
+    ),
     *(
         word
         for name in ("chrony", "dbus", "nginx", "systemd-logind", "systemd-networkd", "systemd-resolved")
