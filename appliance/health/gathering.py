@@ -59,7 +59,7 @@ from appliance.health.facts import (
 )
 from appliance.health.forecast import Forecast, Outlook, forecast
 from appliance.health.sampling import free_by_day
-from appliance.ingest.held import HELD
+from appliance.ingest import set_aside
 from appliance.lifecycle import memory, policy, retention
 from appliance.model import DestinationId
 from appliance.replication.delivery import OPEN_STATES, State
@@ -104,7 +104,7 @@ def gather(box: Box, now: datetime) -> Facts:
         asks_pin=disk_pin.wants_somebody(),
         secure_boot=firmware.secure_boot(),
         runs_for=running.lasted if (running := kernel_clock.running()) else None,
-        contents=Contents(set_aside=sum(1 for _ in (box.intake_folder / HELD).glob("*.record"))),
+        contents=Contents(set_aside=len(set_aside.paths(box))),
     )
     try:
         with box.catalog.reading() as conn:

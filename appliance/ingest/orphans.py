@@ -17,8 +17,7 @@ from collections.abc import Iterator
 
 from appliance.box import Box
 from appliance.catalog import freezes, instances
-from appliance.ingest import records
-from appliance.ingest.held import HELD
+from appliance.ingest import records, set_aside
 from appliance.model import ObjectId
 from appliance.store.intake_log import metadata_in
 
@@ -67,9 +66,7 @@ class OrphanSweep:
         box = self._box
         here = {*box.objects.ids(), *box.objects.abandoned_parts()}
         here.difference_update(self._in_logs())
-        held = box.intake_folder / HELD
-        if held.is_dir():
-            here -= {ObjectId(path.stem) for path in held.iterdir()}
+        here.difference_update(map(set_aside.object_of, set_aside.paths(box)))
         if here:
             with box.catalog.reading() as reading:
                 for recorded, _, _ in instances.all_objects(reading):

@@ -21,29 +21,33 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
 from appliance.catalog import instances, tombstones
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, OutOfResources, Transient, Unknown
-from appliance.ingest import records
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    OperatorNeeded,
+    OutOfResources,
+    Transient,
+    Unknown,
+    Unreadable,
+)
+from appliance.ingest import records, set_aside
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
-from appliance.ingest.held import HELD
 from appliance.ingest.hours import Hours
 from appliance.ingest.rehearsal import is_own, is_rehearsed
 from appliance.ingest.scouring import note_scoured, scoured
 from appliance.ingest.sealing import Announced, Buffers, Sealing
 from appliance.model import Header, Origin, Received, Uid
 from appliance.store import envelope
-from appliance.store.disk import disk_error
 from appliance.store.intake_log import IntakeLog, Slot
-from appliance.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -376,21 +380,19 @@ def _hold(box: Box, waiting: Awaiting) -> None:
     """Keep an instance that cannot be accepted: its ciphertext among the objects, its record beside the log."""
     received = waiting.received
     object_id = received.stored.object_id
-    held = box.intake_folder / HELD
-    held.mkdir(mode=0o700, exist_ok=True)
     if (body := waiting.body) is not None:
         box.objects.adopt(body.file.descriptor, [(object_id, body.offset, body.length)])
     box.objects.path(object_id)  # a part gets its name too
-    sealed = box.root.seal(records.encode(received), f"held:{object_id}".encode())
-    _write_durably(box.objects, held / f"{object_id}.record", sealed)
+    set_aside.put(box, received)
 
 
 def _accept_held(box: Box) -> None:
     """Try again what was set aside: after an update, or once the disk is mended, it may well be accepted."""
-    for path in sorted((box.intake_folder / HELD).glob("*.record")):
+    for path in set_aside.paths(box):
         try:
-            record = box.root.unseal(path.read_bytes(), f"held:{path.stem}".encode())
-            accept(box, [Awaiting(records.decode(record))])
+            accept(box, [Awaiting(set_aside.read(box, path))])
+        except Unreadable as error:  # a bad spot under one record keeps nothing else from being received
+            log.error("an instance is still set aside: %s", error.message)
         except (Transient, OperatorNeeded):
             raise
         except Exception as error:  # noqa: BLE001 - it stays where it is, and the health of the box says so
@@ -398,14 +400,3 @@ def _accept_held(box: Box) -> None:
         else:
             path.unlink(missing_ok=True)
             log.info("an instance that was set aside is accepted")
-
-
-def _write_durably(objects: ObjectStore, path: Path, data: bytes) -> None:
-    try:
-        descriptor = objects.disk.overwrite(path)
-        with open(descriptor, "wb", buffering=0) as file:
-            file.write(data)
-            objects.disk.sync(file.fileno())
-        objects.disk.sync_directory(path.parent)
-    except OSError as error:
-        raise disk_error(error, "setting an instance aside") from error

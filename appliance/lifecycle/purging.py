@@ -57,8 +57,8 @@ from appliance.catalog.database import Remains
 from appliance.catalog.destructions import DestructionRequest
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
+from appliance.ingest import set_aside
 from appliance.ingest.accept import accept_within
-from appliance.ingest.held import is_held
 from appliance.ingest.scouring import LOGS, scour_idle
 from appliance.lifecycle import destruction, memory, retention
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
@@ -225,7 +225,7 @@ def _destroy(
     erased = erasure.erase(tx, study, now)
     if erased is None:
         raise Refused("the study is not here any more", hint="look at the request again")
-    if is_held(box, erased.study_instance_uid):
+    if set_aside.has_image_of(box, erased.study_instance_uid):
         raise Refused(
             "an image of the study came and is set aside",
             hint="ask for the destruction anew once that image is accepted",

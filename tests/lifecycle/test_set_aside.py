@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 
+from appliance.box import Box
 from appliance.catalog import instances, studies, tombstones
-from appliance.ingest import Reception
-from appliance.ingest.held import HELD
+from appliance.ingest import Reception, set_aside
 from appliance.lifecycle import destruction, purging
 from appliance.lifecycle.acting import Act
-from tests.backup.conftest import Clinic
+from tests.backup.conftest import IMAGES, Clinic
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
 from tests.boxes import recorded, send
+from tests.instances import Instance
 from tests.lifecycle.purge import GONE, LATER, approve, study_of
 
 pytestmark = pytest.mark.slow
@@ -20,23 +24,30 @@ pytestmark = pytest.mark.slow
 clinic, disk = _clinic, _disk
 
 
-def test_a_study_of_which_an_image_is_set_aside_stays_until_that_is_accepted(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    box, record_many = clinic.box, instances.record_many
-    clinic.receive(*GONE[1:])
+def put_aside(box: Box, image: Instance, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The record of `image`, which came while a defect kept it from being recorded."""
+    record_many = instances.record_many
 
-    def refuse_one(tx: object, batch: object) -> object:
-        if any(received.header.sop_instance_uid == GONE[0].sop_instance_uid for received, _ in batch):  # type: ignore[attr-defined]
+    def refuse_it(tx: object, batch: object) -> object:
+        if any(received.header.sop_instance_uid == image.sop_instance_uid for received, _ in batch):  # type: ignore[attr-defined]
             raise ValueError("a defect")
         return record_many(tx, batch)  # type: ignore[arg-type]
 
     with monkeypatch.context() as defect:
-        defect.setattr(instances, "record_many", refuse_one)
+        defect.setattr(instances, "record_many", refuse_it)
         reception = Reception(box, "dicom-0")
-        send(reception, GONE[0])
+        send(reception, image)
         reception.close()
-    (aside,) = (box.intake_folder / HELD).iterdir()
+    (record,) = set_aside.paths(box)
+    return record
+
+
+def test_a_study_of_which_an_image_is_set_aside_stays_until_that_is_accepted(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = clinic.box
+    clinic.receive(*GONE[1:])
+    aside = put_aside(box, GONE[0], monkeypatch)
     clinic.deliver()
     asked = approve(box, study_of(box, GONE[1]).id)
     purging.carry_out(box, LATER)
@@ -60,12 +71,44 @@ def test_a_study_of_which_an_image_is_set_aside_stays_until_that_is_accepted(
     assert recorded(box) == []
 
 
-def test_one_of_another_study_and_a_damaged_record_keep_nobody(clinic: Clinic) -> None:
+@pytest.mark.parametrize("of", ["another study", "nobody, since it is damaged"])
+def test_one_that_is_not_of_the_study_keeps_it_from_nothing(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
     box = clinic.box
+    another = next(each for each in IMAGES if each.study_instance_uid != GONE[0].study_instance_uid)
     clinic.receive(*GONE)
+    aside = put_aside(box, another, monkeypatch)
+    if of != "another study":
+        aside.write_bytes(b"nothing opens this")
     clinic.deliver()
-    (box.intake_folder / HELD).mkdir()
-    (box.intake_folder / HELD / "damaged.record").write_bytes(b"nothing opens this")
     approve(box, study_of(box, GONE[0]).id)
+    purging.carry_out(box, LATER)
+    assert recorded(box) == []
+    assert aside.exists()
+
+
+def test_a_record_on_a_bad_sector_may_be_anybodys_and_keeps_no_image_from_being_received(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = clinic.box
+    another = next(each for each in IMAGES if each.study_instance_uid != GONE[0].study_instance_uid)
+    clinic.receive(*GONE)
+    aside, read_bytes = put_aside(box, another, monkeypatch), Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path == aside:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_bytes(path)
+
+    clinic.deliver()
+    approve(box, study_of(box, GONE[0]).id)
+    with monkeypatch.context() as sector:
+        sector.setattr(Path, "read_bytes", read)
+        purging.carry_out(box, LATER)
+        assert len(recorded(box)) == len(GONE), "it waits"
+        reception = Reception(box, "dicom-0")
+        reception.close()
+    assert aside.exists()
     purging.carry_out(box, LATER)
     assert recorded(box) == []

@@ -1,0 +1,71 @@
+"""What was set aside: acknowledged images that could not be accepted, kept sealed until they can be (`appliance.ingest.reception` tries at each start).
+
+Each has a record `<object id>.record` in ``intake/held``: ``RootKey.seal(record, "held:<object id>")``, whose patient it names; its ciphertext lies
+among the objects. It stands in no study of the catalog, so a study is not destroyed while one of its images is set aside: the certificate
+would not know of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance.box import Box
+from appliance.errors import Corrupt
+from appliance.ingest import records
+from appliance.model import ObjectId, Received, Uid
+from appliance.store.disk import disk_error, read_error
+
+_FOLDER = "held"
+_DOING = "setting an instance aside"
+
+
+def put(box: Box, received: Received) -> None:
+    """Keep the record of an image whose ciphertext lies among the objects. Raises what the disk raises."""
+    object_id, folder = received.stored.object_id, box.intake_folder / _FOLDER
+    sealed, disk = box.root.seal(records.encode(received), _context(object_id)), box.objects.disk
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = disk.overwrite(folder / f"{object_id}.record")
+        with open(descriptor, "wb", buffering=0) as file:
+            file.write(sealed)
+            disk.sync(file.fileno())
+        disk.sync_directory(folder)
+    except OSError as error:
+        raise disk_error(error, _DOING) from error
+
+
+def paths(box: Box) -> list[Path]:
+    """The records that there are."""
+    return sorted((box.intake_folder / _FOLDER).glob("*.record"))
+
+
+def object_of(path: Path) -> ObjectId:
+    """Which object a record is of."""
+    return ObjectId(path.stem)
+
+
+def read(box: Box, path: Path) -> Received:
+    """What a record says. Raises FileNotFoundError once it is accepted, `Corrupt`, and what the disk raises."""
+    try:
+        sealed = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise read_error(error, "reading what was set aside") from error
+    return records.decode(box.root.unseal(sealed, _context(object_of(path))))
+
+
+def has_image_of(box: Box, study: Uid) -> bool:
+    """Whether an image of `study` is set aside. A record that is damaged gives nothing of anybody, and belongs to none; one that the disk
+    does not give back may be anybody's: raises `Unreadable` then."""
+    for path in paths(box):
+        try:
+            if read(box, path).header.study_instance_uid == study:
+                return True
+        except (FileNotFoundError, Corrupt):
+            continue
+    return False
+
+
+def _context(object_id: ObjectId) -> bytes:
+    return f"held:{object_id}".encode()
