@@ -245,7 +245,7 @@ def test_a_forged_drill_is_made_anew_and_a_forged_certificate_is_not_shown(drill
         made = drill.certificates(conn, box)
         assert [each.at_utc for each in made] == [NOW.isoformat(), (NOW - timedelta(days=8)).isoformat()]
         assert drill.last(conn, box, drilled.place.name)["succeeded_utc"] == NOW.isoformat()
-        assert is_vouched(box.audit_key, drill.LAST, kept.get(conn, drill.LAST))
+        assert is_vouched(box.audit_key, name, kept.get(conn, name))
     assert not codes(box) & {"no-drill", "drill-failed", "drill-late"}
 
 

@@ -43,7 +43,7 @@ from typing import Any, Final
 from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import fetching, snapshot, standing
-from appliance.backup.making import archive_at, archives, judge_of
+from appliance.backup.making import archive_at, judge_of
 from appliance.backup.snapshot import Index
 from appliance.box import Box
 from appliance.catalog import (
@@ -69,11 +69,11 @@ from appliance.store.study_keys import wrapping_context
 log = logging.getLogger(__name__)
 
 LAST: Final = settings.LATEST_DRILL
-"""The outcome of the latest drills, in `appliance.catalog.settings`: the form is `health.facts.Attempt`'s.
+"""The outcome of the latest drill of an archive, with its name behind a dot, in `appliance.catalog.settings`: the form is
+`health.facts.Attempt`'s.
 
-Failed as long as the latest drill of any archive is, and succeeded when the one did that has waited longest: one that passes does
-not hide that another didn't. What came of each archive stands under its own name (`_of`). Every record of a
-drill, and every certificate, is vouched for (`appliance.audit.vouching`): one that nobody can vouch for is none, so the drill
+Of each by itself: what stands for all of them `health.attempts` works out, which knows what is in use. Every record of a drill, and
+every certificate, is vouched for (`appliance.audit.vouching`): one that nobody can vouch for is none, so the drill
 is due and made.
 """
 
@@ -480,12 +480,6 @@ def _record(
     }
     if not recall.has_moved(tx, place):  # what was tried at one place was not tried at another
         settings.put(tx, _of(name), vouched(box.audit_key, _of(name), latest), now)
-        known = archives(tx)
-        counted = [each for each in known if not each.paused] or known
-        of_all = [told for each in counted if (told := last(tx, box, each.name))]
-        worst = next((each for each in of_all if each["outcome"] == "failed"), latest)
-        succeeded = min((done for each in of_all if (done := each["succeeded_utc"])), default=None)
-        settings.put(tx, LAST, vouched(box.audit_key, LAST, {**worst, "succeeded_utc": succeeded}), now)
     if found is not None:
         paper = vouched(box.audit_key, CERTIFICATES, asdict(found))
         settings.put(tx, CERTIFICATES, [paper, *_kept(tx, box)][:KEPT], now)

@@ -24,7 +24,7 @@ LATEST_BACKUP = "backup.last"
 """How the latest backup in an archive went (`appliance.backup.making`), with its name behind a dot."""
 
 LATEST_DRILL = "drill.last"
-"""How the latest drill went (`appliance.backup.drill`): of all archives, and of each with its name behind a dot."""
+"""How the latest drill of an archive went (`appliance.backup.drill`), with its name behind a dot."""
 
 BACKED_UP = "backup.begun"
 """That a backup was begun in an archive at the place where it is (`appliance.backup.making`), with its row id behind a dot."""

@@ -52,7 +52,7 @@ def test_a_good_backup_passes_and_leaves_a_certificate_in_plain_words(
     assert said.endswith("Passed.")
     with backed_up.box.catalog.reading() as conn:
         assert drill.certificates(conn, backed_up.box) == [found]
-        told = attempt(settings.get(conn, DRILL))
+        told = attempt(settings.get(conn, f"{DRILL}.{backed_up.place.name}"))
         assert [row["action"] for row in audit.export(conn)][-1] == "backup:drill"
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
@@ -141,7 +141,7 @@ def test_what_a_restore_would_find_is_found(
     assert any(finding in each for each in found.findings), found.findings
     assert str(found).endswith("Failed.")
     with backed_up.box.catalog.reading() as conn:
-        told = attempt(settings.get(conn, DRILL))
+        told = attempt(settings.get(conn, f"{DRILL}.{backed_up.place.name}"))
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW - timedelta(days=7))
 
@@ -157,7 +157,7 @@ def test_a_damaged_catalog_piece_is_corrupt_and_recorded(backed_up: Clinic, tmp_
     with pytest.raises(Corrupt):
         tried(backed_up)
     with backed_up.box.catalog.reading() as conn:
-        told = attempt(settings.get(conn, DRILL))
+        told = attempt(settings.get(conn, f"{DRILL}.{backed_up.place.name}"))
     assert told is not None
     assert told.outcome is Outcome.FAILED
     assert not list((tmp_path / "before" / "backups").glob("drill-*"))
@@ -218,10 +218,13 @@ def test_an_archive_that_passes_does_not_hide_one_that_does_not(backed_up: Clini
     with pytest.raises(Unknown, match="no backup"):
         Schedule().drill(backed_up.box, NOW)
     with backed_up.box.catalog.reading() as conn:
-        told = attempt(settings.get(conn, DRILL))
-    assert told is not None
-    assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW)
-    assert "zip" in told.reason
+        passed, failed = (
+            attempt(settings.get(conn, f"{DRILL}.{name}")) for name in (backed_up.place.name, "zip")
+        )
+    assert passed is not None and failed is not None
+    assert (passed.outcome, passed.succeeded_utc) == (Outcome.SUCCEEDED, NOW)
+    assert (failed.outcome, failed.succeeded_utc) == (Outcome.FAILED, None)
+    assert "zip" in failed.reason
 
 
 def test_a_drill_comes_to_an_end_when_the_process_does(backed_up: Clinic) -> None:

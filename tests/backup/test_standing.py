@@ -23,10 +23,12 @@ from appliance.web.console import web_ui
 from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, Clinic, clinic_in
 from tests.backup.conftest import disk as _disk
+from tests.backup.test_bucket import bucket as _bucket
+from tests.backup.test_bucket import the_cloud as _the_cloud
 from tests.backup.test_restoring import archive_of, restore
 from tests.lifecycle.purge import GONE, LATER, approve, carry_out, owed, study_of
 from tests.lifecycle.test_bad_sectors import unreadable
-from tests.replication.cloud import Cloud, cloud, line, settings
+from tests.replication.cloud import Cloud, line
 
 pytestmark = pytest.mark.slow
 
@@ -36,15 +38,7 @@ NOW = datetime.now(UTC)
 ANY_KEY = b"whatever is sealed under the root key"
 
 
-@pytest.fixture(scope="module")
-def the_cloud() -> Iterator[Cloud]:
-    with cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(the_cloud: Cloud) -> DestinationSettings:
-    return settings(the_cloud.url, the_cloud.new_bucket(versioned=True))
+bucket, the_cloud = _bucket, _the_cloud
 
 
 @pytest.fixture(params=["disk", "bucket"])

@@ -154,7 +154,7 @@ def _backup(place: Place, dice: random.Random) -> str:
         else:
             assert not found.passed, "a damaged backup has passed its drill"
         with box.catalog.reading() as conn:
-            assert settings.get(conn, drill.LAST)["outcome"] == "failed"
+            assert drill.last(conn, box, place_in(box).name)["outcome"] == "failed"
     return "reported"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +28,10 @@ from appliance.replication.destinations.archive import (
 from appliance.replication.destinations.protection import PROBE, PROBE_TEXT, Protection, State
 from appliance.replication.place import place_of
 from appliance.store.root_key import newest_generation
-from tests.boxes import box_in
-from tests.replication.cloud import Cloud, Fault, Line, Request, cloud, line, settings
+from tests.lifecycle.test_tier_rules import box as _box
+from tests.lifecycle.test_tier_rules import the_cloud as _the_cloud
+from tests.lifecycle.test_tier_rules import the_line as _the_line
+from tests.replication.cloud import Cloud, Fault, Line, Request, settings
 from tests.replication.test_protection import SETTINGS, protected_bucket
 from tests.test_jobs import WATCHES
 
@@ -41,22 +41,7 @@ NOW = datetime.now(UTC)
 SECOND, HOUR, WEEK = timedelta(seconds=1), timedelta(hours=1), timedelta(days=7)
 
 
-@pytest.fixture(scope="module")
-def the_cloud() -> Iterator[Cloud]:
-    with cloud() as running:
-        yield running
-
-
-@pytest.fixture
-def the_line(the_cloud: Cloud) -> Iterator[Line]:
-    with line(the_cloud.port) as there:
-        yield there
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    with box_in(tmp_path) as opened:
-        yield opened
+box, the_cloud, the_line = _box, _the_cloud, _the_line
 
 
 def add(box: Box, wanted: DestinationSettings) -> DestinationSettings:
