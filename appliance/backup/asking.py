@@ -12,6 +12,9 @@ where the latest is not the image, the first written first. What is not what was
 been spoilt on the way. And what a disk does not give back is neither there nor gone: health says that its disk is to be looked at, and of these some
 are asked for again each day, those that were tried last at the end, and all of them as soon as it gives back what it is asked for.
 
+A receipt may be worth nothing: what another archive had is spoilt there, or has burnt too. So once the homecoming has looked at each image,
+an archive is asked for all that are not here by then and have no receipt of its own (*doubted*), whoever else is said to have them.
+
 An archive that is away is asked when it is back, and one that is added later too: each has its own place up to which it was asked, in the
 catalog's settings, and once it has been asked for all, nothing more is done.
 
@@ -25,6 +28,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from itertools import islice
 from typing import Any, Final
 
@@ -51,8 +55,8 @@ from appliance.replication.destinations.archive import KEYS, Recounting, Telling
 log = logging.getLogger(__name__)
 
 ASKED: Final = settings.ASKED
-"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked, and
-``unread`` likewise the ``rows`` that its disk did not give back, and when it did not last (``tried_utc``), None once it has given back others."""
+"""In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked, ``doubted``
+likewise for what others are said to have, and ``unread`` likewise the ``rows`` that its disk did not give back, and when it did not last (``tried_utc``), None once it has given back others."""
 
 MOST: Final = 200
 """So many images are asked for in one archive at once."""
@@ -71,23 +75,61 @@ VERSIONS: Final = 5
 ACTOR: Final = "jobs"
 
 
+class _Turn(Enum):
+    """What an archive is asked for."""
+
+    AGAIN = auto()
+    """What its disk did not give back."""
+    NOBODYS = auto()
+    """What no archive is known to have."""
+    DOUBTED = auto()
+    """What others are said to have, and nobody has given back."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """Down to which row an archive was asked, and which it did not give back, those that were tried last at the end."""
+    """Down to which row an archive was asked, of what nobody is known to have and of what is doubted, and which it did not give back,
+    those that were tried last at the end."""
 
     below: int
+    doubted: int
     unread: tuple[int, ...] = ()
     tried_utc: datetime | None = None
 
-    def is_to_try(self, now: datetime) -> bool:
-        return bool(self.unread) and (self.tried_utc is None or abs(now - self.tried_utc) >= UNREAD_AGAIN)
+    def turn(self, now: datetime, *, has_passed: bool) -> _Turn | None:
+        """What it is to be asked for next, None for nothing: doubted is only what a homecoming that `has_passed` left."""
+        if self.unread and (self.tried_utc is None or abs(now - self.tried_utc) >= UNREAD_AGAIN):
+            return _Turn.AGAIN
+        if len(self.unread) >= MOST_UNREAD:
+            return None
+        if self.below > 1:
+            return _Turn.NOBODYS
+        return _Turn.DOUBTED if has_passed and self.doubted > 1 else None
+
+    def rows(self, reading: Reading, turn: _Turn, place: DestinationSettings) -> list[Unreceipted]:
+        """Which instances those are, within a window of the catalog."""
+        if turn is _Turn.AGAIN:
+            return unreceipted.among(reading, place.id, self.unread)
+        if turn is _Turn.NOBODYS:
+            return unreceipted.between(reading, self.first(turn), self.below)
+        return unreceipted.in_one(reading, place.id, self.first(turn), self.doubted)
+
+    def first(self, turn: _Turn) -> int:
+        """The first row of that window."""
+        return max(1, (self.doubted if turn is _Turn.DOUBTED else self.below) - WINDOW)
+
+    def down_to(self, turn: _Turn, row: int) -> _Standing:
+        if turn is _Turn.AGAIN:
+            return self
+        return replace(self, doubted=row) if turn is _Turn.DOUBTED else replace(self, below=row)
 
     def without(self, row: int) -> _Standing:
         return replace(self, unread=tuple(each for each in self.unread if each != row))
 
 
 def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = MOST) -> int:
-    """Ask each archive for the next images that are not here and that no archive is known to have; how many one has. Cheap once all are asked for.
+    """Ask each archive for the next images that are not here and that no archive is known to have, or gave back; how many one has. Cheap once
+    all are asked for.
 
     Raises what the catalog and this disk raise; an archive that can't be reached is asked next time.
     """
@@ -96,7 +138,7 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
         if not isinstance(last, dict):
             return 0
         end = int(last["last"]) if "last" in last else int(instances.last_id(reading))
-        told = _told(reading, last)
+        told, has_passed = _told(reading, last), homecoming.has_passed(reading)
         places = [
             each
             for each in destinations.destinations(reading)
@@ -105,11 +147,12 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
     found = 0
     for place in places:
         begun = _standing(told, place, end)
-        if not (_is_more(begun) or begun.is_to_try(now)) or not keep_going():
+        turn = begun.turn(now, has_passed=has_passed)
+        if turn is None or not keep_going():
             continue
         asking = _Asking(box, place, begun, now)
         try:
-            asking.ask(keep_going, most)
+            asking.ask(turn, keep_going, most)
         except (Transient, OperatorNeeded, Refused) as error:
             log.info("%s can't be asked now for images without a receipt: %s", place.name, error.message)
         found += asking.found
@@ -133,6 +176,7 @@ def _standing(told: dict[str, Any], place: DestinationSettings, end: int) -> _St
     tried = unread.get("tried_utc")
     return _Standing(
         int(told.get("below", {}).get(str(place.id), end + 1)),
+        int(told.get("doubted", {}).get(str(place.id), end + 1)),
         tuple(unread["rows"]),
         datetime.fromisoformat(tried) if tried else None,
     )
@@ -146,11 +190,8 @@ def _noted(
         tried = standing.tried_utc and standing.tried_utc.isoformat()
         unread[str(place.id)] = {"rows": standing.unread, "tried_utc": tried}
     below = {**told.get("below", {}), str(place.id): standing.below}
-    return {"of": last["at_utc"], "below": below, "unread": unread}
-
-
-def _is_more(standing: _Standing) -> bool:
-    return standing.below > 1 and len(standing.unread) < MOST_UNREAD
+    doubted = {**told.get("doubted", {}), str(place.id): standing.doubted}
+    return {"of": last["at_utc"], "below": below, "doubted": doubted, "unread": unread}
 
 
 class _Asking:
@@ -161,19 +202,15 @@ class _Asking:
         self.standing = standing
         self.found = 0
 
-    def ask(self, keep_going: Callable[[], bool], most: int) -> None:
+    def ask(self, turn: _Turn, keep_going: Callable[[], bool], most: int) -> None:
         """Ask for the next `most`, or for those that it did not give back: a day after it did not, or at once if it has since. Raises what the archive and this disk raise."""
         archive = build(self._place, self._box)
         assert isinstance(archive, Archive)
         next(iter(archive.documents(KEYS)), None)  # who does not answer need not be looked up anything for
-        is_again = self.standing.is_to_try(self._now)
-        first = max(1, self.standing.below - WINDOW)
+        first = self.standing.first(turn)
         with self._box.catalog.reading() as reading:
-            if is_again:
-                rows = unreceipted.among(reading, self.standing.unread)
-            else:
-                rows = unreceipted.between(reading, first, self.standing.below)
-        if is_again:
+            rows = self.standing.rows(reading, turn, self._place)
+        if turn is _Turn.AGAIN:
             waiting = tuple(each.instance for each in rows)  # the others have come since, or were destroyed
             self.standing = replace(self.standing, unread=waiting, tried_utc=None)
         asked = unread = 0
@@ -185,10 +222,8 @@ class _Asking:
                 unread += not self._ask_for(archive, each)
             else:
                 self.standing = self.standing.without(each.instance)
-            if not is_again:
-                self.standing = replace(self.standing, below=each.instance)
-        if not is_again:
-            self.standing = replace(self.standing, below=first)
+            self.standing = self.standing.down_to(turn, each.instance)
+        self.standing = self.standing.down_to(turn, first)
 
     def _ask_for(self, archive: Archive, image: Unreceipted) -> bool:
         """Whether an archive has answered for an image, whether or not it has it."""
@@ -197,7 +232,7 @@ class _Asking:
             self.found += _has(self._box, self._place, archive, image, self._now)
         except Unreadable as error:
             log.warning(
-                "%s does not give back an image that no archive is known to have; look at that disk and its cable: %s",
+                "%s does not give back an image that no other archive has given back; look at that disk and its cable: %s",
                 self._place.name,
                 error.message,
             )

@@ -105,6 +105,12 @@ def under_way(reading: Reading) -> Homecoming | None:
     return _told(reading, last)
 
 
+def has_passed(reading: Reading) -> bool:
+    """Whether each image was looked at once since the last restore: what is not here by then, no archive that is known to have it gave."""
+    last = _last(reading)
+    return isinstance(last, dict) and bool(last.get("passed") or last.get("home"))
+
+
 def of_late(reading: Reading, since: datetime) -> Homecoming | None:
     """As `under_way`, and one that has ended since the restore of after `since` and left images away on purpose."""
     last = _last(reading)

@@ -192,7 +192,7 @@ class Contents:
     """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
     everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
-    several copies, and `kept_back` those that do not give back images which a restored box knows of nowhere else, with how many;
+    several copies, and `kept_back` those that do not give back images which no other gave a restored box, with how many;
     `unread_manifests` in which archives how many study manifests did not open for a restore;
     `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many,
     and `altered_in` those in which somebody else has altered what could all be mended."""

@@ -12,7 +12,15 @@ from appliance import health
 from appliance.backup import asking, homecoming
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
-from appliance.catalog import alterations, deliveries, destinations, receipts, rules, settings, unreceipted
+from appliance.catalog import (
+    alterations,
+    deliveries,
+    destinations,
+    receipts,
+    rules,
+    settings,
+    unreceipted,
+)
 from appliance.catalog.instances import InstanceRow
 from appliance.errors import ApplianceError, Unknown, Unreadable
 from appliance.health import gathering
@@ -233,7 +241,7 @@ def test_what_a_disk_does_not_give_back_is_told_and_asked_for_again_the_next_day
             assert hurt_problems(box) == [
                 (
                     "usb",
-                    "images that usb holds and does not give back: 1; no other archive is known to have them",
+                    "images that usb holds and does not give back: 1; no other archive has given them back",
                 )
             ]
             with box.catalog.transaction() as tx:

@@ -125,6 +125,8 @@ def home(world: World) -> None:
     """
     before = {name: _told(world, name) for name in world.known}
     asking.ask(world.box, world.now, keep_going=lambda: True, most=10_000)
+    homecoming.bringing_home(world.box, world.now, keep_going=lambda: True, most=10_000)
+    asking.ask(world.box, world.now, keep_going=lambda: True, most=10_000)  # for what that found spoilt
     here = {each.object_id: each for each in world.here_by_account()}
     for name in world.known:
         shelf, told = world.shelves[name], _told(world, name)
@@ -136,7 +138,6 @@ def home(world: World) -> None:
             world.receipts[name].add(object_id)
             shelf.whole.add(object_id)
             world.late.discard((name, object_id))
-    homecoming.bringing_home(world.box, world.now, keep_going=lambda: True, most=10_000)
 
 
 def _told(world: World, name: str) -> set[ObjectId]:

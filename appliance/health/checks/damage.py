@@ -36,7 +36,7 @@ def check(facts: Facts) -> Iterator[Problem]:
     for name, count in facts.contents.kept_back if facts.contents else ():
         yield Problem(
             "disk-unreadable",
-            f"images that {name} holds and does not give back: {count}; no other archive is known to have them",
+            f"images that {name} holds and does not give back: {count}; no other archive has given them back",
             "look at that disk and its cable, and remove nothing from it; some of them are asked for again each day, and all once it gives them back",
             Severity.NOW,
             subject=name,
