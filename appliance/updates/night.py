@@ -103,7 +103,7 @@ class Doing:
 
 
 def hold(doing: Doing, put_off: int, window: Window = NIGHT) -> Hold | None:
-    """Why the restart waits once more, having been put off so often for this version; None if it may take place.
+    """Why the restart waits once more, having been put off so often since a version started last; None if it may take place.
 
     For a week of tries anything holds it, for another only a machine that is sending, and then nothing does but a PIN.
     """

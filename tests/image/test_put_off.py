@@ -17,7 +17,7 @@ cat /dev/zero >"$1/ballast" 2>/dev/null || :
 ! echo more >"$1/more" 2>/dev/null
 sh -c "$3" || [ $? = 1 ]
 sh -c "$3" || [ $? = 1 ]
-cat "$1/put-off"
+cat "$1/put-off-times"
 """
 """Of a disk with no room for a byte: what the script leaves there, asked twice."""
 
@@ -43,7 +43,9 @@ def test_a_version_is_put_off_no_longer_where_the_disk_is_full(tmp_path: Path) -
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
     text = text.replace("/var/lib/update/", f"{disk}/")
     (laid,) = re.findall(
-        r"^f /var/lib/update/put-off .*$", (EXTRA / "usr/lib/tmpfiles.d/image.conf").read_text(), re.MULTILINE
+        r"^f /var/lib/update/put-off-times .*$",
+        (EXTRA / "usr/lib/tmpfiles.d/image.conf").read_text(),
+        re.MULTILINE,
     )
     (tmp_path / "laid.conf").write_text(laid.replace("/var/lib/update/", f"{disk}/"))
     words = ["sh", "-c", FULL, "sh", str(disk), str(tmp_path / "laid.conf"), text]
@@ -69,8 +71,8 @@ def test_where_it_cannot_be_kept_how_often_a_version_was_put_off_that_is_said(tm
         "/usr/lib/os-release",
     ):
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
-    (tmp_path / "put-off").symlink_to("/dev/full")
-    text = text.replace("/var/lib/update/put-off", str(tmp_path / "put-off"))
+    (tmp_path / "put-off-times").symlink_to("/dev/full")
+    text = text.replace("/var/lib/update/put-off-times", str(tmp_path / "put-off-times"))
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "could not be kept" in done.stderr

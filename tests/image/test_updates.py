@@ -220,7 +220,8 @@ FAILURES = (1, 64, Refused.exit_code, Transient.exit_code, OperatorNeeded.exit_c
 @pytest.mark.parametrize(
     ("kept", "answer", "hour", "told", "may", "left"),
     [
-        ("", 0, "1200", 0, True, ""),
+        ("", 0, "1200", 0, True, "0.1.0 0"),
+        (f"0.1.0 {MOST}", 0, "1200", MOST, True, "0.1.0 0"),
         ("", Answer.OUTSIDE, "0500", 0, False, ""),
         ("0.1.0 5", Answer.OUTSIDE, "0500", 5, False, "0.1.0 5"),
         (f"0.1.0 {MOST}", Answer.OUTSIDE, "0500", MOST, False, f"0.1.0 {MOST}"),
@@ -234,11 +235,11 @@ FAILURES = (1, 64, Refused.exit_code, Transient.exit_code, OperatorNeeded.exit_c
         ("0.1.0 5", 70, "0429", 5, False, "0.1.0 5"),
         ("0.1.0 5", 70, "0600", 5, False, "0.1.0 5"),
         (f"0.1.0 {MOST - 1}", 70, "0559", MOST - 1, False, f"0.1.0 {MOST}"),
-        (f"0.1.0 {MOST}", 70, "0559", MOST, True, f"0.1.0 {MOST}"),
+        (f"0.1.0 {MOST}", 70, "0559", MOST, True, "0.1.0 0"),
         (f"0.1.0 {MOST}", 70, "1200", MOST, False, f"0.1.0 {MOST}"),
         *(("0.1.0 5", code, "1200", 5, False, "0.1.0 5") for code in FAILURES),
         *(("0.1.0 5", code, "0430", 5, False, "0.1.0 6") for code in FAILURES),
-        *((f"0.1.0 {MOST}", code, "0430", MOST, True, f"0.1.0 {MOST}") for code in FAILURES),
+        *((f"0.1.0 {MOST}", code, "0430", MOST, True, "0.1.0 0") for code in FAILURES),
     ],
 )
 def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
@@ -254,13 +255,13 @@ def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
         program.write_text(f"#!/bin/sh\n{does}\n")
         program.chmod(0o755)
     (tmp_path / "waiting").write_text("0.2.0\n")
-    (tmp_path / "put-off").write_text(f"{kept}\n" if kept else "")
+    (tmp_path / "put-off-times").write_text(f"{kept}\n" if kept else "")
     (tmp_path / "pin").write_text("none\n \n")
     (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
     places = (
         "/run/appliance-update/waiting",
-        "/var/lib/update/put-off",
+        "/var/lib/update/put-off-times",
         "/usr/bin/appliance",
         "/usr/bin/date",
         "/usr/lib/os-release",
@@ -273,7 +274,7 @@ def test_the_restart_asks_the_appliance_and_without_an_answer_goes_by_the_night(
     assert done.returncode == (0 if may else 1), done.stderr
     assert "0.2.0" in done.stdout, "the journal says what it decided"
     assert (tmp_path / "asked").read_text() == f"update may-restart --put-off {told}\n"
-    assert (tmp_path / "put-off").read_text().rstrip() == left
+    assert (tmp_path / "put-off-times").read_text().rstrip() == left
 
 
 def test_what_the_appliance_answers_is_nothing_that_it_fails_with() -> None:
@@ -312,14 +313,14 @@ def test_a_box_that_may_ask_for_a_pin_starts_no_version_by_itself_however_often_
 ) -> None:
     """`None`: nothing stands there at all."""
     (tmp_path / "waiting").write_text("0.2.0\n")
-    (tmp_path / "put-off").write_text(f"0.1.0 {MOST}\n")
+    (tmp_path / "put-off-times").write_text(f"0.1.0 {MOST}\n")
     (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
     if said is not None:
         (tmp_path / "pin").write_text(said)
     (tmp_path / "appliance").write_text("#!/bin/sh\n")
     (tmp_path / "appliance").chmod(0o755)
     text = (EXTRA / "usr/lib/appliance/libexec/update-restart-condition").read_text()
-    places = ("/run/appliance-update/waiting", "/var/lib/update/put-off", str(disk_pin.TOLD))
+    places = ("/run/appliance-update/waiting", "/var/lib/update/put-off-times", str(disk_pin.TOLD))
     for place in (*places, "/usr/bin/appliance", "/usr/lib/os-release"):
         assert place in text
         text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))

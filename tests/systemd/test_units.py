@@ -252,25 +252,6 @@ def test_the_port_is_held_before_reception_and_the_certificate_before_the_front(
     assert "Before=nginx.service\n" in (SYSTEM / "tls-front.service").read_text()
 
 
-def test_the_front_reads_the_certificate_by_its_group_and_nobody_else_does(tmp_path: Path) -> None:
-    unit = (SYSTEM / "tls-front.service").read_text()
-    assert "Group=www-data\n" in unit
-    assert "RuntimeDirectoryMode=0750\n" in unit
-    assert "User=www-data\nGroup=www-data\n" in FRONT.read_text()
-    script = (UNITS / "libexec/tls-front").read_text()
-    clinic, front = tmp_path / "server.pem", tmp_path / "front.pem"
-    for name, place in (("/var/lib/appliance/tls/server.pem", clinic), ("/run/tls-front/server.pem", front)):
-        assert name in script
-        script = script.replace(name, str(place))
-    (tmp_path / "tls-front").write_text(script)
-    assert asked("sh", tmp_path / "tls-front").returncode == 0
-    assert (front.stat().st_mode & 0o777, b"BEGIN" in front.read_bytes()) == (0o640, True)
-    clinic.write_text("the clinic's own")
-    clinic.chmod(0o600)
-    assert asked("sh", tmp_path / "tls-front").returncode == 0
-    assert (front.stat().st_mode & 0o777, front.read_text()) == (0o640, "the clinic's own")
-
-
 def test_the_journal_is_bounded_in_size_and_in_time() -> None:
     journal = configparser.ConfigParser()
     journal.read(UNITS / "journald.conf.d/appliance.conf")
