@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from appliance.config import DicomConfig
 from tests.provisioning.machine import BASE_PACKAGES
 from tests.provisioning.test_playbooks import defaults, rendered, tasks
 
@@ -146,6 +147,14 @@ print("loaded", flush=True)
 sys.stdin.read()
 """
 
+SS = """#!/bin/sh
+[ "$*" = "-Htn state established sport = :11112" ] && cat "$(dirname "$0")/connected"
+"""
+
+RUN_LATER = """#!/bin/sh
+echo "$@" >>"$(dirname "$0")/later"
+"""
+
 SYSTEMCTL = """#!/bin/sh
 case $1 in
 show) [ "$4" = away.service ] || echo "/$4" ;;
@@ -165,12 +174,19 @@ def a_library(folder: Path) -> Path:
     return Path(shutil.copy(loaded[0], folder / "libtried.so.1"))
 
 
-def restarts(tmp_path: Path, processes: dict[str, str], *units: str) -> tuple[list[str], int]:
-    """Which units the script starts anew, and its exit status, where each unit has one process with such a map of its memory."""
+def restarts(
+    tmp_path: Path, processes: dict[str, str], *units: str, connected: str = ""
+) -> tuple[list[str], int]:
+    """Which units the script starts anew, and its exit status, where each unit has one process with such a map of its memory.
+
+    What it has done later is in ``bin/later``; `connected` is what `ss` tells of the port 11112.
+    """
     bin_ = tmp_path / "bin"
     bin_.mkdir()
-    (bin_ / "systemctl").write_text(SYSTEMCTL)
-    (bin_ / "systemctl").chmod(0o755)
+    for name, text in (("systemctl", SYSTEMCTL), ("ss", SS), ("systemd-run", RUN_LATER)):
+        (bin_ / name).write_text(text)
+        (bin_ / name).chmod(0o755)
+    (bin_ / "connected").write_text(connected)
     for number, (unit, maps) in enumerate(processes.items(), 100):
         process = tmp_path / "proc" / str(number)
         process.mkdir(parents=True)
@@ -184,6 +200,27 @@ def restarts(tmp_path: Path, processes: dict[str, str], *units: str) -> tuple[li
     )
     told = bin_ / "restarted"
     return (told.read_text().split() if told.exists() else [], done.returncode)
+
+
+def test_reception_is_not_cut_for_it_while_somebody_sends(tmp_path: Path) -> None:
+    """A box that was off at night takes its updates by day."""
+    maps = "7f0 r-xp 0 08:01 42   /usr/lib/libtried.so.1 (deleted)\n"
+    units = {"appliance-dicom.service": maps, "nginx.service": maps}
+    asked = ("nginx.service", "appliance-dicom.service:11112")
+    (tmp_path / "day").mkdir()
+    (tmp_path / "quiet").mkdir()
+    sends = "0 0 192.168.1.5:11112 192.168.1.40:50112\n"
+    assert restarts(tmp_path / "day", units, *asked, connected=sends) == (["nginx.service"], 0)
+    later = (tmp_path / "day/bin/later").read_text().split()
+    assert later == [
+        "--quiet",
+        "--collect",
+        "--on-active=10min",
+        str(REPLACED),
+        "appliance-dicom.service:11112",
+    ]
+    assert restarts(tmp_path / "quiet", units, *asked) == (["nginx.service", "appliance-dicom.service"], 0)
+    assert not (tmp_path / "quiet/bin/later").exists()
 
 
 def test_who_runs_with_a_replaced_library_is_started_anew_and_nobody_else(tmp_path: Path) -> None:
@@ -207,6 +244,8 @@ def test_who_runs_with_a_replaced_library_is_started_anew_and_nobody_else(tmp_pa
 def test_what_is_started_anew_is_of_the_appliance_or_installed_by_the_role() -> None:
     packages = {"nginx": "nginx-light", "ssh": "openssh-server", "chrony": "chrony"}
     units = {path.stem for path in (REPLACED.parents[4] / "systemd/system").glob("appliance-*.service")}
-    named = {each.removesuffix(".service") for each in defaults("base")["base_restarted"]}
-    assert named == units | packages.keys()
+    asked = dict(each.partition(":")[::2] for each in defaults("base")["base_restarted"])
+    assert {each.removesuffix(".service") for each in asked} == units | packages.keys()
+    waits = {unit: port for unit, port in asked.items() if port}
+    assert waits == {"appliance-dicom.service": str(DicomConfig().port)}
     assert set(packages.values()) <= installed()
