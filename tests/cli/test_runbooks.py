@@ -30,7 +30,8 @@ pytestmark = pytest.mark.slow
 
 HELP = ROOT / "web-ui/help/en/runbooks.html"
 ELSEWHERE = {
-    "ansible-playbook site.yml -e appliance_wheel=…": "`make test-machine` plays it",
+    "ansible-playbook site.yml --limit BOX -e appliance_wheel=…": "tests/provisioning/test_inventory.py, and `make test-machine` plays it",
+    "inventory/hosts.yml": "whom it names",
     "provisioning/": "where it is played",
     "changed=0": "what it says",
     "image-build/oci/": "tests/image/test_oci.py",

@@ -193,6 +193,7 @@ def played(inventory: Path, wheel: Path, wheels: Path) -> subprocess.CompletedPr
     return subprocess.run(
         [
             *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "site.yml"),
+            *("--limit", "box"),
             *("-e", f"appliance_wheel={wheel}", "-e", f"appliance_wheelhouse={wheels}"),
         ],
         cwd=ROOT / "provisioning",

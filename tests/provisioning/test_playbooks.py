@@ -262,12 +262,15 @@ def test_the_example_names_no_real_machine() -> None:
 
 def test_what_a_playbook_is_given_and_what_it_writes_is_not_in_version_control() -> None:
     """Keys of a fleet, addresses of clinics, how their boxes do: whatever the playbooks name, in the folder in which they are run."""
-    texts = [path.read_text() for path in (*PROVISIONING.glob("*.yml"), PROVISIONING / "README.md")]
+    papers = (*PROVISIONING.glob("*.yml"), PROVISIONING / "README.md", PROVISIONING / "ansible.cfg")
+    texts = [path.read_text() for path in papers]
     named = {
         name
         for text in texts
         for name in re.findall(
-            r"(?:-i |fleet_key_file=|playbook_dir \}\}/)((?:inventory/|fleet)[\w.-]+)", text
+            r"(?:-i |^inventory = |fleet_key_file=|playbook_dir \}\}/)((?:inventory/|fleet)[\w.-]+)",
+            text,
+            re.MULTILINE,
         )
     }
     assert named == {"inventory/hosts.yml", "inventory/fleet.yml", "fleet.key", "fleet-health.json"}
