@@ -19,6 +19,7 @@ COLUMNS = {
     "begun_utc": "BEGUN",
     "studies": "STUDIES",
     "images": "IMAGES",
+    "left_out": "LEFT OUT",
     "waiting": "WAITS FOR",
     "completed_utc": "COMPLETED",
 }
@@ -149,6 +150,7 @@ def _print_words(told: Any, fingerprint: str) -> None:
 def _row(conn: Reading, found: Certificate) -> dict[str, Any]:
     from appliance.catalog import tombstones
     from appliance.catalog.tombstones import PlaceState
+    from appliance.lifecycle import certificate
 
     studies = tombstones.studies_of(conn, found.id)
     waiting = [
@@ -161,6 +163,7 @@ def _row(conn: Reading, found: Certificate) -> dict[str, Any]:
         "begun_utc": found.begun_utc.isoformat(timespec="seconds"),
         "studies": len(studies),
         "images": sum(each.instances for each in studies),
+        "left_out": len(certificate.left_out(conn, found)),
         "waiting": ", ".join(waiting),
         "completed_utc": found.completed_utc.isoformat(timespec="seconds") if found.completed_utc else "",
     }

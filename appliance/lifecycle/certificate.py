@@ -13,6 +13,9 @@ Format 1, JSON::
 Chose a signing key that is derived from the root key, because a restored box must sign as the same one, and nothing has to be
 kept; the public keys that this box has ever signed with are remembered, so that a certificate from before a rotation of
 the root key is known as its own. Rejected: the clinic's certificate authority, which vouches for addresses of one box.
+
+A study that was asked for and left out of the request is named with the reason: it is not destroyed, and whoever has the certificate
+must not take it for one that is.
 """
 
 from __future__ import annotations
@@ -28,12 +31,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from appliance import settings as chosen
-from appliance.catalog import Reading, Transaction, settings, tombstones
+from appliance.catalog import Reading, Transaction, destructions, settings, tombstones
 from appliance.catalog.columns import canonical_json, utc_text
+from appliance.catalog.destructions import DestructionRequest, DueStudy
 from appliance.catalog.tombstones import Certificate, DestroyedStudy, Place, PlaceState
-from appliance.errors import Refused
+from appliance.errors import Refused, Unknown
 from appliance.ingest.scouring import LOGS
 from appliance.lifecycle.purging import REMAINS, REWRITTEN
+from appliance.lifecycle.request import ItemState
 from appliance.lifecycle.shredding import REMEMBERED, Left
 from appliance.store.keys import RootKey
 
@@ -43,6 +48,8 @@ SIGNERS: Final = "destruction.signers"
 """The public keys that this box has signed with, in `appliance.catalog.settings`."""
 
 MOST_BYTES: Final = 8 << 20
+WAITS_FOR_OTHERS: Final = "studies of the same request are still to be destroyed"
+"""Why an archive has not begun: its older backups become unreadable once for all studies of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class Verified:
 def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
     """What the certificate says at this moment, JSON-able; `this_box` is of `_this_box`."""
     studies = tombstones.studies_of(conn, certificate.id)
+    request = _request_of(conn, certificate)
+    is_open = certificate.closed_utc is None and request is not None and bool(request.study_ids)
     return {
         "format": FORMAT,
         "kind": KIND,
@@ -67,9 +76,28 @@ def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str
         "completed_utc": _text(certificate.completed_utc),
         "authority": dict(certificate.authority),
         "studies": [_study(each) for each in studies],
+        "left_out": [
+            {"study": each.study_id, "because": each.left_out_because} for each in left_out(conn, certificate)
+        ],
         "this_box": _this_box(conn, studies),
-        "archives": [_place(each) for each in tombstones.places(conn, certificate.id)],
+        "archives": [_place(each, is_open) for each in tombstones.places(conn, certificate.id)],
     }
+
+
+def left_out(conn: Reading, certificate: Certificate) -> list[DueStudy]:
+    """The studies that were asked for with the others, and are not destroyed."""
+    request = _request_of(conn, certificate)
+    found = request.decisions if request is not None else ()
+    return [each for each in found if each.state is ItemState.LEFT_OUT]
+
+
+def _request_of(conn: Reading, certificate: Certificate) -> DestructionRequest | None:
+    if certificate.request is None:
+        return None
+    try:
+        return destructions.request(conn, certificate.request)
+    except Unknown:  # one of another life of this box
+        return None
 
 
 def issue(tx: Transaction, root: RootKey, certificate: Certificate, now: datetime) -> bytes:
@@ -168,8 +196,8 @@ def _study(each: DestroyedStudy) -> dict[str, Any]:
     }
 
 
-def _place(each: Place) -> dict[str, Any]:
-    """An archive, and `where` it is if it can't be reached any more. Backups in it that this box could not open were left as they are:
+def _place(each: Place, is_open: bool) -> dict[str, Any]:
+    """An archive, and `where` it is if it can't be reached any more; it waits for the other studies while the request `is_open`. Backups in it that this box could not open were left as they are:
     `backups_not_ours` are another box's, or so damaged that nothing tells whose; of `backups_under_later_key` a later recovery key than
     this box has may open some that are its own. `versions` says what a bucket keeps of what was written over, and `versions_until_utc`
     when it has none left: None where it keeps none, or for ever. What earlier software has recorded says neither: it is told as a
@@ -183,7 +211,9 @@ def _place(each: Place) -> dict[str, Any]:
         "kind": each.kind,
         "state": str(each.state),
         "since_utc": utc_text(each.changed_utc),
-        "waits_for": each.reason if each.state in {PlaceState.OWED, PlaceState.LAID} else "",
+        "waits_for": (each.reason or (WAITS_FOR_OTHERS if is_open else ""))
+        if each.state in {PlaceState.OWED, PlaceState.LAID}
+        else "",
         "where": each.where if each.state is PlaceState.GIVEN_UP else "",
         "has_moved": each.state is PlaceState.GIVEN_UP and each.reason == tombstones.MOVED,
         "backup": each.detail.get("snapshot"),

@@ -41,6 +41,7 @@ class Because(StrEnum):
     CHANGED = "changed"  # an image came, or went
     NOT_DUE = "not-due"  # a visit or a rule keeps it longer
     CLOCK = "clock"
+    SET_ASIDE = "set-aside"  # an image came and could not be recorded: whoever carries out finds it
 
 
 @dataclass(frozen=True, slots=True)

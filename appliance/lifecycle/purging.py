@@ -25,7 +25,8 @@ needs the right to remove and the uplink of a month; waiting until they have had
 An archive that cannot be reached owes its part until it can, as a delivery does: the certificate says so, place by place, and
 is complete when the last has done it.
 
-What is wrong with one study or one image keeps no other from being destroyed, and nothing that is owed from being done. Whether a
+What is wrong with one study or one image keeps no other from being destroyed, and nothing that is owed from being done. A study of which an
+image is set aside is left out of its request: it would wait for a person, and the certificate and the older backups of the others with it. Whether a
 study is due is asked of a clock that runs on (`retention.running_from`): the copies of one study are newer than the start of the run.
 """
 
@@ -42,6 +43,7 @@ from appliance import audit
 from appliance import settings as chosen
 from appliance.box import Box
 from appliance.catalog import (
+    Reading,
     Transaction,
     audit_search,
     deliveries,
@@ -54,14 +56,16 @@ from appliance.catalog import (
 )
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Remains
-from appliance.catalog.destructions import DestructionRequest
+from appliance.catalog.destructions import DestructionRequest, DueStudy
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.ingest import set_aside
 from appliance.ingest.accept import accept_within
 from appliance.ingest.scouring import LOGS, scour_idle
 from appliance.lifecycle import destruction, memory, retention
+from appliance.lifecycle.acting import Act
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
+from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older, versions_left
 from appliance.model import DestinationId, DestinationSettings
@@ -146,6 +150,10 @@ def _carry_out(box: Box, request: DestructionRequest, clock: Callable[[], dateti
             return done
         try:
             erased = _carry_out_one(box, request, study, clock, around)
+        except _SetAsideError as error:
+            log.warning("a study of an approved request is left out: %s", error.message)
+            _leave_out(box, request, study, clock())
+            continue
         except Refused as error:
             log.warning("a study of an approved request was not destroyed: %s", error.message)
             continue
@@ -170,7 +178,7 @@ def _carry_out_one(
     copies = Copies((), 0)
     if request.method is Method.ANONYMISE:
         with box.catalog.reading() as conn:
-            destruction.refuse_if_changed(conn, request.id, study, clock())
+            _refuse_unless_ready(conn, box, request, study, clock())
         copies = copies_of(box, study, around.keep_going)
         around.reached("copies sealed")
     try:
@@ -182,6 +190,34 @@ def _carry_out_one(
         discard(box, copies.sealed)
         raise
     return erased
+
+
+class _SetAsideError(Refused):
+    """An image of the study is set aside: it stands in no study, so the certificate would know nothing of it."""
+
+
+def _refuse_unless_ready(
+    conn: Reading, box: Box, request: DestructionRequest, study: int, now: datetime
+) -> DueStudy:
+    """The study as it was asked for, if it may be destroyed now. Raises `Refused` when it is held, not due any more, or on its way;
+    `_SetAsideError`, or `Unreadable` if what is set aside may be of it."""
+    due = destruction.refuse_if_changed(conn, request.id, study, now)
+    if deliveries.being_sent(conn, study):
+        raise Refused("an image of the study is being sent", hint="it is destroyed afterwards")
+    if set_aside.has_image_of(box, due.study_instance_uid):
+        raise _SetAsideError(
+            "an image of the study came and is set aside",
+            hint="ask for the destruction anew once that image is accepted",
+        )
+    return due
+
+
+def _leave_out(box: Box, request: DestructionRequest, study: int, now: datetime) -> None:
+    """Take a study of which an image is set aside out of the request that was approved."""
+    with box.catalog.transaction() as tx:
+        found = destructions.request(tx, request.id)
+        if found.state is State.APPROVED and study in found.study_ids:
+            destruction.leave_out(tx, Act(ACTOR, now, box.audit_key), request.id, study, Because.SET_ASIDE)
 
 
 def _close_ended(box: Box, now: datetime) -> None:
@@ -215,21 +251,14 @@ def _destroy(
 ) -> erasure.Erased:
     """The one transaction that destroys a study, with whatever it is still owed, and records the copies that are kept of it.
 
-    Raises `Refused` when it is held, not due any more, or on its way, `Transient` when a copy is not on the disk: then nothing
-    has changed, and all that it is owed goes on.
+    Raises what `_refuse_unless_ready` does, and `Transient` when a copy is not on the disk: then nothing has changed, and all that
+    it is owed goes on.
     """
-    due = destruction.refuse_if_changed(tx, request.id, study, now)
-    if deliveries.being_sent(tx, study):
-        raise Refused("an image of the study is being sent", hint="it is destroyed afterwards")
+    due = _refuse_unless_ready(tx, box, request, study, now)
     refuse_unless_whole(box, copies.sealed)
     erased = erasure.erase(tx, study, now)
     if erased is None:
         raise Refused("the study is not here any more", hint="look at the request again")
-    if set_aside.has_image_of(box, erased.study_instance_uid):
-        raise Refused(
-            "an image of the study came and is set aside",
-            hint="ask for the destruction anew once that image is accepted",
-        )
     if copies.sealed:
         accept_within(tx, box, copies.sealed, now)
     kept = {"kept_anonymous": len(copies.sealed)} if copies.sealed else {}

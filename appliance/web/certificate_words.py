@@ -44,11 +44,17 @@ class WordedCertificate:
 def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCertificate:
     """The certificate `told` (`appliance.lifecycle.certificate.document`) in the language of `words`."""
     waiting = [each for each in (told["this_box"], *told["archives"]) if each["state"] in ("OWED", "LAID")]
+    left_out = told.get("left_out", ())  # a certificate of earlier software says nothing of it
     given_up = any(each["state"] == "GIVEN_UP" for each in told["archives"])
     if told["completed_utc"] is None or waiting:
         verdict, tone = words("destroyed.verdict.waiting", n=max(1, len(waiting))), "wait"
     elif given_up:
         verdict, tone = words("destroyed.verdict.given_up", at=_moment(told["completed_utc"], words)), "wait"
+    elif left_out:
+        verdict, tone = (
+            words("destroyed.verdict.left_out", n=len(left_out), at=_moment(told["completed_utc"], words)),
+            "wait",
+        )
     else:
         verdict, tone = words("destroyed.verdict.done", at=_moment(told["completed_utc"], words)), "good"
     return WordedCertificate(
@@ -59,7 +65,13 @@ def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCer
         verdict_tone=tone,
         sections=(
             Section(words("destroyed.authority"), tuple(_authority(told["authority"], words))),
-            Section(words("destroyed.what"), tuple(_study(each, words) for each in told["studies"])),
+            Section(
+                words("destroyed.what"),
+                (
+                    *(_study(each, words) for each in told["studies"]),
+                    *(_left_out(each, words) for each in left_out),
+                ),
+            ),
             Section(words("destroyed.where"), tuple(_places(told, words))),
             Section(words("destroyed.left"), tuple(_left(told, words))),
             Section(
@@ -99,6 +111,12 @@ def _study(each: Mapping[str, Any], words: Words) -> Line:
         kept = words("studies.images", n=each["kept_anonymous"])
         said += " " + words("destroyed.kept_anonymous", images=kept)
     return Line(words("destroyed.study", number=each["study"], digest=each["digest"][:16]), said)
+
+
+def _left_out(each: Mapping[str, Any], words: Words) -> Line:
+    why = words(f"destruction.because.{each['because']}")
+    said = words("destroyed.left_out_text", because=why)
+    return Line(words("destroyed.left_out", number=each["study"]), said, "wait")
 
 
 def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:

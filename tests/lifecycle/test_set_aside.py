@@ -7,21 +7,34 @@ from pathlib import Path
 
 import pytest
 
+from appliance import audit
+from appliance.backup import snapshot
 from appliance.box import Box
-from appliance.catalog import instances, studies, tombstones
+from appliance.catalog import destructions, instances, studies, tombstones
+from appliance.cli import main
 from appliance.ingest import Reception, set_aside
-from appliance.lifecycle import destruction, purging
-from appliance.lifecycle.acting import Act
+from appliance.lifecycle import certificate, purging
+from appliance.lifecycle.destruction import Because
+from appliance.lifecycle.request import Method, State
+from appliance.replication.destinations import Archive, build
+from appliance.web.certificate_words import worded
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, Clinic
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
 from tests.boxes import recorded, send
 from tests.instances import Instance
-from tests.lifecycle.purge import GONE, LATER, approve, study_of
+from tests.lifecycle.purge import GONE, LATER, approve, carry_out, study_of
 
 pytestmark = pytest.mark.slow
 
 clinic, disk = _clinic, _disk
+
+OTHER = [
+    Instance(number, study=88, pixel_bytes=3_000, patient_id="B-88", patient_name="Autre^Personne")
+    for number in (40, 41)
+]
 
 
 def put_aside(box: Box, image: Instance, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -55,20 +68,90 @@ def test_a_study_of_which_an_image_is_set_aside_stays_until_that_is_accepted(
         assert tombstones.certificates(conn) == [] and len(studies.find(conn)) == 1, (
             "nothing says that it is gone"
         )
+        request = destructions.request(conn, asked)
+        assert request.state is State.WITHDRAWN, "it may be asked for again"
+        assert [each.left_out_because for each in request.decisions] == [Because.SET_ASIDE]
     assert "an image of the study came and is set aside" in caplog.text
     assert aside.exists()
     Reception(box, "dicom-0").close()  # mended, and the box starts again
     assert not aside.exists()
     clinic.deliver()
-    with box.catalog.transaction() as tx:
-        marie = Act(by="marie", now=LATER, audit_key=box.audit_key)
-        destruction.withdraw(tx, marie, asked, reason="one image more than was approved")
     approve(box, study_of(box, GONE[1]).id)
     purging.carry_out(box, LATER)
     with box.catalog.reading() as conn:
         (paper,) = tombstones.certificates(conn)
         assert tombstones.studies_of(conn, paper.id)[0].instances == len(GONE)
     assert recorded(box) == []
+
+
+def test_it_holds_back_neither_the_others_of_its_request_nor_their_backups(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one left out is told with its reason, on the certificate and where it is shown."""
+    box = clinic.box
+    clinic.receive(*GONE, OTHER[1])
+    put_aside(box, OTHER[0], monkeypatch)
+    clinic.deliver()
+    old = clinic.back_up()
+    archive = build(clinic.place, None)  # type: ignore[arg-type]
+    assert isinstance(archive, Archive)
+    assert snapshot.key_key(old.name) in {each.key for each in archive.documents("snapshots/")}
+    stays = study_of(box, OTHER[1]).id
+    asked = approve(box, study_of(box, GONE[0]).id, stays)
+    carry_out(clinic)
+    kept = {each.key for each in archive.documents("snapshots/")}
+    assert snapshot.key_key(old.name) not in kept, "who is destroyed was in it"
+    with box.catalog.reading() as conn:
+        assert destructions.request(conn, asked).state is State.CARRIED_OUT
+        (paper,) = tombstones.certificates(conn)
+        told = certificate.document(conn, paper, LATER)
+        acts = [(row["action"], row["subject"]) for row in audit.export(conn)]
+    assert ("destruction:leave-out", f"study:{stays}") in acts
+    assert paper.completed_utc is not None and len(told["studies"]) == 1
+    assert told["left_out"] == [{"study": stays, "because": "set-aside"}]
+    for words in map(Languages(web_ui() / "languages").words, ("en", "fr", "es", "zh")):
+        why = words("destruction.because.set-aside")
+        said = worded(told, "AB-CD", words)
+        assert said.verdict_tone == "wait"
+        assert why in said.sections[1].lines[1].text
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    assert main(["destruction", "show", paper.label]) == 0
+    shown = capsys.readouterr().out
+    assert f"Study {stays}: Left out, and not destroyed." in shown
+    assert "1 study that was asked for was left out" in shown
+    assert main(["destruction", "list"]) == 0
+    assert "LEFT OUT" in capsys.readouterr().out
+
+
+def test_while_others_wait_the_certificate_says_that_archives_wait_for_them(clinic: Clinic) -> None:
+    """Their older backups become unreadable once, for all studies of a request."""
+    box = clinic.box
+    clinic.receive(*GONE, *OTHER)
+    clinic.deliver()
+    approve(box, study_of(box, GONE[0]).id, study_of(box, OTHER[0]).id)
+    first = iter((True, False))
+    purging.carry_out(box, LATER, purging.Around(keep_going=lambda: next(first, False)))
+    with box.catalog.reading() as conn:
+        (paper,) = tombstones.certificates(conn)
+        (archive,) = certificate.document(conn, paper, LATER)["archives"]
+    assert archive["waits_for"] == certificate.WAITS_FOR_OTHERS
+    for words in map(Languages(web_ui() / "languages").words, ("fr", "es", "zh")):
+        assert words.cause(archive["waits_for"]) != words.cause("nobody has translated this")
+        assert words.cause(archive["waits_for"]) != certificate.WAITS_FOR_OTHERS.capitalize()
+
+
+def test_no_copies_are_sealed_of_a_study_that_is_to_be_anonymous_and_can_not_be_destroyed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, reached = clinic.box, list[str]()
+    clinic.receive(*GONE[1:])
+    put_aside(box, GONE[0], monkeypatch)
+    clinic.deliver()
+    asked = approve(box, study_of(box, GONE[1]).id, method=Method.ANONYMISE)
+    purging.carry_out(box, LATER, purging.Around(reached=reached.append))
+    assert reached == []
+    with box.catalog.reading() as conn:
+        assert destructions.request(conn, asked).state is State.WITHDRAWN
 
 
 @pytest.mark.parametrize("of", ["another study", "nobody, since it is damaged"])
