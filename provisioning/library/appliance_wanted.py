@@ -1,7 +1,7 @@
 #!/usr/bin/python
 """Ansible module: sign what is wanted of a box and lay it where the box fetches it with its next heartbeat.
 
-Changes nothing when the same is wanted already and still holds for a week, so a second run is quiet.
+Changes nothing when the same is wanted already and still holds for as long as a ring waits for a box, so a second run is quiet.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ options:
 author: [the appliance's engineers]
 """
 
-HOLDS, RENEWED = timedelta(days=30), timedelta(days=7)
+HOLDS, RENEWED = timedelta(days=30), timedelta(days=24)
 
 
 def main() -> None:

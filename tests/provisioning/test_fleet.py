@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,15 +17,21 @@ import yaml
 
 from appliance import settings
 from appliance.fleet import consent, heartbeat, pulse
-from appliance.updates.night import EVERY_MINUTES, NIGHT
+from appliance.fleet.wanted import LONGEST
+from appliance.updates import night
+from appliance.updates.night import Doing, Window
 from tests.boxes import box_in
 from tests.fleet.outposts import vendor
 from tests.provisioning.fleets import PROVISIONING, Fleet, Member
+from tests.provisioning.living_box import beat
 from tests.provisioning.test_playbooks import tool
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 NEXT, MENDED = "0.2.0", "0.2.1"
+RING = yaml.safe_load((PROVISIONING / "tasks/fleet-ring.yml").read_text())
+WAITING = ("Hear it again", "Wait until it has done it and is well")
+"""What of a ring waits for a box."""
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +103,98 @@ def test_an_update_goes_on_ring_by_ring_and_halts_where_a_box_is_not_well_afterw
     assert [fleet.heard(each.name)["software"] for each in (first, ill, last)] == [MENDED] * 3
 
 
-def test_a_ring_waits_for_a_box_whose_clinic_lets_versions_start_once_a_week() -> None:
-    waits = yaml.safe_load((PROVISIONING / "tasks/fleet-ring.yml").read_text())[-1]
+SLOWEST = [
+    night.NIGHT,
+    Window.of("00:00-00:30", night.DAYS),
+    Window.of("00:00-00:30", ["sunday"]),
+    Window.of("04:30-06:00", ["sunday"]),
+    Window.of("05:30-06:00", ["sunday"]),
+    Window.of("23:00-01:00", ["saturday"]),
+    Window.of("06:00-05:50", ["sunday"]),
+]
+"""The hours as delivered, and others of a clinic's choosing, short and long, of all nights and of one, before the box looks and after."""
+LOOKED, FETCHED = timedelta(hours=4, minutes=1), timedelta(hours=6, minutes=1)
+"""Of a day: when the last box has looked for a version (update.timer), and has it at the latest (update.service)."""
+TOLD = timedelta(hours=1)
+"""How old a heartbeat is at most, of a box that is heard."""
 
-    def waited(**values: object) -> timedelta:
-        retries, delay = (
-            int(jinja2.Environment(autoescape=False).from_string(waits[word]).render(values))
-            for word in ("retries", "delay")
-        )
-        return timedelta(seconds=retries * delay)
 
-    a_week, in_use, told = (
-        timedelta(days=7),
-        NIGHT.tries_a_week * timedelta(minutes=EVERY_MINUTES),
-        timedelta(hours=1),
+def longest(window: Window) -> timedelta:
+    """How long after it was named a version starts by itself on a box that is sent images whenever its timer looks."""
+    days = [datetime(2026, 3, day, tzinfo=UTC) for day in range(1, 8)]
+    return max(started(window, day + timedelta(days=1) + FETCHED) - (day + LOOKED) for day in days)
+
+
+def started(window: Window, waits: datetime) -> datetime:
+    """When a version starts that waits from `waits` on."""
+    put_off, now = 0, waits
+    while True:
+        if window.is_open(now):
+            if night.hold(Doing(receives=True), put_off, window) is None:
+                return now
+            put_off += 1
+        now += timedelta(minutes=night.EVERY_MINUTES)
+
+
+def waited(task: str, **values: object) -> timedelta:
+    """How long a task of a ring waits for a box."""
+    (waits,) = [each for each in RING if each["name"] == task]
+    retries, delay = (
+        int(jinja2.Environment(autoescape=False).from_string(waits[word]).render(values))
+        for word in ("retries", "delay")
     )
-    assert waited(fleet_software=NEXT) > a_week + timedelta(days=1) + told
-    assert waited(fleet_software=NEXT) > in_use
-    assert waited(fleet_software="") == timedelta(days=1), "settings come with the next heartbeat"
-    assert waited(fleet_software=NEXT, fleet_retries=2, fleet_delay_seconds=3) == timedelta(seconds=6)
+    return timedelta(seconds=retries * delay)
+
+
+def test_a_version_is_put_off_for_a_fortnight_and_for_as_many_tries_where_it_may_start_once_a_week() -> None:
+    assert timedelta(days=14) < longest(night.NIGHT) < timedelta(days=17)
+    assert timedelta(days=21) < max(map(longest, SLOWEST)) < timedelta(days=23)
+
+
+@pytest.mark.parametrize("task", WAITING)
+def test_a_ring_waits_for_a_box_that_is_in_use_whenever_a_version_may_start(task: str) -> None:
+    assert waited(task, fleet_software=NEXT) > max(map(longest, SLOWEST)) + TOLD
+    assert waited(task, fleet_software="") == timedelta(days=1), "settings come with the next heartbeat"
+    assert waited(task, fleet_software=NEXT, fleet_retries=2, fleet_delay_seconds=3) == timedelta(seconds=6)
+
+
+def test_what_is_wanted_holds_for_as_long_as_a_ring_waits() -> None:
+    """Also where it lay there before: a box that is heard again on the last day may still take it."""
+    module = runpy.run_path(str(PROVISIONING / "library/appliance_wanted.py"))
+    assert waited(WAITING[1], fleet_software=NEXT) < module["RENEWED"] < module["HOLDS"] <= LONGEST
+
+
+def lives(member: Member) -> None:
+    """A box is well, says so, and takes what is wanted of it."""
+    now = datetime.now(UTC)
+    with box_in(member.data) as box:
+        beat(box, now, now)
+        pulse.send(box, now)
+
+
+def test_a_ring_waits_for_a_box_that_is_not_heard_at_the_moment_in_which_it_begins(
+    fleet: Fleet, eventually: Callable[..., object]
+) -> None:
+    first, late, _ = fleet.members
+    for each in fleet.members:
+        lives(each)
+    chosen_now = {"health.disk_days": 40}
+    with fleet.playing("fleet-configure.yml", fleet_settings=chosen_now, fleet_retries=400) as play:
+        eventually(lambda: play.is_over or fleet.wanted_of(first.name), within_seconds=300)
+        stale = sent(late, datetime.now(UTC) - timedelta(hours=2))
+        (fleet.vendor.folder / "boxes" / f"{late.name}.json").write_bytes(stale)
+
+        def is_waited_for() -> bool:
+            lives(first)
+            return play.is_over or f"RETRYING: [{late.name}]: {WAITING[0]}" in play.said
+
+        eventually(is_waited_for, within_seconds=300)
+        assert not play.is_over, play.said
+        assert not fleet.wanted_of(late.name)
+        with fleet.alive():
+            eventually(lambda: play.is_over, within_seconds=300)
+        assert play.process.returncode == 0, play.said
+    assert [chosen(each) for each in fleet.members] == [40] * 3
 
 
 def test_of_a_hundred_boxes_one_is_told_first_then_five_then_twenty_five_then_all(tmp_path: Path) -> None:
