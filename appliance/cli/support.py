@@ -154,14 +154,20 @@ def close_session(arguments: Arguments) -> int:
     """End the session that is open."""
     del arguments
     from appliance.catalog import support_sessions
+    from appliance.fleet import farewell
+    from appliance.fleet.farewell import Farewell
     from appliance.fleet.session import Ending
 
-    with opened_box() as box, box.catalog.transaction() as tx:
-        session = support_sessions.standing(tx)
+    moment = now()
+    with opened_box() as box:
+        with box.catalog.reading() as conn:
+            session = support_sessions.standing(conn)
         if session is None:
             raise Refused("no session of support is open", hint="there is nothing to end")
-        support_sessions.end(tx, session.id, Ending.CLINIC, actor(), now())
-        record(tx, box, "support:close", str(session.id), {"ending": str(Ending.CLINIC)})
+        farewell.leave(box, Farewell(session.id, Ending.CLINIC, actor(), moment))
+        with box.catalog.transaction() as tx:
+            if support_sessions.end(tx, session.id, Ending.CLINIC, actor(), moment):
+                record(tx, box, "support:close", str(session.id), {"ending": str(Ending.CLINIC)})
     print(f"Session {session.id} is ended.")
     return 0
 

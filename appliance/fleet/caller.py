@@ -1,6 +1,6 @@
 """Whoever is in: what is typed at the counter, what is shown for it, and what is kept of both.
 
-What is typed and shown is in the catalog before it has an effect. Every text that is shown goes through `appliance.fleet.markers`.
+What is typed and shown is in the catalog before it has an effect, but for the word that ends the session: that waits for nothing. Every text that is shown goes through `appliance.fleet.markers`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -79,14 +79,22 @@ class Caller:
         )
         for line in lines:
             line = "".join(each for each in line if each.isprintable())
+            if line.strip() == "end":
+                self._end(line)
+                return
             self._record("i", line + "\n")
             if line.strip() == "leave" or self.desk.over.is_set() or not self._has_space:
                 return
-            if line.strip() == "end":
-                self._show("The session is ended.\n")
-                self.desk.end(self.person)
-                return
             self._show(self._answer(line) + _PROMPT)
+
+    def _end(self, line: str) -> None:
+        """End the session, say so, and then write down both: others may hold the catalog for minutes."""
+        self.desk.end(self.person)
+        said = "The session is ended.\n"
+        with suppress(OSError):
+            self.talk.sendall(said.encode())
+        self._record("i", line + "\n")
+        self._record("o", said)
 
     def _answer(self, line: str) -> str:
         try:

@@ -7,8 +7,15 @@
 
 A session that is over, by the clinic, by the vendor, by the clock on the wall or by the clock that nobody sets, is noticed
 within a second: the desk kills what runs for a caller and closes every socket, and the line's processes end with that. Its
-end by the latter outlasts this process, and it is over once the machine has started anew (`support.ends`). What is typed and
-shown is in the catalog before it has an effect; the checksum of each visit's recording goes into the audit.
+end by the latter outlasts this process, and it is over once the machine has started anew (`support.ends`).
+
+Nothing that may wait stands before an end. Both clocks are looked at by a thread that knows when the session ends and asks the
+catalog nothing, since another process may hold that for minutes; another reads what whoever ends it has left in the data folder
+(`appliance.fleet.farewell`). First everything is closed, then the recordings, the catalog and the audit get their end, tried
+until they have it. Chose this over a shorter patience with the catalog, because a read may wait, too.
+
+What is typed and shown is in the catalog before it has an effect, but for the word that ends the session; the checksum of
+each visit's recording goes into the audit.
 
 The certificate is looked at here once more, because sshd runs where a hole in it may be used: the desk believes the
 authority's signature and not sshd. Every text that is shown goes through `appliance.fleet.markers`.
@@ -39,9 +46,10 @@ from appliance.audit import Entry, Outcome
 from appliance.box import Box
 from appliance.catalog import support_sessions
 from appliance.errors import ApplianceError, NotAuthorised
-from appliance.fleet import known, support
+from appliance.fleet import farewell, known, support
 from appliance.fleet.caller import Caller
 from appliance.fleet.certificate import certificate_of
+from appliance.fleet.farewell import Farewell
 from appliance.fleet.markers import Markers
 from appliance.fleet.session import (
     Ending,
@@ -74,67 +82,120 @@ class Desk:
     _open: OpenDesk | None = None
 
     def __post_init__(self) -> None:
-        self._over: set[int] = (
-            set()
-        )  # sessions whose time has gone by here, whatever the catalog could be told
+        self._over: dict[int, Farewell] = {}  # how sessions ended here, whatever the catalog could be told
+        self._leaving: list[OpenDesk] = []  # closed, and what was typed there may still be written down
         self._failed: dict[str, str] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="support-desk", daemon=True)
+        self._gate = threading.Lock()  # over whether there is an open desk: two threads may close it
+        self._threads = [  # none of them waits for what another one asks
+            threading.Thread(target=act, name=name, daemon=True)
+            for name, act in (
+                ("support-clock", lambda: self._repeat("close", self.put_out)),
+                ("support-note", lambda: self._repeat("close as it was told", self._heed)),
+                ("support-desk", self._run),
+            )
+        ]
 
     def start(self) -> None:
         """Begin. What was cut with the process before is closed first."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End; whoever is in is put out, and a session that is open goes on with the next start of the process."""
         self._stop.set()
-        self._thread.join()
+        self._close()
+        for thread in self._threads:
+            thread.join()
+        self._close()
+        self._see_off()
+
+    def put_out(self, note: Farewell | None = None) -> None:
+        """Close the desk if its session is over by a clock, or ended by the vendor or as `note` says. Asks the catalog nothing."""
+        with self._gate:
+            current = self._open
+            if current is None:
+                return
+            ended = note is not None and note.ends(current.session)
+            if (end := note if ended else current.end_of_it()) is not None:
+                self._shut(current)
+                self._over[current.session.id] = end
+
+    def _heed(self) -> None:
+        self.put_out(farewell.left(self.box))
 
     def look(self) -> None:
-        """Open the desk for a session, or close it when that is over."""
-        now, current = self.wall(), self._open
+        """Close the desk if its session is over, write down what is over, and open the desk for a session that is not."""
+        note = farewell.left(self.box)
+        self.put_out(note)
         with self.box.catalog.reading() as conn:
             session = support_sessions.standing(conn)
-        if session is not None and not session.is_open(now):
-            with self.box.catalog.transaction() as tx:
-                support.expire(tx, self.box, now)
-            session = None
-        if current is not None and (session is None or session.id != current.session.id or current.is_over()):
-            self._close(current)
-        if session is not None and session.id in self._over:  # by the clock that nobody sets
-            self._expire(session, now)
-        elif session is not None and self._open is None:
+            is_cut = self._open is None and bool(support_sessions.visits(conn))
+        if (current := self._open) is not None and (session is None or session.id != current.session.id):
+            self._close()
+        self._see_off()
+        if self._open is not None:
+            return
+        now = self.wall()
+        if is_cut:  # by the end of a process, or because the catalog could not be told when a visit ended
             support.close_left_open(self.box, now)
-            ends = support.ends(self.box, session, self.boot(), self.monotonic(), now)
-            if self.monotonic() >= ends:
-                self._over.add(session.id)
-                self._expire(session, now)
-                return
-            opening = OpenDesk(self.box, session, self.wall, self.monotonic, ends)
+        if session is None:
+            if note is not None:
+                farewell.forget(self.box)
+        elif (end := self._end(session, note, now)) is not None:
+            with self.box.catalog.transaction() as tx:
+                farewell.record(tx, self.box, end, now)
+        else:
+            self._admit(session, now)
+
+    def _end(self, session: Session, note: Farewell | None, now: datetime) -> Farewell | None:
+        """How a session ended of which the catalog knows no end; None if it is open."""
+        if (end := self._over.get(session.id)) is not None:
+            return end
+        if note is not None and note.ends(session):
+            return note
+        return None if session.is_open(now) else farewell.expired(session, now)
+
+    def _admit(self, session: Session, now: datetime) -> None:
+        """Open the desk, unless the session is over by what an earlier process has kept, or has been ended while that was asked."""
+        ends = support.ends(self.box, session, self.boot(), self.monotonic(), now)
+        opening, now = OpenDesk(self.box, session, self.wall, self.monotonic, ends), self.wall()
+        if (end := self._end(session, farewell.left(self.box), now) or opening.end_of_it()) is None:
             opening.start()
             self._open = opening
-
-    def _close(self, desk: OpenDesk) -> None:
-        self._open = None
-        self._over.add(desk.session.id)
-        desk.close()
-
-    def _expire(self, session: Session, now: datetime) -> None:
+            return
+        opening.close()
+        self._over[session.id] = end
         with self.box.catalog.transaction() as tx:
-            if support_sessions.end(tx, session.id, Ending.EXPIRED, support.ACTOR, now):
-                entry = Entry("support:expire", str(session.id), support.ACTOR)
-                audit.append(tx, self.box.audit_key, [entry], now)
+            farewell.record(tx, self.box, end, now)
+
+    def _close(self) -> None:
+        """Close the desk, if it is open."""
+        with self._gate:
+            if self._open is not None:
+                self._shut(self._open)
+
+    def _shut(self, current: OpenDesk) -> None:
+        current.put_out()
+        self._open = None
+        self._leaving.append(current)
+
+    def _see_off(self) -> None:
+        """Wait until all that was typed where it is closed now is written down, or could not be."""
+        while self._leaving:
+            self._leaving[0].join()
+            del self._leaving[0]
 
     def _run(self) -> None:
         # What a process that was killed has left lies there: systemd would start the line for it again and again.
         self._try("clear its place", lambda: place(self.box).unlink(missing_ok=True))
         self._try("close recordings", lambda: support.close_left_open(self.box, self.wall()))
+        self._repeat("look", self.look)
+
+    def _repeat(self, what: str, act: Callable[[], object]) -> None:
         while not self._stop.is_set():
-            if not self._try("look", self.look) and (current := self._open) is not None and current.is_over():
-                self._try("close", lambda: self._close(current))
+            self._try(what, act)
             self._stop.wait(LOOK_SECONDS)
-        if self._open is not None:
-            self._open.close()
 
     def _try(self, what: str, act: Callable[[], object]) -> bool:
         """Whether `act` came to its end. Whatever stops it, this thread goes on: nobody else ends a session in time."""
@@ -169,6 +230,7 @@ class OpenDesk:
     monotonic: Callable[[], float]
     ends: float
     over: threading.Event = field(default_factory=threading.Event)
+    _said: Farewell | None = None
     _talks: set[socket.socket] = field(default_factory=set)
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -200,18 +262,23 @@ class OpenDesk:
             raise
         log.info("support session %d: the desk is open, scope %s", self.session.id, self.session.scope)
 
-    def is_over(self) -> bool:
-        """Whether its time has gone by, whatever the clock on the wall says."""
-        return self.over.is_set() or self.monotonic() >= self.ends
+    def end_of_it(self) -> Farewell | None:
+        """How it ended, if it is over: as the vendor said, or because its time has gone by on either of the clocks."""
+        if self._said is not None:
+            return self._said
+        now = self.wall()
+        if self.monotonic() >= self.ends or not self.session.is_open(now):
+            return farewell.expired(self.session, now)
+        return None
 
-    def close(self) -> None:
-        """Put everybody out, at once."""
+    def put_out(self) -> None:
+        """Put everybody out, at once: nothing here waits for the catalog, or for anybody who does."""
         self.over.set()
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
         with self._lock:
             for child in self._children:
                 _kill(child)
+            with suppress(OSError):  # before the line learns of it, or systemd starts that again
+                self._path.unlink(missing_ok=True)
             for talk in self._talks:
                 with suppress(OSError):
                     talk.shutdown(socket.SHUT_RDWR)
@@ -223,11 +290,19 @@ class OpenDesk:
             except subprocess.TimeoutExpired:
                 self._line.kill()
                 self._line.wait()
+        log.info("support session %d: the desk is closed", self.session.id)
+
+    def join(self) -> None:
+        """Wait until what was typed is written down, and each recording has its end, or could not be given one."""
         with self._lock:
             threads = self._threads
         for thread in threads:
             thread.join()
-        log.info("support session %d: the desk is closed", self.session.id)
+
+    def close(self) -> None:
+        """Put everybody out, and wait for their recordings."""
+        self.put_out()
+        self.join()
 
     def _begin(self, act: Callable[[], None]) -> None:
         thread = threading.Thread(target=act, name="support", daemon=True)
@@ -318,6 +393,8 @@ class OpenDesk:
             talk.sendall(f"{refusal}\n".encode())
             return
         with self.box.catalog.transaction() as tx:
+            if self.over.is_set():  # it has waited for the catalog meanwhile
+                return
             visit = support_sessions.begin_visit(tx, self.session.id, found.person, str(found.serial), now)
             details = {"session": self.session.id, "person": found.person, "serial": str(found.serial)}
             audit.append(
@@ -330,8 +407,9 @@ class OpenDesk:
         try:
             caller.serve(lines)
         finally:
+            now = self.wall()
             with self.box.catalog.transaction() as tx:
-                support.end_visit(tx, self.box, visit, self.wall())
+                support.end_visit(tx, self.box, visit, now)
 
     def markers(self) -> Markers:
         """What is cut out of all that is shown."""
@@ -344,17 +422,16 @@ class OpenDesk:
             return self._recorded < MOST_RECORDED_IN_SESSION
 
     def end(self, person: str) -> None:
-        """Let the vendor end the session."""
-        now = self.wall()
-        with self.box.catalog.transaction() as tx:
-            if support_sessions.end(tx, self.session.id, Ending.VENDOR, f"support: {person}", now):
-                details = {"ending": str(Ending.VENDOR), "person": person}
-                entry = Entry("support:close", str(self.session.id), support.ACTOR, details)
-                audit.append(tx, self.box.audit_key, [entry], now)
+        """Let the vendor end the session: at once, and the catalog is told when it can be."""
+        self._said = Farewell(self.session.id, Ending.VENDOR, person, self.wall())
+        self.over.set()
+        farewell.leave(self.box, self._said)
 
     @contextmanager
     def child(self, words: list[str], person: str) -> Iterator[subprocess.Popen[bytes]]:
         """One of the appliance's own verbs, in a group of its own, which the end of the session kills."""
+        if self.over.is_set():
+            raise NotAuthorised("the session is over")
         environment = {**os.environ, "SUDO_USER": f"support ({person})"}
         environment["APPLIANCE_DATA"] = str(self.box.config.data.absolute())
         process = subprocess.Popen(
@@ -396,6 +473,7 @@ def _lines(talk: socket.socket) -> Iterator[str]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+    """Kill a child and all that it has started, also if it has ended itself and they have not."""
+    if process.returncode is None:  # while nobody has asked how it ended, its number is nobody else's
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

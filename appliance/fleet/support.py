@@ -23,14 +23,14 @@ from appliance.catalog import settings as kept_settings
 from appliance.catalog.audit_search import Wanted
 from appliance.catalog.support_sessions import Event, Visit
 from appliance.errors import OperatorNeeded
-from appliance.fleet import line, recording
-from appliance.fleet.session import Ending, Scope, Session, expiry
+from appliance.fleet import farewell, line, recording
+from appliance.fleet.session import Scope, Session, expiry
 
 KEYS = "support.keys"
 """Where the two SSH keys of the box are, sealed: the one it dials out with, and the one it is known by."""
 CLOCK = "support.clock"
 """When the session that had a desk last is over: its number, the machine's start (`boot`), and seconds since that (`ends`)."""
-ACTOR = "jobs"
+ACTOR = farewell.ACTOR
 
 
 class Proof(StrEnum):
@@ -112,10 +112,7 @@ def expire(tx: Transaction, box: Box, now: datetime) -> bool:
     session = support_sessions.standing(tx)
     if session is None or session.is_open(now):
         return False
-    if not support_sessions.end(tx, session.id, Ending.EXPIRED, ACTOR, now):
-        return False
-    audit.append(tx, box.audit_key, [Entry("support:expire", str(session.id), ACTOR)], now)
-    return True
+    return farewell.record(tx, box, farewell.expired(session, now), now)
 
 
 def ends(box: Box, session: Session, boot: str, running_seconds: float, now: datetime) -> float:

@@ -7,22 +7,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, SSHCertificateType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import audit, settings
-from appliance.box import Box, open_box
+from appliance.box import Box
 from appliance.catalog import support_sessions
-from appliance.config import Config
 from appliance.errors import NotAuthorised, OperatorNeeded
 from appliance.fleet import caller, known, line, support
 from appliance.fleet import desk as desks
@@ -31,54 +26,18 @@ from appliance.fleet.certificate import certificate_of
 from appliance.fleet.desk import Desk, OpenDesk, place
 from appliance.fleet.markers import Markers
 from appliance.fleet.session import Ending, Scope, Session
+from tests.fleet.visiting import AUTHORITY, certificate, clinic, let_in, public, rows, talking, visit
 from tests.synthetic.patients import HELENE
-from tests.web.conftest import fill
 
 Eventually = Callable[..., Any]
-AUTHORITY = Ed25519PrivateKey.generate()
 TOKEN = "sk-ssh-ed25519-cert-v01@openssh.com AAAA"
 """A certificate of a key on a security token, of which the library says that it knows no such kind."""
 
 
-def public(key: Ed25519PrivateKey) -> str:
-    openssh = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    return key.public_key().public_bytes(*openssh).decode()
-
-
-def certificate(key_id: bytes = b"Ana Roy") -> str:
-    """A certificate of the vendor's authority, as the counter hands it over."""
-    now = int(time.time())
-    made = (
-        SSHCertificateBuilder()
-        .public_key(Ed25519PrivateKey.generate().public_key())
-        .serial(7)
-        .type(SSHCertificateType.USER)
-        .key_id(key_id)
-        .valid_principals([b"appliance-diagnose"])
-        .valid_after(now - 60)
-        .valid_before(now + 3600)
-        .sign(AUTHORITY)
-    )
-    return made.public_bytes().decode()
-
-
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    opened = open_box(Config(data=tmp_path_factory.mktemp("box")))
-    fill(opened)
-    values = {
-        "support.host": "192.0.2.1",
-        "support.user": "boxes",
-        "support.host_key": public(AUTHORITY),
-        "support.authority": public(AUTHORITY),
-        "plan.place": "derrière le poêle",
-        "clinic.phone": "514 555-0142",
-        "clinic.province": "ON",
-    }
-    with opened.catalog.transaction() as tx:
-        settings.change(tx, opened.audit_key, values, actor="tests", now=datetime.now(UTC))
-    yield opened
-    opened.close()
+    with closing(clinic(tmp_path_factory.mktemp("box"))) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -91,10 +50,7 @@ def units(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def session(box: Box) -> Iterator[Session]:
-    with box.catalog.transaction() as tx:
-        made = support.open_session(
-            tx, box, reason="r", scope=Scope.DIAGNOSE, hours=1, by="m", now=datetime.now(UTC)
-        )
+    made = let_in(box)
     yield made
     with box.catalog.transaction() as tx:
         support_sessions.end(tx, made.id, Ending.CLINIC, "tests", datetime.now(UTC))
@@ -106,27 +62,6 @@ def open_desk(box: Box, units: Path, session: Session) -> Iterator[OpenDesk]:
     made.start()
     yield made
     made.close()
-
-
-@contextmanager
-def talking(box: Box) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as talk:
-        talk.settimeout(120)
-        talk.connect(str(place(box)))
-        yield talk
-
-
-def visit(box: Box, *lines: str, shown: str | None = None) -> str:
-    """Come to the counter, type `lines`, and go; what was shown."""
-    hello = json.dumps({"ask": "counter", "certificate": shown or certificate()})
-    with talking(box) as talk:
-        talk.sendall("".join(f"{line}\n" for line in (hello, *lines, "leave")).encode())
-        return b"".join(iter(lambda: talk.recv(65536), b"")).decode()
-
-
-def rows(box: Box, action: str) -> list[dict[str, Any]]:
-    with box.catalog.reading() as conn:
-        return [each for each in audit.export(conn) if each["action"] == action]
 
 
 def test_a_certificate_of_a_kind_that_nobody_can_verify_is_refused_and_recorded(
@@ -355,7 +290,7 @@ def test_the_desk_closes_in_time_whatever_fails(
         monkeypatch.setattr(support_sessions, "standing", fails)
         past[0] = 7200.0
         eventually(lambda: not place(box).exists())
-        assert desk._open is None
+        eventually(lambda: desk._open is None)
     finally:
         desk.stop()
 

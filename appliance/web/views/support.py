@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Blueprint, Response, current_app, g
+from flask import Blueprint, Response, current_app, g, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.catalog import Reading, audit_search, outbox, support_sessions
@@ -15,8 +15,9 @@ from appliance.catalog.audit_log import AuditRow
 from appliance.catalog.audit_search import Wanted
 from appliance.catalog.support_sessions import Event, Visit
 from appliance.errors import ApplianceError, Refused, Unknown
-from appliance.fleet import bundle, recording, support, ticket
+from appliance.fleet import bundle, farewell, recording, support, ticket
 from appliance.fleet.bundle import Bundle
+from appliance.fleet.farewell import Farewell
 from appliance.fleet.session import MOST_HOURS, Ending, Scope, Session
 from appliance.fleet.support import Proof
 from appliance.identity.permissions import Permission
@@ -169,11 +170,14 @@ def open_session() -> AnyResponse:
 @needs(Permission.ADMIT_SUPPORT)
 def end_session(session_id: int) -> AnyResponse:
     """Put the vendor out."""
-    with console().box.catalog.transaction() as tx:
-        session = support_sessions.session(tx, session_id)
-        if support_sessions.end(tx, session.id, Ending.CLINIC, forms.actor(), now()):
-            details = {"ending": str(Ending.CLINIC)}
-            console().record(tx, "support:close", str(session.id), forms.actor(), details)
+    box, by, moment = console().box, forms.actor(), now()
+    with box.catalog.reading() as conn:
+        session = support_sessions.session(conn, session_id)
+    if session.ended_utc is None:
+        farewell.leave(box, Farewell(session.id, Ending.CLINIC, by, moment, request.remote_addr or ""))
+    with box.catalog.transaction() as tx:
+        if support_sessions.end(tx, session.id, Ending.CLINIC, by, moment):
+            console().record(tx, "support:close", str(session.id), by, {"ending": str(Ending.CLINIC)})
     return forms.back_to("/support")
 
 
