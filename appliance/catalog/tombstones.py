@@ -51,6 +51,7 @@ from appliance.model import DestinationId, InstanceId, ObjectId, Uid
 from appliance.replication.place import where
 
 _DIGEST_KEY: Final = "destruction.digest-key"
+_SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: no I, L, O, U
 TAKEN_OFF: Final = "it was taken off this box"
 MOVED: Final = "it was given another place"
 """Why an archive is given up."""
@@ -130,9 +131,8 @@ def begin(tx: Transaction, request: int | None, authority: Mapping[str, Any], no
     if request is not None:
         for found in _certificates(tx, destruction_certificates.c.request == request):
             return found
-    last = tx.execute(select(func.max(destruction_certificates.c.id))).scalar() or 0
     values = {
-        "label": f"D-{now.year}-{last + 1:04d}",
+        "label": _label(tx, now, is_asked_for=request is not None),
         "request": request,
         "authority": dict(authority),
         "begun_utc": now,
@@ -140,6 +140,18 @@ def begin(tx: Transaction, request: int | None, authority: Mapping[str, Any], no
     tx.execute(insert(destruction_certificates).values(**values))
     (found,) = _certificates(tx, destruction_certificates.c.label == values["label"])
     return found
+
+
+def _label(tx: Transaction, now: datetime, *, is_asked_for: bool) -> str:
+    """The number of the next certificate.
+
+    A box that came back, or is about to, may have forgotten some: its numbers go on where its backup ended, and end with signs by chance.
+    """
+    last = tx.execute(select(func.max(destruction_certificates.c.id))).scalar() or 0
+    label = f"D-{now.year}-{last + 1:04d}"
+    if is_asked_for and settings.get(tx, settings.RESTORED) is None:
+        return label
+    return f"{label}-{''.join(secrets.choice(_SIGNS) for _ in range(4))}"
 
 
 def bury(
