@@ -114,6 +114,9 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
             _COMMUNICATION, _NOTHING, "what opened a destroyed study was destroyed in an archive"
         ),
         "destruction:complete": Word(_USE, _NOTHING, "every place has done its part of a destruction"),
+        "destruction:find": Word(
+            _USE, _NOTHING, "an archive told of a destruction from before the box was restored"
+        ),
         "destruction:certify": Word(_COMMUNICATION, _NOTHING, "a certificate of destruction was issued"),
         "backup:destroy": Word(_USE, _NOTHING, "older backups in an archive were made unreadable"),
         "study:import": Word(_USE, _STUDIES, "files were imported"),

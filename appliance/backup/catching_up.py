@@ -72,7 +72,7 @@ def catch_up(
                 sealed = document()
                 name = sealed_for(key)
                 told = manifest.unseal(box.root, name, sealed)
-                destroyed += obey_tombstones(box, name, told, datetime.now(UTC), restoring=True)
+                destroyed += obey_tombstones(box, place.name, name, told, datetime.now(UTC), restoring=True)
                 ours = versions_over(then, told)
                 with box.catalog.transaction() as tx:
                     new += record(tx, box, place, told, actor, ours)

@@ -105,7 +105,7 @@ def rebuild(
         for (named, key), document in found:
             try:
                 told = manifest.unseal(box.root, key, document())
-                destroyed += obey_tombstones(box, key, told, datetime.now(UTC), restoring=True)
+                destroyed += obey_tombstones(box, place.name, key, told, datetime.now(UTC), restoring=True)
                 over = versions_over(archive, told) if isinstance(archive, Past) else {}
                 with box.catalog.transaction() as tx:
                     new += record(tx, box, place, told, actor, over)

@@ -175,7 +175,7 @@ class _Trial:
     def _record(self, key: str) -> int:
         name = sealed_for(key)
         told = manifest.unseal(self._box.root, name, self._archive.document(key))
-        obey_tombstones(self._box, name, told, self._now)
+        obey_tombstones(self._box, self._place.name, name, told, self._now)
         unknown = self._unknown(told)
         for received in unknown:
             self._bring(received)

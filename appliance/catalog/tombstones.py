@@ -11,8 +11,8 @@ things, which wait as deliveries do until they are carried out:
 
 The place that a moved archive has left is an archive of its own, and no longer this box's (`appliance.catalog.destinations.leave`).
 
-What was destroyed on another archive's word, or before an archive came to this box, is owed to nobody: so each archive is looked
-through once, and once more in each life of the box, for what is known as destroyed (`unlooked`).
+What was destroyed before an archive came to this box is owed to nobody: so each archive is looked through once, and once more in each
+life of the box, for what is known as destroyed (`unlooked`).
 
 Two people decide about the images that the box knows. An archive that it was not restored from may hold more of the same study, under
 the same key: so a tombstone names the images too, and whoever carries it out spares the others (`appliance.replication.burial`).
@@ -31,12 +31,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
 
-from appliance.catalog import erasure, holds, settings, study_keys
+from appliance.catalog import erasure, settings
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
-from appliance.catalog.destroyed_keys import Tombstone, decide, remember, remember_images
+from appliance.catalog.destroyed_keys import Tombstone, decide, remember
 from appliance.catalog.erasure import Erased
 from appliance.catalog.schema import destinations
 from appliance.catalog.tombstone_tables import (
@@ -47,7 +47,7 @@ from appliance.catalog.tombstone_tables import (
     tombstones_owed,
 )
 from appliance.errors import Unknown
-from appliance.model import DestinationId, InstanceId, ObjectId, Uid
+from appliance.model import DestinationId, ObjectId, Uid
 from appliance.replication.place import where
 
 _DIGEST_KEY: Final = "destruction.digest-key"
@@ -68,7 +68,8 @@ class PlaceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate as recorded. `authority` is JSON: who asked, who approved, when, how; `request` None on another's word."""
+    """A certificate as recorded. `authority` is JSON: who asked, who approved, when, how; `request` is None for what a box that came back found
+    in an archive, and `authority` says where and as what then (`appliance.catalog.obeying`)."""
 
     id: int
     label: str
@@ -196,11 +197,38 @@ def bury(
             " ON CONFLICT (destination, study) DO NOTHING",
             (each, manifest, number),
         )
+    owe(tx, certificate, archives, now)
+
+
+def owe(tx: Transaction, certificate: Certificate, archives: Iterable[DestinationId], now: datetime) -> None:
+    """Record that these archives have a part in a certificate; one that has it already stays as far as it is."""
+    for each in archives:
         tx.exec_driver_sql(
             "INSERT INTO destruction_places (certificate, destination, state, detail, changed_utc)"
             " VALUES (?, ?, 'OWED', '{}', ?) ON CONFLICT (certificate, destination) DO NOTHING",
             (certificate.id, each, utc_text(now)),
         )
+
+
+def found_as(tx: Transaction, label: str) -> Certificate | None:
+    """The certificate of what was found in an archive as destroyed by the certificate `label`, as long as no archive has begun with it."""
+    begun = select(destruction_places.c.certificate).where(destruction_places.c.state != PlaceState.OWED)
+    found = _certificates(
+        tx,
+        and_(
+            destruction_certificates.c.request.is_(None),
+            destruction_certificates.c.completed_utc.is_(None),
+            func.json_extract(destruction_certificates.c.authority, "$.found_as") == label,
+            destruction_certificates.c.id.not_in(begun),
+        ),
+    )
+    return found[-1] if found else None
+
+
+def retell(tx: Transaction, certificate: int, authority: Mapping[str, Any]) -> None:
+    """Change what a certificate says of its authority: more was found that was destroyed by the same."""
+    this = destruction_certificates.c.id == certificate
+    tx.execute(update(destruction_certificates).where(this).values(authority=dict(authority)))
 
 
 def close(tx: Transaction, certificate: int, now: datetime) -> None:
@@ -284,57 +312,6 @@ def unlooked(conn: Reading, destination_id: DestinationId, life: int, limit: int
 def looked(tx: Transaction, destination_id: DestinationId, life: int, upto: int, now: datetime) -> None:
     """The documents that `unlooked` gave are as they should be."""
     settings.put(tx, f"{settings.LOOKED_THROUGH}.{destination_id}", {"life": life, "upto": upto}, now)
-
-
-def obey(
-    tx: Transaction,
-    manifest: str,
-    tombstones: Sequence[Tombstone],
-    now: datetime,
-    *,
-    restored_to: InstanceId | None = None,
-) -> tuple[Erased, ...]:
-    """Destroy here what an archive says was destroyed: a box restored from an old backup, or from another archive.
-
-    What was taken out, for the audit and the disk; nothing when all of it was known. A study that has got images since is
-    left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides. So is one
-    that is held, and one with an image that nobody had decided about. `restored_to` is the last instance that a restore brought: one behind it came since, whatever the clock
-    of a new machine said when it did.
-    """
-    gone: list[Erased] = []
-    for each in tombstones:
-        fresh = sorted(set(each.keys) - study_keys.destroyed_among(tx, each.keys))
-        concerned = erasure.studies_under(tx, fresh)
-        if not fresh:
-            remember_images(tx, each)  # in another life more may have been decided about than here
-            continue
-        if any(received > each.destroyed_utc for _, received in concerned):
-            continue
-        if restored_to is not None and any(
-            erasure.latest_instance(tx, study) > restored_to for study, _ in concerned
-        ):
-            continue
-        if holds.held_among(tx, [study for study, _ in concerned]):
-            continue
-        if each.objects is not None and not all(
-            erasure.objects_of(tx, study) <= set(each.objects) for study, _ in concerned
-        ):
-            continue
-        gone += [erased for study, _ in concerned if (erased := erasure.erase(tx, study, now)) is not None]
-        for study, _ in concerned:
-            decide(tx, study)
-        study_keys.destroy(tx, fresh, now)
-        remember(tx, each, manifest)
-    return tuple(gone)
-
-
-def left_alive(conn: Reading, tombstones: Sequence[Tombstone]) -> dict[str, tuple[int, ...]]:
-    """The studies (row ids) that are here under keys which an archive calls destroyed, by the label of the certificate."""
-    found: dict[str, tuple[int, ...]] = {}
-    for each in tombstones:
-        if here := tuple(study for study, _ in erasure.studies_under(conn, each.keys)):
-            found[each.certificate] = found.get(each.certificate, ()) + here
-    return found
 
 
 def say_why(tx: Transaction, destination_id: DestinationId, study: int, reason: str, now: datetime) -> None:

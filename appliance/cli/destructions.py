@@ -22,6 +22,7 @@ COLUMNS = {
     "left_out": "LEFT OUT",
     "waiting": "WAITS FOR",
     "completed_utc": "COMPLETED",
+    "found_as": "FOUND AS",
 }
 
 
@@ -31,7 +32,8 @@ def add_to(verbs: Verbs) -> None:
         "destruction",
         "studies that were destroyed for good, and the certificates of it",
         about="Two people decide in the console which studies are destroyed; the box carries it out by itself, here and in "
-        "every archive. An archive that is away does its part when it is back, and the certificate says so until then.",
+        "every archive. An archive that is away does its part when it is back, and the certificate says so until then. A box that "
+        "was restored carries on what it finds in an archive as destroyed, under a number of its own: FOUND AS is the first one.",
         examples=[
             "appliance destruction list",
             "appliance destruction certificate D-2026-0001 --pdf certificate.pdf",
@@ -166,6 +168,7 @@ def _row(conn: Reading, found: Certificate) -> dict[str, Any]:
         "left_out": len(certificate.left_out(conn, found)),
         "waiting": ", ".join(waiting),
         "completed_utc": found.completed_utc.isoformat(timespec="seconds") if found.completed_utc else "",
+        "found_as": found.authority.get("found_as", ""),
     }
 
 

@@ -62,7 +62,10 @@ class Verified:
 
 
 def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
-    """What the certificate says at this moment, JSON-able; `this_box` is of `_this_box`."""
+    """What the certificate says at this moment, JSON-able; `this_box` is of `_this_box`.
+
+    `authority` says who asked and who approved; or, of what a restored box found, where and as what (`appliance.catalog.obeying`).
+    """
     studies = tombstones.studies_of(conn, certificate.id)
     request = _request_of(conn, certificate)
     is_open = certificate.closed_utc is None and request is not None and bool(request.study_ids)
@@ -191,6 +194,7 @@ def _study(each: DestroyedStudy) -> dict[str, Any]:
             for rule in rules
         ],
         "destroyed_utc": utc_text(each.destroyed_utc),
+        "destroyed_before_utc": each.why.get("destroyed_before_utc"),
         "given_in_clear": dict(each.elsewhere),
         "exports": each.exports,
     }

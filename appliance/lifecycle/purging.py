@@ -33,7 +33,7 @@ study is due is asked of a clock that runs on (`retention.running_from`): the co
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,6 +51,7 @@ from appliance.catalog import (
     destructions,
     erasure,
     freezes,
+    obligations,
     settings,
     tombstones,
 )
@@ -70,7 +71,7 @@ from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older, versions_left
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import manifest, recall
-from appliance.replication.place import is_same_place
+from appliance.replication.tombstone import lives
 from appliance.store import scratch
 
 log = logging.getLogger(__name__)
@@ -263,22 +264,16 @@ def _destroy(
         accept_within(tx, box, copies.sealed, now)
     kept = {"kept_anonymous": len(copies.sealed)} if copies.sealed else {}
     uid = erased.study_instance_uid
-    everywhere = {each.id: each for each in destinations.destinations(tx, include_removed=True)}
-    ciphertext = {number for number, each in everywhere.items() if each.takes == "ciphertext"}
     certificate = tombstones.begin(tx, request.id, _authority(request), now)
     tombstones.bury(
         tx,
         certificate,
         erased,
         why={**due.decision, **kept},
-        elsewhere={
-            everywhere[number].name: count
-            for number, count in sorted(erased.receipts.items())
-            if count and number not in ciphertext
-        },
+        elsewhere=obligations.given_in_clear(tx, erased),
         exports=audit_search.count(tx, "study:export", uid),
         manifest=manifest.key(box.root, uid),
-        archives=_archives(tx, everywhere, erased),
+        archives=obligations.archives(tx, erased),
         now=now,
     )
     destructions.carried_out(tx, request.id, study, certificate.label, now)
@@ -298,23 +293,6 @@ def _destroy(
         now,
     )
     return erased
-
-
-def _archives(
-    tx: Transaction, everywhere: Mapping[DestinationId, DestinationSettings], erased: erasure.Erased
-) -> list[DestinationId]:
-    """The archives that owe their part. One that was taken off the box is named too, and the place that one has left, if it may have got
-    anything, in a backup if not by itself: it can't be reached, and whoever has it must know. Unless an archive is there again."""
-    here = [each for each in destinations.destinations(tx) if each.takes == "ciphertext"]
-    left = {number: each.upto for number, each in destinations.left(tx).items()}
-    gone = [
-        number
-        for number, each in everywhere.items()
-        if each.takes == "ciphertext"
-        and (erased.receipts.get(number) or erased.study <= left.get(number, 0))
-        and not any(each.kind == one.kind and is_same_place(each.options, one.options) for one in here)
-    ]
-    return sorted({*gone, *(each.id for each in here)})
 
 
 def _authority(request: DestructionRequest) -> dict[str, Any]:
@@ -415,11 +393,17 @@ def _shred_backups(box: Box, clock: Callable[[], datetime], around: Around) -> N
 
 
 def _laid(box: Box, owing: list[tuple[Certificate, Place]], now: datetime) -> list[Certificate]:
-    """Those whose tombstones all lie in the archive; that is recorded."""
+    """Those whose tombstones all lie in the archive; that is recorded.
+
+    Of a study that this box did not know, the other archives are looked through for its keys (`appliance.catalog.obeying`).
+    """
     found = []
     with box.catalog.transaction() as tx:
+        life = lives(tx)
         for each, place in owing:
             if tombstones.still_to_lay(tx, each.id, place.destination):
+                continue
+            if each.authority.get("unknown") and tombstones.unlooked(tx, place.destination, life, 1)[1]:
                 continue
             if place.state is PlaceState.OWED:
                 tombstones.move(tx, each.id, place.destination, PlaceState.LAID, now)

@@ -373,12 +373,12 @@ def _manifests(
             return standing, True
         if row.destination in places and row.destination not in archives:
             archives[row.destination] = _archive(box, places[row.destination])
-        archive = archives.get(row.destination)
-        if archive is None:
+        if (archive := archives.get(row.destination)) is None:
             continue
         key = manifest.key(box.root, row.study_instance_uid)
         try:
-            obey_tombstones(box, key, manifest.unseal(box.root, key, archive.document(key)), now)
+            told = manifest.unseal(box.root, key, archive.document(key))
+            obey_tombstones(box, places[row.destination].name, key, told, now)
         except (Corrupt, Unknown):
             log.warning("a study manifest is damaged or gone: it is written again")
             with box.catalog.transaction() as tx:

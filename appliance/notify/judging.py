@@ -33,6 +33,7 @@ TOLD_FROM_AUDIT: Mapping[str, str] = {
     "destruction:approve": "destruction-approved",
     "destruction:withdraw": "destruction-ended",
     "destruction:expire": "destruction-ended",
+    "destruction:find": "destruction-found",
     "study:return": "study-returned",
 }
 """What is told because the audit says so: action → kind. Whoever acts writes the audit, and can't forget to tell."""

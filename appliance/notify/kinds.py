@@ -125,6 +125,7 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("destruction-asked", Topic.PATIENTS, _W, roles=PRIVACY),
             AlertRule("destruction-approved", Topic.PATIENTS, _W, roles=PRIVACY),
             AlertRule("destruction-ended", Topic.PATIENTS, _I, roles=PRIVACY),
+            AlertRule("destruction-found", Topic.PATIENTS, _I, roles=PRIVACY),
             AlertRule("study-returned", Topic.PATIENTS, _W, roles=PRIVACY),
             AlertRule("patient-conflict", Topic.PATIENTS, _W, roles=CLINIC),
             AlertRule("duplicates", Topic.PATIENTS, _W, roles=CLINIC, repeat_seconds=7 * _DAY),

@@ -421,7 +421,7 @@ class Lane:
             return carried_on
         try:
             told = manifest.unseal(self._box.root, key, sealed)
-            if obey_tombstones(self._box, key, told, self._around.now()):
+            if obey_tombstones(self._box, self._settings.name, key, told, self._around.now()):
                 return None
             with self._box.catalog.reading() as conn:
                 carried_on = carried(conn, told)

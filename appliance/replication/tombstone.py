@@ -17,12 +17,13 @@ from appliance.catalog import (
     Transaction,
     freezes,
     instances,
+    obeying,
     settings,
     studies,
     study_keys,
-    tombstones,
 )
 from appliance.catalog.destroyed_keys import Tombstone
+from appliance.catalog.obeying import Obeyed
 from appliance.model import InstanceId
 from appliance.replication import manifest
 
@@ -44,10 +45,12 @@ def lives(reading: Reading) -> int:
 
 
 def obey_tombstones(
-    box: Box, name: str, told: Mapping[str, Any], now: datetime, *, restoring: bool = False
+    box: Box, archive: str, name: str, told: Mapping[str, Any], now: datetime, *, restoring: bool = False
 ) -> bool:
-    """Destroy here what the manifest `told`, found under `name`, says was destroyed; whether there was anything.
+    """Destroy here what the manifest `told`, found under `name` in the archive of that name, says was destroyed; whether there was anything.
 
+    A box that has come back owes what was not known here to every archive (`appliance.catalog.obeying`); one that never was restored meets only
+    what it has destroyed itself, or it was switched on again beside the one in its place, whose backups are not its to destroy.
     `restoring`: the box is being made whole, and nothing can have come to it yet. Raises `Corrupt` for tombstones that are none,
     and otherwise than in a restore `Transient` while the ransomware guard holds.
     """
@@ -59,19 +62,14 @@ def obey_tombstones(
         if not restoring:
             freezes.refuse(tx)
         restored_to = InstanceId(instances.last_id(tx)) if restoring else _restored_to(tx)
-        gone = tombstones.obey(tx, name, obeyed, now, restored_to=restored_to)
-        entries = [
-            audit.Entry(
-                "study:destroy",
-                f"study:{each.study}",
-                ACTOR,
-                {"certificate": obeyed[-1].certificate, "instances": each.instances, "by": "tombstone"},
-                study=each.study_instance_uid,
-            )
-            for each in gone
-        ]
+        came_back = restoring or settings.get(tx, RESTORED) is not None
+        done = obeying.obey(
+            tx, name, obeyed, now, restored_to=restored_to, found_in=archive if came_back else ""
+        )
+        entries = [entry for each in done for entry in _entries(each, archive)]
         entries += _returned(tx, found, now)
         audit.append(tx, box.audit_key, entries, now)
+    gone = [each for one in done for each in one.erased]
     for each in gone:
         box.study_keys.forget(each.keys)
         for object_id in each.objects:
@@ -79,6 +77,22 @@ def obey_tombstones(
     if gone:
         log.warning("studies that an archive knows as destroyed were destroyed here too: %d", len(gone))
     return bool(gone)
+
+
+def _entries(done: Obeyed, archive: str) -> Iterator[audit.Entry]:
+    """What the audit says of a tombstone that was carried out here."""
+    found_as = done.tombstone.certificate
+    if done.has_begun:
+        yield audit.Entry("destruction:find", done.certificate, ACTOR, {"as": found_as, "in": archive})
+    for each in done.erased:
+        details = {
+            "certificate": done.certificate or found_as,
+            "instances": each.instances,
+            "by": "tombstone",
+        }
+        yield audit.Entry(
+            "study:destroy", f"study:{each.study}", ACTOR, details, study=each.study_instance_uid
+        )
 
 
 def carried(reading: Reading, told: Mapping[str, Any]) -> list[Tombstone]:
@@ -104,7 +118,7 @@ def _has_more(told: Mapping[str, Any], tombstone: Tombstone) -> bool:
 def _returned(tx: Transaction, found: Sequence[Tombstone], now: datetime) -> Iterator[audit.Entry]:
     """That studies which an archive knows as destroyed are here, once for each: the one in charge of privacy is told."""
     said = settings.get(tx, RETURNED, [])
-    fresh = {(label, study) for label, here in tombstones.left_alive(tx, found).items() for study in here} - {
+    fresh = {(label, study) for label, here in obeying.left_alive(tx, found).items() for study in here} - {
         (label, study) for label, study in said
     }
     for label, study in sorted(fresh):

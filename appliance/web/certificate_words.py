@@ -65,13 +65,7 @@ def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCer
         verdict_tone=tone,
         sections=(
             Section(words("destroyed.authority"), tuple(_authority(told["authority"], words))),
-            Section(
-                words("destroyed.what"),
-                (
-                    *(_study(each, words) for each in told["studies"]),
-                    *(_left_out(each, words) for each in left_out),
-                ),
-            ),
+            Section(words("destroyed.what"), tuple(_studies(told, words))),
             Section(words("destroyed.where"), tuple(_places(told, words))),
             Section(words("destroyed.left"), tuple(_left(told, words))),
             Section(
@@ -86,10 +80,21 @@ def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCer
 
 
 def _authority(authority: Mapping[str, Any], words: Words) -> Iterator[Line]:
+    if label := authority.get("found_as"):
+        values = {"archive": authority["found_in"], "at": _moment(authority["destroyed_utc"], words)}
+        yield Line(words("destroyed.found"), words("destroyed.found_text", label=label, **values))
+        return
     for who in ("asked", "approved"):
         by, at = authority[f"{who}_by"], authority[f"{who}_utc"]
         yield Line(words(f"destroyed.{who}"), words("destroyed.by_at", by=by, at=_moment(at, words)))
     yield Line(words("destroyed.request"), str(authority["request"]))
+
+
+def _studies(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
+    yield from (_study(each, words) for each in told["studies"])
+    yield from (_left_out(each, words) for each in told.get("left_out", ()))
+    if unknown := told["authority"].get("unknown"):
+        yield Line(words("destroyed.unknown"), words("destroyed.unknown_text", n=unknown))
 
 
 def _study(each: Mapping[str, Any], words: Words) -> Line:
@@ -97,16 +102,17 @@ def _study(each: Mapping[str, Any], words: Words) -> Line:
     received = words.date(first.replace("-", ""))
     if last != first:
         received = words("destroyed.from_to", first=received, last=words.date(last.replace("-", "")))
-    sources = "; ".join(dict.fromkeys(str(rule["source"] or rule["rule"]) for rule in each["rules"]))
-    said = words(
-        "destroyed.study_text",
-        images=words("studies.images", n=each["images"]),
-        size=words.size(each["bytes"]),
-        received=received,
-        year=each["kept_until_year"],
-        sources=sources,
-        at=_moment(each["destroyed_utc"], words),
-    )
+    values = {
+        "images": words("studies.images", n=each["images"]),
+        "size": words.size(each["bytes"]),
+        "received": received,
+        "at": _moment(each["destroyed_utc"], words),
+    }
+    if before := each.get("destroyed_before_utc"):
+        said = words("destroyed.study_found", before=_moment(before, words), **values)
+    else:
+        sources = "; ".join(dict.fromkeys(str(rule["source"] or rule["rule"]) for rule in each["rules"]))
+        said = words("destroyed.study_text", year=each["kept_until_year"], sources=sources, **values)
     if each["kept_anonymous"]:
         kept = words("studies.images", n=each["kept_anonymous"])
         said += " " + words("destroyed.kept_anonymous", images=kept)

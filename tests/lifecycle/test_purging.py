@@ -19,6 +19,7 @@ from appliance.catalog import (
     destructions,
     holds,
     instances,
+    obeying,
     studies,
     study_keys,
     tombstones,
@@ -297,11 +298,13 @@ def test_a_tombstone_in_an_archive_does_not_destroy_what_is_held_here(local: Cli
             by="marie",
             now=datetime.now(UTC),
         )
-        assert tombstones.obey(tx, "ab" * 16, told, LATER) == ()
+        assert obeying.obey(tx, "ab" * 16, told, LATER) == ()
     assert contents(local.box) == as_sent(*GONE)
     with local.box.catalog.transaction() as tx:
         holds.release(tx, held.id, reason="over", by="marie", now=LATER)
-        assert [each.study for each in tombstones.obey(tx, "ab" * 16, told, LATER)] == [study.id]
+        assert [each.study for done in obeying.obey(tx, "ab" * 16, told, LATER) for each in done.erased] == [
+            study.id
+        ]
 
 
 def test_an_image_on_its_way_is_waited_for(local: Clinic) -> None:
@@ -551,6 +554,6 @@ def test_a_tombstone_takes_no_study_that_has_got_images_since(local: Clinic) -> 
     secrets = secrets_of(local.box, GONE[0])
     old = destroyed_keys.Tombstone(secrets.keys, "D-2020-0001-ab", datetime.now(UTC) - timedelta(days=1))
     with local.box.catalog.transaction() as tx:
-        assert tombstones.obey(tx, "manifests/x.sealed", [old], datetime.now(UTC)) == ()
+        assert obeying.obey(tx, "manifests/x.sealed", [old], datetime.now(UTC)) == ()
         assert study_keys.destroyed_among(tx, secrets.keys) == set()
     assert contents(local.box) == as_sent(*GONE)

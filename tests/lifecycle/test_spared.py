@@ -9,7 +9,7 @@ import pytest
 
 from appliance import audit
 from appliance.box import Box
-from appliance.catalog import destroyed_keys, rules, studies, tombstones
+from appliance.catalog import destroyed_keys, obeying, rules, studies
 from appliance.catalog.destroyed_keys import Tombstone
 from appliance.errors import OutOfResources, Resting, Transient
 from appliance.lifecycle import purging
@@ -244,9 +244,9 @@ def test_a_study_with_more_than_was_decided_about_is_not_destroyed_on_an_archive
     one = Tombstone(secrets.keys, "D-1", LATER, secrets.objects[:1])
     every = Tombstone(secrets.keys, "D-1", LATER, secrets.objects)
     with clinic.box.catalog.transaction() as tx:
-        assert tombstones.obey(tx, "manifests/a.sealed", [one], LATER) == ()
+        assert obeying.obey(tx, "manifests/a.sealed", [one], LATER) == ()
         assert studies.study(tx, KNOWN.study_instance_uid) is not None
-        assert len(tombstones.obey(tx, "manifests/a.sealed", [every], LATER)) == 1
+        assert len(obeying.obey(tx, "manifests/a.sealed", [every], LATER)) == 1
         assert destroyed_keys.lies_under(tx, "manifests/a.sealed")[0].objects == tuple(
             sorted(secrets.objects)
         )
@@ -257,11 +257,11 @@ def test_what_was_decided_about_in_another_life_is_known_as_decided(clinic: Clin
     secrets = secrets_of(clinic.box, KNOWN)
     other = ObjectId("f" * 32)
     with clinic.box.catalog.transaction() as tx:
-        tombstones.obey(
+        obeying.obey(
             tx, "manifests/a.sealed", [Tombstone(secrets.keys, "D-1", LATER, secrets.objects)], LATER
         )
         more = Tombstone(secrets.keys, "D-1", LATER, (*secrets.objects, other))
-        assert tombstones.obey(tx, "manifests/a.sealed", [more], LATER) == ()
+        assert obeying.obey(tx, "manifests/a.sealed", [more], LATER) == ()
         assert other in (destroyed_keys.lies_under(tx, "manifests/a.sealed")[0].objects or ())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from appliance.box import Box
-from appliance.catalog import deliveries, destinations, destroyed_keys, freezes, rules, tombstones
+from appliance.catalog import deliveries, destinations, destroyed_keys, freezes, obeying, rules, tombstones
 from appliance.catalog.destroyed_keys import Tombstone
 from appliance.errors import Corrupt, Resting
 from appliance.ingest import accept
@@ -385,8 +385,8 @@ def test_each_key_of_a_tombstone_has_its_images(clinic: Clinic) -> None:
     a, b = ObjectId("a" * 32), ObjectId("b" * 32)
     early, late = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2))
     with clinic.box.catalog.transaction() as tx:
-        tombstones.obey(tx, "manifests/x.sealed", [Tombstone((first,), "D-1", early, (a,))], LATER)
-        tombstones.obey(tx, "manifests/x.sealed", [Tombstone((first, second), "D-2", late, (a, b))], LATER)
+        obeying.obey(tx, "manifests/x.sealed", [Tombstone((first,), "D-1", early, (a,))], LATER)
+        obeying.obey(tx, "manifests/x.sealed", [Tombstone((first, second), "D-2", late, (a, b))], LATER)
         told = destroyed_keys.lies_under(tx, "manifests/x.sealed")
     assert all(each.objects == (a, b) for each in told if second in each.keys)
     assert all(each.objects is not None for each in told)

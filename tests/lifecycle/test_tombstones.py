@@ -89,7 +89,7 @@ def test_a_box_that_came_back_learns_of_a_destruction(back: tuple[Clinic, Secret
     clinic, secrets, data = back  # noqa: F811
     name, told = told_by(clinic)
     with box_in(data) as box:
-        assert obey_tombstones(box, name, told, datetime.now(UTC))
+        assert obey_tombstones(box, "usb", name, told, datetime.now(UTC))
         with box.catalog.reading() as conn:
             assert study_keys.destroyed_among(conn, secrets.keys) == set(secrets.keys)
         assert contents(box) == {}
@@ -106,7 +106,7 @@ def test_a_box_that_came_back_by_earlier_software_learns_of_it_too(
             restored = dict(settings.get(tx, RESTORED))
             del restored["last"]
             settings.put(tx, RESTORED, restored, datetime.now(UTC))
-        assert obey_tombstones(box, name, told, datetime.now(UTC))
+        assert obey_tombstones(box, "usb", name, told, datetime.now(UTC))
         assert contents(box) == {}
 
 
@@ -120,7 +120,7 @@ def test_an_image_that_came_since_the_restore_is_kept_whatever_the_clock_said(
     with box_in(data) as box:
         for image, wrong in zip(came, CLOCKS, strict=True):
             receive_at(box, image, datetime.now(UTC) + wrong)
-            assert not obey_tombstones(box, name, told, datetime.now(UTC))
+            assert not obey_tombstones(box, "usb", name, told, datetime.now(UTC))
         bring_home_from(box, clinic)
         assert contents(box) == as_sent(*GONE[:2], *came)
         with box.catalog.reading() as conn:

@@ -25,7 +25,8 @@ KINDS = {"pdf": "application/pdf", "json": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class CertificateLine:
-    """A certificate in the list; `waiting` names the archives that still have their part to do."""
+    """A certificate in the list; `waiting` names the archives that still have their part to do, `found` says of what was found in one by
+    which certificate it was destroyed before."""
 
     label: str
     state: str
@@ -34,6 +35,7 @@ class CertificateLine:
     studies: str
     images: str
     waiting: str
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +132,7 @@ def _line(conn: Reading, found: Certificate) -> CertificateLine:
         studies=words("destruction.studies", n=len(studies)),
         images=words("studies.images", n=sum(each.instances for each in studies)),
         waiting=", ".join(waiting),
+        found=words("destroyed.found_short", label=label)
+        if (label := found.authority.get("found_as"))
+        else "",
     )
