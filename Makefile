@@ -76,7 +76,7 @@ test-update: setup ## boot the image and offer it updates: cut, spoilt, good, da
 	@image-build/build test-updates
 	@exec $(PY) -m tests.image updates $(ARGS)
 
-test-container: setup ## build the container for evaluation and use it, with podman; needs root; a few minutes
+test-container: setup ## build the container for evaluation and use it, with podman (ENGINE=docker: with Docker); needs root; a few minutes
 	@exec $(PY) -m tests.image container
 
 audit: setup ## ask whether anything is known of what is locked; needs the network, and says where it could not look

@@ -1,6 +1,6 @@
 """The container for evaluation, built from its file and run as its README says: with one volume and two ports, on a real engine.
 
-No registry is asked: the base is a Debian that mmdebstrap makes, and the wheels are the image's where those are at hand. It begins with a
+The engine is podman, or docker by ENGINE=docker, whose daemon must run. No registry is asked: the base is a Debian that mmdebstrap makes, and the wheels are the image's where those are at hand. It begins with a
 claim and a study, ends with a second container over the same volume, in which the study is still there, and is no machine: seconds, not minutes.
 """
 
@@ -16,9 +16,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -31,14 +31,8 @@ from tests.system.dcmtk import storescu
 
 ROOT = Path(__file__).parents[2]
 FETCHED = ROOT / ".cache" / "container-wheels"
-PROGRAMS = {
-    "podman": "podman",
-    "runc": "runc",
-    "iptables": "iptables",
-    "netavark": "netavark",
-    "mmdebstrap": "mmdebstrap",
-    "storescu": "dcmtk",
-}
+PROGRAMS = {"mmdebstrap": "mmdebstrap", "storescu": "dcmtk"}
+"""Which Debian package each program is in, whichever engine it is."""
 ELSEWHERE = "/usr/sbin:/sbin:/usr/lib/podman"
 """Where some of them are that people don't call."""
 
@@ -48,8 +42,32 @@ PASSWORD = "a sentence for an evaluation"
 LIMITS = ("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096")
 """Engines ask for more than a machine that is itself a container gives away."""
 
-ENGINE = ("podman", "--runtime", "runc")
-"""runc: crun wants the kernel's groups of processes of one kind, and not every machine has them so."""
+
+@dataclass(frozen=True)
+class Engine:
+    """What an engine is called with, and the words that are not every engine's."""
+
+    words: tuple[str, ...]
+    programs: Mapping[str, str]
+    has_image: tuple[str, ...]
+    take_in: tuple[str, ...]
+    build: Mapping[str, str] = field(default_factory=dict)
+
+
+ENGINES = {
+    # runc: crun wants the kernel's groups of processes of one kind, and not every machine has them so.
+    "podman": Engine(
+        ("podman", "--runtime", "runc"),
+        {"podman": "podman", "runc": "runc", "iptables": "iptables", "netavark": "netavark"},
+        ("image", "exists"),
+        ("import", "--quiet"),
+        {"BUILDAH_ISOLATION": "chroot"},
+    ),
+    "docker": Engine(
+        ("docker",), {"docker": "docker.io"}, ("image", "inspect"), ("import",), {"NETWORK": "host"}
+    ),
+}
+CHOSEN = os.environ.get("ENGINE", "podman")
 
 ACCOUNT = "990"
 PATIENCE_SECONDS = 600.0
@@ -92,13 +110,14 @@ def container(films: Sequence[Dataset]) -> None:
 def install_programs() -> None:
     """By apt, where they are missing."""
     places = f"{os.environ['PATH']}:{ELSEWHERE}"
-    missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=places) is None]
+    wanted = {**PROGRAMS, **ENGINES[CHOSEN].programs}
+    missing = [package for program, package in wanted.items() if shutil.which(program, path=places) is None]
     if missing:
         subprocess.run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], check=True)
 
 
 def engine(*words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-    told = subprocess.run([*ENGINE, *words], capture_output=True, text=True, check=False)
+    told = subprocess.run([*ENGINES[CHOSEN].words, *words], capture_output=True, text=True, check=False)
     if check and told.returncode:
         raise SystemExit(f"{' '.join(words)}: {told.stderr or told.stdout}")
     return told
@@ -106,12 +125,12 @@ def engine(*words: str, check: bool = False) -> subprocess.CompletedProcess[str]
 
 def make_base() -> None:
     """A small Debian 13 as an image of this engine's own, which stays for the next time."""
-    if engine("image", "exists", BASE).returncode == 0:
+    if engine(*ENGINES[CHOSEN].has_image, BASE).returncode == 0:
         return
     with tempfile.TemporaryDirectory() as folder:
         packed = f"{folder}/debian.tar"
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "trixie", packed, mirror()], check=True)
-        engine("import", "--quiet", packed, BASE, check=True)
+        engine(*ENGINES[CHOSEN].take_in, packed, BASE, check=True)
 
 
 def mirror() -> str:
@@ -152,7 +171,7 @@ def wheels() -> Path:
 def build() -> None:
     """By the script that everybody builds it with."""
     began = time.monotonic()
-    asked = {"BASE": BASE, "ENGINE": "podman", "BUILDAH_ISOLATION": "chroot", "WHEELS": str(wheels())}
+    asked = {"BASE": BASE, "ENGINE": CHOSEN, "WHEELS": str(wheels()), **ENGINES[CHOSEN].build}
     told = subprocess.run(
         [ROOT / "image-build/oci/build", TAG],
         env=os.environ | asked,
