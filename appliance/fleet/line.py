@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 MOST_CALLERS = 3
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 TICK_SECONDS = 0.5
+WITHOUT_DESK_SECONDS = 2.0
+"""How long the line stays when no desk answers. To end so is no failure to its unit, which would not wait before it starts the
+line again where the socket of a desk is still there and nobody behind it, as when the jobs process cannot start."""
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS = ("ssh", "sshd", "setpriv", "timeout")
 """What the line is made of."""
@@ -195,6 +198,7 @@ def run(desk: Path) -> int:
             held.sendall(b'{"ask": "line"}\n')
             told = json.loads(_line(held))
         except (OSError, ValueError) as error:
+            time.sleep(WITHOUT_DESK_SECONDS)
             raise Transient(
                 "no session of support is open", hint="the clinic opens one in the console"
             ) from error

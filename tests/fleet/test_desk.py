@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from appliance.box import Box
 from appliance.catalog import support_sessions
-from appliance.errors import NotAuthorised, OperatorNeeded
+from appliance.errors import NotAuthorised, OperatorNeeded, Transient
 from appliance.fleet import caller, known, line, support
 from appliance.fleet import desk as desks
 from appliance.fleet.caller import first_lines, last_lines, without_people
@@ -237,6 +237,21 @@ def test_a_recording_is_bounded_for_the_session_and_not_only_for_a_visit(
         assert "the recording of this session is full" in visit(box, "help")
     finally:
         again.close()
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_a_line_that_no_desk_answers_waits_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_behind: bool
+) -> None:
+    """Or systemd starts it for a socket that a killed process has left, again and again, without a pause."""
+    waited: list[float] = []
+    monkeypatch.setattr("appliance.fleet.line.time.sleep", waited.append)
+    with socket.socket(socket.AF_UNIX) as left:
+        if left_behind:
+            left.bind(str(tmp_path / "desk"))
+    with pytest.raises(Transient, match="no session of support is open"):
+        line.run(tmp_path / "desk")
+    assert waited == [line.WITHOUT_DESK_SECONDS]
 
 
 def test_what_a_killed_process_left_is_cleared_away(box: Box, units: Path, eventually: Eventually) -> None:

@@ -17,6 +17,7 @@ from appliance.config import DicomConfig
 from appliance.dicom import scp
 from appliance.errors import Transient
 from appliance.fleet import desk
+from appliance.fleet.line import WITHOUT_DESK_SECONDS
 from appliance.health.facts import Discipline
 from appliance.store import keys
 from appliance.web import server
@@ -195,6 +196,10 @@ def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself() -> None
     assert "IPAddressDeny=localhost\nIPAddressAllow=127.0.0.53\n" in text
     assert f"\nSuccessExitStatus={Transient.exit_code}\n" in text, (
         "or with no session it starts again and again"
+    )
+    (pause,) = re.findall(r"^RestartSec=(\d+)$", text, re.MULTILINE)
+    assert int(pause) == WITHOUT_DESK_SECONDS > 0, (
+        "the path starts it again at once, and has no pause of its own"
     )
     assert "WantedBy" not in text, "only a session that is open starts it"
     assert f"PathExists={desk.UNIT_FOLDER}/desk" in (SYSTEM / "support-line.path").read_text()
