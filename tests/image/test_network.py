@@ -88,6 +88,13 @@ def test_on_the_image_one_account_asks_for_names_and_one_for_the_time() -> None:
         assert {account for account, (_, far) in may.items() if port in far} == who
 
 
+def test_a_session_of_support_reaches_two_ports_wherever_the_vendor_may_be() -> None:
+    """Also in the clinic's network: the vendor's machine is entered in the console, and may stand there. The front calls nobody."""
+    may = network.may_call(network.shipped_lists())
+    assert may["appliance-support"] == (frozenset({22, 443}), frozenset({22, 443}))
+    assert may["www-data"] == (frozenset(), frozenset())
+
+
 def test_a_ruleset_that_differs_is_not_the_same() -> None:
     made = "chain input { policy drop; } chain forward { policy drop; } chain output { policy drop; }"
     assert network.is_same(made, made)
