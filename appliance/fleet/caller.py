@@ -1,6 +1,7 @@
 """Whoever is in: what is typed at the counter, what is shown for it, and what is kept of both.
 
-What is typed and shown is in the catalog before it has an effect, but for the word that ends the session: that waits for nothing. Every text that is shown goes through `appliance.fleet.markers`.
+What is typed and shown is in the catalog before it has an effect, but for the word that ends the session: that waits for
+nothing. Every text that is shown goes through `appliance.fleet.markers`.
 """
 
 from __future__ import annotations

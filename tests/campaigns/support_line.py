@@ -1,10 +1,11 @@
 """How long after its end a session of remote support is still there: the clinic and the vendor in two networks, joined by a cable.
 
 Each session ends by the clock, while somebody is in. It is over when nothing of it runs on the box (the line, its ssh, its sshd, who
-stands at the counter), the caller is out, and nothing listens at the vendor's any more. Three ways to come to that end:
+stands at the counter), the caller is out, and nothing listens at the vendor's any more. Four ways to come to that end:
 
 - `idle`: somebody is in and types nothing;
 - `hung`: the box's own line has stopped in its tracks;
+- `busy`: another process has the catalog's write lock, from before the end until nothing is left;
 - `cut`: the cable was pulled, so nothing of the end reaches the vendor, and only what runs on the box counts.
 """
 
@@ -17,7 +18,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -31,10 +32,11 @@ from appliance.fleet.desk import Desk
 from appliance.fleet.session import Ending, Scope
 from tests.fleet.endpoint import Vendor, lines_running
 from tests.fleet.two_networks import CABLE, vendor_apart
+from tests.fleet.visiting import held
 from tests.networks import run
 from tests.system.running import wait_for
 
-WAYS = ("idle", "hung", "cut")
+WAYS = ("idle", "hung", "busy", "cut")
 PROMISED_SECONDS = 5.0
 SESSION_SECONDS = 15.0
 LONGEST_SECONDS = 240.0
@@ -89,7 +91,7 @@ def measure(folder: Path, *, sessions: int, report: Callable[[str], object]) -> 
 
 def one(box: Box, vendor: Vendor, way: str) -> float:
     """One session to its end and beyond: seconds from its end until nothing of it was left."""
-    length = SESSION_SECONDS
+    length = SESSION_SECONDS * (2 if way == "busy" else 1)  # another process starts within it, too
     while (caller := _joined(box, vendor, length)) is None:
         length *= 2
         assert length <= LONGEST_SECONDS, "nobody comes in"
@@ -103,6 +105,10 @@ def one(box: Box, vendor: Vendor, way: str) -> float:
                 each.send_signal(signal.SIGSTOP)
     if way == "cut":
         run("ip", "link", "set", CABLE, "down")
+    busy = ExitStack()
+    if way == "busy":
+        busy.enter_context(held(box))
+        assert time.monotonic() < ends, "it was over before another process had the catalog"
     gone = ends
     while lines_running() or (way != "cut" and (caller.poll() is None or vendor.knows_line())):
         time.sleep(LOOK_SECONDS)
@@ -112,15 +118,20 @@ def one(box: Box, vendor: Vendor, way: str) -> float:
                 f"{way}: still there {GIVEN_UP_SECONDS:g} s after the end: {lines_running()}"
                 f"\nwithin {PROMISED_SECONDS:g} s: NO"
             )
+    busy.close()
     caller.kill()
     caller.communicate()
     if way == "cut":
         run("ip", "link", "set", CABLE, "up")
-    with box.catalog.reading() as conn:
-        assert support_sessions.session(conn, session.id).ending is Ending.EXPIRED
+    wait_for(lambda: _ending(box, session.id) is Ending.EXPIRED, "the end is written down")
     assert gone > ends, "it ended before its end"
     wait_for(lambda: not vendor.knows_line(), "the vendor's side is free again")
     return gone - ends
+
+
+def _ending(box: Box, number: int) -> Ending | None:
+    with box.catalog.reading() as conn:
+        return support_sessions.session(conn, number).ending
 
 
 def _joined(box: Box, vendor: Vendor, seconds: float) -> subprocess.Popen[str] | None:

@@ -13,6 +13,7 @@ def test_it_says_the_median_and_the_worst_of_each_way() -> None:
     assert str(outcome(hung=[1.0, 4.99])) == (
         "idle  3 sessions: gone 0.80 s after the end (median), 1.20 s at worst\n"
         "hung  2 sessions: gone 3.00 s after the end (median), 4.99 s at worst\n"
+        "busy  3 sessions: gone 0.80 s after the end (median), 1.20 s at worst\n"
         "cut   3 sessions: gone 0.80 s after the end (median), 1.20 s at worst\n"
         "within 5 s: yes"
     )

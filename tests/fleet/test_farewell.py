@@ -7,13 +7,11 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,43 +27,16 @@ from appliance.fleet.desk import LOOK_SECONDS, Desk, place
 from appliance.fleet.farewell import Farewell
 from appliance.fleet.session import Ending, Session
 from appliance.web.application import create_app
-from tests.fleet.visiting import certificate, clinic, let_in, rows, talking
+from tests.fleet.visiting import certificate, clinic, held, let_in, rows, talking
 from tests.web.conftest import browser_of, csrf_of
 
 Eventually = Callable[..., Any]
-ROOT = Path(__file__).parents[2]
-HOLDER = """
-import sys
-from contextlib import closing
-from pathlib import Path
-from appliance.box import open_box
-from appliance.config import Config
-with closing(open_box(Config(data=Path(sys.argv[1])))) as box, box.catalog.transaction():
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with closing(clinic(tmp_path_factory.mktemp("box"))) as opened:
         yield opened
-
-
-@contextmanager
-def held(box: Box) -> Iterator[None]:
-    """Another process is in a transaction of the catalog, for the time of the block."""
-    words = [sys.executable, "-c", HOLDER, str(box.config.data)]
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield
-            assert process.poll() is None, "it has had the lock all the time"
-        finally:
-            process.stdin.close()
 
 
 @dataclass

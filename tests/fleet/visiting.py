@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,17 @@ from appliance.fleet.session import Scope, Session
 from tests.web.conftest import fill
 
 AUTHORITY = Ed25519PrivateKey.generate()
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from appliance.box import open_box
+from appliance.config import Config
+with closing(open_box(Config(data=Path(sys.argv[1])))) as box, box.catalog.transaction():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
 
 
 def clinic(folder: Path) -> Box:
@@ -96,3 +109,19 @@ def rows(box: Box, action: str) -> list[dict[str, Any]]:
     """The rows of the audit that say so."""
     with box.catalog.reading() as conn:
         return [each for each in audit.export(conn) if each["action"] == action]
+
+
+@contextmanager
+def held(box: Box) -> Iterator[None]:
+    """Another process is in a transaction of the catalog, for the time of the block."""
+    words = [sys.executable, "-c", HOLDER, str(box.config.data)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield
+            assert process.poll() is None, "it has had the lock all the time"
+        finally:
+            process.stdin.close()
