@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
 from appliance.errors import Unknown
+from appliance.ingest import records
 from appliance.model import ObjectId, Received
 from appliance.store.intake_log import Slot
 from appliance.store.objects import SealedReader
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +50,15 @@ class Awaiting:
             except Unknown:
                 pass  # it has its name by now
         return box.objects.open(stored.object_id, key)
+
+
+def recorded_parts(box: Box, worker: str) -> Iterator[Awaiting]:
+    """The parts of `worker` that carry a record of this box: acknowledged and not settled, unless a crash cut one short."""
+    key = AESGCM(box.intake_key)
+    for object_id, sealed in box.objects.recorded_parts(worker):
+        try:
+            record = key.decrypt(sealed[:12], sealed[12:], object_id.encode("ascii"))
+        except InvalidTag:
+            log.error("a part carries a record that is not ours: left where it is")
+            continue
+        yield Awaiting(records.decode(record), part_of=worker)

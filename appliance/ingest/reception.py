@@ -19,10 +19,9 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.box import Box
@@ -38,7 +37,7 @@ from appliance.errors import (
 )
 from appliance.ingest import records, set_aside
 from appliance.ingest.accept import accept
-from appliance.ingest.awaiting import Awaiting
+from appliance.ingest.awaiting import Awaiting, recorded_parts
 from appliance.ingest.duplicates import same_data_set
 from appliance.ingest.elsewhere import is_data_set_of
 from appliance.ingest.hours import Hours
@@ -321,7 +320,7 @@ def _left_behind(box: Box, intake_log: IntakeLog, worker: str) -> list[Awaiting]
     """
     found: list[Awaiting] = []
     torn = 0
-    for waiting in _recorded_parts(box, worker):
+    for waiting in recorded_parts(box, worker):
         if _opens(box, waiting):
             found.append(waiting)
         else:
@@ -352,17 +351,6 @@ def _left_behind(box: Box, intake_log: IntakeLog, worker: str) -> list[Awaiting]
     if torn:
         log.warning("instances cut short by a crash were dropped: count=%d", torn)
     return sorted(found, key=lambda each: each.received.received_utc)
-
-
-def _recorded_parts(box: Box, worker: str) -> Iterator[Awaiting]:
-    key = AESGCM(box.intake_key)
-    for object_id, sealed in box.objects.recorded_parts(worker):
-        try:
-            record = key.decrypt(sealed[:12], sealed[12:], object_id.encode("ascii"))
-        except InvalidTag:
-            log.error("a part carries a record that is not ours: left where it is")
-            continue
-        yield Awaiting(records.decode(record), part_of=worker)
 
 
 def _opens(box: Box, waiting: Awaiting) -> bool:

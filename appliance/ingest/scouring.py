@@ -10,6 +10,9 @@ all of them owe it anew (`begin_anew`), and a certificate waits again.
 
 A log that nobody has open is written over here, if it holds no record of its present epoch: such a one may be acknowledged and not settled,
 and the process that owns the log accepts it when it starts. Rejected: to take a process that doesn't run for one that holds nothing.
+
+A large image carries its record itself, in its part, until it is settled: while one lies under a destroyed key, the logs are not done
+either. It is settled when its process starts, or set aside; what is set aside is looked at by `appliance.lifecycle.purging`.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from datetime import datetime
 from typing import Final
 
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, settings
+from appliance.catalog import Reading, Transaction, settings, study_keys
 from appliance.errors import ApplianceError
+from appliance.ingest.awaiting import recorded_parts
 from appliance.store.intake_log import IntakeLog
 
 log = logging.getLogger(__name__)
@@ -53,7 +57,8 @@ def begin_anew(tx: Transaction, box: Box) -> None:
 
 
 def scour_idle(box: Box, last: int, now: datetime) -> bool:
-    """Write over the logs that nobody has open; whether none on this disk holds anything of the studies destroyed up to `last`."""
+    """Write over the logs that nobody has open; whether neither a log on this disk nor a part that waits as a record of one does holds
+    anything of the studies destroyed up to `last`."""
     with box.catalog.reading() as reading:
         waiting = [each for each in _workers(box) if scoured(reading, each) < last]
     done = [each for each in waiting if _scour(box, each)]
@@ -61,7 +66,18 @@ def scour_idle(box: Box, last: int, now: datetime) -> bool:
         with box.catalog.transaction() as tx:
             for each in done:
                 note_scoured(tx, each, last, now)
-    return done == waiting
+    return done == waiting and not _is_part_left(box)
+
+
+def _is_part_left(box: Box) -> bool:
+    """Whether a part that was acknowledged and is not settled lies under a destroyed key: its record has that key, and a name."""
+    keys = [
+        each.received.stored.key_id
+        for folder in sorted(box.objects.parts.iterdir())
+        for each in recorded_parts(box, folder.name)
+    ]
+    with box.catalog.reading() as reading:
+        return bool(study_keys.destroyed_among(reading, keys))
 
 
 def _workers(box: Box) -> list[str]:

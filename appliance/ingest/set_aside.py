@@ -2,7 +2,8 @@
 
 Each has a record `<object id>.record` in ``intake/held``: ``RootKey.seal(record, "held:<object id>")``, whose patient it names; its ciphertext lies
 among the objects. It stands in no study of the catalog, so a study is not destroyed while one of its images is set aside: the certificate
-would not know of it.
+would not know of it. One that is set aside later, because it was acknowledged and not settled when its study was destroyed, keeps the
+certificate waiting until it is accepted, under another key, or given up: its record has the key that was destroyed.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from appliance.box import Box
+from appliance.catalog import study_keys
 from appliance.errors import Corrupt
 from appliance.ingest import records
-from appliance.model import ObjectId, Received, Uid
+from appliance.model import KeyId, ObjectId, Received, Uid
 from appliance.store.disk import disk_error, read_error
 
 _FOLDER = "held"
@@ -65,6 +67,19 @@ def has_image_of(box: Box, study: Uid) -> bool:
         except (FileNotFoundError, Corrupt):
             continue
     return False
+
+
+def under_destroyed_keys(box: Box) -> set[Uid]:
+    """The studies of which an image is set aside under a key that was destroyed. Raises as `has_image_of` does."""
+    found: dict[KeyId, Uid] = {}
+    for path in paths(box):
+        try:
+            received = read(box, path)
+        except (FileNotFoundError, Corrupt):
+            continue
+        found[received.stored.key_id] = received.header.study_instance_uid
+    with box.catalog.reading() as reading:
+        return {found[each] for each in study_keys.destroyed_among(reading, list(found))}
 
 
 def _context(object_id: ObjectId) -> bytes:

@@ -40,6 +40,7 @@ from appliance.ingest.scouring import LOGS
 from appliance.lifecycle.purging import REMAINS, REWRITTEN
 from appliance.lifecycle.request import ItemState
 from appliance.lifecycle.shredding import REMEMBERED, Left
+from appliance.lifecycle.unsettled import ASIDE
 from appliance.store.keys import RootKey
 
 FORMAT: Final = 1
@@ -166,12 +167,15 @@ def _fingerprint(public: bytes) -> str:
 
 def _this_box(conn: Reading, studies: Sequence[DestroyedStudy]) -> dict[str, Any]:
     """What is done here. `unused_space` is of the catalog's file (`purging.REWRITTEN_BYTES`); `waits_for` is "intake-log" if nothing else is
-    left to do than to write over what was received lately, and "" before."""
+    left to do than to write over what was received lately, "set-aside" if an image that was set aside has a destroyed key, and "" before."""
     remains, logs, rewritten = (int(settings.get(conn, key, 0)) for key in (REMAINS, LOGS, REWRITTEN))
     if not all(each.removed_utc is not None and each.id <= remains for each in studies):
         return {"state": "OWED", "waits_for": ""}
     if not all(each.id <= logs for each in studies):
         return {"state": "OWED", "waits_for": "intake-log"}
+    aside = settings.get(conn, ASIDE, [])
+    if any(each.id in aside for each in studies):
+        return {"state": "OWED", "waits_for": "set-aside"}
     unused = "written-over" if all(each.id <= rewritten for each in studies) else "may-hold-copies"
     return {"state": "DONE", "unused_space": unused}
 

@@ -12,7 +12,8 @@
 
 **Where a study's key can be read**, and what becomes of it there: the catalog (its row is emptied); the catalog's write-ahead
 log and unused space (written anew, up to `REWRITTEN_BYTES`); intake logs (written over at the first quiet half minute of the process that owns each, at its
-next start, in a pause after ten minutes that had neither, or here if it doesn't run: this box is not done before); processes that have it
+next start, in a pause after ten minutes that had neither, or here if it doesn't run: this box is not done before, nor while an image
+that it had not recorded yet is set aside under that key); processes that have it
 in memory (those that receive forget it then, the others with their end); manifests in archives, those kept aside too (written over, or removed); the
 catalogs in backups (made unreadable as a whole); copies of the catalog that a backup, a restore drill or a check of its pages has made on this
 disk (removed by it, or, where it was cut, here; while one runs, this box is not done). Copies that left the box in clear, to another DICOM system, a folder or a USB
@@ -62,13 +63,14 @@ from appliance.catalog.tombstones import Certificate, Place, PlaceState
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
 from appliance.ingest import set_aside
 from appliance.ingest.accept import accept_within
-from appliance.ingest.scouring import LOGS, scour_idle
+from appliance.ingest.scouring import LOGS
 from appliance.lifecycle import destruction, memory, retention
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_unless_whole
 from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older, versions_left
+from appliance.lifecycle.unsettled import ASIDE, note_set_aside, scour_logs
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import manifest, recall
 from appliance.replication.tombstone import lives
@@ -131,7 +133,8 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
     _forget_words(box, clock())
     _remove_objects(box, clock(), around)
     _leave_no_remains(box, clock(), around)
-    _scour_logs(box, clock())
+    scour_logs(box, clock())
+    note_set_aside(box, clock())
     if remembers:
         _shred_backups(box, clock, around)
     _complete(box, clock())
@@ -345,14 +348,6 @@ def _leave_no_remains(box: Box, now: datetime, around: Around) -> None:
             settings.put(tx, REWRITTEN, last, now)
 
 
-def _scour_logs(box: Box, now: datetime) -> None:
-    with box.catalog.reading() as conn:
-        last, done = tombstones.last_destroyed(conn), int(settings.get(conn, LOGS, 0))
-    if last > done and scour_idle(box, last, now):
-        with box.catalog.transaction() as tx:
-            settings.put(tx, LOGS, last, now)
-
-
 def _no_copies(data: Path) -> bool:
     """Whether no copy of the catalog is left beside it, nor being made."""
     if scratch.sweep(data):
@@ -463,6 +458,7 @@ def _refuse_while_in_doubt(box: Box, place: DestinationSettings, now: datetime) 
 def _complete(box: Box, now: datetime) -> None:
     with box.catalog.transaction() as tx:
         clean = min(int(settings.get(tx, REMAINS, 0)), int(settings.get(tx, LOGS, 0)))
+        aside = settings.get(tx, ASIDE, [])
         for each in tombstones.certificates(tx, unfinished=True):
             studies = tombstones.studies_of(tx, each.id)
             open_places = [
@@ -470,7 +466,10 @@ def _complete(box: Box, now: datetime) -> None:
                 for place in tombstones.places(tx, each.id)
                 if place.state in {PlaceState.OWED, PlaceState.LAID}
             ]
-            here = all(study.removed_utc is not None and study.id <= clean for study in studies)
+            here = all(
+                study.removed_utc is not None and study.id <= clean and study.id not in aside
+                for study in studies
+            )
             if each.closed_utc is None or open_places or not here:
                 continue
             tombstones.complete(tx, each.id, now)

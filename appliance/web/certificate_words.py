@@ -130,6 +130,8 @@ def _places(told: Mapping[str, Any], words: Words) -> Iterator[Line]:
     here = "destroyed.here.lines" if _holds_copies(told) else f"destroyed.here.{state}"
     if told["this_box"].get("waits_for") == "intake-log":
         here = "destroyed.here.log"
+    elif told["this_box"].get("waits_for") == "set-aside":
+        here = "destroyed.here.set_aside"
     yield Line(words("destroyed.this_box"), words(here), TONES[state])
     for each in told["archives"]:
         values = {"at": _moment(each["since_utc"], words), "n": each["older_backups"] or 0}

@@ -15,6 +15,7 @@ from appliance.catalog import instances
 from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Transient
 from appliance.ingest import OrphanSweep, Reception
 from appliance.ingest import reception as module
+from appliance.ingest.awaiting import recorded_parts
 from tests.boxes import box_in, data_set_of, recorded, send
 from tests.instances import Instance
 from tests.store.faults import FaultyDisk, os_error
@@ -172,7 +173,7 @@ def test_a_settling_that_is_tried_again_knows_what_it_dropped_as_identical(
 def test_a_part_may_get_its_name_while_it_is_being_replayed(tmp_path: Path) -> None:
     with box_in(tmp_path) as box:
         left_behind(box, Instance(1, pixel_bytes=2 * MIB))
-        (waiting,) = module._recorded_parts(box, "worker")
+        (waiting,) = recorded_parts(box, "worker")
         box.objects.path(waiting.received.stored.object_id)  # the console shows it
         with waiting.open(box) as reader:
             assert reader.size == waiting.received.stored.size_bytes
