@@ -370,8 +370,8 @@ def _hold(box: Box, waiting: Awaiting) -> None:
     object_id = received.stored.object_id
     if (body := waiting.body) is not None:
         box.objects.adopt(body.file.descriptor, [(object_id, body.offset, body.length)])
-    box.objects.path(object_id)  # a part gets its name too
     set_aside.put(box, received)
+    box.objects.path(object_id)  # a part gets its name too, and loses its record with it
 
 
 def _accept_held(box: Box) -> None:

@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from appliance.ingest import reception as module
 from appliance.ingest.awaiting import recorded_parts
 from tests.boxes import box_in, data_set_of, recorded, send
 from tests.instances import Instance
-from tests.store.faults import FaultyDisk, os_error
+from tests.store.faults import FaultyDisk, Killed, os_error
 
 MIB = 1 << 20
 Damage = Callable[[Path], object]
@@ -197,3 +199,25 @@ def test_a_part_that_is_recorded_during_a_sweep_stays(tmp_path: Path) -> None:
         sweep.sweep(1e6)
         (row,) = recorded(box)
         assert list(box.objects.ids()) == [row.object_id]
+
+
+@pytest.mark.slow
+def test_a_large_image_that_is_being_set_aside_is_lost_at_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FaultyDisk(error=Killed)
+    with box_in(tmp_path, disk=disk) as box:
+        for step in count(1):
+            image = Instance(step, pixel_bytes=2 * MIB)
+            left_behind(box, image)
+            with monkeypatch.context() as defect:
+                refuse(defect, ValueError("a defect"))
+                disk.fail_at = len(disk.calls) + step
+                with suppress(Killed):
+                    Reception(box, "worker").close()
+            is_cut, disk.fail_at = len(disk.calls) == disk.fail_at, 0
+            Reception(box, "worker").close()  # mended, and started again
+            assert image.sop_instance_uid in {row.sop_instance_uid for row in recorded(box)}
+            if not is_cut:
+                break
+    assert step > 3, "it was cut"
