@@ -186,10 +186,11 @@ class LogFile:
         """Overwrite what is settled with zeroes, if nothing in the file is outstanding; whether that was so.
 
         Whoever appends meanwhile waits. The file is written over in place, never cut and grown again: what it held was there.
+        One that failed is tried too, and is good again if that goes well: its turn may not come for days.
         """
         zeroes = bytes(1 << 20)
         with self._lock:
-            if self._outstanding or self.broken:
+            if self._outstanding:
                 return False
             try:
                 for offset in range(BLOCK, self._size, len(zeroes)):
@@ -198,6 +199,7 @@ class LogFile:
             except OSError as error:
                 self.broken = True
                 raise disk_error(error, "overwriting the intake log") from error
+            self.broken = False
         return True
 
     @property

@@ -257,3 +257,26 @@ def test_closing_waits_for_who_is_writing_and_lets_nobody_write_afterwards(tmp_p
     with pytest.raises(Transient):
         log.append(b"late", [b"x"], patience_seconds=0)
     assert reread(tmp_path) == [(b"m", b"x")]
+
+
+def test_a_file_that_failed_is_written_over_before_its_next_turn(tmp_path: Path) -> None:
+    """It holds what was settled before it failed, and its turn may not come for days."""
+    disk = FaultyDisk(error=os_error(errno.EIO))
+    log = logs(tmp_path, disk=disk)
+    log.settled([log.append(b"destroyed since", [b"of it"], patience_seconds=1)])
+    disk.fail_at = len(disk.calls) + 1
+    with pytest.raises(Transient):
+        log.append(b"refused", [b"x"], patience_seconds=0)
+    other = log.append(b"in the other", [b"y"], patience_seconds=1)
+    assert not log.scour(), "that one is not settled"
+    log.settled([other])
+    disk.fail_from = len(disk.calls) + 1
+    with pytest.raises(Transient):
+        log.scour()
+    disk.fail_from = 0
+    assert log.scour()
+    for path in tmp_path.glob("*.log"):
+        assert not any(path.read_bytes()[BLOCK:])
+    log.append(b"taken again", [b"z"], patience_seconds=1)
+    log.close()
+    assert reread(tmp_path) == [(b"taken again", b"z")]
