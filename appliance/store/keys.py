@@ -40,12 +40,13 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from appliance.errors import Corrupt, OperatorNeeded, Refused, SealedElsewhere
+from appliance.store import key_files
 from appliance.store.disk import Disk, disk_error
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import (
@@ -140,7 +141,7 @@ def _machine_seals(directory: Path, environ: Mapping[str, str]) -> list[MachineS
     seals = []
     if (credential := _credential(environ)) is not None:
         seals.append(credential)
-    if (secret := _read(directory / MACHINE_KEY)) is not None:
+    if (secret := key_files.read(directory / MACHINE_KEY)) is not None:
         if len(secret) != KEY_BYTES:
             raise SealedElsewhere(f"{directory / MACHINE_KEY} is damaged", hint=_RESTORE)
         seals.append(MachineSeal("file", secret))
@@ -152,7 +153,7 @@ def _credential(environ: Mapping[str, str]) -> MachineSeal | None:
     if not folder:
         return None
     # systemd grants its credentials by ACL, which shows as group-readable: only "others" counts here.
-    secret = _read(Path(folder) / CREDENTIAL, open_to=stat.S_IRWXO)
+    secret = key_files.read(Path(folder) / CREDENTIAL, open_to=stat.S_IRWXO)
     if secret is None:
         return None
     if len(secret) < CREDENTIAL_LEAST_BYTES:
@@ -193,14 +194,14 @@ def open_keys(directory: Path, environ: Mapping[str, str] = os.environ) -> RootK
     Raises `OperatorNeeded` if the seal or the slot is missing, unreadable, damaged, or readable by others; `SealedElsewhere`,
     which is one, where `reseal` with the recovery key mends it.
     """
-    with _locked(directory, fcntl.LOCK_SH):
+    with key_files.locked(directory, fcntl.LOCK_SH):
         found = _opened_by_machine(directory, environ)
         look = _looker(directory, environ)
     return found.looking(look)
 
 
 def _opened_by_machine(directory: Path, environ: Mapping[str, str]) -> RootKey:
-    blob = _read(directory / ROOT_MACHINE)
+    blob = key_files.read(directory / ROOT_MACHINE)
     if blob is None:
         raise SealedElsewhere(f"{directory / ROOT_MACHINE} is missing", hint=_RESTORE)
     seals = _machine_seals(directory, environ)
@@ -273,7 +274,7 @@ def recovery_confirmed(directory: Path) -> bool:
 
 def show_recovery(directory: Path, root: RootKey) -> RecoveryKey:
     """The recovery key, as long as nobody has confirmed it. Raises `OperatorNeeded` afterwards."""
-    with _locked(directory, fcntl.LOCK_EX):
+    with key_files.locked(directory, fcntl.LOCK_EX):
         pending = _pending(directory, root)
         if pending is None:
             raise OperatorNeeded(
@@ -291,7 +292,7 @@ def check_recovery(directory: Path, root: RootKey, text: str) -> None:
     the group), another box's key, or the earlier key while a new one waits to be confirmed.
     """
     key = RecoveryKey.parse(text)
-    with _locked(directory, fcntl.LOCK_EX):
+    with key_files.locked(directory, fcntl.LOCK_EX):
         pending = _pending(directory, root)
         if pending is not None and pending != key:
             open_with_recovery(recovery_slot(directory), key)
@@ -306,8 +307,8 @@ def check_recovery(directory: Path, root: RootKey, text: str) -> None:
         if not open_with_recovery(current + chain, key).knows(root):
             raise Corrupt("the recovery key opens another root key than this box uses", hint="rotate it")
         if earlier:
-            _write(directory / ROOT_RECOVERY, current + chain)
-        _remove(directory / RECOVERY_PENDING)
+            key_files.write(directory / ROOT_RECOVERY, current + chain)
+        key_files.remove(directory / RECOVERY_PENDING)
 
 
 def rotate(directory: Path, root: RootKey, environ: Mapping[str, str] = os.environ) -> RecoveryKey:
@@ -318,10 +319,10 @@ def rotate(directory: Path, root: RootKey, environ: Mapping[str, str] = os.envir
     papers; the new key can be shown again (`show_recovery`), and rotating again is always right.
     """
     key = RecoveryKey.generate()
-    with _locked(directory, fcntl.LOCK_EX):
+    with key_files.locked(directory, fcntl.LOCK_EX):
         root.renew()
         seals = _machine_seals(directory, environ)
-        _write(directory / RECOVERY_PENDING, root.seal(key.secret, _PENDING_CONTEXT))
+        key_files.write(directory / RECOVERY_PENDING, root.seal(key.secret, _PENDING_CONTEXT))
         _issue(directory, root, key)
         _seal_to_machine(directory, root, seals)
     return key
@@ -339,9 +340,9 @@ def rotate_root(
     confirmed.
     """
     key = RecoveryKey.parse(text)
-    with _locked(directory, fcntl.LOCK_EX):
+    with key_files.locked(directory, fcntl.LOCK_EX):
         root.renew()
-        if _read(directory / RECOVERY_PENDING) is not None:
+        if key_files.read(directory / RECOVERY_PENDING) is not None:
             raise OperatorNeeded(
                 "the recovery key has not been checked yet",
                 hint="print it and type it back first: appliance key check-recovery",
@@ -350,7 +351,7 @@ def rotate_root(
         if not open_with_recovery(blob, key).knows(root):
             raise Corrupt("the recovery key opens another root key than this box uses", hint="rotate it")
         fresh = root.successor(secrets.token_bytes(KEY_BYTES))
-        _write(directory / ROOT_RECOVERY, seal_slot(fresh, b"R", key.secret) + chain_slots(fresh))
+        key_files.write(directory / ROOT_RECOVERY, seal_slot(fresh, b"R", key.secret) + chain_slots(fresh))
         _seal_to_machine(directory, fresh, _machine_seals(directory, environ))
         root.renew()
     return fresh
@@ -363,7 +364,7 @@ def reseal(directory: Path, text: str, environ: Mapping[str, str] = os.environ) 
     typing error or another key, `Corrupt` when the recovery slot is damaged too.
     """
     key = RecoveryKey.parse(text)
-    with _locked(directory, fcntl.LOCK_EX):
+    with key_files.locked(directory, fcntl.LOCK_EX):
         root = open_with_recovery(recovery_slot(directory), key)
         # A seal that is damaged is none: it is replaced like one that is gone.
         seal = _credential(environ)
@@ -375,25 +376,25 @@ def _seal_to_machine(directory: Path, root: RootKey, seals: list[MachineSeal]) -
     """Write ``root.machine`` for the first of `seals`; a file is drawn anew, and any is bridged until it is written."""
     chain = chain_slots(root)
     if seals and seals[0].kind == "credential":
-        _write(directory / ROOT_MACHINE, seal_slot(root, b"M", seals[0].secret) + chain)
-        _remove(directory / MACHINE_KEY)
+        key_files.write(directory / ROOT_MACHINE, seal_slot(root, b"M", seals[0].secret) + chain)
+        key_files.remove(directory / MACHINE_KEY)
     else:
         # Between these three writes either file may be the older one: the slots of both seals bridge that.
         fresh = secrets.token_bytes(KEY_BYTES)
         earlier = [seal_slot(root, b"M", seal.secret) for seal in seals]
-        _write(directory / ROOT_MACHINE, b"".join([seal_slot(root, b"M", fresh), *earlier, chain]))
-        _write(directory / MACHINE_KEY, fresh)
-        _write(directory / ROOT_MACHINE, seal_slot(root, b"M", fresh) + chain)
+        key_files.write(directory / ROOT_MACHINE, b"".join([seal_slot(root, b"M", fresh), *earlier, chain]))
+        key_files.write(directory / MACHINE_KEY, fresh)
+        key_files.write(directory / ROOT_MACHINE, seal_slot(root, b"M", fresh) + chain)
 
 
 def _pending(directory: Path, root: RootKey) -> RecoveryKey | None:
-    sealed = _read(directory / RECOVERY_PENDING)
+    sealed = key_files.read(directory / RECOVERY_PENDING)
     return None if sealed is None else RecoveryKey(root.unseal(sealed, _PENDING_CONTEXT))
 
 
 def _issue(directory: Path, root: RootKey, key: RecoveryKey) -> None:
     """Make `key` the current one in ``root.recovery``, keeping the one before it; nothing to do if it is already."""
-    blob = _read(directory / ROOT_RECOVERY) or b""
+    blob = key_files.read(directory / ROOT_RECOVERY) or b""
     slots, chain = slots_of(blob, b"R"), b"".join(slots_of(blob, b"E"))
     with contextlib.suppress(Corrupt):
         if slots and open_slots(slots[0] + chain, b"R", key.secret) == root:
@@ -401,7 +402,7 @@ def _issue(directory: Path, root: RootKey, key: RecoveryKey) -> None:
     fresh = seal_slot(root, b"R", key.secret)
     # A rotation of the root key that was cut may have left a later one here: only its own chain leads down to ours.
     links = chain if newest_generation(blob) > root.generation else chain_slots(root)
-    _write(directory / ROOT_RECOVERY, b"".join([fresh, *slots[-1:], links]))
+    key_files.write(directory / ROOT_RECOVERY, b"".join([fresh, *slots[-1:], links]))
 
 
 def _install(
@@ -416,14 +417,14 @@ def _install(
     except OSError as error:
         raise disk_error(error, "making the key directory") from error
     try:
-        with _locked(building, fcntl.LOCK_SH):
+        with key_files.locked(building, fcntl.LOCK_SH):
             chain = chain_slots(root)
-            _write(building / ROOT_RECOVERY, seal_slot(root, b"R", recovery.secret) + chain)
+            key_files.write(building / ROOT_RECOVERY, seal_slot(root, b"R", recovery.secret) + chain)
             if pending:
-                _write(building / RECOVERY_PENDING, root.seal(recovery.secret, _PENDING_CONTEXT))
+                key_files.write(building / RECOVERY_PENDING, root.seal(recovery.secret, _PENDING_CONTEXT))
             if seal.kind == "file":
-                _write(building / MACHINE_KEY, seal.secret)
-            _write(building / ROOT_MACHINE, seal_slot(root, b"M", seal.secret) + chain)
+                key_files.write(building / MACHINE_KEY, seal.secret)
+            key_files.write(building / ROOT_MACHINE, seal_slot(root, b"M", seal.secret) + chain)
             building.rename(directory)
             Disk().sync_directory(directory.parent)
     except OSError as error:
@@ -440,81 +441,15 @@ def _install(
 def _sweep(directory: Path) -> None:
     """Remove what creations that died have left; one that lives holds a lock on its directory."""
     for leftover in directory.parent.glob(f".{directory.name}.new-*"):
-        with contextlib.suppress(OSError, OperatorNeeded), _locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with (
+            contextlib.suppress(OSError, OperatorNeeded),
+            key_files.locked(leftover, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ):
             shutil.rmtree(leftover)
 
 
-@contextlib.contextmanager
-def _locked(directory: Path, how: int) -> Iterator[None]:
-    """Hold the lock of a key directory: exclusive to change it, shared to read more than one file of it."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise OperatorNeeded(
-            f"there are no keys in {directory}",
-            hint="put the directory back, or restore with the recovery key",
-        ) from error
-    except OSError as error:
-        raise _read_error(directory, error) from error
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _read(path: Path, *, open_to: int = stat.S_IRWXG | stat.S_IRWXO) -> bytes | None:
-    """The bytes of a key file, None if there is none. Raises `OperatorNeeded` if `open_to` of its mode is set."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _read_error(path, error) from error
-    with open(descriptor, "rb") as file:
-        if os.fstat(descriptor).st_mode & open_to:
-            raise OperatorNeeded(
-                f"{path} can be read by others than its owner", hint=f"run: chmod 600 {path}"
-            )
-        try:
-            return file.read(1 << 16)
-        except OSError as error:
-            raise _read_error(path, error) from error
-
-
 def _read_or_hint(path: Path) -> bytes:
-    data = _read(path)
+    data = key_files.read(path)
     if data is None:
         raise OperatorNeeded(f"{path} is missing", hint=_RESTORE)
     return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: durable when this returns, whole at every moment."""
-    disk, fresh = Disk(), path.with_name(f".{path.name}.new")
-    try:
-        descriptor = disk.overwrite(fresh)
-        try:
-            disk.write(descriptor, [data])
-            disk.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        disk.rename(fresh, path)
-        disk.sync_directory(path.parent)
-    except OSError as error:
-        raise disk_error(error, f"writing {path.name}") from error
-
-
-def _remove(path: Path) -> None:
-    disk = Disk()
-    try:
-        disk.remove(path)
-        disk.sync_directory(path.parent)
-    except OSError as error:
-        raise disk_error(error, f"removing {path.name}") from error
-
-
-def _read_error(path: Path, error: OSError) -> OperatorNeeded:
-    return OperatorNeeded(
-        f"{path} cannot be read ({error.strerror})", hint="check who owns it, and run as that user"
-    )

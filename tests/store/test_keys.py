@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import secrets
 import stat
 from pathlib import Path
 
@@ -18,10 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient
-from appliance.store import keys
+from appliance.store import key_files, keys
 from appliance.store.keys import RootKey
 from appliance.store.recovery import RecoveryKey
-from appliance.store.root_key import SLOT_BYTES, open_slots, wrapped_generation
+from appliance.store.root_key import (
+    KEY_BYTES,
+    SLOT_BYTES,
+    chain_slots,
+    open_slots,
+    seal_slot,
+    wrapped_generation,
+)
 from tests.store.key_folders import CONTEXT, NO_CREDENTIAL, confirmed, interrupted
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "keys.json").read_text())
@@ -449,3 +457,30 @@ def test_what_a_dead_creation_left_is_swept_but_not_a_living_one(directory: Path
         os.close(held)
     assert not dead.exists()
     assert (living / "machine.key").exists()
+
+
+def test_a_root_key_that_was_rotated_more_often_than_ever_opens_by_machine_and_by_paper(
+    directory: Path, tmp_path: Path
+) -> None:
+    """A slot of 114 bytes for each: 64 KiB are full after 574."""
+    first, paper = confirmed(directory)
+    wrapped = first.wrap(bytes(KEY_BYTES), CONTEXT)
+    root = first
+    for _ in range(700):
+        root = root.successor(secrets.token_bytes(KEY_BYTES))
+    chain, machine = chain_slots(root), (directory / keys.MACHINE_KEY).read_bytes()
+    (directory / keys.ROOT_MACHINE).write_bytes(seal_slot(root, b"M", machine) + chain)
+    (directory / keys.ROOT_RECOVERY).write_bytes(seal_slot(root, b"R", paper.secret) + chain)
+    assert keys.open_keys(directory, NO_CREDENTIAL).unwrap(wrapped, CONTEXT) == bytes(KEY_BYTES)
+    slot = keys.whole_recovery_slot(directory)
+    restored = keys.restore_keys(tmp_path / "restored" / "keys", slot, paper, NO_CREDENTIAL)
+    assert restored.unwrap(wrapped, CONTEXT) == bytes(KEY_BYTES)
+
+
+@pytest.mark.parametrize("name", [keys.ROOT_MACHINE, keys.MACHINE_KEY])
+def test_what_is_no_key_file_by_its_size_is_said_and_not_read_in_part(directory: Path, name: str) -> None:
+    confirmed(directory)
+    with (directory / name).open("r+b") as file:
+        file.truncate(key_files.MOST_BYTES + 1)
+    with pytest.raises(OperatorNeeded, match="more than 4 MiB"):
+        keys.open_keys(directory, NO_CREDENTIAL)
