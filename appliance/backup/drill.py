@@ -20,6 +20,9 @@ archives, as they should be, is no finding, and nothing was seen of them.
 Whoever looks for a backup believes no marker that calls one destroyed while its key lies there (`standing`); the weekly drill makes a finding
 of it, for somebody has written there who is not this box. That of a purge, which tries one backup, does not: it is what destroys that key.
 
+Once a drill has failed, the next one comes soon: what was wrong may be mended, and until then nobody knows that a backup can be restored. One
+that fails again and again rests for ever longer, up to a day: each fetches a whole catalog.
+
 Two boxes may have their backups in one archive. Each tries the newest of its own: one that no key of this box opens is passed over where
 it is known to be another's, or of a later root key than this box has (`ownership.whose_backup`), and tried, and found damaged, where it may be
 ours. A newest backup of ours is never passed over for an older one that is whole.
@@ -37,26 +40,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
-from appliance.backup import fetching, snapshot, standing
+from appliance.backup import fetching, sampling, snapshot, standing
 from appliance.backup.making import archive_at, judge_of
 from appliance.backup.snapshot import Index
 from appliance.box import Box
-from appliance.catalog import (
-    Catalog,
-    Reading,
-    Transaction,
-    instances,
-    settings,
-    study_keys,
-    totals,
-)
-from appliance.errors import ApplianceError, Corrupt, Resting, Transient, Unknown
-from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
+from appliance.catalog import Catalog, Reading, Transaction, settings, totals
+from appliance.errors import ApplianceError, Corrupt, Unknown
+from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive
 from appliance.replication.ownership import Whose
@@ -64,7 +58,6 @@ from appliance.store import scratch
 from appliance.store.disk import disk_error
 from appliance.store.recovery import SECRET_BYTES
 from appliance.store.root_key import open_slots
-from appliance.store.study_keys import wrapping_context
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +72,14 @@ is due and made.
 
 CERTIFICATES: Final = "drill.certificates"
 KEPT: Final = 60
-SAMPLE: Final = 20
+_CHASED: Final = 2
+"""How often a drill goes on with a newer backup: where each fails, the failure is told in the end."""
 EVERY: Final = timedelta(days=7)
+RESTS_AT_FIRST: Final = timedelta(minutes=15)
+RESTS_AT_MOST: Final = timedelta(days=1)
 _NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup"
-_NONE_OPENED: Final = "every image of the sample lies in deep archive, and none was opened"
-_DESTROYED: Final = "every image of the sample has been destroyed since the backup was made"
 _MARKED: Final = "a backup is marked as destroyed and still has its key: this box writes no such mark, find out who can write in the archive"
 _NAMES: Final = ("sources", "ungiven")
-_LATEST: Final = 5
-"""So many of the sample are the images that came last: they are what a fire tonight would take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,32 +147,57 @@ def drill(
 ) -> Certificate:
     """Restore the newest backup of `place` that is this box's, or the one called `name`, into a scratch folder, and record what came of it.
 
-    Raises `Unknown` when there is no backup yet, and what archive and disk raise; that is recorded as a failure too. What
-    is found wrong with the backup itself is in the certificate.
+    A failure counts for the newest alone: where a newer one has come meanwhile, or a purge has destroyed the one that was read, the newest is
+    tried. Raises `Unknown` when there is no backup yet, and what archive and disk raise; that is recorded as a failure too, unless
+    `keep_going` has cut it. What is found wrong with the backup itself is in the certificate.
     """
+    trial = _Trial(box, place, now, keep_going, dice or random.Random(), name)
     try:
-        found = _drill(box, place, now, keep_going, dice or random.Random(), name)
+        found = trial.of_one() if name else trial.of_newest()
     except ApplianceError as error:
-        with box.catalog.transaction() as tx:
-            _record(tx, box, place, now, actor, failure=error)
+        if keep_going():
+            with box.catalog.transaction() as tx:
+                _record(tx, box, place, now, actor, tried=trial.name, failure=error)
         raise
     with box.catalog.transaction() as tx:
-        _record(tx, box, place, now, actor, found=found)
+        _record(tx, box, place, now, actor, tried=trial.name, found=found)
     return found
 
 
 def is_due(reading: Reading, box: Box, name: str, now: datetime) -> bool:
-    """Whether the archive `name` is due: none has succeeded there for a week, or the last bears a moment to come."""
-    told = last(reading, box, name).get("succeeded_utc")
-    if told is None:
-        return True
-    age = now - datetime.fromisoformat(told)
-    return age >= EVERY or age < -EVERY
+    """Whether the archive `name` is due: none has succeeded there for a week, the last bears a moment to come, or it failed, and rests no more."""
+    told = last(reading, box, name)
+    if told.get("outcome") == "failed":
+        return not rests(told, now)
+    succeeded = told.get("succeeded_utc")
+    return succeeded is None or _is_past(succeeded, now, EVERY)
 
 
-def last(reading: Reading, box: Box, name: str) -> Mapping[str, str | None]:
-    """How the latest drill of the archive `name` went, in the form of `making.last`; empty if the record isn't this box's."""
-    told: Mapping[str, str | None] = settings.get(reading, _of(name), {})
+def rests(told: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a drill that failed, as `last` has `told`, is not to be repeated yet by itself: the first time it is at once, then after ever
+    longer, up to a day.
+
+    What failed before a backup was tried, as where a disk is away, has taken nothing and is repeated whenever it is due.
+    """
+    tried = told.get("tried") or {}
+    if told.get("outcome") != "failed" or tried.get("failures", 0) < 2:
+        return False
+    wait = min(RESTS_AT_FIRST * 2 ** min(tried["failures"] - 2, 10), RESTS_AT_MOST)
+    return not _is_past(tried["at_utc"], now, wait)
+
+
+def _is_past(moment: str, now: datetime, span: timedelta) -> bool:
+    age = now - datetime.fromisoformat(moment)
+    return age >= span or age < -span
+
+
+def last(reading: Reading, box: Box, name: str) -> Mapping[str, Any]:
+    """How the latest drill of the archive `name` went, in the form of `making.last`; empty if the record isn't this box's.
+
+    ``tried`` is there since drills of a backup have failed: how many ``failures`` one after the other, when the last was (``at_utc``), and its
+    ``error``, empty where the certificate says what was found.
+    """
+    told: Mapping[str, Any] = settings.get(reading, _of(name), {})
     return told if is_vouched(box.audit_key, _of(name), told) else {}
 
 
@@ -199,6 +216,55 @@ def _kept(reading: Reading, box: Box) -> list[dict[str, Any]]:
     return [each for each in kept if is_vouched(box.audit_key, CERTIFICATES, each)]
 
 
+@dataclass(slots=True)
+class _Trial:
+    """One drill. `name` is the backup that was tried last, empty as long as none was."""
+
+    box: Box
+    place: DestinationSettings
+    now: datetime
+    keep_going: Callable[[], bool]
+    dice: random.Random
+    name: str = ""
+
+    def of_newest(self) -> Certificate:
+        """What is found of the newest; of one that is the newest no more by then only if that goes on."""
+        self.name, marked = self._newest()
+        for _ in range(_CHASED):
+            try:
+                found = self.of_one(marked)
+            except ApplianceError:
+                if (newer := self._newer()) is None:
+                    raise
+            else:
+                if found.passed or (newer := self._newer()) is None:
+                    return found
+            self.name, marked = newer
+        return self.of_one(marked)
+
+    def of_one(self, marked: Sequence[str] = ()) -> Certificate:
+        """What is found of the one called `name`, besides what is `marked`."""
+        return _drill(self.box, self.place, self.now, self.keep_going, self.dice, self.name, marked)
+
+    def _newest(self) -> tuple[str, Sequence[str]]:
+        """Which that is, and the finding that a marker lies there which is not believed."""
+        archive = archive_at(self.box, self.place)
+        there = standing.look(archive)
+        return _newest(self.box, archive, there.names, self.now), [_MARKED] if there.disbelieved else []
+
+    def _newer(self) -> tuple[str, Sequence[str]] | None:
+        """As `_newest`, where that is not the one that was tried; None where it is, and where it can't be told."""
+        try:
+            sampling.go_on(self.keep_going)
+            newest = self._newest()
+        except ApplianceError:
+            return None
+        if newest[0] == self.name:
+            return None
+        log.info("%s is not the newest backup of %s any more", self.name, self.place.name)
+        return newest
+
+
 def _drill(
     box: Box,
     place: DestinationSettings,
@@ -206,13 +272,10 @@ def _drill(
     keep_going: Callable[[], bool],
     dice: random.Random,
     name: str,
+    marked: Sequence[str],
 ) -> Certificate:
     archive = archive_at(box, place)
-    findings: list[str] = []
-    if not name:
-        there = standing.look(archive)
-        findings += [_MARKED] if there.disbelieved else []
-        name = _newest(box, archive, there.names, now)
+    findings = [*marked]
     began = time.monotonic()
     sealed = archive.document(snapshot.index_key(name))
     index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
@@ -225,14 +288,14 @@ def _drill(
         with scratch.place(box.config.data.absolute(), scratch.DRILL) as folder:
             folder.mkdir(mode=0o700)
             key = fetching.snapshot_key(archive, box.root, index.name)
-            path = fetching.fetch(folder, archive, key, index, lambda *_: _go_on(keep_going))
+            path = fetching.fetch(folder, archive, key, index, lambda *_: sampling.go_on(keep_going))
             catalog = Catalog.open(path, key)
             try:
                 with catalog.reading() as reading:
                     findings += _counted(reading, index)
-                    chosen = _chosen(reading, place, dice)
+                    chosen = sampling.draw(reading, place, dice)
                     fetched = time.monotonic()
-                    sample = _Sampling(box, place).bring(reading, chosen, keep_going)
+                    sample = sampling.Sampling(box, place).bring(reading, chosen, keep_going)
                     findings += sample.findings
                     if index.contents.instances and not chosen:
                         findings.append(_NONE_THERE)
@@ -269,193 +332,12 @@ def _newest(box: Box, archive: Archive, names: Sequence[str], now: datetime) -> 
     raise Unknown("there is no backup to try out", hint="make a backup first")
 
 
-def _go_on(keep_going: Callable[[], bool]) -> None:
-    if not keep_going():
-        raise Transient("the restore drill was interrupted", hint="it is made again later")
-
-
 def _counted(reading: Reading, index: Index) -> Sequence[str]:
     kept = totals.totals(reading)
     found = snapshot.Contents(kept.studies, kept.instances, kept.bytes)
     if found != index.contents:
         return [f"the backup counts {found.instances} images where {index.contents.instances} were written"]
     return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """An image of the sample, and the archives that it may come from, in the order in which they are asked."""
-
-    object_id: ObjectId
-    key_id: KeyId
-    sealed_bytes: int
-    holders: tuple[DestinationSettings, ...]
-
-    def is_held_here(self, place: DestinationSettings) -> bool:
-        """Whether the archive that is tried should have it."""
-        return self.holders[0].id == place.id
-
-
-def _chosen(reading: Reading, place: DestinationSettings, dice: random.Random) -> list[_Drawn]:
-    """Which images to bring back: the latest few, and others by chance, of those that the archive has receipts for; where it has none
-    of them, of those that others have.
-    """
-    last = instances.last_id(reading)
-    drawn = {last - each for each in range(_LATEST)}
-    drawn |= {dice.randint(1, last) for _ in range(4 * SAMPLE)} if last else set()
-    here: dict[ObjectId, _Drawn] = {}
-    elsewhere: dict[ObjectId, _Drawn] = {}
-    for number in sorted(drawn, reverse=True):
-        for _, object_id, key_id, sealed_bytes in instances.objects_after(reading, InstanceId(number - 1), 1):
-            holders = recall.holders(reading, object_id)
-            own = [place for each in holders if each.id == place.id]
-            others = [each for each in holders if each.id != place.id]
-            found = _Drawn(object_id, key_id, sealed_bytes, (*own, *others))
-            if own:
-                here[object_id] = found
-            elif others and len(elsewhere) < SAMPLE:
-                elsewhere[object_id] = found
-        if len(here) >= SAMPLE:
-            break
-    return list((here or elsewhere).values())
-
-
-@dataclass(slots=True)
-class _Sample:
-    """What came of the images that were drawn: opened to the last byte, lying deep, destroyed since the backup, or not as they should be."""
-
-    opened: int = 0
-    opened_bytes: int = 0
-    resting: int = 0
-    destroyed: int = 0
-    findings: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    ungiven: tuple[str, ...] = ()
-
-
-class _Sampling:
-    """Bringing the images of a sample back, each from the first of its archives that gives it whole."""
-
-    def __init__(self, box: Box, place: DestinationSettings) -> None:
-        self._box = box
-        self._place = place
-        self._archives: dict[int, Archive] = {}
-
-    def bring(self, reading: Reading, chosen: Sequence[_Drawn], keep_going: Callable[[], bool]) -> _Sample:
-        """All of them. That all lie deep is a finding: then nothing has been tried. Raises as `_image`."""
-        done = _Sample()
-        for each in chosen:
-            _go_on(keep_going)
-            recorded = study_keys.wrapped(reading, each.key_id)
-            if recorded is None:
-                done.findings += ("the backup lacks the key of an image",)
-                continue
-            study_instance_uid, wrapped = recorded
-            try:
-                key = self._box.root.unwrap(wrapped, wrapping_context(each.key_id, study_instance_uid))
-            except Corrupt as error:
-                done.findings += (f"an image in the archive is not what was written ({error.message})",)
-                continue
-            self._image(each, key, done)
-        if done.resting and not done.opened:
-            done.findings += (_NONE_OPENED,)
-        if done.destroyed and not (done.opened or done.findings):
-            raise Transient(_DESTROYED, hint="it is made again later, with the next backup")
-        return done
-
-    def _image(self, drawn: _Drawn, key: bytes, done: _Sample) -> None:
-        """Raises what an archive raises that can't be reached, if it is the one that is tried, or none has given the image."""
-        damage: dict[str, str] = {}
-        away: list[tuple[str, ApplianceError]] = []
-        is_resting = False
-        for holder in drawn.holders:
-            digest = hashlib.sha256()
-            try:
-                recall.verify(self._archive(holder), drawn.object_id, key, drawn.sealed_bytes, digest.update)
-            except Resting:  # on purpose, says the archive: whether it is whole is seen when it is fetched
-                if holder.id == self._place.id:
-                    done.resting += 1
-                    return
-                is_resting = True
-            except (Corrupt, Unknown) as error:
-                damage[holder.name] = error.message
-            except ApplianceError as error:
-                if holder.id == self._place.id:
-                    raise
-                away.append((holder.name, error))
-            else:
-                self._came(drawn, holder, digest.hexdigest(), damage, done)
-                break
-        else:
-            if damage and self._is_destroyed(drawn):
-                done.destroyed += 1
-                return
-            self._did_not_come(damage, away, done, is_resting=is_resting)
-        others = [name for name in (*damage, *(name for name, _ in away)) if name != self._place.name]
-        done.ungiven = tuple(dict.fromkeys((*done.ungiven, *others)))
-
-    def _did_not_come(
-        self,
-        damage: Mapping[str, str],
-        away: Sequence[tuple[str, ApplianceError]],
-        done: _Sample,
-        *,
-        is_resting: bool,
-    ) -> None:
-        if self._place.name in damage or not (is_resting or away):
-            done.findings += (_lost(damage, self._place, is_sure=not (is_resting or away)),)
-        elif is_resting:
-            done.resting += 1
-        else:
-            raise away[0][1]
-
-    def _came(
-        self,
-        drawn: _Drawn,
-        holder: DestinationSettings,
-        digest: str,
-        damage: Mapping[str, str],
-        done: _Sample,
-    ) -> None:
-        if (why := damage.get(self._place.name)) is not None:
-            done.findings += (
-                f"an image in the archive is not what was written ({why}), and {holder.name} has it whole",
-            )
-        else:
-            done.opened += 1
-            done.opened_bytes += drawn.sealed_bytes
-            done.sources = tuple(dict.fromkeys((*done.sources, holder.name)))
-            done.findings += tuple(_like_here(self._box, drawn.object_id, digest))
-
-    def _is_destroyed(self, drawn: _Drawn) -> bool:
-        """Whether the study of an image was destroyed since the backup was made: on this box, its key is known to be."""
-        with self._box.catalog.reading() as reading:
-            return bool(study_keys.destroyed_among(reading, [drawn.key_id]))
-
-    def _archive(self, holder: DestinationSettings) -> Archive:
-        if holder.id not in self._archives:
-            self._archives[holder.id] = archive_at(self._box, holder)
-        return self._archives[holder.id]
-
-
-def _lost(damage: Mapping[str, str], place: DestinationSettings, *, is_sure: bool) -> str:
-    """The finding of an image that no archive has given; `is_sure` that none could."""
-    if len(damage) > 1 and is_sure:
-        return (
-            f"an image is whole in no archive, neither where it should be nor in another: {', '.join(damage)}"
-        )
-    why = damage.get(place.name) or next(iter(damage.values()))
-    return f"an image in the archive is not what was written ({why})"
-
-
-def _like_here(box: Box, object_id: ObjectId, digest: str) -> Sequence[str]:
-    path: Path = box.objects.path(object_id)
-    try:
-        with path.open("rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except OSError:
-        return []  # it lives in the archive only
-    return [] if same else ["an image on this box is not the one in the archive: verify the store"]
 
 
 def _record(
@@ -465,19 +347,30 @@ def _record(
     now: datetime,
     actor: str,
     *,
+    tried: str,
     found: Certificate | None = None,
     failure: ApplianceError | None = None,
 ) -> None:
     name = place.name
-    earlier = last(tx, box, name).get("succeeded_utc")
+    earlier = last(tx, box, name)
     passed = found is not None and found.passed
     reason = failure.message if failure else "; ".join(found.findings) if found else ""
-    latest = {
+    latest: dict[str, Any] = {
         "at_utc": now.isoformat(),
         "outcome": "succeeded" if passed else "failed",
-        "succeeded_utc": now.isoformat() if passed else earlier,
+        "succeeded_utc": now.isoformat() if passed else earlier.get("succeeded_utc"),
         "reason": f"{name}: {reason}" if reason else "",
     }
+    before = earlier.get("tried") or {}
+    if tried and not passed:
+        error = failure.message if failure else ""
+        latest["tried"] = {
+            "failures": before.get("failures", 0) + 1,
+            "at_utc": now.isoformat(),
+            "error": error,
+        }
+    elif before and not passed:
+        latest["tried"] = before
     if not recall.has_moved(tx, place):  # what was tried at one place was not tried at another
         settings.put(tx, _of(name), vouched(box.audit_key, _of(name), latest), now)
     if found is not None:

@@ -6,12 +6,14 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance import audit
-from appliance.backup import drill
+from appliance.backup import drill, fetching
 from appliance.backup.schedule import Schedule
 from appliance.catalog import destinations, settings
 from appliance.errors import ApplianceError, Corrupt, Transient, Unknown
@@ -210,6 +212,62 @@ def test_a_drill_once_a_week_however_often_it_is_asked(backed_up: Clinic) -> Non
     assert moments == [NOW + timedelta(days=days) for days in (14, 7, 0)]
 
 
+def test_a_drill_that_failed_comes_again_soon_and_if_it_goes_on_failing_ever_later(
+    backed_up: Clinic, tmp_path: Path
+) -> None:
+    """Once a week, what was found and mended at once would stand on the start page for the rest of it."""
+    assert tried(backed_up, NOW - timedelta(days=3)).passed
+    _flip(_object(backed_up, tmp_path / "usb"))
+    assert not tried(backed_up, NOW - timedelta(hours=1)).passed, "which somebody has started"
+    for minutes in range(0, 7 * 24 * 60, 15):
+        Schedule().drill(backed_up.box, NOW + timedelta(minutes=minutes))
+    with backed_up.box.catalog.reading() as conn:
+        found = [each for each in drill.certificates(conn, backed_up.box) if not each.passed]
+    moments = [datetime.fromisoformat(each.at_utc) - NOW for each in reversed(found)]
+    between = [(then - before) / timedelta(hours=1) for before, then in pairwise(moments)]
+    assert between == [1, 0.25, 0.5, 1, 2, 4, 8, 16, 24, 24, 24, 24, 24]
+    _flip(_object(backed_up, tmp_path / "usb"))
+    Schedule().drill(backed_up.box, NOW + timedelta(days=8))
+    with backed_up.box.catalog.reading() as conn:
+        assert drill.last(conn, backed_up.box, "usb")["outcome"] == "succeeded"
+        assert not drill.is_due(conn, backed_up.box, "usb", NOW + timedelta(days=14))
+
+
+def test_a_disk_that_was_away_is_tried_whenever_it_is_back(backed_up: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "usb").rename(tmp_path / "drawer")
+    for hours in range(30):
+        with pytest.raises(ApplianceError):
+            Schedule().drill(backed_up.box, NOW + timedelta(hours=hours))
+    (tmp_path / "drawer").rename(tmp_path / "usb")
+    Schedule().drill(backed_up.box, NOW + timedelta(hours=30))
+    with backed_up.box.catalog.reading() as conn:
+        assert drill.last(conn, backed_up.box, "usb")["outcome"] == "succeeded"
+
+
+def test_what_a_newer_backup_has_taken_the_place_of_fails_no_drill(
+    backed_up: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is damaged, too; and where all fail, that is told."""
+    _flip(_newest(backed_up, tmp_path / "usb", "000000"))
+    fetch, newer = fetching.fetch, [NOW + timedelta(hours=1)]
+
+    def meanwhile(*of: Any) -> Path:
+        if newer:
+            backed_up.back_up(newer.pop())
+        return fetch(*of)
+
+    monkeypatch.setattr(fetching, "fetch", meanwhile)
+    assert tried(backed_up).passed
+    newer += [NOW + timedelta(hours=hours) for hours in (5, 4, 3, 2)]
+    for row in recorded(backed_up.box):
+        _flip(tmp_path / "usb" / "objects" / row.object_id[:2] / f"{row.object_id}.sealed")
+    assert not tried(backed_up).passed
+    assert newer, "it does not go on for ever"
+    with backed_up.box.catalog.reading() as conn:
+        outcomes = [each.passed for each in drill.certificates(conn, backed_up.box)]
+    assert outcomes == [False, True], "one record a drill"
+
+
 def test_an_archive_that_passes_does_not_hide_one_that_does_not(backed_up: Clinic, tmp_path: Path) -> None:
     (tmp_path / "zip").mkdir()
     other = DestinationSettings("zip", "vault", "ciphertext", {"path": str(tmp_path / "zip")})
@@ -228,7 +286,12 @@ def test_an_archive_that_passes_does_not_hide_one_that_does_not(backed_up: Clini
 
 
 def test_a_drill_comes_to_an_end_when_the_process_does(backed_up: Clinic) -> None:
+    assert tried(backed_up, NOW - timedelta(days=7)).passed
     schedule = Schedule()
     schedule.interrupt()
     with pytest.raises(Transient, match="interrupted"):
         schedule.drill(backed_up.box, NOW)
+    with backed_up.box.catalog.reading() as conn:
+        told = drill.last(conn, backed_up.box, "usb")
+        assert drill.is_due(conn, backed_up.box, "usb", NOW)
+    assert told["outcome"] == "succeeded", "that says nothing of the backup"
