@@ -233,10 +233,13 @@ def _look(reading: Reading) -> tuple[Contents, str, int]:
 
 
 @contextmanager
-def _place_for_copy(box: Box) -> Iterator[Path]:
-    """A name for the copy, with room for it; nobody else makes one meanwhile, and nothing is left of it."""
-    data = box.config.data.absolute()
-    folder = data / scratch.FOLDER
+def alone(box: Box) -> Iterator[Path]:
+    """While nobody else makes a backup of this box: what an archive holds of one then is finished, or was cut, and whoever begins one
+    later copies the catalog as it will be by then. The folder for copies.
+
+    Raises `Transient` when one is being made, and what the disk raises.
+    """
+    folder = box.config.data.absolute() / scratch.FOLDER
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -247,6 +250,18 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Transient("a backup is being made already", hint="wait until it is done") from error
+        yield folder
+    except OSError as error:
+        raise disk_error(error, "copying the catalog") from error
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _place_for_copy(box: Box) -> Iterator[Path]:
+    """A name for the copy, with room for it; nobody else makes one meanwhile, and nothing is left of it."""
+    data = box.config.data.absolute()
+    with alone(box) as folder:
         for left in folder.glob(f"{scratch.BACKUP}*"):  # even while a drill runs
             left.unlink(missing_ok=True)
         sizes = [
@@ -257,10 +272,6 @@ def _place_for_copy(box: Box) -> Iterator[Path]:
         box.guard.admit(2 * sum(sizes))  # page by page, then row by row
         with scratch.place(data, scratch.BACKUP) as path:
             yield path
-    except OSError as error:
-        raise disk_error(error, "copying the catalog") from error
-    finally:
-        os.close(lock)
 
 
 def _believed(box: Box, clock: Callable[[], datetime]) -> datetime | None:

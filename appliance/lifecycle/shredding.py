@@ -5,6 +5,10 @@ A backup holds the catalog of its day: names, dates, the keys of images. Each li
 whether or not it can be removed. But a clinic must never be without a backup, so first a new one is made, and a restore drill
 brings it and a sample of its images back. Only when that has passed do the older ones go.
 
+Older is whatever copied the catalog before the destruction, however long it was on its way and whatever it is called. What lies there is listed
+while no backup of this box is under way (`making.alone`): one that begins later copies what is left by then. Of those listed only they stay
+whose own index proves that they are later (`_since`).
+
 A disk or a bucket may hold the backups of another box, laid there in the same hour as our first: they are that box's only way back, and stay
 (`ownership.whose_backup` says what is taken for ours). What is left so is counted, for the certificate must not say that nothing was. An
 attempt that was cut before its key was laid is left to the rotation: its pieces open with nothing, once the new one has cleared away what
@@ -21,16 +25,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from appliance.backup import drill, making, snapshot, standing
+from appliance import audit
+from appliance.backup import drill, fetching, making, snapshot, standing
+from appliance.backup.snapshot import Index
 from appliance.box import Box
-from appliance.catalog import freezes
-from appliance.errors import ApplianceError, OperatorNeeded, Unknown
+from appliance.catalog import Reading, audit_search, freezes
+from appliance.errors import ApplianceError, OperatorNeeded, Refused, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Clearable, Remembering, Versions
@@ -42,6 +48,8 @@ REMEMBERED: Final = timedelta(days=35)
 """How long a bucket with versions keeps what was written over: long enough for a clinic to notice a thief, and no longer."""
 
 ACTOR: Final = "jobs"
+DESTROY: Final = "study:destroy"
+"""What the audit says of a destruction, on whose word ever."""
 
 
 class Left(StrEnum):
@@ -84,15 +92,18 @@ def shred_older(
     keep_going: Callable[[], bool],
     reached: Callable[[str], None],
 ) -> Shredded:
-    """Make a backup of now in the archive `place`, try it out, and make those of this box before it unreadable; may be repeated.
+    """Make a backup of now in the archive `place`, try it out, and make those of this box unreadable that may know what was destroyed; may be
+    repeated.
 
-    Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then. While
-    the ransomware guard holds, `Transient`.
+    Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then. `Transient` while
+    the ransomware guard holds, and while another backup is being made.
     """
     with box.catalog.reading() as reading:
         freezes.refuse(reading)
     archive = making.archive_at(box, place)
-    before = _names(archive)
+    with making.alone(box):
+        there = _names(archive)
+    since = _since(box, archive, there)
     made = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going)
     reached("backup made")
     found = drill.drill(box, place, now, actor=ACTOR, keep_going=keep_going, name=made.name)
@@ -102,7 +113,7 @@ def shred_older(
             hint="see: appliance backup drill",
         )
     reached("drill passed")
-    found_there = making.whose(box, archive, sorted(before - {made.name}))
+    found_there = making.whose(box, archive, sorted(there - since.keys()))
     older = [name for name, of in found_there.items() if of in {Whose.OURS, Whose.NOBODYS}]
     for name in older:
         with box.catalog.reading() as reading:
@@ -140,6 +151,29 @@ def _names(archive: Archive) -> set[str]:
     parts = (each.removeprefix(snapshot.PREFIX).partition("/") for each in keys)
     found = {name for name, _, end in parts if end in {"key", "index"}}
     return found - standing.look(archive, keys).destroyed
+
+
+def _since(box: Box, archive: Archive, names: Collection[str]) -> dict[str, Index]:
+    """Those of the snapshots `names` whose copy of the catalog is certainly later than whatever was destroyed on this box, and their index:
+    its witness is a row of this box's own audit, and not before the one that tells of the last destruction.
+
+    In the transaction that destroys a study its row is written, and a witness is of the moment that was copied. No name says when that
+    was, nor a moment: a clock may have been wrong, and an upload takes hours.
+    """
+    found = fetching.indexes(archive, box.root, sorted(names))
+    with box.catalog.reading() as reading:
+        last = audit_search.find(reading, audit_search.Wanted(actions=(DESTROY,)), limit=1)
+        return {name: index for name, index in found.items() if last and _is_of(reading, index, last[0].id)}
+
+
+def _is_of(reading: Reading, index: Index, since: int) -> bool:
+    """Whether a backup is of this box's audit when that had the row `since` already."""
+    try:
+        witness = audit.Witness.parse(index.audit)
+    except Refused:
+        return False
+    row = audit.row(reading, witness.count) if witness.count >= since else None
+    return row is not None and row.chain == witness.chain
 
 
 def _destroy(archive: Archive, name: str) -> None:
