@@ -111,6 +111,11 @@ class Certificate:
         return not self.findings
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the backup itself is as it should be: it opens, and nothing is wrong but that there was no image to open with it."""
+        return set(self.findings) <= {_NONE_THERE, sampling.NONE_OPENED}
+
+    @property
     def id(self) -> str:
         """By which it is asked for: two are never alike in every word."""
         return hashlib.sha256(str(self).encode() + self.at_utc.encode()).hexdigest()[:16]
@@ -194,8 +199,8 @@ def _is_past(moment: str, now: datetime, span: timedelta) -> bool:
 def last(reading: Reading, box: Box, name: str) -> Mapping[str, Any]:
     """How the latest drill of the archive `name` went, in the form of `making.last`; empty if the record isn't this box's.
 
-    ``tried`` is there since drills of a backup have failed: how many ``failures`` one after the other, when the last was (``at_utc``), and its
-    ``error``, empty where the certificate says what was found.
+    ``tried`` is there since drills of a backup have failed: how many ``failures`` one after the other, when the last was (``at_utc``), its
+    ``error``, empty where the certificate says what was found, and whether the backup ``is_whole``.
     """
     told: Mapping[str, Any] = settings.get(reading, _of(name), {})
     return told if is_vouched(box.audit_key, _of(name), told) else {}
@@ -363,11 +368,11 @@ def _record(
     }
     before = earlier.get("tried") or {}
     if tried and not passed:
-        error = failure.message if failure else ""
         latest["tried"] = {
             "failures": before.get("failures", 0) + 1,
             "at_utc": now.isoformat(),
-            "error": error,
+            "error": failure.message if failure else "",
+            "is_whole": found is not None and found.is_whole,
         }
     elif before and not passed:
         latest["tried"] = before

@@ -2,8 +2,16 @@
 
 A backup holds the catalog of its day: names, dates, the keys of images. Each lies under a key of its own
 (`appliance.backup.snapshot`), so to destroy that one small document is to destroy the whole backup, however large it is and
-whether or not it can be removed. But a clinic must never be without a backup, so first a new one is made, and a restore drill
+whether or not it can be removed. But a clinic must never be without a backup, so first a newer one is there, and a restore drill
 brings it and a sample of its images back. Only when that has passed do the older ones go.
+
+A newer one that was made within the day is tried, whoever made it; otherwise one is made. Where the drill does not pass, it is repeated ever
+later (`drill.rests`), of the same one for a day: it takes the uplink, and each backup room. Once a drill there has passed, whoever
+started it, nothing rests any more.
+
+Where no archive has an image at all, or every one of the sample lies in deep archive, none can be opened, today or ever, and an older backup
+would show no more: there it is enough that the newer one is whole by itself (`drill.Certificate.is_whole`). The weekly drill still
+says that it has not passed.
 
 Older is whatever copied the catalog before the destruction, however long it was on its way and whatever it is called. What lies there is listed
 while no backup of this box is under way (`making.alone`): one that begins later copies what is left by then. Of those listed only they stay
@@ -25,24 +33,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from appliance import audit
 from appliance.backup import drill, fetching, making, snapshot, standing
 from appliance.backup.snapshot import Index
 from appliance.box import Box
 from appliance.catalog import Reading, audit_search, freezes
-from appliance.errors import ApplianceError, OperatorNeeded, Refused, Unknown
+from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient, Unknown
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Clearable, Remembering, Versions
 from appliance.replication.ownership import Whose
 
 log = logging.getLogger(__name__)
+
+FRESH: Final = timedelta(days=1)
+"""How old a backup may be that is tried out instead of a new one: where the drill does not pass, no more than one a day is made for it."""
 
 REMEMBERED: Final = timedelta(days=35)
 """How long a bucket with versions keeps what was written over: long enough for a clinic to notice a thief, and no longer."""
@@ -92,33 +103,36 @@ def shred_older(
     keep_going: Callable[[], bool],
     reached: Callable[[str], None],
 ) -> Shredded:
-    """Make a backup of now in the archive `place`, try it out, and make those of this box unreadable that may know what was destroyed; may be
-    repeated.
+    """Try out a backup in the archive `place` that doesn't know what was destroyed, made now if need be, and make those of this box unreadable
+    that may know it; may be repeated.
 
-    Raises `OperatorNeeded` when the new backup does not pass, and what archive and disk raise; nothing is destroyed then. `Transient` while
-    the ransomware guard holds, and while another backup is being made.
+    Raises `OperatorNeeded` when that backup does not pass, and what archive and disk raise; nothing is destroyed then. `Transient` while
+    the ransomware guard holds, and while another backup is being made. While a drill that failed there rests, it raises what was wrong, and
+    does nothing.
     """
     with box.catalog.reading() as reading:
         freezes.refuse(reading)
+        _refuse_while_resting(place, drill.last(reading, box, place.name), now)
     archive = making.archive_at(box, place)
     with making.alone(box):
         there = _names(archive)
+        if isinstance(archive, Clearable):
+            archive.remove_parts([snapshot.key_key(each) for each in there])
     since = _since(box, archive, there)
-    made = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going)
-    reached("backup made")
-    found = drill.drill(box, place, now, actor=ACTOR, keep_going=keep_going, name=made.name)
-    if not found.passed:
-        raise OperatorNeeded(
-            f"the newest backup in {place.name} did not pass its drill, so the older ones stay",
-            hint="see: appliance backup drill",
-        )
+    name = _to_try(since, now)
+    if name is None:
+        name = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going).name
+        reached("backup made")
+    found = drill.drill(box, place, now, actor=ACTOR, keep_going=keep_going, name=name)
+    if not found.is_whole:
+        raise _not_passed(place)
     reached("drill passed")
     found_there = making.whose(box, archive, sorted(there - since.keys()))
-    older = [name for name, of in found_there.items() if of in {Whose.OURS, Whose.NOBODYS}]
-    for name in older:
+    older = [each for each, of in found_there.items() if of in {Whose.OURS, Whose.NOBODYS}]
+    for each in older:
         with box.catalog.reading() as reading:
             freezes.refuse(reading)
-        _destroy(archive, name)
+        _destroy(archive, each)
         reached("backup destroyed")
     left = Counter(found_there.values())
     if len(older) < len(found_there):
@@ -126,12 +140,33 @@ def shred_older(
             "%s: %d backups may be of another box, and stay", place.name, len(found_there) - len(older)
         )
     return Shredded(
-        made.name,
+        name,
         len(older),
         _remembered(archive, place),
         anothers=left[Whose.ANOTHERS],
         later=left[Whose.LATER],
     )
+
+
+def _refuse_while_resting(place: DestinationSettings, told: Mapping[str, Any], now: datetime) -> None:
+    """Raise what was wrong with the latest drill there, as `told`, while that is not repeated yet; nothing for one that is good enough here."""
+    if drill.rests(told, now) and not told["tried"]["is_whole"]:
+        if error := told["tried"]["error"]:
+            raise Transient(error, hint="it is tried again later")
+        raise _not_passed(place)
+
+
+def _not_passed(place: DestinationSettings) -> OperatorNeeded:
+    return OperatorNeeded(
+        f"the newest backup in {place.name} did not pass its drill, so the older ones stay",
+        hint="see: appliance backup drill",
+    )
+
+
+def _to_try(since: Mapping[str, Index], now: datetime) -> str | None:
+    """The newest of the backups that don't know what was destroyed; None where one is to be made, since there is none of this day."""
+    newest = next(iter(snapshot.in_order([*since], fetching.ages_of(since), now)), None)
+    return newest if newest is not None and now - since[newest].made_utc < FRESH else None
 
 
 def _remembered(archive: Archive, place: DestinationSettings) -> Versions | None:

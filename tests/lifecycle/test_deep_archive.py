@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from appliance import audit, settings
-from appliance.backup import drill, homecoming
+from appliance.backup import drill, homecoming, standing
 from appliance.box import Box
+from appliance.catalog import tombstones
+from appliance.catalog.tombstones import PlaceState
 from appliance.errors import Corrupt, NotAskedFor, OperatorNeeded, Resting
 from appliance.lifecycle import census, eviction, freezing, returning, scrub
 from appliance.lifecycle.eviction import Evicted
@@ -19,9 +21,10 @@ from appliance.replication.destinations.s3 import S3Destination
 from appliance.web.console import web_ui
 from appliance.web.language import Languages
 from tests.backup.conftest import IMAGES, as_sent, contents
-from tests.backup.test_restoring import restore
+from tests.backup.test_restoring import archive_of, restore
 from tests.boxes import box_in, recorded
 from tests.lifecycle.evicting import NOW, at_now, evict_all, here, reached, rows, study_ids
+from tests.lifecycle.purge import approve, carry_out, study_of
 from tests.lifecycle.test_eviction_cloud import CLOUD, Remote, remote, the_cloud  # noqa: F401 - fixtures
 from tests.replication.cloud import Fault, come_up, sink
 
@@ -320,6 +323,21 @@ def test_a_drill_counts_as_opened_what_it_has_opened_and_passes_only_if_it_opene
     with box.catalog.reading() as reading:
         assert drill.certificates(reading, remote.clinic.box) == [none, some]
         assert drill.last(reading, remote.clinic.box, remote.clinic.place.name)["outcome"] == "failed"
+
+
+def test_a_destruction_comes_to_an_end_where_every_image_lies_deep(remote: Remote) -> None:  # noqa: F811
+    """No drill of any backup can open one."""
+    clinic = remote.clinic
+    old = clinic.back_up()
+    approve(clinic.box, study_of(clinic.box, IMAGES[-1]).id)
+    sink_all(remote)
+    carry_out(clinic)
+    with clinic.box.catalog.reading() as conn:
+        (certificate,) = tombstones.certificates(conn)
+        (place,) = tombstones.places(conn, certificate.id)
+    assert (place.state, place.detail["older"]) == (PlaceState.DONE, 1)
+    assert old.name not in standing.look(archive_of(clinic.place)).names
+    assert asked_for(remote) == 0
 
 
 def test_a_drill_and_the_scrub_take_what_lies_deep_for_waiting_and_fetch_nothing(
