@@ -335,9 +335,9 @@ def rotate_root(
 
     Chose to ask for the paper because the box keeps no copy of it, and a root key that no paper opens would die with the
     machine; rejected: a new paper with every root key, which is worth nothing until somebody has printed it. The recovery
-    slot comes first: a crash between the two leaves a box that works as before, and a paper that opens both root keys.
-    Processes that run learn of it by themselves. Raises as `check_recovery`, `OperatorNeeded` while a recovery key waits to be
-    confirmed.
+    slot comes first: a crash between the two leaves a box that works as before, and a paper that opens both root keys; repeated, it goes on
+    with the one that was drawn, since of two with one number a restore takes either. Processes that run learn of it by themselves.
+    Raises as `check_recovery`, `OperatorNeeded` while a recovery key waits to be confirmed.
     """
     key = RecoveryKey.parse(text)
     with key_files.locked(directory, fcntl.LOCK_EX):
@@ -347,10 +347,10 @@ def rotate_root(
                 "the recovery key has not been checked yet",
                 hint="print it and type it back first: appliance key check-recovery",
             )
-        blob = recovery_slot(directory)
-        if not open_with_recovery(blob, key).knows(root):
+        if not (drawn := open_with_recovery(recovery_slot(directory), key)).knows(root):
             raise Corrupt("the recovery key opens another root key than this box uses", hint="rotate it")
-        fresh = root.successor(secrets.token_bytes(KEY_BYTES))
+        is_cut = drawn.generation > root.generation
+        fresh = drawn if is_cut else root.successor(secrets.token_bytes(KEY_BYTES))
         key_files.write(directory / ROOT_RECOVERY, seal_slot(fresh, b"R", key.secret) + chain_slots(fresh))
         _seal_to_machine(directory, fresh, _machine_seals(directory, environ))
         root.renew()
