@@ -182,8 +182,9 @@ def check_to_the_bottom(world: World) -> None:
             found = study_keys.wrapped(conn, key_id)
             assert found is None or not found[1], "the key of a destroyed study is in the catalog"
     for name, shelf in world.shelves.items():
-        if shelf.done:
-            _check_shelf(world, name, shelf.done - {each.key_id for each in world.here_by_account()})
+        done = shelf.ended | shelf.done - {each.key_id for each in world.here_by_account()}
+        if done:
+            _check_shelf(world, name, done)
 
 
 def _check_shelf(world: World, name: str, done: set[KeyId]) -> None:

@@ -22,6 +22,7 @@ from appliance.store.root_key import newest_generation
 from tests.campaigns.clinic_checks import archive_there, check_chain
 from tests.campaigns.clinic_outage import paper_of
 from tests.campaigns.clinic_places import SHELVES, WithoutBackups, add_shelf, config_of, copied, place_of
+from tests.campaigns.clinic_shredded import owe_after_fire
 
 if TYPE_CHECKING:
     from tests.campaigns.clinic_world import World
@@ -140,6 +141,7 @@ def survivors(world: World, name: str, taken: str, *, backups: bool) -> None:
     # Of what was destroyed since its backup the new box knows what it finds in that archive, and what it makes from now on tells no more.
     world.gone_by_account = set(memory.gone) if memory else set()
     world.gone_by_account |= {each for each, image in world.gone.items() if image.key_id in shelf.buried}
+    owe_after_fire(world, name, memory)
     world.away = set(memory.away) & rows if memory else set()
     world.late = {(each, object_id) for each in SHELVES for object_id in rows}
     shelf.vague = set()

@@ -69,6 +69,7 @@ class Remembered:
     gone: frozenset[ObjectId]
     known: frozenset[str]
     away: frozenset[ObjectId]
+    owing: dict[KeyId, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Shelf:
     """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has, and the
     number of the newest paper that opens it. One that was pulled out may name more, those that are `vague`, and may open with
     a later paper. `spared`: the keys whose
-    destruction has reached it, so that what lay there beside came back. `apart`: a root key lies there that the box in service never had, since it came back from the other disk, which
+    destruction has reached it, so that what lay there beside came back. `ended`: those that the box in service knows as destroyed, and
+    that can't be opened there any more since all its certificates are complete. `apart`: a root key lies there that the box in service never had, since it came back from the other disk, which
     had been away when the key was rotated. Such a disk may be another box's to it: it says so, and lays nothing there; or the box
     knows it again, by a manifest from before the rotation or since there is none, and then it takes manifests as it gives receipts."""
 
@@ -98,6 +100,7 @@ class Shelf:
     apart: bool = False
     buried: set[KeyId] = field(default_factory=set)
     done: set[KeyId] = field(default_factory=set)
+    ended: set[KeyId] = field(default_factory=set)
     spared: set[KeyId] = field(default_factory=set)
     backups: dict[str, Remembered] = field(default_factory=dict)
 

@@ -18,12 +18,11 @@ from appliance.backup import homecoming
 from appliance.box import open_box
 from appliance.catalog import destinations, studies, study_keys, tombstones
 from appliance.catalog.holds import HoldKind
-from appliance.catalog.tombstones import PlaceState
 from appliance.errors import Corrupt, NotAuthorised, Refused
 from appliance.lifecycle import destruction, holds, purging, retention, rotation
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import STANDS, Method
-from appliance.model import DestinationSettings, ObjectId
+from appliance.model import DestinationSettings, KeyId, ObjectId
 from appliance.replication import recall
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive, build
@@ -37,7 +36,7 @@ from tests.campaigns.clinic_anonymous import Dissolved, dissolved, take_up_copie
 from tests.campaigns.clinic_checks import opened, where
 from tests.campaigns.clinic_fire import burn
 from tests.campaigns.clinic_midway import RECEIPTS, burn_midway, home
-from tests.campaigns.clinic_outage import back_up, note_backups, outage
+from tests.campaigns.clinic_outage import back_up, outage
 from tests.campaigns.clinic_places import (
     ERA,
     SHELVES,
@@ -51,6 +50,7 @@ from tests.campaigns.clinic_places import (
     place_of,
 )
 from tests.campaigns.clinic_rot import rot, rot_archive, scrub_all
+from tests.campaigns.clinic_shredded import all_done, destroy_until_fire, shredded
 from tests.campaigns.clinic_spared import owes_manifests, take_up_spared
 from tests.campaigns.clinic_tiers import evict, holding, recall_study
 from tests.instances import Instance
@@ -84,6 +84,8 @@ class World:
         self.shelves = {name: Shelf() for name in SHELVES}
         self.receipts: dict[str, set[ObjectId]] = {name: set() for name in SHELVES}
         self.owed: dict[str, set[ObjectId]] = {name: set() for name in SHELVES}
+        self.owing: dict[KeyId, frozenset[str]] = {}
+        self.ever_destroyed: set[KeyId] = set()
         self.late: set[tuple[str, ObjectId]] = set()
         self.known = set(SHELVES)
         self.last_sent: dict[int, Instance] = {}
@@ -294,6 +296,7 @@ class World:
             frozenset(self.gone_by_account & set(self.gone)),
             frozenset(self.known),
             frozenset(self.away),
+            dict(self.owing),
         )
 
     # --- people --------------------------------------------------------------------------------------------------
@@ -386,19 +389,28 @@ class World:
         return True
 
     def _carry_out(self, study: int, one: int, two: int) -> None:
-        """The jobs do what can be done now, and the courier after them, as often as it takes."""
+        """The jobs do what can be done now, and the courier after them, as often as it takes; the box may burn before they are done."""
         with self.box.catalog.transaction() as tx:
             destruction.expire(tx, self._act("jobs"))
+        if one % 8 == 5 and self.pulling is None:
+            burn(self, destroy_until_fire(self, one, two), backups=True)
+            return
         for _ in range(3):
             purging.carry_out(self.box, self.now, purging.Around(reached=self.reached))
-            self._buried()
-            # What a copy is made of is fetched first, if it is away.
-            self.away = {each for each in self.away if not recall.is_here(self.box, each)}
-            self._shredded()
+            self.destroyed()
             with self.box.catalog.reading() as conn:
-                if not tombstones.certificates(conn, unfinished=True):
-                    return
+                is_complete = not tombstones.certificates(conn, unfinished=True)
+            if is_complete:
+                all_done(self)
+                return
             self._deliver(study, one, two)
+
+    def destroyed(self) -> None:
+        """Take up what a run of the jobs has destroyed, here and in the archives."""
+        self._buried()
+        # What a copy is made of is fetched first, if it is away.
+        self.away = {each for each in self.away if not recall.is_here(self.box, each)}
+        shredded(self)
 
     def _buried(self) -> None:
         """Which studies are gone now, and whether they might."""
@@ -442,32 +454,13 @@ class World:
             image = self.alive.pop(object_id, None) or self.limbo.pop(object_id)
             self.gone[object_id] = image
             self.gone_by_account.add(object_id)
+            self.owing[image.key_id] = frozenset(self.known)
+            self.ever_destroyed.add(image.key_id)
             self.rotten.discard(object_id)
             self.away.discard(object_id)
             for shelf in self.shelves.values():
                 if shelf.plugged:
                     shelf.whole.discard(object_id)
-
-    def _shredded(self) -> None:
-        """Which archives say that they are done with which keys: from then on that is held against them for ever."""
-        undone = [
-            each
-            for each in self.gone.values()
-            if any(each.key_id not in shelf.done for shelf in self.shelves.values())
-        ]
-        with self.box.catalog.reading() as conn:
-            for uid in {each.sent.study_instance_uid for each in undone}:
-                if (known := tombstones.was_destroyed(conn, uid)) is None:
-                    continue
-                certificate, _ = known
-                of_it = {each.key_id for each in undone if each.sent.study_instance_uid == uid}
-                for place in tombstones.places(conn, certificate.id):
-                    if place.state is PlaceState.DONE and place.name in self.shelves:
-                        if of_it - self.shelves[place.name].done:
-                            self.notes["archive done"] += 1
-                        self.shelves[place.name].done |= of_it
-        for name in self.shelves:
-            note_backups(self, name)
 
     # --- fire ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ After every step of a study the box is held to the model for that study, after e
   the same pixels and without a name or a UID of theirs, and from then on it is an image like any other;
 - a disk that is away, or goes in the middle of a step, gives no receipt and no backup, and what it is owed waits for it;
 - what was destroyed has no row and no key; once its certificate says that an archive is done, nothing there opens it any more,
-  neither a manifest nor any backup, under any paper that was ever printed;
+  neither a manifest nor any backup, under any paper that was ever printed; and once all certificates are complete, every archive is that
+  the box knew when it was destroyed, or when a fire had cut that and the box came back from an archive that knew of it;
 - what is held, was withdrawn, or has changed since it was approved is not destroyed;
 - what is held, asked for, owed, doubted, rotten here or not whole in as many archives as are asked for does not leave this disk, and
   what has left comes back;

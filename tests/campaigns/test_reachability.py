@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from appliance.backup import asking
+from appliance.catalog import obeying
 from appliance.lifecycle.request import Method
 from appliance.replication.lane import Lane
 from tests.campaigns import reachability
-from tests.campaigns.clinic_checks import check, check_study
+from tests.campaigns.clinic_checks import check, check_study, check_to_the_bottom
 from tests.campaigns.clinic_places import prepare_template
 from tests.campaigns.clinic_world import World
 from tests.campaigns.reachability import OF_A_STUDY, OF_THE_BOX, SHORTEST, Step, world_of
@@ -196,6 +197,37 @@ def test_a_box_that_a_fire_made_forget_a_destruction_backs_up_no_more_than_it_kn
     assert world.take("burn_without_backups", -1, 0, 0)
     assert world.take("back_up", -1, 0, 0)
     assert usb.backups[[*usb.backups][-1]].gone == frozenset()
+
+
+BEFORE_OLDER_BACKUPS_GO = 5, 0
+"""How a fire in the middle of a destruction is drawn: the box comes back from `usb`, where the tombstone lies, and an older backup."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forgets", [False, True])
+def test_the_model_sees_a_destruction_that_a_fire_has_ended_for_good(
+    world: World, monkeypatch: pytest.MonkeyPatch, forgets: bool
+) -> None:
+    if forgets:
+        monkeypatch.setattr(obeying, "_owe", lambda *_: ("", False))
+    for study in (0, 1):
+        world.take("receive", study, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    for shelf in (0, 1):
+        assert world.take("back_up", -1, shelf, 0)
+    world.take("years", -1, 0, 0)
+    assert world.take("ask", 1, 1, 1)
+    world.take("carry_out", -1, *BEFORE_OLDER_BACKUPS_GO)
+    assert world.boxes == 1 and world.owing
+    check(world)
+    assert not any(shelf.done or shelf.ended for shelf in world.shelves.values())
+    world.take("carry_out", -1, 0, 0)
+    assert all(shelf.ended for shelf in world.shelves.values())
+    if forgets:
+        with pytest.raises(AssertionError, match=r"the archive is done, and its backup .* has the key"):
+            check_to_the_bottom(world)
+    else:
+        check_to_the_bottom(world)
 
 
 def test_a_world_is_drawn_from_its_seed_and_has_whole_lives() -> None:
