@@ -2,7 +2,11 @@
 
 Nothing is called and nothing can be: the hosts are names, and everything that the fleet's playbooks do happens on this machine
 (``ansible_connection: local``). A box is in the inventory only if the register has its key, its heartbeat is signed with it, and it is
-fresh (`appliance.fleet.roll`); of every other one a warning says why it isn't.
+fresh (`appliance.fleet.roll`); of every other one a warning says why it isn't, and the variables of all hosts do::
+
+    fleet_first       the name of the register's first box
+    fleet_unheard     the boxes of the register that are not in the inventory, in its order: of each box, clinic and state (`roll.Why`)
+    fleet_strangers   the same of those that the register doesn't have, whose clinic is not known
 """
 
 from __future__ import annotations
@@ -72,5 +76,13 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible shi
             }
             for variable, value in values.items():
                 self.inventory.set_variable(name, variable, value)
+        refused = [
+            {"box": name, "clinic": str(register.get(name, {}).get("clinic", "")), "state": str(why)}
+            for name, why in called.refused.items()
+        ]
+        unheard = [each for name in register for each in refused if each["box"] == name]
+        strangers = [each for each in refused if each["box"] not in register]
+        self.inventory.set_variable("all", "fleet_unheard", unheard)
+        self.inventory.set_variable("all", "fleet_strangers", strangers)
         for name, why in called.refused.items():
             self.display.warning(f"{name} is not in the fleet now: {why}")

@@ -200,7 +200,10 @@ def test_a_ring_waits_for_a_box_that_is_not_heard_at_the_moment_in_which_it_begi
 def test_of_a_hundred_boxes_one_is_told_first_then_five_then_twenty_five_then_all(tmp_path: Path) -> None:
     """By Ansible itself, which makes the rings: the plays' own words, on hosts that only say that they were reached."""
     books = ("fleet-configure.yml", "fleet-update.yml")
-    play, other = (yaml.safe_load((PROVISIONING / book).read_text())[-1] for book in books)
+    (_, play, after), (_, other, other_after) = (
+        yaml.safe_load((PROVISIONING / book).read_text()) for book in books
+    )
+    assert after == other_after, "who was left out is named by both"
     for word in ("serial", "order", "any_errors_fatal"):
         assert play[word] == other[word], word
     assert play["any_errors_fatal"] is True
@@ -247,6 +250,82 @@ def test_nothing_is_said_to_any_box_while_the_first_of_the_register_is_not_heard
     assert told.returncode != 0, told.stdout
     assert f"{fleet.members[0].name} is the first of the register" in told.stdout
     assert not any(fleet.wanted_of(each.name) for each in fleet.members)
+
+
+@pytest.fixture
+def missed(fleet: Fleet) -> Iterator[str]:
+    """A fourth box of the register, of which nothing is heard; its clinic is number 3."""
+    known = [(each.name, each.key) for each in fleet.members]
+    fleet.register(*known, ("f" * 16, "f" * 64))
+    yield "f" * 16
+    fleet.register(*known)
+
+
+def health(fleet: Fleet, **values: object) -> tuple[bool, str, list[tuple[str, str]]]:
+    """Whether the fleet does well, what was said, and of each box of the report how it does."""
+    path = fleet.folder / "report.json"
+    path.unlink(missing_ok=True)
+    told = fleet.play("fleet-health.yml", fleet_report=str(path), **values)
+    return (
+        told.returncode == 0,
+        told.stdout,
+        [(each["box"], each["state"]) for each in json.loads(path.read_text())],
+    )
+
+
+def test_a_fleet_of_which_nobody_is_heard_does_not_do_well(fleet: Fleet) -> None:
+    is_well, said, report = health(fleet)
+    assert not is_well
+    assert "not heard: clinic 0 (silent), clinic 1 (silent), clinic 2 (silent)" in said
+    assert report == [(each.name, "silent") for each in fleet.members]
+
+
+def test_the_report_names_who_is_not_heard_and_everybody_else_is_looked_at(fleet: Fleet, missed: str) -> None:
+    well, stale, ill = fleet.members
+    lives(well)
+    boxes = fleet.vendor.folder / "boxes"
+    (boxes / f"{stale.name}.json").write_bytes(sent(stale, datetime.now(UTC) - timedelta(hours=2)))
+    (boxes / f"{ill.name}.json").write_bytes(sent(ill, datetime.now(UTC)))
+    (boxes / "{{ 6 * 7 }}.json").write_text("of a stranger")
+    is_well, said, report = health(fleet)
+    assert not is_well
+    assert "not heard: clinic 1 (stale), clinic 3 (silent)" in said
+    assert re.search(r"clinic 2: \S", said), "who is heard and needs somebody is named too"
+    assert report == [
+        (well.name, "ready"),
+        (ill.name, "not-ready"),
+        (stale.name, "stale"),
+        (missed, "silent"),
+        ("{{ 6 * 7 }}", "stranger"),
+    ]
+
+
+def test_a_silent_box_of_which_somebody_knows_is_left_and_a_stranger_is_nobodys(
+    fleet: Fleet, missed: str
+) -> None:
+    for each in fleet.members:
+        lives(each)
+    assert not health(fleet)[0]
+    (fleet.vendor.folder / "boxes/0123456789abcdef.json").write_text("of a stranger")
+    is_well, said, report = health(fleet, fleet_leave_silent=True)
+    assert is_well, said
+    assert report[3:] == [(missed, "silent"), ("0123456789abcdef", "stranger")], "it is told all the same"
+
+
+def test_rings_that_left_out_a_silent_box_do_not_end_well_unless_somebody_knows_of_it(
+    fleet: Fleet, missed: str, eventually: Callable[..., object]
+) -> None:
+    values = {"fleet_settings": {"health.disk_days": 60}, "fleet_retries": 400}
+    with fleet.alive():
+        eventually(lambda: all(fleet.is_well(each.name) for each in fleet.members), within_seconds=300)
+        told = fleet.play("fleet-configure.yml", **values)
+        assert told.returncode != 0
+        assert "not heard: clinic 3 (silent)" in told.stdout
+        left = fleet.play("fleet-configure.yml", fleet_leave_silent=True, **values)
+        assert left.returncode == 0, left.stdout
+        assert re.findall(r"changed=(\d+)", left.stdout) == ["0"] * 4, "all others were served before"
+    assert [chosen(each) for each in fleet.members] == [60] * 3
+    assert not fleet.wanted_of(missed)
 
 
 def test_only_signed_fresh_heartbeats_of_registered_boxes_are_in_the_inventory(fleet: Fleet) -> None:
