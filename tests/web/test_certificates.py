@@ -12,14 +12,15 @@ from flask.testing import FlaskClient
 
 from appliance import audit
 from appliance.box import Box, open_box
-from appliance.catalog import destinations
+from appliance.catalog import destinations, obeying
+from appliance.catalog.destroyed_keys import Tombstone
 from appliance.config import Config
 from appliance.identity import Role
 from appliance.lifecycle import certificate
-from appliance.model import DestinationSettings
+from appliance.model import DestinationSettings, KeyId
 from appliance.web import create_app
 from tests.web.conftest import add_owner, browser_of, csrf_of, sign_in
-from tests.web.walk import bury_one
+from tests.web.walk import NOW, bury_one
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,19 @@ def test_who_may_not_destroy_sees_no_certificate(app: Flask) -> None:
     technician = browser_of(app, Role.TECHNICIAN, "luc")
     for address in ("/retention/certificates", "/retention/certificates/D-2026-0001"):
         assert technician.get(address).status_code == 403
+
+
+def test_what_a_restored_box_found_is_listed_with_the_number_of_the_first_certificate(
+    owner: FlaskClient, box: Box
+) -> None:
+    with box.catalog.transaction() as tx:
+        mark = Tombstone((KeyId("e" * 32),), "D-2019-0007", NOW)
+        (found,) = obeying.obey(tx, "manifests/a.sealed", [mark], NOW, found_in="usb")
+    listed = owner.get("/retention/certificates").get_data(as_text=True)
+    assert found.certificate in listed
+    assert "Destroyed before this box was restored, by D-2019-0007" in listed
+    shown = owner.get(f"/retention/certificates/{found.certificate}").get_data(as_text=True)
+    assert "The archive “usb” holds the mark of a destruction by certificate D-2019-0007" in shown
+    assert "One study of which the restored box had no record" in shown
+    code, paper, name = take(owner, "pdf", found.certificate)
+    assert (code, paper[:5]) == (200, b"%PDF-") and f"{found.certificate}.pdf" in name
