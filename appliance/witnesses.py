@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 from appliance import audit
 from appliance.anchor import sealed, unsealed
-from appliance.audit import Entry, Witness
+from appliance.audit import Entry
 from appliance.box import Box
 from appliance.catalog import Reading, audit_search, destinations, freezes, settings
 from appliance.catalog.audit_search import Wanted
@@ -211,7 +211,7 @@ def _anchor(
             if restored_utc is not None and restored_utc > anchored_utc:
                 continue
             with box.catalog.reading() as conn:
-                if not holds(conn, witness):
+                if not audit.holds(conn, witness):
                     log.error("the audit was rolled back: %s holds an anchor that it lacks", place.name)
                     words = f"row {witness.count} was witnessed and is not there"
                     return replace(last, rolled_back=True, trouble=words)
@@ -243,14 +243,6 @@ def _to_compare(shelf: Shelf, known: str, restored_utc: datetime | None) -> list
         except Unknown:
             log.warning("the anchors of the audit that were written are gone")
     return found
-
-
-def holds(conn: Reading, witness: Witness) -> bool:
-    """Whether the log still contains the row that `witness` names."""
-    if witness.count == 0:
-        return True
-    row = audit.row(conn, witness.count)
-    return row is not None and row.chain == witness.chain
 
 
 def _restored(conn: Reading) -> datetime | None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -44,6 +45,7 @@ __all__ = [
     "Word",
     "append",
     "export",
+    "holds",
     "recent",
     "row",
     "verify",
@@ -151,6 +153,14 @@ def witness(reading: Reading) -> Witness:
     """What the audit is now; of the genesis if it is empty."""
     head = audit_log.head(reading)
     return Witness(0, GENESIS) if head is None else Witness(int(head.count), bytes(head.chain))
+
+
+def holds(reading: Reading, told: Witness) -> bool:
+    """Whether the log still contains the row that a witness names."""
+    if told.count == 0:
+        return True
+    found = row(reading, told.count)
+    return found is not None and hmac.compare_digest(found.chain, told.chain)
 
 
 def export(reading: Reading) -> Iterator[dict[str, Any]]:

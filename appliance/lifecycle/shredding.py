@@ -207,8 +207,7 @@ def _is_of(reading: Reading, index: Index, since: int) -> bool:
         witness = audit.Witness.parse(index.audit)
     except Refused:
         return False
-    row = audit.row(reading, witness.count) if witness.count >= since else None
-    return row is not None and row.chain == witness.chain
+    return witness.count >= since and audit.holds(reading, witness)
 
 
 def _destroy(archive: Archive, name: str) -> None:

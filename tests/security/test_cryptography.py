@@ -62,7 +62,10 @@ PACKAGES = re.compile(
     r"(cryptography|hashlib|hmac|argon2\.PasswordHasher|pyotp|webauthn|sqlcipher3|ssl|boto3|random|secrets|uuid"
     r"|Crypto|Cryptodome|nacl|jwt|jose|OpenSSL|passlib|bcrypt|gnupg|zlib\.crc32)(\.|$)"
 )
-ORDINARY_RANDOM = {"notify/sending", "replication/batch", "backup/drill", "lifecycle/census", "fleet/pulse"}
+ORDINARY_RANDOM = {
+    *("notify/sending", "replication/batch", "backup/drill", "backup/sampling", "lifecycle/census"),
+    "fleet/pulse",
+}
 """Who may draw numbers that can be guessed: to spread tries out in time, and to take a sample."""
 
 
@@ -203,7 +206,6 @@ IN_ANY_TIME = {
     "web/views/claim": "one person, twice the same text",
     "web/views/me": "one person, twice the same text",
     "web/views/welcome": "one person, twice the same text",
-    "witnesses": "both are known to whoever reads the archive",
 }
 OTHER_CODES = {
     "catalog/database", "catalog/errors", "cli/supervisor", "dicom/exchange", "dicom/extent", "dicom/header",
