@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -49,6 +49,7 @@ from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import Clearable, Remembering, Versions
 from appliance.replication.ownership import Whose
+from appliance.replication.tombstone import lives
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def shred_older(
     """Try out a backup in the archive `place` that doesn't know what was destroyed, made now if need be, and make those of this box unreadable
     that may know it; may be repeated.
 
-    Raises `OperatorNeeded` when that backup does not pass, and what archive and disk raise; nothing is destroyed then. `Transient` while
+    Raises `OperatorNeeded` when that backup does not pass, and where a box has its backups that came back in the place of this one, and what archive and disk raise; nothing is destroyed then. `Transient` while
     the ransomware guard holds, and while another backup is being made. While a drill that failed there rests, it raises what was wrong, and
     does nothing.
     """
@@ -118,11 +119,13 @@ def shred_older(
         there = _names(archive)
         if isinstance(archive, Clearable):
             archive.remove_parts([snapshot.key_key(each) for each in there])
-    since = _since(box, archive, there)
+    ours = fetching.indexes(archive, box.root, sorted(there))
+    since = _since(box, ours)
     name = _to_try(since, now)
     if name is None:
         name = making.back_up(box, place, now, actor=ACTOR, keep=keep, keep_going=keep_going).name
         reached("backup made")
+    _refuse_if_succeeded(box, place, ours)
     found = drill.drill(box, place, now, actor=ACTOR, keep_going=keep_going, name=name)
     if not found.is_whole:
         raise _not_passed(place)
@@ -188,17 +191,30 @@ def _names(archive: Archive) -> set[str]:
     return found - standing.look(archive, keys).destroyed
 
 
-def _since(box: Box, archive: Archive, names: Collection[str]) -> dict[str, Index]:
-    """Those of the snapshots `names` whose copy of the catalog is certainly later than whatever was destroyed on this box, and their index:
+def _since(box: Box, ours: Mapping[str, Index]) -> dict[str, Index]:
+    """Those of `ours` whose copy of the catalog is certainly later than whatever was destroyed on this box:
     its witness is a row of this box's own audit, and not before the one that tells of the last destruction.
 
     In the transaction that destroys a study its row is written, and a witness is of the moment that was copied. No name says when that
     was, nor a moment: a clock may have been wrong, and an upload takes hours.
     """
-    found = fetching.indexes(archive, box.root, sorted(names))
     with box.catalog.reading() as reading:
         last = audit_search.find(reading, audit_search.Wanted(actions=(DESTROY,)), limit=1)
-        return {name: index for name, index in found.items() if last and _is_of(reading, index, last[0].id)}
+        return {name: index for name, index in ours.items() if last and _is_of(reading, index, last[0].id)}
+
+
+def _refuse_if_succeeded(box: Box, place: DestinationSettings, ours: Mapping[str, Index]) -> None:
+    """Keep a box that another was restored in the place of, and that was switched on again, from destroying that one's backups.
+
+    To be asked once this box has made a backup there: whoever came back has then counted itself past what lay there (`backup.lives`).
+    """
+    with box.catalog.reading() as reading:
+        life = lives(reading)
+    if any(index.lives > life for index in ours.values()):
+        raise OperatorNeeded(
+            f"{place.name} has backups of a box that was restored in the place of this one, so none is destroyed",
+            hint="switch this box off, and ask for the destruction on the other one",
+        )
 
 
 def _is_of(reading: Reading, index: Index, since: int) -> bool:

@@ -22,6 +22,7 @@ from appliance.store import keys
 from tests.backup.conftest import IMAGES, KEEP, Clinic
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
+from tests.backup.test_restoring import restore
 from tests.boxes import box_in
 from tests.lifecycle.purge import GONE, LATER, approve, carry_out, owed, study_of
 from tests.lifecycle.test_purging import archive_of
@@ -74,6 +75,23 @@ def test_a_backup_of_a_copy_of_the_box_proves_nothing(decided: Clinic, tmp_path:
     assert theirs.name in names(decided)
     carry_out(decided)
     assert len(names(decided)) == 1 and theirs.name not in names(decided)
+
+
+def test_a_box_that_is_switched_on_beside_the_one_in_its_place_destroys_none_of_that_ones_backups(
+    decided: Clinic, tmp_path: Path
+) -> None:
+    decided.back_up()
+    restore(tmp_path / "after", decided.place, decided.paper)
+    with box_in(tmp_path / "after") as box:
+        theirs = making.back_up(box, decided.place, NOW, actor="tests", keep=KEEP)
+        assert theirs.lives > 0
+    destroyed(decided)
+    for _ in range(3):
+        purging.carry_out(decided.box, LATER)
+    assert theirs.name in names(decided)
+    assert told(decided).state is PlaceState.LAID
+    assert "restored in the place of this one" in told(decided).reason
+    assert len(names(decided)) == 3, "and makes one of its own in a day"
 
 
 # --- a drill that does not pass --------------------------------------------------------------------------------------
