@@ -284,8 +284,9 @@ def test_the_desk_goes_on_when_it_could_not_be_opened(
         eventually(lambda: "look" not in desk._failed)
         past[0] = timedelta(hours=2)
         eventually(lambda: not place(box).exists())
-        with box.catalog.reading() as conn:
-            assert support_sessions.session(conn, session.id).ending is Ending.EXPIRED
+        eventually(
+            lambda: ending(box, session) is Ending.EXPIRED
+        )  # it closes first, and writes that down afterwards
     finally:
         desk.stop()
 

@@ -172,9 +172,16 @@ class Story:
         """Hold that nothing of it is left on either side, and how it ended."""
         wait_for(lambda: not lines_running() and not self.vendor.knows_line(), "nothing of it is left")
         assert not place(self.box).exists()
+        wait_for(lambda: self._is_written_down(session), "its end and each recording's are written down")
         with self.box.catalog.reading() as conn:
             assert support_sessions.session(conn, session.id).ending is ending
-            assert all(each.sha256 for each in support_sessions.visits(conn, session.id)), "each is closed"
+
+    def _is_written_down(self, session: Session) -> bool:
+        with self.box.catalog.reading() as conn:
+            visits = support_sessions.visits(conn, session.id)
+            return support_sessions.session(conn, session.id).ending is not None and all(
+                each.sha256 for each in visits
+            )
 
     def is_recorded(self, session: Session, seen: str) -> None:
         """Hold that all of it is there, in its order, and that nobody can have changed it."""
