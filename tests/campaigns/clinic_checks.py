@@ -12,7 +12,7 @@ from appliance import audit
 from appliance.backup import snapshot, standing
 from appliance.catalog import Catalog, study_keys, totals
 from appliance.errors import ApplianceError, Corrupt, Unknown
-from appliance.model import DestinationSettings, KeyId, ObjectId
+from appliance.model import DestinationSettings, KeyId, ObjectId, Stored
 from appliance.replication import manifest
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import KEYS, object_key
@@ -67,6 +67,17 @@ def check_study(world: World, study: int) -> None:
         wanted = " WHERE s.study = (SELECT id FROM studies WHERE study_instance_uid = ?)"
         rows = {each[0]: Row(*each) for each in conn.exec_driver_sql(_ROWS + wanted, (uid,))}
     _held_to(world, rows, _of(study, world.alive), _of(study, world.limbo))
+
+
+def recorded_as(world: World, stored: Stored) -> tuple[ObjectId, KeyId]:
+    """How what was recorded last lies in the end: sealed anew if a destruction that was cut had left its key at hand, and only then."""
+    with world.box.catalog.reading() as conn:
+        newest = "SELECT object_id, key_id FROM instances ORDER BY id DESC LIMIT 1"
+        object_id, key_id = conn.exec_driver_sql(newest).one()
+    assert object_id == stored.object_id or stored.key_id in world.ever_destroyed, (
+        "it was sealed anew, and its key lives"
+    )
+    return object_id, key_id
 
 
 def _of(study: int, images: Mapping[ObjectId, Image]) -> dict[ObjectId, Image]:

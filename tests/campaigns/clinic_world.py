@@ -33,7 +33,7 @@ from appliance.store import keys
 from appliance.store.recovery import RecoveryKey
 from tests.boxes import take_in
 from tests.campaigns.clinic_anonymous import Dissolved, dissolved, take_up_copies
-from tests.campaigns.clinic_checks import opened, where
+from tests.campaigns.clinic_checks import opened, recorded_as, where
 from tests.campaigns.clinic_fire import burn
 from tests.campaigns.clinic_midway import RECEIPTS, burn_midway, home
 from tests.campaigns.clinic_outage import back_up, outage
@@ -141,7 +141,7 @@ class World:
             first = all(
                 each.sent.sop_instance_uid != sent.sop_instance_uid for each in self.here_by_account()
             )
-            self.acknowledged(Image(stored.object_id, stored.key_id, sent, self.era, first))
+            self.acknowledged(Image(*recorded_as(self, stored), sent, self.era, first))
             return
         assert came.identical == 1, "it was neither recorded nor taken for what is here"
         whole = [each for each in self.here_by_account() if each.sent == sent]

@@ -66,6 +66,31 @@ def test_the_model_sees_an_image_that_changes_after_it_was_read(world: World) ->
         check(world)
 
 
+UNTIL_A_FIRE, AFTER_STEPS, NO_FIRE = 5, 2 * 3 + 1, 0
+"""How a destruction is drawn: cut by a fire after three of its steps, or carried to its end."""
+
+
+@pytest.mark.slow
+def test_an_image_that_comes_after_a_destruction_that_was_cut_is_known_by_its_new_key(world: World) -> None:
+    """The key is destroyed, and still at hand: nobody had come to put it out of memory (seed 29000016)."""
+    for study in (0, 2):
+        world.take("receive", study, 0, 0)
+    world.take("years", -1, 0, 0)
+    for study in (0, 2):
+        world.take("ask", study, 0, 1)
+    world.take("carry_out", -1, UNTIL_A_FIRE, AFTER_STEPS)
+    check(world)
+    assert world.notes["destruction cut by fire"] == 1
+    assert world.boxes == 0, "there is nothing to restore from"
+    assert {each.study for each in world.gone.values()} == {0, 2}
+    for study in (0, 2):
+        world.take("again", study, 0, 0)
+    check(world)
+    assert not {each.key_id for each in world.alive.values()} & world.ever_destroyed
+    world.take("carry_out", -1, NO_FIRE, 0)
+    check_to_the_bottom(world)
+
+
 WITH_A_BACKUP_FIRST, A_MINUTE_EACH = 20, 2
 """How a fire midway is drawn: to `usb`, restored from a backup made before the delivery; or by manifests, which are due with every image."""
 
