@@ -37,8 +37,14 @@ TEMPLATES = (
 )
 """What the roles write: role, template, and where it goes."""
 
-OF_THE_IMAGE: dict[str, dict[str, Any]] = {"firewall": {"firewall_resolvers": ["systemd-resolve"]}}
-"""What the image says otherwise than a role's defaults: every program on it asks systemd-resolved, at this machine (scripts/finish)."""
+OF_THE_IMAGE: dict[str, dict[str, Any]] = {
+    "firewall": {
+        "firewall_resolvers": ["systemd-resolve"],
+        "firewall_updaters": ["update-way"],
+    }
+}
+"""What the image says otherwise than a role's defaults: every program on it asks systemd-resolved, at this machine (scripts/finish), and an
+account of its own fetches its versions."""
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ HELD = {
 }
 """What runs and must be held, whatever units say of themselves."""
 
-PROFILES = frozenset({"appliance", "nginx-front", "screen", "support-line"})
+PROFILES = frozenset({"appliance", "nginx-front", "screen", "support-line", "update-way"})
 
 LABELS = """\
 for unit in $(systemctl list-units --type=service --state=running --plain --no-legend | cut -d" " -f1); do

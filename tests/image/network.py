@@ -135,8 +135,11 @@ def may_call(lists: Mapping[str, Sequence[Any]]) -> dict[str, tuple[frozenset[in
         for account in lists["firewall_accounts"]
     }
     narrow: dict[str, Sequence[int]] = {account: [80, 443] for account in lists["firewall_fetchers"]}
+    narrow |= {account: [80, 443] for account in lists["firewall_updaters"]}
     narrow |= {"appliance-support": lists["firewall_support_ports"]} | {each: [] for each in MAY_NOT}
     found |= {account: (of(account, ports), of(account, ports)) for account, ports in narrow.items()}
+    for account in lists["firewall_updaters"]:
+        found[account] = frozenset(ASKED), found[account][1]
     asked = frozenset().union(*(ports for each in found.values() for ports in each))
     assert asked <= set(ASKED), f"not asked: {asked - set(ASKED)}"
     return found

@@ -1,6 +1,6 @@
 """What sysupdate makes of the transfers that a box carries, without a machine: a disk in a file, two slots, a server.
 
-Runs in the tools tree of the build, whose sysupdate is the box's. It shows in seconds what is taken, what is refused and what
+Runs in the tools tree of the build, whose sysupdate is the box's, and fetches as a box does (`tests.image.way`). It shows in seconds what is taken, what is refused and what
 a cut leaves; that a machine starts from it, and returns from what fails, only `tests.image.updates` shows.
 """
 
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tests.image.promises import BUILT, kept
 from tests.image.serving import Shop, shop
+from tests.image.way import way
 
 TRANSFERS = Path(__file__).parents[2] / "image-build/mkosi.extra/usr/share/appliance/update"
 UNIT = TRANSFERS.parents[2] / "lib/systemd/system/update.service"
@@ -63,6 +64,8 @@ class Bench:
 
     folder: Path
     disk: str = ""
+    address: str = ""
+    """At which its server is asked: of this machine, as `update` gives it to sysupdate, and from there by the way to the network."""
 
     @property
     def kernels(self) -> Path:
@@ -116,13 +119,13 @@ class Bench:
         self.kernels.mkdir()
         (self.kernels / f"appliance_{HAD}.efi").write_bytes(b"the version that runs")
 
-    def carry(self, port: int) -> None:
+    def carry(self) -> None:
         """The transfers of a box, but for this disk, this folder of kernels, and a version that no os-release names."""
         (self.folder / "transfers").mkdir()
         for each in TRANSFERS.glob("*.transfer"):
             text = each.read_text()
             for was, here in (
-                ("@SOURCE@", f"http://127.0.0.1:{port}/"),
+                ("@SOURCE@", self.address),
                 ("ProtectVersion=%A", f"ProtectVersion={HAD}"),
                 ("Path=auto", f"Path={self.disk}"),
                 ("Path=/EFI/Linux\nPathRelativeTo=boot", "Path=/tmp/bench/kernels"),
@@ -233,8 +236,12 @@ def benched() -> Iterator[tuple[Bench, Shop, Path, Path, Path]]:
     """A bench, its server, the vendor's key, another's, and one of the vendor's that was made ten years ago."""
     if not (BUILT / "tools/usr/lib/systemd/systemd-sysupdate").exists():
         raise SystemExit("there are no tools to build in: make image")
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=BUILT) as made, shop() as offers:
-        bench = Bench(Path(made))
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", dir=BUILT) as made,
+        shop() as offers,
+        way(f"http://127.0.0.1:{offers.port}/") as address,
+    ):
+        bench = Bench(Path(made), address=address)
         vendor, stranger = signer(bench.folder, "vendor"), signer(bench.folder, "stranger")
         ancient = signer(bench.folder, "ancient", "--faked-system-time", "20161001T000000")
         try:
@@ -243,7 +250,7 @@ def benched() -> Iterator[tuple[Bench, Shop, Path, Path, Path]]:
                 _gpg(home, "--export", "--output", str(key))
             (bench.folder / "trusted.gpg").write_bytes(b"".join(key.read_bytes() for key in keys))
             bench.partition()
-            bench.carry(offers.port)
+            bench.carry()
             yield bench, offers, vendor, stranger, ancient
         finally:
             for home in (vendor, stranger, ancient):
@@ -385,7 +392,7 @@ def told_how_far(bench: Bench, shown: Shop, first: Offer) -> None:
         told = bench.folder / "told" / "fetching"
         told.parent.mkdir(exist_ok=True)
         told.write_text("1764000000\n")
-        with bench.in_tools("sh", "-euc", _AS_A_BOX, "update", f"http://127.0.0.1:{shown.port}/") as process:
+        with bench.in_tools("sh", "-euc", _AS_A_BOX, "update", bench.address) as process:
             assert shown.reached.wait(600), f"it has never asked for {name}"
             had, came = sum(sizes[:index]), sum(sizes[:index]) + at
             least, most = (100 * each // sum(sizes) for each in (had, came))

@@ -171,6 +171,8 @@ def test_the_units_of_the_image_are_valid(tree: Path, tmp_path: Path) -> None:
         "unit-states.timer",
         "update.service",
         "update.timer",
+        "update-way.service",
+        "update-way.socket",
         "update-restart.service",
         "update-restart.timer",
         "update-outcome.service",
@@ -366,7 +368,7 @@ def test_every_service_is_held_by_a_profile_that_exists(tree: Path) -> None:
     names = set(re.findall(r"^profile (\S+)", profiles, re.MULTILINE))
     wanted = settings(tree / "usr/lib/systemd/system/appliance-.service.d/60-image.conf")["AppArmorProfile"]
     assert wanted == ["appliance"]
-    assert names == {"appliance", "nginx-front", "screen", "support-line"}
+    assert names == {"appliance", "nginx-front", "screen", "support-line", "update-way"}
     assert "flags=(complain" not in profiles and "complain" not in profiles
 
 

@@ -20,6 +20,7 @@ NUMBERS = {
     "www-data": 64004,
     "_chrony": 64005,
     "systemd-resolve": 64006,
+    "update-way": 64007,
 }
 """Accounts go by numbers here, because this machine has none of their names."""
 
@@ -77,8 +78,8 @@ def test_what_each_account_may_call_is_seen_of_its_packets(spoilt: bool, tmp_pat
     assert told.returncode == 0, told.stdout + told.stderr
     lines = told.stdout.splitlines()
     right = [line for line in lines if line.endswith(" as promised")]
-    assert len(lines) == 8
-    assert len(right) == (0 if spoilt else 8), told.stdout
+    assert len(lines) == 9
+    assert len(right) == (0 if spoilt else 9), told.stdout
 
 
 def test_on_the_image_one_account_asks_for_names_and_one_for_the_time() -> None:
@@ -95,6 +96,15 @@ def test_a_session_of_support_reaches_two_ports_wherever_the_vendor_may_be() -> 
     assert may["www-data"] == (frozenset(), frozenset())
 
 
+def test_versions_are_fetched_by_an_account_that_may_do_nothing_else() -> None:
+    """An address of updates in the clinic's network may have any port, as before; beyond it those of HTTP and HTTPS."""
+    may = network.may_call(network.shipped_lists())
+    assert may["update-way"] == (frozenset(network.ASKED), frozenset({80, 443}))
+    near = [each for each in network.shipped_rules().splitlines() if "update-way" in each and "@lan" in each]
+    assert len(near) == 2
+    assert all(each.endswith(" meta l4proto tcp accept") for each in near), "nothing by UDP"
+
+
 def test_a_ruleset_that_differs_is_not_the_same() -> None:
     made = "chain input { policy drop; } chain forward { policy drop; } chain output { policy drop; }"
     assert network.is_same(made, made)
@@ -106,7 +116,10 @@ def test_a_ruleset_that_differs_is_not_the_same() -> None:
 
 def test_the_file_of_rules_is_that_of_the_role() -> None:
     assert network.shipped_rules().rstrip("\n") == rendered(
-        "firewall", "nftables.conf.j2", firewall_resolvers=["systemd-resolve"]
+        "firewall",
+        "nftables.conf.j2",
+        firewall_resolvers=["systemd-resolve"],
+        firewall_updaters=["update-way"],
     ).rstrip("\n")
 
 

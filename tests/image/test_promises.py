@@ -81,7 +81,7 @@ LABELS = [
     "nginx.service none ",
     "chrony.service none unconfined",
 ]
-LOADED = "appliance (enforce)\nnginx-front (enforce)\nscreen (enforce)\nsupport-line (enforce)\n"
+LOADED = "appliance (enforce)\nnginx-front (enforce)\nscreen (enforce)\nsupport-line (enforce)\nupdate-way (enforce)\n"
 
 
 def walls(labels: list[str], loaded: str = LOADED, refused: str = "") -> None:

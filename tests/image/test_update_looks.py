@@ -83,7 +83,7 @@ def test_the_box_is_told_what_came_of_a_look(
     bootctl.chmod(0o755)
     programs = {
         "/usr/bin/appliance": ":",
-        "/usr/lib/appliance/venv/bin/python": f'case "$2" in */update_refusal.py) {refusal} ;; *) exit {ends} ;; esac',
+        "/usr/lib/appliance/venv/bin/python": f'case "$2" in */update_refusal.py) {refusal} ;; */update_bridge.py) echo http://127.0.0.1:1 ;; *) exit {ends} ;; esac',
         "/usr/lib/appliance/libexec/update-outcome": f": >{sent}"
         if waits == "kept"
         else f"printf %s '{waits}' >{tmp_path}/waiting",

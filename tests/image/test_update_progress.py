@@ -116,6 +116,7 @@ def run(
         text=True,
         check=False,
         timeout=60,
+        umask=0o077,  # as its unit has it
     )
     left = {"fetching", "says", "sysupdate"}
     assert {each.name for each in told.parent.iterdir()} - {"more"} == left, "nothing of its own stays"
@@ -140,6 +141,7 @@ def test_it_is_told_how_far_each_file_is_by_how_long_it_is(told: Path, offers: S
     done = run(told, offers.port, says)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{BEGAN}\n0.2.0 ") == len(says), "since when stands there all along"
+    assert told.stat().st_mode & 0o777 == 0o644, "whatever else of an update is root's alone"
     assert as_read(told) == Fetch(NOW, "0.2.0", 99, 16_000), "as the appliance reads it"
 
 

@@ -1,6 +1,7 @@
 """How a version comes to a box, waits, starts and is left again, as far as it shows without a machine."""
 
 import configparser
+import contextlib
 import functools
 import http.server
 import os
@@ -33,8 +34,10 @@ from tests.image.test_configuration import (
     settings,
     unfinished,
 )
+from tests.image.way import way
 from tests.told_disk import told_disk
 
+PROGRAMS = ("update_bridge.py", "update_progress.py")
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
 
 
@@ -495,7 +498,7 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
         text = text.replace(place, str(program))
     for place, here in (
         ("/usr/lib/appliance/venv/bin/python", sys.executable),
-        ("/usr/lib/appliance/update_progress.py", str(EXTRA / "usr/lib/appliance/update_progress.py")),
+        *((f"/usr/lib/appliance/{each}", str(EXTRA / "usr/lib/appliance" / each)) for each in PROGRAMS),
     ):
         assert place in text
         text = text.replace(place, here)
@@ -529,11 +532,16 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
             "while it is fetched, the console knows since when"
         )
         made = (tmp_path / "sysupdate.d/20-root.transfer").read_text()
-        assert f"Path={brought or 'https://updates.example'}\n" in made
+        path = re.escape(brought) or r"http://127\.0\.0\.1:\d+"
+        assert re.search(f"^Path={path}$", made, re.MULTILINE), (
+            "what is on the network is asked by the way there"
+        )
 
 
-def test_why_nothing_was_taken_is_told_apart(tmp_path: Path) -> None:
-    """A real server and real signatures: one of the vendor's, one of somebody else, none, a page of a proxy, and nobody there."""
+@pytest.mark.parametrize("is_on_the_network", [False, True])
+def test_why_nothing_was_taken_is_told_apart(is_on_the_network: bool, tmp_path: Path) -> None:
+    """A real server and real signatures: one of the vendor's, one of somebody else, none, a page of a proxy, and nobody there; asked as a
+    stick's is, and by the way to the network."""
     refusal = runpy.run_path(str(EXTRA / "usr/lib/appliance/update_refusal.py"))
     vendor, other = (offers.signer(tmp_path, name) for name in ("vendor", "other"))
     ring = subprocess.run(["gpg", "--homedir", vendor, "--export"], capture_output=True, check=True).stdout
@@ -544,10 +552,12 @@ def test_why_nothing_was_taken_is_told_apart(tmp_path: Path) -> None:
     served.mkdir()
     (served / "appliance_1.efi").write_bytes(b"x")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=served)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with contextlib.ExitStack() as ends, http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         try:
+            if is_on_the_network:
+                address = ends.enter_context(way(address))
             assert why(address) == "unreachable", "no list of digests"
             offers.sign(served, vendor)
             assert why(address) == "unfinished", "it is signed: what failed came after"
@@ -561,7 +571,8 @@ def test_why_nothing_was_taken_is_told_apart(tmp_path: Path) -> None:
             assert why(address) == "refused"
         finally:
             server.shutdown()
-    assert why(address) == "unreachable"
+            server.server_close()
+        assert why(address) == "unreachable"
     assert {"refused", "unreachable", "unfinished"} < set(looks.Came)
 
 

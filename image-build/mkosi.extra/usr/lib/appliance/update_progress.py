@@ -145,6 +145,7 @@ class Fetch:
             return
         with open(self.aside, "w", encoding="ascii") as file:
             file.write(self.since + line)
+            os.fchmod(file.fileno(), 0o644)  # the appliance reads it
         os.replace(self.aside, self.told)
         self.line = line
 
