@@ -40,11 +40,12 @@ TEMPLATES = (
 OF_THE_IMAGE: dict[str, dict[str, Any]] = {
     "firewall": {
         "firewall_resolvers": ["systemd-resolve"],
+        "firewall_accounts": ["appliance"],
         "firewall_updaters": ["update-way"],
     }
 }
-"""What the image says otherwise than a role's defaults: every program on it asks systemd-resolved, at this machine (scripts/finish), and an
-account of its own fetches its versions."""
+"""What the image says otherwise than a role's defaults: every program on it asks systemd-resolved, at this machine (scripts/finish). Nobody
+administers it from within, and what root writes it has fetched by an account of its own: so root calls nobody."""
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ NAMES, SIGNED_TIME = 53, 4460
 ASKED = (9, 22, 25, 53, 80, 104, 443, 445, 465, 587, 2762, 4460, 6514, 8080, 11112, 65535)
 """What each account calls: every port that some may, and others."""
 
-MAY_NOT = ("www-data", "_chrony", "systemd-resolve", "nobody")
-"""The front, the clock's keeper, who asks for names, and whoever is nobody in particular: but for time and names they call nowhere."""
+MAY_NOT = ("root", "www-data", "_chrony", "systemd-resolve", "nobody")
+"""Who writes the disk, the front, the clock's keeper, who asks for names, and whoever is nobody in particular: but for time and names they call
+nowhere."""
 
 WATCH = f"""\
 table inet watch {{

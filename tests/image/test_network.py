@@ -90,10 +90,13 @@ def test_on_the_image_one_account_asks_for_names_and_one_for_the_time() -> None:
 
 
 def test_a_session_of_support_reaches_two_ports_wherever_the_vendor_may_be() -> None:
-    """Also in the clinic's network: the vendor's machine is entered in the console, and may stand there. The front calls nobody."""
+    """Also in the clinic's network: the vendor's machine is entered in the console, and may stand there. The front calls nobody, nor does root."""
     may = network.may_call(network.shipped_lists())
     assert may["appliance-support"] == (frozenset({22, 443}), frozenset({22, 443}))
     assert may["www-data"] == (frozenset(), frozenset())
+    assert may["root"] == (frozenset({4460}), frozenset({4460})), (
+        "who begins as the clock's keeper, and asks for the time"
+    )
 
 
 def test_versions_are_fetched_by_an_account_that_may_do_nothing_else() -> None:
@@ -119,6 +122,7 @@ def test_the_file_of_rules_is_that_of_the_role() -> None:
         "firewall",
         "nftables.conf.j2",
         firewall_resolvers=["systemd-resolve"],
+        firewall_accounts=["appliance"],
         firewall_updaters=["update-way"],
     ).rstrip("\n")
 
