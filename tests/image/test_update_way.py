@@ -56,7 +56,7 @@ def vendor(context: ssl.SSLContext | None = None) -> Iterator[Vendor]:
             found.asked.append(f"{self.command} {self.path}")
             name = self.path.rsplit("/", 1)[1]
             if name in ("silent", "held"):
-                found.gate.wait(60)
+                found.gate.wait(600)
             if name == "silent":
                 return
             if name == "leads":
@@ -255,7 +255,8 @@ def test_a_server_that_stops_speaking_is_not_waited_for_and_nobody_there_is_said
         with bridge(found.place, there.url()) as asked:
             assert fetched(asked, "silent")[0] == 504
         (silent,) = found.said()
-    with vendor() as there, socket.socket() as nobody, relay() as found:
+    hasty = {"RES_OPTIONS": "timeout:1 attempts:1"}  # however this machine's name servers answer, or don't
+    with vendor() as there, socket.socket() as nobody, relay(environment=hasty) as found:
         nobody.bind(("127.0.0.1", 0))
         for at, name in (
             (there.url(), "nonsense"),
@@ -315,6 +316,17 @@ def test_it_ends_once_nobody_asks_and_not_while_something_comes() -> None:
             assert found.process.poll() is None
             there.gate.set()
             assert b"".join(iter(lambda: found.first.recv(1 << 16), b"")).endswith(LIES)
+            assert found.process.wait(60) == 0
+            assert found.said() == []
+
+
+def test_a_server_that_speaks_for_nobody_any_more_does_not_keep_it() -> None:
+    """As one does that says a letter now and then, for ever: each night's would stay beside the next, until none could be begun."""
+    with vendor() as there:
+        asks = f"{there.url()}\nGET /silent HTTP/1.0\r\n\r\n"
+        with relay({"IDLE_SECONDS": 0.2, "SILENT_SECONDS": 3600}, asks=asks) as found:
+            until(lambda: there.asked, "it was asked for")
+            found.first.close()
             assert found.process.wait(60) == 0
             assert found.said() == []
 

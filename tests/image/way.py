@@ -43,7 +43,10 @@ def relay(
     environment: Mapping[str, str] | None = None,
     asks: str = "",
 ) -> Iterator[Way]:
-    """As systemd starts it, with a socket; `altered` are constants of its own that shall be otherwise. `asks` is said at it before, by `first`."""
+    """As systemd starts it, with a socket; `altered` are constants of its own that shall be otherwise. `asks` is said at it before, by `first`.
+
+    Nobody here starts it again: so it waits for the next who asks, however long a test takes between two, unless that is altered.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="way") as folder,
         socket.socket(socket.AF_UNIX) as listening,
@@ -56,7 +59,8 @@ def relay(
             first.connect(str(place))
             first.sendall(asks.encode())
         text = RELAY.read_text()
-        for name, value in {**(altered or {}), "HANDED_OVER": listening.fileno()}.items():
+        constants = {"IDLE_SECONDS": 86_400, **(altered or {}), "HANDED_OVER": listening.fileno()}
+        for name, value in constants.items():
             (line,) = (each for each in text.splitlines() if each.startswith(f"{name} = "))
             text = text.replace(f"{line}\n", f"{name} = {value}\n", 1)
         with (

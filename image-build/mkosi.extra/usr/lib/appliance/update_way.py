@@ -19,13 +19,14 @@ import http.client
 import http.server
 import os
 import re
+import select
 import socket
 import socketserver
 import ssl
 import sys
-import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 HANDED_OVER = 3
 """The first descriptor that systemd hands over (sd_listen_fds(3))."""
@@ -185,6 +186,16 @@ def say(what: object) -> None:
         os.write(2, f"{str(what).encode('unicode_escape').decode()[:1000]}\n".encode())
 
 
+def has_gone(asking: socket.socket) -> bool:
+    """Whether nobody is at the other end."""
+    ends = select.poll()
+    try:
+        ends.register(asking, 0)
+    except ValueError:  # it was closed this moment
+        return True
+    return bool(ends.poll(0))
+
+
 class Way(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Serves until nobody has asked for a while; systemd holds the socket, and starts it again with the next."""
 
@@ -196,10 +207,21 @@ class Way(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__("", Relay, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
+        self.asking: set[Any] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Keep in mind who asks, until he has been answered."""
+        self.asking.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.asking.discard(request)
+        super().shutdown_request(request)
 
     def handle_timeout(self) -> None:
-        """Nobody came; what came before may still be at it."""
-        self.is_idle = threading.active_count() == 1
+        """Nobody came; who came before may still listen. For whom nobody listens any more a server speaks in vain: that ends with this, for
+        it could speak for ever, a letter now and then, before it has answered."""
+        self.is_idle = all(has_gone(each) for each in tuple(self.asking))
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
         """What fails beside an answer: mostly, who asked has ended."""
