@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -329,6 +330,27 @@ def test_a_server_that_speaks_for_nobody_any_more_does_not_keep_it() -> None:
             found.first.close()
             assert found.process.wait(60) == 0
             assert found.said() == []
+
+
+@pytest.mark.parametrize("addresses", [1, 2, 8, 16])
+def test_each_address_of_a_name_is_tried_while_somebody_waits(
+    addresses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a network of delivery has, eight of IPv6 first, where the clinic's way out by IPv6 leads nowhere."""
+    tried: list[float] = []
+
+    def nobody(at: tuple[str, int], timeout: float, source: object) -> socket.socket:
+        tried.append(timeout)
+        raise TimeoutError
+
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 443, 0, 0))] * addresses
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "create_connection", nobody)
+    with pytest.raises(TimeoutError):
+        loaded(RELAY).connected(urllib.parse.urlsplit("https://updates.example/"))
+    (each,) = tried
+    assert each * addresses < 50, "who asks gives up after 60"
+    assert each >= 2, "and a far server is not a dead one"
 
 
 def test_without_a_way_it_is_said_and_what_asks_is_told_that_nobody_is_there(

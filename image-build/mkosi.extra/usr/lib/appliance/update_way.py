@@ -33,6 +33,8 @@ HANDED_OVER = 3
 LONGEST_ADDRESS = 2048
 ASK_SECONDS = 60
 CONNECT_SECONDS = 15
+CONNECT_SECONDS_OF_ALL = 40
+"""A name may have many addresses, and the first of them lead nowhere, as where IPv6 does: they share this."""
 SILENT_SECONDS = 50
 IDLE_SECONDS = 30
 MOST_REDIRECTS = 10
@@ -167,14 +169,14 @@ def connected(parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
     """A connection to the server, whose certificate is believed where it has one."""
     if not parts.hostname:
         raise ValueError("it names no server")
+    addresses = socket.getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
+    seconds = min(CONNECT_SECONDS, CONNECT_SECONDS_OF_ALL / len(addresses))
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         trusted = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=CONNECT_SECONDS, context=trusted
-        )
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=seconds, context=trusted)
     else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=CONNECT_SECONDS)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
     connection.connect()
     connection.sock.settimeout(SILENT_SECONDS)
     return connection
