@@ -369,9 +369,11 @@ def test_the_bridge_lives_no_longer_than_who_asked_for_it_however_that_ends(tmp_
     program = f"exec 9>{lock}; flock 9; asked=$({sys.executable} -I {BRIDGE} http://127.0.0.1:1 $$ 9>&-); echo $asked; exec sleep 600"
     with subprocess.Popen(["sh", "-c", program], stdout=subprocess.PIPE, text=True) as update:
         assert update.stdout is not None
-        asked = update.stdout.readline().strip()
-        assert fetched(asked, "file")[0] == 502
-        update.kill()
+        try:
+            asked = update.stdout.readline().strip()
+            assert fetched(asked, "file")[0] == 502
+        finally:
+            update.kill()
         update.wait()
         until(lambda: is_gone(asked), "nothing listens")
         subprocess.run(["flock", "--nonblock", lock, "true"], check=True)
