@@ -30,6 +30,7 @@ from tests.health.test_checks import CALM
 from tests.lifecycle.purge import GONE, LATER, approve, carry_out, study_of
 from tests.lifecycle.test_bad_sectors import unreadable
 from tests.replication.cloud import Cloud, cloud, settings
+from tests.rot import last_byte_changed
 
 pytestmark = pytest.mark.slow
 
@@ -150,7 +151,7 @@ def test_a_damaged_newest_of_ours_is_not_passed_over_for_an_older_one(
     archive = archive_of(clinic.place)
     for end in ends:
         key = f"{snapshot.PREFIX}{newest.name}/{end}"
-        archive.put_document(key, archive.document(key)[:-1] + b"?")
+        archive.put_document(key, last_byte_changed(archive.document(key)))
     with pytest.raises(Corrupt):
         drilled(clinic)
 
@@ -268,7 +269,7 @@ def forget(clinic: Clinic, name: str) -> None:
         tx.exec_driver_sql("UPDATE audit SET action = 'backup:drill' WHERE details LIKE ?", (f"%{name}%",))
     archive = archive_of(clinic.place)
     for key in (snapshot.index_key(name), snapshot.key_key(name), snapshot.slot_key(name)):
-        archive.put_document(key, archive.document(key)[:-1] + b"?")
+        archive.put_document(key, last_byte_changed(archive.document(key)))
 
 
 # --- a purge ---------------------------------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ def test_a_purge_takes_ours_whatever_of_it_is_damaged(
     for name in ours:
         for end in ends:
             key = f"{snapshot.PREFIX}{name}/{end}"
-            archive.put_document(key, archive.document(key)[:-1] + b"?")
+            archive.put_document(key, last_byte_changed(archive.document(key)))
     approve(other.box, study_of(other.box, GONE[0]).id)
     carry_out(other)
     assert not ours & names(other)

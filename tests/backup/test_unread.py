@@ -22,6 +22,7 @@ from tests.boxes import box_in
 from tests.lifecycle.evicting import NOW
 from tests.lifecycle.test_bad_sectors import unreadable
 from tests.lifecycle.test_scrub import finished
+from tests.rot import last_byte_changed
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ Harm = Callable[[Path], None]
 
 
 def spoil(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.write_bytes(last_byte_changed(path.read_bytes()))
 
 
 def in_archive(tmp_path: Path) -> set[Path]:

@@ -34,6 +34,7 @@ from tests.image.writes import (
     volume_of,
 )
 from tests.instances import Instance
+from tests.rot import last_byte_changed
 
 KEY = bytes(range(64))
 BEGIN = 3 * 4096
@@ -219,7 +220,7 @@ def test_what_a_cut_has_cost_is_found(after_a_cut: tuple[Path, str, dict[str, st
     with box_in(folder) as box:
         (row, *_) = recorded(box)
         path = box.objects.path(row.object_id)
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.write_bytes(last_byte_changed(path.read_bytes()))
     with pytest.raises(Corrupt):
         _look(folder, paper, wanted)
 

@@ -35,6 +35,7 @@ from tests.replication.depot import (
     states,
 )
 from tests.replication.parcels import take_in
+from tests.rot import last_byte_changed
 
 Eventually = Callable[..., object]
 TEN = [Instance(number) for number in range(1, 11)]
@@ -161,7 +162,7 @@ def test_a_corrupt_object_fails_and_raises_an_alarm(box: Box, eventually: Eventu
     owe_everything_to(box)
     take_in(box, TEN)
     path = box.objects.path(recorded(box)[4].object_id)
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.write_bytes(last_byte_changed(path.read_bytes()))
     with delivering(box, Depot()):
         eventually(lambda: states(box) == {State.CONFIRMED: 9, State.FAILED: 1})
     assert audited(box)["instance:corrupt"] == 1

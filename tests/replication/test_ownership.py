@@ -16,6 +16,7 @@ from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import RECOVERY_SLOT
 from appliance.replication.ownership import Whose, refuse_another_box, whose_backup
 from appliance.store.root_key import RootKey, seal_slot
+from tests.rot import last_byte_changed
 
 
 class Shelf:
@@ -177,7 +178,9 @@ def test_an_image_that_is_ours_tells_more_than_backups_that_are_not() -> None:
 
 def altered(shelf: Shelf, *ends: str) -> Shelf:
     """The same with the last byte of every document changed whose name ends so: it looks like what was sealed."""
-    return Shelf({key: data[:-1] + b"?" if key.endswith(ends) else data for key, data in shelf.lies.items()})
+    return Shelf(
+        {key: last_byte_changed(data) if key.endswith(ends) else data for key, data in shelf.lies.items()}
+    )
 
 
 def whose(shelf: Shelf, root: RootKey, slot: bytes, *, is_recorded: bool = False) -> Whose:
