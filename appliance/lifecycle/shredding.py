@@ -107,8 +107,9 @@ def shred_older(
     """Try out a backup in the archive `place` that doesn't know what was destroyed, made now if need be, and make those of this box unreadable
     that may know it; may be repeated.
 
-    Raises `OperatorNeeded` when that backup does not pass, and where a box has its backups that came back in the place of this one, and what archive and disk raise; nothing is destroyed then. `Transient` while
-    the ransomware guard holds, and while another backup is being made. While a drill that failed there rests, it raises what was wrong, and
+    Raises `OperatorNeeded` when that backup does not pass, and where a box that was restored in the place of this one has its backups, and
+    what archive and disk raise; nothing is destroyed then. `Transient` while the ransomware guard holds, and while another backup is being
+    made. While a drill that failed there rests, it raises what was wrong, and
     does nothing.
     """
     with box.catalog.reading() as reading:

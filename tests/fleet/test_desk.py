@@ -284,9 +284,8 @@ def test_the_desk_goes_on_when_it_could_not_be_opened(
         eventually(lambda: "look" not in desk._failed)
         past[0] = timedelta(hours=2)
         eventually(lambda: not place(box).exists())
-        eventually(
-            lambda: ending(box, session) is Ending.EXPIRED
-        )  # it closes first, and writes that down afterwards
+        # It closes first, and writes that down afterwards.
+        eventually(lambda: ending(box, session) is Ending.EXPIRED)
     finally:
         desk.stop()
 

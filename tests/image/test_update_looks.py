@@ -12,6 +12,7 @@ import pytest
 from appliance.health import gathering, looks
 from appliance.updates import noting
 from tests.image.test_configuration import EXTRA
+from tests.image.update_script import update_in
 
 
 @pytest.mark.parametrize("address", ["updates.example", "https://updates.example/$(id)"])
@@ -88,26 +89,8 @@ def test_the_box_is_told_what_came_of_a_look(
         if waits == "kept"
         else f"printf %s '{waits}' >{tmp_path}/waiting",
     }
-    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-    for place, does in programs.items():
-        program = tmp_path / place.replace("/", "_")
-        program.write_text(f"#!/bin/sh\n{does}\n")
-        program.chmod(0o755)
-        text = text.replace(place, str(program))
+    text = update_in(tmp_path, programs)
     (tmp_path / "source").write_text("https://updates.example\n")
-    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
-    for place in (
-        "/var/lib/update/source",
-        "/usr/lib/os-release",
-        "/run/sysupdate.d",
-        "/run/update.lock",
-        f"{gathering.UPDATES}/{gathering.WAITING}",
-        f"{gathering.UPDATES}/{noting.FETCHING}",
-        f"{gathering.UPDATES}/{looks.FILE}",
-    ):
-        assert place in text
-        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
-    text = text.replace("/usr/share/appliance/update", str(EXTRA / "usr/share/appliance/update"))
     done = subprocess.run(
         ["sh", "-c", text],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},

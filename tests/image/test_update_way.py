@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import http.server
-import os
 import socket
 import ssl
 import subprocess
@@ -22,10 +21,10 @@ from urllib.error import HTTPError
 
 import pytest
 
-from appliance.health import gathering, looks
-from appliance.updates import noting
+from appliance.health import looks
 from tests.image.loading import loaded
 from tests.image.test_configuration import EXTRA, settings
+from tests.image.update_script import update_in
 from tests.image.way import BRIDGE, RELAY, SOCKET, bridge, bridge_to, relay, way
 from tests.networks import apart
 from tests.notify.mail_room import Authority, authority
@@ -175,7 +174,16 @@ def test_nothing_is_done_there_but_fetching(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://a@127.0.0.1/", "http://127.0.0.1/?x", ""]
+    "address",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "http://a@127.0.0.1/",
+        "http://127.0.0.1/?x",
+        "http://127.0.0.1:port/",
+        "http://127.0.0.1:70000",
+        "",
+    ],
 )
 def test_what_is_no_address_of_updates_is_asked_nothing(address: str) -> None:
     with relay() as found, bridge(found.place, address) as asked:
@@ -420,33 +428,9 @@ def update(folder: Path, place: Path) -> str:
         ).removeprefix("#!/bin/sh\n"),
         "/usr/lib/appliance/libexec/update-outcome": ":",
     }
-    (folder / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
-    (folder / "update_bridge.py").write_text(bridge_to(place))
-    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-    for called, does in programs.items():
-        program = folder / called.replace("/", "_")
-        program.write_text(f"#!/bin/sh\n{does}\n")
-        program.chmod(0o755)
-        text = text.replace(called, str(program))
-    for called in (
-        "/var/lib/update/source",
-        "/usr/lib/os-release",
-        "/run/sysupdate.d",
-        "/run/update.lock",
-        "/usr/lib/appliance/update_bridge.py",
-        f"{gathering.UPDATES}/{gathering.WAITING}",
-        f"{gathering.UPDATES}/{noting.FETCHING}",
-        f"{gathering.UPDATES}/{looks.FILE}",
-    ):
-        assert called in text
-        text = text.replace(called, str(folder / called.rsplit("/", 1)[1]))
-    for called, here in (
-        ("/usr/share/appliance/update", EXTRA / "usr/share/appliance/update"),
-        ("/usr/lib/appliance/venv/bin/python", sys.executable),
-        ("/usr/lib/appliance/update_", EXTRA / "usr/lib/appliance/update_"),
-    ):
-        text = text.replace(called, str(here))
-    return text
+    bridging = folder / BRIDGE.name
+    bridging.write_text(bridge_to(place))
+    return update_in(folder, programs).replace(str(EXTRA / "usr/lib/appliance" / BRIDGE.name), str(bridging))
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -499,4 +483,3 @@ def test_the_account_of_the_way_writes_nowhere() -> None:
         assert f"  deny {place}" in text
     writes = [line.split()[0] for line in text.splitlines() if line.endswith((" rw,", " w,", " rwk,"))]
     assert writes == [SOCKET, "/run/systemd/journal/{socket,dev-log,stdout}"]
-    assert os.access(RELAY, os.R_OK)

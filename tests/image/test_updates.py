@@ -20,7 +20,7 @@ from appliance.cli.updates import Answer
 from appliance.errors import ApplianceError, OperatorNeeded, Refused, Transient
 from appliance.fleet import taking
 from appliance.health import gathering, looks
-from appliance.updates import night, noting, restarting
+from appliance.updates import night, restarting
 from tests.image import offers
 from tests.image.machine import DOOR
 from tests.image.test_configuration import (
@@ -34,6 +34,7 @@ from tests.image.test_configuration import (
     settings,
     unfinished,
 )
+from tests.image.update_script import update_in
 from tests.image.way import way
 from tests.told_disk import told_disk
 
@@ -489,30 +490,7 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
     }
     (tmp_path / "source").write_text("https://updates.example\n")
     (tmp_path / "waiting").write_text(waiting)
-    (tmp_path / "os-release").write_text("IMAGE_VERSION=0.1.0\n")
-    text = (EXTRA / "usr/lib/appliance/libexec/update").read_text()
-    for place, does in programs.items():
-        program = tmp_path / place.replace("/", "_")
-        program.write_text(f"#!/bin/sh\n{does}\n")
-        program.chmod(0o755)
-        text = text.replace(place, str(program))
-    for place, here in (
-        ("/usr/lib/appliance/venv/bin/python", sys.executable),
-        *((f"/usr/lib/appliance/{each}", str(EXTRA / "usr/lib/appliance" / each)) for each in PROGRAMS),
-    ):
-        assert place in text
-        text = text.replace(place, here)
-    for place in (
-        f"{gathering.UPDATES}/{looks.FILE}",
-        "/var/lib/update/source",
-        "/usr/lib/os-release",
-        "/run/sysupdate.d",
-        "/run/update.lock",
-        "/run/appliance-update/waiting",
-        f"{gathering.UPDATES}/{noting.FETCHING}",
-    ):
-        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
-    text = text.replace("/usr/share/appliance/update", str(TRANSFERS[0].parent))
+    text = update_in(tmp_path, programs)
     done = subprocess.run(
         ["sh", "-c", text, "update", *([brought] if brought else [])],
         capture_output=True,

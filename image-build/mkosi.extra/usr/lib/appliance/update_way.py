@@ -39,7 +39,7 @@ SILENT_SECONDS = 50
 IDLE_SECONDS = 30
 MOST_REDIRECTS = 10
 PIECE_BYTES = 1 << 16
-ADDRESS = re.compile(r"https?://[A-Za-z0-9:._~-]+(/[A-Za-z0-9:/._~-]*)?", re.ASCII)
+ADDRESS = re.compile(r"https?://[A-Za-z0-9._~-]+(?::(\d{1,5}))?(/[A-Za-z0-9:/._~-]*)?", re.ASCII)
 PATH = re.compile(r"(/[A-Za-z0-9:._~^+%=@,-]+)+", re.ASCII)
 PASSED_ON = {
     "Content-Length": re.compile(r"\d{1,15}", re.ASCII),
@@ -137,8 +137,11 @@ def gone() -> Iterator[None]:
 
 def beneath(address: str, path: str) -> str:
     """The address of `path` beneath `address`; `ValueError` if either is none, or leads elsewhere."""
-    if not ADDRESS.fullmatch(address):
-        raise ValueError(f"{address!r} is no address of updates")
+    found = ADDRESS.fullmatch(address)
+    if found is None or int(found[1] or 0) >= 1 << 16:
+        raise ValueError(
+            f"{address!r} is no address of updates: see how it is written in /var/lib/update/source"
+        )
     if not PATH.fullmatch(path) or {".", ".."} & set(re.split(r"[/\\]", urllib.parse.unquote(path))):
         raise ValueError(f"{path!r} doesn't lie beneath {address}")
     return address.rstrip("/") + path
