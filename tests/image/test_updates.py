@@ -38,7 +38,6 @@ from tests.image.update_script import update_in
 from tests.image.way import way
 from tests.told_disk import told_disk
 
-PROGRAMS = ("update_bridge.py", "update_progress.py")
 TRANSFERS = sorted((EXTRA / "usr/share/appliance/update").glob("*.transfer"))
 
 
