@@ -3,7 +3,8 @@
 It runs only while a session is open, under an account that has nothing of the box (`support-line.service`): what it needs it
 gets from the desk (`appliance.fleet.desk`) over a socket, and when the desk closes that, or is gone, everything here is
 killed. Beside that, each child is under ``timeout``, a process of its own, which kills it at the end of the session even
-if this process hangs.
+if this process hangs; and of a line that hangs systemd's watchdog makes an end before, so that no tunnel outlives a session
+that was closed early.
 
 Nothing listens on the network: ssh forwards what comes through the tunnel to a socket in a folder of ours, and for each
 caller sshd is started on that connection alone (``sshd -i``). Its host key, the vendor's authority and the principals are
@@ -33,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from appliance import supervision
 from appliance.errors import OperatorNeeded, Transient
 
 log = logging.getLogger(__name__)
@@ -112,6 +114,7 @@ class Line:
             waiting.register(listening, selectors.EVENT_READ)
             try:
                 while time.monotonic() < self.ends:
+                    supervision.alive()
                     self._look_after()
                     for key, _ in waiting.select(TICK_SECONDS):
                         if key.fileobj is held:
@@ -191,7 +194,11 @@ class Line:
 
 
 def run(desk: Path) -> int:
-    """Take part in the session that is open; until it is over. Raises `Transient` when there is none."""
+    """Take part in the session that is open; until it is over. Raises `Transient` when there is none.
+
+    That it has begun is said before it is known whether there is one: a unit that ends earlier has failed, and is started again.
+    """
+    supervision.ready("taking part in a session of support")
     with socket.socket(socket.AF_UNIX) as held:
         try:
             held.connect(str(desk))

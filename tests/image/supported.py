@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.image.confinement import walls
-from tests.image.machine import Hardware, free_port, switched_on
+from tests.image.machine import Hardware, Machine, free_port, switched_on
 from tests.image.promises import image, kept, running
 from tests.provisioning.supporting import Endpoint, caller, ends, looks, opens, standing
 
@@ -36,6 +36,19 @@ def said(units: str) -> bool:
     if told["seconds_ago"] is None or told["seconds_ago"] > 60:
         return False
     return found.get("appliance-web.service") == "active" and "update-outcome.service" in found
+
+
+def hung(machine: Machine) -> None:
+    """The clinic ends a session whose line has stopped in its tracks: it hears nothing of that, and nothing in it can end it."""
+    machine.inside("appliance support open --reason test --hours 1")
+    machine.wait_until("pgrep -u appliance-support -x ssh")
+    machine.inside("systemctl kill --kill-whom=main --signal=STOP support-line.service")
+    machine.inside("appliance support close")
+    machine.wait_until("! pgrep -u appliance-support")
+    told = machine.inside("journalctl -b -u support-line.service -o cat --no-pager")
+    kept(
+        "of a line that hangs the watchdog makes an end, and of its tunnel", "Watchdog timeout" in told, told
+    )
 
 
 def support(hardware: Hardware) -> None:
@@ -65,6 +78,7 @@ def support(hardware: Hardware) -> None:
                     somebody.kill()
                     kept("who stayed is gone", False)
                 kept("who stayed is gone", True)
+            hung(machine)
             told = machine.inside("systemctl is-system-running; appliance audit verify", check=False)
             kept("nothing has failed, and the audit is whole", told.startswith("running"), told)
             machine.power_off()

@@ -263,7 +263,8 @@ def test_the_line_of_support_is_held_away_from_all_that_is_the_boxs(tree: Path) 
         assert re.search(rf"^  deny {place}\S* rwklmx,$", text, re.MULTILINE), place
     writes = re.findall(r"^  (?:owner )?(/\S*|@\S+) \w*w\w*,$", text, re.MULTILINE)
     allowed = (
-        r"/run/(support-line|appliance-desk|systemd/journal)/|/\{tmp,var/tmp\}/|/dev/tty|@\{PROC\}/@\{pid\}/"
+        r"/run/(support-line|appliance-desk|systemd/journal)/|/run/systemd/notify$"
+        r"|/\{tmp,var/tmp\}/|/dev/tty|@\{PROC\}/@\{pid\}/"
     )
     assert not [each for each in writes if not re.match(allowed, each)]
 

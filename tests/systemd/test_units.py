@@ -17,7 +17,7 @@ from appliance.config import DicomConfig
 from appliance.dicom import scp
 from appliance.errors import Transient
 from appliance.fleet import desk
-from appliance.fleet.line import WITHOUT_DESK_SECONDS
+from appliance.fleet.line import TICK_SECONDS, WITHOUT_DESK_SECONDS
 from appliance.health.facts import Discipline
 from appliance.store import keys
 from appliance.web import server
@@ -201,6 +201,9 @@ def test_the_line_of_support_has_nothing_of_the_box_and_ends_by_itself() -> None
     assert int(pause) == WITHOUT_DESK_SECONDS > 0, (
         "the path starts it again at once, and has no pause of its own"
     )
+    assert "Type=notify\n" in text, "or the watchdog counts from before the program has begun"
+    (patience,) = re.findall(r"^WatchdogSec=(\d+)$", text, re.MULTILINE)
+    assert int(patience) > 20 * TICK_SECONDS, "a machine that is busy is no line that hangs"
     assert "WantedBy" not in text, "only a session that is open starts it"
     assert f"PathExists={desk.UNIT_FOLDER}/desk" in (SYSTEM / "support-line.path").read_text()
 
