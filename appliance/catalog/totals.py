@@ -55,24 +55,3 @@ def confirmed(conn: Reading) -> Mapping[DestinationId, int]:
         for name, value in counters.counters(conn).items()
         if name.startswith(counters.CONFIRMED)
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Archived:
-    """Images that an archive of this box has a receipt for; `bytes` as sealed."""
-
-    instances: int
-    bytes: int
-
-
-_ARCHIVED = """
-    SELECT count(*), coalesce(sum(i.sealed_bytes), 0) FROM instances AS i WHERE EXISTS (
-        SELECT 1 FROM deliveries AS d JOIN destinations AS t ON t.id = d.destination
-        WHERE d.instance = i.id AND d.state = 'CONFIRMED' AND t.takes = 'ciphertext' AND t.removed = 0)
-"""
-
-
-def archived(conn: Reading) -> Archived:
-    """How much is in an archive too. Walks all instances: for a person who asks."""
-    count, size = conn.exec_driver_sql(_ARCHIVED).one()
-    return Archived(int(count), int(size))

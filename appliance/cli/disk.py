@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, size
 from appliance.cli.session import now, opened_box
 
 if TYPE_CHECKING:
-    from appliance.health.room import Room
+    from appliance.health.room import Leaving, Room
+
+LOOKS_SECONDS: Final = 10.0
+"""For how long studies are looked at before a person is answered."""
 
 WORDS = {
     "images": "images, sealed",
@@ -46,7 +50,8 @@ def show_disk(arguments: Arguments) -> int:
     from appliance.health import room
 
     with opened_box() as box:
-        found = room.measure(box, health.gather(box, now()))
+        facts, until = health.gather(box, now()), time.monotonic() + LOOKS_SECONDS
+        found = room.measure(box, facts, now(), keep_going=lambda: time.monotonic() < until)
     if arguments.json:
         as_json(asdict(found) | {"level": found.level, "takes": dict(found.takes)})
         return 0
@@ -69,15 +74,7 @@ def ways(found: Room) -> list[str]:
     said = ["add a disk, or a larger one: nothing has to be decided"]
     if dict(found.takes)["others"] > found.total_bytes // 5:
         said.append("remove what is not of this box: large logs of the system, downloads, other programs")
-    if found.archived:
-        said.append(
-            f"images that are in an archive too, so that their files could leave this disk: {found.archived}"
-            f" ({size(found.archived_bytes)})"
-        )
-    else:
-        said.append(
-            "no image is in an archive yet: none may leave this disk ('appliance destination add' makes one)"
-        )
+    said.append(_leave(found.leaving))
     said.append(
         "destroy what has been kept long enough: 'appliance retention simulate' lists it, and two people decide"
     )
@@ -85,3 +82,27 @@ def ways(found: Room) -> list[str]:
         *said,
         "never delete files below the data folder by hand: it is loss, and the ransomware guard holds everything",
     ]
+
+
+def _leave(found: Leaving) -> str:
+    """Which images could leave this disk, and what it takes."""
+    if not found.images:
+        looked = "" if found.is_all else "of the studies that were looked at "
+        return (
+            f"{looked}no image may leave this disk: an archive in the cloud has to have it, it has to be here for {found.keep_days} days,"
+            " and nothing else may keep it ('appliance tiers plan' says what does)"
+        )
+    count = f"{'' if found.is_all else 'at least '}{found.images} ({size(found.bytes)})"
+    return f"images that an archive in the cloud has, and nothing keeps here, could leave this disk: {count}; {_when(found)}"
+
+
+def _when(found: Leaving) -> str:
+    if found.choice == "off":
+        return (
+            "they stay until the clinic chooses otherwise: 'appliance setting set tiers.eviction when-needed'"
+        )
+    if found.obstacle:
+        return f"none may now: {found.obstacle}"
+    if found.choice == "when-needed":
+        return f"the box lets them where less than {found.low_percent}% of the disk is free"
+    return "the box lets them, by and by"
