@@ -1,8 +1,9 @@
 """The restore drill: a backup that nobody has ever restored is a hope.
 
 Once a week, and whenever somebody asks, the newest snapshot of each archive is fetched into a scratch folder as a restore
-would, checked page by page, opened, counted, and a sample of its images is brought back from the archive and opened to the last
-byte with the keys that *the snapshot* holds. Where the box still has the object, the ciphertext is compared too. What was
+would, checked page by page, opened, its rows counted, and a sample of its images is brought back from the archive and opened to the last
+byte with the keys that *the snapshot* holds. What the certificate says that it remembers are those rows: running counts that lie in the
+copy would agree with themselves, whatever it lacks. Where the box still has the object, the ciphertext is compared too. What was
 found is a `Certificate` in plain words, kept with those before it. An image that lies in deep archive is not fetched for a drill, and
 counted apart: nothing was seen of it.
 
@@ -46,7 +47,7 @@ from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import fetching, sampling, snapshot, standing
 from appliance.backup.making import archive_at, judge_of
-from appliance.backup.snapshot import Index
+from appliance.backup.snapshot import Contents
 from appliance.box import Box
 from appliance.catalog import Catalog, Reading, Transaction, settings, totals
 from appliance.errors import ApplianceError, Corrupt, Unknown
@@ -297,7 +298,8 @@ def _drill(
             catalog = Catalog.open(path, key)
             try:
                 with catalog.reading() as reading:
-                    findings += _counted(reading, index)
+                    rows = totals.counted(reading, lambda: sampling.go_on(keep_going))
+                    findings += _differing(rows, index.contents)
                     chosen = sampling.draw(reading, place, dice)
                     fetched = time.monotonic()
                     sample = sampling.Sampling(box, place).bring(reading, chosen, keep_going)
@@ -313,8 +315,8 @@ def _drill(
         archive=place.name,
         snapshot=index.name,
         made_utc=index.made_utc.isoformat(),
-        studies=index.contents.studies,
-        instances=index.contents.instances,
+        studies=rows.studies,
+        instances=rows.instances,
         sampled=sample.opened,
         sampled_bytes=sample.opened_bytes,
         catalog_seconds=round(fetched - began, 3),
@@ -337,12 +339,18 @@ def _newest(box: Box, archive: Archive, names: Sequence[str], now: datetime) -> 
     raise Unknown("there is no backup to try out", hint="make a backup first")
 
 
-def _counted(reading: Reading, index: Index) -> Sequence[str]:
-    kept = totals.totals(reading)
-    found = snapshot.Contents(kept.studies, kept.instances, kept.bytes)
-    if found != index.contents:
-        return [f"the backup counts {found.instances} images where {index.contents.instances} were written"]
-    return []
+def _differing(found: totals.Counted, written: Contents) -> Sequence[str]:
+    """In what the rows of a copy are not those that its index speaks of. Their sizes are told of only where the rows are as many."""
+    told = []
+    if found.studies != written.studies:
+        told.append(f"the backup counts {found.studies} studies where {written.studies} were written")
+    if written.series is not None and found.series != written.series:
+        told.append(f"the backup counts {found.series} series where {written.series} were written")
+    if found.instances != written.instances:
+        told.append(f"the backup counts {found.instances} images where {written.instances} were written")
+    if not told and found.bytes != written.bytes:
+        told.append(f"the backup counts {found.bytes} bytes of images where {written.bytes} were written")
+    return told
 
 
 def _record(

@@ -11,7 +11,8 @@ Documents below ``snapshots/<name>/``, where the name is ``YYYYMMDDTHHMMSSZ-<8 r
     destroyed           after the key is: where nothing can be removed, this says that its key is to be looked at (`appliance.backup.standing`)
 
 The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``format``, ``made_utc``, ``software`` (version),
-``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (studies, instances, bytes) and
+``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (rows of studies, series and instances, and the sum
+of these in bytes; earlier software noted no series, and the box's running counts instead of rows) and
 ``audit`` (the witness of the audit's chain, so that a snapshot also anchors it), and ``lives`` (how often the box had come back from
 an archive, `appliance.backup.lives`). ``root.recovery`` brings all earlier root keys with it.
 
@@ -74,11 +75,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a snapshot remembers, in numbers: for a person, and for a drill to compare."""
+    """What a snapshot remembers, in rows: for a person, and for a drill to compare. `series` is None where earlier software noted none."""
 
     studies: int
     instances: int
     bytes: int
+    series: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,8 @@ def encode(index: Index) -> bytes:
                 "studies": index.contents.studies,
                 "instances": index.contents.instances,
                 "bytes": index.contents.bytes,
-            },
+            }
+            | ({} if index.contents.series is None else {"series": index.contents.series}),
             "audit": index.audit,
             "lives": index.lives,
         },
@@ -237,7 +240,8 @@ def decode(name: str, text: bytes) -> Index:
             revision=str(told["revision"]),
             pieces=tuple(Piece(int(size), str(digest)) for size, digest in told["pieces"]),
             contents=Contents(
-                **{each: int(told["contents"][each]) for each in ("studies", "instances", "bytes")}
+                **{each: int(told["contents"][each]) for each in ("studies", "instances", "bytes")},
+                series=int(told["contents"]["series"]) if "series" in told["contents"] else None,
             ),
             audit=str(told["audit"]),
             lives=int(told.get("lives", 0)),

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from appliance import audit
-from appliance.backup import drill, fetching
+from appliance.backup import drill, fetching, making, snapshot
 from appliance.backup.schedule import Schedule
-from appliance.catalog import destinations, settings
+from appliance.catalog import Catalog, copying, counters, destinations, settings
 from appliance.errors import ApplianceError, Corrupt, Transient, Unknown
 from appliance.health.attempts import DRILL, attempt
 from appliance.health.facts import Outcome
@@ -146,6 +146,71 @@ def test_what_a_restore_would_find_is_found(
         told = attempt(settings.get(conn, f"{DRILL}.{backed_up.place.name}"))
     assert told is not None
     assert (told.outcome, told.succeeded_utc) == (Outcome.FAILED, NOW - timedelta(days=7))
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("DELETE FROM instances WHERE id = (SELECT max(id) FROM instances)", ("10 images where 11",)),
+        ("DELETE FROM series WHERE id = (SELECT max(id) FROM series)", ("series where",)),
+        (
+            "DELETE FROM studies WHERE id = (SELECT max(id) FROM studies)",
+            ("3 studies where 4",),
+        ),
+        ("UPDATE instances SET size_bytes = size_bytes + 1 WHERE id = 1", ("bytes of images where",)),
+        ("UPDATE counters SET value = value + 500 WHERE name = 'instances'", ()),
+    ],
+    ids=["an image", "a series", "a study", "a size", "a running count alone"],
+)
+def test_a_copy_that_lacks_a_row_is_found_whatever_its_own_running_counts_say(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, lost: str, said: tuple[str, ...]
+) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    copy = copying.copy
+
+    def losing(catalog: Catalog, path: Path, key: bytes, *of: Any) -> Any:
+        looked = copy(catalog, path, key, *of)
+        database = copying._open(path, key)
+        database.execute(lost)
+        database.close()
+        return looked
+
+    monkeypatch.setattr(copying, "copy", losing)
+    clinic.back_up()
+    found = tried(clinic)
+    assert [part for part in said if not any(part in each for each in found.findings)] == []
+    assert found.passed is not bool(said)
+    if said == ("10 images where 11",):
+        assert found.instances == 10, "what is there, and not what was to be"
+        words = Languages(web_ui() / "languages").words("fr")
+        assert "10 images, alors que 11" in str(worded(found, "", words))
+
+
+def test_a_running_count_that_is_off_is_no_number_of_a_backup(clinic: Clinic) -> None:
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    with clinic.box.catalog.transaction() as tx:
+        counters.add(tx, counters.INSTANCES, 500)
+        counters.add(tx, counters.STUDIES, 7)
+    made = clinic.back_up()
+    assert (made.contents.studies, made.contents.series, made.contents.instances) == (4, 4, 11)
+    found = tried(clinic)
+    assert (found.passed, found.studies, found.instances) == (True, 4, 11)
+    assert "It remembers 4 studies and 11 images." in str(found)
+
+
+def test_a_backup_of_earlier_software_that_noted_running_counts_which_were_off_does_not_pass(
+    backed_up: Clinic,
+) -> None:
+    archive = making.archive_at(backed_up.box, backed_up.place)
+    (name,) = snapshot.names_in([each.key for each in archive.documents(snapshot.PREFIX)])
+    where, context = snapshot.index_key(name), snapshot.context(name)
+    index = snapshot.decode(name, backed_up.box.root.unseal(archive.document(where), context))
+    noted = replace(index, contents=replace(index.contents, instances=511, series=None))
+    archive.put_document(where, backed_up.box.root.seal(snapshot.encode(noted), context))
+    found = tried(backed_up)
+    assert (found.instances, found.findings) == (11, ("the backup counts 11 images where 511 were written",))
 
 
 def test_a_local_object_that_differs_from_its_replica_is_found(backed_up: Clinic) -> None:
