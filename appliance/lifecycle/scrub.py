@@ -40,7 +40,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -48,25 +48,18 @@ from typing import Any, Final
 from appliance import audit
 from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import (
-    Reading,
-    Transaction,
-    destinations,
-    instances,
-    manifests,
-    settings,
-    totals,
-)
+from appliance.catalog import Reading, Transaction, instances, settings, totals
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
-from appliance.lifecycle import asked, pages
+from appliance.lifecycle import asked, pages, passes, study_manifests
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
+from appliance.lifecycle.passes import MOST_LOST, STANDING, VERIFICATION, Pass
 from appliance.lifecycle.retries import Retries
-from appliance.model import DestinationSettings, InstanceId, KeyId, ObjectId
+from appliance.model import InstanceId, KeyId, ObjectId
 from appliance.pace import Pace
-from appliance.replication import manifest, recall
-from appliance.replication.destinations import Archive, build
-from appliance.replication.tombstone import obey_tombstones
+from appliance.replication import recall
+
+__all__ = ["STANDING", "VERIFICATION", "Pass", "pace", "scrub", "slice_of"]
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +68,7 @@ PASS_DAYS: Final = 10
 """What a pass takes on a box that is always on: so one that is on for twelve hours on working days still makes thirty."""
 
 LEAST: Final = 20
-STANDING: Final = "scrub.pass"
 FINISHED: Final = "scrub.finished"
-VERIFICATION: Final = "verification"
-"""Where `health` looks for what was found damaged, in `appliance.catalog.settings`."""
 
 STOPPED: Final = "scrub.stopped"
 """Where reading has stopped because the disk did not give back what lies there: a key of its own, since software from before it
@@ -98,30 +88,7 @@ GONE: Final = "it is not on this box"
 IN_A_ROW: Final = 8
 """So many objects, one after the other, that can't be read are no bad sector: the disk is failing, or no longer there."""
 
-MOST_LOST: Final = 1000
 ACTOR: Final = "jobs"
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """How far a pass is: cursors are row ids; `repaired` are objects mended here, `copies` those mended on disks; `lost` are
-    the objects that nobody has whole, `to_mend` those whose archive was away, `unasked` those that are not here and could not be asked
-    for; at most `MOST_LOST` of each, and `passed` is how many more were not. Those of the second and the third are tried again in every slice. `asked`
-    are those that some bucket has answered for."""
-
-    begun_utc: str
-    cursor: int = 0
-    manifest_cursor: int = 0
-    checked: int = 0
-    repaired: int = 0
-    manifests: int = 0
-    rewritten: int = 0
-    copies: int = 0
-    lost: tuple[str, ...] = ()
-    to_mend: tuple[str, ...] = ()
-    asked: int = 0
-    unasked: tuple[str, ...] = ()
-    passed: int = 0
 
 
 Sealed = tuple[ObjectId, KeyId, int]
@@ -159,7 +126,7 @@ def scrub(
     """
     homecoming.look_again(box, now)
     with box.catalog.reading() as reading:
-        begun = _standing(reading, now)
+        begun = passes.standing(reading, now)
         stopped = settings.get(reading, STOPPED)
         total = totals.totals(reading).instances
         most = most or slice_of(total)
@@ -171,7 +138,7 @@ def scrub(
         }
         retries = Retries(reading, now)
     gone = {each for each in waiting if each not in known}  # their studies were destroyed
-    standing = replace(_without(begun, gone), lost=tuple(each for each in begun.lost if each not in gone))
+    standing = replace(begun.without(gone), lost=tuple(each for each in begun.lost if each not in gone))
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
     at = _Slice(box, copies, retries, now)
@@ -215,39 +182,15 @@ def slice_of(total: int) -> int:
     return max(LEAST, math.ceil(total * EVERY_SECONDS / (PASS_DAYS * 86_400)))
 
 
-def _standing(reading: Reading, now: datetime) -> Pass:
-    told = settings.get(reading, STANDING)
-    if not isinstance(told, dict):
-        return Pass(begun_utc=now.isoformat())
-    known = {name: value for name, value in told.items() if name in Pass.__dataclass_fields__}
-    lists = {name: tuple(known.get(name, ())) for name in ("lost", "to_mend", "unasked")}
-    return Pass(**{**known, **lists})
-
-
-def _to_mend(standing: Pass, object_id: ObjectId) -> Pass:
-    """`standing` with an object that is to be tried again: once, though a slice may meet it twice."""
-    others = (each for each in standing.to_mend if each != object_id)
-    return replace(standing, to_mend=(*others, object_id)[-MOST_LOST:])
-
-
-def _without(standing: Pass, object_ids: Collection[str]) -> Pass:
-    """`standing` in which these wait no more."""
-    return replace(
-        standing,
-        to_mend=tuple(each for each in standing.to_mend if each not in object_ids),
-        unasked=tuple(each for each in standing.unasked if each not in object_ids),
-    )
-
-
 def _again(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
     """Try again what could not be mended in an earlier slice."""
-    standing = _without(standing, (sealed[0],))
+    standing = standing.without((sealed[0],))
     try:
         wrong = _wrong(at.box, *sealed, at.copies.rest)
     except Unreadable as error:
         return _mend(at, standing, sealed, error.message, is_unread=True)
     except Transient:
-        return _to_mend(standing, sealed[0])
+        return standing.waiting_for(sealed[0])
     return _mend(at, standing, sealed, wrong)
 
 
@@ -258,7 +201,7 @@ def _unread(at: _Slice, standing: Pass, row: Sequence[tuple[InstanceId, Sealed, 
         if isinstance(error, Unreadable):
             standing = _mend(at, standing, sealed, error.message, is_unread=True)
         else:
-            standing = _to_mend(standing, sealed[0])
+            standing = standing.waiting_for(sealed[0])
         standing = _counted(at.copies, standing, instance_id, sealed[0])
     return standing
 
@@ -296,7 +239,7 @@ def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: 
     """
     object_id, key_id, sealed_bytes = sealed
     if (is_wrong := bool(wrong)) and not at.retries.is_due(object_id):
-        return standing if object_id in standing.to_mend else _to_mend(standing, object_id)
+        return standing if object_id in standing.to_mend else standing.waiting_for(object_id)
     try:
         if wrong:
             _bring(at, sealed, wrong)
@@ -318,13 +261,12 @@ def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: 
                 return standing  # its study was destroyed meanwhile
             log.error("a stored image is damaged and could not be mended: %s", error.message)
             _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
-        lost = (*standing.lost, object_id)[-MOST_LOST:] if object_id not in standing.lost else standing.lost
-        return replace(standing, lost=lost)
+        return standing.losing(object_id)
     except (Transient, OperatorNeeded) as error:
         log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
         if is_wrong and isinstance(error, Unreadable):
             at.retries.not_given_back(object_id)
-        return _to_mend(standing, object_id)
+        return standing.waiting_for(object_id)
 
 
 def _bring(at: _Slice, sealed: Sealed, wrong: str) -> None:
@@ -364,42 +306,10 @@ def _manifests(
     box: Box, standing: Pass, now: datetime, keep_going: Callable[[], bool], most: int
 ) -> tuple[Pass, bool]:
     """Read the manifests of the next studies in every archive; whether there are more."""
-    with box.catalog.reading() as reading:
-        rows = manifests.written_after(reading, standing.manifest_cursor, most)
-        places = {each.id: each for each in destinations.destinations(reading) if not each.paused}
-    archives: dict[int, Archive | None] = {}
-    for row in rows:
-        if not keep_going():
-            return standing, True
-        if row.destination in places and row.destination not in archives:
-            archives[row.destination] = _archive(box, places[row.destination])
-        if (archive := archives.get(row.destination)) is None:
-            continue
-        key = manifest.key(box.root, row.study_instance_uid)
-        try:
-            told = manifest.unseal(box.root, key, archive.document(key))
-            obey_tombstones(box, places[row.destination].name, key, told, now)
-        except (Corrupt, Unknown):
-            log.warning("a study manifest is damaged or gone: it is written again")
-            with box.catalog.transaction() as tx:
-                manifests.mark(tx, row.destination, [row.study], now)
-            standing = replace(standing, rewritten=standing.rewritten + 1)
-        except (Transient, OperatorNeeded, Refused) as error:
-            archives[row.destination] = None  # for this slice
-            log.info("an archive can't be asked for its manifests now: %s", error.message)
-        standing = replace(standing, manifests=standing.manifests + 1)
-    cursor = max((row.study for row in rows), default=standing.manifest_cursor)
-    return replace(standing, manifest_cursor=cursor), bool(rows)
-
-
-def _archive(box: Box, place: DestinationSettings) -> Archive | None:
-    """The archive that a destination is; None if it is none, or its settings can't be right any more."""
-    try:
-        built = build(place, box)
-    except (OperatorNeeded, Refused) as error:
-        log.warning("%s can't be asked for its manifests: %s", place.name, error.message)
-        return None
-    return built if isinstance(built, Archive) else None
+    done = study_manifests.read_again(box, standing.manifest_cursor, now, keep_going, most)
+    read, rewritten = standing.manifests + done.read, standing.rewritten + done.rewritten
+    standing = replace(standing, manifest_cursor=done.cursor, manifests=read, rewritten=rewritten)
+    return standing, done.are_more
 
 
 def _copies_unread(reading: Reading) -> dict[str, dict[str, str]]:
@@ -437,7 +347,7 @@ def _keep(at: _Slice, standing: Pass, *, went_on: bool = False) -> Pass:
             settings.remove(tx, STOPPED)
         settings.put(tx, STANDING, asdict(standing), now)
         if standing.lost or standing.to_mend:
-            _tell_health(tx, standing, now)
+            passes.tell_health(tx, standing, now)
     return standing
 
 
@@ -447,7 +357,7 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
     with box.catalog.transaction() as tx:
         following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend, unasked=standing.unasked)
         settings.put(tx, STANDING, asdict(following), now)
-        _tell_health(tx, standing, now)
+        passes.tell_health(tx, standing, now)
         asked.finish(tx, standing.begun_utc, len(standing.unasked) + standing.passed, now)
         unread = {
             place: each for place, each in _copies_unread(tx).items() if each["pass"] == standing.begun_utc
@@ -501,15 +411,6 @@ def _complete(tx: Transaction, box: Box, done: dict[str, Any], finding: str, now
         done["repaired"],
         done["copies"],
     )
-
-
-def _tell_health(tx: Any, standing: Pass, now: datetime) -> None:
-    told = {
-        "at_utc": now.isoformat(),
-        "checked": standing.checked,
-        "damaged": len(standing.lost) + len(standing.to_mend),
-    }
-    settings.put(tx, VERIFICATION, told, now)
 
 
 def _record(
