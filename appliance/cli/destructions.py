@@ -49,10 +49,24 @@ def add_to(verbs: Verbs) -> None:
     certificate = own.add("certificate", "write one certificate to a file", act=write_certificate)
     certificate.add_argument("certificate", metavar="CERTIFICATE", help="its number in the list")
     certificate.add_argument("--file", type=Path, metavar="F", help="as JSON, signed")
-    certificate.add_argument("--pdf", type=Path, metavar="F", help="for people, as PDF")
+    certificate.add_argument(
+        "--pdf",
+        type=Path,
+        metavar="F",
+        help="for people, as PDF, with the signed JSON in it as an attachment",
+    )
     certificate.add_argument("--language", default="en", metavar="L", help="of the PDF: en, fr, es, zh")
-    verify = own.add("verify", "check the signature of a certificate in JSON", act=verify_certificate)
-    verify.add_argument("file", type=Path, metavar="FILE", help="the file")
+    verify = own.add(
+        "verify",
+        "check the signature of a certificate in JSON",
+        act=verify_certificate,
+        about="It prints the words of the paper that was made of this file: what a paper says otherwise was altered there. The paper's PDF "
+        "has the file as an attachment, and its SHA-256 stands on it.",
+    )
+    verify.add_argument(
+        "file", type=Path, metavar="FILE", help="the file, as it was saved out of the PDF or taken"
+    )
+    verify.add_argument("--language", default="en", metavar="L", help="of the words: en, fr, es, zh")
 
 
 def list_certificates(arguments: Arguments) -> int:
@@ -89,7 +103,6 @@ def write_certificate(arguments: Arguments) -> int:
     from appliance.catalog import tombstones
     from appliance.lifecycle import certificate
     from appliance.web import papers
-    from appliance.web.certificate_words import worded
     from appliance.web.console import web_ui
     from appliance.web.language import Languages
 
@@ -101,15 +114,13 @@ def write_certificate(arguments: Arguments) -> int:
         with box.catalog.transaction() as tx:
             found = tombstones.certificate(tx, arguments.certificate)
             signed = certificate.issue(tx, box.root, found, now())
-            told = certificate.document(tx, found, now())
-            record(tx, box, "destruction:certify", found.label)
+            record(tx, box, "destruction:certify", found.label, {"sha256": certificate.digest(signed)})
         if arguments.file is not None:
             _write(arguments.file, signed)
         if arguments.pdf is not None:
             languages = Languages(web_ui() / "languages")
-            words = languages.words(arguments.language)
-            paper = worded(told, certificate.fingerprint(box.root), words)
-            _write(arguments.pdf, papers.report(languages, arguments.language, paper))
+            seal = certificate.fingerprint(box.root)
+            _write(arguments.pdf, papers.certificate(languages, arguments.language, signed, seal))
     return 0
 
 
@@ -126,7 +137,7 @@ def verify_certificate(arguments: Arguments) -> int:
         ) from error
     with opened_box() as box, box.catalog.reading() as conn:
         found = certificate.verify(conn, box.root, text)
-    _print_words(found.document, found.fingerprint)
+    _print_words(found.document, found.fingerprint, arguments.language, certificate.digest(text))
     if not found.ours:
         raise Refused(
             "the signature is right, but of another box",
@@ -136,13 +147,14 @@ def verify_certificate(arguments: Arguments) -> int:
     return 0
 
 
-def _print_words(told: Any, fingerprint: str) -> None:
+def _print_words(told: Any, fingerprint: str, language: str = "en", attached: str = "") -> None:
     from appliance.web.certificate_words import worded
     from appliance.web.console import web_ui
     from appliance.web.language import Languages
 
-    paper = worded(told, fingerprint, Languages(web_ui() / "languages").words("en"))
-    print(f"{paper.title}\n{paper.made}\n\n{paper.verdict}")
+    words = Languages(web_ui() / "languages").words(language)
+    paper = worded(told, fingerprint, words, attached)
+    print(f"{paper.clinic}\n{paper.title}\n{paper.made}\n\n{paper.verdict}")
     for section in paper.sections:
         print(f"\n{section.title}")
         for line in section.lines:

@@ -14,6 +14,9 @@ Chose a signing key that is derived from the root key, because a restored box mu
 kept; the public keys that this box has ever signed with are remembered, so that a certificate from before a rotation of
 the root key is known as its own. Rejected: the clinic's certificate authority, which vouches for addresses of one box.
 
+On paper it is the same in words, and the PDF holds the signed file: each issue says its own moment, so only the very file that a paper was
+made of shows what was altered on it. The paper and the audit have the SHA-256 of that file.
+
 A study that was asked for and left out of the request is named with the reason: it is not destroyed, and whoever has the certificate
 must not take it for one that is.
 """
@@ -120,6 +123,11 @@ def issue(tx: Transaction, root: RootKey, certificate: Certificate, now: datetim
     return (
         json.dumps({"document": told, "signature": signature}, ensure_ascii=False, indent=1) + "\n"
     ).encode()
+
+
+def digest(signed: bytes) -> str:
+    """The SHA-256 of a signed certificate's bytes, in hexadecimal: which issue it is, since each says its own moment."""
+    return hashlib.sha256(signed).hexdigest()
 
 
 def fingerprint(root: RootKey) -> str:

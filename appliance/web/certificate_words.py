@@ -41,8 +41,11 @@ class WordedCertificate:
     sections: tuple[Section, ...]
 
 
-def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCertificate:
-    """The certificate `told` (`appliance.lifecycle.certificate.document`) in the language of `words`."""
+def worded(told: Mapping[str, Any], fingerprint: str, words: Words, attached: str = "") -> WordedCertificate:
+    """The certificate `told` (`appliance.lifecycle.certificate.document`) in the language of `words`.
+
+    `attached` is the SHA-256, in hexadecimal, of the signed file that the paper holds; empty where there is none, as on the page.
+    """
     waiting = [each for each in (told["this_box"], *told["archives"]) if each["state"] in ("OWED", "LAID")]
     left_out = told.get("left_out", ())  # a certificate of earlier software says nothing of it
     given_up = any(each["state"] == "GIVEN_UP" for each in told["archives"])
@@ -72,11 +75,19 @@ def worded(told: Mapping[str, Any], fingerprint: str, words: Words) -> WordedCer
                 words("destroyed.check"),
                 (
                     Line(words("destroyed.fingerprint"), fingerprint),
-                    Line(words("destroyed.how"), words("destroyed.how_text")),
+                    *_check(f"{told['certificate']}.json", attached, words),
                 ),
             ),
         ),
     )
+
+
+def _check(name: str, attached: str, words: Words) -> Iterator[Line]:
+    if not attached:
+        yield Line(words("destroyed.how"), words("destroyed.how_text"))
+        return
+    yield Line(words("destroyed.attached"), words("destroyed.attached_text", name=name, digest=attached))
+    yield Line(words("destroyed.how"), words("destroyed.how_attached", name=name))
 
 
 def _authority(authority: Mapping[str, Any], words: Words) -> Iterator[Line]:

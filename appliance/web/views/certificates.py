@@ -97,18 +97,21 @@ def one(label: str) -> Response:
 @blueprint.post("/<label>/<kind>")
 @needs(Permission.DESTROY_STUDIES)
 def take(label: str, kind: str) -> Response:
-    """The certificate as a file: on paper in the language of the page, or signed."""
+    """The certificate as a file: signed, or on paper in the language of the page with the signed file in it.
+
+    The audit keeps the SHA-256 of the signed file of either.
+    """
     if kind not in KINDS:
         raise Unknown("there is no such kind of certificate", hint="use one of the buttons on the page")
-    box, moment = console().box, now()
+    box = console().box
     with box.catalog.transaction() as tx:
         found = tombstones.certificate(tx, label)
-        data = certificate.issue(tx, box.root, found, moment)
-        told = certificate.document(tx, found, moment)
-        console().record(tx, "destruction:certify", found.label, forms.actor(), {"as": kind})
+        data = certificate.issue(tx, box.root, found, now())
+        issued = {"as": kind, "sha256": certificate.digest(data)}
+        console().record(tx, "destruction:certify", found.label, forms.actor(), issued)
     if kind == "pdf":
-        paper = worded(told, certificate.fingerprint(box.root), g.words)
-        data = papers.report(console().languages, g.language, paper)
+        seal = certificate.fingerprint(box.root)
+        data = papers.certificate(console().languages, g.language, data, seal)
     answer = current_app.response_class(data, content_type=KINDS[kind])
     answer.headers["Content-Disposition"] = f'attachment; filename="{found.label}.{kind}"'
     answer.headers["Cache-Control"] = "no-store"
