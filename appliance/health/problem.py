@@ -33,6 +33,7 @@ class Verb(StrEnum):
     SEE_GUARD = "see-guard"
     SEE_UPDATES = "see-updates"
     SEE_RETENTION = "see-retention"
+    SEE_TIERS = "see-tiers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, destinations, devices, rules, tombstones, webhooks
 from appliance.catalog.columns import utc_text
 from appliance.catalog.erasure import Erased
+from appliance.health.checks.disk import ROOM_SOON
 from appliance.model import (
     DestinationId,
     DestinationSettings,
@@ -86,7 +87,7 @@ def furnish(box: Box, folder: str) -> None:
             tx.execute(sql("UPDATE deliveries SET state = :s WHERE id = :i"), {"s": state, "i": number})
         for kind in ("disk-full", "destination-down", "unknown-device", "message-failed"):
             notify.tell(
-                tx, kind, subject="cloud", words="the data disk is nearly full", fix="make space", now=NOW
+                tx, kind, subject="cloud", words="the data disk is nearly full", fix=ROOM_SOON, now=NOW
             )
         bury_one(tx, place)
         hook = hooks.add(tx, name="chat", url="https://hooks.example.ca/x", format="slack", now=NOW)

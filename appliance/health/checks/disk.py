@@ -6,12 +6,22 @@ from collections.abc import Iterator
 
 from appliance.health.facts import Facts
 from appliance.health.forecast import Outlook
-from appliance.health.problem import Problem, Severity
+from appliance.health.problem import Act, Problem, Severity, Verb
 
 CODES = ("disk-full", "disk-low", "disk-filling", "disk-too-small")
 LOW_SPACE_RESERVES = 4
 """Space is low when less than this many times the reserve is free."""
 VERY_SOON_DAYS = 7
+
+# What is named in the settings and on that page stands there under these words.
+ROOM_NOW = (
+    "add a disk, or choose in the settings, Room on this disk, that images may leave this one: those that an archive in the cloud has can, "
+    "and the page Storage tiers makes room at once; reception resumes by itself"
+)
+ROOM_SOON = (
+    "before it refuses images, add a disk, or choose in the settings, Room on this disk, that images may leave this one: those that an archive "
+    "in the cloud has can, and the page Storage tiers shows which would"
+)
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -23,23 +33,20 @@ def check(facts: Facts) -> Iterator[Problem]:
             f"the data disk is too small for all images: the older ones stay in {facts.too_small_for} and come when they are opened",
             "put in a larger disk, or choose in the settings that old images may leave this disk",
             Severity.SOON,
+            acts=(Act(Verb.SEE_TIERS),),
         )
     if disk is None:
         return
     if disk.refusal is not None:
-        fix = disk.refusal.hint or "make space"
-        yield Problem("disk-full", disk.refusal.message, fix, Severity.BLOCKS)
+        # Its own hint is for whoever sends: here is more that can be done.
+        yield _filling("disk-full", disk.refusal.message, ROOM_NOW, Severity.BLOCKS)
     elif disk.free_bytes < LOW_SPACE_RESERVES * disk.reserve_bytes:
-        yield Problem(
-            "disk-low",
-            "the data disk is nearly full",
-            "make space, or add a disk, before it refuses images",
-            Severity.NOW,
-        )
+        yield _filling("disk-low", "the data disk is nearly full", ROOM_SOON, Severity.NOW)
     elif facts.forecast.outlook is Outlook.FILLING and facts.forecast.days_left <= facts.limits.disk_days:
-        yield Problem(
-            "disk-filling",
-            f"days until the data disk is full, as it fills now: {facts.forecast.days_left}",
-            "make space, or add a disk, before it refuses images",
-            Severity.NOW if facts.forecast.days_left <= VERY_SOON_DAYS else Severity.SOON,
-        )
+        words = f"days until the data disk is full, as it fills now: {facts.forecast.days_left}"
+        severity = Severity.NOW if facts.forecast.days_left <= VERY_SOON_DAYS else Severity.SOON
+        yield _filling("disk-filling", words, ROOM_SOON, severity)
+
+
+def _filling(code: str, words: str, fix: str, severity: Severity) -> Problem:
+    return Problem(code, words, fix, severity, acts=(Act(Verb.SEE_TIERS),))

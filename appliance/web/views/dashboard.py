@@ -27,6 +27,7 @@ from appliance.web.access import needs
 from appliance.web.acts import Offer, offers
 from appliance.web.charts import Chart, Value, chart
 from appliance.web.console import console, now
+from appliance.web.disk_words import marks
 from appliance.web.language import Words
 from appliance.web.pages import Page, is_partial, page_of, show
 
@@ -71,12 +72,13 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """The data disk. `used` and `reserve_from` are percents of it, for drawing."""
+    """The data disk. `used` and `reserve_from` are percents of it, for drawing; `marks` are its water marks in words."""
 
     used: float
     reserve_from: float
     tone: Tone
     words: str
+    marks: str
     outlook: str
 
 
@@ -294,6 +296,7 @@ def _gauge(facts: Facts, words: Words) -> Gauge | None:
         words=words(
             "dashboard.free_of", free=words.size(disk.free_bytes), total=words.size(disk.total_bytes)
         ),
+        marks=marks(disk.reserve_bytes, words),
         outlook=outlook,
     )
 

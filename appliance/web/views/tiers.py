@@ -30,6 +30,7 @@ from appliance.web import access, forms, tier_acts
 from appliance.web.access import needs
 from appliance.web.background import in_background
 from appliance.web.console import Notice, console, now
+from appliance.web.disk_words import marks
 from appliance.web.language import Words
 from appliance.web.pages import Page, is_partial, page_of, show
 from appliance.web.tier_acts import Asked, Hindrance, Name, TierAct
@@ -88,11 +89,12 @@ class TroubleLine:
 
 @dataclass(frozen=True, slots=True)
 class DiskCard:
-    """What is on this disk: `here` and `away` are images with their size; the acts that change it, of which one may be `watched`."""
+    """What is on this disk: `here` and `away` are images with their size, `marks` its water marks; the acts that change it, of which one may be `watched`."""
 
     here: str
     away: str
     free: str
+    marks: str
     choice: str
     acts: tuple[TierAct, ...]
     watched: bool
@@ -290,6 +292,7 @@ def _disk(conn: Reading, buckets: Callable[[Reading], list[Bucket]]) -> DiskCard
         here=_counted(tally.here, tally.here_bytes, words),
         away=_counted(tally.away, tally.away_bytes, words),
         free=words("tiers.free_of", free=words.size(space.free_bytes), total=words.size(space.total_bytes)),
+        marks=marks(box.guard.reserve_bytes, words),
         choice=words(f"setting.tiers.eviction.{eviction.choices(conn).eviction}"),
         acts=acts,
         watched=_watched(acts),
