@@ -4,26 +4,35 @@ It names places, machines, people and what the last restore drill measured; no s
 and nothing of a patient is in it, because it is printed and lies in a drawer elsewhere. What cannot be known from the box (where
 it stands, who has the recovery key, whom to call) the clinic says in its settings.
 
-How long a restore would take is worked out from the last drill that passed, which fetched a whole backup and brought a sample of
-images back over the very line that a restore would use. Chose the slower of two ways of reckoning, by images and by bytes,
-because a sample of small ones says little of large ones, and an estimate that is too long harms nobody.
+How long a restore from an archive would take is worked out from the last drill of that archive that passed, which fetched a whole backup
+and brought a sample of images back over the very line that a restore would use. A drill of one says nothing of another: a disk on the table
+is a hundred times as fast as a line to the cloud. Chose the slower of two ways of reckoning, by images and by bytes, and to add the pace at
+which a restored box brings images home and the longest wait for what lies in deep archive, because a sample of small images says
+little of large ones, and an estimate that is too long harms nobody.
+
+After a theft or a fire the archives that are elsewhere come first. Where a server or a bucket stands is guessed from its address: one that
+only the clinic's own network knows may burn with the box, and the plan says so rather than not.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from appliance import __version__, certificates
 from appliance import settings as chosen
-from appliance.backup import drill, making
+from appliance.backup import drill, homecoming, making
 from appliance.backup.drill import Certificate
 from appliance.box import Box
-from appliance.catalog import Reading, destinations, devices, settings, totals
+from appliance.catalog import Reading, destinations, devices, settings, stored, totals
 from appliance.catalog.totals import Totals
+from appliance.lifecycle.storage_class import DEEP, Tier, hours_by
 from appliance.model import DestinationKind, DestinationSettings, Device
+from appliance.replication import recall
 from appliance.store import keys
 from appliance.system import System, system
 
@@ -44,10 +53,44 @@ NAMED: Final = (
 )
 """The options of a destination that say where it is, in this order; no other is printed."""
 
+HOME_AT_ONCE: Final = 200
+HOME_EVERY_SECONDS: Final = 30
+"""How many images a restored box brings home at most (`homecoming.bringing_home`), and how often (duty ``recall``)."""
+
+_INSIDE: Final = (".local", ".lan", ".home", ".internal", ".localdomain", ".home.arpa")
+"""How the names end that only a network of one's own knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a restore from an archive would take, in seconds: until its index is fetched and opened, and until all images are home.
+
+    The box is in service some time after the index is open: what was kept since the backup is read, and the box starts. `all_home_seconds`
+    is None where no image was measured, and has the wait for what lies in deep archive in it.
+    """
+
+    index_seconds: float
+    all_home_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The latest drill of an archive; `found` is None where it did not come to an end, the archive being away for instance."""
+
+    at_utc: datetime
+    found: Certificate | None
+
+    @property
+    def passed(self) -> bool:
+        return self.found is not None and self.found.passed
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A destination: where it is, and for an archive, when it last took a backup and passed a drill."""
+    """A destination: where it is, and for an archive, when it last took a backup, its latest drill, and what a restore from it takes.
+
+    `wait_hours` is how long is waited at most for what lies in deep archive; 0 where nothing is known to.
+    """
 
     name: str
     kind: DestinationKind
@@ -55,15 +98,26 @@ class Place:
     is_archive: bool
     paused: bool
     backed_up_utc: datetime | None = None
-    drilled: Certificate | None = None
+    tried: Tried | None = None
+    estimate: Estimate | None = None
+    wait_hours: int = 0
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is out of reach of a theft or a fire in the clinic, as far as its address tells: cloud storage, or a server outside."""
+        if self.kind == "s3":
+            url = self.where.get("endpoint_url", "")
+            return not url or _is_outside(urlsplit(url if "//" in url else f"//{url}").hostname or "")
+        return self.kind == "sftp" and _is_outside(self.where.get("address", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a restore would take, in seconds: until the box is in service, and until all its images are home."""
-
-    in_service_seconds: float
-    all_home_seconds: float | None
+def _is_outside(host: str) -> bool:
+    """Whether an address, or a name, is of the Internet rather than of a network of one's own."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_global
+    except ValueError:
+        name = host.rstrip(".").lower()
+        return "." in name and not name.endswith(_INSIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +136,6 @@ class Plan:
     places: tuple[Place, ...]
     kept: Totals
     recovery_confirmed: bool
-    last_drill: Certificate | None
-    estimate: Estimate | None
     system: System
     """Of this box: where there is a command line, a step may name it beside the console."""
 
@@ -98,12 +150,27 @@ class Plan:
             )
         )
 
+    @property
+    def ways(self) -> tuple[Place, ...]:
+        """The archives to restore from, that with the newest backup first: those in use, or all where only a paused one has a backup."""
+        used = tuple(each for each in self.archives if not each.paused)
+        return used if any(each.backed_up_utc for each in used) else self.archives
+
+    @property
+    def set_aside(self) -> tuple[Place, ...]:
+        """The paused archives that have a backup and are none of the `ways`: it lacks what has come since."""
+        return tuple(each for each in self.archives if each not in self.ways and each.backed_up_utc)
+
+
+def elsewhere_first(places: Sequence[Place]) -> tuple[Place, ...]:
+    """`places` in the order in which they are tried after a theft or a fire, else as they are. Pure."""
+    return tuple(sorted(places, key=lambda each: not each.is_elsewhere))
+
 
 def gather(box: Box, who: str, now: datetime) -> Plan:
     """The plan of `box` at `now`, made for `who`."""
     with box.catalog.reading() as conn:
         drills = drill.certificates(conn, box)
-        passed = next((each for each in drills if each.passed), None)
         kept = totals.totals(conn)
         installed = certificates.installed(conn)
         return Plan(
@@ -120,34 +187,86 @@ def gather(box: Box, who: str, now: datetime) -> Plan:
             names=() if installed is None else installed.names,
             addresses=certificates.console_addresses(),
             devices=tuple(devices.devices(conn)),
-            places=tuple(_place(conn, each, drills) for each in destinations.destinations(conn)),
+            places=tuple(_place(conn, box, each, drills, kept) for each in destinations.destinations(conn)),
             kept=kept,
             recovery_confirmed=keys.recovery_confirmed(box.config.data.absolute() / "keys"),
-            last_drill=drills[0] if drills else None,
-            estimate=None if passed is None else estimate(passed, kept.instances, kept.bytes),
             system=system(),
         )
 
 
-def estimate(passed: Certificate, instances: int, size_bytes: int) -> Estimate:
-    """What a restore of `instances` images of `size_bytes` would take, by what a drill that passed has measured."""
-    if not passed.sampled or not passed.sampled_bytes:
-        return Estimate(passed.catalog_seconds, None)
-    by_image = passed.sample_seconds * instances / passed.sampled
-    by_byte = passed.sample_seconds * size_bytes / passed.sampled_bytes
-    return Estimate(passed.catalog_seconds, passed.catalog_seconds + max(by_image, by_byte))
+def estimate(measured: Certificate, instances: int, size_bytes: int, wait_hours: int = 0) -> Estimate:
+    """What a restore of `instances` images of `size_bytes` would take, by what a drill has measured; what lies deep comes within `wait_hours`.
+
+    Pure. The box asks for all of that in one pass, and fetches it in another (`homecoming`).
+    """
+    if not measured.sampled or not measured.sampled_bytes:
+        return Estimate(measured.catalog_seconds, None)
+    by_image = measured.sample_seconds * instances / measured.sampled
+    by_byte = measured.sample_seconds * size_bytes / measured.sampled_bytes
+    between = -(-instances // HOME_AT_ONCE) * HOME_EVERY_SECONDS
+    home = measured.catalog_seconds + max(by_image, by_byte) + between
+    if wait_hours:
+        home += between + wait_hours * 3600 + homecoming.AGAIN_AFTER.total_seconds()
+    return Estimate(measured.catalog_seconds, home)
 
 
-def _place(conn: Reading, of: DestinationSettings, drills: Sequence[Certificate]) -> Place:
-    is_archive = of.takes == "ciphertext"
-    told: dict[str, Any] = settings.get(conn, f"{making.LAST}.{of.name}", {}) if is_archive else {}
+def _place(
+    conn: Reading, box: Box, of: DestinationSettings, drills: Sequence[Certificate], kept: Totals
+) -> Place:
+    where = {name: str(of.options[name]) for name in NAMED if of.options.get(name)}
+    if of.takes != "ciphertext":
+        return Place(of.name, of.kind, where, is_archive=False, paused=of.paused)
+    told: dict[str, Any] = settings.get(conn, f"{making.LAST}.{of.name}", {})
     since = told.get("succeeded_utc")
+    tried, measured = _drilled(
+        drill.last(conn, box, of.name), [each for each in drills if each.archive == of.name]
+    )
+    wait_hours = _wait_hours(conn, of, tried, measured)
     return Place(
         name=of.name,
         kind=of.kind,
-        where={name: str(of.options[name]) for name in NAMED if of.options.get(name)},
-        is_archive=is_archive,
+        where=where,
+        is_archive=True,
         paused=of.paused,
         backed_up_utc=datetime.fromisoformat(since) if since else None,
-        drilled=next((each for each in drills if each.archive == of.name and each.passed), None),
+        tried=tried,
+        estimate=None if measured is None else estimate(measured, kept.instances, kept.bytes, wait_hours),
+        wait_hours=wait_hours,
     )
+
+
+def _drilled(
+    told: Mapping[str, Any], drills: Sequence[Certificate]
+) -> tuple[Tried | None, Certificate | None]:
+    """The latest drill of an archive, and the last that has measured something, by the record of how the latest went and the certificates
+    of that name. Pure.
+
+    Only those count that the record knows of: it begins anew where an archive moves or is added again under its old name. One that
+    failed for nothing but that every image of it lies deep has measured the index.
+    """
+    if not told:
+        return None, None
+    found = {each.at_utc: each for each in drills}
+    latest = found.get(told["at_utc"])
+    tried = (
+        None
+        if latest is None and told["outcome"] == "succeeded"
+        else Tried(datetime.fromisoformat(told["at_utc"]), latest)
+    )
+    if latest is not None and latest.resting and latest.is_whole:
+        return tried, latest
+    return tried, found.get(told.get("succeeded_utc") or "")
+
+
+def _wait_hours(
+    conn: Reading, of: DestinationSettings, tried: Tried | None, measured: Certificate | None
+) -> int:
+    """How long is waited at most for what lies in deep archive, by the clinic's way of fetching it; 0 where nothing does.
+
+    What the box has let sink counts beside the samples, which may have met none of it.
+    """
+    samples = (measured, None if tried is None else tried.found)
+    met = any(each is not None and each.resting for each in samples)
+    if not met and (of.kind != "s3" or not stored.bytes_by_tier(conn, of.id).get(Tier.DEEP)):
+        return 0
+    return hours_by(recall.retrieval(conn), DEEP.wait_hours)

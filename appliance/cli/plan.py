@@ -73,8 +73,10 @@ def show_plan(arguments: Arguments) -> int:
         for section in paper.sections:
             print(f"\n{_plain(section.title)}")
             for line in section.lines:
-                said = textwrap.wrap(_plain(f"{line.label}: {line.text}"), 100, subsequent_indent="    ")
-                print("\n".join(f"  {each}" for each in said))
+                for number, part in enumerate(f"{line.label}: {line.text}".split("\n")):
+                    indent = "    " if number else ""
+                    said = textwrap.wrap(_plain(part), 100, initial_indent=indent, subsequent_indent="    ")
+                    print("\n".join(f"  {each}" for each in said))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 Every step names the button as it is on this box, and where the box has a command line the command too, with the box's own bucket
 or folder in it, so that nobody has to work anything out on the worst day. On the image nobody can log in: there no step names one.
+
+A step of restoring has a line for each archive that is in use, so that whoever stands there may take the one that is left.
 """
 
 from __future__ import annotations
@@ -11,8 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from shlex import quote
 
-from appliance.backup.disaster_plan import Place, Plan
-from appliance.backup.drill import Certificate
+from appliance.backup.disaster_plan import Place, Plan, Tried, elsewhere_first
 from appliance.system import System
 from appliance.web.certificate_words import Line, Section
 from appliance.web.language import Words
@@ -20,6 +21,9 @@ from appliance.web.reach_words import reach_of
 
 LATE = timedelta(days=8)
 """From when on the last drill or backup is called old."""
+
+RESTORE = "restore"
+"""The step that says from where the box is restored."""
 
 SCENARIOS = ("stolen", "disk", "ransomware", "offline", "key")
 STEPS = {
@@ -46,7 +50,7 @@ TYPED = {
 
 @dataclass(frozen=True, slots=True)
 class WordedPlan:
-    """The whole paper. `verdict` says in a sentence whether the box could be brought back today."""
+    """The whole paper. `verdict` says whether the box could be brought back today; the text of a step may be of several lines."""
 
     title: str
     clinic: str
@@ -62,7 +66,7 @@ def worded(plan: Plan, words: Words) -> WordedPlan:
     sections = (
         Section(words("plan.whom"), tuple(_whom(plan, words))),
         Section(words("plan.copies"), tuple(_copies(plan, words))),
-        Section(words("plan.last_drill"), tuple(_drill(plan, words))),
+        Section(words("plan.last_drill"), tuple(_drills(plan, words))),
         *(Section(words(f"plan.{name}"), tuple(_steps(plan, name, words))) for name in SCENARIOS),
         Section(words("plan.box"), tuple(_box(plan, words))),
         Section(words("plan.machines"), tuple(_machines(plan))),
@@ -79,19 +83,37 @@ def worded(plan: Plan, words: Words) -> WordedPlan:
 
 
 def _verdict(plan: Plan, words: Words) -> tuple[str, str]:
-    backed_up = [each for each in plan.archives if each.backed_up_utc is not None]
+    backed_up = [each for each in plan.ways if each.backed_up_utc is not None]
     if not backed_up:
         return words("plan.verdict.no_backup"), "bad"
     if not plan.recovery_confirmed:
         return words("plan.verdict.no_key"), "bad"
     newest = backed_up[0]
     assert newest.backed_up_utc is not None
-    if plan.at_utc - newest.backed_up_utc > LATE:
+    if _is_late(plan, newest.backed_up_utc):
         return words("plan.verdict.old", at=words.moment(newest.backed_up_utc)), "wait"
-    drill = plan.last_drill
-    if drill is None or not drill.passed or plan.at_utc - datetime.fromisoformat(drill.at_utc) > LATE:
+    ready = [each for each in backed_up if _is_ready(plan, each)]
+    if not ready:
         return words("plan.verdict.untried"), "wait"
-    return words("plan.verdict.ready", at=words.moment(datetime.fromisoformat(drill.at_utc))), "good"
+    first = elsewhere_first(ready)[0]
+    assert first.tried is not None
+    said = [words("plan.verdict.ready", archive=first.name, at=words.moment(first.tried.at_utc))]
+    if not first.is_elsewhere:
+        said.append(words("plan.verdict.near"))
+    if others := [each.name for each in backed_up if each not in ready]:
+        said.append(words("plan.verdict.others", names=words.several(others)))
+    return " ".join(said), "wait" if len(said) > 1 else "good"
+
+
+def _is_ready(plan: Plan, place: Place) -> bool:
+    """Whether an archive has both a backup and a drill that passed, of late."""
+    if place.backed_up_utc is None or place.tried is None or not place.tried.passed:
+        return False
+    return not (_is_late(plan, place.backed_up_utc) or _is_late(plan, place.tried.at_utc))
+
+
+def _is_late(plan: Plan, at: datetime) -> bool:
+    return plan.at_utc - at > LATE
 
 
 def _whom(plan: Plan, words: Words) -> Iterator[Line]:
@@ -113,13 +135,8 @@ def _whom(plan: Plan, words: Words) -> Iterator[Line]:
 
 def _copies(plan: Plan, words: Words) -> Iterator[Line]:
     for each in plan.archives:
-        when = (
-            words("plan.backed_up", at=words.moment(each.backed_up_utc))
-            if each.backed_up_utc
-            else words("plan.never_backed_up")
-        )
-        fresh = each.backed_up_utc is not None and plan.at_utc - each.backed_up_utc <= LATE
-        yield Line(each.name, f"{_where(each)} · {when}", "good" if fresh else "wait")
+        fresh = each.backed_up_utc is not None and not _is_late(plan, each.backed_up_utc)
+        yield Line(each.name, _told_of(each, words), "good" if fresh else "wait")
     if not plan.archives:
         yield Line(words("plan.copies"), words("plan.verdict.no_backup"), "bad")
     if (reach := reach_of(((each.name, each.kind) for each in plan.archives), words)) is not None:
@@ -134,31 +151,60 @@ def _copies(plan: Plan, words: Words) -> Iterator[Line]:
     yield Line(words("plan.kept"), f"{studies}, {images}, {words.size(plan.kept.bytes)}")
 
 
-def _drill(plan: Plan, words: Words) -> Iterator[Line]:
-    last = plan.last_drill
-    if last is None:
-        yield Line(words("plan.drill"), words("plan.no_drill"), "wait")
-        return
-    yield Line(words("plan.drill"), _drilled(last, words), "good" if last.passed else "bad")
-    if (found := plan.estimate) is None:
-        return
-    yield Line(words("plan.in_service"), span(found.in_service_seconds, words))
-    if found.all_home_seconds is not None:
-        yield Line(words("plan.all_home"), span(found.all_home_seconds, words))
-    yield Line(words("plan.estimate"), words("plan.estimate_text"))
-
-
-def _drilled(last: Certificate, words: Words) -> str:
-    return words(
-        "plan.drill_passed" if last.passed else "plan.drill_failed",
-        at=words.moment(datetime.fromisoformat(last.at_utc)),
-        archive=last.archive,
-        studies=words("dashboard.studies", n=last.studies),
-        images=words("studies.images", n=last.instances),
-        catalog=span(last.catalog_seconds, words),
-        sampled=words("studies.images", n=last.sampled),
-        sample=span(last.sample_seconds, words),
+def _told_of(archive: Place, words: Words) -> str:
+    """Where an archive is, when it last took a backup, and whether it is paused."""
+    when = (
+        words("plan.backed_up", at=words.moment(archive.backed_up_utc))
+        if archive.backed_up_utc
+        else words("plan.never_backed_up")
     )
+    return " · ".join((_where(archive), when, *([words("plan.paused")] if archive.paused else [])))
+
+
+def _drills(plan: Plan, words: Words) -> Iterator[Line]:
+    for each in elsewhere_first(plan.ways):
+        label = words("plan.drill", archive=each.name)
+        if each.tried is None:
+            yield Line(label, words("plan.no_drill"), "wait")
+        else:
+            yield Line(label, _drilled(each.tried, words), "good" if each.tried.passed else "bad")
+        if each.estimate is not None:
+            yield Line(words("plan.index_back", archive=each.name), span(each.estimate.index_seconds, words))
+        if home := _home(each, words):
+            yield Line(words("plan.all_home", archive=each.name), home)
+    if not plan.ways:
+        yield Line(words("backups.archive"), words("plan.no_drill"), "wait")
+    if any(each.estimate for each in plan.ways):
+        yield Line(words("plan.estimate"), words("plan.estimate_text"))
+
+
+def _home(archive: Place, words: Words) -> str:
+    """How long it takes until all images are home, and how much of that what lies in deep archive; empty where neither is known."""
+    found = archive.estimate
+    home = span(found.all_home_seconds, words) if found and found.all_home_seconds is not None else ""
+    if not archive.wait_hours:
+        return home
+    hours = words("plan.span.hours", n=archive.wait_hours)
+    return (
+        words("plan.home_waits", span=home, hours=hours) if home else words("plan.home_unknown", hours=hours)
+    )
+
+
+def _drilled(tried: Tried, words: Words) -> str:
+    if (found := tried.found) is None:
+        return words("plan.drill_broken", at=words.moment(tried.at_utc))
+    said = words(
+        "plan.drill_passed" if found.passed else "plan.drill_failed",
+        at=words.moment(tried.at_utc),
+        studies=words("dashboard.studies", n=found.studies),
+        images=words("studies.images", n=found.instances),
+        catalog=span(found.catalog_seconds, words),
+        sampled=words("studies.images", n=found.sampled),
+        sample=span(found.sample_seconds, words),
+    )
+    if not found.resting:
+        return said
+    return words("plan.drill_resting", drill=said, images=words("studies.images", n=found.resting))
 
 
 def span(seconds: float, words: Words) -> str:
@@ -172,7 +218,6 @@ def span(seconds: float, words: Words) -> str:
 
 def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
     values = {
-        "commands": _commands(plan),
         "ae_title": plan.ae_title,
         "port": str(plan.dicom_port),
         "address": (*plan.addresses, "—")[0],
@@ -192,40 +237,61 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
     }
     for number, step in enumerate(STEPS[scenario], 1):
         said = words(f"plan.{scenario}.{step}", **values)
-        if plan.system is System.OPEN and (scenario, step) in TYPED:
+        if step == RESTORE:
+            said = "\n".join((said, *_ways(plan, scenario, words)))
+        elif plan.system is System.OPEN and (scenario, step) in TYPED:
             said = f"{said} {words(f'plan.{scenario}.{step}.typed', **values)}"
         yield Line(str(number), said)
 
 
-def _commands(plan: Plan) -> str:
-    """How the box is restored, from the best archive it has."""
-    for each in plan.archives:
-        if each.kind == "s3":
-            endpoint = (
-                f" --endpoint-url {quote(each.where['endpoint_url'])} --canadian"
-                if "endpoint_url" in each.where
-                else ""
-            )
-            return (
-                f"appliance restore s3 --bucket {quote(each.where.get('bucket', 'B'))} --region {quote(each.where.get('region', 'R'))}"
-                f"{endpoint} --access-key-id K"
-            )
-        if each.kind == "vault":
-            return f"appliance restore folder --path {quote(each.where.get('path', 'P'))}"
-        if each.kind == "sftp":
-            return (
-                f"appliance restore sftp --address {quote(each.where.get('address', 'A'))} --port {each.where.get('port', '22')} "
-                f"--user {quote(each.where.get('user', 'U'))} --folder {quote(each.where.get('folder', 'D'))} "
-                f"--fingerprint {each.where.get('host_key', 'F').rpartition(' ')[2]}"
-            )
-        if each.kind == "smb":
-            folder = f" --folder {quote(each.where['folder'])}" if each.where.get("folder") else ""
-            domain = f" --domain {quote(each.where['domain'])}" if each.where.get("domain") else ""
-            return (
-                f"appliance restore smb --address {quote(each.where.get('address', 'A'))} --port {each.where.get('port', '445')} "
-                f"--share {quote(each.where.get('share', 'S'))}{folder} --user {quote(each.where.get('user', 'U'))}{domain}"
-            )
-    return "appliance restore folder --path P"  # where there is no archive yet: what it will look like
+def _ways(plan: Plan, scenario: str, words: Words) -> Iterator[str]:
+    """From where the box is restored, a line for each archive; the last resort last."""
+    is_lost = scenario == "stolen"  # and whatever stood beside it
+    ways = elsewhere_first(plan.ways) if is_lost else plan.ways
+    for each in ways:
+        key = "plan.way.near" if is_lost and not each.is_elsewhere else "plan.way"
+        said = words(key, archive=each.name, where=_told_of(each, words))
+        yield said + _typed(plan, scenario, _command(each), words)
+    if not ways:  # where there is no archive yet: what it will look like
+        yield from filter(None, [_typed(plan, scenario, "appliance restore folder --path P", words).strip()])
+    for each in plan.set_aside:
+        yield words("plan.way.paused", archive=each.name, where=_told_of(each, words))
+    if is_lost and ways and not any(each.is_elsewhere for each in plan.archives):
+        yield words("plan.no_copy_elsewhere")
+
+
+def _typed(plan: Plan, scenario: str, command: str, words: Words) -> str:
+    """The sentence with `command`; empty where the box has no command line."""
+    if plan.system is not System.OPEN:
+        return ""
+    return f" {words(f'plan.{scenario}.{RESTORE}.typed', command=command)}"
+
+
+def _command(of: Place) -> str:
+    """How the box is restored from an archive."""
+    where = of.where
+    if of.kind == "s3":
+        endpoint = (
+            f" --endpoint-url {quote(where['endpoint_url'])} --canadian" if "endpoint_url" in where else ""
+        )
+        return (
+            f"appliance restore s3 --bucket {quote(where.get('bucket', 'B'))} --region {quote(where.get('region', 'R'))}"
+            f"{endpoint} --access-key-id K"
+        )
+    if of.kind == "sftp":
+        return (
+            f"appliance restore sftp --address {quote(where.get('address', 'A'))} --port {where.get('port', '22')} "
+            f"--user {quote(where.get('user', 'U'))} --folder {quote(where.get('folder', 'D'))} "
+            f"--fingerprint {where.get('host_key', 'F').rpartition(' ')[2]}"
+        )
+    if of.kind == "smb":
+        folder = f" --folder {quote(where['folder'])}" if where.get("folder") else ""
+        domain = f" --domain {quote(where['domain'])}" if where.get("domain") else ""
+        return (
+            f"appliance restore smb --address {quote(where.get('address', 'A'))} --port {where.get('port', '445')} "
+            f"--share {quote(where.get('share', 'S'))}{folder} --user {quote(where.get('user', 'U'))}{domain}"
+        )
+    return f"appliance restore folder --path {quote(where.get('path', 'P'))}"
 
 
 def _box(plan: Plan, words: Words) -> Iterator[Line]:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import certificates, settings
+from appliance import certificates, duties, settings
 from appliance.audit.vouching import vouched
-from appliance.backup import disaster_plan
-from appliance.backup.drill import CERTIFICATES, Certificate
+from appliance.backup import disaster_plan, homecoming, sampling
+from appliance.backup.disaster_plan import Place, Plan
+from appliance.backup.drill import CERTIFICATES, LAST, Certificate
 from appliance.box import Box, open_box
-from appliance.catalog import destinations, devices
+from appliance.catalog import Transaction, destinations, devices, tier_tags
 from appliance.catalog import settings as kept
 from appliance.config import Config
+from appliance.lifecycle.storage_class import DEEP, Tier
 from appliance.model import DestinationSettings, Device, ae_title
 from appliance.system import System
 from appliance.web.console import web_ui
-from appliance.web.language import Languages
+from appliance.web.language import Languages, Words
 from appliance.web.plan_words import SCENARIOS, WordedPlan, span, worded
+from tests.backup.conftest import IMAGES
+from tests.boxes import box_in, recorded
+from tests.replication.cloud import settings as cloud_settings
+from tests.replication.depot import owe_everything_to
+from tests.replication.parcels import take_in
 
 NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
 LANGUAGES = Languages(web_ui() / "languages")
@@ -69,6 +78,48 @@ def clinic(data: Path) -> Box:
     return box
 
 
+def tell_drills(tx: Transaction, box: Box, *drills: Certificate) -> None:
+    """Put drills on record as `drill` does, the newest first; a failed attempt without a certificate is none of them."""
+    kept.put(tx, CERTIFICATES, [vouched(box.audit_key, CERTIFICATES, asdict(each)) for each in drills], NOW)
+    for name in {each.archive for each in drills}:
+        of_it = [each for each in drills if each.archive == name]
+        told = {
+            "at_utc": of_it[0].at_utc,
+            "outcome": "succeeded" if of_it[0].passed else "failed",
+            "succeeded_utc": next((each.at_utc for each in of_it if each.passed), None),
+            "reason": "",
+        }
+        kept.put(tx, f"{LAST}.{name}", vouched(box.audit_key, f"{LAST}.{name}", told), NOW)
+
+
+def plan_of(data: Path, *drills: Certificate, paused: str = "", usb_age_days: float = 3) -> Plan:
+    """The plan of `clinic`, with these drills, the newest first."""
+    box = clinic(data)
+    try:
+        with box.catalog.transaction() as tx:
+            tell_drills(tx, box, *drills)
+            if paused:
+                destinations.pause(tx, paused)
+            done = {
+                "outcome": "succeeded",
+                "succeeded_utc": (NOW - timedelta(days=usb_age_days)).isoformat(),
+            }
+            kept.put(tx, "backup.last.usb", done, NOW)
+        return replace(disaster_plan.gather(box, "marie", NOW), system=System.OPEN)
+    finally:
+        box.close()
+
+
+def of_archive(plan: Plan, name: str) -> Place:
+    return next(each for each in plan.archives if each.name == name)
+
+
+def lines_of(plan: Plan, title: str, words: Words) -> dict[str, str]:
+    """What a part of the plan says, by label."""
+    section = next(each for each in worded(plan, words).sections if each.title == words(title))
+    return {each.label: each.text for each in section.lines}
+
+
 def text_of(paper: WordedPlan) -> str:
     lines = [f"{line.label}: {line.text}" for section in paper.sections for line in section.lines]
     return "\n".join(
@@ -109,30 +160,134 @@ def test_it_names_the_machines_the_copies_the_people_and_the_exact_command_and_n
         assert all(LANGUAGES.words(code)(f"plan.{each}") in said for each in SCENARIOS)
 
 
+BUCKET = drilled(catalog_seconds=1_500.0, sample_seconds=200.0)
+USB = drilled(
+    archive="usb",
+    at_utc=(NOW - timedelta(days=2) + timedelta(hours=10)).isoformat(),
+    catalog_seconds=2.0,
+    sample_seconds=0.5,
+)
+"""Ten hours after the bucket's, from a disk on the table."""
+
+
 @pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
-def test_the_times_are_those_that_the_last_drill_of_this_box_measured(tmp_path: Path, code: str) -> None:
+def test_each_archive_has_the_times_that_its_own_last_drill_measured(tmp_path: Path, code: str) -> None:
+    missed = drilled(at_utc=(NOW - timedelta(days=1)).isoformat(), findings=("an image is missing",))
+    plan = plan_of(tmp_path, missed, USB, BUCKET)
+    words = LANGUAGES.words(code)
+    cloud, usb = of_archive(plan, "cloud"), of_archive(plan, "usb")
+    assert cloud.estimate is not None and cloud.estimate.index_seconds == 1_500.0
+    assert usb.estimate is not None and usb.estimate.index_seconds == 2.0
+    assert cloud.tried is not None and cloud.tried.found == missed, (
+        "what it says of the last one is of the last one"
+    )
+    said = lines_of(plan, "plan.last_drill", words)
+    assert said[words("plan.index_back", archive="cloud")] == span(1_500.0, words)
+    assert said[words("plan.index_back", archive="usb")] == span(2.0, words)
+    assert span(0.5, words) in said[words("plan.drill", archive="usb")]
+    assert words("plan.index_back", archive="cloud") != words("plan.index_back", archive="usb")
+
+
+def test_a_drill_of_the_place_where_an_archive_was_before_says_nothing_of_where_it_is(tmp_path: Path) -> None:
     box = clinic(tmp_path)
     try:
-        missed = drilled(at_utc=(NOW - timedelta(days=1)).isoformat(), findings=("an image is missing",))
-        found = drilled(catalog_seconds=2_460.0, sample_seconds=17.0)
         with box.catalog.transaction() as tx:
-            papers = [vouched(box.audit_key, CERTIFICATES, asdict(each)) for each in (missed, found)]
-            kept.put(tx, CERTIFICATES, papers, NOW)
+            tell_drills(tx, box, USB, BUCKET)
+            there = destinations.destination(tx, "usb")
+            assert there is not None
+            destinations.begin_anew(tx, there)
+        plan = disaster_plan.gather(box, "marie", NOW)
+    finally:
+        box.close()
+    usb = of_archive(plan, "usb")
+    assert usb.tried is None and usb.estimate is None
+    assert of_archive(plan, "cloud").estimate is not None
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_a_drill_that_never_came_to_an_end_is_said_beside_what_the_one_before_measured(
+    tmp_path: Path, code: str
+) -> None:
+    box = clinic(tmp_path)
+    at = NOW - timedelta(hours=3)
+    told = {"at_utc": at.isoformat(), "outcome": "failed", "succeeded_utc": BUCKET.at_utc, "reason": "away"}
+    try:
+        with box.catalog.transaction() as tx:
+            tell_drills(tx, box, BUCKET)
+            kept.put(tx, f"{LAST}.cloud", vouched(box.audit_key, f"{LAST}.cloud", told), NOW)
         plan = disaster_plan.gather(box, "marie", NOW)
     finally:
         box.close()
     words = LANGUAGES.words(code)
-    assert plan.estimate is not None and plan.estimate.in_service_seconds == 2_460.0
-    assert plan.last_drill == missed, "what it says of the last one is of the last one"
-    (line,) = [
-        each
-        for section in worded(plan, words).sections
-        for each in section.lines
-        if each.label == words("plan.in_service")
-    ]
-    assert line.text == span(2_460.0, words)
-    said = text_of(worded(replace(plan, last_drill=found), words))
-    assert span(17.0, words) in said and span(2_460.0, words) in said
+    said = lines_of(plan, "plan.last_drill", words)
+    assert said[words("plan.drill", archive="cloud")] == words("plan.drill_broken", at=words.moment(at))
+    assert said[words("plan.index_back", archive="cloud")] == span(1_500.0, words)
+    assert said[words("plan.drill", archive="usb")] == words("plan.no_drill")
+    assert worded(replace(plan, recovery_confirmed=True), words).verdict_tone == "wait"
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+@pytest.mark.parametrize(("retrieval", "hours"), [("standard", 12), ("bulk", 48)])
+def test_what_rests_in_deep_archive_is_waited_for_as_long_as_the_clinics_way_of_fetching_takes(
+    tmp_path: Path, code: str, retrieval: str, hours: int
+) -> None:
+    box = clinic(tmp_path)
+    some = replace(BUCKET, resting=7)
+    try:
+        with box.catalog.transaction() as tx:
+            tell_drills(tx, box, USB, some)
+            settings.change(
+                tx, box.audit_key, {"tiers.retrieval": retrieval}, actor="tests", now=NOW, root=box.root
+            )
+        plan = disaster_plan.gather(box, "marie", NOW)
+    finally:
+        box.close()
+    words = LANGUAGES.words(code)
+    cloud = of_archive(plan, "cloud")
+    assert cloud.wait_hours == hours and cloud.estimate is not None
+    assert cloud.estimate.all_home_seconds is not None
+    assert cloud.estimate.all_home_seconds >= 1_500 + hours * 3_600
+    said = lines_of(plan, "plan.last_drill", words)
+    waited = words("plan.span.hours", n=hours)
+    assert waited in said[words("plan.all_home", archive="cloud")]
+    assert words("studies.images", n=7) in said[words("plan.drill", archive="cloud")]
+    assert waited not in said[words("plan.all_home", archive="usb")]
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_where_every_image_rests_the_wait_is_said_though_the_drill_brought_none_back(
+    tmp_path: Path, code: str
+) -> None:
+    every = replace(BUCKET, sampled=0, sampled_bytes=0, resting=20, findings=(sampling.NONE_OPENED,))
+    plan = plan_of(tmp_path, every)
+    words = LANGUAGES.words(code)
+    cloud = of_archive(plan, "cloud")
+    assert cloud.estimate is not None and cloud.estimate.index_seconds == 1_500.0
+    assert cloud.estimate.all_home_seconds is None
+    said = lines_of(plan, "plan.last_drill", words)[words("plan.all_home", archive="cloud")]
+    assert words("plan.span.hours", n=cloud.wait_hours) in said
+
+
+@pytest.mark.parametrize("drills", [(USB, BUCKET), ()])
+def test_what_the_box_has_let_sink_is_waited_for_though_no_sample_has_met_it(
+    tmp_path: Path, drills: tuple[Certificate, ...]
+) -> None:
+    with box_in(tmp_path) as box:
+        owe_everything_to(box, cloud_settings("http://127.0.0.1:1", "clinic"))
+        take_in(box, IMAGES)
+        with box.catalog.transaction() as tx:
+            tx.exec_driver_sql("UPDATE deliveries SET state = 'CONFIRMED'")
+            (place,) = destinations.destinations(tx)
+            tell_drills(tx, box, *(replace(each, archive=place.name) for each in drills[-1:]))
+        before = disaster_plan.gather(box, "marie", NOW)
+        with box.catalog.transaction() as tx:
+            tier_tags.begin(tx, place.id, recorded(box)[0].study_id, Tier.DEEP, NOW)
+        plan = disaster_plan.gather(box, "marie", NOW)
+    assert before.places[0].wait_hours == 0
+    assert plan.places[0].wait_hours == DEEP.wait_hours
+    words = LANGUAGES.words("en")
+    said = lines_of(plan, "plan.last_drill", words)[words("plan.all_home", archive=place.name)]
+    assert words("plan.span.hours", n=DEEP.wait_hours) in said
 
 
 COMMAND = re.compile(r"\bappliance [a-z]|\b(?:systemctl|journalctl|sudo)\b|--[a-z]")
@@ -222,11 +377,19 @@ def test_the_verdict_says_what_is_wrong_before_it_says_that_all_is_well(tmp_path
         box.close()
     printed = replace(plan, recovery_confirmed=True)
     assert "no restore drill has passed" in worded(printed, words).verdict
-    tried = replace(printed, last_drill=drilled())
-    assert worded(tried, words).verdict_tone == "good"
-    failed = replace(printed, last_drill=drilled(findings=("an image is missing",)))
-    assert worded(failed, words).verdict_tone == "wait"
-    late = replace(tried, at_utc=NOW + timedelta(days=30))
+    both = replace(plan_of(tmp_path / "both", USB, BUCKET), recovery_confirmed=True)
+    assert worded(both, words).verdict_tone == "good"
+    assert "from cloud" in worded(both, words).verdict, "that which no fire takes with the box"
+    only_near = worded(replace(plan_of(tmp_path / "near", USB), recovery_confirmed=True), words)
+    assert only_near.verdict_tone == "wait", "a drill of the disk says nothing of the bucket"
+    assert (
+        "from usb" in only_near.verdict and words("plan.verdict.others", names="cloud") in only_near.verdict
+    )
+    assert words("plan.verdict.near") in only_near.verdict
+    failed = replace(BUCKET, findings=("an image is missing",))
+    none = worded(replace(plan_of(tmp_path / "failed", failed), recovery_confirmed=True), words)
+    assert "no restore drill has passed" in none.verdict and none.verdict_tone == "wait"
+    late = replace(both, at_utc=NOW + timedelta(days=30))
     assert "old" in worded(late, words).verdict
 
 
@@ -245,11 +408,21 @@ def test_an_estimate_is_never_less_than_the_sample_would_take_for_all(
         sampled=sampled, sampled_bytes=sampled_bytes, sample_seconds=seconds, catalog_seconds=catalog
     )
     found = disaster_plan.estimate(passed, instances, size_bytes)
-    assert found.in_service_seconds == catalog
+    assert found.index_seconds == catalog
     assert found.all_home_seconds is not None
     assert found.all_home_seconds >= catalog
     assert found.all_home_seconds >= seconds * (instances / sampled) * 0.999
     assert found.all_home_seconds >= seconds * (size_bytes / sampled_bytes) * 0.999
+
+
+@given(st.integers(0, 1 << 24))
+def test_all_images_are_promised_no_sooner_than_the_box_brings_them_home(instances: int) -> None:
+    """However fast a disk is: some at a time, and then what else there is to do."""
+    (recall,) = (each for each in duties.duties(cast("Box", None)) if each.name == "recall")
+    most = inspect.signature(homecoming.bringing_home).parameters["most"].default
+    found = disaster_plan.estimate(drilled(sample_seconds=0.001), instances, 0)
+    assert found.all_home_seconds is not None
+    assert found.all_home_seconds >= instances / most * recall.every_seconds
 
 
 def test_without_a_sample_nothing_is_promised_about_the_images() -> None:

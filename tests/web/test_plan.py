@@ -49,6 +49,16 @@ def test_owner_and_privacy_officer_read_it_and_take_it_along(app: Flask, box: Bo
         assert [row["action"] for row in audit.export(conn)].count("plan:print") == 2
 
 
+def test_each_archive_to_restore_from_has_a_line_of_its_own_on_the_page(app: Flask) -> None:
+    browser = browser_of(app, Role.OWNER)
+    step = next(
+        each for each in browser.get("/plan").get_data(as_text=True).split("<li>") if "From cloud" in each
+    )
+    _, cloud, usb = step.split("</li>")[0].split("<br>")
+    assert cloud.startswith("From cloud") and "restore s3 --bucket clinic-images" in cloud
+    assert usb.startswith("From usb") and "restore folder --path /media/backup" in usb
+
+
 @pytest.mark.parametrize("role", [Role.PRACTITIONER, Role.TECHNICIAN, Role.VENDOR_SUPPORT])
 def test_nobody_else_reads_where_the_keys_are(app: Flask, role: Role) -> None:
     browser = browser_of(app, role)
@@ -69,4 +79,5 @@ def test_the_command_line_writes_the_same_plan_and_writes_over_nothing(
     said = capsys.readouterr().out
     assert "Plan de reprise après sinistre" in said
     assert "clinic-images" in said
+    assert "\n      Depuis cloud (s3" in said and "\n      Depuis usb (vault" in said
     assert SECRET not in said
