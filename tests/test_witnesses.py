@@ -14,6 +14,8 @@ from appliance.catalog import destinations
 from appliance.catalog import settings as catalog_settings
 from appliance.config import Config
 from appliance.errors import Refused
+from appliance.lifecycle import freezing
+from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.s3 import S3Destination
@@ -219,6 +221,29 @@ def test_a_disk_keeps_the_newest_of_two_days(
             witnesses.write(box, NOW + hour * HOUR)
             written.append(_kept(box).key.rpartition("/")[2])
         assert _anchors(usb) == written[-3:]
+    finally:
+        box.close()
+
+
+def test_no_old_anchor_is_removed_while_the_ransomware_guard_holds(
+    tmp_path: Path, usb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnesses, "KEPT_HERE", 2)
+    box = _with_a_disk(tmp_path / "box", usb)
+    try:
+        for hour in range(2):
+            witnesses.write(box, NOW + hour * HOUR)
+        before = _anchors(usb)
+        with box.catalog.transaction() as tx:
+            freezing.freeze(tx, Act("marie", NOW, box.audit_key), reason="a strange message on a screen")
+        for hour in range(2, 5):
+            witnesses.write(box, NOW + hour * HOUR)
+        assert len(_anchors(usb)) == 5, "new ones are written: they only add"
+        assert _anchors(usb)[:2] == before
+        with box.catalog.transaction() as tx:
+            freezing.release(tx, Act("marie", NOW, box.audit_key), reason="a false alarm")
+        witnesses.write(box, NOW + 5 * HOUR)
+        assert len(_anchors(usb)) == 2
     finally:
         box.close()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import random
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -318,62 +316,3 @@ def test_a_large_box_is_sampled_all_over(monkeypatch: pytest.MonkeyPatch, kept: 
         assert 1 <= len(drawn) <= 4
         seen.update(row[0] for row in drawn)
     assert len(seen) == len(IMAGES)
-
-
-def test_whoever_overwrites_or_removes_asks_the_guard() -> None:
-    """Each function that writes over or removes something of an archive, or sealed objects here; each asks, or says why not."""
-    places = {
-        "appliance/replication/lane.py": {
-            "_keep_slot",
-            "_keep_manifest",
-            "_keep_older",
-        },
-        # Beside what lies there, under a name that its content gives.
-        "appliance/replication/ownership.py": {"refuse_another_box"},
-        "appliance/replication/burial.py": {"_write_over", "_remove"},
-        "appliance/replication/tombstone.py": {"obey_tombstones"},
-        "appliance/backup/making.py": {"make", "_rotate"},
-        # Before the restored box is in service: over what does not open, the last that did.
-        "appliance/backup/catching_up.py": {"_lay_slot", "_write_again"},
-        "appliance/lifecycle/shredding.py": {"_destroy"},
-        "appliance/lifecycle/purging.py": {"_remove_objects"},
-        "appliance/lifecycle/eviction.py": {"_evict_study"},
-        "appliance/lifecycle/rewriting.py": {"write_again"},
-        "appliance/replication/batch.py": {"_sent"},
-        # Copies without a name that were never recorded.
-        "appliance/lifecycle/anonymising.py": {"discard"},
-        "appliance/ingest/orphans.py": {"_remove"},
-        # New ciphertext of what is kept already, or of a part that a crash cut short: it was never recorded.
-        "appliance/ingest/accept.py": {"_accept_distinct"},
-        "appliance/ingest/reception.py": {"_left_behind"},
-        # Under names that are never used again; old ones go while nothing is frozen.
-        "appliance/witnesses.py": {"put_new", "rotate"},
-        # An image of the box's own, which no row ever speaks of.
-        "appliance/ingest/rehearsal.py": {"clear"},
-        # Texts that mean nothing.
-        "appliance/replication/destinations/vault.py": {"check"},
-        "appliance/replication/destinations/share.py": {"check"},
-        "appliance/replication/destinations/s3.py": {"check"},
-        "appliance/replication/destinations/protection.py": {"_removal"},
-    }
-    assert acting_functions() == places
-
-
-def acting_functions() -> dict[str, set[str]]:
-    """Where `put_document`, `remove`, `destroy` and their like are called on an archive or on the store of objects."""
-    calls = re.compile(
-        r"\b(?:archive|self)\.(?:put_document|remove)\(|objects\.(?:remove|destroy|evict)\(|session\.send\(|\.delete_object\("
-    )
-    found: dict[str, set[str]] = {}
-    root = Path(__file__).parents[2]
-    for path in sorted((root / "appliance").rglob("*.py")):
-        text = path.read_text("utf-8")
-        if not calls.search(text):
-            continue
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                source = ast.get_source_segment(text, node) or ""
-                if calls.search(source):
-                    found.setdefault(str(path.relative_to(root)), set()).add(node.name)
-    found.pop("appliance/store/objects.py", None)  # that is the store itself
-    return found

@@ -11,10 +11,11 @@ import pytest
 
 from appliance.box import Box
 from appliance.catalog import destinations, destructions, instances, settings, study_keys, tombstones
+from appliance.errors import Transient
 from appliance.ingest.accept import accept
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.sealing import Announced, Buffers, Sealing
-from appliance.lifecycle import destruction, purging
+from appliance.lifecycle import destruction, freezing, purging
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.request import State
 from appliance.model import Received
@@ -106,6 +107,28 @@ def test_a_box_that_came_back_by_earlier_software_learns_of_it_too(
             restored = dict(settings.get(tx, RESTORED))
             del restored["last"]
             settings.put(tx, RESTORED, restored, datetime.now(UTC))
+        assert obey_tombstones(box, "usb", name, told, datetime.now(UTC))
+        assert contents(box) == {}
+
+
+def test_a_tombstone_is_obeyed_only_once_the_ransomware_guard_has_let_go(
+    back: tuple[Clinic, Secrets, Path],
+) -> None:
+    """Who can write in an archive could have laid it: nothing here is destroyed by it until a person has looked."""
+    clinic, secrets, data = back  # noqa: F811
+    name, told = told_by(clinic)
+    with box_in(data) as box:
+        bring_home_from(box, clinic)
+        with box.catalog.transaction() as tx:
+            act = Act("marie", LATER, box.audit_key)
+            freezing.freeze(tx, act, reason="a strange message on a screen")
+        with pytest.raises(Transient, match="ransomware guard"):
+            obey_tombstones(box, "usb", name, told, datetime.now(UTC))
+        assert contents(box) == as_sent(*GONE[:2])
+        with box.catalog.reading() as conn:
+            assert study_keys.destroyed_among(conn, secrets.keys) == set()
+        with box.catalog.transaction() as tx:
+            freezing.release(tx, act, reason="a false alarm")
         assert obey_tombstones(box, "usb", name, told, datetime.now(UTC))
         assert contents(box) == {}
 
