@@ -31,16 +31,21 @@ class FigureChange:
 
 
 def own(reading: Reading) -> tuple[OwnFigure, ...]:
-    """The figures that hold."""
+    """The figures that hold, each with who gave it, when and why."""
     newest = select(func.max(retention_rules.c.id)).group_by(
         retention_rules.c.record_type, retention_rules.c.starts
     )
     rows = reading.execute(
-        select(retention_rules.c.record_type, retention_rules.c.starts, retention_rules.c.years)
+        select(retention_rules)
         .where(retention_rules.c.id.in_(newest), retention_rules.c.years.is_not(None))
         .order_by(retention_rules.c.record_type, retention_rules.c.starts)
     )
-    return tuple(OwnFigure(RecordType(row[0]), Starts(row[1]), int(row[2])) for row in rows)
+    return tuple(
+        OwnFigure(
+            RecordType(row.record_type), Starts(row.starts), int(row.years), row.reason, row.by, row.at_utc
+        )
+        for row in rows
+    )
 
 
 def put(

@@ -95,7 +95,12 @@ def add_to(verbs: Verbs) -> None:
     choose = own.add("set", "keep records longer than the law asks for", act=set_figure)
     _add_what(choose)
     choose.add_argument("years", type=whole_number(1, 1000), metavar="YEARS", help="for how long")
-    choose.add_argument("--reason", required=True, metavar="TEXT", help="who decided it, or where it stands")
+    choose.add_argument(
+        "--reason",
+        required=True,
+        metavar="TEXT",
+        help="who decided it, or where it stands; certificates show it",
+    )
     unset = own.add("unset", "take the clinic's own period back", act=unset_figure)
     _add_what(unset)
     unset.add_argument("--reason", required=True, metavar="TEXT", help="why")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 
 from appliance.errors import Refused
@@ -85,16 +85,27 @@ LAWS: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class OwnFigure:
-    """A figure of the clinic's own: `years` for records of a type, counted from `starts`."""
+    """A figure of the clinic's own: `years` for records of a type, counted from `starts`; who gave it, when and why."""
 
     record_type: RecordType
     starts: Starts
     years: int
+    reason: str = ""
+    by: str = ""
+    at_utc: datetime | None = None
 
     @property
     def id(self) -> str:
         """How a decision names it."""
         return f"clinic-{self.record_type}-{self.starts}"
+
+    @property
+    def source(self) -> str:
+        """What it rests on, as lists and certificates for programs say it, in English; `causes` of each language has it for people."""
+        if self.at_utc is None:
+            return "the clinic's own period"
+        day = self.at_utc.astimezone(UTC).date()
+        return f"the clinic's own period, set by {self.by} on {day} UTC: {self.reason}"
 
 
 def book(province: str, own: Sequence[OwnFigure]) -> RuleBook:
@@ -111,7 +122,9 @@ def book(province: str, own: Sequence[OwnFigure]) -> RuleBook:
         for rule in LAWS.get(province, ())
         if rule.basis is Basis.LAW or (rule.record_type, rule.starts) not in chosen
     )
-    mine = tuple(Rule(each.id, each.record_type, each.starts, each.years, Basis.CLINIC, "") for each in own)
+    mine = tuple(
+        Rule(each.id, each.record_type, each.starts, each.years, Basis.CLINIC, each.source) for each in own
+    )
     return RuleBook(MAJORITY_YEARS[province], known + mine)
 
 

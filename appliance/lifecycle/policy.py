@@ -69,7 +69,7 @@ class Basis(StrEnum):
 class Rule:
     """Keep records of a type for `years` after what `starts` it.
 
-    `source` is the law and its article, `verified` the day on which somebody compared the figure with the text, None if
+    `source` is the law and its article, or who of the clinic chose it and why, `verified` the day on which somebody compared the figure with the text, None if
     it must still be confirmed. `entries_before` limits a rule to records whose last entry is before that day, and
     `not_beyond` is a day on which it lets go in any case.
     """

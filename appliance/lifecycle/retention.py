@@ -34,6 +34,7 @@ from appliance.lifecycle.acting import Act
 from appliance.lifecycle.laws import OwnFigure
 from appliance.lifecycle.policy import (
     BACK,
+    Basis,
     Clock,
     Decision,
     Doubt,
@@ -97,10 +98,15 @@ def decided(reading: Reading, study_ids: Iterable[int], now: datetime) -> dict[i
 def _decided(reading: Reading, study: KnownStudy, book: RuleBook, clock: Clock) -> Decided:
     decision = decide(study.facts, book, clock)
     objects = [row.object_id for row in instances.instances_of_study(reading, study.study_instance_uid)]
+    # Who gave the clinic's figure, and why, decides nothing: an update that words it otherwise leaves no study out of a request.
+    rules = [
+        _reason_as_json(each) | ({"source": ""} if each.rule.basis is Basis.CLINIC else {})
+        for each in decision.reasons
+    ]
     content = {
         "study": study.study_instance_uid,
         "objects": sorted(objects),
-        "decision": {"keep_until": decision.keep_until.isoformat(), "rules": _rules_as_json(decision)},
+        "decision": {"keep_until": decision.keep_until.isoformat(), "rules": rules},
     }
     return Decided(study, decision, sha256(canonical_json(content).encode()).hexdigest())
 
@@ -110,13 +116,9 @@ def as_json(decision: Decision) -> dict[str, Any]:
     entry = decision.entry
     return {
         "keep_until": decision.keep_until.isoformat(),
-        "rules": _rules_as_json(decision),
+        "rules": [_reason_as_json(each) for each in decision.reasons],
         "last_entry": {"day": entry.day.isoformat(), "told": str(entry.told), "study": entry.study},
     }
-
-
-def _rules_as_json(decision: Decision) -> list[dict[str, Any]]:
-    return [_reason_as_json(each) for each in decision.reasons]
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:

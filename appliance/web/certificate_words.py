@@ -122,7 +122,9 @@ def _study(each: Mapping[str, Any], words: Words) -> Line:
     if before := each.get("destroyed_before_utc"):
         said = words("destroyed.study_found", before=_moment(before, words), **values)
     else:
-        sources = "; ".join(dict.fromkeys(str(rule["source"] or rule["rule"]) for rule in each["rules"]))
+        sources = "; ".join(
+            dict.fromkeys(words.within(str(rule["source"] or rule["rule"])) for rule in each["rules"])
+        )
         said = words("destroyed.study_text", year=each["kept_until_year"], sources=sources, **values)
     if each["kept_anonymous"]:
         kept = words("studies.images", n=each["kept_anonymous"])

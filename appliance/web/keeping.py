@@ -98,6 +98,8 @@ def sees_visit(conn: Reading, visit_id: int) -> bool:
 def rule_words(rule: Mapping[str, Any], words: Words) -> str:
     """One rule of a decision as a sentence: how long, from when, and by which law."""
     period = words(f"retention.counts.{rule['starts']}", years=int(rule["years"]))
+    if rule["basis"] == "clinic" and rule["source"]:
+        return words("retention.own_line", period=period, source=words.cause(rule["source"]))
     source = rule["source"] or words("retention.own_figure")
     confirmed = "" if rule["verified"] or rule["basis"] == "clinic" else f" ({words('retention.unverified')})"
     basis = words(f"retention.basis.{rule['basis']}")

@@ -77,8 +77,12 @@ class Words:
 
     def cause(self, text: str) -> str:
         """A message or hint of an error in this language, or as it is."""
-        found = self._said(text) or text
+        found = self.within(text)
         return f"{found[:1].upper()}{found[1:]}"
+
+    def within(self, text: str) -> str:
+        """The same as a part of a sentence."""
+        return self._said(text) or text
 
     def _said(self, text: str) -> str | None:
         """`text` within a sentence; None if nobody has translated it."""

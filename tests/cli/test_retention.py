@@ -116,6 +116,8 @@ def test_the_clinic_keeps_longer_and_never_shorter(say: Say, study: int, data_di
     say("retention", "set", "medical", "last-entry", "25", "--reason", "our policy of 2026")
     rules = json.loads(say("retention", "rules", "--json"))
     assert {"rule": "clinic-medical-last-entry", "years": 25}.items() <= rules[-1].items()
+    assert rules[-1]["source"].startswith("the clinic's own period, set by ")
+    assert rules[-1]["source"].endswith(" UTC: our policy of 2026")
     assert "to be confirmed" in say("retention", "rules")
     box = open_box(Config(data=data_dir))
     with box.catalog.reading() as conn:

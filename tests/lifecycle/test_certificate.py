@@ -17,7 +17,8 @@ from appliance.catalog.columns import canonical_json
 from appliance.catalog.tombstones import Certificate, PlaceState
 from appliance.cli import main
 from appliance.errors import Refused
-from appliance.lifecycle import certificate
+from appliance.lifecycle import certificate, laws
+from appliance.lifecycle.policy import RecordType, Starts
 from appliance.model import DestinationSettings
 from appliance.web.certificate_words import worded
 from appliance.web.console import web_ui
@@ -27,7 +28,7 @@ from tests.instances import Instance
 from tests.lifecycle.purge import GONE, MARKERS, study_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-RULES = {
+RULES: dict[str, Any] = {
     "keep_until": "2026-03-14",
     "rules": [
         {
@@ -172,6 +173,38 @@ def test_it_is_in_plain_words_in_every_language(box: Box, language: str) -> None
     assert [len(each.lines) for each in paper.sections] == [3, 1, 3, 5, 2]
     assert "pacs" in [line.label for line in paper.sections[3].lines]
     assert "M-9" in paper.sections[1].lines[0].text
+
+
+OWN = "the clinic's own period, set by marie on 2026-11-25 UTC: our policy of 2026"
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "the clinic's own period, set by marie on 2026-11-25 UTC: our policy of 2026"),
+        ("fr", "délai de la clinique, fixé par marie le 2026-11-25 UTC\u00a0: our policy of 2026"),
+        ("es", "plazo propio de la clínica, fijado por marie el 2026-11-25 UTC: our policy of 2026"),
+        ("zh", "诊所自定年限，由 marie 于 2026-11-25 UTC 设定：our policy of 2026"),
+    ],
+)
+def test_it_says_by_whose_word_a_period_of_the_clinics_own_ran_out(
+    box: Box, monkeypatch: pytest.MonkeyPatch, language: str, said: str
+) -> None:
+    figure = laws.OwnFigure(
+        RecordType.MEDICAL, Starts.LAST_ENTRY, 12, "our policy of 2026", "marie", NOW - timedelta(days=1)
+    )
+    own, law = laws.book("QC", [figure]).rules[-1], RULES["rules"][0]
+    rule = {**law, "rule": own.id, "basis": str(own.basis), "source": own.source}
+    monkeypatch.setitem(RULES, "rules", [rule, law])
+    found = destroyed(box, *GONE)
+    with box.catalog.reading() as conn:
+        told = certificate.verify(conn, box.root, issued(box, found)).document
+    assert [(each["basis"], each["source"]) for each in told["studies"][0]["rules"]] == [
+        ("clinic", OWN),
+        ("law", "M-9, r. 20.3"),
+    ]
+    words = Languages(web_ui() / "languages").words(language)
+    assert f"{said}; M-9, r. 20.3" in worded(told, "AB-CD", words).sections[1].lines[0].text
 
 
 LAID_WAITS_FOR = (

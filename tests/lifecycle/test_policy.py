@@ -133,6 +133,17 @@ def test_a_figure_of_the_clinic_lengthens_and_takes_the_place_of_advice_only() -
     assert keep_until(mammogram, book("QC", [OwnFigure(MAMMOGRAPHY, ENTRY, 15)]))[0] == date(2030, 3, 10)
 
 
+def test_a_figure_of_the_clinic_says_who_set_it_when_and_why() -> None:
+    at = datetime(2026, 11, 26, 2, tzinfo=UTC)
+    own = OwnFigure(MEDICAL, ENTRY, 12, reason="our policy of 2026", by="marie", at_utc=at)
+    reasons = keep_until(ADULT, book("ON", [own]))[1]
+    assert reasons[0].rule.basis is Basis.CLINIC
+    assert (
+        reasons[0].rule.source
+        == "the clinic's own period, set by marie on 2026-11-26 UTC: our policy of 2026"
+    )
+
+
 # --- what a clinic may choose ----------------------------------------------------------------------------------------
 
 

@@ -9,12 +9,12 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from appliance import audit, settings
-from appliance.catalog import Catalog, erasure, retention_dates, retention_rules
+from appliance.catalog import Catalog, erasure, retention_dates, retention_rules, studies
 from appliance.catalog import settings as kept_values
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.retention_dates import Kept
 from appliance.errors import Refused
-from appliance.lifecycle import holds, retention
+from appliance.lifecycle import due_list, holds, retention
 from appliance.lifecycle.policy import FOR_EVER, Doubt, RecordType, Starts, Status
 from tests.lifecycle.clinic import AUDIT_KEY, LONG_AGO, NOW, act, arrive, bring_up_to_date, watch
 
@@ -132,6 +132,50 @@ def test_province_practice_and_the_clinics_own_figures_move_every_row(catalog: C
     with catalog.transaction() as tx:
         retention.choose(tx, act(), RecordType.DENTAL, ENTRY, 12, reason="our policy of 2026")
     assert until(catalog, study) == date(2022, 5, 4)
+
+
+OWN = "the clinic's own period, set by marie on 2026-11-25 UTC: our policy of 2026"
+
+
+def test_where_the_clinics_own_figure_decides_its_source_is_told(catalog: Catalog) -> None:
+    study = arrive(catalog)
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), MEDICAL, ENTRY, 12, reason="our  policy of 2026")
+    bring_up_to_date(catalog)
+    with catalog.reading() as conn:
+        told = retention.as_json(retention.decided(conn, [study], NOW)[study].decision)
+        due = due_list.every(conn, NOW.date())
+        (line,) = due_list.lines(conn, due, studies.study_by_id)
+    assert [(rule["rule"], rule["source"][:3]) for rule in told["rules"]] == [
+        ("clinic-medical-last-entry", "the"),
+        ("qc-medical", "M-9"),
+        ("qc-dental", "D-3"),
+    ]
+    assert told["rules"][0]["source"] == line.source == OWN
+    assert OWN in "".join(due_list.csv_lines([line]))
+
+
+def test_what_two_people_decided_holds_if_only_the_reason_of_a_figure_is_another(catalog: Catalog) -> None:
+    """An update that words a source otherwise takes no study out of a request either."""
+    study = arrive(catalog)
+
+    def digest() -> str:
+        with catalog.reading() as conn:
+            return retention.decided(conn, [study], NOW)[study].digest
+
+    def choose(years: int | None, reason: str, by: str = "marie") -> None:
+        with catalog.transaction() as tx:
+            retention.choose(tx, act(by), MEDICAL, ENTRY, years, reason=reason)
+
+    law = digest()
+    choose(12, "our policy of 2026")
+    first = digest()
+    choose(None, "back to the law")
+    assert digest() == law != first
+    choose(12, "our policy of 2027", "paul")
+    assert digest() == first
+    choose(13, "our policy of 2027", "paul")
+    assert digest() != first
 
 
 def test_figures_are_kept_with_their_history_and_never_below_the_law(catalog: Catalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -279,6 +280,30 @@ def test_a_visit_that_somebody_enters_keeps_a_patient_and_whoever_approves_is_to
     assert "withdrawn with a reason" in said
     said = post(owner, f"/retention/visits/{visit.id}/withdraw", reason="another patient", **{"from": study})
     assert "no longer counts" in said and "Due: no rule keeps it" in said
+
+
+def test_where_the_clinics_own_period_decides_the_list_says_who_chose_it_and_why(
+    box: Box, owner: FlaskClient
+) -> None:
+    study = due(box)
+    post(owner, "/retention/rules", what="medical.last-entry", years="11", reason="our policy of 2026")
+    bring_up_to_date(box.catalog)
+    try:
+        shown = html.unescape(page(owner, f"/studies/{study}"))
+        assert re.search(
+            r"11 years from the last entry · The clinic's own period, set by \w+ on [0-9-]+ UTC: our policy",
+            shown,
+        )
+        french = html.unescape(page(owner, f"/studies/{study}?lang=fr"))
+        assert re.search(r"· Délai de la clinique, fixé par \w+ le [0-9-]+ UTC\xa0: our policy", french)
+        token = csrf_of(page(owner, "/help"))
+        sheet = owner.post("/retention/list/csv", data={"csrf": token, "when": "today"})
+        sources = {row["source"] for row in csv.DictReader(io.StringIO(sheet.get_data(as_text=True)))}
+        assert any(each.endswith(" UTC: our policy of 2026") for each in sources)
+        assert "" not in sources
+    finally:
+        post(owner, "/retention/rules", what="medical.last-entry", years="", reason="back to the law")
+        bring_up_to_date(box.catalog)
 
 
 def test_a_period_below_the_law_is_refused_with_its_source(box: Box, owner: FlaskClient) -> None:
