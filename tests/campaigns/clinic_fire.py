@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from appliance.backup import restoring
 from appliance.backup.restoring import Restored
@@ -35,10 +35,10 @@ def burn(world: World, name: str, *, backups: bool) -> bool:
     """
     shelf = world.shelves[name]
     folder = world.here / f"box-{world.boxes + 1}"
-    paper = paper_of(world, name)
+    paper = paper_of(world, name, _as_found(archive_there(world, name), backups=backups))
     try:
-        archive = world.archive(name)
-        told = _restored(world, name, archive if backups else WithoutBackups(archive), folder, paper)
+        archive = _as_found(world.archive(name), backups=backups)
+        told = _restored(world, name, archive, folder, paper)
     except (OperatorNeeded, Refused, Transient) as error:
         held = shelf.plugged and (shelf.named or (backups and shelf.backups))
         assert not held, f"there is something to restore from, and it is refused: {error}"
@@ -57,6 +57,11 @@ def burn(world: World, name: str, *, backups: bool) -> bool:
         look_again(tx, Act(by="marie", now=world.now, audit_key=world.box.audit_key), province)
     survivors(world, name, told.snapshot.name if told.snapshot else "", backups=backups)
     return True
+
+
+def _as_found(archive: Archive, *, backups: bool) -> Archive:
+    """A disk, or one of which nobody finds the backups."""
+    return archive if backups else cast("Archive", WithoutBackups(archive))
 
 
 def _restored(world: World, name: str, archive: Archive, folder: Path, paper: RecoveryKey) -> Restored:

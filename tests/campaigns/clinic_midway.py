@@ -54,10 +54,10 @@ def burn_midway(world: World, one: int, two: int) -> bool:
         named = {each.study for each in lying.values() if each.object_id in shelf.named}
         unnamed = sorted(fresh - named)
         assert len(unnamed) <= UNNAMED, f"{name} has got studies {unnamed}, and no manifest names them"
-    shelf.was_pulled = True  # it may have got a newer slot
+    shelf.papers.add(world.papers.index(world.paper))  # it may have got its slot
     if not burn(world, name, backups=bool(one // 4 % 4)):
         return True
-    shelf.paper, shelf.was_pulled = world.papers.index(world.paper), False
+    shelf.papers = {world.papers.index(world.paper)}
     home(world)
     with world.box.catalog.reading() as conn:
         known = set(conn.exec_driver_sql("SELECT object_id FROM instances").scalars())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from appliance.backup import making, standing
 from appliance.errors import OperatorNeeded, Transient
+from appliance.replication.destinations import Archive
 from appliance.store.recovery import RecoveryKey
 from tests.campaigns.clinic_checks import archive_there, opens_with
 from tests.campaigns.clinic_places import KEEP, SHELVES
@@ -62,7 +63,10 @@ def back_up(world: World, name: str) -> bool:
     note_backups(world, name)
     assert made.name in shelf.backups, "a backup is said to be made, and is not there"
     if shelf.plugged:
-        shelf.paper, shelf.was_pulled = world.papers.index(world.paper), False
+        assert opens_with(world.archive(name), world.paper), f"{name} has our backup, and not our paper"
+        shelf.papers.add(
+            world.papers.index(world.paper)
+        )  # beside the backup: elsewhere there the one before may lie
     return True
 
 
@@ -76,9 +80,11 @@ def note_backups(world: World, name: str) -> None:
         world.remember(name, new)
 
 
-def paper_of(world: World, name: str) -> RecoveryKey:
-    """The newest paper that opens a disk: the one it was last written under, unless it was pulled out while it got a later one."""
-    known = world.shelves[name].paper
-    later = world.papers[known + 1 :] if world.shelves[name].was_pulled else []
-    archive = archive_there(world, name)
-    return next((each for each in reversed(later) if opens_with(archive, each)), world.papers[known])
+def paper_of(world: World, name: str, archive: Archive) -> RecoveryKey:
+    """Of the papers that may open a disk, as `archive` shows it, the one printed last that does; where none does, the one printed last.
+
+    A slot gives way to that of the box in service, which may be of an earlier paper: the box has come back with that from a disk that was
+    away when a later one was issued.
+    """
+    may = [world.papers[each] for each in sorted(world.shelves[name].papers, reverse=True)]
+    return next((each for each in may if opens_with(archive, each)), may[0])

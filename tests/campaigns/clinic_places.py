@@ -84,19 +84,19 @@ class Request:
 @dataclass
 class Shelf:
     """A disk: which objects lie on it whole, which its manifests name, what is destroyed there, which backups it has, and the
-    number of the newest paper that opens it. One that was pulled out may name more, those that are `vague`, and may open with
-    a later paper. `spared`: the keys whose
+    numbers of the papers that may open it: that under which it was last delivered to, those of the backups since, and that of each box
+    that was cut while it wrote there.
+    One that was pulled out may name more, those that are `vague`. `spared`: the keys whose
     destruction has reached it, so that what lay there beside came back. `ended`: those that the box in service knows as destroyed, and
     that can't be opened there any more since all its certificates are complete. `apart`: a root key lies there that the box in service never had, since it came back from the other disk, which
     had been away when the key was rotated. Such a disk may be another box's to it: it says so, and lays nothing there; or the box
     knows it again, by a manifest from before the rotation or since there is none, and then it takes manifests as it gives receipts."""
 
     plugged: bool = True
-    paper: int = 0
+    papers: set[int] = field(default_factory=lambda: {0})
     whole: set[ObjectId] = field(default_factory=set)
     named: set[ObjectId] = field(default_factory=set)
     vague: set[ObjectId] = field(default_factory=set)
-    was_pulled: bool = False
     apart: bool = False
     buried: set[KeyId] = field(default_factory=set)
     done: set[KeyId] = field(default_factory=set)

@@ -173,8 +173,8 @@ class World:
                 if not (shelf.plugged and self._owes_documents(name)):
                     break
             self._delivered(name, was_there=was_there)
-            if shelf.plugged:
-                shelf.paper, shelf.was_pulled = self.papers.index(self.paper), False
+            if shelf.plugged:  # where a root key lies that is not ours, nothing may have been laid
+                shelf.papers = {self.papers.index(self.paper)} | (shelf.papers if shelf.apart else set())
 
     def reached(self, _: str) -> None:
         """A step of the product; a disk that is to be pulled out in the middle goes at the one that was drawn."""
@@ -188,7 +188,8 @@ class World:
     def pull(self, name: str) -> None:
         """A disk is not there any more."""
         (self.here / name).rename(self.here / f"{name}.away")
-        self.shelves[name].plugged, self.shelves[name].was_pulled = False, True
+        self.shelves[name].plugged = False
+        self.shelves[name].papers.add(self.papers.index(self.paper))  # it may have got its slot
 
     def _owes_documents(self, name: str) -> bool:
         number = self.settings_of(name).id

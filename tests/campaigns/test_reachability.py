@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import asking
+from appliance.backup import asking, making
 from appliance.catalog import obeying
 from appliance.lifecycle.request import Method
+from appliance.replication import lane
 from appliance.replication.lane import Lane
+from appliance.store.root_key import seal_slot
 from tests.campaigns import reachability
-from tests.campaigns.clinic_checks import check, check_study, check_to_the_bottom
+from tests.campaigns.clinic_checks import check, check_study, check_to_the_bottom, opens_with
 from tests.campaigns.clinic_places import prepare_template
 from tests.campaigns.clinic_world import World
 from tests.campaigns.reachability import OF_A_STUDY, OF_THE_BOX, SHORTEST, Step, world_of
@@ -222,6 +224,120 @@ def test_a_box_that_a_fire_made_forget_a_destruction_backs_up_no_more_than_it_kn
     assert world.take("burn_without_backups", -1, 0, 0)
     assert world.take("back_up", -1, 0, 0)
     assert usb.backups[[*usb.backups][-1]].gone == frozenset()
+
+
+USB, NAS = 0, 1
+"""How a step is drawn that is of one disk."""
+
+
+def _back_with_an_earlier_paper(world: World) -> None:
+    """`usb` was away when a new paper was issued, and the box came back from there: its own paper is the earlier one now."""
+    world.take("deliver", -1, 0, 0)
+    world.take("receive", 0, 0, 0)
+    assert world.take("unplug", -1, USB, 0)
+    world.take("rotate_paper", -1, 0, 0)
+    assert world.take("plug", -1, 0, 0)
+    assert world.take("burn", -1, USB, 0)
+    assert world.papers.index(world.paper) == 0
+    assert opens_with(world.archive("nas"), world.papers[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1, 6])
+def test_a_fire_may_come_before_or_after_an_earlier_paper_took_the_place_of_a_later_one(
+    world: World, after: int
+) -> None:
+    """A slot of the same root key gives way to that of the box in service, whichever was printed first (seed 31000027)."""
+    _back_with_an_earlier_paper(world)
+    world.take("receive", 1, 0, 0)
+    assert world.take("burn_midway", -1, NAS, after)
+    check(world)
+    assert world.boxes == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1, 6])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_disk_may_be_pulled_out_once_an_earlier_paper_took_the_place_of_a_later_one(
+    world: World, after: int, is_replaced: bool
+) -> None:
+    """And what the box in service has issued since it went does not open it."""
+    _back_with_an_earlier_paper(world)
+    world.take("receive", 1, 0, 0)
+    assert world.take("outage", -1, NAS + 2 * after, 0)
+    if is_replaced:
+        world.take("rotate_paper", -1, 0, 0)
+    assert world.take("plug", -1, 0, 0)
+    assert world.take("burn", -1, NAS, 0)
+    check(world)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_another_box_s_to_ours_keeps_its_paper(world: World) -> None:
+    """The root key was changed too while `usb` was away: the box that came back from there lays nothing on the other disk."""
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    assert world.take("unplug", -1, USB, 0)
+    world.take("receive", 1, 0, 0)
+    for name in ("rotate_paper", "rotate_root", "deliver", "plug"):
+        world.take(name, -1, 0, 0)
+    assert world.take("burn", -1, USB, 0)
+    assert world.shelves["nas"].apart
+    world.take("deliver", -1, 0, 0)
+    check(world)
+    assert world.take("burn", -1, NAS, 0)
+    assert world.papers.index(world.paper) == 1
+    check(world)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["burn", "burn_without_backups", "burn_midway"])
+def test_a_backup_brings_its_paper_beside_that_of_the_manifests(world: World, way: str) -> None:
+    """Where no backup is found, what lies there opens with the paper that it was delivered under."""
+    _back_with_an_earlier_paper(world)
+    assert world.take("back_up", -1, NAS, 0)
+    assert world.take(way, -1, NAS, 0)
+    check(world)
+
+
+@pytest.mark.slow
+def test_the_model_sees_a_backup_that_our_paper_does_not_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.take("deliver", -1, 0, 0)
+    assert world.take("unplug", -1, NAS, 0)
+    world.take("rotate_paper", -1, 0, 0)
+    assert world.take("plug", -1, 0, 0)
+    root = world.box.root
+    monkeypatch.setattr(making, "whole_recovery_slot", lambda _: seal_slot(root, b"R", b"of nobody's paper"))
+    with pytest.raises(AssertionError, match="has our backup, and not our paper"):
+        world.take("back_up", -1, NAS, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["burn", "burn_midway"])
+def test_the_model_sees_a_disk_that_opens_with_none_of_its_papers(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    _back_with_an_earlier_paper(world)
+    root = world.box.root
+    monkeypatch.setattr(lane, "whole_recovery_slot", lambda _: seal_slot(root, b"R", b"of nobody's paper"))
+    world.take("deliver", -1, 0, 0)
+    with pytest.raises(AssertionError, match="there is something to restore from, and it is refused"):
+        world.take(way, -1, NAS, 0)
+
+
+@pytest.mark.slow
+def test_the_model_sees_that_a_new_paper_did_not_reach_a_disk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the earlier one opens it still is not what was promised."""
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    monkeypatch.setattr(Lane, "_keep_slot", lambda *_: None)
+    world.take("rotate_paper", -1, 0, 0)
+    with pytest.raises(AssertionError, match="there is something to restore from, and it is refused"):
+        world.take("burn", -1, NAS, 0)
 
 
 BEFORE_OLDER_BACKUPS_GO = 5, 0
