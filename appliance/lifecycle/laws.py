@@ -80,7 +80,14 @@ LAWS: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""What is known, by province. A province that isn't here has its rules too: the clinic must look them up."""
+"""What is known, by province. A province that isn't here has its rules too: the clinic must look them up.
+
+The two of British Columbia for records from before June 2013 can apply to nothing that a box with a true clock has received, of whatever
+year the images are: an entry is never before its receipt (`policy.entry_of`), and no way gives a receipt from before the box. An image
+counts as received when it comes in, out of files too (`ingest.importing`), and a restore takes over the hour that the box before
+wrote down (`replication.retold`). Only a clock that stood before June 2013 while nothing else was known of the hour makes such a receipt
+(`catalog.known_clock`). They are here because they are the law of that province, and the clinic is shown them.
+"""
 
 
 @dataclass(frozen=True, slots=True)

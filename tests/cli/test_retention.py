@@ -15,7 +15,10 @@ from appliance.box import open_box
 from appliance.catalog import studies
 from appliance.cli.command import main
 from appliance.config import Config
+from appliance.dicom.part10 import file_head
 from appliance.lifecycle import memory, retention
+from appliance.lifecycle.policy import Entry, Told
+from tests.instances import EXPLICIT_LITTLE_ENDIAN, Instance
 from tests.lifecycle.clinic import LONG_AGO, arrive, bring_up_to_date, watch
 
 Say = Callable[..., str]
@@ -127,6 +130,31 @@ def test_the_clinic_keeps_longer_and_never_shorter(say: Say, study: int, data_di
     say("retention", "unset", "medical", "last-entry", "--reason", "back to the law")
     assert [each["years"] for each in json.loads(say("retention", "history", "--json"))] == [None, 25]
     assert "our policy of 2026" in say("retention", "history")
+
+
+def test_a_film_of_1995_that_is_imported_counts_from_the_day_it_came(
+    say: Say, data_dir: Path, tmp_path: Path
+) -> None:
+    film, file = Instance(1), tmp_path / "film.dcm"
+    head = file_head(
+        sop_class_uid=film.sop_class_uid,
+        sop_instance_uid=film.sop_instance_uid,
+        transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
+        source_ae_title="ELSEWHERE",
+    )
+    file.write_bytes(head + film.data_set.replace(b"20261122", b"19950601"))
+    say("setting", "set", "clinic.province", "BC")
+    say("setting", "set", "retention.practice", "dental")
+    say("import", str(file))
+    box = open_box(Config(data=data_dir))
+    with box.catalog.reading() as conn:
+        row = studies.study(conn, film.study_instance_uid)
+        assert row is not None
+        decision = retention.decided(conn, [row.id], datetime.now(UTC))[row.id].decision
+    box.close()
+    assert row.study_date == "19950601"
+    assert decision.entry == Entry(row.first_received_utc.date(), Told.RECEIVED)
+    assert [each.rule.id for each in decision.reasons] == ["bc-dental-minor", "bc-dental"]
 
 
 def test_a_clock_is_believed_again_once_somebody_has_looked(say: Say, data_dir: Path, study: int) -> None:

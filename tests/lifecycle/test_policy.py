@@ -401,6 +401,54 @@ def test_of_two_entries_on_a_day_the_study_itself_is_told() -> None:
     assert last_entry(own) == Entry(date(2015, 3, 10), Told.MADE)
 
 
+@pytest.mark.parametrize(
+    ("rules", "kind", "born", "until", "rule_id"),
+    [
+        (BC, DENTAL, "19500101", date(2042, 11, 27), "bc-dental"),
+        (
+            BC,
+            DENTAL,
+            "19900704",
+            date(2042, 11, 27),
+            "bc-dental",
+        ),  # of age in 2009, and sixteen years more: 2025
+        (
+            BC,
+            DENTAL,
+            "",
+            date(2061, 11, 27),
+            "bc-dental-minor",
+        ),  # whoever has no birth date is as if born today
+        (BC, MEDICAL, "19500101", date(2042, 11, 27), "bc-medical"),
+        (BC, MEDICAL, "19900704", date(2042, 11, 27), "bc-medical"),
+        (BC, MEDICAL, "", date(2061, 11, 27), "bc-medical-minor"),
+        (QC, MEDICAL, "19500101", date(2036, 11, 27), "qc-medical"),
+        (QC, MEDICAL, "19900704", date(2036, 11, 27), "qc-medical"),
+        (QC, MEDICAL, "", date(2054, 11, 27), "qc-medical-minor"),
+        (QC, DENTAL, "19500101", date(2031, 11, 27), "qc-dental"),
+    ],
+)
+def test_images_of_1995_that_come_today_count_from_today(
+    rules: RuleBook, kind: RecordType, born: str, until: date, rule_id: str
+) -> None:
+    """A machine whose clock was reset dates a new image years back, and by that date it would be due at once."""
+    facts = Facts(frozenset({kind}), "19950601", CAME, CAME, (born,))
+    found, reasons = keep_until(facts, rules)
+    assert (found, reasons[0].rule.id) == (until, rule_id)
+    assert last_entry(facts) == Entry(date(2026, 11, 27), Told.RECEIVED)
+    assert status(facts, rules, CAME) is Status.KEEP
+    assert not [each for each in reasons if each.rule.entries_before], "the limits of before 2013"
+
+
+def test_the_limits_of_before_2013_apply_only_to_what_a_clock_of_before_2013_received() -> None:
+    limited = {each.id for each in LAWS["BC"] if each.entries_before is not None}
+    assert limited == {"bc-dental-before-2013", "bc-dental-before-2013-minor"}
+    for year, applies in ((1970, True), (2012, True), (2014, False), (2026, False)):
+        received = datetime(year, 1, 1, 12, tzinfo=UTC)
+        facts = Facts(frozenset({DENTAL}), "19950601", received, received, ("19500101",))
+        assert bool(limited & {each.rule.id for each in keep_until(facts, BC)[1]}) == applies
+
+
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 OLD = replace(ADULT, study_date="20000101", first_received_utc=NOON, last_received_utc=NOON)

@@ -282,6 +282,20 @@ def test_a_visit_that_somebody_enters_keeps_a_patient_and_whoever_approves_is_to
     assert "no longer counts" in said and "Due: no rule keeps it" in said
 
 
+LATE = {
+    "en": "Images that come later than they were made, such as old ones out of another system, count from the day they reached this box.",
+    "fr": "Les images qui arrivent après avoir été faites, comme d’anciennes images d’un autre système, comptent à partir du jour où elles sont arrivées dans ce boîtier.",
+}
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_it_is_said_that_old_images_count_from_the_day_they_came(owner: FlaskClient, language: str) -> None:
+    for address in ("/retention", "/retention/rules"):
+        assert LATE[language] in html.unescape(page(owner, f"{address}?lang={language}"))
+    told = html.unescape(page(owner, f"/help/retention?lang={language}"))
+    assert {"en": "A film of 1995", "fr": "Un cliché de 1995"}[language] in told
+
+
 def test_where_the_clinics_own_period_decides_the_list_says_who_chose_it_and_why(
     box: Box, owner: FlaskClient
 ) -> None:
