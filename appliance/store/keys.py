@@ -11,8 +11,11 @@ Chose a root key that both seals wrap, rather than two ways to derive it; becaus
 touching what lies below. Rejected: a passphrase (the recovery key is 160 random bits, so HKDF is enough, and a slow
 derivation would add nothing but waiting).
 
-Machine seal: the systemd credential ``machine-seal`` where the unit provides one (``LoadCredentialEncrypted=``, which
-systemd binds to the TPM2), else the file ``machine.key``, which protects against nobody who holds the disk and says so.
+Machine seal: the systemd credential ``machine-seal`` where the unit provides one (``LoadCredentialEncrypted=``), else the file
+``machine.key``. systemd binds the credential to the TPM2, or, where it finds none, to a key of its own on the same disk: then it
+protects against nobody who holds the disk, no more than the file does, and says so like it. Which it was, the sealed credential
+tells (`appliance.store.credential`), which the unit hands over beside it as ``machine-seal.cred`` (``LoadCredential=``). Chose this
+rather than a note of the key in a file; because what is read is then what was opened, also on a box that was sealed long before.
 
 Files of the key directory (0700, each file 0600; formats in `appliance.store.root_key`)::
 
@@ -46,7 +49,7 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.errors import Corrupt, OperatorNeeded, Refused, SealedElsewhere
-from appliance.store import key_files
+from appliance.store import credential, key_files
 from appliance.store.disk import Disk, disk_error
 from appliance.store.recovery import RecoveryKey
 from appliance.store.root_key import (
@@ -63,6 +66,7 @@ from appliance.store.root_key import (
 __all__ = [
     "MachineSeal",
     "RootKey",
+    "SealKind",
     "check_recovery",
     "create_keys",
     "machine_seal",
@@ -83,6 +87,7 @@ ROOT_RECOVERY = "root.recovery"
 MACHINE_KEY = "machine.key"
 RECOVERY_PENDING = "recovery.pending"
 CREDENTIAL = "machine-seal"
+SEALED_CREDENTIAL = "machine-seal.cred"
 CREDENTIAL_LEAST_BYTES = 32
 
 _PENDING_CONTEXT = RECOVERY_PENDING.encode()
@@ -107,17 +112,23 @@ def open_with_recovery(slot: bytes, key: RecoveryKey) -> RootKey:
 # --- the machine seal ------------------------------------------------------------------------------------------------
 
 
+SealKind = Literal["tpm2", "host", "file"]
+"""What guards the machine seal: the TPM2; a key that systemd keeps on the same disk, or nobody knows what; nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineSeal:
     """What lets this machine open its root key without a person."""
 
-    kind: Literal["credential", "file"]
+    kind: SealKind
     secret: bytes = field(repr=False)
 
     def describe(self) -> str:
-        """In a person's words, for `status` and the wizard."""
-        if self.kind == "credential":
-            return "system credential: only this machine's systemd can open it"
+        """In a person's words, for who has sealed the root key anew."""
+        if self.kind == "tpm2":
+            return "system credential: only this machine's TPM2 can open it"
+        if self.kind == "host":
+            return "system credential without a TPM2: whoever has this disk can open it"
         return "development key file: anyone with root on this disk can open it"
 
 
@@ -139,8 +150,8 @@ def _no_seal(directory: Path) -> SealedElsewhere:
 def _machine_seals(directory: Path, environ: Mapping[str, str]) -> list[MachineSeal]:
     """Every seal there is, the credential first: a box that gains a TPM still opens by its file until it rotates."""
     seals = []
-    if (credential := _credential(environ)) is not None:
-        seals.append(credential)
+    if (given := _credential(environ)) is not None:
+        seals.append(given)
     if (secret := key_files.read(directory / MACHINE_KEY)) is not None:
         if len(secret) != KEY_BYTES:
             raise SealedElsewhere(f"{directory / MACHINE_KEY} is damaged", hint=_RESTORE)
@@ -161,7 +172,15 @@ def _credential(environ: Mapping[str, str]) -> MachineSeal | None:
             f"the system credential {CREDENTIAL} is too short to be a key",
             hint=f"make it of at least {CREDENTIAL_LEAST_BYTES} random bytes",
         )
-    return MachineSeal("credential", secret)
+    return MachineSeal("tpm2" if _is_by_tpm2(Path(folder)) else "host", secret)
+
+
+def _is_by_tpm2(folder: Path) -> bool:
+    try:
+        return credential.is_by_tpm2((folder / SEALED_CREDENTIAL).read_bytes())
+    except OSError:
+        # A box must open without it, too.
+        return False
 
 
 # --- the key directory -----------------------------------------------------------------------------------------------
@@ -375,7 +394,7 @@ def reseal(directory: Path, text: str, environ: Mapping[str, str] = os.environ) 
 def _seal_to_machine(directory: Path, root: RootKey, seals: list[MachineSeal]) -> None:
     """Write ``root.machine`` for the first of `seals`; a file is drawn anew, and any is bridged until it is written."""
     chain = chain_slots(root)
-    if seals and seals[0].kind == "credential":
+    if seals and seals[0].kind != "file":
         key_files.write(directory / ROOT_MACHINE, seal_slot(root, b"M", seals[0].secret) + chain)
         key_files.remove(directory / MACHINE_KEY)
     else:

@@ -179,7 +179,7 @@ def _seal(box: Box, around: Surroundings) -> Finding:
         kind = keys.machine_seal(keys_folder(box), os.environ).kind
     except ApplianceError:
         return Finding("tpm-no-seal")
-    if kind == "credential":
+    if kind == "tpm2":
         return Finding("tpm-good")
     return Finding("tpm-unused" if around.tpm.exists() else "tpm-none")
 

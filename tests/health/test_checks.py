@@ -66,7 +66,7 @@ def days_ago(*numbers: int) -> tuple[date, ...]:
 CALM = Facts(
     at_utc=NOW,
     today=TODAY,
-    keys=Keys(recovery_confirmed=True, seal="credential"),
+    keys=Keys(recovery_confirmed=True, seal="tpm2"),
     disk=Disk(total_bytes=100 * GB, free_bytes=60 * GB, reserve_bytes=GB),
     contents=Contents(studies=4, instances=40, bytes=GB),
     processes={"dicom-0": True, "dicom-1": True, "courier": True, "jobs": True, "web": True},
@@ -122,7 +122,7 @@ def clocked(**changes: object) -> Facts:
 CASES = {
     "all is well": (CALM, NOTHING),
     "a catalog that fails is one problem, and hides none outside it": (
-        Facts(NOW, TODAY, Keys(False, "credential"), catalog=Trouble("the catalog is damaged")),
+        Facts(NOW, TODAY, Keys(False, "tpm2"), catalog=Trouble("the catalog is damaged")),
         (("catalog", BLOCKS), ("recovery-key", ACT_NOW)),
     ),
     "a disk of which nothing is known": (replace(CALM, disk=None), NOTHING),
@@ -191,7 +191,7 @@ CASES = {
     ),
     "an altered audit": (replace(CALM, audit_findings=1), (("audit", ACT_NOW),)),
     "nobody wrote the key down": (
-        replace(CALM, keys=Keys(False, "credential")),
+        replace(CALM, keys=Keys(False, "tpm2")),
         (("recovery-key", ACT_NOW),),
     ),
     "a version that was tried and left": (
@@ -351,9 +351,10 @@ CASES = {
         (("disk-unreadable", ACT_NOW), ("disk-unreadable", ACT_NOW)),
     ),
     "what the recovery key opens is damaged": (
-        replace(CALM, keys=Keys(True, "credential", "damaged")),
+        replace(CALM, keys=Keys(True, "tpm2", "damaged")),
         (("recovery-slot", ACT_NOW),),
     ),
+    "a seal without a TPM": (replace(CALM, keys=Keys(True, "host")), (("machine-seal", SOON),)),
     "a seal in a file": (replace(CALM, keys=Keys(True, "file")), (("machine-seal", SOON),)),
     "no seal": (replace(CALM, keys=Keys(True, Trouble("gone"))), (("machine-seal", ACT_NOW),)),
     "Secure Boot that is on": (replace(CALM, secure_boot=SecureBoot.ON), NOTHING),

@@ -21,6 +21,7 @@ from appliance.replication.delivery import Breaker
 from appliance.store import keys
 from appliance.web.console import web_ui
 from tests import synthetic
+from tests.seals import sealed_with
 
 NOW = datetime.now(UTC)
 
@@ -200,6 +201,17 @@ def test_a_machine_seal_that_is_gone_is_a_problem_found(box: Box, tmp_path: Path
     (problem,) = [each for each in health.status(box, NOW).problems if each.code == "machine-seal"]
     assert "will not start again" in problem.words
     assert problem.fix
+
+
+@pytest.mark.parametrize(
+    ("key", "is_told"), [("host+tpm2", False), ("tpm2", False), ("host", True), (None, True)]
+)
+def test_a_machine_seal_without_a_tpm_is_a_problem_found(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None, is_told: bool
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", sealed_with(key, tmp_path / "given")["CREDENTIALS_DIRECTORY"])
+    found = [each for each in health.status(box, NOW).problems if each.code == "machine-seal"]
+    assert ["a stolen disk can be read" in each.words for each in found] == [True] * is_told
 
 
 def test_a_catalog_that_fails_is_a_problem_found(box: Box) -> None:

@@ -42,6 +42,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from appliance.store import credential
 from tests import synthetic
 from tests.image.afar import afar
 from tests.image.asking import asked
@@ -218,9 +219,14 @@ def is_as_promised(machine: Machine) -> None:
         )
     walls(machine)
     no_error(machine)
+    sealed = machine.inside("cat /var/lib/machine-seal/machine-seal.cred")
+    kept("the seal of its keys is the TPM2's", credential.is_by_tpm2(sealed.encode()), sealed[:24])
+    no_file = machine.inside("test -e /var/lib/appliance/keys/machine.key || echo none").strip()
+    kept("and not a file", no_file == "none")
+    problems = machine.inside("appliance status --json", check=False)
     kept(
-        "the seal of its keys is the TPM2's",
-        machine.inside("test ! -e /var/lib/appliance/keys/machine.key") == "",
+        "and its processes know it",
+        "machine-seal" not in {each["code"] for each in json.loads(problems)["problems"]},
     )
     heard = listening(machine)
     kept(

@@ -29,6 +29,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from appliance import __version__
+from appliance.store import credential
 from tests import synthetic
 from tests.image.promises import https, kept, listening, practitioner
 from tests.image.remains import nothing_in_clear
@@ -249,10 +250,11 @@ def runs(box: Machine) -> None:
     kept("no process has met an error inside its walls", '"level": "ERROR"' not in told, told[-2000:])
     status = json.loads(box.inside("appliance status --json"))
     kept("the administrator's command opens the box", bool(status))
-    kept(
-        "its seal is the machine's, not a file",
-        box.inside("ls /var/lib/appliance/keys/machine.key", check=False) == "",
-    )
+    no_file = box.inside("test -e /var/lib/appliance/keys/machine.key || echo none").strip()
+    kept("its seal is the machine's, not a file", no_file == "none")
+    sealed = box.inside("cat /var/lib/machine-seal/machine-seal.cred")
+    kept("as on a machine without a TPM2", not credential.is_by_tpm2(sealed.encode()), sealed[:24])
+    kept("which is told", "machine-seal" in {each["code"] for each in status["problems"]})
 
 
 def hears_what_is_promised(box: Machine) -> None:

@@ -23,7 +23,8 @@ from appliance.store import keys
 from appliance.web import server
 from tests.system.running import VERBS
 
-UNITS = Path(__file__).parents[2] / "systemd"
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "systemd"
 SYSTEM = UNITS / "system"
 FRONT = Path(__file__).parents[2] / "provisioning/roles/front/files/nginx.service.conf"
 NETWORK_FACING = {
@@ -306,6 +307,25 @@ def test_the_units_and_the_code_name_the_same_credential_port_and_folder() -> No
     assert f"APPLIANCE_DATA=/var/lib/{folder} " in read("appliance-dicom.service")["Environment"][0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        (SYSTEM / "appliance-.service.d/50-common.conf").read_text(),
+        (UNITS / "libexec/appliance")
+        .read_text()
+        .replace('"$seal"', "/var/lib/machine-seal/machine-seal.cred"),
+        (ROOT / "image-build/mkosi.extra/usr/lib/systemd/system/screen.service").read_text(),
+    ],
+    ids=["units", "command", "screen"],
+)
+def test_whoever_is_given_the_seal_is_given_what_says_its_key(text: str) -> None:
+    given = dict(re.findall(r"LoadCredential(?:Encrypted)?=(machine-seal[^:]*):(\S+)", text))
+    assert set(given) == {keys.CREDENTIAL, keys.SEALED_CREDENTIAL}
+    assert set(given.values()) == {"/var/lib/machine-seal/machine-seal.cred"}
+    assert f"LoadCredentialEncrypted={keys.CREDENTIAL}:" in text
+    assert f"LoadCredential={keys.SEALED_CREDENTIAL}:" in text
+
+
 def test_together_they_leave_room_for_the_system() -> None:
     """On the smallest box that we sell (8 GB) the ceilings of the four leave two for everything else."""
 
@@ -439,6 +459,39 @@ def test_once_the_keys_lie_under_the_new_seal_the_old_one_never_comes_back(seali
     sealing.tpm = "third"
     sealing.start()
     assert sealing.aside.read_bytes() == had, "the one that the keys lie under is the one to keep"
+
+
+CHIPLESS = """#!/bin/sh
+[ "$1" = encrypt ] || exec {real} "$@"
+[ "$3" = --with-key=auto ] && exec {real} "$1" "$2" --with-key={key} "$4" "$5"
+"""
+
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="the host's key is root's")
+
+
+@pytest.mark.parametrize("key", ["tpm2-absent", pytest.param("host", marks=AS_ROOT)])
+def test_a_seal_that_was_made_while_the_chip_was_not_there_is_told_at_each_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """By the real `systemd-creds`, with a key of the host that is made here."""
+    monkeypatch.setenv("SYSTEMD_CREDENTIAL_SECRET", str(tmp_path / "secret"))
+    (tmp_path / "systemd-creds").write_text(CHIPLESS.format(real=shutil.which("systemd-creds"), key=key))
+    (tmp_path / "systemd-creds").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    given = tmp_path / "given"
+    sealed = given / keys.SEALED_CREDENTIAL
+    for _ in range(2):
+        told = asked(UNITS / "libexec/machine-seal", sealed, tmp_path / "root.machine", "1")
+        assert told.returncode == 0, told.stderr
+        opened = asked(
+            "systemd-creds", "decrypt", f"--name={keys.CREDENTIAL}", sealed, given / keys.CREDENTIAL
+        )
+        assert opened.returncode == 0, opened.stderr
+        (given / keys.CREDENTIAL).chmod(0o400)
+        found = keys.machine_seal(tmp_path / "keys", {"CREDENTIALS_DIRECTORY": str(given)})
+        assert (found.kind, len(found.secret)) == ("host", 32)
+        (given / keys.CREDENTIAL).unlink()
 
 
 def test_a_sealed_credential_opens_to_32_bytes_under_its_own_name_only(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from appliance.config import Config, DicomConfig, StoreConfig
 from appliance.wizard import checks
 from appliance.wizard.checks import Surroundings
 from tests.boxes import config_in
+from tests.seals import sealed_with
 
 NOWHERE = ("127.0.0.1", 1)
 
@@ -85,6 +86,22 @@ def test_a_clock_that_the_system_keeps_is_believed(box: Box, tmp_path: Path) -> 
 
 def test_a_tpm_that_is_there_and_not_used_is_told_apart(box: Box, tmp_path: Path) -> None:
     assert found(box, tpm=tmp_path)["tpm"] == "tpm-unused"
+
+
+@pytest.mark.parametrize(
+    ("key", "without", "beside_one"),
+    [
+        ("host+tpm2", "tpm-good", "tpm-good"),
+        ("host", "tpm-none", "tpm-unused"),
+        (None, "tpm-none", "tpm-unused"),
+    ],
+)
+def test_a_seal_that_no_tpm_made_is_told_like_a_key_file(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None, without: str, beside_one: str
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", sealed_with(key, tmp_path / "given")["CREDENTIALS_DIRECTORY"])
+    assert found(box, tpm=tmp_path / "absent")["tpm"] == without
+    assert found(box, tpm=tmp_path)["tpm"] == beside_one
 
 
 def test_little_memory_is_told(box: Box) -> None:

@@ -131,7 +131,9 @@ def _box(report: Report, words: Words) -> tuple[Line, ...]:
             words("report.key_confirmed" if report.recovery_confirmed == "yes" else "report.key_open"),
             "good" if report.recovery_confirmed == "yes" else "bad",
         ),
-        Line(words("report.seal"), words(f"report.seal.{report.seal}")),
+        Line(
+            words("report.seal"), words(f"report.seal.{report.seal}"), "" if report.seal == "tpm2" else "wait"
+        ),
     ]
     if (found := report.certificate) is not None:
         lines.append(Line(words("report.names"), ", ".join((*found.names, *found.addresses))))
