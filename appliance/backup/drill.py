@@ -47,6 +47,7 @@ from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import fetching, sampling, snapshot, standing
 from appliance.backup.making import archive_at, judge_of
+from appliance.backup.repeating import is_past, rest_after
 from appliance.backup.snapshot import Contents
 from appliance.box import Box
 from appliance.catalog import Catalog, Reading, Transaction, settings, totals
@@ -76,7 +77,6 @@ KEPT: Final = 60
 _CHASED: Final = 2
 """How often a drill goes on with a newer backup: where each fails, the failure is told in the end."""
 EVERY: Final = timedelta(days=7)
-RESTS_AT_FIRST: Final = timedelta(minutes=15)
 RESTS_AT_MOST: Final = timedelta(days=1)
 _NONE_THERE: Final = "the backup knows of no image in this archive, and none was opened: send images there too, and make a new backup"
 _MARKED: Final = "a backup is marked as destroyed and still has its key: this box writes no such mark, find out who can write in the archive"
@@ -176,7 +176,7 @@ def is_due(reading: Reading, box: Box, name: str, now: datetime) -> bool:
     if told.get("outcome") == "failed":
         return not rests(told, now)
     succeeded = told.get("succeeded_utc")
-    return succeeded is None or _is_past(succeeded, now, EVERY)
+    return succeeded is None or is_past(succeeded, now, EVERY)
 
 
 def rests(told: Mapping[str, Any], now: datetime) -> bool:
@@ -188,13 +188,7 @@ def rests(told: Mapping[str, Any], now: datetime) -> bool:
     tried = told.get("tried") or {}
     if told.get("outcome") != "failed" or tried.get("failures", 0) < 2:
         return False
-    wait = min(RESTS_AT_FIRST * 2 ** min(tried["failures"] - 2, 10), RESTS_AT_MOST)
-    return not _is_past(tried["at_utc"], now, wait)
-
-
-def _is_past(moment: str, now: datetime, span: timedelta) -> bool:
-    age = now - datetime.fromisoformat(moment)
-    return age >= span or age < -span
+    return not is_past(tried["at_utc"], now, rest_after(tried["failures"], RESTS_AT_MOST))
 
 
 def last(reading: Reading, box: Box, name: str) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 The copy lies in ``backups/`` of the data folder for as long as it is sent, encrypted as the catalog is; what a crash leaves of
 it is removed by the next attempt. One attempt at a time, by a lock. The index goes last: an attempt that is cut leaves pieces
-that no index speaks of, which the rotation clears away. Every piece is read back by the archive itself.
+that no index speaks of, which the rotation clears away, where something can be removed. Every piece is read back by the archive itself, and
+laid again a few times where a line loses it (`repeating`); an attempt that has failed all the same is made again ever later.
 
 One that is cut as its key gets its name leaves that key, whole, among what arrives at a disk or a file server: with the pieces it is the
 catalog of that day. So the next one clears away whatever key arrives there, and a destruction makes one. Another box that lays
@@ -20,6 +21,7 @@ import hashlib
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -29,6 +31,7 @@ from typing import Final
 from appliance import __version__, audit
 from appliance.backup import fetching, rotation, snapshot, standing
 from appliance.backup.lives import count_past_others
+from appliance.backup.repeating import is_past, patiently, rest_after
 from appliance.backup.snapshot import Contents, Index, Piece
 from appliance.box import Box
 from appliance.catalog import (
@@ -81,6 +84,13 @@ BETWEEN: Final = timedelta(hours=1)
 """So long after an attempt comes the next one because of what people decide: many decisions of an afternoon share a backup."""
 
 
+RESTS_AT_MOST: Final = timedelta(hours=6)
+"""So long rests one that goes on failing, unless a person asks for it, the archive gets other settings or goes on, or its line is back."""
+
+BY_ITSELF: Final = "jobs"
+"""Who makes a backup that nobody has asked for."""
+
+
 def archives(reading: Reading) -> list[DestinationSettings]:
     """The destinations that a backup can be laid in: those that hold the ciphertext."""
     return [each for each in destinations.destinations(reading) if each.takes == "ciphertext"]
@@ -118,16 +128,23 @@ def back_up(
     clock = clock or retention.running_from(now)
     with box.catalog.reading() as reading:
         decisions = memory.decisions(reading)  # at least those are in the copy
+    laid = threading.Event()
     try:
         archive = archive_at(box, to)
         own = whole_recovery_slot(box.config.data.absolute() / "keys")
-        refuse_another_box(archive, to.name, box.root, own)
+        go_on = _going_on(keep_going)
+        patiently(archive, lambda: refuse_another_box(archive, to.name, box.root, own), go_on)
         _begin(box, to, now)
-        count_past_others(box, archive, to, now)
-        index = make(box, archive, now, keep_going=keep_going, tell=tell)
+        patiently(archive, lambda: count_past_others(box, archive, to, now), go_on)
+        index = make(box, archive, now, keep_going=keep_going, tell=tell, laid=laid.set)
     except ApplianceError as error:
+        has_failed = (
+            laid.is_set() and keep_going()
+        )  # what the box's own stop has cut says nothing of the archive
         with box.catalog.transaction() as tx:
             _record(tx, box, to, now, actor, failure=error)
+            if has_failed:
+                _count_failure(tx, to, now, actor)
         raise
     removed, stays = 0, None
     try:
@@ -140,6 +157,14 @@ def back_up(
     return index
 
 
+def _going_on(keep_going: Callable[[], bool]) -> Callable[[], None]:
+    def go_on() -> None:
+        if not keep_going():
+            raise Transient("the backup was interrupted", hint="it is made again later")
+
+    return go_on
+
+
 def _begin(box: Box, to: DestinationSettings, now: datetime) -> None:
     """Write down that something is laid at the place where `to` is, before it is. Raises `Transient` when it is there no more."""
     with box.catalog.transaction() as tx:
@@ -150,24 +175,31 @@ def _begin(box: Box, to: DestinationSettings, now: datetime) -> None:
 
 def is_due(reading: Reading, name: str, now: datetime, every: timedelta) -> bool:
     """Whether the archive `name` is due for a backup: never had one, its last is `every` old, or of a moment to come; or lacks what a
-    person has decided since (`lifecycle.memory`), once `BETWEEN` have gone since the latest attempt."""
+    person has decided since (`lifecycle.memory`), once `BETWEEN` have gone since the latest attempt. One that goes on failing there rests."""
     told = settings.get(reading, _of(name), {})
+    if _rests(reading, name, now):
+        return False
     if told.get("succeeded_utc") is None:
         return True
     if memory.decisions(reading) > int(told.get("decisions", 0)):
         every = min(every, BETWEEN)
-        return _is_past(told["at_utc"], now, every)
-    return _is_past(told["succeeded_utc"], now, every)
+        return is_past(told["at_utc"], now, every)
+    return is_past(told["succeeded_utc"], now, every)
 
 
-def _is_past(moment: str, now: datetime, span: timedelta) -> bool:
-    age = now - datetime.fromisoformat(moment)
-    return age >= span or age < -span
+def _rests(reading: Reading, name: str, now: datetime) -> bool:
+    """Whether a backup that has failed in the archive `name` is not made again yet by itself: each attempt leaves pieces there, where nothing
+    can be removed for months. What failed before anything was laid, as where a line is down, is tried whenever it is due."""
+    failed = settings.get(reading, _failures_of(name))
+    return failed is not None and not is_past(
+        failed["at_utc"], now, rest_after(int(failed["count"]), RESTS_AT_MOST)
+    )
 
 
 def make_due(tx: Transaction, name: str) -> None:
     """Let the archive `name` be due for a backup, whenever it had its last."""
     settings.remove(tx, _of(name))
+    destinations.end_rest(tx, name)
 
 
 def last(reading: Reading, name: str) -> Mapping[str, str | None]:
@@ -181,6 +213,10 @@ def _of(name: str) -> str:
     return f"{LAST}.{name}"
 
 
+def _failures_of(name: str) -> str:
+    return f"{settings.BACKUP_FAILURES}.{name}"
+
+
 def make(
     box: Box,
     archive: Archive,
@@ -188,21 +224,27 @@ def make(
     *,
     keep_going: Callable[[], bool] = lambda: True,
     tell: Tell = _silent,
+    laid: Callable[[], None] = lambda: None,
 ) -> Index:
-    """Lay a snapshot of `box` as of now in `archive`; raises as `back_up`, and records nothing."""
+    """Lay a snapshot of `box` as of now in `archive`; raises as `back_up`, and records nothing. `laid` is called once something of it
+    is there."""
 
-    pace = Pace()
+    pace, stop = Pace(), _going_on(keep_going)
 
     def go_on() -> None:
         pace.rest()
-        if not keep_going():
-            raise Transient("the backup was interrupted", hint="it is made again later")
+        stop()
+
+    def put(where: str, data: bytes) -> None:
+        """Each document has its own name: laid once more, it is the same."""
+        patiently(archive, lambda: archive.put_document(where, data), go_on)
 
     name, key = snapshot.new_name(now, secrets.token_hex(4)), secrets.token_bytes(snapshot.KEY_BYTES)
     with _place_for_copy(box) as path:
         if isinstance(archive, Clearable):
             archive.remove_parts([snapshot.key_key(name)])
-        archive.put_document(snapshot.begun_key(name), snapshot.BEGUN)
+        put(snapshot.begun_key(name), snapshot.BEGUN)
+        laid()
         page_by_page = path.with_name(f"{path.name}.pages")
         (contents, witness, came_back) = copying.copy(
             box.catalog, page_by_page, key, lambda reading: _look(reading, go_on), go_on
@@ -214,7 +256,7 @@ def make(
         with path.open("rb") as copy:
             while data := copy.read(snapshot.PIECE_BYTES):
                 go_on()
-                archive.put_document(snapshot.piece_key(name, len(pieces)), data)
+                put(snapshot.piece_key(name, len(pieces)), data)
                 pieces.append(Piece(len(data), hashlib.sha256(data).hexdigest()))
                 done += len(data)
                 tell(done, total)
@@ -223,9 +265,9 @@ def make(
         sealed = box.root.seal(snapshot.encode(index), snapshot.context(name))
         # Read when all is sealed: a root key that was rotated meanwhile is in it.
         slot = whole_recovery_slot(box.config.data.absolute() / "keys")
-        archive.put_document(snapshot.slot_key(name), slot)
-        archive.put_document(snapshot.key_key(name), sealed_key)
-        archive.put_document(snapshot.index_key(name), sealed)
+        put(snapshot.slot_key(name), slot)
+        put(snapshot.key_key(name), sealed_key)
+        put(snapshot.index_key(name), sealed)
     return index
 
 
@@ -382,6 +424,8 @@ def _record(
     reason = f"{to.name}: {failure.message}" if failure else ""
     if not recall.has_moved(tx, to):  # a backup of one place is none of another
         _keep(tx, to.name, now, reason, None if made is None else decisions)
+        if made is not None:
+            destinations.end_rest(tx, to.name)
     if made is not None:
         details = {
             "name": made.name,
@@ -393,6 +437,14 @@ def _record(
     else:
         entry = audit.Entry("backup:fail", to.name, actor, {"reason": reason})
     audit.append(tx, box.audit_key, [entry], now)
+
+
+def _count_failure(tx: Transaction, to: DestinationSettings, now: datetime, actor: str) -> None:
+    """Note one more that has failed in an archive; the first again where a person has asked for it, who may have mended something."""
+    if not recall.has_moved(tx, to):
+        before = settings.get(tx, _failures_of(to.name)) if actor == BY_ITSELF else None
+        failed = {"count": int((before or {}).get("count", 0)) + 1, "at_utc": now.isoformat()}
+        settings.put(tx, _failures_of(to.name), failed, now)
 
 
 def _keep(tx: Transaction, to: str, now: datetime, reason: str, decisions: int | None) -> None:

@@ -53,7 +53,7 @@ class Schedule:
                     box,
                     place,
                     now,
-                    actor="jobs",
+                    actor=making.BY_ITSELF,
                     keep=keep,
                     keep_going=lambda: not self._stopping.is_set(),
                     clock=clock,

@@ -110,6 +110,7 @@ def change(
     values: dict[str, Any] = {"options": dict(options)} | ({} if secret is None else {"secret": secret})
     tx.execute(update(table).where(table.c.id == found.id).values(**values))
     set_breaker(tx, found.id, CLOSED)
+    end_rest(tx, name)
     _come_back(tx, replace(found, options=options), now)
 
 
@@ -188,7 +189,7 @@ def leave(tx: Transaction, before: DestinationSettings, now: datetime) -> None:
 
 def begin_anew(tx: Transaction, place: DestinationSettings) -> None:
     """Forget what was tried and has succeeded where an archive was: it is no longer there."""
-    for key in (kept.LATEST_BACKUP, kept.LATEST_DRILL):
+    for key in (kept.LATEST_BACKUP, kept.BACKUP_FAILURES, kept.LATEST_DRILL):
         kept.remove(tx, f"{key}.{place.name}")
     kept.remove(tx, f"{kept.BACKED_UP}.{place.id}")
     tx.execute(update(table).where(table.c.id == place.id).values(last_success_utc=None))
@@ -238,6 +239,12 @@ def resume(tx: Transaction, name: str) -> None:
         .where(table.c.id == _known(tx, name).id)
         .values(paused=False, breaker_failures=0, breaker_open_until_utc=None, breaker_reason="")
     )
+    end_rest(tx, name)
+
+
+def end_rest(tx: Transaction, name: str) -> None:
+    """Let a backup that has failed in an archive be tried again whenever it is due: something is otherwise there than it was."""
+    kept.remove(tx, f"{kept.BACKUP_FAILURES}.{name}")
 
 
 def health(conn: Reading) -> list[DestinationHealth]:

@@ -23,6 +23,9 @@ LOOKED_THROUGH = "destruction.looked"
 LATEST_BACKUP = "backup.last"
 """How the latest backup in an archive went (`appliance.backup.making`), with its name behind a dot."""
 
+BACKUP_FAILURES = "backup.failures"
+"""How often a backup has failed in an archive since one succeeded there, and when last (`appliance.backup.making`), with its name behind a dot."""
+
 LATEST_DRILL = "drill.last"
 """How the latest drill of an archive went (`appliance.backup.drill`), with its name behind a dot."""
 

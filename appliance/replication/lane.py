@@ -68,6 +68,8 @@ TIDY_SECONDS: Final = 3600.0
 RESTING_SECONDS: Final = 1800.0
 STOP_SECONDS: Final = 60.0
 MOST_HELD: Final = 2000
+AWAY: Final = 5
+"""Failures in a row, over half a minute: of a line that loses one request in twenty no such row is to be expected, so it was away and is back."""
 
 
 class Lane:
@@ -193,6 +195,8 @@ class Lane:
                 tx, self._settings.id, after_test(destinations.breaker(tx, self._settings.id))
             )
             deliveries.wake(tx, self._settings.id, now=now, jitter=self._around.jitter)
+            if failures >= AWAY:
+                destinations.end_rest(tx, self._settings.name)
         log.info("%s answers again", self._settings.name)
         return True
 
