@@ -222,6 +222,7 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
         "port": str(plan.dicom_port),
         "address": (*plan.addresses, "—")[0],
         "restore": words("welcome.restore"),
+        "unsealed": words("notice.machine-seal"),
         "guard": words("guard.title"),
         "freeze": words("guard.freeze"),
         "release": words("guard.release"),

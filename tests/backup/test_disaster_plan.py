@@ -314,6 +314,13 @@ def test_on_the_image_every_step_has_its_way_in_the_console_and_no_command(tmp_p
     )
 
 
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_who_tells_of_a_stolen_box_is_told_when_its_disk_can_be_read(tmp_path: Path, code: str) -> None:
+    words = LANGUAGES.words(code)
+    first = lines_of(plan_of(tmp_path), "plan.stolen", words)["1"]
+    assert words("notice.machine-seal") in first
+
+
 def plan_with(data: Path, place: DestinationSettings) -> str:
     """The plan, in English, of a new box with one destination."""
     box = open_box(Config(data=data))
