@@ -142,8 +142,8 @@ def _one_of(backups: Sequence[Index]) -> str:
 
 
 def is_too_new(index: Index) -> bool:
-    """Whether newer software has made a backup, with tables that this version does not know."""
-    return index.revision > REVISION
+    """Whether newer software has made a backup, with tables or in a format that this version does not know."""
+    return index.revision > REVISION or index.format > snapshot.FORMAT
 
 
 def needs(index: Index) -> OperatorNeeded:

@@ -46,6 +46,7 @@ from typing import Any, Final
 from appliance import audit
 from appliance.audit.vouching import MAC, is_vouched, vouched
 from appliance.backup import fetching, sampling, snapshot, standing
+from appliance.backup.choice import is_too_new, needs
 from appliance.backup.making import archive_at, judge_of
 from appliance.backup.repeating import is_past, rest_after
 from appliance.backup.snapshot import Contents
@@ -279,6 +280,8 @@ def _drill(
     began = time.monotonic()
     sealed = archive.document(snapshot.index_key(name))
     index = snapshot.decode(name, box.root.unseal(sealed, snapshot.context(name)))
+    if is_too_new(index):
+        raise needs(index)
     try:
         open_slots(archive.document(snapshot.slot_key(index.name)), b"R", bytes(SECRET_BYTES))
     except (Corrupt, Unknown):

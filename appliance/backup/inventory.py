@@ -17,7 +17,7 @@ from typing import Final
 
 from appliance.backup import drill, snapshot, standing
 from appliance.backup.drill import Certificate
-from appliance.backup.fetching import age_of, snapshot_key
+from appliance.backup.fetching import ages_of, snapshot_key
 from appliance.backup.making import archive_at
 from appliance.backup.snapshot import Index
 from appliance.box import Box
@@ -143,6 +143,6 @@ def key_opens(box: Box, archive: Archive, name: str) -> bool:
 
 def in_order(found: Sequence[Held], now: datetime) -> list[Held]:
     """Backups of one box, in whichever archives they lie, the newest first, whatever the clock was that has named them. Pure."""
-    ages = {each.name: age_of(each.index) for each in found if each.index is not None}
+    ages = ages_of({each.name: each.index for each in found if each.index is not None})
     by_name = {each.name: each for each in found}
     return [by_name[name] for name in snapshot.in_order([*by_name], ages, now)]

@@ -31,7 +31,7 @@ from appliance import audit
 from appliance.backup import ahead
 from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, instances, rules, study_keys
-from appliance.errors import Corrupt, Unknown, Unreadable
+from appliance.errors import Corrupt, OperatorNeeded, Unknown, Unreadable
 from appliance.model import DestinationSettings, InstanceId, ObjectId
 from appliance.replication import manifest, retold
 from appliance.replication.destinations import Archive, Document
@@ -96,7 +96,7 @@ def rebuild(
 ) -> Rebuilt:
     """Record what the manifests of `archive` say and the catalog does not know; those written before `since` are passed over.
 
-    May be repeated. Raises what the archive raises. A manifest that is damaged, or that a disk does not give back, holds up nothing;
+    May be repeated. Raises what the archive raises, and `OperatorNeeded` for a manifest that newer software has written. One that is damaged, or that a disk does not give back, holds up nothing;
     `MOST_IN_A_ROW` that are not given back do: then the disk is to be looked at first.
     """
     read = new = destroyed = in_a_row = 0
@@ -110,6 +110,10 @@ def rebuild(
                 with box.catalog.transaction() as tx:
                     new += record(tx, box, place, told, actor, over)
                 in_a_row = 0
+            except manifest.OfNewerSoftware as error:
+                raise OperatorNeeded(
+                    error.message, hint="install the newest version, and restore again"
+                ) from error
             except (Corrupt, Unknown):
                 spoilt.append(named.key)
                 log.error("a study manifest is damaged: its images stay in the archive")

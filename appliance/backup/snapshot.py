@@ -14,7 +14,8 @@ The index is ``RootKey.seal(JSON, "snapshot:<name>")``. The JSON, format 1: ``fo
 ``revision`` (of the tables), ``pieces`` (a list of [bytes, SHA-256]), ``contents`` (rows of studies, series and instances, and the sum
 of these in bytes; earlier software noted no series, and the box's running counts instead of rows) and
 ``audit`` (the witness of the audit's chain, so that a snapshot also anchors it), and ``lives`` (how often the box had come back from
-an archive, `appliance.backup.lives`). ``root.recovery`` brings all earlier root keys with it.
+an archive, `appliance.backup.lives`). ``root.recovery`` brings all earlier root keys with it. Whatever a later format changes, ``format``
+and ``software`` stay what they are: by these, earlier software says which version can restore it.
 
 What came after the copy is in manifests that were written after ``begun`` (`came_after`). Earlier software laid none; hours may lie
 between the copy and the index, on a slow line or behind a backlog, so its moment says nothing of what the copy holds.
@@ -95,6 +96,8 @@ class Index:
     contents: Contents
     audit: str
     lives: int = 0
+    format: int = FORMAT
+    """Of one later than `FORMAT` there may be no pieces here and no contents: only what could be read."""
 
     @property
     def size_bytes(self) -> int:
@@ -207,7 +210,7 @@ def encode(index: Index) -> bytes:
     """The JSON of an index, to be sealed."""
     return json.dumps(
         {
-            "format": FORMAT,
+            "format": index.format,
             "made_utc": index.made_utc.isoformat(),
             "software": index.software,
             "revision": index.revision,
@@ -226,28 +229,57 @@ def encode(index: Index) -> bytes:
 
 
 def decode(name: str, text: bytes) -> Index:
-    """The inverse of `encode`. Raises `Corrupt` for what is no index of format 1."""
+    """The inverse of `encode`; of a later format what can be read. Raises `Corrupt` for what is no index, or does not say which software
+    has made it."""
     try:
         told: dict[str, Any] = json.loads(text)
+        if told["format"] > FORMAT and told.get("software"):
+            return _later(name, told)
         if told["format"] != FORMAT:
             raise Corrupt(
                 "a backup is of a format that this software does not know", hint="update the appliance"
             )
-        return Index(
-            name=name,
-            made_utc=datetime.fromisoformat(told["made_utc"]),
-            software=str(told["software"]),
-            revision=str(told["revision"]),
-            pieces=tuple(Piece(int(size), str(digest)) for size, digest in told["pieces"]),
-            contents=Contents(
-                **{each: int(told["contents"][each]) for each in ("studies", "instances", "bytes")},
-                series=int(told["contents"]["series"]) if "series" in told["contents"] else None,
-            ),
-            audit=str(told["audit"]),
-            lives=int(told.get("lives", 0)),
-        )
+        return _index(name, told)
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt("the index of a backup is not what was written", hint="use another backup") from error
+
+
+def _index(name: str, told: Mapping[str, Any]) -> Index:
+    return Index(
+        name=name,
+        made_utc=datetime.fromisoformat(told["made_utc"]),
+        software=str(told["software"]),
+        revision=str(told["revision"]),
+        pieces=tuple(Piece(int(size), str(digest)) for size, digest in told["pieces"]),
+        contents=Contents(
+            **{each: int(told["contents"][each]) for each in ("studies", "instances", "bytes")},
+            series=int(told["contents"]["series"]) if "series" in told["contents"] else None,
+        ),
+        audit=str(told["audit"]),
+        lives=int(told.get("lives", 0)),
+        format=int(told["format"]),
+    )
+
+
+def _later(name: str, told: Mapping[str, Any]) -> Index:
+    """An index of a later format: as one of ours where it reads so, else which software has made it, and when, as far as it says."""
+    try:
+        return _index(name, told)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        made, lives = moment_of(name), told.get("lives", 0)
+        if made is None:
+            raise
+        return Index(
+            name=name,
+            made_utc=made,
+            software=str(told["software"]),
+            revision="",
+            pieces=(),
+            contents=Contents(0, 0, 0),
+            audit=str(told.get("audit", "")),
+            lives=lives if isinstance(lives, int) else 0,
+            format=int(told["format"]),
+        )
 
 
 def names_in(keys: Iterable[str]) -> list[str]:

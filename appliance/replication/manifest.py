@@ -47,6 +47,12 @@ from appliance.replication.destinations.archive import KEPT, MANIFESTS
 from appliance.store.keys import RootKey
 
 FORMAT: Final = 1
+
+
+class OfNewerSoftware(Corrupt):
+    """It opens, and is of a later format: it is whole, and to be left as it is."""
+
+
 _LARGEST_BYTES: Final = 256 << 20
 _ROWS: Final = ("patients", "studies", "series", "instances", "study_keys")
 
@@ -111,16 +117,21 @@ def _seal(root: RootKey, name: str, document: Mapping[str, Any]) -> bytes:
 
 
 def unseal(root: RootKey, name: str, sealed: bytes) -> dict[str, Any]:
-    """The JSON of the document found under `name`, a key that `key` gave. Raises `Corrupt` if it isn't what was written."""
+    """The JSON of the document found under `name`, a key that `key` gave. Raises `Corrupt` if it isn't what was written,
+    `OfNewerSoftware` if it is of a later format."""
     stream = zlib.decompressobj()
     try:
         text = stream.decompress(root.unseal(sealed, _context(digits(name))), _LARGEST_BYTES)
         document: dict[str, Any] = json.loads(text)
     except (zlib.error, ValueError) as error:
         raise Corrupt("a study manifest is not what was written") from error
-    if document.get("format") != FORMAT:
-        raise Corrupt(
-            "a study manifest is of a format that this software does not know", hint="update the appliance"
+    if (found := document.get("format")) != FORMAT:
+        is_later = isinstance(found, int) and found > FORMAT
+        raise (OfNewerSoftware if is_later else Corrupt)(
+            "a study manifest was written by newer software"
+            if is_later
+            else "a study manifest is of a format that this software does not know",
+            hint="update the appliance",
         )
     return document
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.backup import rotation, snapshot
+from appliance.backup import choice, rotation, snapshot
 from appliance.backup.snapshot import Age, Contents, Index, Piece
 from appliance.errors import Corrupt
 
@@ -40,11 +41,47 @@ def test_an_index_is_read_as_it_was_written(made: datetime, pieces: list[tuple[i
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"null", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "made_utc": "yesterday"}', b"\xff"]
+    "text",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"format": 2}',
+        b'{"format": 0, "software": "0.1"}',
+        b'{"format": "2", "software": "7"}',
+        b'{"format": 1, "made_utc": "yesterday"}',
+        b"\xff",
+    ],
 )
 def test_what_is_no_index_is_corrupt(text: bytes) -> None:
     with pytest.raises(Corrupt):
         snapshot.decode("20261125T203000Z-0123abcd", text)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {
+            "made_utc": "2026-11-25T20:30:00+00:00",
+            "pieces": {"a": 1},
+            "contents": None,
+            "audit": "9:aa",
+            "lives": 3,
+        },
+        {"lives": "often", "contents": [], "pieces": 7},
+    ],
+)
+def test_an_index_of_a_later_format_says_which_software_can_read_it(more: dict[str, object]) -> None:
+    told = {"format": 2, "software": "7.1.0", **more}
+    index = snapshot.decode(INDEX.name, json.dumps(told).encode())
+    assert (index.name, index.software, index.format, index.made_utc) == (INDEX.name, "7.1.0", 2, NOW)
+    assert (index.pieces, index.audit) == ((), more.get("audit", ""))
+    assert choice.is_too_new(index)
+    assert index.lives == (3 if more.get("lives") == 3 else 0)
+    like_ours = snapshot.decode(INDEX.name, snapshot.encode(replace(INDEX, format=2, lives=4)))
+    assert (like_ours, choice.is_too_new(like_ours)) == (replace(INDEX, format=2, lives=4), True)
 
 
 @given(MOMENTS, MOMENTS)

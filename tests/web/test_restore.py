@@ -21,6 +21,7 @@ from appliance.store import succession
 from appliance.store.recovery import RecoveryKey
 from appliance.web.application import create_app
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents, eventually
+from tests.backup.test_newer_software import lay_later
 from tests.backup.test_past import SEALED, a_moment, write_over
 from tests.backup.test_restoring import bring_home
 from tests.boxes import box_in, recorded
@@ -264,17 +265,21 @@ def test_a_share_is_looked_at_with_its_password(
         assert not any(SHARE_PASSWORD in str(dict(row)) for row in audit.export(conn))
 
 
+@pytest.mark.parametrize("what", ["tables", "format"])
 def test_backups_of_newer_software_are_refused_with_the_version_to_install(
-    visitor: FlaskClient, blank: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visitor: FlaskClient, blank: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     (tmp_path / "usb").mkdir()
     place = prepare(DestinationSettings("usb", "vault", "ciphertext", {"path": str(tmp_path / "usb")}))
     with clinic_in(tmp_path / "newer", place) as clinic, monkeypatch.context() as patched:
         now = datetime.now(UTC)
         clinic.back_up(now - timedelta(minutes=1))  # names are in order of seconds
-        patched.setattr("appliance.backup.making.REVISION", "r9999")
         patched.setattr("appliance.backup.making.__version__", "7.1.0")
-        clinic.back_up(now)
+        if what == "tables":
+            patched.setattr("appliance.backup.making.REVISION", "r9999")
+        made = clinic.back_up(now)
+        if what == "format":
+            lay_later(clinic, made.name, reads=False)
         at_the_box(visitor, blank)
         look(visitor, clinic)
     page = page_of(visitor)

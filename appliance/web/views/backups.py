@@ -270,9 +270,9 @@ def _held_line(found: Held) -> HeldLine:
     return HeldLine(
         made=words.moment(found.made_utc),
         contents=""
-        if index is None
+        if index is None or not index.pieces  # of a later format: nobody knows here how much that is
         else backup_words.contents(index.contents.studies, index.contents.instances, words),
-        size="" if index is None else words.size(index.size_bytes),
+        size="" if index is None or not index.pieces else words.size(index.size_bytes),
         software="" if index is None else index.software,
         proof=words(f"backups.proof.{found.proof}", at=at) if at else words(f"backups.proof.{found.proof}"),
         tone=tone.get(found.proof, "bad"),
