@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, exists, 
 from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.schema import deliveries, instances, manifests, patients, series, studies, study_keys
-from appliance.model import DestinationId, Uid
+from appliance.model import DestinationId, ObjectId, Uid
 
 Row = dict[str, Any]
 
@@ -136,6 +136,25 @@ def written_after(conn: Reading, study: int, limit: int) -> list[Written]:
         .order_by(manifests.c.study, manifests.c.destination)
     )
     return [Written(row.destination, row.study, row.study_instance_uid) for row in rows]
+
+
+def objects_of(conn: Reading, destination_id: DestinationId, study: int) -> frozenset[ObjectId] | None:
+    """What the manifest of `study` (row id) says at least: the objects of it that are confirmed at a destination; None while it is out of
+    date, or none is to be there."""
+    is_written = conn.exec_driver_sql(
+        "SELECT 1 FROM manifests WHERE destination = ? AND study = ? AND dirty_utc IS NULL",
+        (destination_id, study),
+    ).first()
+    if is_written is None:
+        return None
+    rows = conn.exec_driver_sql(
+        # In this order, which SQLite keeps for CROSS JOIN: each image's own delivery is looked up.
+        "SELECT i.object_id FROM series AS s CROSS JOIN instances AS i ON i.series = s.id"
+        " CROSS JOIN deliveries AS d ON d.destination = ? AND d.instance = i.id AND d.state = 'CONFIRMED'"
+        " WHERE s.study = ?",
+        (destination_id, study),
+    )
+    return frozenset(ObjectId(row[0]) for row in rows)
 
 
 def rows_of(conn: Reading, destination_id: DestinationId, study: int) -> StudyRows:

@@ -9,7 +9,8 @@ a pass goes on where it was after a restart:
 - one that the disk does not give back (a sector that dies) is damaged too, and is mended in the same way. Where several in a row are not
   given back, it is the disk or its cable rather than a sector: none of them is touched, reading stops there, health says so, and the
   next slice tries again; only what fails at the same place a second time is mended, so that a bad patch holds up nothing for ever;
-- each study manifest in each archive is read and unsealed; one that is damaged or gone is marked to be written again;
+- each study manifest in each archive is read and unsealed; one that is damaged or gone, or lacks what it should say
+  (`appliance.lifecycle.study_manifests`), is marked to be written again;
 - at the end of a pass the catalog is copied, which reads every page of it, and the copy is checked. Where it can't be (the disk is
   full), the pass is not complete: what an earlier one found stands, health says what was not checked, the next pass over the objects
   begins all the same, and the catalog is tried again the next day.
