@@ -138,14 +138,20 @@ def written_after(conn: Reading, study: int, limit: int) -> list[Written]:
     return [Written(row.destination, row.study, row.study_instance_uid) for row in rows]
 
 
+def written_at(conn: Reading, destination_id: DestinationId, study: int) -> Written | None:
+    """The manifest of `study` (row id) at a destination; None while it is out of date, or none is to be there."""
+    row = conn.exec_driver_sql(
+        "SELECT s.study_instance_uid FROM manifests AS m JOIN studies AS s ON s.id = m.study"
+        " WHERE m.destination = ? AND m.study = ? AND m.dirty_utc IS NULL",
+        (destination_id, study),
+    ).first()
+    return None if row is None else Written(destination_id, study, Uid(row[0]))
+
+
 def objects_of(conn: Reading, destination_id: DestinationId, study: int) -> frozenset[ObjectId] | None:
     """What the manifest of `study` (row id) says at least: the objects of it that are confirmed at a destination; None while it is out of
     date, or none is to be there."""
-    is_written = conn.exec_driver_sql(
-        "SELECT 1 FROM manifests WHERE destination = ? AND study = ? AND dirty_utc IS NULL",
-        (destination_id, study),
-    ).first()
-    if is_written is None:
+    if written_at(conn, destination_id, study) is None:
         return None
     rows = conn.exec_driver_sql(
         # In this order, which SQLite keeps for CROSS JOIN: each image's own delivery is looked up.

@@ -100,7 +100,8 @@ class ReadAgain:
 
 @dataclass(frozen=True, slots=True)
 class LookedThrough:
-    """When a bucket was last looked through for whether everything is there, or since when that is owed."""
+    """When a bucket was last looked through for whether everything is there, or an archive was last read to its end; else since when that is
+    owed."""
 
     destination: str
     since_utc: datetime
@@ -292,6 +293,7 @@ class Facts:
     drills: tuple[Drilled, ...] = ()
     read_again: ReadAgain | None = None
     looked_through: tuple[LookedThrough, ...] = ()
+    read_through: tuple[LookedThrough, ...] = ()
     unprotected: tuple[Unprotected, ...] = ()
     frozen: Frozen | None = None
     forgotten: Forgotten | None = None

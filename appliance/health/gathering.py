@@ -82,6 +82,7 @@ SCRUB_COPIES_UNREAD = "scrub.copies-unread"
 SCRUB_STANDING = "scrub.pass"
 SCRUB_FAR = "scrub.far"
 SCRUB_FAR_LOST = "scrub.far-lost"
+SCRUB_ARCHIVES = "scrub.archives"
 BUCKET_LISTS = "bucket.lists"
 RESTORE_ASKED = settings.ASKED
 RESTORE_MANIFESTS = settings.UNREAD_MANIFESTS
@@ -183,6 +184,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             SCRUB_STANDING,
             SCRUB_FAR,
             SCRUB_FAR_LOST,
+            SCRUB_ARCHIVES,
             BUCKET_LISTS,
             settings.PROTECTIONS,
             RESTORE_ASKED,
@@ -245,6 +247,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         drills=drills,
         read_again=_read_again(conn, outcomes),
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
+        read_through=tuple(_looked_through(queues, outcomes.get(SCRUB_ARCHIVES))),
         unprotected=tuple(_unprotected(queues, outcomes.get(settings.PROTECTIONS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
         held_to=_held_to(conn, outcomes),
@@ -318,7 +321,8 @@ def _held_to(conn: Reading, outcomes: Mapping[str, Any]) -> tuple[str, datetime]
 
 
 def _looked_through(queues: Sequence[Queue], kept: object) -> Iterator[LookedThrough]:
-    """When each bucket was last looked through, as `appliance.lifecycle.listing` has kept it."""
+    """When each bucket was last looked through, as `appliance.lifecycle.listing` has kept it, or each archive read, as
+    `appliance.lifecycle.read_through` has."""
     for queue in queues:
         if (since := _moment(_words(_part(kept, str(queue.id)), "since_utc"))) is not None:
             yield LookedThrough(queue.destination, since)

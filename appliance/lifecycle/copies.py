@@ -59,6 +59,7 @@ class Copies:
                 for each in destinations.destinations(reading)
                 if each.kind in READ and not each.paused
             }
+        self._near = frozenset(self._places)
         self._built: dict[DestinationId, ReadAgain] = {}
         self._unread: Counter[DestinationId] = Counter()
         self.gave_up: dict[DestinationId, ObjectId] = {}
@@ -66,10 +67,29 @@ class Copies:
         self.passed_over: set[ObjectId] = set()
         """The objects of which such a disk has a copy that was not read."""
         self.given_back: set[tuple[DestinationId, ObjectId]] = set()
+        self.missed: dict[DestinationId, set[ObjectId]] = {}
+        """What was not read on a disk that is away, or left alone for this slice."""
         self.far = Buckets(box, mended, rest)
 
-    def check(self, object_id: ObjectId, key_id: KeyId, sealed_bytes: int) -> int:
-        """Read an object on every disk that should have it, and mend what is damaged; how many were mended.
+    def answers(self, number: DestinationId) -> bool:
+        """Whether a disk may be asked in this slice: it was not away yet."""
+        return number in self._places
+
+    def miss(self, object_id: ObjectId) -> None:
+        """Take note of an object that is not read on any disk, because it is not whole here yet."""
+        with self._box.catalog.reading() as reading:
+            for number in self._near.intersection(deliveries.holders(reading, object_id)):
+                self._miss(number, object_id)
+
+    def check(
+        self,
+        object_id: ObjectId,
+        key_id: KeyId,
+        sealed_bytes: int,
+        *,
+        only: DestinationId | None = None,
+    ) -> int:
+        """Read an object on every disk that should have it, or on one `only`, and mend what is damaged; how many were mended.
 
         Raises `Corrupt` when one is damaged and nobody has the object whole, `Unreadable` when it is the only one and its disk does not give
         it back, or when it is one of several that a disk did not give back, `Transient` or `OperatorNeeded` when that can't be told now, or
@@ -77,12 +97,13 @@ class Copies:
         """
         mended, was_read = 0, False
         given_up: Unreadable | None = None
-        for place, disk in self._holders(object_id):
+        for place, disk in self._holders(object_id, only):
             try:
                 key = self._box.study_keys.key(key_id)
                 recall.verify(disk, object_id, key, sealed_bytes, lambda _: self.rest())
             except Unreadable as error:
                 if not self._is_there(place, disk, object_id):
+                    self._miss(place.id, object_id)
                     given_up = error if place.id in self.gave_up else given_up
                     continue
                 if write_again(
@@ -98,13 +119,19 @@ class Copies:
                     mended += 1
             except (Transient, OperatorNeeded, Refused) as error:
                 del self._places[place.id]  # for this slice
+                self._miss(place.id, object_id)
                 log.info("%s can't be read now: %s", place.name, error.message)
                 continue
             self.given_back.add((place.id, object_id))
             was_read = True
         if given_up is not None:
             raise given_up
+        if only is not None:
+            return mended
         return mended + self.far.ask(object_id, key_id, sealed_bytes, was_read=was_read)
+
+    def _miss(self, number: DestinationId, object_id: ObjectId) -> None:
+        self.missed.setdefault(number, set()).add(object_id)
 
     def _say(self, object_id: ObjectId, place: DestinationSettings, why: str, *, is_unread: bool) -> None:
         with self._box.catalog.transaction() as tx:
@@ -125,14 +152,20 @@ class Copies:
         del self._places[place.id]
         return False
 
-    def _holders(self, object_id: ObjectId) -> Iterator[tuple[DestinationSettings, ReadAgain]]:
-        if not self._places and not self.gave_up:
+    def _holders(
+        self, object_id: ObjectId, only: DestinationId | None
+    ) -> Iterator[tuple[DestinationSettings, ReadAgain]]:
+        if not self._near:
             return
         with self._box.catalog.reading() as reading:
             holding = deliveries.holders(reading, object_id)
         if not self.gave_up.keys().isdisjoint(holding):
             self.passed_over.add(object_id)
         for number in holding:
+            if only not in (None, number):
+                continue
+            if number in self._near and number not in self._places:
+                self._miss(number, object_id)
             if (place := self._places.get(number)) is not None:
                 if number not in self._built:  # whose connections serve the whole slice
                     self._built[number] = cast("ReadAgain", build(place, self._box))

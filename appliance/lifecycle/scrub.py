@@ -51,12 +51,13 @@ from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, instances, settings, totals
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
-from appliance.lifecycle import asked, pages, passes, study_manifests
+from appliance.lifecycle import asked, pages, passes, read_through, study_manifests
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
 from appliance.lifecycle.passes import MOST_LOST, STANDING, VERIFICATION, Pass
+from appliance.lifecycle.read_through import ReadThrough
 from appliance.lifecycle.retries import Retries
-from appliance.model import InstanceId, KeyId, ObjectId
+from appliance.model import DestinationId, InstanceId, KeyId, ObjectId
 from appliance.pace import Pace
 from appliance.replication import recall
 
@@ -103,6 +104,7 @@ class _Slice:
     box: Box
     copies: Copies
     retries: Retries
+    through: ReadThrough
     now: datetime
 
 
@@ -133,16 +135,21 @@ def scrub(
         most = most or slice_of(total)
         rows = instances.objects_after(reading, InstanceId(begun.cursor), most)
         unread = [each["object"] for each in _copies_unread(reading).values() if each["object"]]
-        waiting = (*begun.to_mend, *unread, *begun.unasked[:most], *begun.lost)
+        begins = not (begun.cursor or begun.manifest_cursor or begun.checked)
+        through = ReadThrough(reading, begun.begun_utc, now, begins=begins)
+        missed = through.copies_due(most)
+        names = (name for _, name in missed)
+        waiting = (*begun.to_mend, *unread, *begun.unasked[:most], *begun.lost, *names)
         known: dict[str, Sealed] = {
             row[0]: row for row in instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
         }
         retries = Retries(reading, now)
     gone = {each for each in waiting if each not in known}  # their studies were destroyed
     standing = replace(begun.without(gone), lost=tuple(each for each in begun.lost if each not in gone))
+    through.copies({}, (), gone=gone)
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
-    at = _Slice(box, copies, retries, now)
+    at = _Slice(box, copies, retries, through, now)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
@@ -154,7 +161,7 @@ def scrub(
             row.append((instance_id, each, error))
             if _not_given_back(row) == IN_A_ROW:
                 standing = _stop(at, standing, row, stopped)
-                standing, _ = _manifests(box, standing, now, keep_going, most)  # which lie elsewhere
+                standing, _ = _manifests(at, standing, keep_going, most)  # which lie elsewhere
                 return _keep(at, standing)
             continue
         standing = _unread(at, standing, row)
@@ -169,7 +176,10 @@ def scrub(
             break
         if name in others or not retries.are_enough:
             standing = _again(at, standing, known[name])
-    standing, more = _manifests(box, standing, now, keep_going, most)
+    for place, name in missed:
+        if name in known and name not in standing.to_mend and copies.answers(place) and keep_going():
+            standing = _mend(at, standing, known[name], "", only=place)
+    standing, more = _manifests(at, standing, keep_going, most)
     standing = _keep(at, standing, went_on=stopped is not None)
     if len(rows) < most and not more and keep_going():
         _finish(box, standing, now)
@@ -202,6 +212,7 @@ def _unread(at: _Slice, standing: Pass, row: Sequence[tuple[InstanceId, Sealed, 
         if isinstance(error, Unreadable):
             standing = _mend(at, standing, sealed, error.message, is_unread=True)
         else:
+            at.copies.miss(sealed[0])
             standing = standing.waiting_for(sealed[0])
         standing = _counted(at.copies, standing, instance_id, sealed[0])
     return standing
@@ -233,13 +244,22 @@ def _stop(
     return standing
 
 
-def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: bool = False) -> Pass:
-    """Mend an object if something is `wrong` with it here, and its copies on disks, which are read.
+def _mend(
+    at: _Slice,
+    standing: Pass,
+    sealed: Sealed,
+    wrong: str,
+    *,
+    is_unread: bool = False,
+    only: DestinationId | None = None,
+) -> Pass:
+    """Mend an object if something is `wrong` with it here, and its copies on disks, which are read, or that on one `only`.
 
     An archive that does not give it back, or was pulled out meanwhile, says nothing of the object: it is tried again.
     """
     object_id, key_id, sealed_bytes = sealed
     if (is_wrong := bool(wrong)) and not at.retries.is_due(object_id):
+        at.copies.miss(object_id)
         return standing if object_id in standing.to_mend else standing.waiting_for(object_id)
     try:
         if wrong:
@@ -251,7 +271,7 @@ def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: 
                 if wrong == GONE:
                     homecoming.found(tx, object_id, at.now)
             standing = replace(standing, repaired=standing.repaired + 1)
-        mended = at.copies.check(object_id, key_id, sealed_bytes)
+        mended = at.copies.check(object_id, key_id, sealed_bytes, only=only)
         return replace(standing, copies=standing.copies + mended)
     except (Unknown, Corrupt, Refused) as error:
         details: dict[str, Any] = {"reason": wrong or error.message}
@@ -267,6 +287,7 @@ def _mend(at: _Slice, standing: Pass, sealed: Sealed, wrong: str, *, is_unread: 
         log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
         if is_wrong and isinstance(error, Unreadable):
             at.retries.not_given_back(object_id)
+        at.copies.miss(object_id)
         return standing.waiting_for(object_id)
 
 
@@ -303,11 +324,11 @@ def _wrong(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, rest
     return ""
 
 
-def _manifests(
-    box: Box, standing: Pass, now: datetime, keep_going: Callable[[], bool], most: int
-) -> tuple[Pass, bool]:
-    """Read the manifests of the next studies in every archive; whether there are more."""
-    done = study_manifests.read_again(box, standing.manifest_cursor, now, keep_going, most)
+def _manifests(at: _Slice, standing: Pass, keep_going: Callable[[], bool], most: int) -> tuple[Pass, bool]:
+    """Read the manifests of the next studies in every archive, and those that an archive did not give; whether there are more."""
+    due = at.through.manifests_due(most)
+    done = study_manifests.read_again(at.box, standing.manifest_cursor, at.now, keep_going, most, due)
+    at.through.manifests(done.missed, done.met)
     read, rewritten = standing.manifests + done.read, standing.rewritten + done.rewritten
     standing = replace(standing, manifest_cursor=done.cursor, manifests=read, rewritten=rewritten)
     return standing, done.are_more
@@ -343,6 +364,8 @@ def _keep(at: _Slice, standing: Pass, *, went_on: bool = False) -> Pass:
     with at.box.catalog.transaction() as tx:
         _note_unread(tx, at.copies, standing, now)
         at.retries.note(tx, standing.to_mend, now)
+        at.through.copies(at.copies.missed, at.copies.given_back, failing=at.copies.gave_up)
+        at.through.note(tx, now)
         asked.note(tx, far, standing.begun_utc, now)
         if went_on:
             settings.remove(tx, STOPPED)
@@ -359,6 +382,7 @@ def _finish(box: Box, standing: Pass, now: datetime) -> None:
         following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend, unasked=standing.unasked)
         settings.put(tx, STANDING, asdict(following), now)
         passes.tell_health(tx, standing, now)
+        read_through.finish(tx, standing.begun_utc, now)
         asked.finish(tx, standing.begun_utc, len(standing.unasked) + standing.passed, now)
         unread = {
             place: each for place, each in _copies_unread(tx).items() if each["pass"] == standing.begun_utc

@@ -119,6 +119,16 @@ def clocked(**changes: object) -> Facts:
     return replace(CALM, clock=replace(CALM.clock, **changes))  # type: ignore[arg-type]
 
 
+def read(age: timedelta, **more: Any) -> Facts:
+    return replace(CALM, read_again=ReadAgain(NOW - age, **more))
+
+
+def unread(destination: str, age: timedelta) -> LookedThrough:
+    return LookedThrough(destination, NOW - age)
+
+
+CLOUD = (unread("cloud", 34 * DAY),)
+
 CASES = {
     "all is well": (CALM, NOTHING),
     "a catalog that fails is one problem, and hides none outside it": (
@@ -275,38 +285,28 @@ CASES = {
         replace(CALM, destructions_since=(NOW - 30 * DAY, NOW - 9 * DAY)),
         (("destruction-waits", SOON),),
     ),
-    "everything read again 33 days ago": (replace(CALM, read_again=ReadAgain(NOW - 33 * DAY)), NOTHING),
-    "33 days and a second ago": (
-        replace(CALM, read_again=ReadAgain(NOW - 33 * DAY - SECOND)),
-        (("read-again-late", SOON),),
-    ),
-    "never read to its end": (
-        replace(CALM, read_again=ReadAgain(NOW - 34 * DAY, never=True)),
-        (("read-again-late", SOON),),
-    ),
-    "read again in days that are still to come": (
-        replace(CALM, read_again=ReadAgain(NOW + 2 * HOUR)),
-        (("read-again-late", SOON),),
-    ),
-    "a week in which a bucket could not be asked": (
-        replace(CALM, read_again=ReadAgain(NOW - DAY, unasked=9, asked_utc=NOW - 33 * DAY)),
-        NOTHING,
-    ),
+    "everything read again 33 days ago": (read(33 * DAY), NOTHING),
+    "33 days and a second ago": (read(33 * DAY + SECOND), (("read-again-late", SOON),)),
+    "never read to its end": (read(34 * DAY, never=True), (("read-again-late", SOON),)),
+    "read again in days that are still to come": (read(-2 * HOUR), (("read-again-late", SOON),)),
+    "a week in which a bucket could not be asked": (read(DAY, unasked=9, asked_utc=NOW - 33 * DAY), NOTHING),
     "a month in which a bucket could not be asked": (
-        replace(CALM, read_again=ReadAgain(NOW - DAY, unasked=9, asked_utc=NOW - 34 * DAY)),
+        read(DAY, unasked=9, asked_utc=NOW - 34 * DAY),
         (("bucket-unasked", SOON),),
     ),
     "buckets of which one was not looked through for 33 days": (
-        replace(
-            CALM,
-            read_again=ReadAgain(NOW - DAY),
-            looked_through=(
-                LookedThrough("cloud", NOW - 33 * DAY - SECOND),
-                LookedThrough("other", NOW - 33 * DAY),
-            ),
-        ),
+        replace(read(DAY), looked_through=(unread("cloud", 33 * DAY + SECOND), unread("other", 33 * DAY))),
         (("bucket-unlisted", SOON),),
     ),
+    "archives of which one was not read to its end for 33 days": (
+        replace(read(DAY), read_through=(unread("usb", 33 * DAY + SECOND), unread("nas", 33 * DAY))),
+        (("read-again-late", SOON),),
+    ),
+    "one that was not looked through either, which is said once": (
+        replace(read(DAY), looked_through=CLOUD, read_through=CLOUD),
+        (("bucket-unlisted", SOON),),
+    ),
+    "nothing read for long": (replace(read(34 * DAY), read_through=CLOUD), (("read-again-late", SOON),)),
     "disks that hold back what a restored box knows of nowhere else": (
         replace(CALM, contents=Contents(kept_back=(("usb", 2), ("nas", 1)), unread_disks=("usb",))),
         (("disk-unreadable", ACT_NOW), ("disk-unreadable", ACT_NOW)),
@@ -339,7 +339,7 @@ CASES = {
         (("protection-lost", ACT_NOW), ("protection-untold", SOON)),
     ),
     "an index that could not be read through": (
-        replace(CALM, read_again=ReadAgain(NOW - DAY, unchecked="no room left")),
+        read(DAY, unchecked="no room left"),
         (("index-unread", SOON),),
     ),
     "a disk that gives nothing back": (

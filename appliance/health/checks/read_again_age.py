@@ -1,5 +1,5 @@
 """Reading everything again: promised within thirty days, so that what rots is found while somebody else has it still; asking the buckets
-for what is not here, and looking each of them through.
+for what is not here, looking each of them through, and reading each archive to its end.
 
 A pass takes ten days on a box that is always on, and thirty on one that is on for working hours. Chose a limit that no clinic sets,
 because it is a promise and no habit; three days more than promised, because a pass ends when it ends. Judged by whichever process
@@ -66,3 +66,20 @@ def check(facts: Facts) -> Iterator[Problem]:
             "let the box be on for longer; call support if it stays for ten days",
             Severity.SOON,
         )
+    else:
+        yield from _not_read_through(facts)
+
+
+def _not_read_through(facts: Facts) -> Iterator[Problem]:
+    """Archives that were away, paused or refused whenever their turn came. Of one that could not be listed either that is said already."""
+    said = {each.destination for each in facts.looked_through if facts.at_utc - each.since_utc > LATE}
+    for each in facts.read_through:
+        if facts.at_utc - each.since_utc > LATE and each.destination not in said:
+            yield Problem(
+                "read-again-late",
+                f"{each.destination} has not been read to its end for {(facts.at_utc - each.since_utc).days} days:"
+                " whether everything there is whole is not known",
+                "leave it connected and switched on for ten days, and see that it is not paused: it is read again by itself",
+                Severity.SOON,
+                subject=each.destination,
+            )
