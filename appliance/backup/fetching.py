@@ -40,6 +40,8 @@ WRITTEN_OVER: Final = (
 )
 """The hint where a bucket that keeps earlier versions holds nothing that opens."""
 
+_OTHER_PAPERS: Final = "try every recovery key that this clinic has printed: an archive that was away when a new one was issued opens with the one before"
+
 Tell = Callable[[str, int, int], None]
 """Told which part is under way (``catalog`` in bytes, ``manifests`` by number), how much is done, of how much (0: unknown)."""
 
@@ -58,7 +60,8 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
     A backup that was made right after a rotation of the root key may have brought a later one than the archive's own slot:
     the paper is the same for both. All are tried: which backup is the newest, only what they open can tell. Of a bucket as it stood at a
     moment those that came since are tried too: what was sealed after a rotation opens with a later root key alone, and a paper that was
-    made since opens no slot of then. Raises `Refused` for a paper of another box, `OperatorNeeded` where there is no slot at all.
+    made since opens no slot of then. Raises `Refused` for a paper of another box, or of this one from before the archive got the slot that
+    it has, or since: which of these it is, no slot tells. Raises `OperatorNeeded` where there is no slot at all.
     """
     aside = [each.key for each in archive.documents(KEYS) if each.key.startswith(LATER_SLOT)]
     own = (*sorted(aside), RECOVERY_SLOT)
@@ -73,6 +76,10 @@ def open_root(archive: Archive, names: list[str], key: RecoveryKey) -> tuple[byt
     if wrong is not None:
         if isinstance(wrong, Corrupt) and _remembers(archive):
             raise Corrupt(wrong.message, hint=WRITTEN_OVER) from wrong
+        if isinstance(wrong, Refused):
+            raise Refused(
+                "this is a recovery key, but none that opens this archive", hint=_OTHER_PAPERS
+            ) from wrong
         raise wrong
     raise OperatorNeeded(
         "this archive holds nothing of a box: no wrapped root key is in it",

@@ -341,9 +341,28 @@ def test_a_mistyped_key_is_told_from_another_box_s(clinic: Clinic, tmp_path: Pat
     mistyped = printed[:7] + ("2" if printed[7] != "2" else "3") + printed[8:]
     with pytest.raises(Refused, match="group 2 of the recovery key is mistyped"):
         RecoveryKey.parse(mistyped)
-    with pytest.raises(Refused, match="not this box's"):
+    with pytest.raises(Refused, match="this is a recovery key, but none that opens this archive"):
         restore(tmp_path / "after", clinic.place, RecoveryKey.generate())
     assert not (tmp_path / "after" / "keys").exists()
+
+
+def test_an_archive_that_was_away_when_a_key_was_issued_asks_for_the_one_before(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    """The newest printed key is this clinic's: who has typed it is not told that it is another box's, nor sent to look for it."""
+    clinic.receive(*IMAGES[:1])
+    clinic.deliver()
+    clinic.back_up()
+    folder = clinic.box.config.data / "keys"
+    newest = keys.rotate(folder, clinic.box.root)
+    keys.check_recovery(folder, clinic.box.root, str(newest))
+    with pytest.raises(Refused) as refusal:
+        restore(tmp_path / "after", clinic.place, newest)
+    assert "not this box's" not in refusal.value.message
+    assert refusal.value.hint == (
+        "try every recovery key that this clinic has printed: an archive that was away when a new one was issued opens with the one before"
+    )
+    assert restore(tmp_path / "after", clinic.place, clinic.paper).instances == 1
 
 
 def test_a_snapshot_of_newer_software_is_refused_with_its_version(

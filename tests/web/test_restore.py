@@ -144,8 +144,13 @@ def test_a_mistyped_key_is_told_from_another_box_s_and_from_an_empty_disk(
     assert "Group 2 of the recovery key is mistyped" in answer.get_data(as_text=True)
     look(visitor, lost, key=str(RecoveryKey.generate()))
     assert stage(visitor) == "source"
-    assert "not this box&#39;s" in page_of(visitor)
-    assert "mais pas celle de ce boîtier" in page_of(visitor, "fr")
+    assert "but none that opens this archive" in page_of(visitor)
+    for language, said in (
+        ("fr", "aucune qui ouvre cette archive"),
+        ("es", "ninguna que abra este archivo"),
+        ("zh", "打不开此归档"),
+    ):
+        assert said in page_of(visitor, language)
     (tmp_path / "empty").mkdir()
     send(visitor, "look", kind="disk", path=str(tmp_path / "empty"), key=printed)
     eventually(lambda: stage(visitor) != "looking")

@@ -127,7 +127,7 @@ def test_a_blank_box_becomes_the_lost_one_through_a_mistyped_key_and_a_killed_pr
         walk.look("restore-mistyped")
         walk.fill(key=str(RecoveryKey.generate()))
         walk.press("/setup/restore/look")
-        expect(at).to_contain_text("but not this box", timeout=PATIENCE_MS)
+        expect(at).to_contain_text("but none that opens this archive", timeout=PATIENCE_MS)
         walk.look("restore-wrong-key")
         walk.fill(key=paper)
         walk.press("/setup/restore/look")
