@@ -22,7 +22,7 @@ the list.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -161,8 +161,12 @@ def record(
     told: dict[str, Any],
     actor: str,
     over: Mapping[ObjectId, str],
+    proven: Collection[ObjectId] | None = None,
 ) -> int:
-    """Record the unknown instances of one manifest; how many. `over` says which version of an object is ours, if not the latest."""
+    """Record the unknown instances of one manifest; how many. `over` says which version of an object is ours, if not the latest.
+
+    All that it names get a receipt, or those of `proven` alone.
+    """
     now = datetime.now(UTC)
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
@@ -192,6 +196,8 @@ def record(
         )
         audit.append(tx, box.audit_key, [entry], now)
     for instance_id, object_id in held:
+        if proven is not None and object_id not in proven:
+            continue
         proof = {
             "at_utc": now.isoformat(timespec="seconds"),
             "key": object_key(object_id),

@@ -43,7 +43,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance import audit
-from appliance.backup import catching_up, homecoming, rebuilding, snapshot, standing, unread
+from appliance.backup import (
+    catching_up,
+    homecoming,
+    other_archives,
+    rebuilding,
+    snapshot,
+    standing,
+    unread,
+)
 from appliance.backup.choice import Wanted, chosen, is_too_new, needs
 from appliance.backup.fetching import Tell, ages_of, fetch, indexes, open_root, snapshot_key
 from appliance.backup.snapshot import Index
@@ -60,13 +68,7 @@ from appliance.catalog import (
     totals,
 )
 from appliance.config import Config
-from appliance.errors import (
-    Corrupt,
-    Refused,
-    Transient,
-    Unknown,
-    Unreadable,
-)
+from appliance.errors import Corrupt, Refused, Transient, Unknown, Unreadable
 from appliance.lifecycle import destruction, memory
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings
@@ -231,7 +233,9 @@ def _prepare(
     try:
         known = _archive_known(box, place)
         # The archive's own clock on both sides; a disk has none of its own, so all of its manifests are read.
-        since = snapshot.came_after(index, written) if index and place.kind == "s3" else None
+        since = None
+        if index and place.kind == "s3" and other_archives.knows(box, known):
+            since = snapshot.came_after(index, written)
         rebuilt = rebuilding.rebuild(
             box, archive, known, since=since, tell=lambda done: tell("manifests", done, 0), actor=actor
         )
@@ -496,6 +500,7 @@ def _finish(
         }
         settings.put(tx, homecoming.LAST, told, now)
         unread.note(tx, place, rebuilt.unread, told["at_utc"], now)
+        other_archives.note(tx, place, told["at_utc"], now)
         details = {
             "snapshot": told["snapshot"],
             "instances": kept.instances,

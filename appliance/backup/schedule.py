@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from appliance import settings
-from appliance.backup import asking, drill, homecoming, making, unread
+from appliance.backup import asking, drill, homecoming, making, other_archives, unread
 from appliance.box import Box
 from appliance.errors import ApplianceError
 from appliance.lifecycle import retention
@@ -91,6 +91,7 @@ class Schedule:
 
         asking.ask(box, now, keep_going=keep_going)
         unread.try_again(box, now, keep_going=keep_going)
+        other_archives.look_through(box, now, keep_going=keep_going)
         stay = self._staying(box, now, keep_going)
         if came := homecoming.bringing_home(box, now, keep_going=keep_going, stay=stay):
             log.info("images brought back from the archive: count=%d", came)

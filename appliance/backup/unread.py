@@ -18,33 +18,24 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from appliance.backup import homecoming
-from appliance.backup.rebuilding import record, sealed_for
+from appliance.backup.late_manifests import Trial, put_aside
+from appliance.backup.rebuilding import sealed_for
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
     Transaction,
     destinations,
-    instances,
-    manifests,
     settings,
-    study_keys,
 )
 from appliance.errors import (
-    Corrupt,
     OperatorNeeded,
     OutOfResources,
     Refused,
-    Resting,
     Transient,
-    Unknown,
-    Unreadable,
 )
-from appliance.model import DestinationSettings, Received
-from appliance.replication import manifest, recall, retold
+from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import KEPT
 from appliance.replication.place import place_of
-from appliance.replication.tombstone import obey_tombstones
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +79,10 @@ def try_again(box: Box, now: datetime, *, keep_going: Callable[[], bool]) -> int
     archive = build(place, box)
     assert isinstance(archive, Archive)
     has_moved = told["where"] != place_of(place.options)
-    trial = _Trial(box, archive, place, now, has_moved=has_moved)
+    trial = Trial(box, archive, place, now, has_moved=has_moved, keep_going=keep_going)
     waiting = list(told["keys"])
     try:
-        aside = _put_aside(archive, waiting)
+        aside = put_aside(archive, waiting)
         while waiting and keep_going() and not trial.is_to_stop:
             trial.read(waiting[0], aside.get(sealed_for(waiting[0]), ()))
             waiting.pop(0)
@@ -110,6 +101,12 @@ def try_again(box: Box, now: datetime, *, keep_going: Callable[[], bool]) -> int
     return trial.images
 
 
+def of_place(reading: Reading, place: int) -> bool:
+    """Whether anything that did not open in the last restore still waits in the archive with this row id."""
+    told = _told(reading)
+    return told is not None and told["place"] == place and bool(told["keys"] or told["more"])
+
+
 def _told(reading: Reading) -> dict[str, Any] | None:
     """What is kept of the last restore; of an earlier one it came back with the index, and says nothing."""
     told, last = settings.get(reading, UNREAD), settings.get(reading, homecoming.LAST)
@@ -125,100 +122,3 @@ def _is_time(told: Mapping[str, Any], now: datetime) -> bool:
     """Whether a day has passed; a clock that was set back since keeps nothing waiting."""
     tried = told["tried_utc"]
     return bool(told["keys"]) and (tried is None or abs(now - datetime.fromisoformat(tried)) >= AGAIN)
-
-
-def _put_aside(archive: Archive, keys: Iterable[str]) -> dict[str, list[str]]:
-    """What was kept in an archive of each of these manifests before this box wrote its own, by the manifest's key."""
-    wanted, found = {*keys}, dict[str, list[str]]()
-    for document in archive.documents(KEPT):
-        if (of := sealed_for(document.key)) in wanted:
-            found.setdefault(of, []).append(document.key)
-    return found
-
-
-class _Trial:
-    """One run through an archive: what does not open there (``unread``), how many did, how many are not where it has moved to
-    (``dropped``), and how many images came."""
-
-    def __init__(
-        self, box: Box, archive: Archive, place: DestinationSettings, now: datetime, *, has_moved: bool
-    ) -> None:
-        self._box, self._archive, self._place, self._now = box, archive, place, now
-        self._has_moved = has_moved
-        self.unread: list[str] = []
-        self.opened = self.dropped = self.images = 0
-        self._not_given_back = 0
-
-    @property
-    def is_to_stop(self) -> bool:
-        """Whether there is more wrong with its disk than a sector: the rest waits for another day."""
-        return self._not_given_back >= homecoming.UNREAD_AT_ONCE
-
-    def read(self, key: str, aside: Iterable[str]) -> None:
-        """Read a manifest, and what was put aside in its place. Raises what the archive and this disk raise."""
-        try:
-            for each in (key, *aside):
-                self.images += self._record(each)
-        except Unknown:
-            if self._has_moved:
-                self.dropped += 1
-            else:
-                self.unread.append(key)
-        except Corrupt:
-            self.unread.append(key)
-        except Unreadable:
-            self.unread.append(key)
-            self._not_given_back += 1
-        else:
-            self.opened += 1
-
-    def _record(self, key: str) -> int:
-        name = sealed_for(key)
-        told = manifest.unseal(self._box.root, name, self._archive.document(key))
-        obey_tombstones(self._box, self._place.name, name, told, self._now)
-        unknown = self._unknown(told)
-        for received in unknown:
-            self._bring(received)
-        with self._box.catalog.transaction() as tx:
-            if recall.has_moved(tx, self._place):
-                raise Transient("the archive was moved meanwhile")
-            new = record(tx, self._box, self._place, told, ACTOR, {})
-            studies = {instances.study_row_of(tx, each.stored.object_id) for each in unknown}
-            manifests.mark(tx, self._place.id, [each for each in studies if each is not None], self._now)
-            return new
-
-    def _unknown(self, told: Mapping[str, Any]) -> list[Received]:
-        found = [received for received, _ in retold.instances(told)]
-        with self._box.catalog.reading() as reading:
-            gone = study_keys.destroyed_among(reading, [each.stored.key_id for each in found])
-            return [
-                each
-                for each in found
-                if each.stored.key_id not in gone and instances.row_of(reading, each.stored.object_id) is None
-            ]
-
-    def _bring(self, received: Received) -> None:
-        """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed."""
-        stored = received.stored
-        if recall.is_here(self._box, stored.object_id):
-            return
-        with self._box.catalog.reading() as reading:
-            has_room = homecoming.has_room(self._box, reading, stored.sealed_bytes)
-        if not has_room:
-            raise OutOfResources(
-                "there is no room for images of a manifest that opens again",
-                hint="see Tiers for what may leave",
-            )
-        key = self._box.study_keys.opened(
-            stored.key_id, received.header.study_instance_uid, stored.wrapped_key
-        )
-        try:
-            recall.fetch(self._box, self._archive, stored.object_id, key, stored.sealed_bytes)
-        except Resting:
-            log.info("an image of a manifest that opens again lies in deep archive")
-        except (Corrupt, Unknown) as error:
-            log.error(
-                "an image of a manifest that opens again is not whole in %s: %s",
-                self._place.name,
-                error.message,
-            )

@@ -44,6 +44,9 @@ ASKED = "restore.asked"
 UNREAD_MANIFESTS = "restore.manifests"
 """Which study manifests did not open for a restore (`appliance.backup.unread`)."""
 
+OTHER_ARCHIVES = "restore.others"
+"""How far each archive was looked through for what a restored box does not know (`appliance.backup.other_archives`)."""
+
 PROTECTIONS = "bucket.protections"
 """What protects each bucket, as it was found last (`appliance.lifecycle.safeguards`), by the row id of its destination."""
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ the firmware keeps for every start: one version a line. Elsewhere there are no s
 
 FAILURES_WITHIN = timedelta(hours=1)
 
+NOT_LOOKED_THROUGH = timedelta(days=1)
+"""How long after a restore another archive may still be looked through before anybody is told."""
+
 VERIFICATION = "verification"
 SCRUB = "scrub.finished"
 SCRUB_STOPPED = "scrub.stopped"
@@ -86,6 +90,7 @@ SCRUB_ARCHIVES = "scrub.archives"
 BUCKET_LISTS = "bucket.lists"
 RESTORE_ASKED = settings.ASKED
 RESTORE_MANIFESTS = settings.UNREAD_MANIFESTS
+RESTORE_OTHERS = settings.OTHER_ARCHIVES
 AUDIT_CHECK = "audit-check"
 AUDIT_ANCHORS = "audit-anchors"
 AUDIT_FEED = "syslog-state"
@@ -189,6 +194,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             settings.PROTECTIONS,
             RESTORE_ASKED,
             RESTORE_MANIFESTS,
+            RESTORE_OTHERS,
             AUDIT_CHECK,
             AUDIT_FEED,
             AUDIT_ANCHORS,
@@ -224,7 +230,17 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             ),
             kept_back=tuple(_kept_back(queues, outcomes.get(RESTORE_ASKED), outcomes.get(settings.RESTORED))),
             unread_manifests=tuple(
-                _unread_manifests(queues, outcomes.get(RESTORE_MANIFESTS), outcomes.get(settings.RESTORED))
+                chain(
+                    _unread_manifests(
+                        queues, outcomes.get(RESTORE_MANIFESTS), outcomes.get(settings.RESTORED)
+                    ),
+                    _unread_elsewhere(queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED)),
+                )
+            ),
+            not_looked_through=tuple(
+                _not_looked_through(
+                    queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED), now
+                )
             ),
             lost_in=tuple(
                 (each.destination, len(lost))
@@ -290,6 +306,33 @@ def _unread_manifests(queues: Sequence[Queue], kept: object, restored: object) -
     for queue in queues:
         if str(queue.id) == str(_part(kept, "place")) and isinstance(keys, list):
             yield queue.destination, len(keys) + _figure(kept, "more")
+
+
+def _unread_elsewhere(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """The same of the archives that the box was not restored from, as `appliance.backup.other_archives` has kept it."""
+    if _words(kept, "of") != _words(restored, "at_utc"):
+        return
+    for queue in queues:
+        standing = _part(_part(kept, "places"), str(queue.id))
+        keys = _part(standing, "keys")
+        if isinstance(keys, list) and keys:
+            yield queue.destination, len(keys) + _figure(standing, "more")
+
+
+def _not_looked_through(
+    queues: Sequence[Queue], kept: object, restored: object, now: datetime
+) -> Iterator[str]:
+    """Which archives were not read to their end since the last restore: a day later, and at once where one is paused, since nobody reads it."""
+    since = _moment(_words(restored, "at_utc"))
+    if since is None:
+        return
+    is_of_it = _words(kept, "of") == _words(restored, "at_utc")
+    for queue in queues:
+        standing = _part(_part(kept, "places"), str(queue.id)) if is_of_it else None
+        if queue.takes != "ciphertext" or _part(standing, "is_through"):
+            continue
+        if queue.is_paused or abs(now - since) >= NOT_LOOKED_THROUGH:
+            yield queue.destination
 
 
 def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from appliance import audit
 from appliance.backup import homecoming
 from appliance.box import open_box
-from appliance.catalog import destinations, studies, study_keys, tombstones
+from appliance.catalog import destinations, settings, studies, study_keys, tombstones
 from appliance.catalog.holds import HoldKind
 from appliance.errors import Corrupt, NotAuthorised, Refused
 from appliance.lifecycle import destruction, holds, purging, retention, rotation
@@ -476,7 +476,7 @@ class World:
 
     def _home(self, study: int, one: int, two: int) -> bool:
         with self.box.catalog.reading() as conn:
-            if homecoming.under_way(conn) is None:
+            if settings.get(conn, homecoming.LAST) is None:
                 return False
         home(self)
         return True

@@ -315,6 +315,10 @@ CASES = {
         replace(CALM, contents=Contents(unread_manifests=(("usb", 2),))),
         (("manifests-unread", ACT_NOW),),
     ),
+    "archives that nobody has looked through since a restore": (
+        replace(CALM, contents=Contents(not_looked_through=("usb", "nas"))),
+        (("manifests-unread", ACT_NOW), ("manifests-unread", ACT_NOW)),
+    ),
     "buckets that have lost what is nowhere else": (
         replace(CALM, contents=Contents(lost_in=(("cloud", 2), ("other", 1)))),
         (("bucket-lacks", ACT_NOW), ("bucket-lacks", ACT_NOW)),

@@ -50,6 +50,15 @@ def check(facts: Facts) -> Iterator[Problem]:
             Severity.NOW,
             subject=name,
         )
+    for name in facts.contents.not_looked_through if facts.contents else ():
+        yield Problem(
+            "manifests-unread",
+            f"{name} was not looked through since this box was restored: images that only it knows of are not known here",
+            "connect it, or resume it under Destinations, and leave it on: it is looked through by itself; remove nothing there",
+            Severity.NOW,
+            subject=name,
+            acts=(Act(Verb.SEE_DESTINATIONS),),
+        )
     for name in _not_read_again(facts.contents) if facts.contents else ():
         yield Problem(
             "disk-unreadable",

@@ -1,0 +1,174 @@
+"""A study manifest that is read when the box is in service already: its images come first, and are recorded then.
+
+An image that is recorded is expected on the disk, and a whole study of which nothing is there would be an attack to the ransomware guard. So
+one that lies in deep archive is asked for there, and its manifest read again when it may have come up. Both `unread` (what did not open in the restore) and
+`other_archives` (what the box was not restored from) read so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Final
+
+from appliance.backup import homecoming
+from appliance.backup.rebuilding import record, sealed_for
+from appliance.box import Box
+from appliance.catalog import evictions, instances, manifests, settings, study_keys
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    OutOfResources,
+    Resting,
+    Transient,
+    Unknown,
+    Unreadable,
+)
+from appliance.model import DestinationSettings, Received
+from appliance.replication import manifest, recall, retold
+from appliance.replication.destinations import Archive
+from appliance.replication.destinations.archive import KEPT, Waking, object_key
+from appliance.replication.tombstone import obey_tombstones
+
+log = logging.getLogger(__name__)
+
+ACTOR: Final = "jobs"
+
+
+def put_aside(archive: Archive, keys: Iterable[str]) -> dict[str, list[str]]:
+    """What was kept in an archive of each of these manifests before this box wrote its own, by the manifest's key."""
+    wanted, found = {*keys}, dict[str, list[str]]()
+    for document in archive.documents(KEPT):
+        if (of := sealed_for(document.key)) in wanted:
+            found.setdefault(of, []).append(document.key)
+    return found
+
+
+class _Came(Enum):
+    """How an image came that a manifest speaks of."""
+
+    WHOLE = auto()
+    LATER = auto()
+    """It lies deep, and was asked for."""
+    NOT = auto()
+    """The archive has it not whole, or not at all."""
+
+
+class Trial:
+    """One run through manifests of an archive: which are to be read again (``unread``), how many did open, how many are not where the archive
+    has moved to (``dropped``), and how many images came."""
+
+    def __init__(
+        self,
+        box: Box,
+        archive: Archive,
+        place: DestinationSettings,
+        now: datetime,
+        *,
+        has_moved: bool,
+        keep_going: Callable[[], bool],
+    ) -> None:
+        self._box, self._archive, self._place, self._now = box, archive, place, now
+        self._has_moved, self._keep_going = has_moved, keep_going
+        self.unread: list[str] = []
+        self.opened = self.dropped = self.images = 0
+        self._not_given_back = 0
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether there is more wrong with its disk than a sector: the rest waits for another time."""
+        return self._not_given_back >= homecoming.UNREAD_AT_ONCE
+
+    def read(self, key: str, aside: Iterable[str] = ()) -> None:
+        """Read a manifest, and what was put aside in its place. Raises what the archive and this disk raise."""
+        try:
+            for each in (key, *aside):
+                self.images += self._record(each)
+        except Unknown:
+            if self._has_moved:
+                self.dropped += 1
+            else:
+                self.unread.append(key)
+        except (Corrupt, Resting):
+            self.unread.append(key)
+        except Unreadable:
+            self.unread.append(key)
+            self._not_given_back += 1
+        else:
+            self.opened += 1
+
+    def _record(self, key: str) -> int:
+        name = sealed_for(key)
+        told = manifest.unseal(self._box.root, name, self._archive.document(key))
+        obey_tombstones(self._box, self._place.name, name, told, self._now)
+        wanted = self._wanted(told)
+        came = {each.stored.object_id: self._bring(each) for each in wanted}
+        if _Came.LATER in came.values():
+            raise Resting(
+                "images of a manifest lie in deep archive", wait_hours=0, hint="look again tomorrow"
+            )
+        if not wanted:
+            return 0
+        with self._box.catalog.transaction() as tx:
+            if recall.has_moved(tx, self._place):
+                raise Transient("the archive was moved meanwhile")
+            proven = {each for each, how in came.items() if how is _Came.WHOLE}
+            new = record(tx, self._box, self._place, told, ACTOR, {}, proven)
+            studies = {instances.study_row_of(tx, each) for each in came}
+            manifests.mark(tx, self._place.id, [each for each in studies if each is not None], self._now)
+            return new
+
+    def _wanted(self, told: Mapping[str, Any]) -> list[Received]:
+        """The images that this box does not know, and those that it knows by such a manifest of another archive, which had them not whole."""
+        found = [received for received, _ in retold.instances(told)]
+        with self._box.catalog.reading() as reading:
+            gone = study_keys.destroyed_among(reading, [each.stored.key_id for each in found])
+            rows = {each.stored.object_id: instances.row_of(reading, each.stored.object_id) for each in found}
+            away = {each for each in rows if evictions.is_away(reading, each)}
+            last = settings.get(reading, homecoming.LAST)
+        restored_to = int(last["last"]) if isinstance(last, dict) and "last" in last else None
+
+        def is_wanted(each: Received) -> bool:
+            object_id = each.stored.object_id
+            row = rows[object_id]
+            if row is None:
+                return each.stored.key_id not in gone
+            is_of_before = restored_to is None or row <= restored_to  # which `asking` asks for
+            return not (is_of_before or object_id in away or recall.is_here(self._box, object_id))
+
+        return [each for each in found if is_wanted(each)]
+
+    def _bring(self, received: Received) -> _Came:
+        """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed."""
+        stored = received.stored
+        if not self._keep_going():
+            raise Transient("the box is told to stop")
+        with self._box.catalog.reading() as reading:
+            has_room = homecoming.has_room(self._box, reading, stored.sealed_bytes)
+            how = recall.retrieval(reading)
+        if not has_room:
+            raise OutOfResources(
+                "there is no room for images that only an archive knows of",
+                hint="see Tiers for what may leave",
+            )
+        key = self._box.study_keys.opened(
+            stored.key_id, received.header.study_instance_uid, stored.wrapped_key
+        )
+        try:
+            recall.fetch(self._box, self._archive, stored.object_id, key, stored.sealed_bytes)
+        except Resting:
+            if isinstance(self._archive, Waking):
+                with suppress(ApplianceError):
+                    self._archive.wake(object_key(stored.object_id), how, "")
+            return _Came.LATER
+        except (Corrupt, Unknown) as error:
+            log.error(
+                "an image that only a manifest speaks of is not whole in %s: %s",
+                self._place.name,
+                error.message,
+            )
+            return _Came.NOT
+        return _Came.WHOLE

@@ -1,0 +1,240 @@
+"""After a restore: what only another archive knows is read there, and comes.
+
+A box comes back from one archive, and knows what that one knows. What was sent to another alone (the disk lay in a drawer, the line was
+down for a week) is named by no backup and no manifest that was read: nobody would miss it. So every other archive is looked through once, as soon as it is there:
+each manifest, and each that was put aside, is read, and what this box does not know by it comes and is recorded (`late_manifests`). How far that is stands in the
+catalog's settings, and health says of which archive it was not done. One that is added later is looked through too, which costs nothing where it is empty.
+
+A backup that was made before that is done does not know of it either. So a restore from it reads all manifests, and not only
+those that were written since (`knows`).
+
+Chose to read all manifests over comparing their names with those of the studies that are known: a study that is known may have images there that are not.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from appliance.backup import homecoming, unread
+from appliance.backup.late_manifests import Trial, put_aside
+from appliance.backup.rebuilding import sealed_for
+from appliance.box import Box
+from appliance.catalog import Reading, Transaction, destinations, settings
+from appliance.errors import OperatorNeeded, OutOfResources, Refused, Transient
+from appliance.model import DestinationSettings
+from appliance.replication import recall
+from appliance.replication.destinations import Archive, build
+from appliance.replication.destinations.archive import KEPT, KEYS, MANIFESTS
+from appliance.replication.place import place_of
+
+log = logging.getLogger(__name__)
+
+OTHERS: Final = settings.OTHER_ARCHIVES
+"""In `appliance.catalog.settings`: ``of`` is when the restore was, and ``places`` by row id of an archive how far it is (`_Standing`)."""
+
+MOST: Final = 500
+"""So many manifests are read at once: those who wait for images of the first archive wait half a minute for it, over a long line."""
+
+AGAIN: Final = timedelta(days=1)
+"""How long after it was tried a manifest is tried again that did not open."""
+
+REST: Final = timedelta(hours=1)
+"""How long a disk is left alone that has not given back several in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How far an archive was looked through: up to which manifest (``after``), or to the end; which are to be read again (``keys``, and
+    how many ``more`` of which only that is known), when that was tried last, and ``where`` the archive was then."""
+
+    where: str
+    after: str = ""
+    is_through: bool = False
+    keys: tuple[str, ...] = ()
+    more: int = 0
+    tried_utc: str = ""
+
+    @property
+    def knows_all(self) -> bool:
+        return self.is_through and not self.keys and not self.more
+
+    def is_time(self, now: datetime) -> bool:
+        """Whether there is something to read by now; a clock that was set back since keeps nothing waiting."""
+        if self.is_through and not self.keys:
+            return False
+        rest = AGAIN if self.is_through else REST
+        return not self.tried_utc or abs(now - datetime.fromisoformat(self.tried_utc)) >= rest
+
+
+def note(tx: Transaction, place: DestinationSettings, of: str, now: datetime) -> None:
+    """The box came back from `place`, whose manifests were read (what did not open `unread` keeps); `of` that moment as `homecoming.LAST` has it."""
+    settings.put(
+        tx, OTHERS, _told(of, {str(place.id): _Standing(place_of(place.options), is_through=True)}), now
+    )
+
+
+def knows(box: Box, place: DestinationSettings) -> bool:
+    """Whether the box has known all that an archive tells, at some time since it came back last; one that never did has written it itself.
+
+    Software from before this looked through no other archive and did not say which one it came from.
+    """
+    with box.catalog.reading() as reading:
+        last = settings.get(reading, homecoming.LAST)
+        if not isinstance(last, dict):
+            return True
+        standing = _now_at(place, _standings(reading, last).get(str(place.id)))
+        return standing.knows_all and not unread.of_place(reading, place.id)
+
+
+def look_through(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = MOST) -> int:
+    """Read the next manifests of each archive that was not looked through since the last restore, and again those that did not open; how many images
+    this box knows by that. Cheap once there is nothing to read.
+
+    Raises what the catalog and this disk raise; an archive that can't be reached is asked next time.
+    """
+    with box.catalog.reading() as reading:
+        last = settings.get(reading, homecoming.LAST)
+        if not isinstance(last, dict):
+            return 0
+        known = _standings(reading, last)
+        places = [
+            each
+            for each in destinations.destinations(reading)
+            if each.takes == "ciphertext" and not each.paused
+        ]
+    came = 0
+    for place in places:
+        begun = _now_at(place, known.get(str(place.id)))
+        if not begun.is_time(now) or not keep_going():
+            continue
+        reader = _Reader(box, place, begun, now, keep_going)
+        try:
+            reader.read(most)
+        except (Transient, OperatorNeeded, Refused, OutOfResources) as error:
+            log.info("%s is looked through another time: %s", place.name, error.message)
+        came += reader.images
+        if reader.standing != begun:
+            _keep(box, place, last["at_utc"], reader.standing, now)
+    if came:
+        log.info("images that only another archive knew of: count=%d", came)
+    return came
+
+
+class _Reader:
+    """One archive, for one run: `standing` is how far it is by then, and `images` how many came."""
+
+    def __init__(
+        self,
+        box: Box,
+        place: DestinationSettings,
+        standing: _Standing,
+        now: datetime,
+        keep_going: Callable[[], bool],
+    ) -> None:
+        self._box, self._place, self._now, self._keep_going = box, place, now, keep_going
+        self.standing = standing
+        self.images = 0
+
+    def read(self, most: int) -> None:
+        """Read the next, or again those that did not open. Raises what the archive and this disk raise."""
+        archive = build(self._place, self._box)
+        assert isinstance(archive, Archive)
+        next(iter(archive.documents(KEYS)), None)  # who does not answer is not one where nothing lies
+        trial = Trial(
+            self._box, archive, self._place, self._now, has_moved=False, keep_going=self._keep_going
+        )
+        try:
+            if self.standing.is_through:
+                self._again(archive, trial)
+            else:
+                self._on(archive, trial, most)
+        finally:
+            self.images = trial.images
+
+    def _on(self, archive: Archive, trial: Trial, most: int) -> None:
+        """What was put aside comes last: what it was put aside for may be read before."""
+        found = heapq.nsmallest(most, _after(archive, self.standing.after), key=_order)
+        for key in found:
+            if trial.is_to_stop or not self._keep_going():
+                break
+            trial.read(key)
+            self._note(key, trial.unread)
+            trial.unread.clear()
+        else:
+            if len(found) < most:
+                self.standing = replace(self.standing, is_through=True, tried_utc=self._now.isoformat())
+                log.info("%s was looked through for what this box does not know", self._place.name)
+                return
+        if trial.is_to_stop:
+            self.standing = replace(self.standing, tried_utc=self._now.isoformat())
+
+    def _note(self, after: str, closed: list[str]) -> None:
+        keys = (*self.standing.keys, *closed)
+        self.standing = replace(
+            self.standing,
+            after=after,
+            keys=keys[: unread.MOST_NOTED],
+            more=self.standing.more + len(keys[unread.MOST_NOTED :]),
+            tried_utc="",
+        )
+
+    def _again(self, archive: Archive, trial: Trial) -> None:
+        waiting = list(self.standing.keys)
+        aside = put_aside(archive, waiting)
+        try:
+            while waiting and self._keep_going() and not trial.is_to_stop:
+                trial.read(waiting[0], aside.get(sealed_for(waiting[0]), ()))
+                waiting.pop(0)
+        finally:
+            is_done = trial.is_to_stop or not waiting
+            # Those that were not come to are the first of the next time.
+            self.standing = replace(
+                self.standing,
+                keys=(*waiting, *trial.unread),
+                tried_utc=self._now.isoformat() if is_done else self.standing.tried_utc,
+            )
+
+
+def _now_at(place: DestinationSettings, standing: _Standing | None) -> _Standing:
+    """How far an archive is where it is now: one that was moved since is looked through anew."""
+    where = place_of(place.options)
+    return standing if standing is not None and standing.where == where else _Standing(where)
+
+
+def _after(archive: Archive, after: str) -> Iterator[str]:
+    last = _order(after) if after else (False, "")
+    for prefix in (MANIFESTS, KEPT):
+        for document in archive.documents(prefix):
+            if _order(document.key) > last:
+                yield document.key
+
+
+def _order(key: str) -> tuple[bool, str]:
+    return key.startswith(KEPT), key
+
+
+def _told(of: str, standings: Mapping[str, _Standing]) -> dict[str, Any]:
+    return {"of": of, "places": {number: asdict(each) for number, each in standings.items()}}
+
+
+def _standings(reading: Reading, last: Mapping[str, Any]) -> dict[str, _Standing]:
+    """How far each archive is since the restore that `last` is of, by row id."""
+    told = settings.get(reading, OTHERS)
+    if not isinstance(told, dict) or told["of"] != last["at_utc"]:
+        return {}
+    return {
+        number: _Standing(**{**each, "keys": tuple(each["keys"])}) for number, each in told["places"].items()
+    }
+
+
+def _keep(box: Box, place: DestinationSettings, of: str, standing: _Standing, now: datetime) -> None:
+    with box.catalog.transaction() as tx:
+        last = settings.get(tx, homecoming.LAST)
+        if recall.has_moved(tx, place) or not isinstance(last, dict) or last["at_utc"] != of:
+            return
+        settings.put(tx, OTHERS, _told(of, {**_standings(tx, last), str(place.id): standing}), now)
