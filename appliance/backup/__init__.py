@@ -9,6 +9,8 @@
 - `restoring` makes a blank box into the one that an archive remembers: the newest snapshot, then what came after it.
 - `rebuilding` reads study manifests back into the catalog: after a snapshot, or in its stead.
 - `unread` tries again what of them did not open, and has the clinic told.
+- `other_archives` looks through, once after a restore, what the box was not restored from: what only that knows comes too.
+- `late_manifests` is how both read a manifest when the box is in service: images first, rows then.
 - `homecoming` brings the images back after that, by and by.
 - `recall` brings a sealed object back from an archive, when somebody wants it or in the background.
 

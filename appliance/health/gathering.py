@@ -35,8 +35,8 @@ from appliance.catalog import (
 )
 from appliance.catalog.processes import ProcessRow
 from appliance.errors import ApplianceError
-from appliance.health import attempts, kernel_clock, looks
-from appliance.health.attempts import moment as _moment
+from appliance.health import attempts, kernel_clock, looks, restored
+from appliance.health.attempts import moment
 from appliance.health.checks.clock import BEHIND
 from appliance.health.facts import (
     Altered,
@@ -59,6 +59,7 @@ from appliance.health.facts import (
     Unprotected,
 )
 from appliance.health.forecast import Forecast, Outlook, forecast
+from appliance.health.kept import figure, part, words
 from appliance.health.sampling import free_by_day
 from appliance.ingest import set_aside
 from appliance.lifecycle import memory, policy, retention
@@ -74,9 +75,6 @@ LEFT, WAITING, CHOSEN = "left", "waiting", "chosen"
 the firmware keeps for every start: one version a line. Elsewhere there are no such files."""
 
 FAILURES_WITHIN = timedelta(hours=1)
-
-NOT_LOOKED_THROUGH = timedelta(days=1)
-"""How long after a restore another archive may still be looked through before anybody is told."""
 
 VERIFICATION = "verification"
 SCRUB = "scrub.finished"
@@ -219,33 +217,37 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             bytes=kept.bytes,
             duplicates=kept.duplicates,
             patient_conflicts=kept.patient_conflicts,
-            damaged=_figure(outcomes.get(VERIFICATION), "damaged"),
+            damaged=figure(outcomes.get(VERIFICATION), "damaged"),
             set_aside=held,
-            catalog_damage=_words(outcomes.get(SCRUB), "catalog"),
-            unread_in_a_row=_figure(outcomes.get(SCRUB_STOPPED), "in_a_row"),
+            catalog_damage=words(outcomes.get(SCRUB), "catalog"),
+            unread_in_a_row=figure(outcomes.get(SCRUB_STOPPED), "in_a_row"),
             unread_disks=tuple(
                 each.destination
                 for each in queues
-                if _words(_part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
+                if words(part(outcomes.get(SCRUB_COPIES_UNREAD), str(each.id)), "object")
             ),
-            kept_back=tuple(_kept_back(queues, outcomes.get(RESTORE_ASKED), outcomes.get(settings.RESTORED))),
+            kept_back=tuple(
+                restored.kept_back(queues, outcomes.get(RESTORE_ASKED), outcomes.get(settings.RESTORED))
+            ),
             unread_manifests=tuple(
                 chain(
-                    _unread_manifests(
+                    restored.unread_manifests(
                         queues, outcomes.get(RESTORE_MANIFESTS), outcomes.get(settings.RESTORED)
                     ),
-                    _unread_elsewhere(queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED)),
+                    restored.unread_elsewhere(
+                        queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED)
+                    ),
                 )
             ),
             not_looked_through=tuple(
-                _not_looked_through(
+                restored.not_looked_through(
                     queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED), now
                 )
             ),
             lost_in=tuple(
                 (each.destination, len(lost))
                 for each in queues
-                if isinstance(lost := _part(outcomes.get(SCRUB_FAR_LOST), str(each.id)), Mapping) and lost
+                if isinstance(lost := part(outcomes.get(SCRUB_FAR_LOST), str(each.id)), Mapping) and lost
             ),
             altered_in=tuple(_altered(conn, queues, now)),
         ),
@@ -255,7 +257,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         senders=tuple(_senders(conn, days, facts.today)),
         received_today=sum(each.get(facts.today, 0) for each in days.values()),
         rules=len(rules.rules(conn)),
-        audit_findings=_figure(outcomes.get(AUDIT_CHECK), "findings"),
+        audit_findings=figure(outcomes.get(AUDIT_CHECK), "findings"),
         audit_feed_behind_utc=_behind(outcomes.get(AUDIT_FEED)),
         anchors=tuple(_anchors(outcomes.get(AUDIT_ANCHORS))),
         backup=attempts.standing(backups),
@@ -269,7 +271,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         held_to=_held_to(conn, outcomes),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
-        too_small_for=_too_small_for(outcomes.get(settings.RESTORED)),
+        too_small_for=restored.too_small_for(outcomes.get(settings.RESTORED)),
         clock=_clock(jobs, instances.latest_received(conn), retention.clock_of(conn, now)),
         certificates=tuple(_certificates(conn)),
         destructions_since=tuple(tombstones.unfinished_since(conn)),
@@ -287,64 +289,16 @@ def _altered(conn: Reading, queues: Sequence[Queue], now: datetime) -> Iterator[
             yield Altered(queue.destination, f"{each.count}{'+' if each.are_more else ''}", *days)
 
 
-def _kept_back(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
-    """Which archives do not give back images that nobody else is known to have, as `appliance.backup.asking` has kept it since the last
-    restore, and how many."""
-    if _words(kept, "of") != _words(restored, "at_utc"):
-        return
-    for queue in queues:
-        rows = _part(_part(_part(kept, "unread"), str(queue.id)), "rows")
-        if isinstance(rows, list) and rows:
-            yield queue.destination, len(rows)
-
-
-def _unread_manifests(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
-    """In which archive study manifests did not open for the last restore, as `appliance.backup.unread` has kept it, and how many."""
-    if _words(kept, "of") != _words(restored, "at_utc"):
-        return
-    keys = _part(kept, "keys")
-    for queue in queues:
-        if str(queue.id) == str(_part(kept, "place")) and isinstance(keys, list):
-            yield queue.destination, len(keys) + _figure(kept, "more")
-
-
-def _unread_elsewhere(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
-    """The same of the archives that the box was not restored from, as `appliance.backup.other_archives` has kept it."""
-    if _words(kept, "of") != _words(restored, "at_utc"):
-        return
-    for queue in queues:
-        standing = _part(_part(kept, "places"), str(queue.id))
-        keys = _part(standing, "keys")
-        if isinstance(keys, list) and keys:
-            yield queue.destination, len(keys) + _figure(standing, "more")
-
-
-def _not_looked_through(
-    queues: Sequence[Queue], kept: object, restored: object, now: datetime
-) -> Iterator[str]:
-    """Which archives were not read to their end since the last restore: a day later, and at once where one is paused, since nobody reads it."""
-    since = _moment(_words(restored, "at_utc"))
-    if since is None:
-        return
-    is_of_it = _words(kept, "of") == _words(restored, "at_utc")
-    for queue in queues:
-        standing = _part(_part(kept, "places"), str(queue.id)) if is_of_it else None
-        if queue.takes != "ciphertext" or _part(standing, "is_through"):
-            continue
-        if queue.is_paused or abs(now - since) >= NOT_LOOKED_THROUGH:
-            yield queue.destination
-
-
 def _read_again(conn: Reading, kept: Mapping[str, Any]) -> ReadAgain | None:
     """When the last complete pass of `appliance.lifecycle.scrub` ended; where none has, since when one is owed."""
-    unchecked = _words(kept.get(SCRUB_UNCHECKED), "why")
-    finished = _moment(_words(kept.get(SCRUB), "finished_utc"))
-    unasked = _figure(kept.get(SCRUB_FAR), "unasked")
-    owed = _moment(_words(kept.get(SCRUB_FAR), "since_utc"))
+    unchecked = words(kept.get(SCRUB_UNCHECKED), "why")
+    finished = moment(words(kept.get(SCRUB), "finished_utc"))
+    unasked = figure(kept.get(SCRUB_FAR), "unasked")
+    owed = moment(words(kept.get(SCRUB_FAR), "since_utc"))
     if finished is not None:
         return ReadAgain(finished, unchecked=unchecked, unasked=unasked, asked_utc=owed)
-    begun = _moment(_words(kept.get(SCRUB_UNCHECKED), "since_utc")) or _moment(
-        _words(kept.get(SCRUB_STANDING), "begun_utc")
+    begun = moment(words(kept.get(SCRUB_UNCHECKED), "since_utc")) or moment(
+        words(kept.get(SCRUB_STANDING), "begun_utc")
     )
     owed = begun or instances.first_received(conn)
     return None if owed is None else ReadAgain(owed, never=True, unchecked=unchecked)
@@ -367,19 +321,19 @@ def _looked_through(queues: Sequence[Queue], kept: object) -> Iterator[LookedThr
     """When each bucket was last looked through, as `appliance.lifecycle.listing` has kept it, or each archive read, as
     `appliance.lifecycle.read_through` has."""
     for queue in queues:
-        if (since := _moment(_words(_part(kept, str(queue.id)), "since_utc"))) is not None:
+        if (since := moment(words(part(kept, str(queue.id)), "since_utc"))) is not None:
             yield LookedThrough(queue.destination, since)
 
 
 def _unprotected(queues: Sequence[Queue], kept: object) -> Iterator[Unprotected]:
     """What buckets have lost of their protections, as `appliance.lifecycle.safeguards` has kept it of where they are now."""
     for queue in queues:
-        told = _part(kept, str(queue.id))
-        found = _part(told, "found")
-        if queue.is_paused or _words(told, "place") != queue.place or not isinstance(found, list):
+        told = part(kept, str(queue.id))
+        found = part(told, "found")
+        if queue.is_paused or words(told, "place") != queue.place or not isinstance(found, list):
             continue
         lost, untold = (
-            tuple(_words(each, "lacks") for each in found if _words(each, "standing") == standing)
+            tuple(words(each, "lacks") for each in found if words(each, "standing") == standing)
             for standing in ("lost", "untold")
         )
         if lost or untold:
@@ -396,12 +350,6 @@ def _forgotten(conn: Reading) -> Forgotten | None:
     return (
         None if found is None else Forgotten(found.since_utc, found.until_utc, memory.lacks_a_province(conn))
     )
-
-
-def _too_small_for(kept: object) -> str:
-    """The archive that a homecoming (`appliance.backup.homecoming`) has left images in, because this disk has no room for them."""
-    is_stopped = isinstance(kept, Mapping) and kept.get("stopped") and not kept.get("home")
-    return _words(kept, "from") if is_stopped else ""
 
 
 def _behind(kept: object) -> datetime | None:
@@ -510,7 +458,7 @@ def _clock(jobs: Mapping[str, Any], latest_record: datetime | None, judged: poli
     return Clock(
         discipline=_discipline(jobs.get("discipline")),
         set_seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
-        set_utc=_moment(noted.get("at_utc")) if isinstance(noted, Mapping) else None,
+        set_utc=moment(noted.get("at_utc")) if isinstance(noted, Mapping) else None,
         latest_record_utc=None if judged.newest_receipt_utc is None else latest_record,
         is_doubted=judged.set_utc is not None or ahead > BEHIND,
     )
@@ -526,17 +474,3 @@ def _discipline(noted: object) -> Discipline:
 
 def _names(value: object) -> tuple[str, ...]:
     return tuple(str(each) for each in value) if isinstance(value, list) else ()
-
-
-def _words(outcome: object, name: str) -> str:
-    value = outcome.get(name, "") if isinstance(outcome, Mapping) else ""
-    return value if isinstance(value, str) else ""
-
-
-def _part(outcome: object, name: str) -> object:
-    return outcome.get(name) if isinstance(outcome, Mapping) else None
-
-
-def _figure(outcome: object, name: str) -> int:
-    value = outcome.get(name, 0) if isinstance(outcome, Mapping) else 0
-    return value if isinstance(value, int) else 0

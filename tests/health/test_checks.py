@@ -311,12 +311,8 @@ CASES = {
         replace(CALM, contents=Contents(kept_back=(("usb", 2), ("nas", 1)), unread_disks=("usb",))),
         (("disk-unreadable", ACT_NOW), ("disk-unreadable", ACT_NOW)),
     ),
-    "study manifests that did not open for a restore": (
-        replace(CALM, contents=Contents(unread_manifests=(("usb", 2),))),
-        (("manifests-unread", ACT_NOW),),
-    ),
-    "archives that nobody has looked through since a restore": (
-        replace(CALM, contents=Contents(not_looked_through=("usb", "nas"))),
+    "study manifests that did not open for a restore, and an archive that nobody has looked through since": (
+        replace(CALM, contents=Contents(unread_manifests=(("usb", 2),), not_looked_through=("nas",))),
         (("manifests-unread", ACT_NOW), ("manifests-unread", ACT_NOW)),
     ),
     "buckets that have lost what is nowhere else": (

@@ -1,0 +1,67 @@
+"""What a restore has left to be done, as those who do it have kept it: which archives are not read yet, or give back too little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from appliance.health.attempts import moment
+from appliance.health.facts import Queue
+from appliance.health.kept import figure, part, words
+
+NOT_LOOKED_THROUGH = timedelta(days=1)
+"""How long after a restore another archive may still be looked through before anybody is told."""
+
+
+def kept_back(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """Which archives do not give back images that nobody else is known to have, as `appliance.backup.asking` has kept it since the last
+    restore, and how many."""
+    if words(kept, "of") != words(restored, "at_utc"):
+        return
+    for queue in queues:
+        rows = part(part(part(kept, "unread"), str(queue.id)), "rows")
+        if isinstance(rows, list) and rows:
+            yield queue.destination, len(rows)
+
+
+def unread_manifests(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """In which archive study manifests did not open for the last restore, as `appliance.backup.unread` has kept it, and how many."""
+    if words(kept, "of") != words(restored, "at_utc"):
+        return
+    keys = part(kept, "keys")
+    for queue in queues:
+        if str(queue.id) == str(part(kept, "place")) and isinstance(keys, list):
+            yield queue.destination, len(keys) + figure(kept, "more")
+
+
+def unread_elsewhere(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """The same of the archives that the box was not restored from, as `appliance.backup.other_archives` has kept it."""
+    if words(kept, "of") != words(restored, "at_utc"):
+        return
+    for queue in queues:
+        standing = part(part(kept, "places"), str(queue.id))
+        keys = part(standing, "keys")
+        if isinstance(keys, list) and keys:
+            yield queue.destination, len(keys) + figure(standing, "more")
+
+
+def not_looked_through(
+    queues: Sequence[Queue], kept: object, restored: object, now: datetime
+) -> Iterator[str]:
+    """Which archives were not read to their end since the last restore: a day later, and at once where one is paused, since nobody reads it."""
+    since = moment(words(restored, "at_utc"))
+    if since is None:
+        return
+    is_of_it = words(kept, "of") == words(restored, "at_utc")
+    for queue in queues:
+        standing = part(part(kept, "places"), str(queue.id)) if is_of_it else None
+        if queue.takes != "ciphertext" or part(standing, "is_through"):
+            continue
+        if queue.is_paused or abs(now - since) >= NOT_LOOKED_THROUGH:
+            yield queue.destination
+
+
+def too_small_for(kept: object) -> str:
+    """The archive that a homecoming (`appliance.backup.homecoming`) has left images in, because this disk has no room for them."""
+    is_stopped = isinstance(kept, Mapping) and kept.get("stopped") and not kept.get("home")
+    return words(kept, "from") if is_stopped else ""
