@@ -42,7 +42,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -54,14 +54,14 @@ from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknow
 from appliance.lifecycle import asked, pages, passes, read_through, study_manifests
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
-from appliance.lifecycle.passes import MOST_LOST, STANDING, VERIFICATION, Pass
+from appliance.lifecycle.passes import FINISHED, MOST_LOST, STANDING, VERIFICATION, Pass
 from appliance.lifecycle.read_through import ReadThrough
 from appliance.lifecycle.retries import Retries
 from appliance.model import DestinationId, InstanceId, KeyId, ObjectId
 from appliance.pace import Pace
 from appliance.replication import recall
 
-__all__ = ["STANDING", "VERIFICATION", "Pass", "pace", "scrub", "slice_of"]
+__all__ = ["FINISHED", "STANDING", "VERIFICATION", "Pass", "pace", "scrub", "slice_of"]
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,6 @@ PASS_DAYS: Final = 10
 """What a pass takes on a box that is always on: so one that is on for twelve hours on working days still makes thirty."""
 
 LEAST: Final = 20
-FINISHED: Final = "scrub.finished"
-
 STOPPED: Final = "scrub.stopped"
 """Where reading has stopped because the disk did not give back what lies there: a key of its own, since software from before it
 reads `STANDING` word by word."""
@@ -139,13 +137,13 @@ def scrub(
         through = ReadThrough(reading, begun.begun_utc, now, begins=begins)
         missed = through.copies_due(most)
         names = (name for _, name in missed)
-        waiting = (*begun.to_mend, *unread, *begun.unasked[:most], *begun.lost, *names)
+        waiting = (*begun.to_mend, *unread, *begun.unasked[:most], *begun.lost, *begun.lost_before, *names)
         known: dict[str, Sealed] = {
             row[0]: row for row in instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
         }
         retries = Retries(reading, now)
     gone = {each for each in waiting if each not in known}  # their studies were destroyed
-    standing = replace(begun.without(gone), lost=tuple(each for each in begun.lost if each not in gone))
+    standing = begun.without_any(gone)
     through.copies({}, (), gone=gone)
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
@@ -174,7 +172,7 @@ def scrub(
     for name in (each for each in (*due, *others) if each in known):
         if not keep_going():
             break
-        if name in others or not retries.are_enough:
+        if name in others or (name in standing.to_mend and not retries.are_enough):
             standing = _again(at, standing, known[name])
     for place, name in missed:
         if name in known and name not in standing.to_mend and copies.answers(place) and keep_going():
@@ -195,7 +193,10 @@ def slice_of(total: int) -> int:
 
 def _again(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
     """Try again what could not be mended in an earlier slice."""
-    standing = standing.without((sealed[0],))
+    return _tried(at, standing.trying_again(sealed[0]), sealed).past(sealed[0])
+
+
+def _tried(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
     try:
         wrong = _wrong(at.box, *sealed, at.copies.rest)
     except Unreadable as error:
@@ -221,7 +222,7 @@ def _unread(at: _Slice, standing: Pass, row: Sequence[tuple[InstanceId, Sealed, 
 def _counted(copies: Copies, standing: Pass, instance_id: InstanceId, object_id: ObjectId) -> Pass:
     """The pass is past an object, which counts as checked unless a copy of it was left unread on a disk that is there."""
     was_read = object_id not in copies.passed_over
-    return replace(standing, cursor=instance_id, checked=standing.checked + was_read)
+    return replace(standing.past(object_id), cursor=instance_id, checked=standing.checked + was_read)
 
 
 def _not_given_back(row: Sequence[tuple[InstanceId, Sealed, Transient]]) -> int:
@@ -369,26 +370,21 @@ def _keep(at: _Slice, standing: Pass, *, went_on: bool = False) -> Pass:
         asked.note(tx, far, standing.begun_utc, now)
         if went_on:
             settings.remove(tx, STOPPED)
-        settings.put(tx, STANDING, asdict(standing), now)
-        if standing.lost or standing.to_mend:
-            passes.tell_health(tx, standing, now)
-    return standing
+        return passes.keep(tx, standing, now)
 
 
 def _finish(box: Box, standing: Pass, now: datetime) -> None:
     """The end of a pass: the catalog's own pages, what to tell, and the next pass begins."""
     finding, unchecked = pages.check(box)
     with box.catalog.transaction() as tx:
-        following = Pass(begun_utc=now.isoformat(), to_mend=standing.to_mend, unasked=standing.unasked)
-        settings.put(tx, STANDING, asdict(following), now)
-        passes.tell_health(tx, standing, now)
+        passes.end(tx, standing, now)
         read_through.finish(tx, standing.begun_utc, now)
         asked.finish(tx, standing.begun_utc, len(standing.unasked) + standing.passed, now)
         unread = {
             place: each for place, each in _copies_unread(tx).items() if each["pass"] == standing.begun_utc
         }
         settings.put(tx, COPIES_UNREAD, unread, now)
-        done = asdict(standing) | {"is_whole": not unread}
+        done = standing.at_its_end() | {"is_whole": not unread}
         if unchecked:
             before = settings.get(tx, UNCHECKED)
             since = before["since_utc"] if isinstance(before, dict) else standing.begun_utc
@@ -426,7 +422,7 @@ def _complete(tx: Transaction, box: Box, done: dict[str, Any], finding: str, now
     settings.put(tx, FINISHED, {**done, "finished_utc": now.isoformat(), "catalog": finding}, now)
     settings.remove(tx, UNCHECKED)
     details = {name: done[name] for name in ("checked", "repaired", "copies", "manifests", "rewritten")}
-    details |= {"damaged": len(done["lost"]), "catalog": finding}
+    details |= {"damaged": len(done["lost"]) + done.get("more_lost", 0), "catalog": finding}
     outcome = audit.Outcome.FAILED if done["lost"] or finding else audit.Outcome.DONE
     entry = audit.Entry("store:scrub", "objects", ACTOR, details, outcome=outcome)
     audit.append(tx, box.audit_key, [entry], now)

@@ -19,9 +19,9 @@ from enum import Enum, StrEnum, auto
 from appliance import audit
 from appliance.backup import homecoming
 from appliance.box import Box
-from appliance.catalog import instances, settings
+from appliance.catalog import instances
 from appliance.errors import ApplianceError, Corrupt, Unknown
-from appliance.lifecycle.scrub import VERIFICATION
+from appliance.lifecycle import passes
 from appliance.model import KeyId, ObjectId
 from appliance.replication import recall
 from appliance.store.envelope import plain_size
@@ -84,6 +84,9 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
     """Look at every object. The outcome is in the audit; that of every byte is what `health` tells of until the next."""
     with box.catalog.reading() as reading:
         recorded = list(instances.all_objects(reading))
+        under_way = passes.standing(reading, datetime.now(UTC))
+    said = {*under_way.lost, *under_way.lost_before}  # of which it is told anew what they are
+    whole: list[str] = []
     findings: list[Finding] = []
     elsewhere: Counter[Elsewhere] = Counter()
     told_every = max(1, min(TOLD_EVERY, len(recorded) // 100))
@@ -95,13 +98,14 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
             elsewhere[found_so] += 1
         elif found_so is not None:
             findings.append(found_so)
+        elif object_id in said:
+            whole.append(object_id)
     tell(len(recorded), len(recorded))
     found = Verified(len(recorded) - elsewhere.total(), elsewhere[Elsewhere.AWAY], tuple(findings))
     moment = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         if depth is Depth.EVERY_BYTE:
-            outcome = {"at_utc": moment.isoformat(), "checked": found.checked, "damaged": len(findings)}
-            settings.put(tx, VERIFICATION, outcome, moment)
+            passes.verified(tx, found.checked, [each.object_id for each in findings], whole, moment)
         details = {
             "checked": found.checked,
             "damaged": len(findings),
