@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from appliance import audit, identity, local_time
+from appliance.backup import snapshot
 from appliance.box import Box
 from appliance.catalog import erasure, studies
 from appliance.errors import Transient
@@ -319,6 +321,65 @@ def test_the_backup_that_is_taken_is_named_so_whatever_clock_has_named_the_other
         eventually(lambda: stage(visitor) == "leaving")
 
 
+def test_the_bar_is_as_far_as_the_index_has_come_and_waits_with_a_held_line(
+    visitor: FlaskClient, blank: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.wizard.restoring._TOLD_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(snapshot, "PIECE_BYTES", 32 << 10)
+    index_may_come, manifests_may_come = threading.Event(), threading.Event()
+    manifests: list[str] = []
+
+    def hold(asked: clouds.Request) -> None:
+        """The fourth piece and those after it, and later the last manifest."""
+        name = asked.path.rpartition("/")[2]
+        if asked.method == "GET" and name.isdecimal() and int(name) >= 3:
+            index_may_come.wait(60)
+        if asked.method == "GET" and asked.path.endswith(manifests[-1]):
+            manifests_may_come.wait(60)
+
+    with clouds.cloud() as cloud, clouds.line(cloud.port) as line:
+        place = clouds.settings(line.url, cloud.new_bucket(versioned=True))
+        with clinic_in(tmp_path / "before", place) as clinic:
+            clinic.receive(*IMAGES[:6])
+            clinic.deliver()
+            made = clinic.back_up()
+            manifests += sorted(cloud.keys(str(place.options["bucket"]), "manifests/"))
+            assert len(manifests) == 2
+            at_the_box(visitor, blank)
+            send(visitor, "look", **of_bucket(place), key=str(clinic.paper))
+            eventually(lambda: stage(visitor) == "found")
+        assert bar(visitor) is None, "nothing runs yet"
+        line.fault = hold
+        try:
+            send(visitor, "start")
+            come = 3 * (32 << 10)
+            assert 0 < 90 * come // made.size_bytes < 90
+            eventually(lambda: bar(visitor) == 90 * come // made.size_bytes)
+            page = page_of(visitor)
+            assert 'data-stage="running"' in page
+            assert "<strong>The index: " in page
+            index_may_come.set()
+            eventually(lambda: bar(visitor) == 95)
+            assert stage(visitor) == "running"
+        finally:
+            index_may_come.set()
+            manifests_may_come.set()
+        eventually(lambda: stage(visitor) == "leaving")
+    assert bar(visitor) is None
+
+
+def bar(client: FlaskClient) -> int | None:
+    """How far the bar on the page is; None without one, -1 for one that does not say."""
+    found = re.search(r"<progress max=\"100\"( value=\"(\d+)\")?", page_of(client))
+    return None if found is None else int(found[2] or -1)
+
+
+def of_bucket(place: DestinationSettings) -> dict[str, str]:
+    """What is typed for a bucket."""
+    options = {name: str(value) for name, value in place.options.items() if name != "canadian"}
+    return {"kind": "bucket", **options, "canadian": "1", "secret": place.secret}
+
+
 def test_nobody_restores_what_may_be_an_emptied_box_without_having_chosen_it(
     visitor: FlaskClient, app: Flask, blank: Box, tmp_path: Path
 ) -> None:
@@ -366,13 +427,7 @@ def test_a_bucket_in_which_a_thief_has_written_is_restored_as_it_was(
             clinic.back_up()
             moment = local_time.here(a_moment())
             write_over(cloud, place, *SEALED)
-            typed = {
-                "kind": "bucket",
-                **{name: str(value) for name, value in place.options.items() if name != "canadian"},
-                "canadian": "1",
-                "secret": place.secret,
-                "key": str(clinic.paper),
-            }
+            typed = {**of_bucket(place), "key": str(clinic.paper)}
             at_the_box(visitor, blank)
             send(visitor, "look", **typed)
             eventually(lambda: stage(visitor) != "looking")
