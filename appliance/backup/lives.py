@@ -5,6 +5,9 @@ as far: a backup that could not be read that night, or those in another archive,
 before its first backup in each archive, a box that was restored looks at the backups that lie there, all of them of lives before this
 one, and counts past them.
 
+A backup that says nothing to this box, because it was made under a later recovery key than the one that was typed, or is spoilt, may have counted
+any number of lives, and whoever finds that key opens both: past such a one it counts by `UNSEEN`.
+
 Once for each archive and life, and only a box that was restored: the box before it, switched on once more by mistake, has made its
 first backups long ago and is not to count past the one in its place.
 """
@@ -12,6 +15,7 @@ first backups long ago and is not to count past the one in its place.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from appliance.backup import standing
 from appliance.backup.fetching import ages
@@ -21,6 +25,9 @@ from appliance.model import DestinationSettings
 from appliance.replication.destinations import Archive
 from appliance.replication.tombstone import RESTORED
 
+UNSEEN: Final = 1000
+"""More often than any box comes back."""
+
 
 def count_past_others(box: Box, archive: Archive, place: DestinationSettings, now: datetime) -> None:
     """To be called before a backup is made in the archive at `place`. Raises what the archive raises."""
@@ -29,9 +36,11 @@ def count_past_others(box: Box, archive: Archive, place: DestinationSettings, no
     if not isinstance(told, dict) or place.id in told.get("counted_past", ()):
         return
     names = standing.look(archive).names
-    others = max((each.lives for each in ages(archive, box.root, names).values()), default=-1)
+    seen = ages(archive, box.root, names)
+    others = max((each.lives for each in seen.values()), default=-1)
+    unseen = UNSEEN if len(seen) < len(names) else 0
     with box.catalog.transaction() as tx:
         told = settings.get(tx, RESTORED)
         counted = {*told.get("counted_past", ()), place.id}
-        count = max(int(told.get("lives", 0)), others + 1)
+        count = max(int(told.get("lives", 0)), others + 1) + unseen
         settings.put(tx, RESTORED, {**told, "lives": count, "counted_past": sorted(counted)}, now)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.backup import asking, making
-from appliance.catalog import obeying
+from appliance.backup import asking, homecoming, making
+from appliance.catalog import obeying, settings
 from appliance.lifecycle.request import Method
 from appliance.replication import lane
 from appliance.replication.lane import Lane
@@ -273,6 +273,24 @@ def test_a_disk_may_be_pulled_out_once_an_earlier_paper_took_the_place_of_a_late
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_backup_is_newer_than_those_of_a_life_whose_key_this_box_never_had(world: World) -> None:
+    """Found by a campaign: the disk was away when the root key was changed, so the box that came back from it can't open what the other holds."""
+    for name, one, two in (
+        ("carry_out", 28893, 56680),
+        ("rotate_root", 18248, 46353),
+        ("back_up", 65243, 52463),
+        ("plug", 35953, 27482),
+        ("burn", 7610, 4565),
+        ("back_up", 11255, 4069),
+    ):
+        world.take(name, -1, one, two)
+    newest = list(world.shelves["nas"].backups)[-1]
+    assert world.take("burn", -1, 13669, 39958)  # which says so if another one is taken
+    with world.box.catalog.reading() as reading:
+        assert settings.get(reading, homecoming.LAST)["snapshot"] == newest
+
+
 def test_a_disk_that_is_another_box_s_to_ours_keeps_its_paper(world: World) -> None:
     """The root key was changed too while `usb` was away: the box that came back from there lays nothing on the other disk."""
     world.take("receive", 0, 0, 0)
