@@ -190,7 +190,7 @@ class Altered:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Counts over everything kept; `bytes` before sealing; `patient_conflicts` in studies. `catalog_damage` is what the last
+    """Counts over everything kept; `bytes` before sealing; `set_aside_damaged` of those that are `set_aside`; `patient_conflicts` in studies. `catalog_damage` is what the last
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
     everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
     several copies, and `kept_back` those that do not give back images which no other gave a restored box, with how many;
@@ -205,6 +205,7 @@ class Contents:
     patient_conflicts: int = 0
     damaged: int = 0
     set_aside: int = 0
+    set_aside_damaged: int = 0
     catalog_damage: str = ""
     unread_in_a_row: int = 0
     unread_disks: tuple[str, ...] = ()

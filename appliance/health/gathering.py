@@ -219,6 +219,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             patient_conflicts=kept.patient_conflicts,
             damaged=figure(outcomes.get(VERIFICATION), "damaged"),
             set_aside=held,
+            set_aside_damaged=min(held, figure(outcomes.get(VERIFICATION), "set_aside")),
             catalog_damage=words(outcomes.get(SCRUB), "catalog"),
             unread_in_a_row=figure(outcomes.get(SCRUB_STOPPED), "in_a_row"),
             unread_disks=tuple(

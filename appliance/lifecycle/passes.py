@@ -29,7 +29,8 @@ class Pass:
     the objects that nobody has whole, `to_mend` those whose archive was away, `unasked` those that are not here and could not be asked
     for; at most `MOST_LOST` of each, and `passed` is how many more were not, `more_lost` and `more_to_mend` of the others. Those of the second and the third are tried again in every slice. `asked`
     are those that some bucket has answered for. `lost_before`, and `more_before` beside them, were found by the pass before, or by whoever has
-    `verified` everything at that moment of this pass, and this one has not come to them."""
+    `verified` everything at that moment of this pass, and this one has not come to them. `aside` are those of the
+    images that are set aside which are damaged: the last that was found of them."""
 
     begun_utc: str
     cursor: int = 0
@@ -49,11 +50,12 @@ class Pass:
     lost_before: tuple[str, ...] = ()
     more_before: int = 0
     verified: str = ""
+    aside: tuple[str, ...] = ()
 
     @property
     def damaged(self) -> int:
         """How many objects are not whole, as far as is known."""
-        named = {*self.lost, *self.to_mend, *self.lost_before}
+        named = {*self.lost, *self.to_mend, *self.lost_before, *self.aside}
         return len(named) + self.more_lost + self.more_to_mend + self.more_before
 
     def losing(self, object_id: ObjectId) -> Pass:
@@ -108,6 +110,7 @@ class Pass:
             unasked=self.unasked,
             lost_before=names[:MOST_LOST],
             more_before=more + len(names[MOST_LOST:]),
+            aside=self.aside,
         )
 
     def at_its_end(self) -> dict[str, Any]:
@@ -127,7 +130,9 @@ def standing(reading: Reading, now: datetime) -> Pass:
     if "lost_before" not in told:
         told = {**told, "lost_before": _lost_before(reading, told)}
     known = {name: value for name, value in told.items() if name in Pass.__dataclass_fields__}
-    lists = {name: tuple(known.get(name, ())) for name in ("lost", "to_mend", "unasked", "lost_before")}
+    lists = {
+        name: tuple(known.get(name, ())) for name in ("lost", "to_mend", "unasked", "lost_before", "aside")
+    }
     return Pass(**{**known, **lists})
 
 
@@ -151,13 +156,15 @@ def keep(tx: Transaction, found: Pass, now: datetime) -> Pass:
             more_lost=0,
             more_to_mend=0,
             verified=since.verified,
+            aside=since.aside,
         )
     settings.put(tx, STANDING, asdict(found), now)
     told = settings.get(tx, VERIFICATION)
     before = told if isinstance(told, dict) else {"checked": found.checked, "damaged": 0}
-    if found.damaged != before["damaged"]:
+    if (found.damaged, len(found.aside)) != (before["damaged"], before.get("set_aside", 0)):
         at = {"at_utc": now.isoformat()} if found.damaged else {}
-        settings.put(tx, VERIFICATION, {**before, **at, "damaged": found.damaged}, now)
+        fresh = {"damaged": found.damaged, "set_aside": len(found.aside)}
+        settings.put(tx, VERIFICATION, {**before, **at, **fresh}, now)
     return found
 
 
@@ -165,14 +172,20 @@ def end(tx: Transaction, found: Pass, now: datetime) -> None:
     """Write down that a pass has read everything, what it has found damaged, and that the next one begins."""
     following = found.following(now)
     settings.put(tx, STANDING, asdict(following), now)
-    _tell(tx, found.checked, following.damaged, now)
+    _tell(tx, found.checked, following, now)
 
 
 def verified(
-    tx: Transaction, checked: int, damaged: Collection[str], whole: Collection[str], now: datetime
+    tx: Transaction,
+    checked: int,
+    damaged: Collection[str],
+    whole: Collection[str],
+    now: datetime,
+    *,
+    aside: Sequence[str] = (),
 ) -> None:
     """Write down what somebody has found who has looked at everything here: so many objects, of which these are `damaged`; `whole` are those that
-    were looked at of what the pass had found lost."""
+    were looked at of what the pass had found lost. `aside` are damaged of what is set aside."""
     before = standing(tx, now)
     lost = _but(before.lost, whole)
     names = _but(tuple(dict.fromkeys((*before.lost_before, *damaged))), {*whole, *lost, *before.to_mend})
@@ -184,12 +197,13 @@ def verified(
         more_lost=0,
         more_to_mend=0,
         verified=now.isoformat(),
+        aside=tuple(aside),
     )
-    if damaged or before.damaged:
+    if found.damaged or before.damaged:
         settings.put(tx, STANDING, asdict(found), now)
-    _tell(tx, checked, found.damaged, now)
+    _tell(tx, checked, found, now)
 
 
-def _tell(tx: Transaction, checked: int, damaged: int, now: datetime) -> None:
-    told = {"at_utc": now.isoformat(), "checked": checked, "damaged": damaged}
-    settings.put(tx, VERIFICATION, told, now)
+def _tell(tx: Transaction, checked: int, found: Pass, now: datetime) -> None:
+    told = {"at_utc": now.isoformat(), "checked": checked, "damaged": found.damaged}
+    settings.put(tx, VERIFICATION, {**told, "set_aside": len(found.aside)}, now)

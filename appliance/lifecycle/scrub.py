@@ -11,6 +11,7 @@ a pass goes on where it was after a restart:
   next slice tries again; only what fails at the same place a second time is mended, so that a bad patch holds up nothing for ever;
 - each study manifest in each archive is read and unsealed; one that is damaged or gone, or lacks what it should say
   (`appliance.lifecycle.study_manifests`), is marked to be written again;
+- what was set aside (`appliance.lifecycle.aside`) is read before a pass ends;
 - at the end of a pass the catalog is copied, which reads every page of it, and the copy is checked. Where it can't be (the disk is
   full), the pass is not complete: what an earlier one found stands, health says what was not checked, the next pass over the objects
   begins all the same, and the catalog is tried again the next day.
@@ -51,7 +52,7 @@ from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, instances, settings, totals
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
-from appliance.lifecycle import asked, pages, passes, read_through, study_manifests
+from appliance.lifecycle import aside, asked, pages, passes, read_through, study_manifests
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
 from appliance.lifecycle.passes import FINISHED, MOST_LOST, STANDING, VERIFICATION, Pass
@@ -143,7 +144,8 @@ def scrub(
         }
         retries = Retries(reading, now)
     gone = {each for each in waiting if each not in known}  # their studies were destroyed
-    standing = begun.without_any(gone)
+    left = tuple(each for each in begun.aside if aside.is_set_aside(box, ObjectId(each)))
+    standing = replace(begun.without_any(gone), aside=left)
     through.copies({}, (), gone=gone)
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
@@ -178,8 +180,11 @@ def scrub(
         if name in known and name not in standing.to_mend and copies.answers(place) and keep_going():
             standing = _mend(at, standing, known[name], "", only=place)
     standing, more = _manifests(at, standing, keep_going, most)
+    is_through = len(rows) < most and not more
+    if is_through:
+        standing = _set_aside(at, standing, keep_going)
     standing = _keep(at, standing, went_on=stopped is not None)
-    if len(rows) < most and not more and keep_going():
+    if is_through and keep_going():
         _finish(box, standing, now)
     elif keep_going():
         _finish_late(box, now)
@@ -335,6 +340,23 @@ def _manifests(at: _Slice, standing: Pass, keep_going: Callable[[], bool], most:
     return standing, done.are_more
 
 
+def _set_aside(at: _Slice, standing: Pass, keep_going: Callable[[], bool]) -> Pass:
+    """Read what was set aside; of what can't be told now, what was found before stands."""
+    damaged = []
+    for object_id, error in aside.look_through(at.box, at.copies.rest):
+        if not keep_going():
+            return standing
+        if isinstance(error, Unreadable | Unknown | Corrupt):
+            log.error("an image that is set aside is damaged, and nobody else has it: %s", error.message)
+            details = {"reason": error.message} | ({UNREAD: True} if isinstance(error, Unreadable) else {})
+            with at.box.catalog.transaction() as tx:
+                _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
+            damaged.append(object_id)
+        elif error is not None and object_id in standing.aside:
+            damaged.append(object_id)
+    return replace(standing, aside=tuple(damaged))
+
+
 def _copies_unread(reading: Reading) -> dict[str, dict[str, str]]:
     told = settings.get(reading, COPIES_UNREAD)
     return told if isinstance(told, dict) else {}
@@ -422,8 +444,9 @@ def _complete(tx: Transaction, box: Box, done: dict[str, Any], finding: str, now
     settings.put(tx, FINISHED, {**done, "finished_utc": now.isoformat(), "catalog": finding}, now)
     settings.remove(tx, UNCHECKED)
     details = {name: done[name] for name in ("checked", "repaired", "copies", "manifests", "rewritten")}
-    details |= {"damaged": len(done["lost"]) + done.get("more_lost", 0), "catalog": finding}
-    outcome = audit.Outcome.FAILED if done["lost"] or finding else audit.Outcome.DONE
+    damaged = len(done["lost"]) + done.get("more_lost", 0) + len(done.get("aside", ()))
+    details |= {"damaged": damaged, "catalog": finding}
+    outcome = audit.Outcome.FAILED if damaged or finding else audit.Outcome.DONE
     entry = audit.Entry("store:scrub", "objects", ACTOR, details, outcome=outcome)
     audit.append(tx, box.audit_key, [entry], now)
     log.info(

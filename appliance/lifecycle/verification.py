@@ -21,7 +21,7 @@ from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import instances
 from appliance.errors import ApplianceError, Corrupt, Unknown
-from appliance.lifecycle import passes
+from appliance.lifecycle import aside, passes
 from appliance.model import KeyId, ObjectId
 from appliance.replication import recall
 from appliance.store.envelope import plain_size
@@ -81,7 +81,7 @@ def _silent(done: int, total: int) -> None:
 
 
 def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verified:
-    """Look at every object. The outcome is in the audit; that of every byte is what `health` tells of until the next."""
+    """Look at every object, also at those that are set aside. The outcome is in the audit; that of every byte is what `health` tells of until the next."""
     with box.catalog.reading() as reading:
         recorded = list(instances.all_objects(reading))
         under_way = passes.standing(reading, datetime.now(UTC))
@@ -101,14 +101,18 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
         elif object_id in said:
             whole.append(object_id)
     tell(len(recorded), len(recorded))
-    found = Verified(len(recorded) - elsewhere.total(), elsewhere[Elsewhere.AWAY], tuple(findings))
+    held, damaged_aside = _looked_at_aside(box, depth)
+    looked_at = len(recorded) - elsewhere.total() + held
+    found = Verified(looked_at, elsewhere[Elsewhere.AWAY], (*findings, *damaged_aside))
     moment = datetime.now(UTC)
     with box.catalog.transaction() as tx:
         if depth is Depth.EVERY_BYTE:
-            passes.verified(tx, found.checked, [each.object_id for each in findings], whole, moment)
+            damaged = [each.object_id for each in findings]
+            held_so = [each.object_id for each in damaged_aside]
+            passes.verified(tx, found.checked, damaged, whole, moment, aside=held_so)
         details = {
             "checked": found.checked,
-            "damaged": len(findings),
+            "damaged": len(found.findings),
             "every_byte": depth is Depth.EVERY_BYTE,
         }
         entry = audit.Entry(
@@ -116,7 +120,7 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
             "objects",
             actor,
             details,
-            outcome=audit.Outcome.FAILED if findings else audit.Outcome.DONE,
+            outcome=audit.Outcome.FAILED if found.findings else audit.Outcome.DONE,
         )
         audit.append(tx, box.audit_key, [entry], moment)
     return found
@@ -141,6 +145,19 @@ def _looked_at(
         # It was away when it was looked for, and has come since.
 
 
+def _looked_at_aside(box: Box, depth: Depth) -> tuple[int, list[Finding]]:
+    """How many images are set aside, and what is wrong with them."""
+    looked_at = list(aside.look_through(box, every_byte=depth is Depth.EVERY_BYTE))
+    return len(looked_at), [_told(object_id, wrong) for object_id, wrong in looked_at if wrong is not None]
+
+
+def _told(object_id: ObjectId, error: ApplianceError) -> Finding:
+    if isinstance(error, Unknown):
+        return Finding(object_id, Kind.MISSING, "it is not on this box")
+    kind = Kind.CORRUPT if isinstance(error, Corrupt) else Kind.UNREADABLE
+    return Finding(object_id, kind, error.message)
+
+
 def _finding(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, depth: Depth) -> Finding | None:
     """What is wrong with an object; None if nothing is."""
     try:
@@ -151,10 +168,6 @@ def _finding(box: Box, object_id: ObjectId, key_id: KeyId, sealed_bytes: int, de
                 reader.verify()
             else:
                 reader.read(1)
-    except Unknown:
-        return Finding(object_id, Kind.MISSING, "it is not on this box")
-    except Corrupt as error:
-        return Finding(object_id, Kind.CORRUPT, error.message)
     except ApplianceError as error:
-        return Finding(object_id, Kind.UNREADABLE, error.message)
+        return _told(object_id, error)
     return None

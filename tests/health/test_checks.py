@@ -148,6 +148,7 @@ CASES = {
         (("disk-low", ACT_NOW),),
     ),
     "one image set aside": (kept(set_aside=1), (("set-aside", ACT_NOW),)),
+    "one that is damaged": (kept(set_aside=1, set_aside_damaged=1), (("set-aside", ACT_NOW),)),
     "a duplicate": (kept(duplicates=1), (("duplicates", SOON),)),
     "a study with two patients": (kept(patient_conflicts=1), (("patient-conflict", ACT_NOW),)),
     "a damaged image": (kept(damaged=1), (("damaged", ACT_NOW),)),
