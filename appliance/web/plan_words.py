@@ -257,7 +257,7 @@ def _ways(plan: Plan, scenario: str, words: Words) -> Iterator[str]:
         yield from filter(None, [_typed(plan, scenario, "appliance restore folder --path P", words).strip()])
     for each in plan.set_aside:
         yield words("plan.way.paused", archive=each.name, where=_told_of(each, words))
-    if is_lost and ways and not any(each.is_elsewhere for each in plan.archives):
+    if is_lost and ways and not any(each.is_elsewhere and each.backed_up_utc for each in plan.archives):
         yield words("plan.no_copy_elsewhere")
 
 

@@ -108,10 +108,23 @@ def test_where_only_what_is_paused_has_a_backup_it_is_the_way(tmp_path: Path) ->
         for each in plan.places
     )
     plan = replace(plan, places=places, recovery_confirmed=True)
-    cloud, usb = restoring(plan, "stolen", words)
+    usb, cloud, _ = restoring(plan, "stolen", words)
     assert "appliance restore s3" in cloud and "no backup yet" in cloud
     assert "appliance restore folder" in usb and "paused" in usb
     assert "no backup yet: if the box is lost" not in worded(plan, words).verdict
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_a_bucket_without_a_backup_is_no_way_after_a_fire_before_a_disk_that_has_one(
+    tmp_path: Path, code: str
+) -> None:
+    plan = plan_of(tmp_path, USB)
+    words = LANGUAGES.words(code)
+    places = tuple(each if each.name == "usb" else replace(each, backed_up_utc=None) for each in plan.places)
+    usb, cloud, warned = restoring(replace(plan, places=places), "stolen", words)
+    assert "appliance restore folder" in usb
+    assert words("plan.never_backed_up") in cloud
+    assert warned == words("plan.no_copy_elsewhere"), "what is elsewhere has nothing yet to restore from"
 
 
 @pytest.mark.parametrize(
