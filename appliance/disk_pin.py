@@ -41,9 +41,10 @@ from appliance.audit import Entry, Outcome
 from appliance.box import Box
 from appliance.catalog import settings
 from appliance.errors import OperatorNeeded, Refused
+from appliance.system import DISK_TOLD
 
 FOLDER = Path("/run/appliance-pin")
-TOLD = Path("/run/appliance-disk/pin")
+TOLD = DISK_TOLD
 ASKED: Final = "asked"
 LOCK: Final = "lock"
 """Held by whoever is laying `ASKED`, in the console or on the command line."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 IMAGE_ID: Final = "appliance"
+DISK_TOLD = Path("/run/appliance-disk/pin")
+"""What root says of the disk at each start (`appliance.disk_pin`): there on the image alone, which always encrypts its disk."""
 
 
 class System(StrEnum):
@@ -26,6 +29,14 @@ def system(release: Mapping[str, str] | None = None) -> System:
     """The system of this machine, or that of an `os-release`."""
     told = _release() if release is None else release
     return System.IMAGE if told.get("IMAGE_ID") == IMAGE_ID else System.OPEN
+
+
+def disk_is_encrypted() -> bool:
+    """Whether the whole disk is known to be encrypted, so that it opens in its own machine or by its recovery key.
+
+    Known of the image alone: a provisioned Debian's disk is as whoever installed it has chosen.
+    """
+    return DISK_TOLD.exists()
 
 
 def _release() -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from appliance import disk_pin
+from appliance import disk_pin, system
 
 
 @dataclass
@@ -37,5 +37,9 @@ class Root:
 def told_disk(folder: Path) -> Iterator[Root]:
     """Root that works in `folder`, for as long as this lasts; until it has said something there is no such disk."""
     folder.mkdir(exist_ok=True)
-    with patch.object(disk_pin, "FOLDER", folder), patch.object(disk_pin, "TOLD", folder / "pin"):
+    with (
+        patch.object(disk_pin, "FOLDER", folder),
+        patch.object(disk_pin, "TOLD", folder / "pin"),
+        patch.object(system, "DISK_TOLD", folder / "pin"),
+    ):
         yield Root(folder)

@@ -20,6 +20,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,10 +31,12 @@ from appliance.backup.drill import Certificate
 from appliance.box import Box
 from appliance.catalog import Reading, destinations, devices, settings, stored, totals
 from appliance.catalog.totals import Totals
+from appliance.errors import ApplianceError
 from appliance.lifecycle.storage_class import DEEP, Tier, hours_by
 from appliance.model import DestinationKind, DestinationSettings, Device
 from appliance.replication import recall
 from appliance.store import keys
+from appliance.store.keys import Guard
 from appliance.system import System, system
 
 NAMED: Final = (
@@ -136,6 +139,8 @@ class Plan:
     places: tuple[Place, ...]
     kept: Totals
     recovery_confirmed: bool
+    seal: Guard | None
+    """What keeps a stolen disk shut: who tells of the theft says whether it can be read. None where the seal is gone, and so opens nothing."""
     system: System
     """Of this box: where there is a command line, a step may name it beside the console."""
 
@@ -169,6 +174,7 @@ def elsewhere_first(places: Sequence[Place]) -> tuple[Place, ...]:
 
 def gather(box: Box, who: str, now: datetime) -> Plan:
     """The plan of `box` at `now`, made for `who`."""
+    folder = box.config.data.absolute() / "keys"
     with box.catalog.reading() as conn:
         drills = drill.certificates(conn, box)
         kept = totals.totals(conn)
@@ -189,9 +195,18 @@ def gather(box: Box, who: str, now: datetime) -> Plan:
             devices=tuple(devices.devices(conn)),
             places=tuple(_place(conn, box, each, drills, kept) for each in destinations.destinations(conn)),
             kept=kept,
-            recovery_confirmed=keys.recovery_confirmed(box.config.data.absolute() / "keys"),
+            recovery_confirmed=keys.recovery_confirmed(folder),
+            seal=_guard(folder),
             system=system(),
         )
+
+
+def _guard(folder: Path) -> Guard | None:
+    """The plan is needed most where something is broken: what is wrong with the seal, health says."""
+    try:
+        return keys.guard(folder)
+    except ApplianceError:
+        return None
 
 
 def estimate(measured: Certificate, instances: int, size_bytes: int, wait_hours: int = 0) -> Estimate:

@@ -218,7 +218,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of the box. `seal` is the kind of the machine seal, or why it can't be had; `slot_damage` is what is wrong with
+    """The keys of the box. `seal` is a `Guard` of `appliance.store.keys`, or why the machine seal can't be had; `slot_damage` is what is wrong with
     what the recovery key opens, in words."""
 
     recovery_confirmed: bool

@@ -133,7 +133,7 @@ def keys_folder(box: Box) -> Path:
 def _keys(box: Box) -> Keys:
     seal: str | Trouble
     try:
-        seal = keys.machine_seal(keys_folder(box)).kind
+        seal = keys.guard(keys_folder(box))
     except ApplianceError as error:
         seal = Trouble(error.message, error.hint)
     damage = ""

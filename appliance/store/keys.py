@@ -48,6 +48,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from appliance import system
 from appliance.errors import Corrupt, OperatorNeeded, Refused, SealedElsewhere
 from appliance.store import credential, key_files
 from appliance.store.disk import Disk, disk_error
@@ -64,11 +65,12 @@ from appliance.store.root_key import (
 )
 
 __all__ = [
+    "Guard",
     "MachineSeal",
     "RootKey",
-    "SealKind",
     "check_recovery",
     "create_keys",
+    "guard",
     "machine_seal",
     "open_keys",
     "open_with_recovery",
@@ -115,6 +117,9 @@ def open_with_recovery(slot: bytes, key: RecoveryKey) -> RootKey:
 SealKind = Literal["tpm2", "host", "file"]
 """What guards the machine seal: the TPM2; a key that systemd keeps on the same disk, or nobody knows what; nothing."""
 
+Guard = Literal[SealKind, "disk"]
+"""What keeps a stolen disk shut: as `SealKind`; or the disk is encrypted itself, so that what lies on it is shut with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class MachineSeal:
@@ -138,6 +143,12 @@ def machine_seal(directory: Path, environ: Mapping[str, str] = os.environ) -> Ma
     if not seals:
         raise _no_seal(directory)
     return seals[0]
+
+
+def guard(directory: Path, environ: Mapping[str, str] = os.environ) -> Guard:
+    """What keeps a stolen disk shut. Raises as `machine_seal`."""
+    kind = machine_seal(directory, environ).kind
+    return "disk" if kind != "tpm2" and system.disk_is_encrypted() else kind
 
 
 def _no_seal(directory: Path) -> SealedElsewhere:

@@ -222,7 +222,6 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
         "port": str(plan.dicom_port),
         "address": (*plan.addresses, "—")[0],
         "restore": words("welcome.restore"),
-        "unsealed": words("notice.machine-seal"),
         "guard": words("guard.title"),
         "freeze": words("guard.freeze"),
         "release": words("guard.release"),
@@ -238,6 +237,8 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
     }
     for number, step in enumerate(STEPS[scenario], 1):
         said = words(f"plan.{scenario}.{step}", **values)
+        if (scenario, step) == ("stolen", "call") and plan.seal in {"host", "file"}:
+            said = f"{said} {words('plan.stolen.readable')}"
         if step == RESTORE:
             said = "\n".join((said, *_ways(plan, scenario, words)))
         elif plan.system is System.OPEN and (scenario, step) in TYPED:

@@ -176,10 +176,10 @@ def _clock(around: Surroundings, outside: datetime | None) -> Finding:
 
 def _seal(box: Box, around: Surroundings) -> Finding:
     try:
-        kind = keys.machine_seal(keys_folder(box), os.environ).kind
+        guard = keys.guard(keys_folder(box), os.environ)
     except ApplianceError:
         return Finding("tpm-no-seal")
-    if kind == "tpm2":
+    if guard in {"tpm2", "disk"}:
         return Finding("tpm-good")
     return Finding("tpm-unused" if around.tpm.exists() else "tpm-none")
 

@@ -67,7 +67,7 @@ def gather(box: Box, findings: tuple[Finding, ...], who: str, now: datetime) -> 
             destinations=tuple(destinations.destinations(conn)),
             certificate=certificates.installed(conn),
             recovery_confirmed="yes" if keys.recovery_confirmed(health.keys_folder(box)) else "no",
-            seal=keys.machine_seal(health.keys_folder(box)).kind,
+            seal=keys.guard(health.keys_folder(box)),
             people=tuple((each.name, each.role) for each in people.people(conn)),
             versions=versions(database.cipher_version(conn)),
             ae_title=box.config.ae_title,

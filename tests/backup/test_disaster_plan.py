@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 from hypothesis import given
@@ -24,6 +24,7 @@ from appliance.catalog import settings as kept
 from appliance.config import Config
 from appliance.lifecycle.storage_class import DEEP, Tier
 from appliance.model import DestinationSettings, Device, ae_title
+from appliance.store.keys import Guard
 from appliance.system import System
 from appliance.web.console import web_ui
 from appliance.web.language import Languages, Words
@@ -315,10 +316,23 @@ def test_on_the_image_every_step_has_its_way_in_the_console_and_no_command(tmp_p
 
 
 @pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
-def test_who_tells_of_a_stolen_box_is_told_when_its_disk_can_be_read(tmp_path: Path, code: str) -> None:
+def test_who_tells_of_a_stolen_box_is_told_whether_its_disk_can_be_read(tmp_path: Path, code: str) -> None:
     words = LANGUAGES.words(code)
-    first = lines_of(plan_of(tmp_path), "plan.stolen", words)["1"]
-    assert words("notice.machine-seal") in first
+    plan = plan_of(tmp_path)
+    assert plan.seal == "file", "the box knows it when the plan is printed"
+    said: dict[Guard | None, str] = {
+        seal: lines_of(replace(plan, seal=seal), "plan.stolen", words)["1"] for seal in get_args(Guard)
+    }
+    call, readable = words("plan.stolen.call"), words("plan.stolen.readable")
+    assert said == {
+        "tpm2": call,
+        "disk": call,
+        "host": f"{call} {readable}",
+        "file": f"{call} {readable}",
+    }
+    said[None] = lines_of(replace(plan, seal=None), "plan.stolen", words)["1"]
+    assert said.pop(None) == call, "without a seal it opens by the paper alone"
+    assert words("notice.machine-seal") not in "".join(said.values()), "nobody has to remember anything"
 
 
 def plan_with(data: Path, place: DestinationSettings) -> str:

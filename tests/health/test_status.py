@@ -22,6 +22,7 @@ from appliance.store import keys
 from appliance.web.console import web_ui
 from tests import synthetic
 from tests.seals import sealed_with
+from tests.told_disk import told_disk
 
 NOW = datetime.now(UTC)
 
@@ -212,6 +213,10 @@ def test_a_machine_seal_without_a_tpm_is_a_problem_found(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", sealed_with(key, tmp_path / "given")["CREDENTIALS_DIRECTORY"])
     found = [each for each in health.status(box, NOW).problems if each.code == "machine-seal"]
     assert ["a stolen disk can be read" in each.words for each in found] == [True] * is_told
+    with told_disk(tmp_path / "told") as root:
+        root.says("unknown")
+        found = [each for each in health.status(box, NOW).problems if each.code == "machine-seal"]
+    assert not found, "the image's own disk is encrypted, and its TPM2 opens it: nobody has anything to do"
 
 
 def test_a_catalog_that_fails_is_a_problem_found(box: Box) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -364,101 +363,6 @@ def test_nothing_of_the_memory_reaches_the_disk() -> None:
     kernel = (UNITS / "sysctl.d/appliance.conf").read_text()
     assert "kernel.core_pattern = |/bin/false\n" in kernel
     assert "fs.suid_dumpable = 0\n" in kernel
-
-
-@dataclass
-class Sealing:
-    """The script that makes the seal, with a `systemd-creds` that opens what this machine's TPM2 has sealed."""
-
-    folder: Path
-    tpm: str = "first"
-
-    @property
-    def seal(self) -> Path:
-        return self.folder / "seal/machine-seal.cred"
-
-    @property
-    def aside(self) -> Path:
-        return self.seal.with_name(f"{self.seal.name}.aside")
-
-    @property
-    def root(self) -> Path:
-        return self.folder / "root.machine"
-
-    def start(self) -> str:
-        """As at a start of the machine; returns what the journal gets."""
-        programs = self.folder / "bin"
-        programs.mkdir(exist_ok=True)
-        creds = programs / "systemd-creds"
-        creds.write_text(
-            "#!/bin/sh\n"
-            f'if [ "$1" = encrypt ]; then {{ echo {self.tpm}; cat; }} >"$5"; exit 0; fi\n'
-            f'[ "$(head -n 1 "$3" | tr -d "\\000")" = {self.tpm} ]\n'
-        )
-        creds.chmod(0o755)
-        done = subprocess.run(
-            [UNITS / "libexec/machine-seal", self.seal, self.root, "1"],
-            env={"PATH": f"{programs}:/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stderr
-
-    def written_under_it(self) -> None:
-        """The root key is sealed under the seal of now."""
-        self.root.write_bytes(os.urandom(64))
-
-
-@pytest.fixture
-def sealing(tmp_path: Path) -> Sealing:
-    made = Sealing(tmp_path)
-    made.start()
-    made.written_under_it()
-    return made
-
-
-def test_a_seal_that_opens_stays_as_it_is(sealing: Sealing) -> None:
-    had = sealing.seal.read_bytes()
-    assert had.startswith(b"first\n")
-    assert len(had) > 32
-    assert sealing.start() == ""
-    assert (sealing.seal.read_bytes(), sealing.aside.exists()) == (had, False)
-
-
-def test_a_seal_that_another_machine_made_is_laid_aside_and_never_lost(sealing: Sealing) -> None:
-    had = sealing.seal.read_bytes()
-    sealing.tpm = "second"
-    assert "asks for the recovery key" in sealing.start()
-    assert sealing.seal.read_bytes().startswith(b"second\n")
-    assert sealing.aside.read_bytes() == had
-    for tpm in ("second", "third", "fourth"):  # nobody has typed the key yet, and the machine changes again
-        sealing.tpm = tpm
-        sealing.start()
-        assert sealing.seal.read_bytes().startswith(tpm.encode())
-        assert sealing.aside.read_bytes() == had
-
-
-def test_a_chip_that_was_late_at_one_start_opens_the_box_at_the_next(sealing: Sealing) -> None:
-    had = sealing.seal.read_bytes()
-    sealing.tpm = "none"
-    sealing.start()
-    sealing.tpm = "first"
-    assert "opens again" in sealing.start()
-    assert (sealing.seal.read_bytes(), sealing.aside.exists()) == (had, False)
-
-
-def test_once_the_keys_lie_under_the_new_seal_the_old_one_never_comes_back(sealing: Sealing) -> None:
-    sealing.tpm = "second"
-    sealing.start()
-    sealing.written_under_it()  # somebody has typed the recovery key
-    had = sealing.seal.read_bytes()
-    assert sealing.start() == ""
-    assert sealing.seal.read_bytes() == had
-    sealing.tpm = "third"
-    sealing.start()
-    assert sealing.aside.read_bytes() == had, "the one that the keys lie under is the one to keep"
 
 
 CHIPLESS = """#!/bin/sh

@@ -41,7 +41,7 @@ from appliance.replication.delivery import Event, State
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.settings import SETTINGS
 from appliance.settings.registry import PROVINCES
-from appliance.store.keys import SealKind
+from appliance.store.keys import Guard
 from appliance.updates.history import Outcome as UpdateOutcome
 from appliance.updates.night import Hold
 from appliance.web import plan_words, problems
@@ -150,7 +150,7 @@ COMPUTED = (
     | {f"province.{code}" for code in PROVINCES}
     | {f"storage.{kind}" for kind in forecast.BYTES}
     | {f"storage.basis.{basis}" for basis in forecast.Basis}
-    | {f"report.seal.{kind}" for kind in get_args(SealKind)}
+    | {f"report.seal.{kind}" for kind in get_args(Guard)}
     | {f"proof.{proof}" for proof in Proof}
     | {f"scope.{permission.replace(':', '.')}" for permission in Permission}
     | {f"tokens.state_{state}" for state in ("over", "removed")}

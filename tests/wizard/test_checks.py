@@ -19,6 +19,7 @@ from appliance.wizard import checks
 from appliance.wizard.checks import Surroundings
 from tests.boxes import config_in
 from tests.seals import sealed_with
+from tests.told_disk import told_disk
 
 NOWHERE = ("127.0.0.1", 1)
 
@@ -102,6 +103,9 @@ def test_a_seal_that_no_tpm_made_is_told_like_a_key_file(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", sealed_with(key, tmp_path / "given")["CREDENTIALS_DIRECTORY"])
     assert found(box, tpm=tmp_path / "absent")["tpm"] == without
     assert found(box, tpm=tmp_path)["tpm"] == beside_one
+    with told_disk(tmp_path / "told") as root:
+        root.says("none")
+        assert found(box, tpm=tmp_path)["tpm"] == "tpm-good", "on the image's own disk, which is encrypted"
 
 
 def test_little_memory_is_told(box: Box) -> None:

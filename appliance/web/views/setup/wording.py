@@ -132,7 +132,9 @@ def _box(report: Report, words: Words) -> tuple[Line, ...]:
             "good" if report.recovery_confirmed == "yes" else "bad",
         ),
         Line(
-            words("report.seal"), words(f"report.seal.{report.seal}"), "" if report.seal == "tpm2" else "wait"
+            words("report.seal"),
+            words(f"report.seal.{report.seal}"),
+            "wait" if report.seal in {"host", "file"} else "",
         ),
     ]
     if (found := report.certificate) is not None:
