@@ -68,10 +68,11 @@ class ReadThrough:
     def manifests(
         self, missed: Iterable[tuple[DestinationId, int]], met: Collection[tuple[DestinationId, int]]
     ) -> None:
-        """Take note of the manifests that were passed over in this slice, and of those that were not."""
+        """Take note of the manifests that were passed over in this slice, which come last then and in this order, and of those that were not."""
         for number, each in self._known.items():
-            left = (*each.manifests, *(study for place, study in missed if place == number))
-            left = tuple(study for study in dict.fromkeys(left) if (number, study) not in met)
+            last = [study for place, study in missed if place == number]
+            seen = {*last, *(study for place, study in met if place == number)}
+            left = (*(study for study in each.manifests if study not in seen), *last)
             self._known[number] = self._cut(replace(each, manifests=left))
 
     def copies(
