@@ -2,7 +2,7 @@
 
 What is damaged is told at any moment, though a pass takes ten days: what the pass before had found, or whoever has verified everything since,
 counts until this one comes to it. Of each kind `MOST_LOST` are known by name, and of those beyond only how many they are: this pass takes one of
-these off for each that it finds once it is past the names, which come first.
+these off for each that it finds and does not know by name.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Pass:
 
     def _found(self, object_id: str) -> Pass:
         """This with one that is damaged, known as that before or not."""
-        if not self.more_before or self.lost_before or object_id in self.to_mend:
+        if not self.more_before or object_id in {*self.lost, *self.to_mend, *self.lost_before}:
             return self.past(object_id)
         return replace(self, more_before=self.more_before - 1)
 
@@ -126,38 +126,36 @@ def standing(reading: Reading, now: datetime) -> Pass:
     """How far the pass is that is under way; where none is, one that begins `now`."""
     told = settings.get(reading, STANDING)
     if not isinstance(told, dict):
-        return Pass(begun_utc=now.isoformat())
-    if "lost_before" not in told:
-        told = {**told, "lost_before": _lost_before(reading, told)}
+        told = {"begun_utc": now.isoformat()}
     known = {name: value for name, value in told.items() if name in Pass.__dataclass_fields__}
     lists = {
         name: tuple(known.get(name, ())) for name in ("lost", "to_mend", "unasked", "lost_before", "aside")
     }
-    return Pass(**{**known, **lists})
+    found = Pass(**{**known, **lists})
+    return found if "lost_before" in told else _with_what_was_found_before(reading, found)
 
 
-def _lost_before(reading: Reading, told: dict[str, Any]) -> list[str]:
-    """What the last pass of earlier software, which kept it with its end alone, had found lost, and the one under way has not come to."""
-    last = settings.get(reading, FINISHED)
-    names = last.get("lost", ()) if isinstance(last, dict) else ()
-    rows = {each: instances.row_of(reading, ObjectId(each)) for each in names}
-    return [each for each, row in rows.items() if row is not None and row > told.get("cursor", 0)]
+def _with_what_was_found_before(reading: Reading, found: Pass) -> Pass:
+    """`found`, as earlier software kept it, with what that had found before and this pass has not come to: the names that the last pass had
+    found lost are kept with its end, and of what a person found who verified everything, only how many they are."""
+    told = settings.get(reading, FINISHED)
+    last = told if isinstance(told, dict) else {}
+    rows = {each: instances.row_of(reading, ObjectId(each)) for each in last.get("lost", ())}
+    left = tuple(each for each, row in rows.items() if row is not None and row > found.cursor)
+    found = replace(found, lost_before=left)
+    said = settings.get(reading, VERIFICATION)
+    if not isinstance(said, dict) or said.get("at_utc") == last.get("finished_utc", ""):  # the pass's own
+        return found
+    if (more := said["damaged"] - found.damaged) <= 0:
+        return found
+    return replace(found, more_before=more, verified=said.get("at_utc", ""))
 
 
-def keep(tx: Transaction, found: Pass, now: datetime) -> Pass:
-    """Write down how far a pass is, with what somebody has found since the slice began who verified everything; and tell health."""
+def keep(tx: Transaction, found: Pass, begun: Pass, now: datetime) -> Pass:
+    """Write down how far a pass is that a slice `begun` so, with what somebody has found meanwhile who verified everything; and tell health."""
     since = standing(tx, now)
     if since.verified != found.verified:
-        left = _but(since.lost_before, {*found.lost, *found.to_mend})
-        found = replace(
-            found,
-            lost_before=left,
-            more_before=since.more_before,
-            more_lost=0,
-            more_to_mend=0,
-            verified=since.verified,
-            aside=since.aside,
-        )
+        found = _with_what_a_person_found(found, begun, since)
     settings.put(tx, STANDING, asdict(found), now)
     told = settings.get(tx, VERIFICATION)
     before = told if isinstance(told, dict) else {"checked": found.checked, "damaged": 0}
@@ -166,6 +164,26 @@ def keep(tx: Transaction, found: Pass, now: datetime) -> Pass:
         fresh = {"damaged": found.damaged, "set_aside": len(found.aside)}
         settings.put(tx, VERIFICATION, {**before, **at, **fresh}, now)
     return found
+
+
+def _with_what_a_person_found(found: Pass, begun: Pass, since: Pass) -> Pass:
+    """What a slice that had `begun` so has `found`, where somebody verified everything `since`: what was found whole is lost no longer, and of what
+    was lost, only what the slice itself has come to is added."""
+    destroyed = set(begun.lost) - set(found.lost)
+    fresh = _but(found.lost, {*begun.lost, *since.lost})
+    lost = (*_but(since.lost, destroyed), *fresh)
+    came = {*fresh, *found.to_mend}
+    unnamed = came - {*since.lost, *since.to_mend, *since.lost_before}
+    return replace(
+        found,
+        lost=lost,
+        lost_before=_but(since.lost_before, {*lost, *came}),
+        more_before=max(0, since.more_before - len(unnamed)),
+        more_lost=0,
+        more_to_mend=0,
+        verified=since.verified,
+        aside=since.aside,
+    )
 
 
 def end(tx: Transaction, found: Pass, now: datetime) -> None:

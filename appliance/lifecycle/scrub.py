@@ -98,9 +98,10 @@ Sealed = tuple[ObjectId, KeyId, int]
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """What one slice is done with."""
+    """What one slice is done with; `begun` is how far the pass was."""
 
     box: Box
+    begun: Pass
     copies: Copies
     retries: Retries
     through: ReadThrough
@@ -149,7 +150,7 @@ def scrub(
     through.copies({}, (), gone=gone)
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
-    at = _Slice(box, copies, retries, through, now)
+    at = _Slice(box, begun, copies, retries, through, now)
     row: list[tuple[InstanceId, Sealed, Transient]] = []  # not given back, one after the other
     for instance_id, object_id, key_id, sealed_bytes in rows:
         each = object_id, key_id, sealed_bytes
@@ -392,13 +393,14 @@ def _keep(at: _Slice, standing: Pass, *, went_on: bool = False) -> Pass:
         asked.note(tx, far, standing.begun_utc, now)
         if went_on:
             settings.remove(tx, STOPPED)
-        return passes.keep(tx, standing, now)
+        return passes.keep(tx, standing, at.begun, now)
 
 
 def _finish(box: Box, standing: Pass, now: datetime) -> None:
     """The end of a pass: the catalog's own pages, what to tell, and the next pass begins."""
     finding, unchecked = pages.check(box)
     with box.catalog.transaction() as tx:
+        standing = passes.keep(tx, standing, standing, now)  # a person may have verified since
         passes.end(tx, standing, now)
         read_through.finish(tx, standing.begun_utc, now)
         asked.finish(tx, standing.begun_utc, len(standing.unasked) + standing.passed, now)

@@ -5,7 +5,8 @@ An image that is in an archive and not here, because it has left this disk or co
 damage. One that should be here and is not is missing, whoever else has it.
 
 It takes hours, and the box goes on meanwhile: what is wrong with an image is asked of the catalog once more before it is said. One that was
-destroyed since with its study is no finding, and one that came back while it was looked for is looked at again.
+destroyed since with its study is no finding, and one that came back while it was looked for is looked at again. So is, at the end, what has
+another file by then, since it was mended: of the others, a disk that dies is spared the second attempt.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from appliance.store.envelope import plain_size
 
 Tell = Callable[[int, int], None]
 """Told how many objects of how many were looked at."""
+
+_Sealed = tuple[ObjectId, KeyId, int]
+"""An object, its key, and its sealed size in bytes."""
+
+_File = tuple[int, int, int]
+"""A file, by what changes when another takes its place: inode, size in bytes, and time of its content in nanoseconds."""
 
 TOLD_EVERY = 100
 """So many objects, or a hundredth of all where that is fewer: a volume of a gigabyte takes as long as many films."""
@@ -87,21 +94,33 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
         under_way = passes.standing(reading, datetime.now(UTC))
     said = {*under_way.lost, *under_way.lost_before}  # of which it is told anew what they are
     whole: list[str] = []
-    findings: list[Finding] = []
+    wrong: list[tuple[_Sealed, _File | None, Finding]] = []
     elsewhere: Counter[Elsewhere] = Counter()
     told_every = max(1, min(TOLD_EVERY, len(recorded) // 100))
-    for number, (object_id, key_id, sealed_bytes) in enumerate(recorded):
-        if number % told_every == 0:
-            tell(number, len(recorded))
-        found_so = _looked_at(box, object_id, key_id, sealed_bytes, depth)
+
+    def look(sealed: _Sealed) -> None:
+        file = _file(box, sealed[0])
+        found_so = _looked_at(box, *sealed, depth)
         if isinstance(found_so, Elsewhere):
             elsewhere[found_so] += 1
         elif found_so is not None:
-            findings.append(found_so)
-        elif object_id in said:
-            whole.append(object_id)
+            wrong.append((sealed, file, found_so))
+        elif sealed[0] in said:
+            whole.append(sealed[0])
+
+    for number, sealed in enumerate(recorded):
+        if number % told_every == 0:
+            tell(number, len(recorded))
+        look(sealed)
     tell(len(recorded), len(recorded))
     held, damaged_aside = _looked_at_aside(box, depth)
+    once_more, wrong = wrong, []
+    for sealed, file, finding in once_more:
+        if finding.kind is Kind.MISSING or _file(box, sealed[0]) != file:
+            look(sealed)
+        else:
+            wrong.append((sealed, file, finding))
+    findings = [finding for _, _, finding in wrong]
     looked_at = len(recorded) - elsewhere.total() + held
     found = Verified(looked_at, elsewhere[Elsewhere.AWAY], (*findings, *damaged_aside))
     moment = datetime.now(UTC)
@@ -124,6 +143,15 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
         )
         audit.append(tx, box.audit_key, [entry], moment)
     return found
+
+
+def _file(box: Box, object_id: ObjectId) -> _File | None:
+    """Which file an object has now; None if none, or none that the disk tells of."""
+    try:
+        found = box.objects.path(object_id).stat()
+    except (OSError, ApplianceError):
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _looked_at(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from appliance.box import Box
 from appliance.catalog import settings
-from appliance.lifecycle import passes, scrub, verification
+from appliance.lifecycle import pages, passes, scrub, verification
 from appliance.lifecycle.passes import Pass
 from appliance.lifecycle.verification import Depth
+from appliance.model import ObjectId
 from tests.backup.conftest import Clinic
 from tests.backup.conftest import clinic as _clinic
 from tests.backup.conftest import disk as _disk
@@ -95,7 +98,7 @@ def test_what_a_person_finds_while_a_slice_is_read_is_not_forgotten_by_its_end(k
     with kept.box.catalog.transaction() as tx:
         passes.verified(tx, 11, ["a", "b"], [], NOW)
     with kept.box.catalog.transaction() as tx:
-        assert passes.keep(tx, slice_of.losing("a"), NOW).damaged == 2  # type: ignore[arg-type]
+        assert passes.keep(tx, slice_of.losing(ObjectId("a")), slice_of, NOW).damaged == 2
     assert figure(kept) == 2
 
 
@@ -136,6 +139,135 @@ def test_what_earlier_software_found_counts_after_an_update_too(kept: Clinic, tm
         old = {name: value for name, value in told.items() if name not in fresh}
         settings.put(tx, scrub.STANDING, old, NOW)
     assert set(figures(kept)) == {5}
+
+
+def as_earlier_software_kept_it(clinic: Clinic) -> None:
+    """It knew nothing of what was found before."""
+    with clinic.box.catalog.transaction() as tx:
+        told = settings.get(tx, scrub.STANDING, {})
+        fresh = ("more_lost", "more_to_mend", "lost_before", "more_before", "verified", "aside")
+        old = {name: value for name, value in told.items() if name not in fresh}
+        settings.put(tx, scrub.STANDING, old or None, NOW)
+        said = settings.get(tx, scrub.VERIFICATION)
+        settings.put(
+            tx, scrub.VERIFICATION, {name: said[name] for name in ("at_utc", "checked", "damaged")}, NOW
+        )
+
+
+@pytest.mark.parametrize("cursor", [0, 4])
+def test_what_a_person_found_by_earlier_software_counts_after_an_update_too(
+    kept: Clinic, tmp_path: Any, cursor: int
+) -> None:
+    """It kept how many they are, and no name; what lies where the pass has been counts until the next comes there."""
+    if cursor:
+        scrub.scrub(kept.box, NOW, most=cursor)
+    hurt(kept, tmp_path, 6)
+    verification.verify(kept.box, Depth.EVERY_BYTE, actor="tests")
+    as_earlier_software_kept_it(kept)
+    assert set(figures(kept, 30)) == {6}
+
+
+def test_what_a_pass_of_earlier_software_found_counts_no_longer_where_it_is_whole_again(
+    kept: Clinic, tmp_path: Any
+) -> None:
+    """Its names are known, however many it had said that they are."""
+    whole = {path: path.read_bytes() for path in objects(kept)}
+    hurt(kept, tmp_path, 2)
+    finished(kept)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    as_earlier_software_kept_it(kept)
+    assert figures(kept, 2) == [1, 0]
+
+
+def meanwhile(act: Callable[[], object], objects: int = 2) -> Callable[[], bool]:
+    """`act`, once a slice has read so many objects; it goes on then."""
+    left = iter([False] * objects + [True])
+
+    def keep_going() -> bool:
+        if next(left, False):
+            act()
+        return True
+
+    return keep_going
+
+
+def test_what_a_person_finds_while_a_pass_ends_is_not_forgotten(
+    kept: Clinic, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying the catalog takes minutes."""
+
+    def copying(box: Box) -> tuple[str, str]:
+        monkeypatch.undo()
+        hurt(kept, tmp_path, 6)
+        verification.verify(box, Depth.EVERY_BYTE, actor="tests")
+        return pages.check(box)
+
+    monkeypatch.setattr(pages, "check", copying)
+    finished(kept)
+    assert figure(kept) == 6
+    assert set(figures(kept)) == {6}
+
+
+def test_what_a_person_finds_whole_while_a_slice_is_read_is_lost_no_longer(
+    kept: Clinic, tmp_path: Any
+) -> None:
+    whole = {path: path.read_bytes() for path in objects(kept)}
+    hurt(kept, tmp_path, 5)
+    assert scrub.scrub(kept.box, NOW, most=4).damaged == 4
+
+    def verify() -> None:
+        for path, content in list(whole.items()):
+            if path != fifth:
+                path.write_bytes(content)
+        verification.verify(kept.box, Depth.EVERY_BYTE, actor="tests")
+        assert figure(kept) == 1
+
+    fifth = kept.box.objects.path(sorted(recorded(kept.box), key=lambda row: row.id)[4].object_id)
+    found = scrub.scrub(kept.box, NOW, most=4, keep_going=meanwhile(verify))
+    assert (found.lost, found.lost_before) == ((fifth.stem,), ())
+    assert figure(kept) == 1
+
+
+@pytest.mark.parametrize("at", [0, 5])
+def test_what_is_mended_while_a_person_verifies_is_no_finding(kept: Clinic, at: int) -> None:
+    """Whether the pass mends it before it was looked at or after."""
+    first = kept.box.objects.path(min(recorded(kept.box), key=lambda row: row.id).object_id)
+    flip(first, random.Random(5))
+
+    def tell(done: int, total: int) -> None:
+        del total
+        if done == at:
+            scrub.scrub(kept.box, NOW, most=2)
+
+    found = verification.verify(kept.box, Depth.EVERY_BYTE, actor="tests", tell=tell)
+    assert (found.checked, found.findings) == (len(objects(kept)), ())
+    assert set(figures(kept)) == {0}
+
+
+def test_those_beyond_the_lists_that_a_person_found_in_the_middle_of_a_pass_count_once(
+    kept: Clinic, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names that are kept may lie where the pass has been."""
+    monkeypatch.setattr(passes, "MOST_LOST", 2)
+    scrub.scrub(kept.box, NOW, most=5)
+    hurt(kept, tmp_path, 9)
+    assert len(verification.verify(kept.box, Depth.EVERY_BYTE, actor="tests").findings) == 9
+    assert set(figures(kept, 36)) == {9}
+
+
+def test_those_beyond_the_lists_that_a_slice_found_while_a_person_did_count_once(
+    kept: Clinic, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "MOST_LOST", 2)
+    hurt(kept, tmp_path, 9)
+
+    def verify() -> None:
+        verification.verify(kept.box, Depth.EVERY_BYTE, actor="tests")
+
+    scrub.scrub(kept.box, NOW, most=5, keep_going=meanwhile(verify))
+    assert figure(kept) == 9
+    assert set(figures(kept, 24)) == {9}
 
 
 def test_what_was_destroyed_since_is_taken_out() -> None:

@@ -117,6 +117,23 @@ def test_a_verification_finds_what_is_lost_beside_what_is_destroyed(kept: Clinic
     assert [each.object_id for each in found.findings] == [victim.object_id]
 
 
+def test_a_verification_says_nothing_of_what_it_found_damaged_and_was_destroyed_before_its_end(
+    kept: Clinic,
+) -> None:
+    dice = random.Random(9)
+    for row in recorded(kept.box):
+        flip(kept.box.objects.path(row.object_id), dice)
+    destroy, seen = destroys(kept.box), len(recorded(kept.box))
+
+    def tell(done: int, total: int) -> None:
+        if done == total:
+            destroy()
+
+    found = verification.verify(kept.box, Depth.EVERY_BYTE, actor="tests", tell=tell)
+    assert (seen, found.checked, len(found.findings)) == (4, 2, 2)
+    assert isinstance(about := told(kept.box), dict) and (about["checked"], about["damaged"]) == (2, 2)
+
+
 def test_a_verification_looks_again_for_what_has_come_since(
     stored: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
