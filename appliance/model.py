@@ -101,6 +101,10 @@ class Origin:
     address: str = ""
 
 
+ANONYMISED: Final = Origin(Intake.IMPORT, "anonymised")
+"""Of a copy without whoever it is of, which archives alone are given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A sealed object that is durable on this box.

@@ -37,6 +37,7 @@ from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import (
     Reading,
+    Transaction,
     deliveries,
     destinations,
     evictions,
@@ -47,7 +48,7 @@ from appliance.catalog import (
 )
 from appliance.catalog.unreceipted import Unreceipted
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown, Unreadable
-from appliance.model import DestinationSettings
+from appliance.model import DestinationSettings, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
 from appliance.replication.destinations.archive import KEYS, Recounting, Telling, object_key
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 
 ASKED: Final = settings.ASKED
 """In `appliance.catalog.settings`: ``of`` is when the restore was, ``below`` by row id of an archive the row down to which it was asked, ``doubted``
-likewise for what others are said to have, and ``unread`` likewise the ``rows`` that its disk did not give back, and when it did not last (``tried_utc``), None once it has given back others."""
+likewise for what others are said to have, ``more`` likewise rows beyond the restore that it is asked for, and ``unread`` likewise the ``rows`` that its disk did not give back, and when it did not last (``tried_utc``), None once it has given back others."""
 
 MOST: Final = 200
 """So many images are asked for in one archive at once."""
@@ -80,6 +81,8 @@ class _Turn(Enum):
 
     AGAIN = auto()
     """What its disk did not give back."""
+    MORE = auto()
+    """What came to be known after the restore, by an archive that had it not whole."""
     NOBODYS = auto()
     """What no archive is known to have."""
     DOUBTED = auto()
@@ -95,6 +98,7 @@ class _Standing:
     doubted: int
     unread: tuple[int, ...] = ()
     tried_utc: datetime | None = None
+    more: tuple[int, ...] = ()
 
     def turn(self, now: datetime, *, has_passed: bool) -> _Turn | None:
         """What it is to be asked for next, None for nothing: doubted is only what a homecoming that `has_passed` left."""
@@ -102,6 +106,8 @@ class _Standing:
             return _Turn.AGAIN
         if len(self.unread) >= MOST_UNREAD:
             return None
+        if self.more:
+            return _Turn.MORE
         if self.below > 1:
             return _Turn.NOBODYS
         return _Turn.DOUBTED if has_passed and self.doubted > 1 else None
@@ -110,6 +116,8 @@ class _Standing:
         """Which instances those are, within a window of the catalog."""
         if turn is _Turn.AGAIN:
             return unreceipted.among(reading, place.id, self.unread)
+        if turn is _Turn.MORE:
+            return unreceipted.among(reading, place.id, self.more)
         if turn is _Turn.NOBODYS:
             return unreceipted.between(reading, self.first(turn), self.below)
         return unreceipted.in_one(reading, place.id, self.first(turn), self.doubted)
@@ -121,6 +129,8 @@ class _Standing:
     def down_to(self, turn: _Turn, row: int) -> _Standing:
         if turn is _Turn.AGAIN:
             return self
+        if turn is _Turn.MORE:
+            return replace(self, more=tuple(each for each in self.more if each > row))
         return replace(self, doubted=row) if turn is _Turn.DOUBTED else replace(self, below=row)
 
     def without(self, row: int) -> _Standing:
@@ -166,6 +176,20 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
     return found
 
 
+def also(tx: Transaction, object_id: ObjectId, but: DestinationSettings, now: datetime) -> None:
+    """Ask every archive but one for this image too, which came to be known after the restore and was not whole in that one."""
+    last, row = settings.get(tx, homecoming.LAST), instances.row_of(tx, object_id)
+    if row is None or not isinstance(last, dict):
+        return
+    told, end = _told(tx, last), int(last["last"])
+    for place in destinations.destinations(tx):
+        if place.takes == "ciphertext" and place.id != but.id:
+            standing = _standing(told, place, end)
+            told = _noted(told, last, place, replace(standing, more=tuple(sorted({*standing.more, row}))))
+    if told:
+        settings.put(tx, ASKED, told, now)
+
+
 def _told(reading: Reading, last: dict[str, Any]) -> dict[str, Any]:
     told = settings.get(reading, ASKED)
     return told if isinstance(told, dict) and told["of"] == last["at_utc"] else {}
@@ -179,6 +203,7 @@ def _standing(told: dict[str, Any], place: DestinationSettings, end: int) -> _St
         int(told.get("doubted", {}).get(str(place.id), end + 1)),
         tuple(unread["rows"]),
         datetime.fromisoformat(tried) if tried else None,
+        tuple(told.get("more", {}).get(str(place.id), ())),
     )
 
 
@@ -191,7 +216,8 @@ def _noted(
         unread[str(place.id)] = {"rows": standing.unread, "tried_utc": tried}
     below = {**told.get("below", {}), str(place.id): standing.below}
     doubted = {**told.get("doubted", {}), str(place.id): standing.doubted}
-    return {"of": last["at_utc"], "below": below, "doubted": doubted, "unread": unread}
+    more = {**told.get("more", {}), str(place.id): standing.more}
+    return {"of": last["at_utc"], "below": below, "doubted": doubted, "more": more, "unread": unread}
 
 
 class _Asking:

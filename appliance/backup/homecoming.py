@@ -190,13 +190,24 @@ def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
     """
     last = _last(tx)
     row = instances.row_of(tx, object_id)
-    if not isinstance(last, dict) or row is None or row > _end(tx, last):
+    if not isinstance(last, dict) or row is None:
         return
     noted, missing = last.get("missing_rows", ()), int(last["missing"])
+    if row > _end(tx, last) and row not in noted:
+        return
     # Of what the homecoming has not come to, or has passed over, nothing was counted.
     if row in noted or (missing > len(noted) and _told(tx, last).expects(row)):
         rows = [each for each in noted if each != row]
         settings.put(tx, LAST, {**last, "missing": missing - 1, "missing_rows": rows}, now)
+
+
+def miss(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
+    """Count an image as missing that came to be known after the restore and that its archive had not whole."""
+    last, row = _last(tx), instances.row_of(tx, object_id)
+    noted = last.get("missing_rows", ())
+    if row is not None and row not in noted:
+        counted = {"missing": int(last["missing"]) + 1, "missing_rows": [*noted, row][:MOST_NOTED]}
+        settings.put(tx, LAST, {**last, **counted}, now)
 
 
 def look_again(box: Box, now: datetime) -> None:
@@ -374,6 +385,11 @@ def has_room(box: Box, reading: Reading, size_bytes: int) -> bool:
     """Whether something may come home now without reaching either mark."""
     marks = _marks(box, reading)
     return not (marks.is_past_choice(box, size_bytes) or marks.is_past_last(box, size_bytes))
+
+
+def has_any_room(box: Box, reading: Reading, size_bytes: int) -> bool:
+    """Whether something may come now that nothing else brings: images that may leave this disk make room for it then."""
+    return not _marks(box, reading).is_past_last(box, size_bytes)
 
 
 def _marks(box: Box, reading: Reading) -> _Marks:

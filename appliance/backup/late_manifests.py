@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Final
 
-from appliance.backup import homecoming
+from appliance.backup import asking, homecoming
 from appliance.backup.rebuilding import record, sealed_for
 from appliance.box import Box
 from appliance.catalog import evictions, instances, manifests, settings, study_keys
@@ -27,7 +27,7 @@ from appliance.errors import (
     Unknown,
     Unreadable,
 )
-from appliance.model import DestinationSettings, Received
+from appliance.model import DestinationSettings, ObjectId, Received
 from appliance.replication import manifest, recall, retold
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.archive import KEPT, Waking, object_key
@@ -36,6 +36,9 @@ from appliance.replication.tombstone import obey_tombstones
 log = logging.getLogger(__name__)
 
 ACTOR: Final = "jobs"
+
+MOST_FETCHED: Final = 200
+"""So many images come in one run, as in the homecoming: whoever else waits for the jobs has his turn between two runs."""
 
 
 def put_aside(archive: Archive, keys: Iterable[str]) -> dict[str, list[str]]:
@@ -51,6 +54,8 @@ class _Came(Enum):
     """How an image came that a manifest speaks of."""
 
     WHOLE = auto()
+    HERE = auto()
+    """It was here before, without a row: of a run that was cut."""
     LATER = auto()
     """It lies deep, and was asked for."""
     NOT = auto()
@@ -58,8 +63,8 @@ class _Came(Enum):
 
 
 class Trial:
-    """One run through manifests of an archive: which are to be read again (``unread``), how many did open, how many are not where the archive
-    has moved to (``dropped``), and how many images came."""
+    """One run through manifests of an archive: which did not open (``unread``) and which name images that lie deep (``resting``), how many did open,
+    how many are not where the archive has moved to (``dropped``), and how many images came."""
 
     def __init__(
         self,
@@ -74,7 +79,8 @@ class Trial:
         self._box, self._archive, self._place, self._now = box, archive, place, now
         self._has_moved, self._keep_going = has_moved, keep_going
         self.unread: list[str] = []
-        self.opened = self.dropped = self.images = 0
+        self.resting: list[str] = []
+        self.opened = self.dropped = self.images = self.fetched = 0
         self._not_given_back = 0
 
     @property
@@ -86,13 +92,15 @@ class Trial:
         """Read a manifest, and what was put aside in its place. Raises what the archive and this disk raise."""
         try:
             for each in (key, *aside):
-                self.images += self._record(each)
+                self._record(each)
         except Unknown:
             if self._has_moved:
                 self.dropped += 1
             else:
                 self.unread.append(key)
-        except (Corrupt, Resting):
+        except Resting:
+            self.resting.append(key)
+        except Corrupt:
             self.unread.append(key)
         except Unreadable:
             self.unread.append(key)
@@ -100,26 +108,44 @@ class Trial:
         else:
             self.opened += 1
 
-    def _record(self, key: str) -> int:
+    def _record(self, key: str) -> None:
+        """Bring and record what a manifest names and this box does not know, one after the other, so that what has come stays."""
         name = sealed_for(key)
         told = manifest.unseal(self._box.root, name, self._archive.document(key))
         obey_tombstones(self._box, self._place.name, name, told, self._now)
-        wanted = self._wanted(told)
-        came = {each.stored.object_id: self._bring(each) for each in wanted}
-        if _Came.LATER in came.values():
+        lies_deep = False
+        for each in self._wanted(told):
+            came = self._bring(each)
+            lies_deep |= came is _Came.LATER
+            self._write_down(told, each.stored.object_id, came)
+        if lies_deep:
             raise Resting(
                 "images of a manifest lie in deep archive", wait_hours=0, hint="look again tomorrow"
             )
-        if not wanted:
-            return 0
+
+    def _write_down(self, told: dict[str, Any], object_id: ObjectId, came: _Came) -> None:
+        if came is _Came.LATER:
+            return
+        part = {
+            **told,
+            "instances": [each for each in told["instances"] if each["object_id"] == object_id],
+        }
         with self._box.catalog.transaction() as tx:
             if recall.has_moved(tx, self._place):
                 raise Transient("the archive was moved meanwhile")
-            proven = {each for each, how in came.items() if how is _Came.WHOLE}
-            new = record(tx, self._box, self._place, told, ACTOR, {}, proven)
-            studies = {instances.study_row_of(tx, each) for each in came}
-            manifests.mark(tx, self._place.id, [each for each in studies if each is not None], self._now)
-            return new
+            if came is not _Came.NOT and not recall.is_here(self._box, object_id):
+                raise Transient(
+                    "an image was swept away before it was recorded"
+                )  # as an orphan: it comes again
+            proven = {object_id} if came is _Came.WHOLE else frozenset[ObjectId]()
+            self.images += record(tx, self._box, self._place, part, ACTOR, {}, proven)
+            if came is _Came.NOT:
+                homecoming.miss(tx, object_id, self._now)
+                asking.also(tx, object_id, self._place, self._now)
+            else:
+                homecoming.found(tx, object_id, self._now)
+            if (study := instances.study_row_of(tx, object_id)) is not None:
+                manifests.mark(tx, self._place.id, [study], self._now)
 
     def _wanted(self, told: Mapping[str, Any]) -> list[Received]:
         """The images that this box does not know, and those that it knows by such a manifest of another archive, which had them not whole."""
@@ -142,12 +168,15 @@ class Trial:
         return [each for each in found if is_wanted(each)]
 
     def _bring(self, received: Received) -> _Came:
-        """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed."""
+        """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed. What came in a run that was
+        cut is here, which proves nothing of the archive."""
         stored = received.stored
-        if not self._keep_going():
-            raise Transient("the box is told to stop")
+        if recall.is_here(self._box, stored.object_id):
+            return _Came.HERE
+        if self.fetched >= MOST_FETCHED or not self._keep_going():
+            raise Transient("it goes on in the next run")
         with self._box.catalog.reading() as reading:
-            has_room = homecoming.has_room(self._box, reading, stored.sealed_bytes)
+            has_room = homecoming.has_any_room(self._box, reading, stored.sealed_bytes)
             how = recall.retrieval(reading)
         if not has_room:
             raise OutOfResources(
@@ -171,4 +200,5 @@ class Trial:
                 error.message,
             )
             return _Came.NOT
+        self.fetched += 1
         return _Came.WHOLE

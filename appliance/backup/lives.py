@@ -6,7 +6,8 @@ before its first backup in each archive, a box that was restored looks at the ba
 one, and counts past them.
 
 A backup that says nothing to this box, because it was made under a later recovery key than the one that was typed, or is spoilt, may have counted
-any number of lives, and whoever finds that key opens both: past such a one it counts by `UNSEEN`.
+any number of lives, and whoever finds that key opens both: past such a one it counts by `UNSEEN`, and by more the later it is, since that one may
+have counted past another so.
 
 Once for each archive and life, and only a box that was restored: the box before it, switched on once more by mistake, has made its
 first backups long ago and is not to count past the one in its place.
@@ -14,7 +15,7 @@ first backups long ago and is not to count past the one in its place.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from appliance.backup import standing
@@ -26,7 +27,10 @@ from appliance.replication.destinations import Archive
 from appliance.replication.tombstone import RESTORED
 
 UNSEEN: Final = 1000
-"""More often than any box comes back."""
+"""More often than any box comes back in a day."""
+
+_FIRST: Final = datetime(2026, 11, 1, tzinfo=UTC)
+"""Before this there was none that counted so."""
 
 
 def count_past_others(box: Box, archive: Archive, place: DestinationSettings, now: datetime) -> None:
@@ -38,7 +42,7 @@ def count_past_others(box: Box, archive: Archive, place: DestinationSettings, no
     names = standing.look(archive).names
     seen = ages(archive, box.root, names)
     others = max((each.lives for each in seen.values()), default=-1)
-    unseen = UNSEEN if len(seen) < len(names) else 0
+    unseen = UNSEEN * max(1, (now - _FIRST).days) if len(seen) < len(names) else 0
     with box.catalog.transaction() as tx:
         told = settings.get(tx, RESTORED)
         counted = {*told.get("counted_past", ()), place.id}

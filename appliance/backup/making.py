@@ -144,7 +144,7 @@ def back_up(
         with box.catalog.transaction() as tx:
             _record(tx, box, to, now, actor, failure=error)
             if has_failed:
-                _count_failure(tx, to, now, actor)
+                _count_failure(tx, to, clock(), actor)
         raise
     removed, stays = 0, None
     try:

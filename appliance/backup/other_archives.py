@@ -29,8 +29,10 @@ from appliance.errors import OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
-from appliance.replication.destinations.archive import KEPT, KEYS, MANIFESTS
+from appliance.replication.destinations.archive import KEPT, MANIFESTS
+from appliance.replication.ownership import refuse_another_box
 from appliance.replication.place import place_of
+from appliance.store.keys import whole_recovery_slot
 
 log = logging.getLogger(__name__)
 
@@ -44,38 +46,46 @@ AGAIN: Final = timedelta(days=1)
 """How long after it was tried a manifest is tried again that did not open."""
 
 REST: Final = timedelta(hours=1)
-"""How long a disk is left alone that has not given back several in a row."""
+"""How long an archive is left alone that was of no use: its disk has not given back several in a row, this one is full, or it is another box's."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """How far an archive was looked through: up to which manifest (``after``), or to the end; which are to be read again (``keys``, and
-    how many ``more`` of which only that is known), when that was tried last, and ``where`` the archive was then."""
+    """How far an archive was looked through: up to which manifest (``after``), or to the end; which did not open (``keys``), which name images that lie deep
+    (``deep``), and how many ``more`` there are of both, of which only that is known. ``since_utc`` is since when that is owed, ``where`` the
+    archive was then, ``tried_utc`` when it was of no use last. It `was_known` to the restored box from the beginning."""
 
     where: str
+    since_utc: str
     after: str = ""
     is_through: bool = False
     keys: tuple[str, ...] = ()
+    deep: tuple[str, ...] = ()
     more: int = 0
     tried_utc: str = ""
+    was_known: bool = False
 
     @property
     def knows_all(self) -> bool:
-        return self.is_through and not self.keys and not self.more
+        return self.is_through and not (self.keys or self.deep or self.more)
 
     def is_time(self, now: datetime) -> bool:
         """Whether there is something to read by now; a clock that was set back since keeps nothing waiting."""
-        if self.is_through and not self.keys:
-            return False
         rest = AGAIN if self.is_through else REST
-        return not self.tried_utc or abs(now - datetime.fromisoformat(self.tried_utc)) >= rest
+        return not self.knows_all and (
+            not self.tried_utc or abs(now - datetime.fromisoformat(self.tried_utc)) >= rest
+        )
 
 
 def note(tx: Transaction, place: DestinationSettings, of: str, now: datetime) -> None:
     """The box came back from `place`, whose manifests were read (what did not open `unread` keeps); `of` that moment as `homecoming.LAST` has it."""
-    settings.put(
-        tx, OTHERS, _told(of, {str(place.id): _Standing(place_of(place.options), is_through=True)}), now
-    )
+    owed = {
+        str(each.id): _Standing(
+            place_of(each.options), now.isoformat(), is_through=each.id == place.id, was_known=True
+        )
+        for each in _archives(tx)
+    }
+    settings.put(tx, OTHERS, _told(of, owed), now)
 
 
 def knows(box: Box, place: DestinationSettings) -> bool:
@@ -87,8 +97,20 @@ def knows(box: Box, place: DestinationSettings) -> bool:
         last = settings.get(reading, homecoming.LAST)
         if not isinstance(last, dict):
             return True
-        standing = _now_at(place, _standings(reading, last).get(str(place.id)))
-        return standing.knows_all and not unread.of_place(reading, place.id)
+        standing = _standings(reading, last).get(str(place.id))
+        is_there = standing is not None and standing.where == place_of(place.options)
+        return bool(is_there and standing and standing.knows_all) and not unread.of_place(reading, place.id)
+
+
+def refuse_if_needed(reading: Reading, place: DestinationSettings) -> None:
+    """Keep an archive that a restored box knew from being taken off it before it was looked through. Raises `Refused`."""
+    last = settings.get(reading, homecoming.LAST)
+    standing = _standings(reading, last).get(str(place.id)) if isinstance(last, dict) else None
+    if standing is not None and standing.was_known and not standing.is_through:
+        raise Refused(
+            "since the restore this archive was not looked through for images that only it knows of",
+            hint="connect it and wait until that is done, then remove it; pause one that is broken for good",
+        )
 
 
 def look_through(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = MOST) -> int:
@@ -101,21 +123,22 @@ def look_through(box: Box, now: datetime, *, keep_going: Callable[[], bool], mos
         last = settings.get(reading, homecoming.LAST)
         if not isinstance(last, dict):
             return 0
-        known = _standings(reading, last)
-        places = [
-            each
-            for each in destinations.destinations(reading)
-            if each.takes == "ciphertext" and not each.paused
-        ]
+        known, places = _standings(reading, last), _archives(reading)
     came = 0
     for place in places:
-        begun = _now_at(place, known.get(str(place.id)))
-        if not begun.is_time(now) or not keep_going():
+        before = known.get(str(place.id))
+        begun = _now_at(place, before, now)
+        if begun != before:
+            _keep(box, place, last["at_utc"], begun, now)
+        if place.paused or not begun.is_time(now) or not keep_going():
             continue
         reader = _Reader(box, place, begun, now, keep_going)
         try:
             reader.read(most)
-        except (Transient, OperatorNeeded, Refused, OutOfResources) as error:
+        except (OperatorNeeded, Refused, OutOfResources) as error:
+            log.warning("%s is looked through later: %s", place.name, error.message)
+            reader.standing = replace(reader.standing, tried_utc=now.isoformat())
+        except Transient as error:
             log.info("%s is looked through another time: %s", place.name, error.message)
         came += reader.images
         if reader.standing != begun:
@@ -144,27 +167,37 @@ class _Reader:
         """Read the next, or again those that did not open. Raises what the archive and this disk raise."""
         archive = build(self._place, self._box)
         assert isinstance(archive, Archive)
-        next(iter(archive.documents(KEYS)), None)  # who does not answer is not one where nothing lies
-        trial = Trial(
-            self._box, archive, self._place, self._now, has_moved=False, keep_going=self._keep_going
-        )
+        # Who does not answer is not one where nothing lies; and what lies in another box's does not open, and is none of ours.
+        own = whole_recovery_slot(self._box.config.data.absolute() / "keys")
+        refuse_another_box(archive, self._place.name, self._box.root, own)
+        trial = Trial(self._box, archive, self._place, self._now, has_moved=False, keep_going=self._goes_on)
         try:
-            if self.standing.is_through:
-                self._again(archive, trial)
-            else:
+            if not self.standing.is_through:
                 self._on(archive, trial, most)
+            elif self.standing.more:
+                self.standing = _Standing(
+                    self.standing.where, self.standing.since_utc, was_known=self.standing.was_known
+                )  # some of which nothing is known but that: from the beginning once more
+            else:
+                self._again(archive, trial)
         finally:
             self.images = trial.images
+
+    def _goes_on(self) -> bool:
+        """Whether nobody has told the box to stop, or paused the archive meanwhile."""
+        if not self._keep_going():
+            return False
+        with self._box.catalog.reading() as reading:
+            return any(each.id == self._place.id and not each.paused for each in _archives(reading))
 
     def _on(self, archive: Archive, trial: Trial, most: int) -> None:
         """What was put aside comes last: what it was put aside for may be read before."""
         found = heapq.nsmallest(most, _after(archive, self.standing.after), key=_order)
         for key in found:
-            if trial.is_to_stop or not self._keep_going():
+            if trial.is_to_stop or not self._goes_on():
                 break
             trial.read(key)
-            self._note(key, trial.unread)
-            trial.unread.clear()
+            self._note(key, trial)
         else:
             if len(found) < most:
                 self.standing = replace(self.standing, is_through=True, tried_utc=self._now.isoformat())
@@ -173,37 +206,50 @@ class _Reader:
         if trial.is_to_stop:
             self.standing = replace(self.standing, tried_utc=self._now.isoformat())
 
-    def _note(self, after: str, closed: list[str]) -> None:
-        keys = (*self.standing.keys, *closed)
+    def _note(self, after: str, trial: Trial) -> None:
+        keys, deep = (*self.standing.keys, *trial.unread), (*self.standing.deep, *trial.resting)
+        trial.unread.clear()
+        trial.resting.clear()
+        most = unread.MOST_NOTED
+        beyond = len(keys[most:]) + len(deep[most:])
         self.standing = replace(
             self.standing,
             after=after,
-            keys=keys[: unread.MOST_NOTED],
-            more=self.standing.more + len(keys[unread.MOST_NOTED :]),
+            keys=keys[:most],
+            deep=deep[:most],
+            more=self.standing.more + beyond,
             tried_utc="",
         )
 
     def _again(self, archive: Archive, trial: Trial) -> None:
-        waiting = list(self.standing.keys)
+        waiting = [*self.standing.deep, *self.standing.keys]
         aside = put_aside(archive, waiting)
         try:
-            while waiting and self._keep_going() and not trial.is_to_stop:
+            while waiting and self._goes_on() and not trial.is_to_stop:
                 trial.read(waiting[0], aside.get(sealed_for(waiting[0]), ()))
                 waiting.pop(0)
         finally:
             is_done = trial.is_to_stop or not waiting
+            left, deep = {*waiting}, {*self.standing.deep}
             # Those that were not come to are the first of the next time.
             self.standing = replace(
                 self.standing,
-                keys=(*waiting, *trial.unread),
+                keys=(*(each for each in waiting if each not in deep), *trial.unread),
+                deep=(*(each for each in self.standing.deep if each in left), *trial.resting),
                 tried_utc=self._now.isoformat() if is_done else self.standing.tried_utc,
             )
 
 
-def _now_at(place: DestinationSettings, standing: _Standing | None) -> _Standing:
-    """How far an archive is where it is now: one that was moved since is looked through anew."""
+def _archives(reading: Reading) -> list[DestinationSettings]:
+    return [each for each in destinations.destinations(reading) if each.takes == "ciphertext"]
+
+
+def _now_at(place: DestinationSettings, standing: _Standing | None, now: datetime) -> _Standing:
+    """How far an archive is where it is now: one that was moved since, or is new, is looked through from the beginning."""
     where = place_of(place.options)
-    return standing if standing is not None and standing.where == where else _Standing(where)
+    if standing is not None and standing.where == where:
+        return standing
+    return _Standing(where, now.isoformat(), was_known=standing is not None and standing.was_known)
 
 
 def _after(archive: Archive, after: str) -> Iterator[str]:
@@ -228,7 +274,8 @@ def _standings(reading: Reading, last: Mapping[str, Any]) -> dict[str, _Standing
     if not isinstance(told, dict) or told["of"] != last["at_utc"]:
         return {}
     return {
-        number: _Standing(**{**each, "keys": tuple(each["keys"])}) for number, each in told["places"].items()
+        number: _Standing(**{**each, "keys": tuple(each["keys"]), "deep": tuple(each["deep"])})
+        for number, each in told["places"].items()
     }
 
 

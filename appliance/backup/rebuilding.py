@@ -30,9 +30,9 @@ from typing import Any, Final
 from appliance import audit
 from appliance.backup import ahead
 from appliance.box import Box
-from appliance.catalog import Transaction, deliveries, instances, rules, study_keys
+from appliance.catalog import Transaction, deliveries, instances, manifests, rules, study_keys
 from appliance.errors import Corrupt, OperatorNeeded, Unknown, Unreadable
-from appliance.model import DestinationSettings, InstanceId, ObjectId
+from appliance.model import ANONYMISED, DestinationSettings, InstanceId, ObjectId
 from appliance.replication import manifest, retold
 from appliance.replication.destinations import Archive, Document
 from appliance.replication.destinations.archive import KEPT, MANIFESTS, object_key
@@ -165,12 +165,14 @@ def record(
 ) -> int:
     """Record the unknown instances of one manifest; how many. `over` says which version of an object is ours, if not the latest.
 
-    All that it names get a receipt, or those of `proven` alone.
+    All that it names get a receipt, or those of `proven` alone. Where this box does not know the manifest yet, it writes its own there by and by, and from
+    then on the manifest is read again, sealed anew and believed as any other.
     """
     now = datetime.now(UTC)
     held: list[tuple[InstanceId, ObjectId]] = []
     new = 0
     standing = rules.rules(tx)
+    sealed = [each for each in standing if each.takes == "ciphertext"]
     told_of = list(retold.instances(told))
     gone = study_keys.destroyed_among(tx, [received.stored.key_id for received, _ in told_of])
     for received, version in told_of:
@@ -184,7 +186,9 @@ def record(
         taken = {each.version for each in kept}
         row = instances.record(tx, received, version=version if version not in taken else max(taken) + 1)
         held.append((row.instance_id, received.stored.object_id))
-        owed = deliveries_for(received.header, received.origin, standing, duplicate=row.version > 0)
+        # A copy without whoever it is of was given to archives alone.
+        theirs = sealed if received.origin == ANONYMISED else standing
+        owed = deliveries_for(received.header, received.origin, theirs, duplicate=row.version > 0)
         deliveries.owe(tx, row.instance_id, owed, now)
         new += 1
         entry = audit.Entry(
@@ -206,4 +210,6 @@ def record(
         if version_id := over.get(object_id):
             proof["version_id"] = version_id
         deliveries.hold(tx, place.id, instance_id, proof, now)
+    if held and (study := instances.study_row_of(tx, held[0][1])) is not None:
+        manifests.mark_unwritten(tx, place.id, study, now)
     return new

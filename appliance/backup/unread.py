@@ -88,12 +88,15 @@ def try_again(box: Box, now: datetime, *, keep_going: Callable[[], bool]) -> int
             waiting.pop(0)
     except (Transient, OperatorNeeded, Refused, OutOfResources) as error:
         log.info("manifests in %s that did not open are read another time: %s", place.name, error.message)
-    if trial.opened or trial.unread or trial.dropped:
+    if trial.opened or trial.unread or trial.resting or trial.dropped:
         is_done = trial.is_to_stop or not waiting
         with box.catalog.transaction() as tx:
             if (latest := _told(tx)) is not None:
                 # Those that were not come to are the first of the next time.
-                left = {"keys": [*waiting, *trial.unread], "tried_utc": now.isoformat() if is_done else None}
+                left = {
+                    "keys": [*waiting, *trial.resting, *trial.unread],
+                    "tried_utc": now.isoformat() if is_done else None,
+                }
                 more = 0 if has_moved else latest["more"]
                 _keep(tx, {**latest, **left, "more": more}, now)
     if trial.images:

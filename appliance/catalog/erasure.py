@@ -102,6 +102,18 @@ def latest_instance(reading: Reading, study: int) -> InstanceId:
     return InstanceId(int(found or 0))
 
 
+def has_come_since(reading: Reading, study: int, restored_to: InstanceId) -> bool:
+    """Whether an instance of a study (row id) was received behind a row; one that an archive has brought back is of before, whatever its row."""
+    found = reading.exec_driver_sql(
+        "SELECT 1 FROM instances AS i JOIN series AS s ON s.id = i.series JOIN studies AS t ON t.id = s.study"
+        " WHERE s.study = ? AND i.id > ? AND NOT EXISTS (SELECT 1 FROM audit AS a WHERE a.study <> ''"
+        " AND a.study = t.study_instance_uid AND a.action = 'instance:recover' AND a.subject = 'instance:' || i.object_id)"
+        " LIMIT 1",
+        (study, restored_to),
+    ).first()
+    return found is not None
+
+
 def objects_of(reading: Reading, study: int) -> set[ObjectId]:
     """The sealed objects of a study (row id)."""
     rows = reading.exec_driver_sql(

@@ -60,6 +60,14 @@ def mark(tx: Transaction, destination_id: DestinationId, study_ids: Iterable[int
         )
 
 
+def mark_unwritten(tx: Transaction, destination_id: DestinationId, study: int, now: datetime) -> None:
+    """Note that a bucket is to get a manifest of a study (row id) of which none is known to lie there."""
+    tx.exec_driver_sql(
+        "INSERT INTO manifests (destination, study, dirty_utc) VALUES (?, ?, ?) ON CONFLICT (destination, study) DO NOTHING",
+        (destination_id, study, utc_text(now)),
+    )
+
+
 def mark_all(tx: Transaction, now: datetime) -> None:
     """Note that every manifest in every archive is to be written again: what seals it has changed."""
     tx.execute(update(manifests).values(dirty_utc=now))

@@ -58,7 +58,7 @@ def obey(
     What was not known yet, for the audit and the disk. A study that has got images since is
     left as it is, with its key: an acknowledged image is not destroyed on the word of an archive, a person decides. So is one
     that is held, and one with an image that nobody had decided about. `restored_to` is the last instance that a restore brought: one behind it came since, whatever the clock
-    of a new machine said when it did. `found_in` is the name of the archive; "" where the box never came back, and owes nothing by it.
+    of a new machine said when it did, unless another archive has brought it. `found_in` is the name of the archive; "" where the box never came back, and owes nothing by it.
     """
     done: list[Obeyed] = []
     for each in found:
@@ -70,7 +70,7 @@ def obey(
         if any(received > each.destroyed_utc for _, received in concerned):
             continue
         if restored_to is not None and any(
-            erasure.latest_instance(tx, study) > restored_to for study, _ in concerned
+            erasure.has_come_since(tx, study, restored_to) for study, _ in concerned
         ):
             continue
         if holds.held_among(tx, [study for study, _ in concerned]):

@@ -123,7 +123,9 @@ def _come_behind(first: int, following: int, now: int, deadline: float) -> None:
         _lock(following, deadline)
         try:
             if _lock(now, deadline, unless=steps_aside):
-                return
+                if not steps_aside():
+                    return
+                fcntl.flock(now, fcntl.LOCK_UN)  # somebody has come since this process looked last
         finally:
             fcntl.flock(following, fcntl.LOCK_UN)
 

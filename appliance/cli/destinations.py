@@ -465,7 +465,7 @@ def give_secret(arguments: Arguments) -> int:
 
 
 def _change(name: str, what: Literal["pause", "resume", "remove"]) -> None:
-    from appliance.backup import homecoming
+    from appliance.backup import homecoming, other_archives
     from appliance.catalog import destinations
 
     hour = now()
@@ -478,6 +478,7 @@ def _change(name: str, what: Literal["pause", "resume", "remove"]) -> None:
                 destinations.resume(tx, name)
             case _:
                 homecoming.refuse_if_needed(tx, box, place)
+                other_archives.refuse_if_needed(tx, place)
                 destinations.remove(tx, name, hour)
         record(tx, box, f"destination:{what}", name)
 

@@ -41,23 +41,24 @@ def unread_elsewhere(queues: Sequence[Queue], kept: object, restored: object) ->
     for queue in queues:
         standing = part(part(kept, "places"), str(queue.id))
         keys = part(standing, "keys")
-        if isinstance(keys, list) and keys:
-            yield queue.destination, len(keys) + figure(standing, "more")
+        count = (len(keys) if isinstance(keys, list) else 0) + figure(standing, "more")
+        if count:
+            yield queue.destination, count
 
 
 def not_looked_through(
     queues: Sequence[Queue], kept: object, restored: object, now: datetime
 ) -> Iterator[str]:
-    """Which archives were not read to their end since the last restore: a day later, and at once where one is paused, since nobody reads it."""
-    since = moment(words(restored, "at_utc"))
-    if since is None:
+    """Which archives were not read to their end since the last restore, or have images that lie deep: a day after that was owed."""
+    if words(kept, "of") != words(restored, "at_utc"):
         return
-    is_of_it = words(kept, "of") == words(restored, "at_utc")
     for queue in queues:
-        standing = part(part(kept, "places"), str(queue.id)) if is_of_it else None
-        if queue.takes != "ciphertext" or part(standing, "is_through"):
+        standing = part(part(kept, "places"), str(queue.id))
+        since = moment(words(standing, "since_utc"))
+        is_done = part(standing, "is_through") and not part(standing, "deep")
+        if since is None or is_done or words(standing, "where") != queue.place:
             continue
-        if queue.is_paused or abs(now - since) >= NOT_LOOKED_THROUGH:
+        if abs(now - since) >= NOT_LOOKED_THROUGH:
             yield queue.destination
 
 

@@ -36,7 +36,7 @@ from appliance.catalog.veil import is_clear
 from appliance.errors import ApplianceError, Corrupt, OutOfResources, Refused, Transient, Unknown
 from appliance.ingest.importing import seal_file
 from appliance.lifecycle.anonymous import anonymous
-from appliance.model import Intake, Origin, Received, Uid
+from appliance.model import ANONYMISED, Received, Uid
 from appliance.replication import recall
 from appliance.store.disk import disk_error
 
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 96 << 20
 """Of an image that is copied: on its way it is in memory some eight times, and the process has 1.2 GB (`systemd/`)."""
-
-ORIGIN: Final = Origin(Intake.IMPORT, "anonymised")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def copies_of(box: Box, study_id: int, keep_going: Callable[[], bool]) -> Copies
                 raise Refused("the box has something else to do", hint="it goes on later")
             copy = _copy(box, row, uids.__getitem__) if _may_stay(row) else None
             if copy is not None:
-                sealed.append(seal_file(box, io.BytesIO(copy), ORIGIN))
+                sealed.append(seal_file(box, io.BytesIO(copy), ANONYMISED))
     except BaseException:
         discard(box, sealed)
         raise

@@ -18,12 +18,13 @@ from appliance.backup.schedule import Schedule
 from appliance.catalog import destinations, settings
 from appliance.config import CourierConfig
 from appliance.errors import ApplianceError, OperatorNeeded, OutOfResources, Transient
+from appliance.lifecycle import retention
 from appliance.replication.batch import Counts, Errand, Held, Surroundings
 from appliance.replication.destinations import Archive
 from appliance.replication.destinations.s3 import S3Destination
 from appliance.replication.destinations.vault import VaultDestination
 from appliance.replication.lane import AWAY, Lane
-from tests.backup.conftest import IMAGES, Clinic, clinic_in
+from tests.backup.conftest import IMAGES, KEEP, Clinic, clinic_in
 from tests.backup.test_bucket import the_cloud as _the_cloud
 from tests.backup.test_restoring import restore
 from tests.replication.cloud import Cloud, Fault, Line, Request, line
@@ -113,6 +114,7 @@ def losing(clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     """A clinic where one piece of a backup never goes through, until `monkeypatch` is undone."""
     archive = Losing(tmp_path / "usb", str(clinic.place.options["mark"]))
     monkeypatch.setattr(making, "archive_at", lambda *_: archive)
+    monkeypatch.setattr(retention, "running_from", lambda now: lambda: now)
     return clinic
 
 
@@ -138,6 +140,23 @@ def test_a_backup_of_which_one_piece_never_goes_through_is_begun_a_few_times_a_d
     Schedule().make(losing.box, NOW + timedelta(days=3))
     with losing.box.catalog.reading() as conn:
         assert settings.get(conn, making._failures_of("usb")) is None, "what has succeeded rests no more"
+
+
+def test_an_attempt_rests_from_its_end_however_long_it_took(
+    losing: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that is slow for seven hours and breaks would otherwise be tried without a rest."""
+    seven = timedelta(hours=7)
+    monkeypatch.setattr(retention, "running_from", lambda now: lambda: now + seven)
+    for _ in range(7):
+        with suppress(Transient):
+            making.back_up(losing.box, losing.place, NOW, actor=making.BY_ITSELF, keep=KEEP)
+    with losing.box.catalog.reading() as conn:
+        due = [
+            making.is_due(conn, losing.place.name, NOW + seven + timedelta(hours=each), timedelta(days=1))
+            for each in (1, 5, 7)
+        ]
+    assert due == [False, False, True]
 
 
 @pytest.fixture

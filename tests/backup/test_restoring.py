@@ -603,3 +603,18 @@ def test_an_old_paper_opens_what_is_made_until_the_root_key_is_changed_and_nothi
     keys.rotate_root(folder, clinic.box.root, str(new))
     after = clinic.back_up(now + timedelta(hours=2))
     assert (newest(old), newest(new)) == (between.name, after.name)
+
+
+def test_what_came_back_by_manifests_may_leave_the_disk_again(clinic: Clinic, tmp_path: Path) -> None:
+    """The restored box did not write those manifests: it lets nothing leave for an archive, and seals none anew, before it has."""
+    clinic.receive(*IMAGES)
+    clinic.deliver()
+    restore(tmp_path / "after", clinic.place, clinic.paper)
+    with box_in(tmp_path / "after") as box:
+        bring_home(box)
+        Clinic(box, clinic.place, clinic.paper).deliver()
+        with box.catalog.reading() as conn:
+            written = conn.exec_driver_sql(
+                "SELECT count(*) FROM manifests WHERE written_utc IS NOT NULL AND dirty_utc IS NULL"
+            ).scalar()
+    assert written == len({each.study_instance_uid for each in IMAGES})

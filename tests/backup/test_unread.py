@@ -209,7 +209,7 @@ def test_images_for_which_there_is_no_room_are_not_recorded_before_there_is(
     mend()
     with box_in(tmp_path / "after") as box:
         with monkeypatch.context() as full:
-            full.setattr(homecoming, "has_room", lambda *_: False)
+            full.setattr(homecoming, "has_any_room", lambda *_: False)
             assert read_again(box, 0) == 0
             assert len(told(box)) == 1
         assert read_again(box, 0) == 3

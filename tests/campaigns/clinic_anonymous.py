@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from appliance.lifecycle import anonymising
+from appliance.model import ANONYMISED
 from tests.campaigns.clinic_checks import opened
 from tests.campaigns.clinic_places import SIDE, Image, Kept
 from tests.instances import Instance
@@ -71,7 +71,7 @@ def take_up_copies(world: World, destroyed: Sequence[Dissolved], perhaps: Sequen
 def _those_new(world: World) -> dict[str, dict[bytes, Image]]:
     """The copies that were never seen, by study and by what they show."""
     with world.box.catalog.reading() as conn:
-        rows = conn.exec_driver_sql(_COPIES, (anonymising.ORIGIN.name,)).all()
+        rows = conn.exec_driver_sql(_COPIES, (ANONYMISED.name,)).all()
     found: dict[str, dict[bytes, Image]] = {}
     numbers: dict[str, int] = {}
     for study_uid, image_uid, object_id, key_id in rows:

@@ -129,6 +129,9 @@ def home(world: World) -> None:
     homecoming.bringing_home(world.box, world.now, keep_going=lambda: True, most=10_000)
     asking.ask(world.box, world.now, keep_going=lambda: True, most=10_000)  # for what that found spoilt
     look_through(world)
+    asking.ask(
+        world.box, world.now, keep_going=lambda: True, most=10_000
+    )  # for what was named there and spoilt
     here = {each.object_id: each for each in world.here_by_account()}
     for name in world.known:
         shelf, told = world.shelves[name], _told(world, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import audit, settings
-from appliance.backup import drill, homecoming, standing
+from appliance.backup import drill, homecoming, sampling, standing
 from appliance.box import Box
 from appliance.catalog import tombstones
 from appliance.catalog.tombstones import PlaceState
@@ -308,7 +308,9 @@ def test_what_was_written_over_is_not_awaited_because_its_earlier_version_cannot
 
 def test_a_drill_counts_as_opened_what_it_has_opened_and_passes_only_if_it_opened_something(
     remote: Remote,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sampling, "SIZE", 200)  # so many are drawn that no image is missed by chance
     box, now = remote.clinic.box, datetime.now(UTC)
     remote.clinic.back_up()
     sizes = [each.sealed_bytes for each in recorded(box)]

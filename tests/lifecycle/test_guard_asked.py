@@ -57,6 +57,7 @@ WAYS: Mapping[str, Mapping[str, Way]] = {
     "appliance/replication/batch.py": {"_sent": Asks(("_parcel",))},
     "appliance/backup/making.py": {
         "make": Need("a backup only adds: each lies under a name that is never used again"),
+        "put": Need("of `make`: a piece that is laid once more is the same"),
         "_rotate": ITSELF,
     },
     "appliance/backup/catching_up.py": {

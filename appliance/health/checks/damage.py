@@ -54,7 +54,8 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "manifests-unread",
             f"{name} was not looked through since this box was restored: images that only it knows of are not known here",
-            "connect it, or resume it under Destinations, and leave it on: it is looked through by itself; remove nothing there",
+            "connect it, or resume it under Destinations, leave it on, and make room where this disk is full: it is looked through by itself;"
+            " where a later recovery key was printed than the one that was typed, restore anew with that; remove nothing there",
             Severity.NOW,
             subject=name,
             acts=(Act(Verb.SEE_DESTINATIONS),),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from appliance.backup import homecoming
+from appliance.backup import homecoming, other_archives
 from appliance.catalog import Reading, destinations
 from appliance.configuration import OPTIONS, destination_of
 from appliance.errors import OperatorNeeded, Refused, Unknown
@@ -342,6 +342,7 @@ def remove_destination(destination_id: int) -> None:
     with console().box.catalog.transaction() as tx:
         found = _known(tx, destination_id)
         homecoming.refuse_if_needed(tx, console().box, found)
+        other_archives.refuse_if_needed(tx, found)
         cancelled = destinations.remove(tx, found.name, now())
         console().record(tx, "destination:remove", found.name, forms.actor(), {"cancelled": cancelled})
 

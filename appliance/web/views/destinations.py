@@ -9,7 +9,7 @@ from typing import cast, get_args
 from flask import Blueprint, Response, g
 from werkzeug.wrappers import Response as AnyResponse
 
-from appliance.backup import homecoming
+from appliance.backup import homecoming, other_archives
 from appliance.catalog import Reading, deliveries, destinations, rules
 from appliance.catalog.destinations import DestinationHealth
 from appliance.errors import ApplianceError, Refused, Unknown
@@ -215,6 +215,7 @@ def remove(destination_id: int) -> AnyResponse:
     settings = known(destination_id)
     with console().box.catalog.transaction() as tx:
         homecoming.refuse_if_needed(tx, console().box, settings)
+        other_archives.refuse_if_needed(tx, settings)
         cancelled = destinations.remove(tx, settings.name, now())
         console().record(tx, "destination:remove", settings.name, forms.actor(), {"cancelled": cancelled})
     forms.say(
