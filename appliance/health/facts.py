@@ -258,7 +258,8 @@ class Limits:
 class Facts:
     """The box at `at_utc`. What the catalog would tell is absent while `catalog` says why it doesn't answer.
 
-    `too_small_for` names the archive whose images have no room on the data disk, after a restore. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
+    `too_small_for` names the archive whose images have no room on the data disk, after a restore. `lets_leave` says
+    whether the clinic has chosen that images may leave it. `received_today` counts what came by every way, not only from `senders`. `left_versions` were tried on this machine
     and left again, because they did not prove themselves; `waiting_versions` (one at most) start with the next start,
     for which somebody must be there if `asks_pin`: the disk wants a PIN. While there is a `chosen_version`, which the firmware keeps for every
     start, none waits. `looked` is None where no image looks for versions.
@@ -271,6 +272,7 @@ class Facts:
     keys: Keys
     disk: Disk | None = None
     too_small_for: str = ""
+    lets_leave: bool = False
     left_versions: tuple[str, ...] = ()
     waiting_versions: tuple[str, ...] = ()
     chosen_version: str = ""

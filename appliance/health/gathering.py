@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -75,6 +75,7 @@ LEFT, WAITING, CHOSEN = "left", "waiting", "chosen"
 the firmware keeps for every start: one version a line. Elsewhere there are no such files."""
 
 FAILURES_WITHIN = timedelta(hours=1)
+LIMITS = tuple(each.name for each in fields(Limits))
 
 VERIFICATION = "verification"
 SCRUB = "scrub.finished"
@@ -208,6 +209,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
     drills = attempts.drills(conn, backups, box.audit_key, now)
     rows = {row.name: row for row in processes.processes(conn)}
     jobs = rows["jobs"].detail if "jobs" in rows else {}
+    chosen = operator_settings.get_several(conn, ("tiers.eviction", *(f"health.{name}" for name in LIMITS)))
     held = facts.contents.set_aside if facts.contents else 0
     return replace(
         facts,
@@ -273,11 +275,12 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
         too_small_for=restored.too_small_for(outcomes.get(settings.RESTORED)),
+        lets_leave=chosen["tiers.eviction"] != "off",
         clock=_clock(jobs, instances.latest_received(conn), retention.clock_of(conn, now)),
         certificates=tuple(_certificates(conn)),
         destructions_since=tuple(tombstones.unfinished_since(conn)),
         forecast=_forecast(conn, facts),
-        limits=Limits(**operator_settings.get_section(conn, "health")),
+        limits=Limits(**{name: chosen[f"health.{name}"] for name in LIMITS}),
         sign_in_failures=people.failures_between(conn, after=now - FAILURES_WITHIN, before=now),
     )
 

@@ -16,12 +16,16 @@ from appliance.catalog.columns import utc_text
 from appliance.catalog.evictions import Proven
 from appliance.catalog.holds import HoldKind
 from appliance.cli.disk import WORDS, ways
-from appliance.health import room
+from appliance.health import judge, room
+from appliance.health.facts import Facts
 from appliance.ingest import Reception
 from appliance.lifecycle import eviction, freezing, holds, retention
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationId, DestinationSettings, ObjectId, Rule
+from appliance.web.console import web_ui
+from appliance.web.language import Languages
 from tests.boxes import config_in, send
+from tests.health.test_checks import FULL, GB, disk, lasts
 from tests.instances import Instance
 
 NOW = datetime.now(UTC)
@@ -159,3 +163,15 @@ def test_the_levels_are_those_that_reception_and_the_alarm_go_by(box: Box) -> No
     found = replace(measured(box), refuse_bytes=100, low_bytes=400)
     levels = [replace(found, free_bytes=free).level for free in (99, 100, 399, 400)]
     assert levels == ["refusing", "low", "low", "enough"]
+
+
+@pytest.mark.parametrize("filling", [disk(0, FULL), disk(GB), lasts(7)])
+def test_a_disk_that_fills_sends_nobody_to_choose_what_is_chosen(filling: Facts) -> None:
+    (before,), (after,) = judge(filling), judge(replace(filling, lets_leave=True))
+    assert "choose in the settings" in before.fix
+    assert "choose" not in after.fix
+    assert "add a disk" in after.fix
+    assert "Storage tiers says what keeps the rest" in after.fix
+    assert after == replace(before, fix=after.fix)
+    for code in ("fr", "es", "zh"):
+        assert Languages(web_ui() / "languages").words(code).cause(after.fix).lower() != after.fix.lower()

@@ -22,6 +22,12 @@ ROOM_SOON = (
     "before it refuses images, add a disk, or choose in the settings, Room on this disk, that images may leave this one: those that an archive "
     "in the cloud has can, and the page Storage tiers shows which would"
 )
+# Where that is chosen already, more can only leave by what the page names.
+STAYS_NOW = (
+    "add a disk: images may leave this one already, and the page Storage tiers says what keeps the rest here, and makes room at once; "
+    "reception resumes by itself"
+)
+STAYS_SOON = "before it refuses images, add a disk: images may leave this one already, and the page Storage tiers says what keeps the rest here"
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -37,15 +43,17 @@ def check(facts: Facts) -> Iterator[Problem]:
         )
     if disk is None:
         return
+    soon = STAYS_SOON if facts.lets_leave else ROOM_SOON
     if disk.refusal is not None:
         # Its own hint is for whoever sends: here is more that can be done.
-        yield _filling("disk-full", disk.refusal.message, ROOM_NOW, Severity.BLOCKS)
+        fix = STAYS_NOW if facts.lets_leave else ROOM_NOW
+        yield _filling("disk-full", disk.refusal.message, fix, Severity.BLOCKS)
     elif disk.free_bytes < LOW_SPACE_RESERVES * disk.reserve_bytes:
-        yield _filling("disk-low", "the data disk is nearly full", ROOM_SOON, Severity.NOW)
+        yield _filling("disk-low", "the data disk is nearly full", soon, Severity.NOW)
     elif facts.forecast.outlook is Outlook.FILLING and facts.forecast.days_left <= facts.limits.disk_days:
         words = f"days until the data disk is full, as it fills now: {facts.forecast.days_left}"
         severity = Severity.NOW if facts.forecast.days_left <= VERY_SOON_DAYS else Severity.SOON
-        yield _filling("disk-filling", words, ROOM_SOON, severity)
+        yield _filling("disk-filling", words, soon, severity)
 
 
 def _filling(code: str, words: str, fix: str, severity: Severity) -> Problem:
