@@ -10,8 +10,8 @@ is a hundred times as fast as a line to the cloud. Chose the slower of two ways 
 which a restored box brings images home and the longest wait for what lies in deep archive, because a sample of small images says
 little of large ones, and an estimate that is too long harms nobody.
 
-After a theft or a fire the archives that are elsewhere come first. Where a server or a bucket stands is guessed from its address: one that
-only the clinic's own network knows may burn with the box, and the plan says so rather than not.
+After a theft or a fire the archives that are elsewhere come first: a disk, and a server that only the clinic's own network knows, burn with the
+box. A public name or address says nothing of where a server stands, since the clinic's own can have one: only a known cloud is believed.
 """
 
 from __future__ import annotations
@@ -63,6 +63,22 @@ HOME_EVERY_SECONDS: Final = 30
 _INSIDE: Final = (".local", ".lan", ".home", ".internal", ".localdomain", ".home.arpa")
 """How the names end that only a network of one's own knows."""
 
+_CLOUDS: Final = (
+    ".amazonaws.com",
+    ".api.aws",
+    ".backblazeb2.com",
+    ".wasabisys.com",
+    ".cloud.ovh.net",
+    ".googleapis.com",
+    ".r2.cloudflarestorage.com",
+    ".oraclecloud.com",
+    ".cloud-object-storage.appdomain.cloud",
+    ".digitaloceanspaces.com",
+    ".linodeobjects.com",
+    ".vultrobjects.com",
+)
+"""How the names end under which the providers of cloud storage answer, and nobody's own server."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -107,11 +123,21 @@ class Place:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it is out of reach of a theft or a fire in the clinic, as far as its address tells: cloud storage, or a server outside."""
-        if self.kind == "s3":
-            url = self.where.get("endpoint_url", "")
-            return not url or _is_outside(urlsplit(url if "//" in url else f"//{url}").hostname or "")
-        return self.kind == "sftp" and _is_outside(self.where.get("address", ""))
+        """Whether it is out of reach of a theft or a fire in the clinic: storage of a known cloud."""
+        return self.kind == "s3" and (not self._host or self._host.endswith(_CLOUDS))
+
+    @property
+    def may_be_elsewhere(self) -> bool:
+        """Whether it may be, and its address does not tell: a server of a public name or address, in the clinic or not."""
+        return self.kind in {"s3", "sftp"} and not self.is_elsewhere and _is_outside(self._host)
+
+    @property
+    def _host(self) -> str:
+        """Whom the box asks, in small letters; empty for a bucket at AWS itself."""
+        if self.kind != "s3":
+            return self.where.get("address", "").rstrip(".").lower()
+        url = self.where.get("endpoint_url", "")
+        return (urlsplit(url if "//" in url else f"//{url}").hostname or "").rstrip(".")
 
 
 def _is_outside(host: str) -> bool:
@@ -169,7 +195,11 @@ class Plan:
 
 def elsewhere_first(places: Sequence[Place]) -> tuple[Place, ...]:
     """`places` in the order in which they are tried after a theft or a fire, else as they are: where there is a backup first. Pure."""
-    return tuple(sorted(places, key=lambda each: (each.backed_up_utc is None, not each.is_elsewhere)))
+    return tuple(sorted(places, key=_distance))
+
+
+def _distance(of: Place) -> tuple[bool, bool, bool]:
+    return of.backed_up_utc is None, not of.is_elsewhere, not of.may_be_elsewhere
 
 
 def gather(box: Box, who: str, now: datetime) -> Plan:

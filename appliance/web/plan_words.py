@@ -251,8 +251,7 @@ def _ways(plan: Plan, scenario: str, words: Words) -> Iterator[str]:
     is_lost = scenario == "stolen"  # and whatever stood beside it
     ways = elsewhere_first(plan.ways) if is_lost else plan.ways
     for each in ways:
-        key = "plan.way.near" if is_lost and not each.is_elsewhere else "plan.way"
-        said = words(key, archive=each.name, where=_told_of(each, words))
+        said = words(_way(each) if is_lost else "plan.way", archive=each.name, where=_told_of(each, words))
         yield said + _typed(plan, scenario, _command(each), words)
     if not ways:  # where there is no archive yet: what it will look like
         yield from filter(None, [_typed(plan, scenario, "appliance restore folder --path P", words).strip()])
@@ -260,6 +259,13 @@ def _ways(plan: Plan, scenario: str, words: Words) -> Iterator[str]:
         yield words("plan.way.paused", archive=each.name, where=_told_of(each, words))
     if is_lost and ways and not any(each.is_elsewhere and each.backed_up_utc for each in plan.archives):
         yield words("plan.no_copy_elsewhere")
+
+
+def _way(of: Place) -> str:
+    """How an archive is named after a theft or a fire."""
+    if of.is_elsewhere:
+        return "plan.way"
+    return "plan.way.perhaps" if of.may_be_elsewhere else "plan.way.near"
 
 
 def _typed(plan: Plan, scenario: str, command: str, words: Words) -> str:

@@ -128,23 +128,44 @@ def test_a_bucket_without_a_backup_is_no_way_after_a_fire_before_a_disk_that_has
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "is_elsewhere"),
+    ("kind", "options", "stands"),
     [
-        ("s3", {"bucket": "b", "region": "ca-central-1"}, True),
-        ("s3", {"bucket": "b", "endpoint_url": "https://s3.example.ca"}, True),
-        ("s3", {"bucket": "b", "endpoint_url": "https://192.168.1.9:9000"}, False),
-        ("sftp", {"address": "backup.example.ca"}, True),
-        ("sftp", {"address": "52.60.1.2"}, True),
-        ("sftp", {"address": "192.168.1.20"}, False),
-        ("sftp", {"address": "fd00::20"}, False),
-        ("sftp", {"address": "nas"}, False),
-        ("sftp", {"address": "nas.local"}, False),
-        ("smb", {"address": "files.example.ca"}, False),
-        ("vault", {"path": "/media/backup"}, False),
+        ("s3", {"bucket": "b", "region": "ca-central-1"}, "elsewhere"),
+        ("s3", {"bucket": "b", "endpoint_url": "https://s3.ca-central-1.amazonaws.com"}, "elsewhere"),
+        ("s3", {"bucket": "b", "endpoint_url": "https://s3.ca-east-006.backblazeb2.com"}, "elsewhere"),
+        ("s3", {"bucket": "b", "endpoint_url": "https://s3.example.ca"}, "perhaps"),
+        ("s3", {"bucket": "b", "endpoint_url": "https://amazonaws.com.example.ca"}, "perhaps"),
+        ("s3", {"bucket": "b", "endpoint_url": "https://192.168.1.9:9000"}, "near"),
+        ("sftp", {"address": "backup.example.ca"}, "perhaps"),
+        ("sftp", {"address": "clinic.synology.me"}, "perhaps"),
+        ("sftp", {"address": "52.60.1.2"}, "perhaps"),
+        ("sftp", {"address": "192.168.1.20"}, "near"),
+        ("sftp", {"address": "fd00::20"}, "near"),
+        ("sftp", {"address": "nas"}, "near"),
+        ("sftp", {"address": "nas.local"}, "near"),
+        ("smb", {"address": "files.example.ca"}, "near"),
+        ("vault", {"path": "/media/backup"}, "near"),
     ],
 )
 def test_only_what_no_fire_in_the_clinic_can_reach_counts_as_elsewhere(
-    kind: DestinationKind, options: dict[str, str], is_elsewhere: bool
+    kind: DestinationKind, options: dict[str, str], stands: str
 ) -> None:
     place = Place("a", kind, options, is_archive=True, paused=False)
-    assert place.is_elsewhere is is_elsewhere
+    assert (place.is_elsewhere, place.may_be_elsewhere) == (stands == "elsewhere", stands == "perhaps")
+
+
+@pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
+def test_a_server_of_a_public_name_may_stand_in_the_clinic(tmp_path: Path, code: str) -> None:
+    plan = replace(plan_of(tmp_path, USB, BUCKET), recovery_confirmed=True)
+    words = LANGUAGES.words(code)
+    places = tuple(
+        replace(each, kind="sftp", where={"address": "clinic.synology.me"}) if each.name == "cloud" else each
+        for each in plan.places
+    )
+    plan = replace(plan, places=places)
+    nas, usb, warned = restoring(plan, "stolen", words)
+    assert words("plan.way.perhaps", archive="{}", where="{}").rpartition("{}")[2] in nas
+    assert words("plan.way.near", archive="{}", where="{}").rpartition("{}")[2] in usb
+    assert warned == words("plan.no_copy_elsewhere")
+    paper = worded(plan, words)
+    assert words("plan.verdict.near") in paper.verdict and paper.verdict_tone == "wait"
