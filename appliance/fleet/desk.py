@@ -256,7 +256,11 @@ class OpenDesk:
             self._begin(self._accept)
             if self._path.parent != UNIT_FOLDER:
                 words = [sys.executable, "-m", "appliance", "support", "line", "--desk", str(self._path)]
-                self._line = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                # To systemd it is no process of this unit's.
+                given = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+                self._line = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=given
+                )
         except BaseException:
             self.close()
             raise

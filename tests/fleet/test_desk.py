@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -366,3 +368,25 @@ def test_a_system_without_openssh_opens_no_session(box: Box, monkeypatch: pytest
         support.open_session(
             tx, box, reason="r", scope=Scope.DIAGNOSE, hours=1, by="m", now=datetime.now(UTC)
         )
+
+
+def test_a_line_that_the_desk_starts_itself_speaks_to_systemd_for_nobody(
+    box: Box, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its words would be those of a process that systemd does not know."""
+    started: list[Mapping[str, str]] = []
+
+    def stand_in(_: list[str], *, env: Mapping[str, str] | None = None, **options: Any) -> Any:
+        started.append(os.environ if env is None else env)
+        return starts(["sleep", "3600"], **options)
+
+    starts = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", stand_in)
+    monkeypatch.setattr(desks, "UNIT_FOLDER", tmp_path / "absent")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    made = OpenDesk(box, session, lambda: datetime.now(UTC), time.monotonic, time.monotonic() + 3600)
+    made.start()
+    made.close()
+    (given_to_it,) = started
+    assert "NOTIFY_SOCKET" not in given_to_it
+    assert given_to_it["PATH"] == os.environ["PATH"]
