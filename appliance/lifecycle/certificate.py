@@ -23,6 +23,7 @@ must not take it for one that is.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -58,11 +59,15 @@ WAITS_FOR_OTHERS: Final = "studies of the same request are still to be destroyed
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A certificate whose signature is right. `fingerprint` is of the key that signed, `ours` whether this box has it."""
+    """A certificate whose signature is right. `fingerprint` is of the key that signed, `ours` whether this box has it.
+
+    `sha256` is of the file as it was issued: line ends that were changed on the way alter nothing that is signed, and so are no difference.
+    """
 
     document: Mapping[str, Any]
     fingerprint: str
     ours: bool
+    sha256: str
 
 
 def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
@@ -120,6 +125,10 @@ def issue(tx: Transaction, root: RootKey, certificate: Certificate, now: datetim
         "public_key": public,
         "value": key.sign(canonical_json(told).encode()).hex(),
     }
+    return _file(told, signature)
+
+
+def _file(told: Mapping[str, Any], signature: Mapping[str, Any]) -> bytes:
     return (
         json.dumps({"document": told, "signature": signature}, ensure_ascii=False, indent=1) + "\n"
     ).encode()
@@ -138,7 +147,7 @@ def fingerprint(root: RootKey) -> str:
 def verify(conn: Reading, root: RootKey, text: bytes) -> Verified:
     """Check a certificate. Raises `Refused` for what is none, or was changed after it was signed."""
     try:
-        told = json.loads(text)
+        told = json.loads(text.removeprefix(codecs.BOM_UTF8))
         signature, found = told["signature"], told["document"]
         public = bytes.fromhex(signature["public_key"])
         right = (signature["algorithm"], found["format"], found["kind"]) == ("Ed25519", FORMAT, KIND)
@@ -155,7 +164,8 @@ def verify(conn: Reading, root: RootKey, text: bytes) -> Verified:
     if not right:
         raise _no_certificate()
     ours = public == _signing_key(root).public_key().public_bytes_raw()
-    return Verified(found, _fingerprint(public), ours or public.hex() in settings.get(conn, SIGNERS, []))
+    ours = ours or public.hex() in settings.get(conn, SIGNERS, [])
+    return Verified(found, _fingerprint(public), ours, digest(_file(found, signature)))
 
 
 def _no_certificate() -> Refused:

@@ -152,6 +152,15 @@ def test_any_change_shows_and_another_box_is_told_from_this_one(box: Box, tmp_pa
         assert not certificate.verify(conn, other_box.root, text).ours
 
 
+def test_line_ends_that_the_mail_has_changed_alter_no_certificate(box: Box) -> None:
+    text = issued(box, destroyed(box, *GONE))
+    with box.catalog.reading() as conn:
+        for came in (text, text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text, text.rstrip()):
+            found = certificate.verify(conn, box.root, came)
+            assert found.ours
+            assert found.sha256 == certificate.digest(text), "as the paper says it"
+
+
 def test_whoever_has_the_file_can_check_it_without_this_product(box: Box) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -273,7 +282,11 @@ def test_the_command_line_lists_shows_writes_and_checks(
     assert paper.read_bytes().startswith(b"%PDF")
     assert main(["destruction", "verify", str(file)]) == 0
     assert "this box issued it" in capsys.readouterr().out
-    file.write_bytes(file.read_bytes().replace(b"paul", b"anne"))
+    signed = file.read_bytes()
+    file.write_bytes(signed.replace(b"\n", b"\r\n"))
+    assert main(["destruction", "verify", str(file)]) == 0
+    assert certificate.digest(signed) in capsys.readouterr().out
+    file.write_bytes(signed.replace(b"paul", b"anne"))
     assert main(["destruction", "verify", str(file)]) == Refused.exit_code
     assert main(["destruction", "show", "D-1"]) != 0
     assert main(["destruction", "certificate", found.label]) == Refused.exit_code
