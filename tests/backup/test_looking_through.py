@@ -28,6 +28,7 @@ from tests.backup.test_other_archives import (
     SINCE,
     after,
     burnt,
+    goes_to_another_alone,
     is_whole_in,
     look_through,
     nas,
@@ -52,14 +53,7 @@ LARGE = [Instance(60 + number, study=30, pixel_bytes=3_000) for number in range(
 @pytest.fixture
 def large(clinic: Clinic, nas: DestinationSettings, tmp_path: Path) -> Iterator[Clinic]:
     """A box that was made again from its disk; the NAS alone knows of a study of twelve images."""
-    place = owe_to(clinic.box, nas)
-    clinic.receive(*BEFORE)
-    clinic.deliver()
-    clinic.back_up()
-    with clinic.box.catalog.transaction() as tx:
-        destinations.pause(tx, "usb")
-    clinic.receive(*LARGE)
-    clinic.deliver_until(lambda: is_whole_in(clinic.box, place))
+    goes_to_another_alone(clinic, nas, *LARGE)
     restore(tmp_path / "after", clinic.place, clinic.paper)
     with box_in(tmp_path / "after") as box:
         bring_home(box)

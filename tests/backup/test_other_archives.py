@@ -77,15 +77,20 @@ def nas(tmp_path: Path) -> DestinationSettings:
 @pytest.fixture
 def burnt(clinic: Clinic, nas: DestinationSettings) -> Clinic:
     """A clinic whose disk lay in a drawer when the last images came, which have gone to the NAS alone."""
-    place = owe_to(clinic.box, nas)
+    goes_to_another_alone(clinic, nas, *SINCE)
+    return clinic
+
+
+def goes_to_another_alone(clinic: Clinic, to: DestinationSettings, *came: Instance) -> None:
+    """The disk has what came before and a backup, and lies in a drawer when `came` come, which go to another archive alone."""
+    place = owe_to(clinic.box, to)
     clinic.receive(*BEFORE)
     clinic.deliver()
     clinic.back_up()
     with clinic.box.catalog.transaction() as tx:
         destinations.pause(tx, "usb")
-    clinic.receive(*SINCE)
+    clinic.receive(*came)
     clinic.deliver_until(lambda: is_whole_in(clinic.box, place))
-    return clinic
 
 
 def is_whole_in(box: Box, place: DestinationSettings) -> bool:
@@ -346,14 +351,7 @@ def test_a_backup_from_before_a_bucket_was_looked_through_hides_nothing_that_lie
     monkeypatch.setattr(snapshot, "OVERLAP", timedelta(0))
     with in_a_cloud.cloud() as running:
         bucket = in_a_cloud.settings(running.url, running.new_bucket(versioned=True))
-        place = owe_to(clinic.box, bucket)
-        clinic.receive(*BEFORE)
-        clinic.deliver()
-        clinic.back_up()
-        with clinic.box.catalog.transaction() as tx:
-            destinations.pause(tx, "usb")
-        clinic.receive(*SINCE)
-        clinic.deliver_until(lambda: is_whole_in(clinic.box, place))
+        goes_to_another_alone(clinic, bucket, *SINCE)
         restore(tmp_path / "after", clinic.place, clinic.paper)
         with box_in(tmp_path / "after") as box:
             with box.catalog.reading() as reading:
