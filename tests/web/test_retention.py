@@ -283,8 +283,8 @@ def test_a_visit_that_somebody_enters_keeps_a_patient_and_whoever_approves_is_to
 
 
 LATE = {
-    "en": "Images that come later than they were made, such as old ones out of another system, count from the day they reached this box.",
-    "fr": "Les images qui arrivent après avoir été faites, comme d’anciennes images d’un autre système, comptent à partir du jour où elles sont arrivées dans ce boîtier.",
+    "en": "Images that come long after they were made, such as old ones out of another system, count from the day they reached this box.",
+    "fr": "Les images qui arrivent longtemps après avoir été faites, comme d’anciennes images d’un autre système, comptent à partir du jour où elles sont arrivées dans ce boîtier.",
 }
 
 
