@@ -76,7 +76,7 @@ def far_bucket(folder: Path, latency_seconds: float) -> Iterator[FarBucket]:
         try:
             yield FarBucket(listening.getsockname()[1], counts)
         finally:
-            serving.terminate()
+            serving.kill()  # it keeps nothing; to SIGTERM it has the answer of what it was forked from: that of coverage may wait for ever
             serving.join()
 
 
