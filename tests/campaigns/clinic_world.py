@@ -450,9 +450,14 @@ class World:
                 each.studies.pop(study, None)
         return found
 
-    def _move_to_gone(self, objects: frozenset[ObjectId] | set[ObjectId]) -> None:
-        for object_id in objects:
-            image = self.alive.pop(object_id, None) or self.limbo.pop(object_id)
+    def _move_to_gone(self, objects: frozenset[ObjectId]) -> None:
+        doubted = {each: self.limbo.pop(each) for each in objects & set(self.limbo)}
+        with self.box.catalog.reading() as conn:
+            ended = study_keys.destroyed_among(conn, sorted({each.key_id for each in doubted.values()}))
+        # What a fire took that was in limbo has no row here: nobody decided about what lies under a key that this box never had.
+        self.burnt |= {each: image for each, image in doubted.items() if image.key_id not in ended}
+        for object_id in objects - set(self.burnt):
+            image = self.alive.pop(object_id, None) or doubted[object_id]
             self.gone[object_id] = image
             self.gone_by_account.add(object_id)
             self.owing[image.key_id] = frozenset(self.known)

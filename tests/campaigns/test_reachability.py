@@ -230,6 +230,34 @@ USB, NAS = 0, 1
 """How a step is drawn that is of one disk."""
 
 
+@pytest.mark.slow
+def test_nobody_decides_about_what_only_a_disk_that_was_away_knows(world: World) -> None:
+    """A study is destroyed, and one image of it that a fire took comes back later: this box never had its key (seed 37000003)."""
+    world.take("receive", 2, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    assert world.take("back_up", -1, USB, 0)
+    assert world.take("unplug", -1, USB, 0)
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    assert world.take("rot_archive", 0, NAS, 0)
+    assert world.take("plug", -1, 0, 0)
+    assert world.take("burn", -1, USB, 0)
+    world.take("home", -1, 0, 0)
+    (lost,) = world.limbo
+    assert world.take("unplug", -1, NAS, 0), "the only one that knows of it"
+    assert world.take("burn", -1, USB, 0)
+    world.take("receive", 0, 1, 0)
+    world.take("years", -1, 0, 0)
+    assert world.take("ask", 0, 1, 1)
+    world.take("carry_out", -1, NO_FIRE, 0)
+    assert {each.study for each in world.gone.values()} == {0} and lost in world.burnt
+    check(world)
+    assert world.take("plug", -1, 0, 0)
+    world.take("home", -1, 0, 0)
+    assert lost in world.limbo
+    check_to_the_bottom(world)
+
+
 def _back_with_an_earlier_paper(world: World) -> None:
     """`usb` was away when a new paper was issued, and the box came back from there: its own paper is the earlier one now."""
     world.take("deliver", -1, 0, 0)
