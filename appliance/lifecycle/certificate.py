@@ -27,7 +27,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -59,7 +59,7 @@ WAITS_FOR_OTHERS: Final = "studies of the same request are still to be destroyed
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A certificate whose signature is right. `fingerprint` is of the key that signed, `ours` whether this box has it.
+    """A certificate whose signature is right. `fingerprint` is of the `public` key that signed, `ours` whether this box has it.
 
     `sha256` is of the file as it was issued: line ends that were changed on the way alter nothing that is signed, and so are no difference.
     """
@@ -68,6 +68,7 @@ class Verified:
     fingerprint: str
     ours: bool
     sha256: str
+    public: bytes
 
 
 def document(conn: Reading, certificate: Certificate, now: datetime) -> dict[str, Any]:
@@ -145,15 +146,22 @@ def fingerprint(root: RootKey) -> str:
 
 
 def verify(conn: Reading, root: RootKey, text: bytes) -> Verified:
-    """Check a certificate. Raises `Refused` for what is none, or was changed after it was signed."""
+    """Check a certificate, and whether this box has signed it. Raises as `checked`."""
+    found = checked(text)
+    ours = found.public == _signing_key(root).public_key().public_bytes_raw()
+    return replace(found, ours=ours or found.public.hex() in settings.get(conn, SIGNERS, []))
+
+
+def checked(text: bytes) -> Verified:
+    """Check a certificate where there is no box: it is nobody's of ours. Raises `Refused` for what is none, or was changed after it was signed."""
     try:
         told = json.loads(text.removeprefix(codecs.BOM_UTF8))
         signature, found = told["signature"], told["document"]
-        public = bytes.fromhex(signature["public_key"])
+        public, value = bytes.fromhex(signature["public_key"]), bytes.fromhex(signature["value"])
         right = (signature["algorithm"], found["format"], found["kind"]) == ("Ed25519", FORMAT, KIND)
-        Ed25519PublicKey.from_public_bytes(public).verify(
-            bytes.fromhex(signature["value"]), canonical_json(found).encode()
-        )
+        Ed25519PublicKey.from_public_bytes(public).verify(value, canonical_json(found).encode())
+        # As it was issued: what else somebody may have written beside the signature is not signed, and no part of it.
+        issued = _file(found, {"algorithm": "Ed25519", "public_key": public.hex(), "value": value.hex()})
     except InvalidSignature as error:
         raise Refused(
             "this certificate was changed after it was signed",
@@ -163,9 +171,7 @@ def verify(conn: Reading, root: RootKey, text: bytes) -> Verified:
         raise _no_certificate() from error
     if not right:
         raise _no_certificate()
-    ours = public == _signing_key(root).public_key().public_bytes_raw()
-    ours = ours or public.hex() in settings.get(conn, SIGNERS, [])
-    return Verified(found, _fingerprint(public), ours, digest(_file(found, signature)))
+    return Verified(found, _fingerprint(public), False, digest(issued), public)
 
 
 def _no_certificate() -> Refused:

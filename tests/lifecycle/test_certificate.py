@@ -145,6 +145,14 @@ def test_any_change_shows_and_another_box_is_told_from_this_one(box: Box, tmp_pa
         ):
             with pytest.raises(Refused, match="changed"):
                 certificate.verify(conn, box.root, changed(path, value))
+        for beside in (
+            {"note": "\ud800"},
+            {"note": "x"},
+            {"value": json.loads(text)["signature"]["value"].upper()},
+        ):
+            told = json.loads(text)
+            told["signature"] |= beside
+            assert certificate.verify(conn, box.root, json.dumps(told).encode()) == right, "it is not signed"
         for other in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, json.dumps({"document": {}}).encode()):
             with pytest.raises(Refused, match="no certificate"):
                 certificate.verify(conn, box.root, other)

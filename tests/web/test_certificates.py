@@ -213,3 +213,20 @@ def test_the_command_line_says_of_the_file_in_a_paper_what_the_paper_says(
     shown = printed(paper.read_bytes())
     assert [each for each in said(text) if "".join(each.split()) not in answer] == []
     assert [each for each in said(text) if "".join(each.split()) not in shown] == []
+
+
+def test_whoever_checks_a_certificate_on_a_computer_without_a_box_gets_none_made(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, nothing = tmp_path / "c.json", tmp_path / "nothing"
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    assert main(["destruction", "certificate", "D-2026-0001", "--file", str(file)]) == 0
+    monkeypatch.setenv("APPLIANCE_DATA", str(nothing))
+    capsys.readouterr()
+    assert main(["destruction", "verify", str(file)]) == 0
+    answer = capsys.readouterr().out
+    assert "compare the signing key" in answer and certificate.fingerprint(box.root) in answer
+    assert not nothing.exists()
+    file.write_bytes(file.read_bytes().replace(b'"marie"', b'"luc"'))
+    assert main(["destruction", "verify", str(file)]) == 65
+    assert not nothing.exists()
