@@ -103,13 +103,17 @@ def knows(box: Box, place: DestinationSettings) -> bool:
 
 
 def refuse_if_needed(reading: Reading, place: DestinationSettings) -> None:
-    """Keep an archive that a restored box knew from being taken off it before it was looked through. Raises `Refused`."""
+    """Keep an archive that a restored box knew from being taken off it before it was looked through. Raises `Refused`.
+
+    Not one that somebody has paused first: a disk that burnt with the box is never looked through. One that is found after all
+    is looked through when it is added again.
+    """
     last = settings.get(reading, homecoming.LAST)
     standing = _standings(reading, last).get(str(place.id)) if isinstance(last, dict) else None
-    if standing is not None and standing.was_known and not standing.is_through:
+    if standing is not None and standing.was_known and not (standing.knows_all or place.paused):
         raise Refused(
             "since the restore this archive was not looked through for images that only it knows of",
-            hint="connect it and wait until that is done, then remove it; pause one that is broken for good",
+            hint="connect it and wait until that is done, then remove it; one that is gone for good: pause it first",
         )
 
 

@@ -194,7 +194,8 @@ class Contents:
     reading of the catalog's own pages found wrong, in words; `unread_in_a_row` are the objects, one after the other, at which reading
     everything again has stopped because the disk does not give them back; `unread_disks` are the destinations that do not give back
     several copies, and `kept_back` those that do not give back images which no other gave a restored box, with how many;
-    `unread_manifests` in which archives how many study manifests did not open for a restore, and `not_looked_through` which others were not read yet after one;
+    `unread_manifests` in which archives how many study manifests did not open for a restore, and `not_looked_through` which others were not read yet after one,
+    `lying_deep` in which of those how many name images that a cloud has to bring up first;
     `lost_in` names each bucket that has images no longer whole that are not here nor elsewhere, with how many,
     and `altered_in` those in which somebody else has altered what could all be mended."""
 
@@ -212,6 +213,7 @@ class Contents:
     kept_back: tuple[tuple[str, int], ...] = ()
     unread_manifests: tuple[tuple[str, int], ...] = ()
     not_looked_through: tuple[str, ...] = ()
+    lying_deep: tuple[tuple[str, int], ...] = ()
     lost_in: tuple[tuple[str, int], ...] = ()
     altered_in: tuple[Altered, ...] = ()
 

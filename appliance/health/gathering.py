@@ -247,6 +247,9 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                     queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED), now
                 )
             ),
+            lying_deep=tuple(
+                restored.lying_deep(queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED))
+            ),
             lost_in=tuple(
                 (each.destination, len(lost))
                 for each in queues

@@ -49,17 +49,27 @@ def unread_elsewhere(queues: Sequence[Queue], kept: object, restored: object) ->
 def not_looked_through(
     queues: Sequence[Queue], kept: object, restored: object, now: datetime
 ) -> Iterator[str]:
-    """Which archives were not read to their end since the last restore, or have images that lie deep: a day after that was owed."""
+    """Which archives were not read to their end since the last restore: a day after that was owed."""
     if words(kept, "of") != words(restored, "at_utc"):
         return
     for queue in queues:
         standing = part(part(kept, "places"), str(queue.id))
         since = moment(words(standing, "since_utc"))
-        is_done = part(standing, "is_through") and not part(standing, "deep")
-        if since is None or is_done or words(standing, "where") != queue.place:
+        if since is None or part(standing, "is_through") or words(standing, "where") != queue.place:
             continue
         if abs(now - since) >= NOT_LOOKED_THROUGH:
             yield queue.destination
+
+
+def lying_deep(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+    """In which of those archives study manifests name images that are not known here and have to be brought up from the deep first, and how many."""
+    if words(kept, "of") != words(restored, "at_utc"):
+        return
+    for queue in queues:
+        standing = part(part(kept, "places"), str(queue.id))
+        deep = part(standing, "deep")
+        if part(standing, "is_through") and isinstance(deep, list) and deep:
+            yield queue.destination, len(deep)
 
 
 def too_small_for(kept: object) -> str:

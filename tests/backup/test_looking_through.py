@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -233,6 +234,7 @@ def test_an_archive_is_not_taken_off_before_it_was_looked_through(after: Clinic,
         with pytest.raises(Refused, match="was not looked through"):
             other_archives.refuse_if_needed(reading, known["nas"])
         other_archives.refuse_if_needed(reading, known["usb"])
+        other_archives.refuse_if_needed(reading, replace(known["nas"], paused=True))  # it burnt with the box
     added = owe_to(after.box, on_disk(tmp_path, "by mistake"))
     shutil.rmtree(tmp_path / "by mistake")
     look_through(after.box)

@@ -17,7 +17,8 @@ from appliance.backup.late_manifests import Trial
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import destinations, rules, settings
-from appliance.errors import Resting
+from appliance.errors import Refused, Resting
+from appliance.health.problem import Severity
 from appliance.lifecycle import freezing, purging
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings, Rule
@@ -56,10 +57,15 @@ def owe_to(box: Box, place: DestinationSettings) -> DestinationSettings:
     return place
 
 
-def told(box: Box, now: datetime) -> list[tuple[str, str]]:
+def told(box: Box, now: datetime) -> list[tuple[str, ...]]:
     found = health.status(box, now).problems
+    said = {
+        "not looked through": "looked through",
+        "did not open": "did not open",
+        "deep": "lie in deep archive",
+    }
     return [
-        (each.subject, "not looked through" if "looked through" in each.words else "did not open")
+        (each.subject, *(name for name, words in said.items() if words in each.words))
         for each in found
         if each.code == "manifests-unread"
     ]
@@ -229,8 +235,13 @@ def test_what_lies_deep_is_recorded_when_it_has_come_up(
         resting.setattr(recall, "fetch", deep)
         assert look_through(after.box) == 0
     assert len(recorded(after.box)) == len(BEFORE), "a study of which nothing is here is an attack"
-    assert told(after.box, NOW) == [], "they were asked for"
-    assert told(after.box, datetime.now(UTC) + DAY) == [("nas", "not looked through")]
+    assert told(after.box, datetime.now(UTC) + DAY) == [("nas", "deep")], "they were asked for"
+    (problem,) = (each for each in health.status(after.box, NOW).problems if "deep" in each.words)
+    assert problem.severity is Severity.SOON
+    with after.box.catalog.reading() as reading:
+        (nas,) = (each for each in making.archives(reading) if each.name == "nas")
+        with pytest.raises(Refused, match="was not looked through"):
+            other_archives.refuse_if_needed(reading, nas)
     assert look_through(after.box, NOW + DAY) == len(SINCE)
     assert told(after.box, datetime.now(UTC) + DAY) == []
     assert contents(after.box) == as_sent(*IMAGES)

@@ -55,10 +55,18 @@ def check(facts: Facts) -> Iterator[Problem]:
             "manifests-unread",
             f"{name} was not looked through since this box was restored: images that only it knows of are not known here",
             "connect it, or resume it under Destinations, leave it on, and make room where this disk is full: it is looked through by itself;"
-            " where a later recovery key was printed than the one that was typed, restore anew with that; remove nothing there",
+            " where a later recovery key was printed than the one that was typed, restore anew with that; one that is gone for good: pause it, then remove it",
             Severity.NOW,
             subject=name,
             acts=(Act(Verb.SEE_DESTINATIONS),),
+        )
+    for name, count in facts.contents.lying_deep if facts.contents else ():
+        yield Problem(
+            "manifests-unread",
+            f"study manifests in {name} name images that lie in deep archive and are not known here yet: {count}",
+            "nothing is to be done: they were asked for and come by themselves, within hours or days",
+            Severity.SOON,
+            subject=name,
         )
     for name in _not_read_again(facts.contents) if facts.contents else ():
         yield Problem(
