@@ -94,10 +94,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The latest drill of an archive; `found` is None where it did not come to an end, the archive being away for instance."""
+    """The latest drill of an archive; `found` is None where it did not come to an end, the archive being away for instance.
+
+    `reason` is what the drill has recorded as wrong, empty where nothing was. `has_reached` is whether it got as far as a backup: one that
+    was damaged then has failed, and was not merely out of reach.
+    """
 
     at_utc: datetime
     found: Certificate | None
+    reason: str = ""
+    has_reached: bool = True
 
     @property
     def passed(self) -> bool:
@@ -264,7 +270,7 @@ def _place(
     told: dict[str, Any] = settings.get(conn, f"{making.LAST}.{of.name}", {})
     since = told.get("succeeded_utc")
     tried, measured = _drilled(
-        drill.last(conn, box, of.name), [each for each in drills if each.archive == of.name]
+        of.name, drill.last(conn, box, of.name), [each for each in drills if each.archive == of.name]
     )
     wait_hours = _wait_hours(conn, of, tried, measured)
     return Place(
@@ -281,10 +287,10 @@ def _place(
 
 
 def _drilled(
-    told: Mapping[str, Any], drills: Sequence[Certificate]
+    name: str, told: Mapping[str, Any], drills: Sequence[Certificate]
 ) -> tuple[Tried | None, Certificate | None]:
-    """The latest drill of an archive, and the last that has measured something, by the record of how the latest went and the certificates
-    of that name. Pure.
+    """The latest drill of the archive `name`, and the last that has measured something, by the record of how the latest went and the
+    certificates of that name. Pure.
 
     Only those count that the record knows of: it begins anew where an archive moves or is added again under its old name. One that
     failed for nothing but that every image of it lies deep has measured the index.
@@ -293,11 +299,14 @@ def _drilled(
         return None, None
     found = {each.at_utc: each for each in drills}
     latest = found.get(told["at_utc"])
-    tried = (
-        None
-        if latest is None and told["outcome"] == "succeeded"
-        else Tried(datetime.fromisoformat(told["at_utc"]), latest)
-    )
+    tried = None
+    if latest is not None or told["outcome"] != "succeeded":
+        tried = Tried(
+            at_utc=datetime.fromisoformat(told["at_utc"]),
+            found=latest,
+            reason=str(told.get("reason") or "").removeprefix(f"{name}: "),
+            has_reached=latest is not None or (told.get("tried") or {}).get("at_utc") == told["at_utc"],
+        )
     if latest is not None and latest.resting and latest.is_whole:
         return tried, latest
     return tried, found.get(told.get("succeeded_utc") or "")

@@ -18,6 +18,7 @@ from appliance.system import System
 from appliance.web.certificate_words import Line, Section
 from appliance.web.language import Words
 from appliance.web.reach_words import reach_of
+from appliance.web.work_words import sentences
 
 LATE = timedelta(days=8)
 """From when on the last drill or backup is called old."""
@@ -191,20 +192,24 @@ def _home(archive: Place, words: Words) -> str:
 
 
 def _drilled(tried: Tried, words: Words) -> str:
+    """How the latest drill of an archive went, and what was wrong."""
     if (found := tried.found) is None:
-        return words("plan.drill_broken", at=words.moment(tried.at_utc))
-    said = words(
-        "plan.drill_passed" if found.passed else "plan.drill_failed",
-        at=words.moment(tried.at_utc),
-        studies=words("dashboard.studies", n=found.studies),
-        images=words("studies.images", n=found.instances),
-        catalog=span(found.catalog_seconds, words),
-        sampled=words("studies.images", n=found.sampled),
-        sample=span(found.sample_seconds, words),
-    )
-    if not found.resting:
-        return said
-    return words("plan.drill_resting", drill=said, images=words("studies.images", n=found.resting))
+        key = "plan.drill_stopped" if tried.has_reached else "plan.drill_broken"
+        said = words(key, at=words.moment(tried.at_utc))
+    else:
+        said = words(
+            "plan.drill_passed" if found.passed else "plan.drill_failed",
+            at=words.moment(tried.at_utc),
+            studies=words("dashboard.studies", n=found.studies),
+            images=words("studies.images", n=found.instances),
+            catalog=span(found.catalog_seconds, words),
+            sampled=words("studies.images", n=found.sampled),
+            sample=span(found.sample_seconds, words),
+        )
+        if found.resting:
+            said = words("plan.drill_resting", drill=said, images=words("studies.images", n=found.resting))
+    why = sentences(words, *tried.reason.split("; "))
+    return words("plan.drill_why", drill=said, why=why) if why else said
 
 
 def span(seconds: float, words: Words) -> str:

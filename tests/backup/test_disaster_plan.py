@@ -88,7 +88,7 @@ def tell_drills(tx: Transaction, box: Box, *drills: Certificate) -> None:
             "at_utc": of_it[0].at_utc,
             "outcome": "succeeded" if of_it[0].passed else "failed",
             "succeeded_utc": next((each.at_utc for each in of_it if each.passed), None),
-            "reason": "",
+            "reason": f"{name}: {'; '.join(of_it[0].findings)}" if of_it[0].findings else "",
         }
         kept.put(tx, f"{LAST}.{name}", vouched(box.audit_key, f"{LAST}.{name}", told), NOW)
 
@@ -173,7 +173,9 @@ USB = drilled(
 
 @pytest.mark.parametrize("code", ["en", "fr", "es", "zh"])
 def test_each_archive_has_the_times_that_its_own_last_drill_measured(tmp_path: Path, code: str) -> None:
-    missed = drilled(at_utc=(NOW - timedelta(days=1)).isoformat(), findings=("an image is missing",))
+    missed = drilled(
+        at_utc=(NOW - timedelta(days=1)).isoformat(), findings=("the backup lacks the key of an image",)
+    )
     plan = plan_of(tmp_path, missed, USB, BUCKET)
     words = LANGUAGES.words(code)
     cloud, usb = of_archive(plan, "cloud"), of_archive(plan, "usb")
@@ -186,6 +188,8 @@ def test_each_archive_has_the_times_that_its_own_last_drill_measured(tmp_path: P
     assert said[words("plan.index_back", archive="cloud")] == span(1_500.0, words)
     assert said[words("plan.index_back", archive="usb")] == span(2.0, words)
     assert span(0.5, words) in said[words("plan.drill", archive="usb")]
+    why = words.cause("the backup lacks the key of an image")
+    assert said[words("plan.drill", archive="cloud")].endswith(f"{why}."), "what was wrong, as health says it"
     assert words("plan.index_back", archive="cloud") != words("plan.index_back", archive="usb")
 
 
@@ -221,7 +225,8 @@ def test_a_drill_that_never_came_to_an_end_is_said_beside_what_the_one_before_me
         box.close()
     words = LANGUAGES.words(code)
     said = lines_of(plan, "plan.last_drill", words)
-    assert said[words("plan.drill", archive="cloud")] == words("plan.drill_broken", at=words.moment(at))
+    broken = words("plan.drill_broken", at=words.moment(at))
+    assert said[words("plan.drill", archive="cloud")] == words("plan.drill_why", drill=broken, why="Away.")
     assert said[words("plan.index_back", archive="cloud")] == span(1_500.0, words)
     assert said[words("plan.drill", archive="usb")] == words("plan.no_drill")
     assert worded(replace(plan, recovery_confirmed=True), words).verdict_tone == "wait"
