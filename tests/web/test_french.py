@@ -29,6 +29,7 @@ BANNED = {
     r"\btoken\b": "jeton",
     r"\btimeout\b": "délai dépassé",
     r"\b(?:tu|ton|tes)\b": "vous",
+    r"\bexercices?\b": "essai (de restauration), as the button and the certificate say",
 }
 """Words that are not ours, and what to say instead (Office québécois de la langue française)."""
 
