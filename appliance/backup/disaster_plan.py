@@ -11,7 +11,11 @@ which a restored box brings images home and the longest wait for what lies in de
 little of large ones, and an estimate that is too long harms nobody.
 
 After a theft or a fire the archives that are elsewhere come first: a disk, and a server that only the clinic's own network knows, burn with the
-box. A public name or address says nothing of where a server stands, since the clinic's own can have one: only a known cloud is believed.
+box. A public name or address says nothing of where a server stands, since the clinic's own can have one: only a known cloud is believed. What
+is paused comes before what stands beside the box: of two disks used in turn it is the one that is unplugged and somewhere else.
+
+Where an archive has no backup yet, the study manifests there are enough for a restore (`restoring`), though neither people nor settings come
+back. It is named with what it has, after every backup; one that has neither is no way to restore.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from appliance import settings as chosen
 from appliance.backup import drill, homecoming, making
 from appliance.backup.drill import Certificate
 from appliance.box import Box
-from appliance.catalog import Reading, destinations, devices, settings, stored, totals
+from appliance.catalog import Reading, destinations, devices, manifests, settings, stored, totals
 from appliance.catalog.totals import Totals
 from appliance.errors import ApplianceError
 from appliance.lifecycle.storage_class import DEEP, Tier, hours_by
@@ -114,7 +118,8 @@ class Tried:
 class Place:
     """A destination: where it is, and for an archive, when it last took a backup, its latest drill, and what a restore from it takes.
 
-    `wait_hours` is how long is waited at most for what lies in deep archive; 0 where nothing is known to.
+    `wait_hours` is how long is waited at most for what lies in deep archive; 0 where nothing is known to. `studies` is of how many a
+    manifest lies there, counted where there is no backup.
     """
 
     name: str
@@ -126,6 +131,7 @@ class Place:
     tried: Tried | None = None
     estimate: Estimate | None = None
     wait_hours: int = 0
+    studies: int = 0
 
     @property
     def is_elsewhere(self) -> bool:
@@ -189,14 +195,28 @@ class Plan:
 
     @property
     def ways(self) -> tuple[Place, ...]:
-        """The archives to restore from, that with the newest backup first: those in use, or all where only a paused one has a backup."""
-        used = tuple(each for each in self.archives if not each.paused)
-        return used if any(each.backed_up_utc for each in used) else self.archives
+        """The archives that have a backup to restore from, that with the newest first, but for what is `set_aside`."""
+        aside = self.set_aside
+        return tuple(each for each in self.archives if each.backed_up_utc and each not in aside)
 
     @property
     def set_aside(self) -> tuple[Place, ...]:
-        """The paused archives that have a backup and are none of the `ways`: it lacks what has come since."""
-        return tuple(each for each in self.archives if each not in self.ways and each.backed_up_utc)
+        """The paused archives whose backup is older than the newest of those in use: it lacks what has come since."""
+        newest = max(
+            (each.backed_up_utc for each in self.archives if each.backed_up_utc and not each.paused),
+            default=None,
+        )
+        return tuple(
+            each
+            for each in self.archives
+            if newest and each.paused and each.backed_up_utc and each.backed_up_utc < newest
+        )
+
+    @property
+    def written_down(self) -> tuple[Place, ...]:
+        """The archives without a backup from whose study manifests the images come back, that with the most studies first."""
+        found = [each for each in self.archives if not each.backed_up_utc and each.studies]
+        return tuple(sorted(found, key=lambda each: each.studies, reverse=True))
 
 
 def elsewhere_first(places: Sequence[Place]) -> tuple[Place, ...]:
@@ -205,7 +225,7 @@ def elsewhere_first(places: Sequence[Place]) -> tuple[Place, ...]:
 
 
 def _distance(of: Place) -> tuple[bool, bool, bool]:
-    return of.backed_up_utc is None, not of.is_elsewhere, not of.may_be_elsewhere
+    return of.backed_up_utc is None, not of.is_elsewhere, not (of.may_be_elsewhere or of.paused)
 
 
 def gather(box: Box, who: str, now: datetime) -> Plan:
@@ -283,6 +303,7 @@ def _place(
         tried=tried,
         estimate=None if measured is None else estimate(measured, kept.instances, kept.bytes, wait_hours),
         wait_hours=wait_hours,
+        studies=0 if since else manifests.count_written(conn, of.id),
     )
 
 

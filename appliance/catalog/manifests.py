@@ -119,6 +119,14 @@ def forget_place(tx: Transaction, destination_id: DestinationId) -> None:
     tx.execute(delete(manifests).where(manifests.c.destination == destination_id))
 
 
+def count_written(conn: Reading, destination_id: DestinationId) -> int:
+    """Of how many studies a manifest lies at a destination, up to date or not."""
+    row = conn.exec_driver_sql(
+        "SELECT count(*) FROM manifests WHERE destination = ? AND written_utc IS NOT NULL", (destination_id,)
+    ).one()
+    return int(row[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A manifest that is up to date in an archive, as far as is known."""

@@ -3,17 +3,20 @@
 Every step names the button as it is on this box, and where the box has a command line the command too, with the box's own bucket
 or folder in it, so that nobody has to work anything out on the worst day. On the image nobody can log in: there no step names one.
 
-A step of restoring has a line for each archive that is in use, so that whoever stands there may take the one that is left.
+A step of restoring has a line for each archive with a copy, so that whoever stands there may take the one that is left, and calls it what the
+page of restoring does. Where there is no copy it says that, and no command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from shlex import quote
+from typing import Final
 
-from appliance.backup.disaster_plan import Place, Plan, Tried, elsewhere_first
+from appliance.backup.disaster_plan import Place, Plan, elsewhere_first
+from appliance.model import DestinationKind
 from appliance.system import System
 from appliance.web.certificate_words import Line, Section
 from appliance.web.language import Words
@@ -25,6 +28,17 @@ LATE = timedelta(days=8)
 
 RESTORE = "restore"
 """The step that says from where the box is restored."""
+
+CHOICES: Final[Mapping[DestinationKind, str]] = {
+    "s3": "restore.bucket",
+    "sftp": "restore.server",
+    "smb": "restore.share",
+    "vault": "restore.disk",
+}
+"""What is chosen for each kind of archive on the page of restoring."""
+
+_PORTS: Final[Mapping[DestinationKind, str]] = {"sftp": "22", "smb": "445"}
+"""What that page takes unless somebody says otherwise."""
 
 SCENARIOS = ("stolen", "disk", "ransomware", "offline", "key")
 STEPS = {
@@ -71,7 +85,7 @@ def worded(plan: Plan, words: Words) -> WordedPlan:
         *(Section(words(f"plan.{name}"), tuple(_steps(plan, name, words))) for name in SCENARIOS),
         Section(words("plan.box"), tuple(_box(plan, words))),
         Section(words("plan.machines"), tuple(_machines(plan))),
-        Section(words("plan.others"), tuple(_others(plan))),
+        Section(words("plan.others"), tuple(_others(plan, words))),
     )
     return WordedPlan(
         title=words("plan.title"),
@@ -84,26 +98,36 @@ def worded(plan: Plan, words: Words) -> WordedPlan:
 
 
 def _verdict(plan: Plan, words: Words) -> tuple[str, str]:
-    backed_up = [each for each in plan.ways if each.backed_up_utc is not None]
-    if not backed_up:
+    if not plan.ways and plan.written_down:
+        most = elsewhere_first(plan.written_down)[0]
+        studies = words("dashboard.studies", n=most.studies)
+        return words("plan.verdict.studies", archive=most.name, studies=studies), "bad"
+    if not plan.ways:
         return words("plan.verdict.no_backup"), "bad"
     if not plan.recovery_confirmed:
         return words("plan.verdict.no_key"), "bad"
-    newest = backed_up[0]
-    assert newest.backed_up_utc is not None
-    if _is_late(plan, newest.backed_up_utc):
-        return words("plan.verdict.old", at=words.moment(newest.backed_up_utc)), "wait"
-    ready = [each for each in backed_up if _is_ready(plan, each)]
-    if not ready:
-        return words("plan.verdict.untried"), "wait"
+    newest = plan.ways[0].backed_up_utc
+    ready = [each for each in plan.ways if _is_ready(plan, each)]
+    if ready:
+        said = list(_ready(plan, ready, words))
+    elif newest is not None and _is_late(plan, newest):
+        said = [words("plan.verdict.old", at=words.moment(newest))]
+    else:
+        said = [words("plan.verdict.untried")]
+    if lacking := [each.name for each in plan.archives if not (each.backed_up_utc or each.paused)]:
+        said.append(words("plan.verdict.lacking", names=words.several(lacking)))
+    return " ".join(said), "good" if ready and len(said) == 1 else "wait"
+
+
+def _ready(plan: Plan, ready: list[Place], words: Words) -> Iterator[str]:
+    """From where the box could be brought back, and what there is to be said against that."""
     first = elsewhere_first(ready)[0]
     assert first.tried is not None
-    said = [words("plan.verdict.ready", archive=first.name, at=words.moment(first.tried.at_utc))]
+    yield words("plan.verdict.ready", archive=first.name, at=words.moment(first.tried.at_utc))
     if not first.is_elsewhere:
-        said.append(words("plan.verdict.near"))
-    if others := [each.name for each in backed_up if each not in ready]:
-        said.append(words("plan.verdict.others", names=words.several(others)))
-    return " ".join(said), "wait" if len(said) > 1 else "good"
+        yield words("plan.verdict.near")
+    if others := [each.name for each in plan.ways if each not in ready]:
+        yield words("plan.verdict.others", names=words.several(others))
 
 
 def _is_ready(plan: Plan, place: Place) -> bool:
@@ -137,7 +161,7 @@ def _whom(plan: Plan, words: Words) -> Iterator[Line]:
 def _copies(plan: Plan, words: Words) -> Iterator[Line]:
     for each in plan.archives:
         fresh = each.backed_up_utc is not None and not _is_late(plan, each.backed_up_utc)
-        yield Line(each.name, _told_of(each, words), "good" if fresh else "wait")
+        yield Line(each.name, " · ".join(_told_of(each, words)), "good" if fresh else "wait")
     if not plan.archives:
         yield Line(words("plan.copies"), words("plan.verdict.no_backup"), "bad")
     if (reach := reach_of(((each.name, each.kind) for each in plan.archives), words)) is not None:
@@ -152,30 +176,40 @@ def _copies(plan: Plan, words: Words) -> Iterator[Line]:
     yield Line(words("plan.kept"), f"{studies}, {images}, {words.size(plan.kept.bytes)}")
 
 
-def _told_of(archive: Place, words: Words) -> str:
-    """Where an archive is, when it last took a backup, and whether it is paused."""
-    when = (
-        words("plan.backed_up", at=words.moment(archive.backed_up_utc))
-        if archive.backed_up_utc
-        else words("plan.never_backed_up")
-    )
-    return " · ".join((_where(archive), when, *([words("plan.paused")] if archive.paused else [])))
+def _told_of(archive: Place, words: Words) -> Iterator[str]:
+    """What kind of archive it is, where, by which key it is known, when it last took a backup, and whether it is paused."""
+    yield from _where(archive, words)
+    if archive.kind == "sftp" and (key := _fingerprint(archive)):
+        yield words("plan.fingerprint", fingerprint=key)
+    yield from _state(archive, words)
+
+
+def _state(archive: Place, words: Words) -> Iterator[str]:
+    """When an archive last took a backup, and whether it is paused."""
+    if archive.backed_up_utc:
+        yield words("plan.backed_up", at=words.moment(archive.backed_up_utc))
+    else:
+        yield words("plan.never_backed_up")
+    if archive.paused:
+        yield words("plan.paused")
 
 
 def _drills(plan: Plan, words: Words) -> Iterator[Line]:
-    for each in elsewhere_first(plan.ways):
+    aside = plan.set_aside
+    shown = [each for each in plan.archives if each in plan.ways or not (each in aside or each.paused)]
+    for each in elsewhere_first(shown):
         label = words("plan.drill", archive=each.name)
         if each.tried is None:
             yield Line(label, words("plan.no_drill"), "wait")
         else:
-            yield Line(label, _drilled(each.tried, words), "good" if each.tried.passed else "bad")
+            yield Line(label, _drilled(each, words), "good" if each.tried.passed else "bad")
         if each.estimate is not None:
             yield Line(words("plan.index_back", archive=each.name), span(each.estimate.index_seconds, words))
         if home := _home(each, words):
             yield Line(words("plan.all_home", archive=each.name), home)
-    if not plan.ways:
+    if not shown:
         yield Line(words("backups.archive"), words("plan.no_drill"), "wait")
-    if any(each.estimate for each in plan.ways):
+    if any(each.estimate for each in shown):
         yield Line(words("plan.estimate"), words("plan.estimate_text"))
 
 
@@ -191,9 +225,12 @@ def _home(archive: Place, words: Words) -> str:
     )
 
 
-def _drilled(tried: Tried, words: Words) -> str:
+def _drilled(archive: Place, words: Words) -> str:
     """How the latest drill of an archive went, and what was wrong."""
-    if (found := tried.found) is None:
+    tried = archive.tried
+    assert tried is not None
+    found = tried.found
+    if found is None:
         key = "plan.drill_stopped" if tried.has_reached else "plan.drill_broken"
         said = words(key, at=words.moment(tried.at_utc))
     else:
@@ -245,32 +282,49 @@ def _steps(plan: Plan, scenario: str, words: Words) -> Iterator[Line]:
         if (scenario, step) == ("stolen", "call") and plan.seal in {"host", "file"}:
             said = f"{said} {words('plan.stolen.readable')}"
         if step == RESTORE:
-            said = "\n".join((said, *_ways(plan, scenario, words)))
+            ways = tuple(_ways(plan, scenario, words))
+            said = "\n".join((said, *ways)) if ways else words("plan.no_copy")
         elif plan.system is System.OPEN and (scenario, step) in TYPED:
             said = f"{said} {words(f'plan.{scenario}.{step}.typed', **values)}"
         yield Line(str(number), said)
 
 
 def _ways(plan: Plan, scenario: str, words: Words) -> Iterator[str]:
-    """From where the box is restored, a line for each archive; the last resort last."""
+    """From where the box is restored, a line for each archive with a copy: those with a backup by its age, after a theft or a fire by where
+    they are; then those with nothing but study manifests. Empty where there is no copy."""
     is_lost = scenario == "stolen"  # and whatever stood beside it
-    ways = elsewhere_first(plan.ways) if is_lost else plan.ways
-    for each in ways:
-        said = words(_way(each) if is_lost else "plan.way", archive=each.name, where=_told_of(each, words))
+    ways = tuple(each for each in plan.archives if each.backed_up_utc)
+    aside, alone = plan.set_aside, plan.written_down
+    if is_lost:
+        ways, alone = elsewhere_first(ways), elsewhere_first(alone)
+    for each in (*ways, *alone):
+        said = words(
+            _way(each, is_lost=is_lost, is_aside=each in aside),
+            archive=each.name,
+            where=" · ".join(_chosen(each, words)),
+            studies=words("dashboard.studies", n=each.studies),
+        )
         yield said + _typed(plan, scenario, _command(each), words)
-    if not ways:  # where there is no archive yet: what it will look like
-        yield from filter(None, [_typed(plan, scenario, "appliance restore folder --path P", words).strip()])
-    for each in plan.set_aside:
-        yield words("plan.way.paused", archive=each.name, where=_told_of(each, words))
-    if is_lost and ways and not any(each.is_elsewhere and each.backed_up_utc for each in plan.archives):
+    if is_lost and (ways or alone) and not any(each.is_elsewhere for each in (*ways, *alone)):
         yield words("plan.no_copy_elsewhere")
 
 
-def _way(of: Place) -> str:
-    """How an archive is named after a theft or a fire."""
-    if of.is_elsewhere:
+def _way(of: Place, *, is_lost: bool, is_aside: bool) -> str:
+    """How an archive is named; `is_lost` after a theft or a fire, `is_aside` where another in use has a newer backup."""
+    if not of.backed_up_utc:
+        return "plan.way.studies"
+    if is_aside:
+        return "plan.way.paused" if of.is_elsewhere or not is_lost else "plan.way.paused_near"
+    if of.is_elsewhere or not is_lost:
         return "plan.way"
     return "plan.way.perhaps" if of.may_be_elsewhere else "plan.way.near"
+
+
+def _chosen(of: Place, words: Words) -> Iterator[str]:
+    """What is chosen and typed on the page of restoring, and how old the backup there is."""
+    yield words("plan.choice", choice=words(CHOICES[of.kind]))
+    yield from _address(of, words)
+    yield from _state(of, words)
 
 
 def _typed(plan: Plan, scenario: str, command: str, words: Words) -> str:
@@ -295,7 +349,7 @@ def _command(of: Place) -> str:
         return (
             f"appliance restore sftp --address {quote(where.get('address', 'A'))} --port {where.get('port', '22')} "
             f"--user {quote(where.get('user', 'U'))} --folder {quote(where.get('folder', 'D'))} "
-            f"--fingerprint {where.get('host_key', 'F').rpartition(' ')[2]}"
+            f"--fingerprint {_fingerprint(of) or 'F'}"
         )
     if of.kind == "smb":
         folder = f" --folder {quote(where['folder'])}" if where.get("folder") else ""
@@ -322,11 +376,28 @@ def _machines(plan: Plan) -> Iterator[Line]:
         yield Line(each.name or str(each.ae_title), at)
 
 
-def _others(plan: Plan) -> Iterator[Line]:
+def _others(plan: Plan, words: Words) -> Iterator[Line]:
     for each in plan.places:
         if not each.is_archive:
-            yield Line(each.name, _where(each))
+            yield Line(each.name, " · ".join(_where(each, words)))
 
 
-def _where(of: Place) -> str:
-    return " · ".join((of.kind, *of.where.values()))
+def _where(of: Place, words: Words) -> Iterator[str]:
+    """What kind of place it is, as the page of destinations calls it, and where."""
+    yield words(f"kind.{of.kind}")
+    yield from _address(of, words)
+
+
+def _address(of: Place, words: Words) -> Iterator[str]:
+    """What a person types to be there, but for the key by which a server is known, and a port that goes without saying."""
+    for name, said in of.where.items():
+        if name == "port":
+            if said != _PORTS.get(of.kind):
+                yield f"{words('devices.port')} {said}"
+        elif name != "host_key":
+            yield said
+
+
+def _fingerprint(of: Place) -> str:
+    """By which a file server is known; empty where it is no file server, or not known yet."""
+    return of.where.get("host_key", "").rpartition(" ")[2]

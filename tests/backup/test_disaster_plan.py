@@ -346,6 +346,8 @@ def plan_with(data: Path, place: DestinationSettings) -> str:
     try:
         with box.catalog.transaction() as tx:
             destinations.add(tx, place)
+            done = {"outcome": "succeeded", "succeeded_utc": NOW.isoformat()}
+            kept.put(tx, f"backup.last.{place.name}", done, NOW)
         return text_of(worded(disaster_plan.gather(box, "marie", NOW), LANGUAGES.words("en")))
     finally:
         box.close()
@@ -365,6 +367,9 @@ def test_a_file_server_is_named_with_the_key_by_which_it_is_known(tmp_path: Path
         "appliance restore sftp --address 192.168.1.20 --port 22 --user 'clinic box' "
         "--folder 'backup $(box); x' --fingerprint SHA256:n52bw"
     ) in said
+    assert "nas: File server, sealed · 192.168.1.20 · backup $(box); x · clinic box" in said
+    assert "fingerprint of its key SHA256:n52bw" in said
+    assert "ssh-ed25519" not in said, "whoever stands there has no use for how the key was made"
     assert SECRET not in said
 
 

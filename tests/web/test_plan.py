@@ -79,5 +79,6 @@ def test_the_command_line_writes_the_same_plan_and_writes_over_nothing(
     said = capsys.readouterr().out
     assert "Plan de reprise après sinistre" in said
     assert "clinic-images" in said
-    assert "\n      Depuis cloud (s3" in said and "\n      Depuis usb (vault" in said
+    assert "\n      Depuis cloud (choisissez « Du compartiment infonuagique »" in said
+    assert "\n      Depuis usb (choisissez « D’un disque, ou d’un partage déjà monté »" in said
     assert SECRET not in said
