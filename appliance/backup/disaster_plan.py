@@ -10,6 +10,9 @@ is a hundred times as fast as a line to the cloud. Chose the slower of two ways 
 which a restored box brings images home and the longest wait for what lies in deep archive, because a sample of small images says
 little of large ones, and an estimate that is too long harms nobody.
 
+An archive may hold backups and no image: a restore from there brings the images from the archives that the backup names, and so did its drill.
+The plan names those with the times, which are theirs, and counts what lies in deep archive there.
+
 After a theft or a fire the archives that are elsewhere come first: a disk, and a server that only the clinic's own network knows, burn with the
 box. A public name or address says nothing of where a server stands, since the clinic's own can have one: only a known cloud is believed. What
 is paused comes before what stands beside the box: of two disks used in turn it is the one that is unplugged and somewhere else.
@@ -118,8 +121,9 @@ class Tried:
 class Place:
     """A destination: where it is, and for an archive, when it last took a backup, its latest drill, and what a restore from it takes.
 
-    `wait_hours` is how long is waited at most for what lies in deep archive; 0 where nothing is known to. `studies` is of how many a
-    manifest lies there, counted where there is no backup.
+    `wait_hours` is how long is waited at most for what lies in deep archive; 0 where nothing is known to. `images_from` names the archives
+    that its drill had the images from, where it holds none itself. `studies` is of how many a manifest lies there, counted where there
+    is no backup.
     """
 
     name: str
@@ -131,6 +135,7 @@ class Place:
     tried: Tried | None = None
     estimate: Estimate | None = None
     wait_hours: int = 0
+    images_from: tuple[str, ...] = ()
     studies: int = 0
 
     @property
@@ -218,6 +223,11 @@ class Plan:
         found = [each for each in self.archives if not each.backed_up_utc and each.studies]
         return tuple(sorted(found, key=lambda each: each.studies, reverse=True))
 
+    def are_elsewhere(self, names: Sequence[str]) -> bool:
+        """Whether each of the places called so is out of reach of a theft or a fire; what is not known by that name any more is not."""
+        safe = {each.name for each in self.places if each.is_elsewhere}
+        return safe.issuperset(names)
+
 
 def elsewhere_first(places: Sequence[Place]) -> tuple[Place, ...]:
     """`places` in the order in which they are tried after a theft or a fire, else as they are: where there is a backup first. Pure."""
@@ -292,6 +302,7 @@ def _place(
     tried, measured = _drilled(
         of.name, drill.last(conn, box, of.name), [each for each in drills if each.archive == of.name]
     )
+    images_from = measured.sources if measured is not None else ()
     wait_hours = _wait_hours(conn, of, tried, measured)
     return Place(
         name=of.name,
@@ -303,6 +314,7 @@ def _place(
         tried=tried,
         estimate=None if measured is None else estimate(measured, kept.instances, kept.bytes, wait_hours),
         wait_hours=wait_hours,
+        images_from=images_from,
         studies=0 if since else manifests.count_written(conn, of.id),
     )
 
@@ -338,10 +350,13 @@ def _wait_hours(
 ) -> int:
     """How long is waited at most for what lies in deep archive, by the clinic's way of fetching it; 0 where nothing does.
 
-    What the box has let sink counts beside the samples, which may have met none of it.
+    What the box has let sink counts beside the samples, which may have met none of it: in the archive itself, and in those that the
+    samples came from where it holds no image.
     """
-    samples = (measured, None if tried is None else tried.found)
-    met = any(each is not None and each.resting for each in samples)
-    if not met and (of.kind != "s3" or not stored.bytes_by_tier(conn, of.id).get(Tier.DEEP)):
+    samples = [each for each in (measured, None if tried is None else tried.found) if each is not None]
+    names = {of.name, *(name for each in samples for name in each.sources)}
+    asked = [each for each in destinations.destinations(conn) if each.name in names and each.kind == "s3"]
+    met = any(each.resting for each in samples)
+    if not met and not any(stored.bytes_by_tier(conn, each.id).get(Tier.DEEP) for each in asked):
         return 0
     return hours_by(recall.retrieval(conn), DEEP.wait_hours)

@@ -121,11 +121,15 @@ def _verdict(plan: Plan, words: Words) -> tuple[str, str]:
 
 def _ready(plan: Plan, ready: list[Place], words: Words) -> Iterator[str]:
     """From where the box could be brought back, and what there is to be said against that."""
-    first = elsewhere_first(ready)[0]
+    away = [each for each in elsewhere_first(ready) if plan.are_elsewhere((each.name, *each.images_from))]
+    first = (away or elsewhere_first(ready))[0]
     assert first.tried is not None
     yield words("plan.verdict.ready", archive=first.name, at=words.moment(first.tried.at_utc))
     if not first.is_elsewhere:
         yield words("plan.verdict.near")
+    if first.images_from:
+        key = "plan.verdict.images" if plan.are_elsewhere(first.images_from) else "plan.verdict.images_near"
+        yield words(key, archive=first.name, sources=words.several(first.images_from))
     if others := [each.name for each in plan.ways if each not in ready]:
         yield words("plan.verdict.others", names=words.several(others))
 
@@ -206,11 +210,19 @@ def _drills(plan: Plan, words: Words) -> Iterator[Line]:
         if each.estimate is not None:
             yield Line(words("plan.index_back", archive=each.name), span(each.estimate.index_seconds, words))
         if home := _home(each, words):
-            yield Line(words("plan.all_home", archive=each.name), home)
+            yield Line(_of_all_home(each, words), home)
     if not shown:
         yield Line(words("backups.archive"), words("plan.no_drill"), "wait")
     if any(each.estimate for each in shown):
         yield Line(words("plan.estimate"), words("plan.estimate_text"))
+
+
+def _of_all_home(archive: Place, words: Words) -> str:
+    """Of which archives it is said how long all images take."""
+    if not archive.images_from:
+        return words("plan.all_home", archive=archive.name)
+    sources = words.several(archive.images_from)
+    return words("plan.all_home_from", archive=archive.name, sources=sources)
 
 
 def _home(archive: Place, words: Words) -> str:
@@ -243,6 +255,9 @@ def _drilled(archive: Place, words: Words) -> str:
             sampled=words("studies.images", n=found.sampled),
             sample=span(found.sample_seconds, words),
         )
+        if found.sources:
+            sources = words.several(found.sources)
+            said = words("plan.drill_sources", drill=said, archive=archive.name, sources=sources)
         if found.resting:
             said = words("plan.drill_resting", drill=said, images=words("studies.images", n=found.resting))
     why = sentences(words, *tried.reason.split("; "))
