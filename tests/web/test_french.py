@@ -13,7 +13,7 @@ BANNED = {
     r"e-?mails?\b|\bmails?\b": "courriel",
     r"\bpassword\b|\bmots? de passes\b": "mot de passe",
     r"\bupload\w*|\buploader\b|\btélécharge\w* (?:vers|sur) le": "téléverser",
-    r"(?<!appliance )\bbackups?\b": "sauvegarde",
+    r"(?<!appliance )(?<!/media/)\bbackups?\b": "sauvegarde",
     r"\blogin\b|\bloguer\b": "identifiant, se connecter",
     r"\bcliqu\w+ sur\b": "choisissez (a screen is touched as often as clicked)",
     r"\bsupporte(?:r|nt|z)?\b(?! technique)": "prendre en charge",
