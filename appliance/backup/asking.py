@@ -47,7 +47,15 @@ from appliance.catalog import (
     unreceipted,
 )
 from appliance.catalog.unreceipted import Unreceipted
-from appliance.errors import Corrupt, OperatorNeeded, Refused, Resting, Transient, Unknown, Unreadable
+from appliance.errors import (
+    ApplianceError,
+    Corrupt,
+    OperatorNeeded,
+    Refused,
+    Resting,
+    Unknown,
+    Unreadable,
+)
 from appliance.model import DestinationSettings, ObjectId
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
@@ -147,7 +155,7 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
         last = settings.get(reading, homecoming.LAST)
         if not isinstance(last, dict):
             return 0
-        end = int(last["last"]) if "last" in last else int(instances.last_id(reading))
+        end = _end(reading, last)
         told, has_passed = _told(reading, last), homecoming.has_passed(reading)
         places = [
             each
@@ -163,7 +171,7 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
         asking = _Asking(box, place, begun, now)
         try:
             asking.ask(turn, keep_going, most)
-        except (Transient, OperatorNeeded, Refused) as error:
+        except ApplianceError as error:
             log.info("%s can't be asked now for images without a receipt: %s", place.name, error.message)
         found += asking.found
         if asking.standing != begun:
@@ -181,13 +189,18 @@ def also(tx: Transaction, object_id: ObjectId, but: DestinationSettings, now: da
     last, row = settings.get(tx, homecoming.LAST), instances.row_of(tx, object_id)
     if row is None or not isinstance(last, dict):
         return
-    told, end = _told(tx, last), int(last["last"])
+    told, end = _told(tx, last), _end(tx, last)
     for place in destinations.destinations(tx):
         if place.takes == "ciphertext" and place.id != but.id:
             standing = _standing(told, place, end)
             told = _noted(told, last, place, replace(standing, more=tuple(sorted({*standing.more, row}))))
     if told:
         settings.put(tx, ASKED, told, now)
+
+
+def _end(reading: Reading, last: dict[str, Any]) -> int:
+    """The last row that came by the restore, which earlier software did not write down."""
+    return int(last["last"]) if "last" in last else int(instances.last_id(reading))
 
 
 def _told(reading: Reading, last: dict[str, Any]) -> dict[str, Any]:
@@ -236,9 +249,11 @@ class _Asking:
         first = self.standing.first(turn)
         with self._box.catalog.reading() as reading:
             rows = self.standing.rows(reading, turn, self._place)
+        waiting = tuple(each.instance for each in rows)  # the others have come since, or were destroyed
         if turn is _Turn.AGAIN:
-            waiting = tuple(each.instance for each in rows)  # the others have come since, or were destroyed
             self.standing = replace(self.standing, unread=waiting, tried_utc=None)
+        elif turn is _Turn.MORE:
+            self.standing = replace(self.standing, more=waiting)
         asked = unread = 0
         for each in rows:
             if asked == most or unread == homecoming.UNREAD_AT_ONCE or not keep_going():

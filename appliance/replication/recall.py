@@ -329,7 +329,7 @@ def let_move(tx: Transaction, before: DestinationSettings, options: Mapping[str,
         there = str(before.id)
         parts = {
             part: {each: told for each, told in asked.get(part, {}).items() if each != there}
-            for part in ("below", "doubted", "unread")
+            for part in ("below", "doubted", "more", "unread")
         }
         kept.put(tx, kept.ASKED, {**asked, **parts}, now)
 
