@@ -25,7 +25,7 @@ from appliance.backup.late_manifests import Trial, put_aside
 from appliance.backup.rebuilding import sealed_for
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, destinations, settings
-from appliance.errors import OperatorNeeded, OutOfResources, Refused, Transient
+from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
 from appliance.replication.destinations import Archive, build
@@ -139,7 +139,7 @@ def look_through(box: Box, now: datetime, *, keep_going: Callable[[], bool], mos
         reader = _Reader(box, place, begun, now, keep_going)
         try:
             reader.read(most)
-        except (OperatorNeeded, Refused, OutOfResources) as error:
+        except (Corrupt, OperatorNeeded, Refused, OutOfResources) as error:
             log.warning("%s is looked through later: %s", place.name, error.message)
             reader.standing = replace(reader.standing, tried_utc=now.isoformat())
         except Transient as error:
@@ -172,7 +172,10 @@ class _Reader:
         archive = build(self._place, self._box)
         assert isinstance(archive, Archive)
         # Who does not answer is not one where nothing lies; and what lies in another box's does not open, and is none of ours.
-        own = whole_recovery_slot(self._box.config.data.absolute() / "keys")
+        try:
+            own = whole_recovery_slot(self._box.config.data.absolute() / "keys")
+        except Corrupt:
+            own = b""  # this disk's own trouble, which the courier tells: what lies there opens without it
         refuse_another_box(archive, self._place.name, self._box.root, own)
         trial = Trial(self._box, archive, self._place, self._now, has_moved=False, keep_going=self._goes_on)
         try:

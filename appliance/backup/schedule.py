@@ -84,14 +84,23 @@ class Schedule:
             raise failure
 
     def bring_home(self, box: Box, now: datetime) -> None:
-        """After a restore, bring back the next images, as far as this disk has room for them."""
+        """After a restore, bring back the next images, as far as this disk has room for them.
+
+        What goes wrong while archives are asked for what nobody knows of, also a defect met at one document of theirs, keeps what is known from no
+        homecoming: the first of it is told at the end.
+        """
 
         def keep_going() -> bool:
             return not self._stopping.is_set()
 
-        asking.ask(box, now, keep_going=keep_going)
-        unread.try_again(box, now, keep_going=keep_going)
-        other_archives.look_through(box, now, keep_going=keep_going)
+        failure: Exception | None = None
+        for search in (asking.ask, unread.try_again, other_archives.look_through):
+            try:
+                search(box, now, keep_going=keep_going)
+            except Exception as error:  # noqa: BLE001 - raised below, once the images that are known have had their turn
+                failure = failure or error
         stay = self._staying(box, now, keep_going)
         if came := homecoming.bringing_home(box, now, keep_going=keep_going, stay=stay):
             log.info("images brought back from the archive: count=%d", came)
+        if failure is not None:
+            raise failure

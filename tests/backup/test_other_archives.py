@@ -8,29 +8,31 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from appliance import health
-from appliance.backup import homecoming, making, other_archives, snapshot
+from appliance.backup import asking, homecoming, making, other_archives, snapshot, unread
 from appliance.backup.late_manifests import Trial
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import destinations, rules, settings
-from appliance.errors import Refused, Resting
+from appliance.errors import Corrupt, Refused, Resting
 from appliance.health.problem import Severity
 from appliance.lifecycle import freezing, purging
 from appliance.lifecycle.acting import Act
 from appliance.model import DestinationSettings, Rule
-from appliance.replication import manifest, recall
-from appliance.replication.destinations import prepare
+from appliance.replication import manifest, ownership, recall
+from appliance.replication.destinations import Archive, prepare
 from appliance.replication.destinations.archive import KEPT, MANIFESTS
 from appliance.replication.destinations.vault import VaultDestination
+from appliance.store.root_key import RootKey
 from tests.backup.conftest import IMAGES, Clinic, as_sent, clinic_in, contents
 from tests.backup.test_restoring import bring_home, restore
 from tests.boxes import box_in, recorded
 from tests.instances import Instance
-from tests.lifecycle.evicting import NOW
+from tests.lifecycle.evicting import NOW, here
 from tests.lifecycle.purge import LATER, approve, owed, study_of
 from tests.lifecycle.test_bad_sectors import unreadable
 from tests.lifecycle.test_scrub import finished
@@ -178,6 +180,53 @@ def test_a_disk_in_a_drawer_is_told_and_read_when_it_is_back(after: Clinic, tmp_
     assert look_through(after.box) == len(SINCE)
     assert told(after.box, datetime.now(UTC) + DAY) == []
     assert contents(after.box) == as_sent(*IMAGES)
+
+
+def test_a_recovery_slot_that_is_spoilt_on_this_disk_keeps_nothing_away(
+    burnt: Clinic, tmp_path: Path
+) -> None:
+    restore(tmp_path / "after", burnt.place, burnt.paper)
+    with box_in(tmp_path / "after") as box:
+        slot = tmp_path / "after" / "keys" / "root.recovery"
+        slot.write_bytes(b"\0" + slot.read_bytes()[1:])
+        Schedule().bring_home(box, NOW)
+        assert contents(box) == as_sent(*IMAGES)
+
+
+@pytest.mark.parametrize("error", [Corrupt("spoilt"), KeyError("a defect")])
+@pytest.mark.parametrize("search", [(asking, "ask"), (unread, "try_again"), (other_archives, "look_through")])
+def test_whatever_goes_wrong_in_another_archive_what_is_known_comes_home(
+    burnt: Clinic,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    search: tuple[ModuleType, str],
+    error: Exception,
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise error
+
+    restore(tmp_path / "after", burnt.place, burnt.paper)
+    monkeypatch.setattr(*search, fail)
+    with box_in(tmp_path / "after") as box:
+        with pytest.raises(type(error)):
+            Schedule().bring_home(box, NOW)
+        assert here(box) >= len(BEFORE)
+
+
+def test_one_archive_in_which_something_is_spoilt_keeps_no_other_from_being_read(
+    after: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = ownership.refuse_another_box
+
+    def spoilt(archive: Archive, name: str, root: RootKey, own: bytes) -> None:
+        if name == "first":
+            raise Corrupt("what tells whose it is is spoilt")
+        refuse(archive, name, root, own)
+
+    monkeypatch.setattr(other_archives, "refuse_another_box", spoilt)
+    with after.box.catalog.transaction() as tx:
+        destinations.add(tx, on_disk(tmp_path, "first"))
+    assert look_through(after.box) == len(SINCE)
 
 
 def test_one_that_is_paused_is_told_and_read_when_it_is_resumed(after: Clinic) -> None:
