@@ -83,6 +83,13 @@ def erase(tx: Transaction, study: int, now: datetime) -> Erased | None:
     )
 
 
+_SINCE = (
+    " FROM instances AS i JOIN series AS s ON s.id = i.series JOIN studies AS t ON t.id = s.study"
+    " WHERE i.id > ? AND NOT EXISTS (SELECT 1 FROM audit AS a WHERE a.study <> ''"
+    " AND a.study = t.study_instance_uid AND a.action = 'instance:recover' AND a.subject = 'instance:' || i.object_id)"
+)
+
+
 def studies_under(reading: Reading, key_ids: Sequence[KeyId]) -> list[tuple[int, datetime]]:
     """The studies (row ids) that one of these keys belongs to, with when each got its latest image."""
     rows = reading.exec_driver_sql(
@@ -104,13 +111,13 @@ def latest_instance(reading: Reading, study: int) -> InstanceId:
 
 def has_come_since(reading: Reading, study: int, restored_to: InstanceId) -> bool:
     """Whether an instance of a study (row id) was received behind a row; one that an archive has brought back is of before, whatever its row."""
-    found = reading.exec_driver_sql(
-        "SELECT 1 FROM instances AS i JOIN series AS s ON s.id = i.series JOIN studies AS t ON t.id = s.study"
-        " WHERE s.study = ? AND i.id > ? AND NOT EXISTS (SELECT 1 FROM audit AS a WHERE a.study <> ''"
-        " AND a.study = t.study_instance_uid AND a.action = 'instance:recover' AND a.subject = 'instance:' || i.object_id)"
-        " LIMIT 1",
-        (study, restored_to),
-    ).first()
+    found = reading.exec_driver_sql(f"SELECT 1{_SINCE} AND s.study = ? LIMIT 1", (restored_to, study)).first()
+    return found is not None
+
+
+def is_of_since(reading: Reading, instance: InstanceId, restored_to: InstanceId) -> bool:
+    """The same of one instance."""
+    found = reading.exec_driver_sql(f"SELECT 1{_SINCE} AND i.id = ?", (restored_to, instance)).first()
     return found is not None
 
 

@@ -21,7 +21,7 @@ from appliance.catalog import Transaction, deliveries, destinations, freezes, ma
 from appliance.catalog.deliveries import Claimed
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Resting, Transient
 from appliance.model import DeliveryId, DestinationSettings
-from appliance.replication import recall
+from appliance.replication import embargo, recall
 from appliance.replication.delivery import CLOSED, back_off
 from appliance.replication.destinations import Destination, Parcel, Receipt, Session, build
 from appliance.replication.destinations.parcel import WouldReplace, parcel_of
@@ -204,6 +204,8 @@ class Batch:
         return None
 
     def _sent(self, session: Session, claimed: Claimed) -> Outcome:
+        if (held := self._held_back(claimed)) is not None:
+            return Outcome(claimed, error=held)
         if (absent := self._absent(claimed)) is not None:
             return Outcome(claimed, error=absent)
         try:
@@ -216,6 +218,15 @@ class Batch:
         except Exception as error:  # noqa: BLE001 - a defect met with one object must not hold up the others
             # Only the kind: the text of a foreign error may hold patient data.
             return Outcome(claimed, error=Transient(f"unexpected {type(error).__name__}"))
+
+    def _held_back(self, claimed: Claimed) -> Transient | None:
+        """Why what would be sent in clear may not be yet, as `embargo` tells."""
+        if self._errand.settings.takes == "ciphertext":
+            return None
+        with self._box.catalog.reading() as reading:
+            if not embargo.holds_back(reading, claimed.instance, self._around.now()):
+                return None
+        return Transient("an archive that may tell of its destruction was not looked through yet")
 
     def _absent(self, claimed: Claimed) -> Transient | None:
         """Recall the object if it is not on this box; why it can't be now, which is no fault of the destination's."""
