@@ -128,6 +128,8 @@ class Received:
     origin: Origin
     stored: Stored
     received_utc: datetime
+    of_study: Header | None = None
+    """The same header with whom its study is of, where a manifest tells that this image names somebody else."""
 
 
 @dataclass(frozen=True, slots=True)

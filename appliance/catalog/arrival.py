@@ -209,7 +209,9 @@ class Arrivals:
         header = received.header
         study = self._studies.get(header.study_instance_uid)
         if study is None:
-            study = self._studies[header.study_instance_uid] = self._add_study(header, at)
+            study = self._studies[header.study_instance_uid] = self._add_study(
+                received.of_study or header, at
+            )
         other_patient = None
         identity = _identity(header)
         if identity != study.identity and _contradict(identity, study.identity):

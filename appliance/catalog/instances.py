@@ -4,9 +4,9 @@
 the insert of the instances grows with the batch. It runs inside the caller's transaction, together with what the
 instances are owed and the audit of it.
 
-The patient of a study is whoever its first instance names, and is never overwritten. An instance that names somebody
-else is kept, in its study, with both flagged (`patient_conflict`): the classic cause is a wrong patient chosen at the
-machine, and only a person can tell. Two identities contradict each other when patient ID, issuer, folded name or birth
+The patient of a study is whoever its first instance names, or whom that says its study to be of (`Received.of_study`),
+and is never overwritten. An instance that names somebody else is kept, in its study, with both flagged
+(`patient_conflict`): the classic cause is a wrong patient chosen at the machine, and only a person can tell. Two identities contradict each other when patient ID, issuer, folded name or birth
 date are given by both and differ; what one of them leaves out is no contradiction, since secondary captures and
 structured reports often omit it. Text of a study that its first instance left out is filled from later ones.
 """

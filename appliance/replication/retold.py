@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from appliance.catalog.columns import utc_moment
@@ -18,13 +19,16 @@ def instances(told: Mapping[str, Any]) -> Iterator[tuple[Received, int]]:
         all_studies = {row["id"]: row for row in told["studies"]}
         all_series = {row["id"]: row for row in told["series"]}
         wrapped = {row["id"]: base64.b64decode(row["wrapped"]) for row in told["study_keys"]}
-        # Those that name the study's own patient first: it is they who say who that is.
-        rows = sorted(told["instances"], key=lambda row: (row["other_patient"] is not None, row["id"]))
-        for row in rows:
+        for row in sorted(told["instances"], key=lambda row: int(row["id"])):
             of_series = all_series[row["series"]]
             of_study = all_studies[of_series["study"]]
-            person = people[row["other_patient"] or of_study["patient"]]
-            yield _received(row, of_series, of_study, person, wrapped[row["key_id"]]), int(row["version"])
+            own, other = people[of_study["patient"]], row["other_patient"]
+            received = _received(row, of_series, of_study, own, wrapped[row["key_id"]])
+            if other is not None:
+                # Whose the study is, the document says: the images that say so may come later, or lie elsewhere.
+                of_another = _received(row, of_series, of_study, people[other], wrapped[row["key_id"]])
+                received = replace(of_another, of_study=received.header)
+            yield received, int(row["version"])
     except (KeyError, TypeError, ValueError) as error:
         raise Corrupt("a study manifest lacks what it should hold") from error
 

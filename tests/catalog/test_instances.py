@@ -229,6 +229,21 @@ def test_an_instance_of_somebody_else_is_flagged_and_never_renames_the_study(
     assert named == [(header.patient_id, header.patient_name, header.patient_birth_date)]
 
 
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_an_instance_that_is_known_to_name_another_names_no_study_even_if_it_is_the_first(
+    catalog: Catalog, comes_first: bool
+) -> None:
+    mine, theirs = received(), received(patient_id="P-0043", patient_name="TREMBLAY^Guy")
+    theirs = replace(theirs, of_study=mine.header)
+    for each in (theirs, mine) if comes_first else (mine, theirs):
+        _record(catalog, each)
+    study = _study(catalog)
+    assert (study.patient_id, study.patient_conflict, study.instances) == ("P-0042", True, 2)
+    with catalog.reading() as reading:
+        rows = instances.instances_of_study(reading, STUDY)
+    assert {each.object_id for each in rows if each.patient_conflict} == {theirs.stored.object_id}
+
+
 @pytest.mark.parametrize(
     "same",
     [
