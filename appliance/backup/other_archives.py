@@ -255,7 +255,16 @@ class _Reader:
         )
 
     def _again(self, archive: Archive, trial: Trial) -> None:
-        waiting = [*self.standing.deep, *self.standing.keys]
+        there = {each.key for prefix in (MANIFESTS, KEPT) for each in archive.documents(prefix)}
+        known = [*self.standing.deep, *self.standing.keys]
+        # One that somebody has removed since opens no more; where nothing is named at all, it is the archive that is not there.
+        waiting = [each for each in known if each in there or not there]
+        if len(waiting) < len(known):
+            log.warning(
+                "manifests that did not open are in %s no more: %d",
+                self._place.name,
+                len(known) - len(waiting),
+            )
         aside = put_aside(archive, waiting)
         try:
             while waiting and self._goes_on() and not trial.is_to_stop:

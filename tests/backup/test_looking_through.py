@@ -43,6 +43,7 @@ from tests.boxes import box_in, recorded
 from tests.instances import Instance
 from tests.lifecycle.evicting import NOW
 from tests.lifecycle.purge import LATER, approve, carry_out, study_of
+from tests.rot import last_byte_changed
 
 pytestmark = pytest.mark.slow
 
@@ -241,3 +242,37 @@ def test_an_archive_is_not_taken_off_before_it_was_looked_through(after: Clinic,
     with after.box.catalog.reading() as reading:
         other_archives.refuse_if_needed(reading, known["nas"])
         other_archives.refuse_if_needed(reading, added)
+
+
+def test_a_manifest_that_somebody_removes_because_it_is_spoilt_is_told_of_no_longer(
+    after: Clinic, tmp_path: Path
+) -> None:
+    ours = manifest.key(after.box.root, BEFORE[0].study_instance_uid)
+    spoilt = [path for path in (tmp_path / "nas" / MANIFESTS).iterdir() if not ours.endswith(path.name)]
+    for path in spoilt:
+        path.write_bytes(last_byte_changed(path.read_bytes()))
+    look_through(after.box)
+    assert told(after.box, NOW) == [("nas", "did not open")]
+    for path in spoilt[1:]:
+        path.unlink()
+    look_through(after.box, NOW + DAY)
+    assert told(after.box, NOW) == [("nas", "did not open")], "one of them is there still"
+    spoilt[0].unlink()
+    look_through(after.box, NOW + 2 * DAY)
+    assert told(after.box, NOW) == []
+
+
+def test_where_nothing_is_named_any_more_nothing_was_removed_by_a_person(
+    after: Clinic, tmp_path: Path
+) -> None:
+    """A share that is not mounted shows an empty folder."""
+    manifests = tmp_path / "nas" / MANIFESTS
+    ours = manifest.key(after.box.root, BEFORE[0].study_instance_uid)
+    for path in manifests.iterdir():
+        if not ours.endswith(path.name):
+            path.write_bytes(last_byte_changed(path.read_bytes()))
+    look_through(after.box)
+    for path in manifests.iterdir():
+        path.unlink()
+    look_through(after.box, NOW + DAY)
+    assert told(after.box, NOW) == [("nas", "did not open")]
