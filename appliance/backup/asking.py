@@ -24,7 +24,7 @@ Chose to fetch at once over asking first (HEAD): a disk has no such question, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -184,17 +184,27 @@ def ask(box: Box, now: datetime, *, keep_going: Callable[[], bool], most: int = 
     return found
 
 
-def also(tx: Transaction, object_id: ObjectId, but: DestinationSettings, now: datetime) -> None:
-    """Ask every archive but one for this image too, which came to be known after the restore and was not whole in that one."""
-    last, row = settings.get(tx, homecoming.LAST), instances.row_of(tx, object_id)
-    if row is None or not isinstance(last, dict):
+def also(
+    tx: Transaction, object_ids: Iterable[ObjectId], now: datetime, of: DestinationSettings | None = None
+) -> None:
+    """Ask for these images too, which came to be known after the restore and were not whole where they were named: every archive, that one
+    as well, or the archive `of` alone.
+
+    It writes down anew all that is asked for: to be called for many at once.
+    """
+    last = settings.get(tx, homecoming.LAST)
+    rows = {row for each in object_ids if (row := instances.row_of(tx, each)) is not None}
+    if not rows or not isinstance(last, dict):
         return
     told, end = _told(tx, last), _end(tx, last)
+    before = told
     for place in destinations.destinations(tx):
-        if place.takes == "ciphertext" and place.id != but.id:
+        if place.takes == "ciphertext" and (of is None or place.id == of.id):
             standing = _standing(told, place, end)
-            told = _noted(told, last, place, replace(standing, more=tuple(sorted({*standing.more, row}))))
-    if told:
+            if more := rows.difference(standing.more, standing.unread):
+                standing = replace(standing, more=tuple(sorted({*standing.more, *more})))
+                told = _noted(told, last, place, standing)
+    if told is not before:
         settings.put(tx, ASKED, told, now)
 
 

@@ -22,7 +22,7 @@ refuses the machines of a clinic is worse than one that fetches an old image ove
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -54,7 +54,7 @@ LAST: Final = RESTORED
 """What was restored, and how far its images are home, in `appliance.catalog.settings`: `last` is the last instance that came
 by the restore, which tells those that came since from the others when the clock does not. ``below`` is the row under which the next is looked
 at, ``awaited`` what was passed over (`awaited.Stretch`); ``passed`` whether all were looked at once; ``missing`` how many no archive had whole
-so far, ``missing_rows`` which these are, up to `MOST_NOTED` of them; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
+so far, ``missing_rows`` which these are, up to `MOST_NOTED` of them, ``missing_late`` how many of the others came to be known after the restore; ``stopped`` whether there was no room, ``stayed`` how many stay away on purpose."""
 
 UNREAD_AT_ONCE: Final = MOST_UNREAD
 """Once an archive has not given back so many images in a run, there is more wrong with its disk than a sector: the others wait for the next."""
@@ -185,7 +185,7 @@ def missing(reading: Reading) -> int:
 def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
     """An image that should be here has come after all: it counts as missing no longer, where it may have been counted.
 
-    Where more are missing than were noted, one that came home, went and was brought back lowers it too, and the ransomware guard
+    Where more are missing than were noted, one that was not missing, went and was brought back lowers it too, and the ransomware guard
     forgives one less. To be called once the file of the object is here, by whoever brought it, except a homecoming.
     """
     last = _last(tx)
@@ -193,20 +193,29 @@ def found(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
     if not isinstance(last, dict) or row is None:
         return
     noted, missing = last.get("missing_rows", ()), int(last["missing"])
-    if row > _end(tx, last) and row not in noted:
-        return
+    late = int(last.get("missing_late", 0))
+    is_of_late = row not in noted and row > _end(tx, last)
     # Of what the homecoming has not come to, or has passed over, nothing was counted.
-    if row in noted or (missing > len(noted) and _told(tx, last).expects(row)):
+    may_be_counted = late > 0 if is_of_late else missing > len(noted) + late and _told(tx, last).expects(row)
+    if row in noted or may_be_counted:
         rows = [each for each in noted if each != row]
-        settings.put(tx, LAST, {**last, "missing": missing - 1, "missing_rows": rows}, now)
+        less = {"missing": missing - 1, "missing_rows": rows, "missing_late": late - is_of_late}
+        settings.put(tx, LAST, {**last, **less}, now)
 
 
-def miss(tx: Transaction, object_id: ObjectId, now: datetime) -> None:
-    """Count an image as missing that came to be known after the restore and that its archive had not whole."""
-    last, row = _last(tx), instances.row_of(tx, object_id)
-    noted = last.get("missing_rows", ())
-    if row is not None and row not in noted:
-        counted = {"missing": int(last["missing"]) + 1, "missing_rows": [*noted, row][:MOST_NOTED]}
+def miss(tx: Transaction, object_ids: Iterable[ObjectId], now: datetime) -> None:
+    """Count images as missing that came to be known after the restore, in this transaction, and that their archive had not whole.
+
+    To be called once for each: of those beyond `MOST_NOTED` nobody can tell later whether they were counted."""
+    last = _last(tx)
+    rows = [row for each in object_ids if (row := instances.row_of(tx, each)) is not None]
+    if rows:
+        noted = [*last.get("missing_rows", ()), *rows]
+        counted = {
+            "missing": int(last["missing"]) + len(rows),
+            "missing_rows": noted[:MOST_NOTED],
+            "missing_late": int(last.get("missing_late", 0)) + len(noted[MOST_NOTED:]),
+        }
         settings.put(tx, LAST, {**last, **counted}, now)
 
 

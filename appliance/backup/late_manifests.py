@@ -8,7 +8,7 @@ one that lies in deep archive is asked for there, and its manifest read again wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from enum import Enum, auto
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 ACTOR: Final = "jobs"
 
 MOST_FETCHED: Final = 200
-"""So many images come in one run, as in the homecoming: whoever else waits for the jobs has his turn between two runs."""
+"""So many images come in one run, or do not, as in the homecoming: whoever else waits for the jobs has his turn between two runs."""
 
 
 def put_aside(archive: Archive, keys: Iterable[str]) -> dict[str, list[str]]:
@@ -59,7 +59,7 @@ class _Came(Enum):
     LATER = auto()
     """It lies deep, and was asked for."""
     NOT = auto()
-    """The archive has it not whole, or not at all."""
+    """The archive has it not whole, or not at all, or its disk does not give it back."""
 
 
 class Trial:
@@ -109,46 +109,62 @@ class Trial:
             self.opened += 1
 
     def _record(self, key: str) -> None:
-        """Bring and record what a manifest names and this box does not know, one after the other, so that what has come stays."""
+        """Bring and record what a manifest names and this box does not know, one after the other, so that what has come stays.
+
+        What does not come whole is recorded at the end, all at once. From then on every archive is asked for it, this one as well (`asking`):
+        it may have been spoilt on the way, or be there as an earlier version, or come with the next attempt.
+        """
         name = sealed_for(key)
         told = manifest.unseal(self._box.root, name, self._archive.document(key))
         obey_tombstones(self._box, self._place.name, name, told, self._now)
-        lies_deep = False
-        for each in self._wanted(told):
-            came = self._bring(each)
-            lies_deep |= came is _Came.LATER
-            self._write_down(told, each.stored.object_id, came)
+        unknown, missed = self._wanted(told)
+        if missed:
+            with self._box.catalog.transaction() as tx:
+                asking.also(tx, missed, self._now, self._place)
+        lies_deep, not_whole = False, list[ObjectId]()
+        try:
+            for each in unknown:
+                if self.is_to_stop:
+                    raise Unreadable("several images of a manifest are not given back")
+                came, object_id = self._bring(each), each.stored.object_id
+                if came is _Came.LATER:
+                    lies_deep = True
+                elif came is _Came.NOT:
+                    not_whole.append(object_id)
+                else:
+                    self._write_down(told, [object_id], came)
+        finally:
+            self._write_down(told, not_whole, _Came.NOT)
         if lies_deep:
             raise Resting(
                 "images of a manifest lie in deep archive", wait_hours=0, hint="look again tomorrow"
             )
 
-    def _write_down(self, told: dict[str, Any], object_id: ObjectId, came: _Came) -> None:
-        if came is _Came.LATER:
+    def _write_down(self, told: dict[str, Any], object_ids: Sequence[ObjectId], came: _Came) -> None:
+        if not object_ids:
             return
         part = {
             **told,
-            "instances": [each for each in told["instances"] if each["object_id"] == object_id],
+            "instances": [each for each in told["instances"] if each["object_id"] in object_ids],
         }
         with self._box.catalog.transaction() as tx:
             if recall.has_moved(tx, self._place):
                 raise Transient("the archive was moved meanwhile")
-            if came is not _Came.NOT and not recall.is_here(self._box, object_id):
+            if came is not _Came.NOT and not all(recall.is_here(self._box, each) for each in object_ids):
                 raise Transient(
                     "an image was swept away before it was recorded"
                 )  # as an orphan: it comes again
-            proven = {object_id} if came is _Came.WHOLE else frozenset[ObjectId]()
+            new = [each for each in object_ids if instances.row_of(tx, each) is None]
+            proven = {*object_ids} if came is _Came.WHOLE else frozenset[ObjectId]()
             self.images += record(tx, self._box, self._place, part, ACTOR, {}, proven)
             if came is _Came.NOT:
-                homecoming.miss(tx, object_id, self._now)
-                asking.also(tx, object_id, self._place, self._now)
-            else:
-                homecoming.found(tx, object_id, self._now)
-            if (study := instances.study_row_of(tx, object_id)) is not None:
+                homecoming.miss(tx, new, self._now)
+                asking.also(tx, new, self._now)
+            if (study := instances.study_row_of(tx, object_ids[0])) is not None:
                 manifests.mark(tx, self._place.id, [study], self._now)
 
-    def _wanted(self, told: Mapping[str, Any]) -> list[Received]:
-        """The images that this box does not know, and those that it knows by such a manifest of another archive, which had them not whole."""
+    def _wanted(self, told: Mapping[str, Any]) -> tuple[list[Received], list[ObjectId]]:
+        """The images that this box does not know, and those that it knows by a manifest of after the restore, and misses."""
         found = [received for received, _ in retold.instances(told)]
         with self._box.catalog.reading() as reading:
             gone = study_keys.destroyed_among(reading, [each.stored.key_id for each in found])
@@ -157,15 +173,15 @@ class Trial:
             last = settings.get(reading, homecoming.LAST)
         restored_to = int(last["last"]) if isinstance(last, dict) and "last" in last else None
 
-        def is_wanted(each: Received) -> bool:
-            object_id = each.stored.object_id
-            row = rows[object_id]
-            if row is None:
-                return each.stored.key_id not in gone
-            is_of_before = restored_to is None or row <= restored_to  # which `asking` asks for
+        def is_missed(object_id: ObjectId, row: int | None) -> bool:
+            # What is of before `asking` asks for as it is.
+            is_of_before = row is None or restored_to is None or row <= restored_to
             return not (is_of_before or object_id in away or recall.is_here(self._box, object_id))
 
-        return [each for each in found if is_wanted(each)]
+        unknown = [
+            each for each in found if rows[each.stored.object_id] is None and each.stored.key_id not in gone
+        ]
+        return unknown, [each for each, row in rows.items() if is_missed(each, row)]
 
     def _bring(self, received: Received) -> _Came:
         """Bring an image before it is recorded, whole; one that the archive has not is recorded all the same, and missed. What came in a run that was
@@ -193,12 +209,14 @@ class Trial:
                 with suppress(ApplianceError):
                     self._archive.wake(object_key(stored.object_id), how, "")
             return _Came.LATER
-        except (Corrupt, Unknown) as error:
+        except (Corrupt, Unknown, Unreadable) as error:
             log.error(
-                "an image that only a manifest speaks of is not whole in %s: %s",
+                "an image that only a manifest speaks of does not come whole from %s: %s",
                 self._place.name,
                 error.message,
             )
+            self._not_given_back += isinstance(error, Unreadable)
+            self.fetched += 1
             return _Came.NOT
         self.fetched += 1
         return _Came.WHOLE

@@ -78,6 +78,9 @@ def test_a_backup_that_is_made_meanwhile_keeps_how_often_the_box_came_back(
         (6, {"below": 2, "missing": 3, "missing_rows": [5, 4]}, 2),
         (5, {"below": 2, "missing": 2, "awaited": [[4, 6, 3]]}, 2),  # it was passed over
         (11, {"below": 4, "missing": 2}, 2),  # it came after the restore
+        (11, {"below": 4, "missing": 3, "missing_rows": [5, 4], "missing_late": 1}, 2),
+        (11, {"below": 4, "missing": 3, "missing_rows": [5, 4], "missing_late": 0}, 3),
+        (6, {"below": 2, "missing": 3, "missing_rows": [5, 4], "missing_late": 1}, 3),
         (4, {"missing": 2}, 2),
     ],
 )

@@ -310,6 +310,7 @@ def test_of_an_image_that_is_spoilt_there_somebody_is_told_and_another_archive_m
     assert str(finished(after)["lost"]) == f"['{lone.name.partition('.')[0]}']"
     owe_to(after.box, third)
     look_through(after.box)
+    asking.ask(after.box, NOW, keep_going=lambda: True)
     assert contents(after.box) == as_sent(*IMAGES)
     assert finished(after)["lost"] == []
 
