@@ -19,6 +19,7 @@ from appliance.cli.session import actor, now, opened_box, record
 if TYPE_CHECKING:
     from appliance.catalog.destructions import DestructionRequest
     from appliance.lifecycle.due_list import DueLine
+    from appliance.lifecycle.laws import OwnFigure
 
 DUE = {
     "study": "STUDY",
@@ -201,10 +202,12 @@ def list_due(arguments: Arguments) -> int:
 
 def list_rules(arguments: Arguments) -> int:
     """Print the rules."""
+    from appliance.catalog import retention_rules
     from appliance.lifecycle import retention
 
     with opened_box() as box, box.catalog.reading() as conn:
         book, province = retention.book_of(conn), retention.province_of(conn)
+        own = retention_rules.own(conn)
     rows: list[dict[str, Any]] = [
         {
             "rule": rule.id,
@@ -226,7 +229,28 @@ def list_rules(arguments: Arguments) -> int:
         )
         none = "No rule of this province is known: give the clinic's own."
         as_table(RULES, shown, empty=none if province else unknown)
+    for each in own if province else ():
+        if note := _note(province, each):
+            print(note, file=sys.stderr)
     return 0
+
+
+def _note(province: str, own: OwnFigure) -> str:
+    """What has become of a figure in another province than the one for which it was given; empty where it counts as it did."""
+    from appliance.lifecycle import laws
+
+    figure = f"The clinic's own {own.years} years for {own.record_type} records from {own.starts}"
+    least, law = laws.least_years(province, own.record_type, own.starts)
+    if own.years < least:
+        source = f" ({law.source})" if law is not None else ""
+        return f"{figure} do not count in {province}: at least {least} years{source}."
+    if own.province == province:
+        return ""
+    given = f"were given for {own.province}" if own.province else "were given for nobody knows which province"
+    return (
+        f"{figure} {given}: they only lengthen, and make nothing due. Look up what holds in {province}, "
+        "and give them again (retention set)."
+    )
 
 
 def set_figure(arguments: Arguments) -> int:

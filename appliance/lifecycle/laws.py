@@ -5,6 +5,12 @@ the catalog, which no update touches. A clinic may lengthen and never shorten be
 prudent (`Basis.ADVICE`) holds until the clinic decides. Where a province's rule for a kind of record isn't known here,
 nothing of that kind is ever due, until the clinic has looked it up and given a figure of its own.
 
+A figure is measured by the law of the province whenever it is used (`counts`), not only when it is given: the province may be another
+one since, by whatever way it was changed, and so may the law of a later version. What is too short by now counts no more, and what was
+given for another province, or nobody knows for which, only lengthens: it takes no advice's place, and makes nothing due where no law is
+known. Rejected: to refuse another province while such a figure stands, because the setup and a restore ask nobody; and to let none of
+another province count, because studies would be due sooner without it.
+
 A figure that nobody has compared with its text says so (`verified` is None) wherever it is shown.
 """
 
@@ -92,7 +98,10 @@ wrote down (`replication.retold`). Only a clock that stood before June 2013 whil
 
 @dataclass(frozen=True, slots=True)
 class OwnFigure:
-    """A figure of the clinic's own: `years` for records of a type, counted from `starts`; who gave it, when and why."""
+    """A figure of the clinic's own: `years` for records of a type, counted from `starts`; who gave it, when and why.
+
+    `province` is the one for which it was given, and measured; empty where earlier software noted none.
+    """
 
     record_type: RecordType
     starts: Starts
@@ -100,6 +109,7 @@ class OwnFigure:
     reason: str = ""
     by: str = ""
     at_utc: datetime | None = None
+    province: str = ""
 
     @property
     def id(self) -> str:
@@ -118,21 +128,38 @@ class OwnFigure:
 def book(province: str, own: Sequence[OwnFigure]) -> RuleBook:
     """The rules that hold in `province` for a clinic with figures of its own.
 
-    The law always holds; advice only where the clinic has not chosen for itself. Without a province no rule is known, the clinic's own
-    neither: they were measured by a law that is not known either.
+    The law always holds; advice only where the clinic has not chosen for itself, in this province. Without a province no rule is known,
+    the clinic's own neither: they were measured by a law that is not known either.
     """
     if not province:
         return RuleBook(max(MAJORITY_YEARS.values()), ())
-    chosen = {(each.record_type, each.starts) for each in own}
+    counting = [each for each in own if counts(province, each)]
+    chosen = {(each.record_type, each.starts) for each in counting if each.province == province}
     known = tuple(
         rule
         for rule in LAWS.get(province, ())
         if rule.basis is Basis.LAW or (rule.record_type, rule.starts) not in chosen
     )
     mine = tuple(
-        Rule(each.id, each.record_type, each.starts, each.years, Basis.CLINIC, each.source) for each in own
+        Rule(each.id, each.record_type, each.starts, each.years, Basis.CLINIC, each.source)
+        for each in counting
     )
     return RuleBook(MAJORITY_YEARS[province], known + mine)
+
+
+def counts(province: str, figure: OwnFigure) -> bool:
+    """Whether a figure that was given once counts in `province`; none does while no province is known.
+
+    One that is too short, or of another province, must not stand where no law is known: it alone would say there when something is due.
+    """
+    if not province or figure.years < least_years(province, figure.record_type, figure.starts)[0]:
+        return False
+    return (
+        figure.province == province
+        or figure.starts is Starts.MAJORITY
+        or figure.record_type is RecordType.MAMMOGRAPHY
+        or _is_known(province, figure.record_type)
+    )
 
 
 def least_years(province: str, record_type: RecordType, starts: Starts) -> tuple[int, Rule | None]:
@@ -148,9 +175,14 @@ def least_years(province: str, record_type: RecordType, starts: Starts) -> tuple
     if laws:
         longest = max(laws, key=lambda each: each.years)
         return longest.years, longest
-    is_known = any(rule.record_type is record_type for rule in LAWS.get(province, ()))
-    beside_another = is_known or record_type is RecordType.MAMMOGRAPHY or starts is Starts.MAJORITY
+    beside_another = (
+        _is_known(province, record_type) or record_type is RecordType.MAMMOGRAPHY or starts is Starts.MAJORITY
+    )
     return (1 if beside_another else LEAST_UNKNOWN_YEARS), None
+
+
+def _is_known(province: str, record_type: RecordType) -> bool:
+    return any(rule.record_type is record_type for rule in LAWS.get(province, ()))
 
 
 def check_own(province: str, figure: OwnFigure) -> None:

@@ -49,7 +49,7 @@ from appliance.lifecycle.policy import (
 
 PROGRESS = "retention-dates"
 """A key of `appliance.catalog.settings`: how far the rows are worked out."""
-WORKED_OUT = 2
+WORKED_OUT = 3
 """Another number, whenever the same facts give other days."""
 STILL_RECEIVED = timedelta(minutes=10)
 """For less than that a process that receives goes on by what it knew of the clock."""
@@ -226,18 +226,22 @@ def choose(
 ) -> None:
     """Give the clinic a figure of its own, or with None take it back.
 
-    Raises `Refused` for one that is shorter than the law of the province asks for, with its source; or without a reason.
+    Raises `Refused` for one that is shorter than the law of the province asks for, with its source; or without a reason. The figure that
+    it has already may be given again where it was given for another province: somebody has looked up what holds in this one.
     """
     reason = " ".join(reason.split())
     if not LEAST_CHARACTERS <= len(reason) <= MOST_CHARACTERS:
         raise Refused("a figure has a reason", hint="say in a few words who decided it, or where it stands")
-    own = {(each.record_type, each.starts): each.years for each in retention_rules.own(tx)}
-    before = own.get((record_type, starts))
+    own = {(each.record_type, each.starts): each for each in retention_rules.own(tx)}
+    standing, province = own.get((record_type, starts)), province_of(tx)
+    before = None if standing is None else standing.years
     if years is not None:
-        laws.check_own(province_of(tx), OwnFigure(record_type, starts, years))
-    if years == before:
+        laws.check_own(province, OwnFigure(record_type, starts, years))
+    if years == before and (standing is None or standing.province == province):
         raise Refused("the clinic has that figure already", hint="nothing needs to be changed")
-    retention_rules.put(tx, record_type, starts, years, reason=reason, by=act.by, now=act.now)
+    retention_rules.put(
+        tx, record_type, starts, years, province=province, reason=reason, by=act.by, now=act.now
+    )
     memory.decided(tx, act.now)
     act.record(tx, "retention:change", f"{record_type}:{starts}", {"old": before, "new": years})
 

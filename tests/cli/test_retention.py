@@ -132,6 +132,27 @@ def test_the_clinic_keeps_longer_and_never_shorter(say: Say, study: int, data_di
     assert "our policy of 2026" in say("retention", "history")
 
 
+def test_a_period_that_was_given_for_another_province_is_named_beside_the_rules(
+    say: Say, study: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("retention", "set", "dental", "last-entry", "5", "--reason", "what the law asks for")
+    say("retention", "set", "medical", "last-entry", "12", "--reason", "our policy of 2026")
+    say("setting", "set", "clinic.province", "AB")
+
+    def told() -> tuple[list[str], str]:
+        assert main(["retention", "rules", "--json"]) == 0
+        out = capsys.readouterr()
+        return [each["rule"] for each in json.loads(out.out)], out.err
+
+    rules, notes = told()
+    assert "clinic-dental-last-entry" not in rules
+    assert "clinic-medical-last-entry" in rules
+    assert "5 years for dental records from last-entry do not count in AB: at least 10 years." in notes
+    assert "12 years for medical records from last-entry were given for QC: they only lengthen" in notes
+    say("retention", "set", "medical", "last-entry", "12", "--reason", "looked up in Alberta")
+    assert "12 years" not in told()[1]
+
+
 def test_a_film_of_1995_that_is_imported_counts_from_the_day_it_came(
     say: Say, data_dir: Path, tmp_path: Path
 ) -> None:

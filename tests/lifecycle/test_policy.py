@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import Refused
-from appliance.lifecycle.laws import LAWS, MAJORITY_YEARS, OwnFigure, book, check_own, least_years
+from appliance.lifecycle.laws import LAWS, MAJORITY_YEARS, OwnFigure, book, check_own, counts, least_years
 from appliance.lifecycle.policy import (
     FOR_EVER,
     Basis,
@@ -44,6 +44,10 @@ QC, ON, BC, AB = (book(province, ()) for province in ("QC", "ON", "BC", "AB"))
 
 def trusted(now: datetime) -> Clock:
     return Clock(now, newest_receipt_utc=None, noted_utc=now)
+
+
+def given_in(province: str, kind: RecordType, starts: Starts, years: int) -> OwnFigure:
+    return OwnFigure(kind, starts, years, province=province)
 
 
 def status(facts: Facts, rules: RuleBook, now: datetime) -> Status:
@@ -108,7 +112,7 @@ def test_who_was_of_age_when_the_images_were_made_is_no_minor() -> None:
 def test_a_province_without_a_known_rule_keeps_for_ever_until_the_clinic_says() -> None:
     assert keep_until(ADULT, book("MB", ())) == (FOR_EVER, ())
     assert status(ADULT, book("MB", ()), datetime(2200, 1, 1, tzinfo=UTC)) is Status.NO_RULE
-    own = book("MB", [OwnFigure(MEDICAL, ENTRY, 12)])
+    own = book("MB", [given_in("MB", MEDICAL, ENTRY, 12)])
     assert keep_until(ADULT, own)[0] == date(2027, 3, 10)
     both = replace(ADULT, record_types=frozenset({MEDICAL, DENTAL}))
     assert keep_until(both, own)[0] == FOR_EVER  # nothing is known of dental records there
@@ -126,16 +130,16 @@ def test_what_may_be_two_kinds_of_record_is_kept_as_both() -> None:
 
 
 def test_a_figure_of_the_clinic_lengthens_and_takes_the_place_of_advice_only() -> None:
-    assert keep_until(ADULT, book("ON", [OwnFigure(MEDICAL, ENTRY, 12)]))[0] == date(2027, 3, 10)
-    assert keep_until(ADULT, book("ON", [OwnFigure(MEDICAL, ENTRY, 3)]))[0] == date(2025, 3, 10)
-    assert keep_until(ADULT, book("QC", [OwnFigure(MEDICAL, ENTRY, 30)]))[0] == date(2045, 3, 10)
+    assert keep_until(ADULT, book("ON", [given_in("ON", MEDICAL, ENTRY, 12)]))[0] == date(2027, 3, 10)
+    assert keep_until(ADULT, book("ON", [given_in("ON", MEDICAL, ENTRY, 10)]))[0] == date(2025, 3, 10)
+    assert keep_until(ADULT, book("QC", [given_in("QC", MEDICAL, ENTRY, 30)]))[0] == date(2045, 3, 10)
     mammogram = replace(ADULT, record_types=frozenset({MEDICAL, MAMMOGRAPHY}))
-    assert keep_until(mammogram, book("QC", [OwnFigure(MAMMOGRAPHY, ENTRY, 15)]))[0] == date(2030, 3, 10)
+    assert keep_until(mammogram, book("QC", [given_in("QC", MAMMOGRAPHY, ENTRY, 15)]))[0] == date(2030, 3, 10)
 
 
 def test_a_figure_of_the_clinic_says_who_set_it_when_and_why() -> None:
     at = datetime(2026, 11, 26, 2, tzinfo=UTC)
-    own = OwnFigure(MEDICAL, ENTRY, 12, reason="our policy of 2026", by="marie", at_utc=at)
+    own = OwnFigure(MEDICAL, ENTRY, 12, reason="our policy of 2026", by="marie", at_utc=at, province="ON")
     reasons = keep_until(ADULT, book("ON", [own]))[1]
     assert reasons[0].rule.basis is Basis.CLINIC
     assert (
@@ -175,9 +179,66 @@ def test_what_is_accepted_is_never_below_a_law(
     except Refused:
         return
     assert years >= least_years(province, kind, starts)[0] >= 1
-    held = book(province, [figure])
+    held = book(province, [replace(figure, province=province)])
     laws = {each for each in LAWS.get(province, ()) if each.basis is Basis.LAW}
     assert laws <= set(held.rules)
+
+
+# --- what was chosen in another province -----------------------------------------------------------------------------
+
+CHILD = replace(ADULT, record_types=frozenset({DENTAL}), birth_dates=("20100704",))
+
+
+@pytest.mark.parametrize("where", ["AB", "MB"])
+@pytest.mark.parametrize("given", ["QC", ""], ids=["elsewhere", "nobody knows where"])
+@pytest.mark.parametrize("years", [5, 9, 10, 40])
+def test_where_no_law_is_known_nothing_is_due_by_a_figure_of_another_province(
+    where: str, given: str, years: int
+) -> None:
+    figure = given_in(given, DENTAL, ENTRY, years)
+    assert keep_until(CHILD, book(where, [figure]))[0] == FOR_EVER
+    assert not counts(where, figure)
+
+
+@pytest.mark.parametrize("province", ["MB", "QC", "AB"])
+def test_a_figure_that_is_too_short_counts_no_more_whenever_it_was_given(province: str) -> None:
+    """The law of a later version may ask for more, too."""
+    short = [
+        given_in(province, kind, ENTRY, least_years(province, kind, ENTRY)[0] - 1)
+        for kind in (DENTAL, MEDICAL)
+    ]
+    assert book(province, short) == book(province, ())
+
+
+def test_a_figure_of_another_province_takes_no_advices_place_and_still_lengthens() -> None:
+    minor = replace(ADULT, birth_dates=("20100704",))
+    chosen = given_in("QC", MEDICAL, MAJORITY, 3)
+    assert keep_until(minor, book("QC", [chosen]))[0] == date(2031, 7, 4)
+    assert keep_until(minor, book("AB", [chosen]))[0] == keep_until(minor, AB)[0] == date(2038, 7, 4)
+    assert keep_until(ADULT, book("ON", [given_in("QC", MEDICAL, ENTRY, 12)]))[0] == date(2030, 3, 10)
+    assert keep_until(ADULT, book("ON", [given_in("QC", MEDICAL, ENTRY, 20)]))[0] == date(2035, 3, 10)
+    minors = given_in("QC", DENTAL, MAJORITY, 25)
+    here = given_in("MB", DENTAL, ENTRY, 12)
+    assert keep_until(CHILD, book("MB", [minors]))[0] == FOR_EVER
+    assert keep_until(CHILD, book("MB", [minors, here]))[0] == date(2053, 7, 4)
+
+
+@given(
+    st.sampled_from(sorted(MAJORITY_YEARS)),
+    st.sampled_from(["", *sorted(MAJORITY_YEARS)]),
+    st.sampled_from([DENTAL, MEDICAL]),
+    st.sampled_from(list(Starts)),
+    st.integers(1, 100),
+)
+def test_a_change_of_province_makes_nothing_due_that_its_own_rules_keep(
+    province: str, given_for: str, kind: RecordType, starts: Starts, years: int
+) -> None:
+    for facts in (ADULT, CHILD, replace(ADULT, birth_dates=("20100704",))):
+        without = keep_until(facts, book(province, ()))[0]
+        figure = given_in(given_for, kind, starts, years)
+        if given_for != province:
+            assert keep_until(facts, book(province, [figure]))[0] >= without
+    assert book("", [given_in(given_for, kind, starts, years)]).rules == ()
 
 
 def test_every_province_of_the_settings_has_its_age_of_majority_and_every_rule_its_source() -> None:

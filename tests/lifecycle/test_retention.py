@@ -14,8 +14,9 @@ from appliance.catalog import settings as kept_values
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.retention_dates import Kept
 from appliance.errors import Refused
-from appliance.lifecycle import due_list, holds, retention
+from appliance.lifecycle import destruction, due_list, holds, retention
 from appliance.lifecycle.policy import FOR_EVER, Doubt, RecordType, Starts, Status
+from appliance.lifecycle.request import Method
 from tests.lifecycle.clinic import AUDIT_KEY, LONG_AGO, NOW, act, arrive, bring_up_to_date, watch
 
 MEDICAL, ENTRY = RecordType.MEDICAL, Starts.LAST_ENTRY
@@ -132,6 +133,78 @@ def test_province_practice_and_the_clinics_own_figures_move_every_row(catalog: C
     with catalog.transaction() as tx:
         retention.choose(tx, act(), RecordType.DENTAL, ENTRY, 12, reason="our policy of 2026")
     assert until(catalog, study) == date(2022, 5, 4)
+
+
+DENTAL = RecordType.DENTAL
+
+
+def practise(catalog: Catalog, province: str) -> None:
+    change(catalog, "retention.practice", "dental")
+    change(catalog, "clinic.province", province)
+
+
+@pytest.mark.parametrize("province", ["AB", "MB"])
+def test_what_was_chosen_before_the_province_was_another_makes_nothing_due_there(
+    catalog: Catalog, province: str
+) -> None:
+    """Nor what two people have approved."""
+    study = arrive(catalog)
+    watch(catalog)
+    practise(catalog, "QC")
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), DENTAL, ENTRY, 5, reason="what the law asks for")
+        asked = destruction.ask(tx, act(), [study], method=Method.DESTROY, reason="yearly review")
+        destruction.approve(tx, act("paul"), asked.id, digest=asked.digest)
+    assert until(catalog, study) == date(2015, 5, 4)
+    change(catalog, "clinic.province", province)
+    assert until(catalog, study) == FOR_EVER
+    assert due_on(catalog, date(2100, 1, 1)) == []
+    with catalog.transaction() as tx:
+        assert retention.decided(tx, [study], NOW)[study].decision.status is Status.NO_RULE
+        with pytest.raises(Refused, match="not-due"):
+            destruction.refuse_if_changed(tx, asked.id, study, NOW)
+    change(catalog, "clinic.province", "QC")  # as undoing it does
+    assert until(catalog, study) == date(2015, 5, 4)
+
+
+def test_a_figure_is_given_again_where_somebody_has_looked_it_up(catalog: Catalog) -> None:
+    study = arrive(catalog)
+    practise(catalog, "QC")
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), DENTAL, ENTRY, 12, reason="our policy of 2026")
+    change(catalog, "clinic.province", "MB")
+    assert until(catalog, study) == FOR_EVER
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), DENTAL, ENTRY, 12, reason="our order asks for ten")
+        with pytest.raises(Refused, match="already"):
+            retention.choose(tx, act(), DENTAL, ENTRY, 12, reason="our order asks for ten")
+    assert until(catalog, study) == date(2022, 5, 4)
+
+
+def test_of_a_figure_from_an_index_of_earlier_software_nobody_knows_for_which_province(
+    catalog: Catalog,
+) -> None:
+    study = arrive(catalog)
+    practise(catalog, "MB")
+    with catalog.transaction() as tx:
+        retention.choose(tx, act(), DENTAL, ENTRY, 12, reason="our policy of 2026")
+        kept_values.put(tx, retention_rules.GIVEN_FOR, {}, NOW)
+    assert until(catalog, study) == FOR_EVER
+    change(catalog, "clinic.province", "QC")
+    assert until(catalog, study) == date(2022, 5, 4), "it lengthens"
+
+
+def test_what_earlier_software_has_worked_out_is_worked_out_anew(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = arrive(catalog)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(retention, "WORKED_OUT", 2)
+        bring_up_to_date(catalog)
+    with catalog.transaction() as tx:
+        retention_dates.write(tx, [Kept(study, date(2011, 1, 1), "clinic-dental-last-entry")])
+        assert not retention.is_current(tx)
+    assert until(catalog, study) == date(2020, 5, 4)
 
 
 OWN = "the clinic's own period, set by marie on 2026-11-25 UTC: our policy of 2026"

@@ -15,9 +15,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from appliance import audit
+from appliance import audit, settings
 from appliance.box import Box, open_box
-from appliance.catalog import destructions, holds, visits
+from appliance.catalog import destructions, holds, retention_rules, visits
+from appliance.catalog import settings as kept_values
 from appliance.config import Config
 from appliance.identity import Role
 from appliance.lifecycle import memory, retention
@@ -335,6 +336,57 @@ def test_a_period_below_the_law_is_refused_with_its_source(box: Box, owner: Flas
     assert "taken back" in said
     assert "to be confirmed" in said
     bring_up_to_date(box.catalog)
+
+
+@pytest.mark.parametrize(
+    ("language", "short", "elsewhere", "unknown"),
+    [
+        ("en", "does not count in this province: at least 10 years", "Given for Québec.", "nothing due"),
+        (
+            "fr",
+            "ne compte pas dans cette province\xa0: au moins 10 ans",
+            "Donné pour\xa0: Québec.",
+            "rien échu",
+        ),
+        ("es", "No cuenta en esta provincia: al menos 10 años", "Dado para Quebec.", "vencer nada"),
+        ("zh", "在本省不计：至少 10 年", "为魁北克设定。", "不使任何检查到期"),
+    ],
+)
+def test_a_period_that_another_province_measured_is_told_beside_it(
+    box: Box, owner: FlaskClient, language: str, short: str, elsewhere: str, unknown: str
+) -> None:
+    address = f"/retention/rules?lang={language}"
+
+    def choose(what: str, years: str) -> None:
+        post(owner, "/retention/rules", what=what, years=years, reason="our policy of 2026")
+
+    def move(province: str) -> None:
+        with box.catalog.transaction() as tx:
+            settings.change(
+                tx, box.audit_key, {"clinic.province": province}, actor="x", now=datetime.now(UTC)
+            )
+
+    choose("dental.last-entry", "5")
+    choose("medical.last-entry", "12")
+    try:
+        assert short not in html.unescape(page(owner, address))
+        assert elsewhere not in page(owner, address)
+        move("MB")
+        shown = html.unescape(page(owner, address))
+        assert short in shown
+        assert elsewhere in shown
+        move("QC")
+        with box.catalog.transaction() as tx:
+            kept_values.put(tx, retention_rules.GIVEN_FOR, {}, datetime.now(UTC))
+        shown = html.unescape(page(owner, address))
+        assert unknown in shown
+        assert elsewhere not in shown
+    finally:
+        move("QC")
+        choose("dental.last-entry", "")
+        choose("medical.last-entry", "")
+        page(owner, "/retention?lang=en")
+        bring_up_to_date(box.catalog)
 
 
 def test_while_the_clock_is_in_doubt_nothing_can_be_ticked_until_somebody_says_it_is_right(

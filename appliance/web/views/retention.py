@@ -17,6 +17,7 @@ from appliance.identity.permissions import Permission
 from appliance.lifecycle import due_list, laws, memory, retention
 from appliance.lifecycle.destruction import MOST_STUDIES
 from appliance.lifecycle.due_list import DueLine
+from appliance.lifecycle.laws import OwnFigure
 from appliance.lifecycle.memory import Gap
 from appliance.lifecycle.policy import Basis, RecordType, Rule, Starts, years_after
 from appliance.settings.registry import PROVINCES
@@ -87,7 +88,7 @@ class RuleRow:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A period that a clinic may choose. `own` is the clinic's, empty if it has none."""
+    """A period that a clinic may choose. `own` is the clinic's, empty if it has none; `note` says why it counts less than it did, or not."""
 
     record_type: RecordType
     starts: Starts
@@ -95,6 +96,7 @@ class Figure:
     least: int
     law: str
     own: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,7 @@ def _rules(error: str, status: int) -> Response:
     with console().box.catalog.reading() as conn:
         book, province = retention.book_of(conn), retention.province_of(conn)
         practice, changes = retention.practice_of(conn), retention_rules.history(conn)
-        own = {(each.record_type, each.starts): each.years for each in retention_rules.own(conn)}
+        own = {(each.record_type, each.starts): each for each in retention_rules.own(conn)}
     page = page_of(
         RulesPage,
         title=words("retention.title"),
@@ -308,19 +310,37 @@ def _said(starts: Starts, years: int | None) -> str:
     return str(g.words(f"retention.counts.{starts}", years=years))
 
 
-def _figure(province: str, record_type: RecordType, starts: Starts, own: int | None) -> Figure:
+def _figure(province: str, record_type: RecordType, starts: Starts, own: OwnFigure | None) -> Figure:
     words = g.words
     least, law = laws.least_years(province, record_type, starts)
+    at_least = (
+        words("retention.least_law", years=least, source=law.source)
+        if law is not None
+        else words("retention.least", years=least)
+    )
     return Figure(
         record_type=record_type,
         starts=starts,
         title=f"{words(f'retention.records.{record_type}')}, {words(f'retention.starts.{starts}')}",
         least=least,
-        law=words("retention.least_law", years=least, source=law.source)
-        if law is not None
-        else words("retention.least", years=least),
-        own="" if own is None else str(own),
+        law=at_least,
+        own="" if own is None else str(own.years),
+        note="" if own is None else _note(province, own, least, at_least),
     )
+
+
+def _note(province: str, own: OwnFigure, least: int, at_least: str) -> str:
+    """What has become of the clinic's figure in another province; empty where it counts as when it was given, or none is known."""
+    words = g.words
+    if not province:
+        return ""
+    if own.years < least:
+        return str(words("retention.own_short", least=at_least))
+    if not own.province:
+        return str(words("retention.own_unknown"))
+    if own.province != province:
+        return str(words("retention.own_elsewhere", province=words(f"province.{own.province}")))
+    return ""
 
 
 def _limits(rule: Rule) -> str:
