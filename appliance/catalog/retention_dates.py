@@ -7,7 +7,9 @@ that every image waits for. The rows may lag behind by a minute: they make lists
 destruction, approves it or carries it out works the facts out anew (`facts_of`).
 
 *The same patient* is asked as widely as for a hold (`appliance.catalog.holds`): a visit under another spelling of the
-name counts too, because it can only lengthen.
+name counts too, because it can only lengthen. So does a birth date: of all that are given under one number the latest
+counts, since the same ID with another one is another row, and one that was typed wrong must not make a child's images due.
+A row that gives none says nothing against the others.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from appliance.catalog.columns import utc_moment
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.lifecycle_tables import retention_dates as dates
 from appliance.catalog.schema import studies
-from appliance.lifecycle.policy import FOR_EVER, Entry, Facts, Told, entry_of, record_types
+from appliance.lifecycle.policy import FOR_EVER, Entry, Facts, Told, day_of, entry_of, record_types
 from appliance.model import Uid
 
 
@@ -82,7 +84,7 @@ WHERE i.other_patient IS NOT NULL
 """
 """Whom images name besides the patient of their study: few in any clinic, so all are read, by their own index."""
 _VISITS = """
-SELECT p.id, p.patient_id, p.issuer, s.id, s.study_date, s.last_received_utc
+SELECT p.id, p.patient_id, p.issuer, s.id, s.study_date, s.last_received_utc, p.birth_date
 FROM patients AS p JOIN studies AS s ON s.patient = p.id
 WHERE p.id IN (SELECT value FROM json_each(?1))
    OR (p.patient_id <> '' AND p.patient_id IN (SELECT value FROM json_each(?2)))
@@ -117,15 +119,18 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
     for other in others:
         if other[0] in named:
             named[other[0]].append((_Person(other[1], other[2], other[3]), other[4]))
-    latest_of = _visits(reading, [person for each in named.values() for person, _ in each], others)
+    known = _known(reading, [person for each in named.values() for person, _ in each], others)
     held = holds.held_among(reading, [row[0] for row in rows])
     found: dict[int, KnownStudy] = {}
     for row in rows:
         latest: Entry | None = None
+        births = [birth_date for _, birth_date in named[row[0]]]
         for person, _ in named[row[0]]:
-            for issuer, visit in latest_of[person.number].items():
-                if person.may_be_of(issuer):
-                    latest = _later(visit, latest)
+            same = [each for issuer, each in known[person.number].items() if person.may_be_of(issuer)]
+            for each in same:
+                latest = _later(each.visit, latest)
+            born = max(each.born for each in same)
+            births += [f"{born.year:04}{born:%m%d}"] if born > date.min else []
         found[row[0]] = KnownStudy(
             id=row[0],
             study_instance_uid=Uid(row[1]),
@@ -134,7 +139,7 @@ def facts_of(reading: Reading, study_ids: Iterable[int], practice: str) -> dict[
                 study_date=row[2],
                 first_received_utc=utc_moment(row[4]),
                 last_received_utc=utc_moment(row[5]),
-                birth_dates=tuple(birth_date for _, birth_date in named[row[0]]),
+                birth_dates=tuple(dict.fromkeys(births)),
                 latest=latest,
                 holds=(held[row[0]].id,) if row[0] in held else (),
             ),
@@ -162,31 +167,50 @@ def _others(reading: Reading) -> Sequence[Any]:
     return reading.exec_driver_sql(_OTHERS).all()
 
 
-_Visits = Mapping[int | str, Mapping[str, Entry]]
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known under one number by one issuer: the latest visit, and the latest birth date; `date.min` where none is given.
 
-
-def _visits(reading: Reading, persons: Sequence[_Person], others: Sequence[Any]) -> _Visits:
-    """By number, and by who gave it: the latest visit.
-
-    Not each visit: thousands of studies may bear one number, where a machine fills one in.
+    Not each of them: thousands of studies may bear one number, where a machine fills one in.
     """
-    found: dict[int | str, dict[str, Entry]] = defaultdict(dict)
+
+    visit: Entry
+    born: date
+
+
+def _known(
+    reading: Reading, persons: Sequence[_Person], others: Sequence[Any]
+) -> Mapping[int | str, Mapping[str, _Known]]:
+    """By number, and by who gave it."""
+    latest: dict[int | str, dict[str, Entry]] = defaultdict(dict)
+    births: dict[tuple[int | str, str], set[str]] = defaultdict(set)
 
     def add(person: _Person, visit: Entry) -> None:
-        by_issuer = found[person.number]
+        by_issuer = latest[person.number]
         by_issuer[person.issuer] = _later(visit, by_issuer.get(person.issuer))
 
     for row in _rows_of(reading, persons):
-        add(_Person(row[0], row[1], row[2]), entry_of(row[4], utc_moment(row[5]), row[3]))
+        person = _Person(row[0], row[1], row[2])
+        add(person, entry_of(row[4], utc_moment(row[5]), row[3]))
+        births[person.number, person.issuer].add(row[6])
     for row in visits.counting(reading, *_asked(persons)):
         add(_Person(row[0], row[1], row[2]), Entry(date.fromisoformat(row[3]), Told.SEEN))
     # An image of hers under a study of his is a visit of hers.
     under = {row[0] for row in others}
     made = {row[0]: (row[2], row[5]) for row in _studies(reading, under)}
     for other in others:
-        study_date, received = made[other[0]]
-        add(_Person(other[1], other[2], other[3]), entry_of(study_date, utc_moment(received), other[0]))
-    return found
+        person, (study_date, received) = _Person(other[1], other[2], other[3]), made[other[0]]
+        add(person, entry_of(study_date, utc_moment(received), other[0]))
+        births[person.number, person.issuer].add(other[4])
+    return {
+        number: {
+            issuer: _Known(
+                visit, max((day_of(each) or date.min for each in births[number, issuer]), default=date.min)
+            )
+            for issuer, visit in by_issuer.items()
+        }
+        for number, by_issuer in latest.items()
+    }
 
 
 def _later(one: Entry, other: Entry | None) -> Entry:

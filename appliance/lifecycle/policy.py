@@ -115,7 +115,7 @@ class Entry:
 class Facts:
     """What is known of a study. Dates are DA as received: anything may stand in them.
 
-    `birth_dates` are of everybody whom the study names; `latest` is the last entry over all studies and visits of the
+    `birth_dates` are of everybody whom the study names, and the latest that is given of each under the same number; `latest` is the last entry over all studies and visits of the
     same patient, this study included. `holds` names the holds that fall on it.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,65 @@ def test_an_image_under_the_study_of_another_is_a_visit_of_both(catalog: Catalog
     )
     assert child == his
     assert until(catalog, his) > date(2050, 1, 1)  # the youngest whom it names decides
+
+
+CHILD: dict[str, Any] = {"patient_birth_date": "20080303"}
+TYPED_WRONG: dict[str, Any] = {"patient_birth_date": "19800303"}
+OF_THE_CHILD = date(2036, 3, 3)
+"""Eighteen in 2026, and ten years more."""
+
+
+@pytest.mark.parametrize(
+    "again",
+    [{}, {"patient_name": "COTE^Helen"}, {"issuer_of_patient_id": "CLINIC"}],
+    ids=["the same", "another spelling", "with an issuer"],
+)
+@pytest.mark.parametrize("child_first", [False, True])
+def test_a_birth_date_that_was_typed_wrong_makes_nothing_of_a_child_due(
+    catalog: Catalog, again: dict[str, Any], child_first: bool
+) -> None:
+    """The same number with another birth date is another row: the latest that is given counts for all of them."""
+    born = [CHILD, TYPED_WRONG] if child_first else [TYPED_WRONG, CHILD]
+    first = arrive(catalog, **born[0])
+    bring_up_to_date(catalog)
+    second = arrive(catalog, "1.2.4", **born[1], **again)
+    stranger = arrive(catalog, "1.2.9", patient_id="P-9", **TYPED_WRONG)
+    assert until(catalog, first) == until(catalog, second) == OF_THE_CHILD
+    assert until(catalog, stranger) == date(2020, 5, 4)
+
+
+def test_of_two_who_have_one_number_from_two_issuers_each_has_a_birth_date(catalog: Catalog) -> None:
+    north = {"issuer_of_patient_id": "NORTH"} | TYPED_WRONG
+    one = arrive(catalog, **north)
+    other = arrive(catalog, "1.2.4", issuer_of_patient_id="SOUTH", **CHILD)
+    assert (until(catalog, one), until(catalog, other)) == (date(2020, 5, 4), OF_THE_CHILD)
+
+
+def test_a_birth_date_of_an_image_under_anothers_study_counts_with_her_number(catalog: Catalog) -> None:
+    hers = arrive(catalog, **TYPED_WRONG)
+    arrive(catalog, "1.2.9", patient_id="P-9", patient_name="TREMBLAY^Luc")
+    bring_up_to_date(catalog)
+    arrive(catalog, "1.2.9", **CHILD)  # of her number, under his study
+    assert until(catalog, hers) == OF_THE_CHILD
+
+
+@pytest.mark.parametrize("given", ["", "unknown", "18000101"])
+def test_a_study_that_gives_no_birth_date_says_nothing_against_the_others(
+    catalog: Catalog, given: str
+) -> None:
+    """That study is kept as a newborn's itself."""
+    adult = arrive(catalog)
+    silent = arrive(catalog, "1.2.4", patient_birth_date=given)
+    assert until(catalog, adult) == date(2020, 5, 4)
+    assert until(catalog, silent) == date(2038, 5, 4)
+
+
+def test_a_birth_date_that_nobody_can_have_yet_is_a_doubt_about_all_of_that_number(
+    catalog: Catalog,
+) -> None:
+    adult = arrive(catalog)
+    arrive(catalog, "1.2.4", patient_birth_date="20991231")
+    assert until(catalog, adult) == date(2038, 5, 4), "a doubt lengthens"
 
 
 def test_nothing_joins_people_without_a_number(catalog: Catalog) -> None:
