@@ -304,13 +304,25 @@ def list_history(arguments: Arguments) -> int:
 def list_requests(arguments: Arguments) -> int:
     """Print the requests."""
     from appliance.catalog import destructions
+    from appliance.lifecycle import unsettled
+    from appliance.lifecycle.request import State
 
     with opened_box() as box, box.catalog.reading() as conn:
-        rows = [_request(each) for each in destructions.latest(conn)]
+        rows = [
+            _request(each) | {"waits": each.state is State.APPROVED and unsettled.is_waiting(conn, each.id)}
+            for each in destructions.latest(conn)
+        ]
     if arguments.json:
         as_json(rows)
     else:
         as_table(REQUESTS, rows, empty="Nobody has asked for anything to be destroyed.")
+    for row in rows:
+        if row["waits"]:
+            print(
+                f"Request {row['id']} waits: the disk does not give back whose an image is that is set aside. It may be of any study, "
+                "so nothing is destroyed. Call support.",
+                file=sys.stderr,
+            )
     return 0
 
 

@@ -8,6 +8,7 @@ certificate waiting until it is accepted, under another key, or given up: its re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from appliance.box import Box
@@ -57,27 +58,24 @@ def read(box: Box, path: Path) -> Received:
     return records.decode(box.root.unseal(sealed, _context(object_of(path))))
 
 
-def has_image_of(box: Box, study: Uid) -> bool:
-    """Whether an image of `study` is set aside. A record that is damaged gives nothing of anybody, and belongs to none; one that the disk
-    does not give back may be anybody's: raises `Unreadable` then."""
+def legible(box: Box) -> Iterator[Received]:
+    """What each record says. One that is damaged gives nothing of anybody, and is passed over; one that the disk does not give back may be
+    anybody's: raises `Unreadable` then, and whatever else the disk raises."""
     for path in paths(box):
         try:
-            if read(box, path).header.study_instance_uid == study:
-                return True
+            yield read(box, path)
         except (FileNotFoundError, Corrupt):
             continue
-    return False
+
+
+def has_image_of(box: Box, study: Uid) -> bool:
+    """Whether an image of `study` is set aside. Raises as `legible` does."""
+    return any(each.header.study_instance_uid == study for each in legible(box))
 
 
 def under_destroyed_keys(box: Box) -> set[Uid]:
-    """The studies of which an image is set aside under a key that was destroyed. Raises as `has_image_of` does."""
-    found: dict[KeyId, Uid] = {}
-    for path in paths(box):
-        try:
-            received = read(box, path)
-        except (FileNotFoundError, Corrupt):
-            continue
-        found[received.stored.key_id] = received.header.study_instance_uid
+    """The studies of which an image is set aside under a key that was destroyed. Raises as `legible` does."""
+    found: dict[KeyId, Uid] = {each.stored.key_id: each.header.study_instance_uid for each in legible(box)}
     with box.catalog.reading() as reading:
         return {found[each] for each in study_keys.destroyed_among(reading, list(found))}
 

@@ -27,7 +27,8 @@ An archive that cannot be reached owes its part until it can, as a delivery does
 is complete when the last has done it.
 
 What is wrong with one study or one image keeps no other from being destroyed, and nothing that is owed from being done. A study of which an
-image is set aside is left out of its request: it would wait for a person, and the certificate and the older backups of the others with it. Whether a
+image is set aside is left out of its request: it would wait for a person, and the certificate and the older backups of the others with it. Only a
+record of what is set aside that the disk does not give back keeps all of them, since it may be of any (`lifecycle.unsettled`). Whether a
 study is due is asked of a clock that runs on (`retention.running_from`): the copies of one study are newer than the start of the run.
 """
 
@@ -60,7 +61,7 @@ from appliance.catalog.columns import utc_text
 from appliance.catalog.database import Remains
 from appliance.catalog.destructions import DestructionRequest, DueStudy
 from appliance.catalog.tombstones import Certificate, Place, PlaceState
-from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient
+from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unreadable
 from appliance.ingest import set_aside
 from appliance.ingest.accept import accept_within
 from appliance.ingest.scouring import LOGS
@@ -70,7 +71,7 @@ from appliance.lifecycle.anonymising import Copies, copies_of, discard, refuse_u
 from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.request import Method, State
 from appliance.lifecycle.shredding import shred_older, versions_left
-from appliance.lifecycle.unsettled import ASIDE, note_set_aside, scour_logs
+from appliance.lifecycle.unsettled import ASIDE, note_set_aside, note_waiting, scour_logs
 from appliance.model import DestinationId, DestinationSettings
 from appliance.replication import manifest, recall
 from appliance.replication.tombstone import lives
@@ -124,7 +125,8 @@ def carry_out(box: Box, now: datetime, around: Around = Around()) -> int:
         remembers = memory.gap(conn) is None
         requests = destructions.approved(conn) if remembers else []
     defect: Exception | None = None
-    for request in requests:
+    waits = note_waiting(box, [each.id for each in requests], clock())
+    for request in () if waits else requests:
         try:
             destroyed += _carry_out(box, request, clock, around)
         except Exception as error:  # noqa: BLE001 - raised once what is owed is done
@@ -154,6 +156,9 @@ def _carry_out(box: Box, request: DestructionRequest, clock: Callable[[], dateti
             return done
         try:
             erased = _carry_out_one(box, request, study, clock, around)
+        except _UnreadError as error:
+            log.warning("a study of an approved request waits: %s", error.message)
+            return done
         except _SetAsideError as error:
             log.warning("a study of an approved request is left out: %s", error.message)
             _leave_out(box, request, study, clock())
@@ -161,11 +166,9 @@ def _carry_out(box: Box, request: DestructionRequest, clock: Callable[[], dateti
         except Refused as error:
             log.warning("a study of an approved request was not destroyed: %s", error.message)
             continue
-        except (
-            Transient,
-            OperatorNeeded,
-        ) as error:  # an archive that has the images is away: only their copies wait
-            log.warning("a study is made anonymous later: %s", error.message)
+        except (Transient, OperatorNeeded) as error:  # such as an archive that has the images, and is away
+            later = "made anonymous" if request.method is Method.ANONYMISE else "destroyed"
+            log.warning("a study is %s later: %s", later, error.message)
             continue
         except Corrupt as error:  # the scrub says which: here it is only why the study stays
             log.error("a study of an approved request waits for somebody to look at it: %s", error.message)
@@ -200,15 +203,25 @@ class _SetAsideError(Refused):
     """An image of the study is set aside: it stands in no study, so the certificate would know nothing of it."""
 
 
+class _UnreadError(Transient):
+    """Of whom an image that is set aside is can't be read: it may be of this study, and of every other."""
+
+
 def _refuse_unless_ready(
     conn: Reading, box: Box, request: DestructionRequest, study: int, now: datetime
 ) -> DueStudy:
     """The study as it was asked for, if it may be destroyed now. Raises `Refused` when it is held, not due any more, or on its way;
-    `_SetAsideError`, or `Unreadable` if what is set aside may be of it."""
+    `_SetAsideError`, or `_UnreadError` if what is set aside may be of it."""
     due = destruction.refuse_if_changed(conn, request.id, study, now)
     if deliveries.being_sent(conn, study):
         raise Refused("an image of the study is being sent", hint="it is destroyed afterwards")
-    if set_aside.has_image_of(box, due.study_instance_uid):
+    try:
+        is_set_aside = set_aside.has_image_of(box, due.study_instance_uid)
+    except Unreadable as error:
+        raise _UnreadError(
+            f"of whom an image that is set aside is can't be read: {error.message}", hint=error.hint
+        ) from error
+    if is_set_aside:
         raise _SetAsideError(
             "an image of the study came and is set aside",
             hint="ask for the destruction anew once that image is accepted",

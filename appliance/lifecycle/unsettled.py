@@ -2,6 +2,9 @@
 
 A log holds what was received lately (`appliance.ingest.scouring`); an image that was acknowledged, and that its study's destruction came
 before, may be set aside when it is settled (`appliance.ingest.set_aside`). Both have the key that was destroyed, and a name.
+
+While the disk does not give back the record of an image that is set aside, that image may be of any study, and none is destroyed. A
+person has to see to the disk, so the requests that wait for it are noted (`WAITING`), and say so wherever they are shown.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ from datetime import datetime
 from typing import Final
 
 from appliance.box import Box
-from appliance.catalog import settings, tombstones
+from appliance.catalog import Reading, settings, tombstones
 from appliance.catalog.tombstones import DestroyedStudy
-from appliance.errors import Unreadable
+from appliance.errors import ApplianceError, Unreadable
 from appliance.ingest import set_aside
 from appliance.ingest.scouring import LOGS, scour_idle
 from appliance.model import Uid
@@ -23,6 +26,40 @@ log = logging.getLogger(__name__)
 
 ASIDE: Final = "destruction.set-aside"
 """Of which destroyed studies (row ids) an image is set aside under a key of theirs: they are not done on this box."""
+
+
+WAITING: Final = "destruction.waiting"
+"""Which approved requests (row ids) wait because a record of what is set aside can't be read."""
+
+
+def is_waiting(reading: Reading, request: int) -> bool:
+    """Whether an approved request waits because of whom an image that is set aside is can't be read; as of the last run."""
+    return request in settings.get(reading, WAITING, [])
+
+
+def note_waiting(box: Box, requests: Sequence[int], now: datetime) -> bool:
+    """Whether `requests` must wait for a record that can't be read; it is noted.
+
+    Asked once for all of them, and in no transaction: the disk may try for a minute before it gives up.
+    """
+    waits = False
+    try:
+        for _ in set_aside.legible(box) if requests else ():
+            pass
+    except Unreadable as error:
+        log.warning(
+            "no study is destroyed: of whom an image that is set aside is can't be read: %s", error.message
+        )
+        waits = True
+    except ApplianceError as error:  # each study is asked about it once more
+        log.warning("what is set aside can't be read: %s", error.message)
+    found = sorted(requests) if waits else []
+    with box.catalog.reading() as conn:
+        noted = settings.get(conn, WAITING, [])
+    if found != noted:
+        with box.catalog.transaction() as tx:
+            settings.put(tx, WAITING, found, now)
+    return waits
 
 
 def scour_logs(box: Box, now: datetime) -> None:

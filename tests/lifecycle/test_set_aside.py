@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from appliance.backup import snapshot
 from appliance.box import Box
 from appliance.catalog import destructions, instances, studies, tombstones
 from appliance.cli import main
+from appliance.errors import OutOfResources
 from appliance.ingest import Reception, set_aside
-from appliance.lifecycle import certificate, purging
+from appliance.lifecycle import certificate, purging, unsettled
 from appliance.lifecycle.destruction import Because
 from appliance.lifecycle.request import Method, State
 from appliance.replication.destinations import Archive, build
@@ -171,23 +175,34 @@ def test_one_that_is_not_of_the_study_keeps_it_from_nothing(
     assert aside.exists()
 
 
-def test_a_record_on_a_bad_sector_may_be_anybodys_and_keeps_no_image_from_being_received(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    box = clinic.box
+@pytest.fixture
+def sector(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[Path]]:
+    """The record of an image of another study; while its context lasts the disk does not give it back."""
     another = next(each for each in IMAGES if each.study_instance_uid != GONE[0].study_instance_uid)
     clinic.receive(*GONE)
-    aside, read_bytes = put_aside(box, another, monkeypatch), Path.read_bytes
+    aside, read_bytes = put_aside(clinic.box, another, monkeypatch), Path.read_bytes
+    clinic.deliver()
 
     def read(path: Path) -> bytes:
         if path == aside:
             raise OSError(errno.EIO, "Input/output error")
         return read_bytes(path)
 
-    clinic.deliver()
+    @contextmanager
+    def dying() -> Iterator[Path]:
+        with monkeypatch.context() as bad:
+            bad.setattr(Path, "read_bytes", read)
+            yield aside
+
+    return dying
+
+
+def test_a_record_on_a_bad_sector_may_be_anybodys_and_keeps_no_image_from_being_received(
+    clinic: Clinic, sector: Callable[[], AbstractContextManager[Path]]
+) -> None:
+    box = clinic.box
     approve(box, study_of(box, GONE[0]).id)
-    with monkeypatch.context() as sector:
-        sector.setattr(Path, "read_bytes", read)
+    with sector() as aside:
         purging.carry_out(box, LATER)
         assert len(recorded(box)) == len(GONE), "it waits"
         reception = Reception(box, "dicom-0")
@@ -195,3 +210,74 @@ def test_a_record_on_a_bad_sector_may_be_anybodys_and_keeps_no_image_from_being_
     assert aside.exists()
     purging.carry_out(box, LATER)
     assert recorded(box) == []
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_while_a_record_is_on_a_bad_sector_each_request_that_waits_for_it_says_so(
+    clinic: Clinic,
+    sector: Callable[[], AbstractContextManager[Path]],
+    method: Method,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    box = clinic.box
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    asked = approve(box, study_of(box, GONE[0]).id, method=method)
+
+    def waits() -> bool:
+        with box.catalog.reading() as conn:
+            noted = unsettled.is_waiting(conn, asked)
+        assert main(["retention", "requests", "--json"]) == 0
+        out = capsys.readouterr()
+        assert [each["waits"] for each in json.loads(out.out)] == [noted]
+        assert (f"Request {asked} waits: the disk does not give back whose an image is" in out.err) == noted
+        return noted
+
+    assert not waits()
+    with sector():
+        purging.carry_out(box, LATER)
+        assert waits()
+        assert "no study is destroyed: of whom an image that is set aside is can't be read" in caplog.text
+        assert "made anonymous" not in caplog.text
+    purging.carry_out(box, LATER)
+    assert not waits()
+
+
+def test_a_record_that_goes_bad_while_studies_are_destroyed_stops_the_rest(
+    clinic: Clinic,
+    sector: Callable[[], AbstractContextManager[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    box = clinic.box
+    asked = approve(box, study_of(box, GONE[0]).id)
+    monkeypatch.setattr(purging, "note_waiting", lambda *_: False)  # it was read a moment ago
+    with sector():
+        assert purging.carry_out(box, LATER) == 0
+    assert "a study of an approved request waits: of whom an image that is set aside is" in caplog.text
+    with box.catalog.reading() as conn:
+        assert destructions.request(conn, asked).state is State.APPROVED
+
+
+@pytest.mark.parametrize(
+    ("method", "said"), [(Method.DESTROY, "destroyed"), (Method.ANONYMISE, "made anonymous")]
+)
+def test_what_waits_for_a_disk_is_told_as_what_was_asked_for(
+    clinic: Clinic,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: Method,
+    said: str,
+) -> None:
+    box = clinic.box
+    clinic.receive(*GONE)
+    clinic.deliver()
+    approve(box, study_of(box, GONE[0]).id, method=method)
+
+    def refuse(*_: object) -> None:
+        raise OutOfResources("the disk is full")
+
+    monkeypatch.setattr(purging, "_refuse_unless_ready", refuse)
+    purging.carry_out(box, LATER)
+    assert f"a study is {said} later: the disk is full" in caplog.text

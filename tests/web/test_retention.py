@@ -21,7 +21,7 @@ from appliance.catalog import destructions, holds, retention_rules, visits
 from appliance.catalog import settings as kept_values
 from appliance.config import Config
 from appliance.identity import Role
-from appliance.lifecycle import memory, retention
+from appliance.lifecycle import memory, retention, unsettled
 from appliance.lifecycle.request import ItemState, Method, State
 from appliance.web import create_app
 from tests.lifecycle.clinic import arrive, bring_up_to_date, watch
@@ -174,6 +174,32 @@ def test_one_asks_another_approves_and_the_list_is_what_both_have_seen(
     approved = newest(box)
     assert (approved.state, approved.approved_by) == (State.APPROVED, "officer")
     assert f'value="{study}"' not in page(owner, "/retention")  # in a request, so not to be asked for again
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "Nothing of this request is destroyed for now"),
+        ("fr", "Rien de cette demande n’est détruit pour l’instant"),
+        ("es", "De momento no se destruye nada de esta solicitud"),
+        ("zh", "此申请目前不会销毁任何内容"),
+    ],
+)
+def test_a_request_that_waits_for_a_record_on_a_bad_sector_says_so(
+    box: Box, owner: FlaskClient, officer: FlaskClient, language: str, said: str
+) -> None:
+    study = due(box)
+    post(owner, "/retention/requests", study=str(study), reason="yearly review", method="destroy")
+    asked = newest(box)
+    address = f"/retention/requests/{asked.id}?lang={language}"
+    approve(officer, asked)
+    assert said not in page(owner, address)
+    with box.catalog.transaction() as tx:
+        kept_values.put(tx, unsettled.WAITING, [asked.id], datetime.now(UTC))
+    assert said in page(owner, address)
+    post(owner, f"/retention/requests/{asked.id}/withdraw", reason="another time")
+    assert said not in page(owner, address), "it waits for nothing any more"
+    page(owner, "/retention?lang=en")
 
 
 def test_a_study_can_be_asked_to_be_made_anonymous_if_something_of_it_may_stay(

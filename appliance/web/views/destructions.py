@@ -12,7 +12,7 @@ from appliance.catalog import Reading, destructions, sight
 from appliance.catalog.destructions import DestructionRequest, DueStudy
 from appliance.errors import Refused, Unknown
 from appliance.identity.permissions import Permission
-from appliance.lifecycle import anonymising, destruction
+from appliance.lifecycle import anonymising, destruction, unsettled
 from appliance.lifecycle.anonymising import Stays
 from appliance.lifecycle.request import ItemState, Method, State
 from appliance.web import access, forms, keeping
@@ -72,7 +72,8 @@ class ItemLine:
 
 @dataclass(frozen=True, slots=True)
 class RequestPage(Page):
-    """One request with its studies, and what whoever reads it may do. `digest` is over the list that is shown."""
+    """One request with its studies, and what whoever reads it may do. `digest` is over the list that is shown; `waits` while of whom an image
+    that is set aside is can't be read."""
 
     tab: str
     id: int
@@ -85,6 +86,7 @@ class RequestPage(Page):
     may_approve: bool
     may_withdraw: bool
     changed: int
+    waits: bool
 
 
 @blueprint.get("")
@@ -136,6 +138,7 @@ def one(request_id: int) -> Response:
             for each in destruction.changed_since(conn, found, now())
             if found.state in (State.OPEN, State.APPROVED)
         }
+        waits = found.state is State.APPROVED and unsettled.is_waiting(conn, request_id)
         stays = anonymising.kept_of(conn, found.study_ids) if found.method is Method.ANONYMISE else None
         items = tuple(_item(conn, each, changed.get(each.study_id, "")) for each in found.decisions)
     with console().box.catalog.transaction() as tx:
@@ -156,6 +159,7 @@ def one(request_id: int) -> Response:
         may_approve=found.state is State.OPEN and found.asked_by != forms.actor(),
         may_withdraw=found.state in (State.OPEN, State.APPROVED),
         changed=len(changed),
+        waits=waits,
     )
     return show("destruction-request.html", page)
 
