@@ -5,7 +5,8 @@ one, or a name in a field for something else, then stays behind too; the result 
 Confidentiality Profile asks to be removed removed, and more. Rejected: a library that applies the table, which keeps what it does not
 know and remembers which UID became which.
 
-Texts are kept where the standard gives their words, and only those words. Pixels are decoded, because a compressed image may
+Texts are kept where the standard gives their words, and only those words; numbers as many as it says, and tables as long as their
+descriptor says, so that nothing trails behind them. Pixels are decoded, because a compressed image may
 carry comments of its own, and what lies beside the stored bits is cleared, because old machines drew overlays there.
 
 What this cannot do: say that pixels show nobody. `appliance.catalog.veil.is_clear` leaves out the kinds of image that have text in them;
@@ -21,6 +22,8 @@ from typing import Final
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VM
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -38,7 +41,6 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
     "Laterality": _SIDES,
     "ImageLaterality": _SIDES,
     "FrameLaterality": _SIDES,
-    "PatientOrientation": frozenset({"A", "P", "R", "L", "H", "F"}),
     "PatientPosition": frozenset({"HFP", "HFS", "HFDR", "HFDL", "FFDR", "FFDL", "FFP", "FFS"}),
     "ViewPosition": frozenset({"AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "CC", "MLO", "ML", "LM"}),
     "BodyPartExamined": frozenset(
@@ -150,13 +152,9 @@ _NUMBERS: Final = frozenset(
         "RescaleSlope",
         "RescaleIntercept",
         "LUTDescriptor",
-        "LUTData",
         "RedPaletteColorLookupTableDescriptor",
         "GreenPaletteColorLookupTableDescriptor",
         "BluePaletteColorLookupTableDescriptor",
-        "RedPaletteColorLookupTableData",
-        "GreenPaletteColorLookupTableData",
-        "BluePaletteColorLookupTableData",
         "ImagePositionPatient",
         "ImageOrientationPatient",
         "SliceThickness",
@@ -167,6 +165,14 @@ _NUMBERS: Final = frozenset(
         "LossyImageCompressionRatio",
         "FrameIncrementPointer",
         "FrameTime",
+    ]
+)
+_TABLES: Final = frozenset(
+    [
+        "LUTData",
+        "RedPaletteColorLookupTableData",
+        "GreenPaletteColorLookupTableData",
+        "BluePaletteColorLookupTableData",
     ]
 )
 _SEQUENCES: Final = frozenset(
@@ -186,9 +192,10 @@ _SEQUENCES: Final = frozenset(
 )
 _MOST_IMAGES: Final = 9_999
 """A number of an image beyond this may be a date, or a file's."""
-_NUMERIC_VRS: Final = frozenset(
-    {"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "DS", "IS", "AT", "OW", "US or SS"}
-)
+_NUMERIC_VRS: Final = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "DS", "IS", "AT"})
+_TABLE_VRS: Final = frozenset({"US", "SS", "OW"})
+_DIRECTIONS: Final = ("AP", "RL", "HF")
+"""A position is of one direction of each, in any order (PS3.3 C.7.6.1.1.1)."""
 
 
 def anonymous(part10: bytes, uid_of: Callable[[str], Uid]) -> bytes:
@@ -254,23 +261,70 @@ def _copied(source: Dataset) -> Dataset:
             items = [item for each in element.value if (item := _copied(each))]
             if items:
                 made.add_new(element.tag, "SQ", items)
+        elif keyword in _TABLES:
+            if element.VR in _TABLE_VRS and (table := _table(source, element)):
+                made.add_new(element.tag, element.VR, table)
         elif keyword in _NUMBERS and element.VR in _NUMERIC_VRS and element.value is not None:
-            made.add_new(element.tag, element.VR, element.value)
+            if _is_as_many_as(dictionary_VM(element.tag), element.VM):
+                made.add_new(element.tag, element.VR, element.value)
+        elif keyword == "PatientOrientation" and element.VR == "CS":
+            if positions := _positions(element.value):
+                made.add_new(element.tag, "CS", positions)
         elif keyword in _WORDS and element.VR == "CS":
-            words = _known_words(keyword, element.value)
+            words = [each for each in _texts(element.value) if each in _WORDS[keyword]]
             if words:
                 made.add_new(element.tag, "CS", words)
     return made
 
 
-def _known_words(keyword: str, value: object) -> list[str]:
-    """Those of the list, in order. A position in PatientOrientation is made of several of them."""
-    given = (
-        [str(each) for each in value] if isinstance(value, (MultiValue, list, tuple)) else [str(value or "")]
+def _is_as_many_as(multiplicity: str, values: int) -> bool:
+    """Whether an attribute may have so many values (PS3.6): more than a fixed number of them may be anything."""
+    return not multiplicity.isdecimal() or values <= int(multiplicity)
+
+
+def _table(source: Dataset, element: DataElement) -> bytes | list[int] | None:
+    """The entries of a look-up table, as many as its descriptor says (PS3.3 C.11.1.1); None where it doesn't say.
+
+    Entries of eight bits lie two in a word, or one in each as some machines have it: then the upper half of each word is empty.
+    """
+    descriptor = source.get(element.keyword.replace("Data", "Descriptor"))
+    if not isinstance(descriptor, (MultiValue, list)) or len(descriptor) != 3:
+        return None
+    if not all(isinstance(each, int) for each in descriptor):
+        return None
+    entries, bits = (descriptor[0] & 0xFFFF) or 0x10000, descriptor[2]
+    if isinstance(element.value, bytes):
+        words = np.frombuffer(element.value[: len(element.value) // 2 * 2], "<u2").copy()
+    else:
+        given = element.value if isinstance(element.value, (MultiValue, list)) else [element.value]
+        words = np.array([int(each) & 0xFFFF for each in given if each is not None], "<u2")
+    words = words[:entries]
+    if bits <= 8 and (words > 0xFF).any():
+        words = words[: (entries + 1) // 2]
+        if entries % 2 and len(words) == (entries + 1) // 2:
+            words[-1] &= 0xFF
+    if element.VR == "OW":
+        return words.tobytes()
+    return [int(each) for each in (words.view("<i2") if element.VR == "SS" else words)]
+
+
+def _texts(value: object) -> list[str]:
+    """The values of an attribute with words, in order."""
+    if isinstance(value, (MultiValue, list, tuple)):
+        return [str(each) for each in value]
+    return [str(value or "")]
+
+
+def _positions(value: object) -> list[str]:
+    """Rows and columns of an image by the directions of the body; none if one of them may be a word."""
+    given = _texts(value)
+    known = all(
+        each
+        and set(each) <= set("".join(_DIRECTIONS))
+        and all(sum(each.count(end) for end in axis) <= 1 for axis in _DIRECTIONS)
+        for each in given
     )
-    if keyword == "PatientOrientation":
-        return given if all(each and set(each) <= _WORDS[keyword] for each in given) else []
-    return [each for each in given if each in _WORDS[keyword]]
+    return given if known and len(given) <= 2 else []
 
 
 def _clean_pixels(source: Dataset) -> bytes:

@@ -196,3 +196,110 @@ def test_pixels_that_are_not_as_the_image_says_are_not_guessed() -> None:
     original.PixelData = original.PixelData[:-100]
     with pytest.raises(NotUnderstood, match=re.escape("not as it says")):
         anonymous(part10(original), renamed()[1])  # type: ignore[arg-type]
+
+
+# --- numbers and tables ----------------------------------------------------------------------------------------------
+
+
+def with_table(descriptor: list[int] | None, vr: str, data: object) -> Dataset:
+    original, item = cephalometric(), Dataset()
+    if descriptor is not None:
+        item.LUTDescriptor = descriptor
+    item.add_new("LUTData", vr, data)
+    original.VOILUTSequence = [item]
+    return original
+
+
+def table_of(made: Dataset) -> bytes:
+    """The bytes of its look-up table."""
+    value = made.VOILUTSequence[0].LUTData
+    return value if isinstance(value, bytes) else np.array(value, "<i4").astype("<u2").tobytes()
+
+
+RAMP = np.arange(4, dtype="<u2") * 0x3FFF
+NAME = b"TREMBLAY^ANNE 1965"
+
+
+@pytest.mark.parametrize("vr", ["OW", "US"])
+def test_what_trails_a_look_up_table_is_left_behind(vr: str) -> None:
+    words = np.frombuffer(RAMP.tobytes() + NAME, "<u2")
+    original = with_table([4, 0, 16], vr, words.tobytes() if vr == "OW" else words.tolist())
+    before = part10(original)
+    assert NAME in before
+    after = anonymous(before, renamed()[1])  # type: ignore[arg-type]
+    assert NAME not in after
+    assert table_of(pydicom.dcmread(io.BytesIO(after))) == RAMP.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "data", "kept"),
+    [
+        ([0, 0, 16], bytes(range(256)) * 512, bytes(range(256)) * 512),  # 65,536 entries
+        ([6, 0, 8], b"\1\2\3\4\5\6" + NAME, b"\1\2\3\4\5\6"),
+        ([5, 0, 8], b"\1\2\3\4\5ANNE ", b"\1\2\3\4\5\0"),
+        ([3, 0, 8], b"\1\0\2\0\3\0", b"\1\0\2\0\3\0"),  # one in each word
+        ([3, 0, 8], b"\1\0\2\0\3\0" + NAME, b"\1\0\2\0\3\0"),
+        ([6, 0, 8], b"\1\2\3\4", b"\1\2\3\4"),  # shorter than it says
+    ],
+)
+def test_a_table_stays_as_long_as_its_descriptor_says(
+    descriptor: list[int], data: bytes, kept: bytes
+) -> None:
+    assert table_of(copied(with_table(descriptor, "OW", data))) == kept
+
+
+def test_a_table_without_a_descriptor_does_not_stay() -> None:
+    made = copied(with_table(None, "OW", NAME))
+    assert "VOILUTSequence" not in made
+
+
+def test_a_table_of_signed_numbers_stays_as_it_is() -> None:
+    made = copied(with_table([3, 0, 16], "SS", [-5, 0, 5, 21, 22]))
+    assert list(made.VOILUTSequence[0].LUTData) == [-5, 0, 5]
+
+
+def test_palettes_stay_as_long_as_their_descriptors_say() -> None:
+    original = cephalometric()
+    for colour in ("Red", "Green", "Blue"):
+        setattr(original, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
+        original.add_new(f"{colour}PaletteColorLookupTableData", "OW", RAMP.tobytes() + NAME)
+    after = anonymous(part10(original), renamed()[1])  # type: ignore[arg-type]
+    assert NAME not in after
+    assert after.count(RAMP.tobytes()) == 3
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("SmallestImagePixelValue", "OW", NAME),
+        ("SmallestImagePixelValue", "US", np.frombuffer(NAME, "<u2").tolist()),
+        ("PixelSpacing", "DS", ["0.1", "0.1", "19770707"]),
+    ],
+)
+def test_a_number_that_is_more_than_it_may_be_does_not_stay(keyword: str, vr: str, value: object) -> None:
+    original = cephalometric()
+    original.add_new(keyword, vr, value)
+    before = part10(original)
+    trace = next(each for each in (NAME, b"19770707") if each in before)
+    after = anonymous(before, renamed()[1])  # type: ignore[arg-type]
+    assert trace not in after
+
+
+@pytest.mark.parametrize(
+    ("position", "stays"),
+    [
+        (["A", "F"], True),
+        (["PR", "FA"], True),
+        (["LPH", "HRA"], True),
+        (["RALPH", "A"], False),
+        (["PAPA", "F"], False),
+        (["AA", "F"], False),
+        (["A", "F", "HAL"], False),
+        (["A", ""], False),
+    ],
+)
+def test_a_position_is_one_direction_of_each(position: list[str], stays: bool) -> None:
+    original = cephalometric()
+    original.PatientOrientation = position
+    made = copied(original)
+    assert made.get("PatientOrientation", []) == (position if stays else [])
