@@ -134,6 +134,13 @@ def since(reading: Connection, actions: Sequence[str], after: int, *, limit: int
     return [AuditRow(*row) for row in reading.exec_driver_sql(query, (after, *actions, limit))]
 
 
+def newest_about(reading: Connection, action: str, subject: str) -> AuditRow | None:
+    """The newest row that says that `action` was done to a subject."""
+    query = f"{_SELECT} WHERE action = ? AND subject = ? ORDER BY id DESC LIMIT 1"
+    row = reading.exec_driver_sql(query, (action, subject)).first()
+    return None if row is None else AuditRow(*row)
+
+
 def about_person(
     reading: Connection, login: str, actions: Sequence[str], *, since_utc: datetime, limit: int
 ) -> list[AuditRow]:

@@ -13,11 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from appliance.catalog import Reading, Transaction, audit_search, freezes, settings
+from appliance.catalog.columns import utc_moment
 from appliance.catalog.freezes import Freeze, Why
 from appliance.errors import Refused
 from appliance.lifecycle import mass_loss
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.mass_loss import Count, Evidence, Usual
+from appliance.model import ObjectId
 
 STANDING: Final = "guard.census"
 """What was counted lately and what is usual here, in `appliance.catalog.settings`."""
@@ -26,6 +28,9 @@ WINDOW: Final = 12
 """How many counts are looked at together: an hour's."""
 
 REPORTED_WITHIN: Final = timedelta(hours=24)
+SAID_AGAIN: Final = timedelta(hours=12)
+"""After so long what stays damaged is reported again, so that what is lost bit by bit counts together on a box that is read in an hour."""
+
 REPORTS: Final = ("instance:corrupt", "instance:mend")
 UNREAD: Final = "unreadable"
 """In the details of such a row: the disk did not give back what it holds, which no ransomware does."""
@@ -101,6 +106,16 @@ def release(tx: Transaction, act: Act, *, reason: str) -> Freeze:
     return ended
 
 
+def need_not_be_said(reading: Reading, object_id: ObjectId, now: datetime, *, is_unread: bool) -> bool:
+    """Whether an object that stays damaged is no news: a person has released the guard since it was reported, and knows of it, or it was
+    reported a few hours ago. That its sector is bad says nothing of the day on which it is altered."""
+    last = audit_search.newest_about(reading, REPORTS[0], f"instance:{object_id}")
+    if last is None or (not is_unread and _details(last.details).get(UNREAD) is True):
+        return False
+    said, released = utc_moment(last.at_utc), standing(reading).reports_since_utc
+    return (released is not None and said < released) or abs(now - said) < SAID_AGAIN
+
+
 def _begin(
     tx: Transaction, act: Act, why: Why, evidence: Mapping[str, int], reason: str = ""
 ) -> Freeze | None:
@@ -123,11 +138,16 @@ def _reported(reading: Reading, of: Standing, now: datetime) -> int:
 
 
 def _is_no_news(details: Any) -> bool:
+    told = _details(details)
+    return True in (told.get(UNREAD), told.get(KNOWN))
+
+
+def _details(text: Any) -> dict[str, Any]:
     try:
-        told = json.loads(details)
+        told = json.loads(text)
     except (TypeError, ValueError):
-        return False
-    return isinstance(told, dict) and True in (told.get(UNREAD), told.get(KNOWN))
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _keep(tx: Transaction, of: Standing, now: datetime) -> None:

@@ -58,6 +58,11 @@ class Pass:
         named = {*self.lost, *self.to_mend, *self.lost_before, *self.aside}
         return len(named) + self.more_lost + self.more_to_mend + self.more_before
 
+    def may_know(self, object_id: str) -> bool:
+        """Whether an object was damaged when it was last read: where more are than are known by name, it may be one of those."""
+        named = {*self.lost, *self.to_mend, *self.lost_before, *self.aside}
+        return self.more_before > 0 or object_id in named
+
     def losing(self, object_id: ObjectId) -> Pass:
         """This with an object that nobody has whole."""
         if object_id in self.lost:

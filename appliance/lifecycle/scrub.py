@@ -52,7 +52,7 @@ from appliance.backup import homecoming
 from appliance.box import Box
 from appliance.catalog import Reading, Transaction, instances, settings, totals
 from appliance.errors import Corrupt, OperatorNeeded, Refused, Transient, Unknown, Unreadable
-from appliance.lifecycle import aside, asked, pages, passes, read_through, study_manifests
+from appliance.lifecycle import aside, asked, freezing, pages, passes, read_through, study_manifests
 from appliance.lifecycle.copies import Copies
 from appliance.lifecycle.freezing import UNREAD
 from appliance.lifecycle.passes import FINISHED, MOST_LOST, STANDING, VERIFICATION, Pass
@@ -288,7 +288,7 @@ def _mend(
             if instances.row_of(tx, object_id) is None:
                 return standing  # its study was destroyed meanwhile
             log.error("a stored image is damaged and could not be mended: %s", error.message)
-            _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
+            _report(tx, at, standing, object_id, details)
         return standing.losing(object_id)
     except (Transient, OperatorNeeded) as error:
         log.warning("a stored image is damaged, and is mended once its archive answers: %s", error.message)
@@ -351,7 +351,7 @@ def _set_aside(at: _Slice, standing: Pass, keep_going: Callable[[], bool]) -> Pa
             log.error("an image that is set aside is damaged, and nobody else has it: %s", error.message)
             details = {"reason": error.message} | ({UNREAD: True} if isinstance(error, Unreadable) else {})
             with at.box.catalog.transaction() as tx:
-                _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
+                _report(tx, at, standing, object_id, details)
             damaged.append(object_id)
         elif error is not None and object_id in standing.aside:
             damaged.append(object_id)
@@ -457,6 +457,17 @@ def _complete(tx: Transaction, box: Box, done: dict[str, Any], finding: str, now
         done["repaired"],
         done["copies"],
     )
+
+
+def _report(
+    tx: Transaction, at: _Slice, standing: Pass, object_id: ObjectId, details: dict[str, Any]
+) -> None:
+    """Write into the audit that an object is damaged, which the ransomware guard counts: not in every pass, and no more once a person knows."""
+    is_unread = details.get(UNREAD) is True
+    if not (
+        standing.may_know(object_id) and freezing.need_not_be_said(tx, object_id, at.now, is_unread=is_unread)
+    ):
+        _record(tx, at.box, "instance:corrupt", object_id, at.now, details)
 
 
 def _record(
