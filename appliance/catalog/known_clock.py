@@ -173,6 +173,15 @@ def known_clock(reading: Connection) -> KnownClock:
     return KnownClock(boot=str(kept.get("boot", "")), **moments)
 
 
+def reckoned(reading: Connection, moment: datetime) -> datetime:
+    """As `KnownClock.reckoned`, for what only counts how long ago something was: a clock that stood in the past for a while makes that no years.
+    Where what is kept can't be read, the clock counts."""
+    try:
+        return known_clock(reading).reckoned(moment)
+    except ValueError:
+        return moment
+
+
 def keep(tx: Transaction, clock: KnownClock, now: datetime) -> None:
     """Keep it instead."""
     told = {name: at.isoformat() for name in _MOMENTS if (at := getattr(clock, name)) is not None}

@@ -41,6 +41,7 @@ from appliance.catalog import (
     destinations,
     freezes,
     instances,
+    known_clock,
     receipts,
     settings,
     totals,
@@ -131,9 +132,10 @@ def look_through(box: Box, now: datetime, around: Around = UNCUT) -> dict[Destin
         places = [each for each in destinations.destinations(reading) if each.kind in ASKED]
         before = standing(reading)
         pieces = pieces_of(totals.totals(reading).instances, around.at_once)
+        today = known_clock.reckoned(reading, now)
     after = {}
     for place in places:
-        looked = _taken_up(before.get(place.id), place, now)
+        looked = _taken_up(before.get(place.id), place, today)
         after[place.id] = looked if place.paused else _Slice(box, place, looked, now, around).go_on(pieces)
     if after != before:
         with box.catalog.transaction() as tx:
@@ -152,7 +154,8 @@ def _looked(told: dict[str, Any]) -> Looked:
 
 
 def _taken_up(before: Looked | None, place: DestinationSettings, now: datetime) -> Looked:
-    """Where a bucket is taken up: anew if it is another place by now. A moment that is still to come, by a clock that was ahead, counts as now."""
+    """Where a bucket is taken up: anew if it is another place by now. A moment that is still to come, by a clock that was ahead, counts as now;
+    `now` is what the clock says, or later if it is known to be later."""
     where = place_of(place.options)
     if before is None or before.place != where:
         return Looked(where, now.isoformat())
@@ -172,6 +175,7 @@ class _Slice:
         self._until = around.monotonic() + around.seconds
         with box.catalog.reading() as reading:
             self._is_held = freezes.in_force(reading) is not None
+            self._today = known_clock.reckoned(reading, now)
             released = freezing.standing(reading).reports_since_utc
         self._released_utc = released.isoformat() if released else ""
 
@@ -295,7 +299,7 @@ class _Slice:
         )
         self._looked = Looked(
             place=looked.place,
-            since_utc=self._act.now.isoformat(),
+            since_utc=self._today.isoformat(),
             never=False,
             rest=REST_SLICES,
             found_utc=looked.found_utc if looked.waiting else "",

@@ -5,7 +5,8 @@ for a disk in a drawer. But it was not read either, and a disk that is away when
 kept for each archive, tried again in the slices after, and once a pass ends with nothing left of it the archive was read through. One that was paused
 meanwhile, that came midway, or of which too much was passed over, was not. `health` says when that is long ago.
 
-Counted from when an archive is first seen here; one that goes to another place counts anew.
+Counted from when an archive is first seen here; one that goes to another place counts anew. A moment that is still to come, by a clock that was
+ahead, counts as now; that the clock stands in the past for a slice, until a time server is reached, says nothing (`known_clock.reckoned`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from appliance.catalog import Reading, Transaction, destinations, settings
+from appliance.catalog import Reading, Transaction, destinations, known_clock, settings
 from appliance.lifecycle.buckets import ASKED
 from appliance.lifecycle.copies import READ
 from appliance.model import DestinationId
@@ -47,15 +48,16 @@ class ReadThrough:
         self._begun_utc = begun_utc
         self._before = _kept(reading)
         self._known: dict[DestinationId, Through] = {}
+        today = known_clock.reckoned(reading, now).isoformat()
         for each in destinations.destinations(reading):
             if each.kind not in (*READ, *ASKED):
                 continue
             where, known = place_of(each.options), self._before.get(each.id)
             if known is None or known.place != where:
-                known = Through(where, now.isoformat(), "" if begins else begun_utc)
+                known = Through(where, today, "" if begins else begun_utc)
             if each.paused:
                 known = replace(known, part_of=begun_utc, manifests=(), copies=())
-            self._known[each.id] = replace(known, since_utc=min(known.since_utc, now.isoformat()))
+            self._known[each.id] = replace(known, since_utc=min(known.since_utc, today))
 
     def manifests_due(self, most: int) -> list[tuple[DestinationId, int]]:
         """The manifests that were passed over, `most` of each archive: those that wait longest first."""
@@ -105,10 +107,10 @@ class ReadThrough:
 
 def finish(tx: Transaction, begun_utc: str, now: datetime) -> None:
     """The pass that began at `begun_utc` is at its end: whatever of an archive was passed over in it, its next one reads."""
-    known = {}
+    known, today = {}, known_clock.reckoned(tx, now).isoformat()
     for number, each in _kept(tx).items():
         is_through = each.part_of != begun_utc and not each.manifests and not each.copies
-        known[number] = Through(each.place, now.isoformat() if is_through else each.since_utc)
+        known[number] = Through(each.place, today if is_through else each.since_utc)
     _keep(tx, known, now)
 
 

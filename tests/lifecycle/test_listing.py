@@ -18,7 +18,7 @@ from appliance.catalog import deliveries, destinations, freezes, receipts
 from appliance.catalog import settings as kept
 from appliance.errors import OutOfResources
 from appliance.health.gathering import BUCKET_LISTS
-from appliance.lifecycle import census, freezing, listing, scrub
+from appliance.lifecycle import census, freezing, listing, retention, scrub
 from appliance.lifecycle.acting import Act
 from appliance.lifecycle.listing import Around, Looked
 from appliance.model import ObjectId
@@ -410,6 +410,15 @@ def test_the_guard_takes_hold_of_a_mass_loss_once_and_not_again_after_a_person_h
 def test_a_moment_that_is_still_to_come_counts_as_now(stored: Remote) -> None:
     a_pass(stored, NOW + timedelta(days=4000))
     assert look(stored, NOW).since_utc == NOW.isoformat()
+
+
+@plain
+def test_a_clock_that_stands_in_the_past_for_a_slice_makes_nothing_years_old(stored: Remote) -> None:
+    with stored.clinic.box.catalog.transaction() as tx:
+        retention.watch_clock(tx, NOW, follows_time_server=True)
+    a_pass(stored, NOW)
+    assert look(stored, NOW - timedelta(days=4000)).since_utc == NOW.isoformat()
+    assert "bucket-unlisted" not in codes(stored, NOW + timedelta(minutes=10))
 
 
 @plain

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appliance import health
-from appliance.catalog import destinations, settings
+from appliance.catalog import destinations, known_clock, settings
 from appliance.health.gathering import SCRUB_ARCHIVES
-from appliance.lifecycle import read_through, scrub
+from appliance.lifecycle import read_through, retention, scrub
 from appliance.model import DestinationSettings, ObjectId
 from appliance.replication.destinations import prepare
 from appliance.replication.destinations.archive import object_key
@@ -190,3 +190,45 @@ def test_a_slice_that_is_stopped_counts_no_manifest_twice(kept: Clinic) -> None:
     first = scrub.scrub(kept.box, NOW, keep_going=lambda: next(left, False), most=20)
     assert first.manifests == 2
     assert finished(kept)["manifests"] == 4
+
+
+DEAD = datetime(2016, 1, 1, tzinfo=UTC)
+"""What a clock without a battery says until a time server is reached."""
+
+
+@pytest.fixture
+def known(kept: Clinic) -> datetime:
+    """The moment that it is at the earliest, by a time server, after the images came."""
+    now = datetime.now(UTC) + timedelta(hours=1)
+    with kept.box.catalog.transaction() as tx:
+        retention.watch_clock(tx, now, follows_time_server=True)
+    return now
+
+
+def test_a_clock_that_stands_in_the_past_for_a_slice_makes_nothing_years_old(
+    kept: Clinic, known: datetime
+) -> None:
+    a_pass(kept, known)
+    scrub.scrub(kept.box, DEAD, most=4)
+    assert standing(kept)["since_utc"] == known.isoformat()
+    assert late(kept, known + timedelta(minutes=10)) == []
+
+
+def test_a_pass_that_ends_by_such_a_clock_ended_no_earlier_than_is_known(
+    kept: Clinic, known: datetime
+) -> None:
+    a_pass(kept, DEAD)
+    assert standing(kept)["since_utc"] == known.isoformat()
+
+
+def test_a_moment_that_is_still_to_come_counts_as_now(kept: Clinic) -> None:
+    a_pass(kept, NOW + timedelta(days=4000))
+    scrub.scrub(kept.box, NOW, most=4)
+    assert standing(kept)["since_utc"] == NOW.isoformat()
+
+
+def test_what_is_kept_of_the_clock_and_cannot_be_read_holds_nothing_up(kept: Clinic) -> None:
+    with kept.box.catalog.transaction() as tx:
+        settings.put(tx, known_clock.KEY, "no clock", NOW)
+    a_pass(kept)
+    assert standing(kept)["since_utc"] == NOW.isoformat()
