@@ -19,7 +19,7 @@ a pass goes on where it was after a restart:
 An object that is in an archive only because it was evicted, or has not come home yet after a restore, is no damage, and is asked for there
 in each pass (`appliance.lifecycle.buckets`). Any other whose file is gone (a repaired file system, somebody who removes a few at a time) is
 damaged like one that does not open, and brought back: the archive's copy would be the last. What can't be asked for is tried again in every slice, what
-the disk of an archive does not give back once a day (`appliance.lifecycle.retries`), and the objects here don't wait for it: when all was last asked for
+a disk does not give back, an archive's or this one, once a day (`appliance.lifecycle.retries`), and the objects here don't wait for it: when all was last asked for
 is a date of its own, and health says when it is old. A clock that is set makes no pass late or early: passes follow one another, and what counts is how far this one is.
 
 Rejected: a date beside each object (a write for every read), and one long pass at night (a clinic's nights are for updates).
@@ -86,6 +86,7 @@ CATALOG_AGAIN: Final = timedelta(days=1)
 """How long after that the catalog alone is tried again: copying it costs as much as a backup."""
 
 GONE: Final = "it is not on this box"
+NOT_GIVEN_BACK: Final = "the disk did not give it back"
 IN_A_ROW: Final = 8
 """So many objects, one after the other, that can't be read are no bad sector: the disk is failing, or no longer there."""
 
@@ -175,7 +176,8 @@ def scrub(
     for name in (each for each in (*due, *others) if each in known):
         if not keep_going():
             break
-        if name in others or (name in standing.to_mend and not retries.are_enough):
+        may_try = retries.spares(name) or not retries.are_enough
+        if name in others or (name in standing.to_mend and may_try):
             standing = _again(at, standing, known[name])
     for place, name in missed:
         if name in known and name not in standing.to_mend and copies.answers(place) and keep_going():
@@ -203,9 +205,12 @@ def _again(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
 
 
 def _tried(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
+    if at.retries.spares(sealed[0]):
+        return _mend(at, standing, sealed, NOT_GIVEN_BACK, is_unread=True)
     try:
         wrong = _wrong(at.box, *sealed, at.copies.rest)
     except Unreadable as error:
+        at.retries.not_given_back_here(sealed[0])
         return _mend(at, standing, sealed, error.message, is_unread=True)
     except Transient:
         return standing.waiting_for(sealed[0])
@@ -217,6 +222,7 @@ def _unread(at: _Slice, standing: Pass, row: Sequence[tuple[InstanceId, Sealed, 
     for instance_id, sealed, error in row:
         log.warning("a stored image cannot be read: %s", error.message)
         if isinstance(error, Unreadable):
+            at.retries.not_given_back_here(sealed[0])
             standing = _mend(at, standing, sealed, error.message, is_unread=True)
         else:
             at.copies.miss(sealed[0])

@@ -118,6 +118,47 @@ def test_a_bad_sector_while_the_archive_is_away_is_said_and_mended_later(
     assert contents(kept.box) == as_sent(*IMAGES)
 
 
+def test_a_disk_that_dies_while_the_archive_is_away_is_read_little_and_mended_when_it_is_back(
+    kept: Clinic, tmp_path: Path, sectors: BadSectors
+) -> None:
+    """Each attempt costs a minute of what is left of it, and ten minutes later it was asked again."""
+    hurt = in_order(kept)[1:10:2]
+    for path in hurt:
+        sectors.hurt(path)
+    (tmp_path / "usb").rename(tmp_path / "away")
+
+    def read(at: timedelta) -> int:
+        before = sectors.asked
+        waiting = scrub.scrub(kept.box, NOW + at, most=1).to_mend
+        assert {path.stem for path in hurt} == set(waiting)
+        return sectors.asked - before
+
+    a_day = timedelta(days=1)
+    assert len(scrub.scrub(kept.box, NOW, most=10).to_mend) == 5
+    assert [read(timedelta(minutes=minute)) for minute in (10, 20)] == [0, 0], "the pass is at its end"
+    with kept.box.catalog.transaction() as tx:  # where none of them is next
+        settings.put(tx, scrub.STANDING, settings.get(tx, scrub.STANDING) | {"cursor": 10}, NOW)
+    assert read(a_day) == MOST_UNREAD, "a few in a slice"
+    (tmp_path / "away").rename(tmp_path / "usb")
+    before = sectors.asked
+    assert scrub.scrub(kept.box, NOW + a_day + timedelta(hours=1), most=1).to_mend == ()
+    assert sectors.asked - before == 2, (
+        "those that were not read that day; an archive is asked for the others"
+    )
+    assert contents(kept.box) == as_sent(*IMAGES)
+
+
+def test_what_this_disk_gives_back_the_next_day_waits_for_no_archive(
+    kept: Clinic, tmp_path: Path, sectors: BadSectors
+) -> None:
+    sectors.hurt(in_order(kept)[0])
+    (tmp_path / "usb").rename(tmp_path / "away")
+    assert scrub.scrub(kept.box, NOW, most=1).to_mend
+    sectors.mend()
+    assert scrub.scrub(kept.box, NOW + timedelta(hours=1), most=1).to_mend, "it is not read all day"
+    assert scrub.scrub(kept.box, NOW + timedelta(days=2), most=1).to_mend == ()
+
+
 def test_a_disk_that_gives_nothing_back_is_said_and_starts_no_storm(
     kept: Clinic, sectors: BadSectors
 ) -> None:
