@@ -395,7 +395,7 @@ def _keep(at: _Slice, standing: Pass, *, went_on: bool = False) -> Pass:
         _note_unread(tx, at.copies, standing, now)
         at.retries.note(tx, standing.to_mend, now)
         at.through.copies(at.copies.missed, at.copies.given_back, failing=at.copies.gave_up)
-        at.through.note(tx, now)
+        at.through.note(tx, standing.cursor, standing.manifest_cursor, now)
         asked.note(tx, far, standing.begun_utc, now)
         if went_on:
             settings.remove(tx, STOPPED)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 clinic, disk, kept = _clinic, _disk, _kept
 
-TEN_DAYS = timedelta(days=10)
+DAY, TEN_DAYS = timedelta(days=1), timedelta(days=10)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def standing(clinic: Clinic) -> dict[str, Any]:
 def late(clinic: Clinic, at: datetime) -> list[str]:
     """Which archives were not read to their end for too long, where everything else was."""
     with clinic.box.catalog.transaction() as tx:
-        done = {**settings.get(tx, scrub.FINISHED), "finished_utc": at.isoformat()}
+        done = {**(settings.get(tx, scrub.FINISHED) or {}), "finished_utc": at.isoformat()}
         settings.put(tx, scrub.FINISHED, done, NOW)
     found = health.status(clinic.box, at).problems
     return [each.subject for each in found if each.code == "read-again-late"]
@@ -167,6 +167,58 @@ def test_with_too_much_of_it_passed_over_it_waits_for_the_next_pass(
     assert standing(kept)["since_utc"] == NOW.isoformat(), "that pass was not whole"
     a_pass(kept, later)
     assert standing(kept)["since_utc"] == later.isoformat()
+
+
+def test_one_that_comes_back_in_the_middle_of_a_pass_waits_for_one_pass_and_not_for_two(
+    kept: Clinic, usb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read on from where it was lost, as the page promises: ten days."""
+    monkeypatch.setattr(read_through, "MOST", 2)
+    away = usb.rename(usb.with_name("away"))
+    scrub.scrub(kept.box, NOW, most=4)
+    back = NOW + timedelta(days=34)
+    assert late(kept, back) == ["usb"]
+    away.rename(usb)
+    for number in range(2):
+        scrub.scrub(kept.box, back + number * DAY, most=4)
+        assert late(kept, back + number * DAY) == ["usb"], (
+            "also where the pass ends: its beginning was not read"
+        )
+    scrub.scrub(kept.box, back + 2 * DAY, most=4)
+    assert standing(kept)["since_utc"] == (back + 2 * DAY).isoformat()
+    assert late(kept, back + 2 * DAY) == []
+    a_pass(kept, back + 3 * DAY)
+    assert standing(kept)["since_utc"] == (back + 3 * DAY).isoformat(), "it goes with the others again"
+
+
+def test_one_that_is_lost_again_on_the_way_goes_on_from_there(
+    kept: Clinic, usb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six slices a pass: it is lost in the third of the first, and in the second of the next."""
+    monkeypatch.setattr(read_through, "MOST", 1)
+    for number in range(14):
+        assert number == 0 or standing(kept)["since_utc"] == NOW.isoformat()
+        if is_away := number in (2, 7):
+            usb.rename(usb.with_name("away"))
+        scrub.scrub(kept.box, NOW + number * DAY, most=2)
+        if is_away:
+            usb.with_name("away").rename(usb)
+    assert standing(kept)["since_utc"] == (NOW + 13 * DAY).isoformat(), "in the second slice of the third"
+
+
+def test_one_that_was_lost_by_earlier_software_waits_for_a_whole_pass(kept: Clinic) -> None:
+    """That has not written down where."""
+    scrub.scrub(kept.box, NOW, most=4)
+    with kept.box.catalog.transaction() as tx:
+        told = settings.get(tx, read_through.ARCHIVES)
+        begun = settings.get(tx, scrub.STANDING)["begun_utc"]
+        mine = {"place": told[str(kept.place.id)]["place"], "since_utc": NOW.isoformat(), "part_of": begun}
+        settings.put(tx, read_through.ARCHIVES, {str(kept.place.id): mine}, NOW)
+    a_pass(kept, NOW + DAY)
+    scrub.scrub(kept.box, NOW + 2 * DAY, most=8)
+    assert standing(kept)["since_utc"] == NOW.isoformat()
+    a_pass(kept, NOW + 3 * DAY)
+    assert standing(kept)["since_utc"] == (NOW + 3 * DAY).isoformat()
 
 
 def test_what_is_destroyed_meanwhile_keeps_no_archive_from_being_read_through(
