@@ -7,7 +7,8 @@ was fetched, and only where none came since; what it says beyond them harms nobo
 
 One that the archive does not give keeps no other from being read. Where a disk does not give it back (a sector that dies), it is damaged if the disk takes and
 gives back a small file at that moment, up to a few in a slice, as with `appliance.lifecycle.copies`. One that lies in deep archive, or has a tombstone
-that waits for the ransomware guard, is passed over alone. Whatever else an archive answers, it is left alone for this slice; what is tried once more comes
+that waits for the ransomware guard, is passed over alone. One that opens and is of a later format, since the box has gone back a version, is whole and
+left as it is. Whatever else an archive answers, it is left alone for this slice; what is tried once more comes
 after the others, and what failed last after that.
 """
 
@@ -122,6 +123,8 @@ class _Slice:
             return
         try:
             self._open(archive, row)
+        except manifest.OfNewerSoftware as error:
+            log.info("a study manifest is left as it is: %s", error.message)
         except (Corrupt, Unknown):
             self._write_again(row)
         except Unreadable as error:

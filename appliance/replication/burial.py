@@ -137,7 +137,7 @@ def _documents(archive: Archive, name: str) -> list[str]:
 
 
 def _read(grave: Grave, name: str, document: str) -> Mapping[str, Any]:
-    """A document that lies under `name`. Raises `Unknown`, `Corrupt`, and `NotYet` for one that a later paper than ours opens.
+    """A document that lies under `name`. Raises `Unknown`, `Corrupt`, and `NotYet` for one that a later paper than ours opens, or later software.
 
     A box that came back with a paper that was replaced since does not know what it would write over, or leave to be opened. That there
     is such a paper is told by the archive's own slots: what a document says of itself may be what rots.
@@ -145,6 +145,8 @@ def _read(grave: Grave, name: str, document: str) -> Mapping[str, Any]:
     sealed = grave.archive.document(document)
     try:
         return manifest.unseal(grave.box.root, name, sealed)
+    except manifest.OfNewerSoftware:  # it may name images that nobody has decided about
+        raise NotYet(LATER_SOFTWARE) from None
     except Corrupt:
         if grave.box.root.generation < sealed_generation(sealed) <= _newest_paper(grave.archive):
             raise NotYet(LATER_PAPER) from None
@@ -271,6 +273,9 @@ def _spare(grave: Grave, found: Mapping[str, Mapping[str, Any]], destroyed: Sequ
 
 
 LATER_PAPER: Final = "what lies there of the study opens with a later recovery key than this box has: restore the box with that one"
+LATER_SOFTWARE: Final = (
+    "what lies there of the study was written by newer software than this box has: install the newest version"
+)
 TAKING_IN: Final = "more of the study lies there than was decided about: it is taken in again first"
 
 

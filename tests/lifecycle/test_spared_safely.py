@@ -347,6 +347,29 @@ def test_what_opens_with_a_later_paper_is_not_written_over(
     assert not both_done(after.box)
 
 
+@pytest.mark.parametrize("is_owed", [True, False])
+def test_what_later_software_has_written_is_not_written_over(
+    burnt: Burnt, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_owed: bool
+) -> None:
+    """A box that has gone back a version can't tell which images lie there that nobody has decided about."""
+    after, place = burnt
+    root = after.box.root
+    name = manifest.key(root, MORE.study_instance_uid)
+    away = tmp_path / "zip away" / name
+    told = manifest.unseal(root, name, away.read_bytes())
+    away.write_bytes(manifest._seal(root, name, told | {"format": manifest.FORMAT + 1}))
+    later = away.read_bytes()
+    if is_owed:
+        attached(after, place, tmp_path)
+    else:
+        _destroy(after)
+        _back(tmp_path, after.box, place)
+    after.deliver_until(lambda: burial.LATER_SOFTWARE in caplog.text)
+    after.deliver()
+    assert (tmp_path / "zip" / name).read_bytes() == later
+    assert not both_done(after.box)
+
+
 def test_a_document_that_rotted_into_a_later_paper_is_destroyed_all_the_same(
     burnt: Burnt, tmp_path: Path
 ) -> None:

@@ -76,6 +76,18 @@ def test_what_a_manifest_says_beyond_the_catalog_is_no_damage(grown: tuple[Clini
     assert read(clinic).rewritten == 0
 
 
+def test_one_that_later_software_has_written_is_left_as_it_is(kept: Clinic) -> None:
+    """As on a box that has gone back a version."""
+    name, root = manifest.key(kept.box.root, STUDY), kept.box.root
+    told = manifest.unseal(root, name, document(kept).read_bytes())
+    document(kept).write_bytes(manifest._seal(root, name, told | {"format": manifest.FORMAT + 1}))
+    later = document(kept).read_bytes()
+    found = read(kept)
+    assert (found.read, found.rewritten, found.missed) == (3, 0, ())
+    kept.deliver()
+    assert document(kept).read_bytes() == later
+
+
 def meanwhile(patch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """`act` once a manifest has been fetched, and before it is held to anything."""
     fetch, left = VaultDestination.document, [act]
