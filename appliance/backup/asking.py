@@ -208,6 +208,13 @@ def also(
         settings.put(tx, ASKED, told, now)
 
 
+def are_kept_back(reading: Reading, place: DestinationSettings) -> bool:
+    """Whether the disk of an archive does not give back images that no other archive has given a restored box."""
+    last = settings.get(reading, homecoming.LAST)
+    told = _told(reading, last) if isinstance(last, dict) else {}
+    return bool(unreceipted.among(reading, place.id, _standing(told, place, 0).unread))
+
+
 def _end(reading: Reading, last: dict[str, Any]) -> int:
     """The last row that came by the restore, which earlier software did not write down."""
     return int(last["last"]) if "last" in last else int(instances.last_id(reading))

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from appliance.backup import homecoming, unread
+from appliance.backup import asking, homecoming, unread
 from appliance.backup.late_manifests import Trial, put_aside
 from appliance.backup.rebuilding import sealed_for
 from appliance.box import Box
@@ -108,14 +108,22 @@ def knows(box: Box, place: DestinationSettings) -> bool:
 
 
 def refuse_if_needed(reading: Reading, place: DestinationSettings) -> None:
-    """Keep an archive that a restored box knew from being taken off it before it was looked through. Raises `Refused`.
+    """Keep an archive that a restored box knew from being taken off it before it was looked through, and one whose disk holds back what nobody
+    else has given. Raises `Refused`.
 
     Not one that somebody has paused first: a disk that burnt with the box is never looked through. One that is found after all
     is looked through when it is added again.
     """
+    if place.paused:
+        return
     last = settings.get(reading, homecoming.LAST)
     standing = _standings(reading, last).get(str(place.id)) if isinstance(last, dict) else None
-    if standing is not None and standing.was_known and not (standing.knows_all or place.paused):
+    if asking.are_kept_back(reading, place):
+        raise Refused(
+            "this archive holds images and does not give them back, and no other archive has given them back",
+            hint="look at that disk and its cable; one that is gone for good: pause it first",
+        )
+    if standing is not None and standing.was_known and not standing.knows_all:
         raise Refused(
             "since the restore this archive was not looked through for images that only it knows of",
             hint="connect it and wait until that is done, then remove it; one that is gone for good: pause it first",

@@ -116,11 +116,11 @@ def test_an_archive_that_has_given_what_came_to_be_known_late_is_asked_for_the_r
         assert contents(box) == as_sent(*IMAGES)
 
 
-def ask_also_for(box: Box, object_id: ObjectId, but: str) -> dict[str, list[int]]:
+def ask_also_for(box: Box, object_id: ObjectId) -> dict[str, list[int]]:
     """Which rows are asked for besides by then, by the archive."""
     with box.catalog.transaction() as tx:
         places = {each.name: each for each in destinations.destinations(tx)}
-        asking.also(tx, object_id, places[but], NOW)
+        asking.also(tx, [object_id], NOW)
         told = settings.get(tx, asking.ASKED)
     return {name: told["more"].get(str(each.id), []) for name, each in places.items()}
 
@@ -134,7 +134,7 @@ def test_a_box_that_came_back_under_earlier_software_asks_for_what_came_to_be_kn
         told = {"at_utc": NOW.isoformat(), "from": "usb", "missing": 0, "home": False, "lives": 1}
         settings.put(tx, homecoming.LAST, told, NOW)
     row = as_they_came(clinic.box)[0]
-    assert ask_also_for(clinic.box, row.object_id, "nas")["usb"] == [row.id]
+    assert ask_also_for(clinic.box, row.object_id)["usb"] == [row.id]
 
 
 def test_an_archive_that_is_moved_is_not_asked_for_what_was_to_be_in_its_first_place(
@@ -148,7 +148,7 @@ def test_an_archive_that_is_moved_is_not_asked_for_what_was_to_be_in_its_first_p
         told = {"at_utc": NOW.isoformat(), "from": "usb", "last": 3, "missing": 0, "home": False, "lives": 1}
         settings.put(tx, homecoming.LAST, told, NOW)
     row = as_they_came(clinic.box)[5]
-    assert ask_also_for(clinic.box, row.object_id, "usb")["nas"] == [row.id]
+    assert ask_also_for(clinic.box, row.object_id)["nas"] == [row.id]
     with clinic.box.catalog.transaction() as tx:
         (place,) = [each for each in destinations.destinations(tx) if each.name == "nas"]
         recall.let_move(tx, place, moved.options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -14,7 +15,7 @@ from appliance.backup import asking, homecoming, late_manifests, other_archives,
 from appliance.backup.schedule import Schedule
 from appliance.box import Box
 from appliance.catalog import Transaction, destinations, instances, settings
-from appliance.errors import Corrupt, Resting, Unreadable
+from appliance.errors import Corrupt, Refused, Resting, Unreadable
 from appliance.model import DestinationSettings
 from appliance.replication import manifest, recall
 from appliance.replication.destinations.archive import MANIFESTS
@@ -182,6 +183,12 @@ def test_one_bad_sector_keeps_no_other_image_of_its_study_away(
         look_through(large.box)
         assert here(large.box) == len(BEFORE) + len(LARGE) - 1
         assert missing(large.box) == 1, "and of it somebody is told"
+        Schedule().bring_home(large.box, NOW)
+        with large.box.catalog.reading() as reading:
+            (place,) = (each for each in destinations.destinations(reading) if each.name == "nas")
+            with pytest.raises(Refused, match="does not give them back"):
+                other_archives.refuse_if_needed(reading, place)
+            other_archives.refuse_if_needed(reading, replace(place, paused=True))
     Schedule().bring_home(large.box, NOW + DAY)
     assert contents(large.box) == as_sent(*BEFORE, *LARGE)
     assert missing(large.box) == 0
