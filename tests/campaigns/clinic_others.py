@@ -49,7 +49,8 @@ def _take_up(world: World) -> None:
         if not any(world.is_whole(name, image) for name in world.known):
             world.limbo[object_id] = image  # a manifest told of it, and nothing else is left
             continue
-        uids = {each.sent.sop_instance_uid for each in world.here_by_account()}
+        # It is the version that it was, unless another came in its place as the first.
+        uids = {each.sent.sop_instance_uid for each in world.here_by_account() if each.first}
         world.acknowledged(replace(image, first=image.first and image.sent.sop_instance_uid not in uids))
 
 

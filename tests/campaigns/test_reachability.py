@@ -231,6 +231,29 @@ USB, NAS = 0, 1
 
 
 @pytest.mark.slow
+def test_an_image_that_comes_late_is_the_version_that_it_was(world: World) -> None:
+    """The first of two versions lies on the one disk and the second on the other, from which the box comes back (seed 54000006)."""
+    assert world.take("unplug", -1, NAS, 0)
+    world.take("receive", 0, 0, 0)
+    world.take("deliver", -1, 0, 0)
+    assert world.take("rot", 0, 0, 0), "so that it can't be delivered while the other disk is away"
+    assert world.take("plug", -1, 0, 0)
+    assert world.take("unplug", -1, USB, 0)
+    world.take("receive", 0, 3, 0)
+    world.take("deliver", -1, 0, 0)
+    assert world.take("plug", -1, 0, 0)
+    assert world.take("burn_without_backups", -1, NAS, 0)
+    assert [each.first for each in world.alive.values()] == [False]
+    world.take("home", -1, 0, 0)
+    assert [each.first for each in world.alive.values()] == [False, True]
+    world.take("years", -1, 0, 0)
+    assert world.take("ask", 0, 1, 0)
+    world.take("carry_out", -1, NO_FIRE, 0)
+    assert world.notes["images kept anonymous"] == 1
+    check_to_the_bottom(world)
+
+
+@pytest.mark.slow
 def test_nobody_decides_about_what_only_a_disk_that_was_away_knows(world: World) -> None:
     """A study is destroyed, and one image of it that a fire took comes back later: this box never had its key (seed 37000003)."""
     world.take("receive", 2, 0, 0)
