@@ -13,12 +13,11 @@ from appliance.backup.late_manifests import Trial
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, rules
 from appliance.catalog.delivery_lists import DeliveryRow
-from appliance.lifecycle import purging
 from appliance.model import DestinationSettings, Rule
 from appliance.replication import embargo
 from appliance.replication.delivery import State
-from appliance.replication.destinations.archive import MANIFESTS
 from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
+from tests.backup.test_looking_through import destroyed_in_a_third
 from tests.backup.test_other_archives import (
     BEFORE,
     DAY,
@@ -26,14 +25,12 @@ from tests.backup.test_other_archives import (
     goes_to_another_alone,
     is_whole_in,
     nas,
-    on_disk,
     on_disk_again,
     owe_to,
 )
 from tests.backup.test_restoring import bring_home, restore
 from tests.boxes import box_in
 from tests.instances import Instance
-from tests.lifecycle.purge import LATER, approve, study_of
 
 pytestmark = pytest.mark.slow
 
@@ -78,20 +75,7 @@ def is_tried(box: Box) -> bool:
 @pytest.fixture
 def after(clinic: Clinic, nas: DestinationSettings, tmp_path: Path) -> Iterator[Clinic]:
     """A box that was made again from its disk; the NAS still has a study that the third archive knows as destroyed."""
-    third, second = owe_to(clinic.box, on_disk(tmp_path, "third")), owe_to(clinic.box, nas)
-    clinic.receive(*BEFORE)
-    clinic.deliver()
-    clinic.back_up()
-    with clinic.box.catalog.transaction() as tx:
-        destinations.pause(tx, "usb")
-    clinic.receive(*SINCE)
-    clinic.deliver_until(lambda: is_whole_in(clinic.box, second) and is_whole_in(clinic.box, third))
-    with clinic.box.catalog.transaction() as tx:
-        destinations.pause(tx, "nas")
-    approve(clinic.box, study_of(clinic.box, SINCE[-1]).id)
-    manifests = {path: path.read_bytes() for path in (tmp_path / "third" / MANIFESTS).iterdir()}
-    purging.carry_out(clinic.box, LATER, purging.Around())
-    clinic.deliver_until(lambda: any(path.read_bytes() != was for path, was in manifests.items()))
+    destroyed_in_a_third(clinic, nas, tmp_path, "third")
     restore(tmp_path / "after", on_disk_again(tmp_path), clinic.paper)
     with box_in(tmp_path / "after") as box:
         bring_home(box)

@@ -143,13 +143,8 @@ def _fields(space: object) -> dict[str, int]:
     return {name: getattr(space, name) for name in space.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["aaa", "third"])
-def test_what_a_third_archive_knows_as_destroyed_goes_again_whichever_was_read_before(
-    clinic: Clinic,
-    nas: DestinationSettings,
-    tmp_path: Path,
-    name: str,
-) -> None:
+def destroyed_in_a_third(clinic: Clinic, nas: DestinationSettings, tmp_path: Path, name: str) -> None:
+    """A study is destroyed while the NAS is away, which has it; the archive of this name has it too, and is told."""
     third, second = owe_to(clinic.box, on_disk(tmp_path, name)), owe_to(clinic.box, nas)
     clinic.receive(*BEFORE)
     clinic.deliver()
@@ -164,6 +159,16 @@ def test_what_a_third_archive_knows_as_destroyed_goes_again_whichever_was_read_b
     manifests = {path: path.read_bytes() for path in (tmp_path / name / MANIFESTS).iterdir()}
     purging.carry_out(clinic.box, LATER, purging.Around())
     clinic.deliver_until(lambda: any(path.read_bytes() != was for path, was in manifests.items()))
+
+
+@pytest.mark.parametrize("name", ["aaa", "third"])
+def test_what_a_third_archive_knows_as_destroyed_goes_again_whichever_was_read_before(
+    clinic: Clinic,
+    nas: DestinationSettings,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    destroyed_in_a_third(clinic, nas, tmp_path, name)
     restore(tmp_path / "after", on_disk_again(tmp_path), clinic.paper)
     with box_in(tmp_path / "after") as box:
         bring_home(box)
