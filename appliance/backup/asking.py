@@ -212,7 +212,7 @@ def are_kept_back(reading: Reading, place: DestinationSettings) -> bool:
     """Whether the disk of an archive does not give back images that no other archive has given a restored box."""
     last = settings.get(reading, homecoming.LAST)
     told = _told(reading, last) if isinstance(last, dict) else {}
-    return bool(unreceipted.among(reading, place.id, _standing(told, place, 0).unread))
+    return bool(unreceipted.nowhere(reading, _standing(told, place, 0).unread))
 
 
 def _end(reading: Reading, last: dict[str, Any]) -> int:

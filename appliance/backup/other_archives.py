@@ -5,7 +5,7 @@ down for a week) is named by no backup and no manifest that was read: nobody wou
 each manifest, and each that was put aside, is read, and what this box does not know by it comes and is recorded (`late_manifests`). How far that is stands in the
 catalog's settings, and health says of which archive it was not done. One that is added later is looked through too, which costs nothing where it is empty.
 
-What an archive knows as destroyed is destroyed here then; until each within reach was read, nothing of before goes where it would stay (`replication.embargo`).
+What an archive knows as destroyed is destroyed here then; for a day nothing of before goes where it would stay, unless all were read (`replication.embargo`).
 
 A backup that was made before that is done does not know of it either. So a restore from it reads all manifests, and not only
 those that were written since (`knows`).
@@ -17,17 +17,17 @@ from __future__ import annotations
 
 import heapq
 import logging
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from appliance.backup import asking, homecoming, unread
 from appliance.backup.late_manifests import Trial, put_aside
 from appliance.backup.rebuilding import sealed_for
 from appliance.box import Box
-from appliance.catalog import Reading, Transaction, destinations, settings
+from appliance.catalog import Reading, Transaction, deliveries, destinations, settings
 from appliance.errors import Corrupt, OperatorNeeded, OutOfResources, Refused, Transient
 from appliance.model import DestinationSettings
 from appliance.replication import recall
@@ -56,8 +56,7 @@ REST: Final = timedelta(hours=1)
 class _Standing:
     """How far an archive was looked through: up to which manifest (``after``), or to the end; which did not open (``keys``), which name images that lie deep
     (``deep``), and how many ``more`` there are of both, of which only that is known. ``since_utc`` is since when that is owed, ``where`` the
-    archive was then, ``tried_utc`` when it was of no use last, and ``answered_utc`` when it was there last. It `was_known` to the restored box
-    from the beginning."""
+    archive was then, ``tried_utc`` when it was of no use last. It `was_known` to the restored box from the beginning."""
 
     where: str
     since_utc: str
@@ -68,7 +67,6 @@ class _Standing:
     more: int = 0
     tried_utc: str = ""
     was_known: bool = False
-    answered_utc: str = ""
 
     @property
     def knows_all(self) -> bool:
@@ -141,20 +139,14 @@ def look_through(box: Box, now: datetime, *, keep_going: Callable[[], bool], mos
         if not isinstance(last, dict):
             return 0
         known, places = _standings(reading, last), _archives(reading)
-    readers: list[_Reader] = []
+    came = 0
     for place in places:
         before = known.get(str(place.id))
         begun = _now_at(place, before, now)
         if begun != before:
             _keep(box, place, last["at_utc"], begun, now)
-        if not place.paused and begun.is_time(now):
-            readers.append(_Reader(box, place, last["at_utc"], begun, now, keep_going))
-    # Which answer is known before the first is read: what that one brings waits for the others (`replication.embargo`).
-    there = [each for each in readers if keep_going() and each.tries(each.reach)]
-    for each in there:
-        if keep_going():
-            each.tries(partial(each.read, most))
-    came = sum(each.images for each in there)
+        if not place.paused and begun.is_time(now) and keep_going():
+            came += _Reader(box, place, last["at_utc"], begun, now, keep_going).tries(most)
     if came:
         log.info("images that only another archive knew of: count=%d", came)
     return came
@@ -177,12 +169,11 @@ class _Reader:
         self.standing = standing
         self.images = 0
 
-    def tries(self, act: Callable[[], None]) -> bool:
-        """Whether `act` came to its end; how far the archive is by then is kept in any case. Raises what the catalog raises."""
-        begun, is_done = self.standing, False
+    def tries(self, most: int) -> int:
+        """Read as `read` does, and keep how far the archive is then, whatever it raises; how many images came. Raises what the catalog raises."""
+        begun = self.standing
         try:
-            act()
-            is_done = True
+            self.read(most)
         except (Corrupt, OperatorNeeded, Refused, OutOfResources) as error:
             log.warning("%s is looked through later: %s", self._place.name, error.message)
             self.standing = replace(self.standing, tried_utc=self._now.isoformat())
@@ -190,24 +181,18 @@ class _Reader:
             log.info("%s is looked through another time: %s", self._place.name, error.message)
         if self.standing != begun:
             _keep(self._box, self._place, self._of, self.standing, self._now)
-        return is_done
+        return self.images
 
-    def reach(self) -> None:
-        """See that the archive answers and is this box's. Raises what the archive raises."""
+    def read(self, most: int) -> None:
+        """Read the next, or again those that did not open. Raises what the archive and this disk raise."""
         archive = build(self._place, self._box)
         assert isinstance(archive, Archive)
         try:
             own = whole_recovery_slot(self._box.config.data.absolute() / "keys")
         except Corrupt:
             own = b""  # this disk's own trouble, which the courier tells: what lies there opens without it
+        # Who does not answer is not one where nothing lies; and what lies in another box's does not open, and is none of ours.
         refuse_another_box(archive, self._place.name, self._box.root, own)
-        self.standing = replace(self.standing, answered_utc=self._now.isoformat())
-
-    def read(self, most: int) -> None:
-        """Read the next, or again those that did not open, once it is known that it answers and is none of another box's: what lies there
-        does not open, and where nothing answers there may be more than nothing. Raises what the archive and this disk raise."""
-        archive = build(self._place, self._box)
-        assert isinstance(archive, Archive)
         trial = Trial(self._box, archive, self._place, self._now, has_moved=False, keep_going=self._goes_on)
         try:
             if not self.standing.is_through:
@@ -217,7 +202,6 @@ class _Reader:
                     self.standing.where,
                     self.standing.since_utc,
                     was_known=self.standing.was_known,
-                    answered_utc=self.standing.answered_utc,
                 )  # some of which nothing is known but that: from the beginning once more
             else:
                 self._again(archive, trial)
@@ -242,10 +226,18 @@ class _Reader:
         else:
             if len(found) < most:
                 self.standing = replace(self.standing, is_through=True, tried_utc=self._now.isoformat())
+                self._let_go()
                 log.info("%s was looked through for what this box does not know", self._place.name)
                 return
         if trial.is_to_stop:
             self.standing = replace(self.standing, tried_utc=self._now.isoformat())
+
+    def _let_go(self) -> None:
+        """What was held back from a PACS because of this archive is looked at again at once."""
+        with self._box.catalog.transaction() as tx:
+            for each in destinations.destinations(tx):
+                if each.takes != "ciphertext":
+                    deliveries.wake(tx, each.id, now=self._now, jitter=random.random)
 
     def _note(self, after: str, trial: Trial) -> None:
         keys, deep = (*self.standing.keys, *trial.unread), (*self.standing.deep, *trial.resting)

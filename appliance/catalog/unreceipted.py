@@ -51,6 +51,11 @@ def among(reading: Reading, place_id: DestinationId, rows: Sequence[int]) -> lis
     return [each for row in rows for each in _found(reading, _ROWS + _THERE, row, row + 1, place_id)]
 
 
+def nowhere(reading: Reading, rows: Sequence[int]) -> list[Unreceipted]:
+    """Those of `rows` without a receipt anywhere."""
+    return [each for row in rows for each in _found(reading, _ROWS + _ANYWHERE, row, row + 1)]
+
+
 def _found(reading: Reading, statement: str, *values: int) -> list[Unreceipted]:
     return [
         Unreceipted(InstanceId(row[0]), int(row[1]), ObjectId(row[2]), KeyId(row[3]), int(row[4]))

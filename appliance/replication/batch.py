@@ -35,6 +35,8 @@ SETTLE_SECONDS: Final = 5.0
 
 RECORD_SECONDS: Final = 0.2
 LARGE_BYTES: Final = 4 << 20
+HELD_SECONDS: Final = 1800.0
+"""So long rests at most what may not be sent in clear yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ class Batch:
         self._errand.held.add(ids)
         try:
             self._around.reached("claimed")
-            trouble = self._send_in_session()
+            self._hold_back()
+            trouble = self._send_in_session() if self._left else None
             self._record()
             if trouble is not None and self._errand.stopping.is_set():
                 self._interrupted(str(trouble))
@@ -176,6 +179,23 @@ class Batch:
                 self._give_back()
         finally:
             self._errand.held.drop(ids)
+
+    def _hold_back(self) -> None:
+        """Put off what may not be sent in clear yet (`embargo`), before anybody is called for it: what came since waits for none of it."""
+        now = self._around.now()
+        if self._errand.settings.takes == "ciphertext":
+            return
+        with self._box.catalog.reading() as reading:
+            if not embargo.is_on(reading, now):
+                return
+            held = [each for each in self._left if embargo.is_of_before(reading, each.instance)]
+        self._left = [each for each in self._left if each not in held]
+        with self._box.catalog.transaction() as tx:
+            for each in held:
+                later = now + timedelta(seconds=HELD_SECONDS * (1.0 - 0.1 * self._around.jitter()))
+                deliveries.postpone(
+                    tx, each.id, each.attempts, reason=embargo.REASON, next_attempt_utc=later, now=now
+                )
 
     def _send_in_session(self) -> ApplianceError | None:
         """Send what is left; what was wrong with the destination, if it stopped us."""
@@ -204,8 +224,6 @@ class Batch:
         return None
 
     def _sent(self, session: Session, claimed: Claimed) -> Outcome:
-        if (held := self._held_back(claimed)) is not None:
-            return Outcome(claimed, error=held)
         if (absent := self._absent(claimed)) is not None:
             return Outcome(claimed, error=absent)
         try:
@@ -218,15 +236,6 @@ class Batch:
         except Exception as error:  # noqa: BLE001 - a defect met with one object must not hold up the others
             # Only the kind: the text of a foreign error may hold patient data.
             return Outcome(claimed, error=Transient(f"unexpected {type(error).__name__}"))
-
-    def _held_back(self, claimed: Claimed) -> Transient | None:
-        """Why what would be sent in clear may not be yet, as `embargo` tells."""
-        if self._errand.settings.takes == "ciphertext":
-            return None
-        with self._box.catalog.reading() as reading:
-            if not embargo.holds_back(reading, claimed.instance, self._around.now()):
-                return None
-        return Transient("an archive that may tell of its destruction was not looked through yet")
 
     def _absent(self, claimed: Claimed) -> Transient | None:
         """Recall the object if it is not on this box; why it can't be now, which is no fault of the destination's."""

@@ -13,8 +13,10 @@ from appliance.backup.late_manifests import Trial
 from appliance.box import Box
 from appliance.catalog import deliveries, destinations, rules
 from appliance.catalog.delivery_lists import DeliveryRow
+from appliance.errors import ApplianceError
 from appliance.model import DestinationSettings, Rule
-from appliance.replication import embargo
+from appliance.replication import batch, embargo
+from appliance.replication.batch import Batch
 from appliance.replication.delivery import State
 from tests.backup.conftest import IMAGES, Clinic, as_sent, contents
 from tests.backup.test_looking_through import destroyed_in_a_third
@@ -25,6 +27,7 @@ from tests.backup.test_other_archives import (
     goes_to_another_alone,
     is_whole_in,
     nas,
+    on_disk,
     on_disk_again,
     owe_to,
 )
@@ -109,7 +112,7 @@ def held_back(box: Box, at: datetime) -> set[str]:
             for number, sop_instance_uid in reading.exec_driver_sql(
                 "SELECT id, sop_instance_uid FROM instances"
             )
-            if embargo.holds_back(reading, number, at)
+            if embargo.is_on(reading, at) and embargo.is_of_before(reading, number)
         }
 
 
@@ -119,8 +122,7 @@ def test_those_that_come_back_together_are_waited_for_before_the_first_is_read(
     for name in ("nas", "third"):
         (tmp_path / name).rename(tmp_path / f"{name} in a drawer")
     assert look_through(after.box) == 0
-    back = now() + 3 * DAY
-    assert held_back(after.box, back) == set()
+    back = now() + DAY / 2
     for name in ("nas", "third"):
         (tmp_path / f"{name} in a drawer").rename(tmp_path / name)
     seen: list[set[str]] = []
@@ -138,8 +140,9 @@ def test_those_that_come_back_together_are_waited_for_before_the_first_is_read(
 
 
 def test_what_the_backup_owed_already_waits_too_for_a_day_for_one_that_stays_away(
-    clinic: Clinic, nas: DestinationSettings, tmp_path: Path
+    clinic: Clinic, nas: DestinationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(batch, "HELD_SECONDS", 1.0)
     with_pacs(clinic.box, tmp_path)
     with clinic.box.catalog.transaction() as tx:
         destinations.pause(tx, "pacs")
@@ -167,17 +170,46 @@ def test_what_the_backup_owed_already_waits_too_for_a_day_for_one_that_stays_awa
         again.deliver_until(lambda: sent(box) == {*as_sent(*BEFORE)})
 
 
-def test_one_that_answers_and_can_t_be_read_to_its_end_is_waited_for_until_it_is_paused(
+def test_one_that_answers_and_can_t_be_read_to_its_end_is_waited_for_a_day_or_until_it_is_paused(
     after: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(homecoming, "has_any_room", lambda *_: False)
-    for days in range(4):
-        look_through(after.box, now() + days * DAY)
-    assert held_back(after.box, now() + 3 * DAY) == {*as_sent(*BEFORE)}
+    look_through(after.box, now() + DAY / 2)
+    assert held_back(after.box, now() + DAY / 2) == {*as_sent(*BEFORE)}
+    look_through(after.box, now() + DAY)
+    assert held_back(after.box, now() + DAY) == set()
     with after.box.catalog.transaction() as tx:
         destinations.pause(tx, "nas")
         destinations.pause(tx, "third")
-    assert held_back(after.box, now() + 3 * DAY) == set()
+    assert held_back(after.box, now() + DAY / 2) == set()
+
+
+def test_an_archive_that_is_added_later_holds_nothing_back(after: Clinic, tmp_path: Path) -> None:
+    look_through(after.box)
+    assert held_back(after.box, now()) == set()
+    owe_to(after.box, on_disk(tmp_path, "later"))
+    (tmp_path / "later").rename(tmp_path / "not there")
+    look_through(after.box)
+    assert held_back(after.box, now()) == set()
+
+
+def test_what_is_held_back_keeps_nobody_waiting_at_a_pacs_that_fails(
+    after: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is called for it: a PACS that has failed gets one image at a time until one arrives."""
+    opened: list[object] = []
+    send = Batch._send_in_session
+
+    def noted(self: Batch) -> ApplianceError | None:
+        if self._errand.settings.name == "pacs":
+            opened.extend(self._left)
+        return send(self)
+
+    monkeypatch.setattr(Batch, "_send_in_session", noted)
+    (tmp_path / "third").rename(tmp_path / "drawer")
+    look_through(after.box)
+    after.deliver_until(lambda: is_tried(after.box))
+    assert opened == []
 
 
 def test_a_box_that_never_came_back_holds_nothing_back(clinic: Clinic, nas: DestinationSettings) -> None:
