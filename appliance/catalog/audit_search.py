@@ -134,10 +134,11 @@ def since(reading: Connection, actions: Sequence[str], after: int, *, limit: int
     return [AuditRow(*row) for row in reading.exec_driver_sql(query, (after, *actions, limit))]
 
 
-def newest_about(reading: Connection, action: str, subject: str) -> AuditRow | None:
-    """The newest row that says that `action` was done to a subject."""
-    query = f"{_SELECT} WHERE action = ? AND subject = ? ORDER BY id DESC LIMIT 1"
-    row = reading.exec_driver_sql(query, (action, subject)).first()
+def newest_about(reading: Connection, actions: Sequence[str], subject: str) -> AuditRow | None:
+    """The newest row that says that one of `actions` was done to a subject."""
+    marks = ", ".join("?" for _ in actions)
+    query = f"{_SELECT} WHERE action IN ({marks}) AND subject = ? ORDER BY id DESC LIMIT 1"
+    row = reading.exec_driver_sql(query, (*actions, subject)).first()
     return None if row is None else AuditRow(*row)
 
 

@@ -298,8 +298,11 @@ def _table(source: Dataset, element: DataElement) -> bytes | list[int] | None:
     else:
         given = element.value if isinstance(element.value, (MultiValue, list)) else [element.value]
         words = np.array([int(each) & 0xFFFF for each in given if each is not None], "<u2")
+    is_short = len(words) < entries
     words = words[:entries]
     if bits <= 8 and (words > 0xFF).any():
+        if not is_short:  # words that are more than they say, or entries with something behind them
+            raise NotUnderstood("a table of this object is not as it says", hint="leave it out")
         words = words[: (entries + 1) // 2]
         if entries % 2 and len(words) == (entries + 1) // 2:
             words[-1] &= 0xFF

@@ -108,9 +108,12 @@ def release(tx: Transaction, act: Act, *, reason: str) -> Freeze:
 
 def need_not_be_said(reading: Reading, object_id: ObjectId, now: datetime, *, is_unread: bool) -> bool:
     """Whether an object that stays damaged is no news: a person has released the guard since it was reported, and knows of it, or it was
-    reported a few hours ago. That its sector is bad says nothing of the day on which it is altered."""
-    last = audit_search.newest_about(reading, REPORTS[0], f"instance:{object_id}")
-    if last is None or (not is_unread and _details(last.details).get(UNREAD) is True):
+    reported a few hours ago. That its sector is bad says nothing of the day on which it is altered, nor does that it was mended since, or that
+    an archive's copy was altered."""
+    last = audit_search.newest_about(reading, REPORTS, f"instance:{object_id}")
+    if last is None or last.action != REPORTS[0] or "on" in (told := _details(last.details)):
+        return False
+    if not is_unread and told.get(UNREAD) is True:
         return False
     said, released = utc_moment(last.at_utc), standing(reading).reports_since_utc
     return (released is not None and said < released) or abs(now - said) < SAID_AGAIN

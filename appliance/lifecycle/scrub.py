@@ -206,7 +206,11 @@ def _again(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
 
 def _tried(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
     if at.retries.spares(sealed[0]):
-        return _mend(at, standing, sealed, NOT_GIVEN_BACK, is_unread=True)
+        return _mend(at, standing, sealed, NOT_GIVEN_BACK, is_unread=True, is_spared=True)
+    return _read_here(at, standing, sealed)
+
+
+def _read_here(at: _Slice, standing: Pass, sealed: Sealed) -> Pass:
     try:
         wrong = _wrong(at.box, *sealed, at.copies.rest)
     except Unreadable as error:
@@ -264,10 +268,12 @@ def _mend(
     wrong: str,
     *,
     is_unread: bool = False,
+    is_spared: bool = False,
     only: DestinationId | None = None,
 ) -> Pass:
     """Mend an object if something is `wrong` with it here, and its copies on disks, which are read, or that on one `only`.
 
+    One that `is_spared` here is read here after all before it is given up: the disk may be well again.
     An archive that does not give it back, or was pulled out meanwhile, says nothing of the object: it is tried again.
     """
     object_id, key_id, sealed_bytes = sealed
@@ -287,6 +293,8 @@ def _mend(
         mended = at.copies.check(object_id, key_id, sealed_bytes, only=only)
         return replace(standing, copies=standing.copies + mended)
     except (Unknown, Corrupt, Refused) as error:
+        if is_spared:
+            return _read_here(at, standing, sealed)
         details: dict[str, Any] = {"reason": wrong or error.message}
         if is_unread and not isinstance(error, Corrupt):  # an archive's that is altered is another matter
             details |= {UNREAD: True}

@@ -235,8 +235,8 @@ def test_what_trails_a_look_up_table_is_left_behind(vr: str) -> None:
     ("descriptor", "data", "kept"),
     [
         ([0, 0, 16], bytes(range(256)) * 512, bytes(range(256)) * 512),  # 65,536 entries
-        ([6, 0, 8], b"\1\2\3\4\5\6" + NAME, b"\1\2\3\4\5\6"),
-        ([5, 0, 8], b"\1\2\3\4\5ANNE ", b"\1\2\3\4\5\0"),
+        ([6, 0, 8], b"\1\2\3\4\5\6ANNE"[:10], b"\1\2\3\4\5\6"),
+        ([5, 0, 8], b"\1\2\3\4\5A", b"\1\2\3\4\5\0"),
         ([3, 0, 8], b"\1\0\2\0\3\0", b"\1\0\2\0\3\0"),  # one in each word
         ([3, 0, 8], b"\1\0\2\0\3\0" + NAME, b"\1\0\2\0\3\0"),
         ([6, 0, 8], b"\1\2\3\4", b"\1\2\3\4"),  # shorter than it says
@@ -246,6 +246,14 @@ def test_a_table_stays_as_long_as_its_descriptor_says(
     descriptor: list[int], data: bytes, kept: bytes
 ) -> None:
     assert table_of(copied(with_table(descriptor, "OW", data))) == kept
+
+
+@pytest.mark.parametrize(
+    "data", [b"\1\2\3\4\5\6" + NAME, (np.arange(6, dtype="<u2") * 257).tobytes()], ids=["a name", "words"]
+)
+def test_a_table_that_may_be_words_or_a_name_behind_bytes_is_left_out_with_its_image(data: bytes) -> None:
+    with pytest.raises(NotUnderstood, match="a table of this object is not as it says"):
+        copied(with_table([6, 0, 8], "OW", data))
 
 
 def test_a_table_without_a_descriptor_does_not_stay() -> None:

@@ -159,6 +159,23 @@ def test_what_this_disk_gives_back_the_next_day_waits_for_no_archive(
     assert scrub.scrub(kept.box, NOW + timedelta(days=2), most=1).to_mend == ()
 
 
+def test_what_this_disk_gives_back_again_is_not_lost_because_an_archive_has_it_spoilt(
+    kept: Clinic, tmp_path: Path, sectors: BadSectors
+) -> None:
+    """A cable was loose for a moment: before an object is given up, this disk is read once more, within the day too."""
+    hurt = in_order(kept)[0]
+    sectors.hurt(hurt)
+    (tmp_path / "usb").rename(tmp_path / "away")
+    assert scrub.scrub(kept.box, NOW, most=1).to_mend
+    sectors.mend()
+    (tmp_path / "away").rename(tmp_path / "usb")
+    for path in (tmp_path / "usb").rglob(f"*{hurt.stem}*"):
+        path.write_bytes(b"spoilt")
+    after = scrub.scrub(kept.box, NOW + timedelta(hours=1), most=1)
+    assert (after.to_mend, after.lost) == ((), ())
+    assert "instance:corrupt" not in actions(kept)
+
+
 def test_a_disk_that_gives_nothing_back_is_said_and_starts_no_storm(
     kept: Clinic, sectors: BadSectors
 ) -> None:

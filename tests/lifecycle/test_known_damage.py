@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import audit
 from appliance.box import Box
 from appliance.catalog import freezes, settings
 from appliance.ingest import set_aside
@@ -166,3 +167,19 @@ def test_health_says_what_is_damaged_as_long_as_it_lasts(alone: Clinic, harm: Ca
         a_pass(alone.box, NOW + number * HOUR)
         with alone.box.catalog.reading() as conn:
             assert settings.get(conn, scrub.VERIFICATION)["damaged"] == 1
+
+
+@pytest.mark.parametrize("what", ["mended", "an archive's copy"])
+def test_what_was_reported_of_another_damage_says_nothing_of_this_one(alone: Clinic, what: str) -> None:
+    """Once it was mended, or it was a copy elsewhere: the guard was released in between for whatever reason."""
+    box, subject = alone.box, f"instance:{'ab' * 16}"
+    details = {"on": "cloud"} if what == "an archive's copy" else {"reason": "rot"}
+    box.record([audit.Entry("instance:corrupt", subject, "jobs", details)], NOW)
+    if what == "mended":
+        box.record([audit.Entry("instance:mend", subject, "jobs", {})], NOW + HOUR)
+    with box.catalog.transaction() as tx:
+        freezing.freeze(tx, Act("marie", NOW + DAY, box.audit_key), reason="an exercise")
+    release(box, NOW + DAY)
+    with box.catalog.reading() as tx:
+        said = freezing.need_not_be_said(tx, ObjectId("ab" * 16), NOW + 30 * DAY, is_unread=False)
+    assert not said
