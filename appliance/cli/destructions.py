@@ -161,7 +161,10 @@ def verify_certificate(arguments: Arguments) -> int:
 def _has_box() -> bool:
     """Whether this computer has a box: whoever only checks a certificate gets none made, with keys of its own."""
     data = load_config(os.environ).data
-    return (data / "keys").exists() or (data / "catalog.db").exists()
+    try:
+        return (data / "keys").exists() or (data / "catalog.db").exists()
+    except PermissionError:
+        return True  # whoever may not look into it is told so when it is opened
 
 
 def _print_words(told: Any, fingerprint: str, language: str = "en", attached: str = "") -> None:

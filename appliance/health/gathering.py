@@ -248,7 +248,9 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
                 )
             ),
             lying_deep=tuple(
-                restored.lying_deep(queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED))
+                restored.lying_deep(
+                    queues, outcomes.get(RESTORE_OTHERS), outcomes.get(settings.RESTORED), now
+                )
             ),
             lost_in=tuple(
                 (each.destination, len(lost))

@@ -13,6 +13,10 @@ NOT_LOOKED_THROUGH = timedelta(days=1)
 """How long after a restore another archive may still be looked through before anybody is told."""
 
 
+DEEP_TAKES = timedelta(days=5)
+"""What lies deep has come by then, two days at most after it was asked for; else the cloud refuses to bring it up."""
+
+
 def kept_back(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
     """Which archives do not give back images that nobody else is known to have, as `appliance.backup.asking` has kept it since the last
     restore, and how many."""
@@ -55,19 +59,30 @@ def not_looked_through(
     for queue in queues:
         standing = part(part(kept, "places"), str(queue.id))
         since = moment(words(standing, "since_utc"))
-        if since is None or part(standing, "is_through") or words(standing, "where") != queue.place:
+        if since is None or words(standing, "where") != queue.place:
+            continue
+        if part(standing, "is_through") and not (part(standing, "deep") and _is_stuck(queue, since, now)):
             continue
         if abs(now - since) >= NOT_LOOKED_THROUGH:
             yield queue.destination
 
 
-def lying_deep(queues: Sequence[Queue], kept: object, restored: object) -> Iterator[tuple[str, int]]:
+def _is_stuck(queue: Queue, since: datetime, now: datetime) -> bool:
+    """Whether images that lie deep don't come by themselves: nobody asks a paused archive, and no cloud takes so long."""
+    return queue.is_paused or abs(now - since) >= DEEP_TAKES
+
+
+def lying_deep(
+    queues: Sequence[Queue], kept: object, restored: object, now: datetime
+) -> Iterator[tuple[str, int]]:
     """In which of those archives study manifests name images that are not known here and have to be brought up from the deep first, and how many."""
     if words(kept, "of") != words(restored, "at_utc"):
         return
     for queue in queues:
         standing = part(part(kept, "places"), str(queue.id))
-        deep = part(standing, "deep")
+        deep, since = part(standing, "deep"), moment(words(standing, "since_utc"))
+        if since is None or words(standing, "where") != queue.place or _is_stuck(queue, since, now):
+            continue
         if part(standing, "is_through") and isinstance(deep, list) and deep:
             yield queue.destination, len(deep)
 

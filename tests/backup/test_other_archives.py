@@ -287,6 +287,8 @@ def test_what_lies_deep_is_recorded_when_it_has_come_up(
     assert told(after.box, datetime.now(UTC) + DAY) == [("nas", "deep")], "they were asked for"
     (problem,) = (each for each in health.status(after.box, NOW).problems if "deep" in each.words)
     assert problem.severity is Severity.SOON
+    late = datetime.now(UTC) + 6 * DAY
+    assert told(after.box, late) == [("nas", "not looked through")], "no cloud takes so long"
     with after.box.catalog.reading() as reading:
         (nas,) = (each for each in making.archives(reading) if each.name == "nas")
         with pytest.raises(Refused, match="was not looked through"):

@@ -17,9 +17,9 @@ from appliance import audit
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, obeying
 from appliance.catalog.destroyed_keys import Tombstone
-from appliance.cli import main
+from appliance.cli import destructions, main
 from appliance.config import Config
-from appliance.errors import Refused
+from appliance.errors import OperatorNeeded, Refused
 from appliance.identity import Role
 from appliance.lifecycle import certificate
 from appliance.model import DestinationSettings, KeyId
@@ -230,3 +230,19 @@ def test_whoever_checks_a_certificate_on_a_computer_without_a_box_gets_none_made
     file.write_bytes(file.read_bytes().replace(b'"marie"', b'"luc"'))
     assert main(["destruction", "verify", str(file)]) == 65
     assert not nothing.exists()
+
+
+def test_where_nobody_may_look_there_may_be_a_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shut(*_: object) -> bool:
+        raise PermissionError
+
+    def no_box() -> None:
+        raise OperatorNeeded("the data folder cannot be used", hint="run it as the box does")
+
+    (tmp_path / "c.json").write_bytes(b"{}")
+    monkeypatch.setattr(Path, "exists", shut)
+    monkeypatch.setattr(destructions, "opened_box", no_box)
+    assert main(["destruction", "verify", str(tmp_path / "c.json")]) != 0
+    assert "the data folder cannot be used" in capsys.readouterr().err
