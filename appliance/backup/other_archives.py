@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -237,7 +236,7 @@ class _Reader:
         with self._box.catalog.transaction() as tx:
             for each in destinations.destinations(tx):
                 if each.takes != "ciphertext":
-                    deliveries.wake(tx, each.id, now=self._now, jitter=random.random)
+                    deliveries.wake(tx, each.id, now=self._now, jitter=lambda: 0.0)
 
     def _note(self, after: str, trial: Trial) -> None:
         keys, deep = (*self.standing.keys, *trial.unread), (*self.standing.deep, *trial.resting)
