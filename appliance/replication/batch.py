@@ -189,6 +189,8 @@ class Batch:
             if not embargo.is_on(reading, now):
                 return
             held = [each for each in self._left if embargo.is_of_before(reading, each.instance)]
+        if not held:
+            return
         self._left = [each for each in self._left if each not in held]
         with self._box.catalog.transaction() as tx:
             for each in held:
