@@ -30,13 +30,7 @@ WHEELS = ROOT / "requirements-3.13-box.lock"
 HEAD = "# Every package of the image and its version. `image-build/build lock` writes it; the build says what differs.\n"
 
 # Libraries inside wheels that no list of packages shows; whoever follows vulnerabilities must follow them too.
-INSIDE_WHEELS = {
-    "sqlcipher3": ("SQLCipher, SQLite and OpenSSL, linked statically",),
-    "cryptography": ("OpenSSL, linked statically",),
-    "pillow": ("libjpeg-turbo, libtiff, libwebp, OpenJPEG, FreeType and others, bundled",),
-    "python-gdcm": ("GDCM, CharLS, OpenJPEG and libjpeg, bundled",),
-    "numpy": ("OpenBLAS, bundled",),
-}
+INSIDE_WHEELS: dict[str, Any] = tomllib.loads((ROOT / "image-build" / "inside-wheels.toml").read_text())
 
 
 def main() -> int:
@@ -93,9 +87,11 @@ def sbom(manifest: dict[str, Any], lock: str) -> dict[str, Any]:
     """The bill of materials of the image that `manifest` describes. The same image has the same one."""
     config = manifest["config"]
     program = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = list(wheels(lock))
+    inside = {_address(name, version): list(_inside(name, version)) for name, version, _ in sorted(found)}
     components = [
         *_debian(each for each in manifest["packages"] if each["type"] == "deb"),
-        *_python(wheels(lock)),
+        *_python(found),
         {
             "type": "application",
             "bom-ref": f"pkg:pypi/{program['name']}@{program['version']}",
@@ -104,6 +100,8 @@ def sbom(manifest: dict[str, Any], lock: str) -> dict[str, Any]:
             "purl": f"pkg:pypi/{program['name']}@{program['version']}",
         },
     ]
+    shipped = sorted(each["bom-ref"] for each in components)
+    components += [each for held in inside.values() for each in held]
     digest = hashlib.sha256(json.dumps(components, sort_keys=True).encode()).digest()
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -121,7 +119,14 @@ def sbom(manifest: dict[str, Any], lock: str) -> dict[str, Any]:
             },
         },
         "components": components,
-        "dependencies": [{"ref": "image", "dependsOn": sorted(each["bom-ref"] for each in components)}],
+        "dependencies": [
+            {"ref": "image", "dependsOn": shipped},
+            *(
+                {"ref": wheel, "dependsOn": sorted(each["bom-ref"] for each in held)}
+                for wheel, held in inside.items()
+                if held
+            ),
+        ],
     }
 
 
@@ -145,7 +150,7 @@ def _debian(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _python(found: Iterable[tuple[str, str, list[str]]]) -> Iterator[dict[str, Any]]:
     for name, version, hashes in sorted(found):
-        purl = f"pkg:pypi/{name}@{version}"
+        purl = _address(name, version)
         component: dict[str, Any] = {
             "type": "library",
             "bom-ref": purl,
@@ -155,8 +160,37 @@ def _python(found: Iterable[tuple[str, str, list[str]]]) -> Iterator[dict[str, A
         }
         if len(hashes) == 1:
             component["hashes"] = [{"alg": "SHA-256", "content": hashes[0]}]
-        if inside := INSIDE_WHEELS.get(name):
-            component["properties"] = [{"name": "appliance:inside", "value": each} for each in inside]
+        yield component
+
+
+def _address(name: str, version: str) -> str:
+    return f"pkg:pypi/{name}@{version}"
+
+
+def _inside(wheel: str, version: str) -> Iterator[dict[str, Any]]:
+    """What a wheel holds, each as a component of its own beside it: not every scanner looks into a component for others."""
+    known = INSIDE_WHEELS["wheels"].get(wheel, {})
+    crates = (each.split() for each in known.get("crates", []))
+    rows = [
+        *known.get("holds", []),
+        *({"name": name, "version": number, "purl": f"pkg:cargo/{name}"} for name, number in crates),
+    ]
+    for row in rows:
+        number = row.get("version", "")
+        base = row.get("purl", f"pkg:generic/{row['name']}")
+        component: dict[str, Any] = {
+            "type": "library",
+            "bom-ref": f"{_address(wheel, version)}#{base.removeprefix('pkg:')}",
+            "name": row["name"],
+            "purl": f"{base}@{number}" if number else base,
+            "properties": [{"name": "appliance:inside", "value": wheel}],
+        }
+        if number:
+            component["version"] = number
+        if row.get("cpe"):
+            component["cpe"] = f"cpe:2.3:a:{row['cpe']}:{number}:*:*:*:*:*:*:*"
+        if row.get("built_from"):
+            component["properties"].append({"name": "appliance:built-from", "value": row["built_from"]})
         yield component
 
 
