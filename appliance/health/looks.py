@@ -15,6 +15,8 @@ from typing import Any
 
 KEPT = "updates.looked"
 FILE = "looked"
+FILE_OF_STICK = "looked-stick"
+"""What came of the last stick, which is no look: whoever has put it in reads it, and it counts for nothing."""
 UNSEEN = timedelta(days=14)
 REFUSALS = 3
 """So many nights in a row what was offered was not signed by the vendor: one may be the page of somebody's network."""
@@ -37,6 +39,9 @@ class Came(StrEnum):
     HELD = "held"  # a ring, or terms that nobody agreed to, hold the box
     NO_ADDRESS = "no-address"
 
+
+OF_STICK = (Came.NONE, Came.TAKEN, Came.REFUSED, Came.UNREACHABLE, Came.UNFINISHED)
+"""What may come of a stick: no ring holds back what is brought, and its address is the machine's own."""
 
 _WELL = (Came.NONE, Came.TAKEN, Came.HELD, Came.NO_ADDRESS)
 

@@ -15,7 +15,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
 from appliance.health import gathering, looks
-from appliance.health.looks import Looked
+from appliance.health.looks import Came, Looked
 from appliance.updates.history import Outcome, Seen, Update, noted
 
 KEPT = "updates.history"
@@ -119,11 +119,21 @@ def looked(conn: Reading) -> Looked | None:
     return looks.from_kept(kept_settings.get(conn, looks.KEPT))
 
 
-def _note_look(tx: Transaction, now: datetime) -> None:
+def stick() -> tuple[datetime, Came] | None:
+    """When a stick was put in last since the machine started, and what came of it; None if none was, or nobody could say."""
+    found = _told(looks.FILE_OF_STICK)
+    return found if found and found[1] in looks.OF_STICK else None
+
+
+def _told(name: str) -> tuple[datetime, Came] | None:
     try:
-        found = looks.told((gathering.UPDATES / looks.FILE).read_text("ascii"))
+        return looks.told((gathering.UPDATES / name).read_text("ascii"))
     except (OSError, ValueError):
-        found = None
+        return None
+
+
+def _note_look(tx: Transaction, now: datetime) -> None:
+    found = _told(looks.FILE)
     before = looked(tx)
     after = looks.noted(before, found, now)
     if after != before:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from appliance.catalog import Reading
 from appliance.fleet import taking
-from appliance.health.looks import Looked
+from appliance.health.looks import Came, Looked
 from appliance.updates import machine, noting, restarting
 from appliance.updates.history import Seen, Update
 from appliance.updates.night import Hold, Window
@@ -21,7 +22,8 @@ class Standing:
 
     `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `hold` is
     what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
-    version may start by itself. `fetch` is None while none is fetched. `looked` is the last look for one.
+    version may start by itself. `fetch` is None while none is fetched. `looked` is the last look for one, `stick` what
+    came of the last that was put in, and when.
     """
 
     running: str
@@ -32,6 +34,7 @@ class Standing:
     window: Window
     fetch: Fetch | None
     looked: Looked | None
+    stick: tuple[datetime, Came] | None
 
     @property
     def waiting(self) -> str:
@@ -66,6 +69,7 @@ def standing(conn: Reading) -> Standing:
         window=machine.window(conn),
         fetch=noting.fetching(now()),
         looked=noting.looked(conn),
+        stick=noting.stick(),
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from appliance.health import gathering, looks
 from tests.image.machine import DISK_BYTES, PATIENCE_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, answers, image, kept, running
 from tests.image.updates import OFFERED, kernels, offered_version
@@ -100,6 +101,8 @@ def update(machine: Machine, folder: Path) -> None:
     kept("a version comes from a stick", len(there) == 2, str(there))
     said = machine.inside("appliance status --json", check=False)
     kept("and waits for the next start", "update-waiting" in said and wanted in said, said)
+    told = machine.inside(f"cat {gathering.UPDATES}/{looks.FILE_OF_STICK}", check=False)
+    kept("and whoever brought it is told", told.endswith(f" {looks.Came.TAKEN}\n"), told)
     kept("nothing has started again by day", machine.boot() == boot)
 
 

@@ -1,9 +1,12 @@
 """What came of a look at the address of updates is told, whatever has ended it."""
 
 import fcntl
+import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from appliance.health import gathering, looks
 from appliance.updates import noting
-from tests.image.test_configuration import EXTRA
+from tests.image.test_configuration import EXTRA, ROOT
 from tests.image.update_script import update_in
 
 
@@ -60,6 +63,7 @@ def test_a_look_that_takes_too_long_is_told(tmp_path: Path) -> None:
     assert (tmp_path / "fetching").exists(), "what the other one says of itself is not this one's to remove"
 
 
+@pytest.mark.parametrize("brought", [False, True])
 @pytest.mark.parametrize(
     ("ends", "refusal", "waits", "came"),
     [
@@ -72,9 +76,10 @@ def test_a_look_that_takes_too_long_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_the_box_is_told_what_came_of_a_look(
-    ends: int, refusal: str, waits: str, came: looks.Came, tmp_path: Path
+    ends: int, refusal: str, waits: str, came: looks.Came, brought: bool, tmp_path: Path
 ) -> None:
-    """sysupdate ends with `ends`, and `waits` is what waits afterwards: nothing where the firmware keeps a version and another was taken."""
+    """sysupdate ends with `ends`, and `waits` is what waits afterwards: nothing where the firmware keeps a version and another was taken.
+    What was `brought` on a stick is told in a file of its own, which nobody counts."""
     kernels, sent = tmp_path / "EFI/Linux", tmp_path / "EFI/Linux/appliance_0.2.0+3.efi"
     kernels.mkdir(parents=True)
     (kernels / "appliance_0.1.0.efi").touch()
@@ -92,14 +97,67 @@ def test_the_box_is_told_what_came_of_a_look(
     text = update_in(tmp_path, programs)
     (tmp_path / "source").write_text("https://updates.example\n")
     done = subprocess.run(
-        ["sh", "-c", text],
+        ["sh", "-c", text, "update", *(["http://127.0.0.1:1"] if brought else [])],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == ends, done.stderr
-    told = looks.told((tmp_path / "looked").read_text())
+    place, other = looks.FILE, looks.FILE_OF_STICK
+    if brought:
+        place, other = other, place
+    told = looks.told((tmp_path / place).read_text())
     assert told is not None
     assert told[1] is came
-    assert (tmp_path / "looked").stat().st_mode & 0o777 == 0o644
+    assert came in looks.OF_STICK
+    assert (tmp_path / place).stat().st_mode & 0o777 == 0o644
+    assert not (tmp_path / other).exists()
+
+
+def test_a_stick_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    text = (EXTRA / "usr/lib/appliance/update_from_stick.py").read_text()
+    told_in = f"{gathering.UPDATES}/{looks.FILE_OF_STICK}"
+    for place in (told_in, "/run/update-stick"):
+        assert place in text
+        text = text.replace(place, str(tmp_path / place.rsplit("/", 1)[1]))
+    (tmp_path / "mount").write_text("#!/bin/sh\nexit 32\n")
+    (tmp_path / "mount").chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", text, "/dev/stick"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 32, done.stderr
+    told = looks.told((tmp_path / looks.FILE_OF_STICK).read_text())
+    assert told is not None
+    assert told[1] is looks.Came.UNFINISHED
+    assert (tmp_path / looks.FILE_OF_STICK).stat().st_mode & 0o777 == 0o644
+
+
+def test_the_appliance_may_read_all_that_it_is_told_of_updates() -> None:
+    profile = (EXTRA / "etc/apparmor.d/appliance").read_text()
+    (named,) = re.findall(rf"^  {gathering.UPDATES}/{{(.+)}} r,$", profile, re.MULTILINE)
+    read = {gathering.LEFT, gathering.WAITING, gathering.CHOSEN, noting.FETCHING}
+    assert set(named.split(",")) == read | {looks.FILE, looks.FILE_OF_STICK}
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_the_help_says_how_a_version_is_brought(code: str) -> None:
+    """The label by which the box knows the stick, each file that it wants, and where what came of it is said."""
+    text = (ROOT / f"web-ui/help/{code}/health.html").read_text()
+    section = text.split('<h2 id="updates-stick">')[1].split("<h2")[0]
+    rule = (EXTRA / "usr/lib/udev/rules.d/90-update-from-stick.rules").read_text()
+    (label,) = re.findall(r'ENV\{ID_FS_LABEL\}=="(\w+)"', rule)
+    transfers = "".join(
+        each.read_text() for each in (EXTRA / "usr/share/appliance/update").glob("*.transfer")
+    )
+    endings = re.findall(r"^MatchPattern=appliance_@v(?:_@u)?(\.\S+)$", transfers, re.MULTILINE)
+    assert len(set(endings)) == 3
+    words = json.loads((ROOT / f"web-ui/languages/{code}.json").read_text())
+    for word in (label, "SHA256SUMS", "SHA256SUMS.gpg", *endings):
+        assert f"<code>{word}</code>" in section
+    assert f"<em>{words['updates.stick']}</em>" in section
+    assert "#updates-stick" in (ROOT / f"web-ui/help/{code}/problems.html").read_text()

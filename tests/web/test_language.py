@@ -20,7 +20,7 @@ from appliance.catalog.tombstones import PlaceState
 from appliance.cli.command import parser
 from appliance.health import Severity as Urgency
 from appliance.health import Verb
-from appliance.health.looks import Came
+from appliance.health.looks import OF_STICK, Came
 from appliance.identity import Proof, Role
 from appliance.identity.permissions import Permission
 from appliance.imaging.darkroom import _REASONS
@@ -174,6 +174,7 @@ COMPUTED = (
     | {f"retention.entry.{each}" for each in Told}
     | {f"retention.entry.other.{each}" for each in Told if each is not Told.SEEN}
     | {f"updates.looked.{each}" for each in Came}
+    | {f"updates.stick.{each}" for each in OF_STICK}
     | {"updates.state.newest.no_address"}
     | {f"retention.state.{each}" for each in ("asked", "held")}
     | {f"retention.when.{each}" for each in WHEN}

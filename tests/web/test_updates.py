@@ -163,6 +163,34 @@ def test_the_page_says_when_the_box_looked_and_what_came_of_it(owner: FlaskClien
     assert "n’est réglée sur ce boîtier" in shown(owner, "fr-CA")
 
 
+def test_the_page_says_what_came_of_a_stick_which_counts_as_no_look(
+    owner: FlaskClient, box: Box, image: Says
+) -> None:
+    image("1.0.0")
+    assert "Stick read last" not in shown(owner)
+    at = int(datetime.now(UTC).timestamp())
+    for came, words in {
+        "none": "nothing newer is on it",
+        "taken": "a version was taken",
+        "refused": "what is on it is not signed by the vendor; nothing was taken",
+        "unreachable": "(SHA256SUMS) cannot be read on it; nothing was taken",
+        "unfinished": "a file is missing or damaged",
+    }.items():
+        (gathering.UPDATES / looks.FILE_OF_STICK).write_text(f"{at} {came}\n")
+        image("1.0.0")
+        said = shown(owner)
+        assert "Stick read last" in said and words in said
+        assert "Looked last" not in said
+        for language in ("fr-CA", "es", "zh"):
+            assert "updates.stick" not in shown(owner, language)
+    with box.catalog.reading() as conn:
+        found = noting.looked(conn)
+    assert found is None or (found.refused, found.failed, found.came) == (0, 0, None)
+    for nothing in ("", f"{at} held\n", f"{at} no-address\n", "soon taken\n"):
+        (gathering.UPDATES / looks.FILE_OF_STICK).write_text(nothing)
+        assert "Stick read last" not in shown(owner)
+
+
 def test_each_version_says_what_became_of_it(owner: FlaskClient, image: Says) -> None:
     image("1.0.0")
     image("1.0.0", waiting="1.1.0\n")

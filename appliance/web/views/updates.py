@@ -166,6 +166,11 @@ def _facts(found: Standing, words: Words) -> tuple[tuple[str, str], ...]:
         outcome = words(f"updates.looked.{found.looked.came}")
         looked = words("updates.looked.text", at=words.moment(found.looked.at_utc), outcome=outcome)
         facts.append((words("updates.looked"), looked))
+    if found.stick:
+        at, came_of_it = found.stick
+        outcome = words(f"updates.stick.{came_of_it}")
+        read = words("updates.looked.text", at=words.moment(at), outcome=outcome)
+        facts.append((words("updates.stick"), read))
     if found.waiting:
         came = next((each.came_utc for each in found.past if each.version == found.waiting), None)
         waits = words("updates.waits_since", version=found.waiting, at=words.moment(came))
