@@ -23,7 +23,7 @@ LOOKED = {
     "unreachable": "its address could not be reached",
     "unfinished": "nothing was refused, and nothing could be taken",
     "held": "the box takes none: it has the version that is wanted of it, or nobody agreed to changed terms",
-    "no-address": "no address of updates is set, so it looks nowhere",
+    "no-address": "no address of updates came with this version, so it looks nowhere",
 }
 
 

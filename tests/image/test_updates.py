@@ -575,6 +575,7 @@ def test_an_address_of_updates_that_is_none_is_refused(address: str, code: int, 
     assert done.returncode == code, done.stderr
     if not address:
         assert (tmp_path / "looked").read_text().endswith(" no-address\n")
+        assert str(source) not in done.stderr, "nobody can write there"
     if code:
         given = subprocess.run(["sh", "-c", text, "update", address], capture_output=True, check=False)
         assert given.returncode == code, "nor one that it is given by a stick"

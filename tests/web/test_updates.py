@@ -158,9 +158,10 @@ def test_the_page_says_when_the_box_looked_and_what_came_of_it(owner: FlaskClien
         assert "between two and four" in said
     told("no-address")
     said = shown(owner)
-    assert "No address of updates is set on this box" in said
+    assert "No address of updates came with the version that runs" in said
+    assert "one of them may bring an address; nobody can enter one here" in said
     assert "between two and four" not in said
-    assert "n’est réglée sur ce boîtier" in shown(owner, "fr-CA")
+    assert "n’est venue avec la version qui tourne" in shown(owner, "fr-CA")
 
 
 def test_the_page_says_what_came_of_a_stick_which_counts_as_no_look(

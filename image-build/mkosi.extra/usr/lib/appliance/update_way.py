@@ -50,7 +50,7 @@ PASSED_ON = {
 REDIRECTS = (301, 302, 303, 307, 308)
 REMEDIES = (
     (ssl.SSLCertVerificationError, "see that the box's clock is right, and that nobody answers in the vendor's place"),
-    (socket.gaierror, "see that the network's name servers know it, and how the address of updates is written"),
+    (socket.gaierror, "see that the network's name servers know it, and ask the vendor whether the address that came with this version is right"),
     (OSError, "see that the clinic's network lets this box out to it, and that the server is up"),
     (Exception, "ask the vendor: his server does not answer as one of updates does"),
 )  # fmt: skip
@@ -140,7 +140,7 @@ def beneath(address: str, path: str) -> str:
     found = ADDRESS.fullmatch(address)
     if found is None or int(found[1] or 0) >= 1 << 16:
         raise ValueError(
-            f"{address!r} is no address of updates: see how it is written in /var/lib/update/source"
+            f"{address!r} is no address of updates: ask the vendor for a version that brings another"
         )
     if not PATH.fullmatch(path) or {".", ".."} & set(re.split(r"[/\\]", urllib.parse.unquote(path))):
         raise ValueError(f"{path!r} doesn't lie beneath {address}")
