@@ -21,7 +21,7 @@ UNSEEN = timedelta(days=14)
 REFUSALS = 3
 """So many nights in a row what was offered was not signed by the vendor: one may be the page of somebody's network."""
 A_NIGHT = timedelta(days=1)
-"""Whoever is on for so long was so from two to four in the morning, when the image looks; the first look, at the start, may come before
+"""Whoever is on for so long was so from two to four in the morning, Eastern time, when the image looks; the first look, at the start, may come before
 the line does."""
 FAILURES = 3
 """So many looks in a row tell of a box that is off each night, too."""

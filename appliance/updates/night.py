@@ -76,8 +76,9 @@ class Window:
 
 
 NIGHT = Window.of("04:30-06:00", DAYS)
-"""What a box is delivered with: after the last one has looked for a version. The image's `update-restart-condition` knows it too, and
-that it has two weeks of tries, for a box whose appliance can't say anything any more."""
+"""What a box is delivered with: after the last one has looked for a version, which it does from two to four in Eastern time, and so ends at
+half past five in Newfoundland. The image's `update-restart-condition` knows it too, in Eastern time, and that it has two weeks of tries,
+for a box whose appliance can't say anything any more."""
 
 
 @dataclass(frozen=True, slots=True)

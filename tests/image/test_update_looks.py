@@ -14,7 +14,7 @@ import pytest
 
 from appliance.health import gathering, looks
 from appliance.updates import noting
-from tests.image.test_configuration import EXTRA, ROOT
+from tests.image.test_configuration import EXTRA, ROOT, script, settings
 from tests.image.update_script import update_in
 
 
@@ -142,6 +142,25 @@ def test_the_appliance_may_read_all_that_it_is_told_of_updates() -> None:
     (named,) = re.findall(rf"^  {gathering.UPDATES}/{{(.+)}} r,$", profile, re.MULTILINE)
     read = {gathering.LEFT, gathering.WAITING, gathering.CHOSEN, noting.FETCHING}
     assert set(named.split(",")) == read | {looks.FILE, looks.FILE_OF_STICK}
+
+
+def test_the_hours_of_the_look_are_said_in_the_zone_of_the_machine(tmp_path: Path) -> None:
+    """A timer goes by the machine's clock, and `date` does; the clinic's zone is known to the appliance alone."""
+    script("assemble").assemble(tmp_path, None, "")
+    assert str((tmp_path / "etc/localtime").readlink()).endswith("/America/Toronto")
+    (when,) = settings(EXTRA / "usr/lib/systemd/system/update.timer")["OnCalendar"]
+    assert when == "*-*-* 02:00", "a zone could stand behind it"
+    for code, zone in {
+        "en": "Eastern time",
+        "fr": "heure de l’Est",
+        "es": "hora del Este",
+        "zh": "北美东部时间",
+    }.items():
+        words = json.loads((ROOT / f"web-ui/languages/{code}.json").read_text())
+        assert zone in words["updates.state.newest.about"]
+        if code in ("en", "fr"):
+            section = (ROOT / f"web-ui/help/{code}/health.html").read_text().split('<h2 id="updates">')[1]
+            assert section.split("<h2")[0].count(zone) == 2, "the look, and hours that nobody can say"
 
 
 @pytest.mark.parametrize("code", ["en", "fr"])

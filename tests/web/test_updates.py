@@ -155,7 +155,7 @@ def test_the_page_says_when_the_box_looked_and_what_came_of_it(owner: FlaskClien
         told(came)
         said = shown(owner)
         assert "Looked last" in said and words in said
-        assert "between two and four" in said
+        assert "between two and four Eastern time" in said
     told("no-address")
     said = shown(owner)
     assert "No address of updates came with the version that runs" in said
