@@ -148,6 +148,23 @@ def test_a_box_that_starts_again_and_again_is_told_by_what_its_screen_says(code:
     assert all(f'echo "{COULD_NOT}"' in each.read_text() for each in units)
 
 
+@pytest.mark.parametrize(
+    ("code", "waits", "left"),
+    [
+        ("en", "Wait an hour", "left again within an hour"),
+        ("fr", "Attendez une heure", "quittée d’elle-même en moins d’une heure"),
+    ],
+)
+def test_nobody_is_told_to_act_while_a_version_still_has_its_tries(code: str, waits: str, left: str) -> None:
+    """The longest is that of one that can't open the disk: each of its three lasts until `disk-unopened` ends it, and the starts come on top."""
+    timer = (ROOT / "image-build/mkosi.extra/usr/lib/systemd/system/disk-unopened.timer").read_text()
+    (minutes,) = map(int, re.findall(r"^OnActiveSec=(\d+)min$", timer, re.MULTILINE))
+    assert 3 * minutes < 60
+    assert waits in steps(code)["starts-again"]
+    page = (ROOT / f"web-ui/help/{code}/runbooks.html").read_text()
+    assert left in page.split('<h2 id="update-failed">')[1].split("<h2")[0]
+
+
 @pytest.mark.parametrize("code", ["en", "fr"])
 def test_every_label_is_one_of_the_console(code: str) -> None:
     sentences = LANGUAGES.words(code).sentences
