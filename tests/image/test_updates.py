@@ -517,10 +517,11 @@ def test_the_version_that_a_ring_names_is_taken_and_no_other(
 
 @pytest.mark.parametrize("is_on_the_network", [False, True])
 def test_why_nothing_was_taken_is_told_apart(is_on_the_network: bool, tmp_path: Path) -> None:
-    """A real server and real signatures: one of the vendor's, one of somebody else, none, a page of a proxy, and nobody there; asked as a
+    """A real server and real signatures: one of the vendor's, one of somebody else, one that has expired, none, a page of a proxy, and nobody there; asked as a
     stick's is, and by the way to the network."""
     refusal = runpy.run_path(str(EXTRA / "usr/lib/appliance/update_refusal.py"))
-    vendor, other = (offers.signer(tmp_path, name) for name in ("vendor", "other"))
+    vendor = offers.signer(tmp_path, "vendor", "--faked-system-time", "20250101T000000")
+    other = offers.signer(tmp_path, "other")
     ring = subprocess.run(["gpg", "--homedir", vendor, "--export"], capture_output=True, check=True).stdout
     (tmp_path / "ring.gpg").write_bytes(ring)
     why = refusal["why"]
@@ -544,6 +545,12 @@ def test_why_nothing_was_taken_is_told_apart(is_on_the_network: bool, tmp_path: 
             (served / "SHA256SUMS.gpg").unlink()
             offers.sign(served, other)
             assert why(address) == "refused"
+            (served / "SHA256SUMS").unlink()
+            (served / "SHA256SUMS.gpg").unlink()
+            offers.sign(
+                served, vendor, "--faked-system-time", "20250601T000000", "--default-sig-expire", "seconds=1"
+            )
+            assert why(address) == "refused", "signed long ago, for a second"
             (served / "SHA256SUMS.gpg").unlink()
             assert why(address) == "refused"
         finally:

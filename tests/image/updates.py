@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.config import StoreConfig
+from appliance.health import gathering, looks
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, image, kept, running
 from tests.image.serving import Shop, shop
@@ -33,6 +34,10 @@ STARTED = (
 STARTS = "journalctl --list-boots --output=json --no-pager"
 SERVING = "systemctl show --timestamp=unix --value -p ActiveEnterTimestamp appliance-dicom.service appliance-web.service nginx.service"
 """Prints the moment at which each became active."""
+
+LOOKED = f"{gathering.UPDATES}/{looks.FILE}"
+FORGET, SAID = f"rm -f {LOOKED}", f"cat {LOOKED}"
+"""Takes away what the box said of its last look, so that what it says next is of the next; and prints it."""
 
 START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
 """What the timer starts."""
@@ -96,19 +101,25 @@ def root_identifier(folder: Path) -> str:
 
 
 def refused(machine: Machine, offers: Shop) -> None:
-    """Signed by another, signed long ago, altered on its way, unsigned: of none a byte comes to be started."""
+    """Signed by another, signed long ago, altered on its way, unsigned: of none a byte comes to be started.
+
+    The box says which it was: a server that could not be reached at all would leave nothing to start either.
+    """
     before = kernels(machine)
     with tempered() as made:
-        for name, why in (
-            ("stranger", "that somebody else has signed"),
-            ("expired", "whose signature has expired"),
-            ("unsigned", "that nobody has signed"),
-            ("altered", "that was altered on its way"),
+        for name, why, came in (
+            ("stranger", "that somebody else has signed", looks.Came.REFUSED),
+            ("expired", "whose signature has expired", looks.Came.REFUSED),
+            ("unsigned", "that nobody has signed", looks.Came.REFUSED),
+            ("altered", "that was altered on its way", looks.Came.UNFINISHED),
         ):
             offers.folder = made / name
+            machine.inside(FORGET)
             taken = machine.inside(f"{TAKE} && echo taken", check=False)
             told = machine.inside("journalctl -b -u update.service -n 20 -o cat --no-pager")
             kept(f"an update {why} is refused", "taken" not in taken, told)
+            word = machine.inside(SAID, check=False)
+            kept(f"the box says so: {came}", word.split()[1:] == [came], word + told)
             kept(
                 "and nothing is there that could be started",
                 kernels(machine) == before,
