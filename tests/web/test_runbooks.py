@@ -48,7 +48,7 @@ ENROL = "Enroll Secure Boot keys: auto"
 """As systemd-boot 257 calls it (`Enroll Secure Boot keys: %ls`), after the folder on the ESP that mkosi makes."""
 
 AT_THE_MACHINE = {
-    *("ERASE", "BOXBACKUP", "image-build/build installer", COULD_NOT, ENROL, "Kernel panic"),
+    *("ERASE", "Done.", "BOXBACKUP", "image-build/build installer", COULD_NOT, ENROL, "Kernel panic"),
     *("d", "Default boot entry cleared.", "Default boot entry selected."),
     *("Clear", "Reset"),  # in English in most firmwares
     *QUESTIONS,
@@ -138,6 +138,30 @@ def test_the_loaders_menu_is_asked_for_since_none_appears_by_itself(code: str, s
     assert found["install"].index("Setup Mode") < found["install"].index(f"<code>{ENROL}</code>"), (
         "the line is there in Setup Mode only"
     )
+
+
+@pytest.mark.parametrize(("code", "key"), [("en", "press Enter"), ("fr", "appuyez sur Entrée")])
+def test_the_stick_is_taken_out_once_somebody_has_pressed_the_key_that_it_asks_for(
+    code: str, key: str
+) -> None:
+    stick = (ROOT / "image-build/mkosi.extra/usr/lib/appliance/install.py").read_text()
+    assert "Done. Press Enter: the machine goes off." in stick
+    written = steps(code)["install"].split("<code>ERASE</code>")[1].split("</li>")[0]
+    assert "<code>Done.</code>" in written
+    assert key in written
+
+
+@pytest.mark.parametrize("code", ["en", "fr"])
+def test_a_changed_machine_asks_for_both_keys_each_in_its_place(code: str) -> None:
+    """The disk's at the screen, and the box's in the console, whose one page this then is (`appliance/web/locked.py`)."""
+    asks = steps(code)["asks"]
+    assert labels(asks)[0] == LANGUAGES.words(code)("locked.title")
+
+
+@pytest.mark.parametrize(("code", "warns"), [("en", "browser warns"), ("fr", "navigateur avertit")])
+def test_who_reaches_the_box_at_another_address_is_told_of_the_warning(code: str, warns: str) -> None:
+    (at_the_router,) = [each for each in steps(code)["ransomware"].split("<li>") if warns in each]
+    assert "/guard" not in at_the_router, "before anything is done there"
 
 
 @pytest.mark.parametrize("code", ["en", "fr"])
