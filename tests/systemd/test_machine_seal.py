@@ -15,7 +15,9 @@ UNITS = ROOT / "systemd"
 
 @dataclass
 class Sealing:
-    """The script that makes the seal, with a `systemd-creds` that opens what this machine's TPM2 has sealed."""
+    """The script that makes the seal, with a `systemd-creds` that opens what this machine's TPM2 has sealed, and what its own key has.
+
+    A TPM2 that is `broken` seals nothing, and opens nothing."""
 
     folder: Path
     tpm: str = "first"
@@ -39,8 +41,12 @@ class Sealing:
         creds = programs / "systemd-creds"
         creds.write_text(
             "#!/bin/sh\n"
-            f'if [ "$1" = encrypt ]; then {{ echo {self.tpm}; cat; }} >"$5"; exit 0; fi\n'
-            f'[ "$(head -n 1 "$3" | tr -d "\\000")" = {self.tpm} ]\n'
+            f"by={self.tpm}\n"
+            'if [ "$3" = --with-key=host ]; then by=host; fi\n'
+            'if [ "$1 $by" = "encrypt broken" ]; then exit 1; fi\n'
+            'if [ "$1" = encrypt ]; then { echo "$by"; cat; } >"$5"; exit 0; fi\n'
+            'made=$(head -n 1 "$3" | tr -d "\\000")\n'
+            '[ "$made" = "$by" ] || [ "$made" = host ]\n'
         )
         creds.chmod(0o755)
         done = subprocess.run(
@@ -127,3 +133,27 @@ def test_whoever_binds_the_seal_to_a_chip_that_came_later_can_go_back_until_it_i
     sealing.start()
     assert sealing.seal.read_bytes() != had
     assert before.read_bytes() == had, "what opens the keys is there until they lie under the new one"
+
+
+def test_a_chip_that_answers_with_an_error_leaves_a_box_that_asks_and_comes_back_at_the_first_start_with_a_good_one(
+    sealing: Sealing,
+) -> None:
+    had = sealing.seal.read_bytes()
+    sealing.tpm = "broken"
+    for _ in range(2):
+        sealing.start()
+        assert sealing.seal.read_bytes().startswith(b"host\n")
+        assert sealing.aside.read_bytes() == had
+    sealing.tpm = "first"
+    assert "opens again" in sealing.start()
+    assert (sealing.seal.read_bytes(), sealing.aside.exists()) == (had, False)
+
+
+def test_a_start_that_was_cut_before_the_new_seal_was_made_brings_the_old_one_back(sealing: Sealing) -> None:
+    had = sealing.seal.read_bytes()
+    sealing.tpm = "second"
+    sealing.start()
+    sealing.seal.unlink()  # the power failed between the two
+    sealing.tpm = "first"
+    assert "opens again" in sealing.start()
+    assert (sealing.seal.read_bytes(), sealing.aside.exists()) == (had, False)
