@@ -68,7 +68,7 @@ def add_to(verbs: Verbs) -> None:
         "keep them safe, and delete them when they are no longer needed. Nothing is ever overwritten.",
         examples=[
             'appliance export "cote helene" --to /media/usb/helene',
-            "appliance export 1.2.840.1 --to /tmp/out",
+            "appliance export 1.2.840.1 --to /srv/helene",
         ],
     )
     export.add_argument("study", metavar="STUDY", help="its UID, or words that only one study matches")
