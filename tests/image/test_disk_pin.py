@@ -235,7 +235,7 @@ def test_what_holds_a_pin_is_memory_and_the_appliances_alone() -> None:
     assert path["PathExists"] == [asked]
     (program,) = service["ExecStart"]
     assert program.split()[1:] == [
-        "/dev/disk/by-partlabel/data",
+        "/dev/disk/by-box/data",
         "/var/lib/disk-recovery/key",
         asked,
         str(disk_pin.TOLD),

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,8 +42,14 @@ def disk(path: Path | str, size: int = 1 << 40, **others: Any) -> dict[str, Any]
     }
 
 
-def part(path: Path | str, label: str, kind: str | None = None) -> dict[str, Any]:
-    return {"path": str(path), "type": "part", "size": 1, "ro": False, "partlabel": label, "parttype": kind}
+def part(path: Path | str, label: str, kind: str | None = None, **others: Any) -> dict[str, Any]:
+    told = {"path": str(path), "type": "part", "size": 1, "ro": False, "partlabel": label, "parttype": kind}
+    return told | others
+
+
+def boxs_disk(path: Path | str, **others: Any) -> dict[str, Any]:
+    """One with the `/var` of a box."""
+    return disk(path, children=[part(f"{path}5", "data", fstype="crypto_LUKS")], **others)
 
 
 class Bench:
@@ -61,7 +68,10 @@ class Bench:
         self.chip, self.secure_boot = folder / "tpm_version_major", folder / "SecureBoot"
         self.chip.write_text("2\n")
         self.secure_boot.write_bytes(b"\6\0\0\0\1")
+        self.number = folder / "product_uuid"
+        self.number.write_text("7c9d2f54-3b1e-4c57-9a6e-52f1f0c1e5aa\n")
         monkeypatch.setattr(self.install, "CHIP", self.chip)
+        monkeypatch.setattr(self.install, "NUMBER", self.number)
         monkeypatch.setattr(self.install, "SECURE_BOOT", self.secure_boot)
         self.stick = disk("/dev/sdb", children=[part(self.packed, "x", self.install.IMAGE_TYPE.upper())])
         self.told = json.dumps({"blockdevices": [disk(self.disk), self.stick]})
@@ -117,6 +127,46 @@ def test_a_machine_without_a_tpm2_is_not_installed_on_and_is_told_so(
     assert bench.asked == ["Enter to start again / Entrée pour redémarrer : "]
 
 
+@pytest.mark.parametrize(
+    "told", [None, "", "\n", f"{uuid.UUID(int=0)}\n", f"{uuid.UUID(int=2**128 - 1)}\n", "FFFFFFFF-FFFF\n"]
+)
+def test_a_machine_whose_number_would_be_another_at_each_start_is_not_installed_on(
+    told: str | None, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """systemd takes none of these for one, and throws the key of the machine seal away: each start would ask for the recovery key."""
+    bench.number.unlink()
+    if told is not None:
+        bench.number.write_text(told)
+    assert bench.run("") == 1, "no disk was asked for"
+    assert bench.disk.read_bytes() == bench.was
+    said = capsys.readouterr().out
+    assert "the firmware has no number of this machine's own (UUID)" in said and "System UUID" in said
+    assert "le micrologiciel n'a pas de numéro (UUID)" in said
+    assert bench.install.NUMBER.name == str(loaded(PROGRAM).NUMBER).rpartition("/")[2]
+    assert "systemd.machine_id=firmware" in (BUILD / "mkosi.conf").read_text()
+
+
+def test_no_disk_is_written_while_another_in_the_machine_has_a_boxs_data(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the next start either might be opened, by the same TPM2: the old one would take the images of now."""
+    for other in (
+        boxs_disk("/dev/nvme0n1"),
+        boxs_disk("/dev/sdc", size=4 << 30),
+        boxs_disk("/dev/sdc", ro=True),
+    ):
+        bench.told = json.dumps({"blockdevices": [disk(bench.disk), other, bench.stick]})
+        with pytest.raises(IndexError):  # until nobody answers any more
+            bench.asked.clear()
+            bench.run("1", "", "1", "")
+        assert bench.disk.read_bytes() == bench.was
+        assert not [asked for asked in bench.asked if "ERASE" in asked]
+        assert bench.asked.count("Enter to look again / Entrée pour chercher encore : ") == 2
+        assert f"  {other['path']} (M S)" in capsys.readouterr().out
+    bench.told = json.dumps({"blockdevices": [boxs_disk(bench.disk), disk("/dev/sdc"), bench.stick]})
+    assert bench.run("1", "ERASE", "") == 0, "the disk of the box itself may be written anew"
+
+
 @pytest.mark.parametrize(("told", "is_off"), [(b"\6\0\0\0\0", True), (b"\6\0\0\0\1", False), (None, False)])
 def test_secure_boot_that_is_off_is_said_before_a_disk_is_named(
     told: bytes | None, is_off: bool, bench: Bench, capsys: pytest.CaptureFixture[str]
@@ -160,6 +210,7 @@ def test_no_line_is_broken_by_the_screen_of_a_console(
     assert bench.run("", "1", "ERASE", "") == 0
     for error in (
         install.NoChip("x"),
+        install.NoNumber("x"),
         install.NoStick("x"),
         install.NoListing(
             "CalledProcessError: Command '['lsblk', '--json', '--tree', '--bytes']' ended with 32."
@@ -174,9 +225,14 @@ def test_no_line_is_broken_by_the_screen_of_a_console(
 
         monkeypatch.setattr(install, "compare", failing)
         assert bench.run("1", "ERASE", "") == 1
-    bench.told = json.dumps({"blockdevices": [disk("/dev/nvme0n1", 1), bench.stick]})
-    with pytest.raises(IndexError):
-        install.agreed()
+    for there in (
+        [disk("/dev/nvme0n1", 1)],
+        [disk("/dev/nvme0n1"), boxs_disk("/dev/nvme1n1", model="B " * 20)],
+    ):
+        bench.told = json.dumps({"blockdevices": [*there, bench.stick]})
+        bench.answers = ["1", ""][-len(there) :]
+        with pytest.raises(IndexError):
+            install.agreed()
     for told in ("1", "2"):
         bench.chip.write_text(told)
         bench.told = json.dumps({"blockdevices": []})
@@ -187,6 +243,7 @@ def test_no_line_is_broken_by_the_screen_of_a_console(
         and "pas de TPM" in said
         and "Gio ou plus" in said
         and "sont branchées" in said
+        and "retirez ce disque" in said
     )
     assert not [line for line in said.split("\n") if len(line) > 80]
     assert install.folded(f"  {'a ' * 50}") == f"  {'a ' * 38}a\n  {'a ' * 10}a ", (
@@ -348,7 +405,7 @@ def test_only_disks_that_a_box_has_room_on_can_be_chosen_and_never_the_stick() -
         disk("/dev/sde", ro=True),
         disk("/dev/sr0", type="rom"),
         disk("/dev/zram0"),
-        disk("/dev/nvme0n1", children=[part("/dev/nvme0n1p5", "data")], model=None, serial=None),
+        boxs_disk("/dev/nvme0n1", model=None, serial=None),
     ]
     listing = json.dumps({"blockdevices": told})
     found = install.choosable(listing)
@@ -411,6 +468,8 @@ def test_the_stick_and_the_disk_are_found_in_what_lsblk_tells(
 def test_the_stick_starts_the_installer_and_nothing_of_a_box() -> None:
     text = (BUILD / "scripts/install-uki").read_text()
     for word in (
+        "systemd.verity_root_data=/dev/disk/by-partuuid/$root",
+        "systemd.verity_root_hash=/dev/disk/by-partuuid/$verity",
         "systemd.unit=install.target",
         "rd.systemd.mask=systemd-repart.service",
         " systemd.mask=systemd-repart.service",  # the one above is of the initrd alone

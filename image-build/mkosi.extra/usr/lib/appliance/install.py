@@ -23,7 +23,7 @@ import textwrap
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 IMAGE_TYPE = "7b0c4e5d-96a1-4c1e-8f0e-2d1a5b3c9e64"
@@ -36,8 +36,9 @@ BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 20
 CONFIRMED = "ERASE"
 PACKED_BYTES = 1 << 20
-COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL,PARTTYPE"
+COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL,PARTTYPE,FSTYPE"
 CHIP = Path("/sys/class/tpm/tpm0/tpm_version_major")
+NUMBER = Path("/sys/class/dmi/id/product_uuid")
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 WIDTH = 80
 """Characters of a line of the screen: a console breaks a longer one wherever it ends."""
@@ -60,18 +61,24 @@ class NoChip(Exception):
     """The box's disk would have no TPM2 to keep its key, so that no start would ever end."""
 
 
+class NoNumber(Exception):
+    """The firmware has no number of this machine's own, of which its machine ID is made: without, each start would have another, and systemd
+    throws away the key under which the machine seal lies."""
+
+
 class NoListing(Exception):
     """The machine does not say which disks it has."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk that may be chosen. `holds_box`: there is a `/var` of a box on it."""
+    """A disk that may be chosen. `holds_box`: there is a `/var` of a box on it. `beside`: the other disks in this machine that hold one."""
 
     path: str
     size_bytes: int
     name: str
     holds_box: bool
+    beside: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """One line of the list."""
@@ -82,15 +89,25 @@ class Disk:
 def choosable(listing: str) -> list[Disk]:
     """The disks in what `lsblk --json` tells that a box has room on: none that is read-only, and no stick that installs."""
     found = []
-    for each in json.loads(listing)["blockdevices"]:
+    there = json.loads(listing)["blockdevices"]
+    held = [
+        f"{each['path']} ({_name(each)})"
+        for each in there
+        if any(_is_var(part) for part in each.get("children") or [])
+    ]
+    for each in there:
         parts, size = each.get("children") or [], int(each["size"])
         if each["type"] != "disk" or each["ro"] or size < SMALLEST_BYTES or each["path"].startswith(NO_DISKS):
             continue
         if any(_is_image(part) for part in parts):
             continue
-        name = " ".join(str(word).strip() for word in (each.get("model"), each.get("serial")) if word)
-        found.append(Disk(each["path"], size, name, "data" in {part.get("partlabel") for part in parts}))
+        beside = [disk for disk in held if not disk.startswith(f"{each['path']} ")]
+        found.append(Disk(each["path"], size, _name(each), any(_is_var(part) for part in parts), beside))
     return found
+
+
+def _name(disk: dict[str, str]) -> str:
+    return " ".join(str(word).strip() for word in (disk.get("model"), disk.get("serial")) if word)
 
 
 def image_of(listing: str) -> Path:
@@ -106,6 +123,11 @@ def image_of(listing: str) -> Path:
     raise NoStick(
         f"there are {len(found)} sticks that install\n{len(found)} clés d'installation sont branchées"
     )
+
+
+def _is_var(part: dict[str, str]) -> bool:
+    """As the system itself knows it (`92-data.rules`)."""
+    return part.get("partlabel") == "data" and part.get("fstype") == "crypto_LUKS"
 
 
 def _is_image(part: dict[str, str]) -> bool:
@@ -192,6 +214,18 @@ def find_chip() -> None:
         raise NoChip("this machine has no TPM 2.0, or it is off\npas de TPM 2.0, ou il est désactivé")
 
 
+def find_number() -> None:
+    """Raises `NoNumber` where the firmware has none, or what systemd doesn't take for one: all zeros, or all ones."""
+    try:
+        digits = set(NUMBER.read_text("ascii").strip().lower()) - {"-"}
+    except (OSError, ValueError):
+        digits = set()
+    if digits in (set(), {"0"}, {"f"}):
+        raise NoNumber(
+            "the firmware has no number of this machine's own (UUID)\nle micrologiciel n'a pas de numéro (UUID)"
+        )
+
+
 def secure_boot_is_off() -> bool:
     """Whether the firmware says so: four bytes of attributes, then one. False where it says nothing."""
     try:
@@ -219,6 +253,15 @@ def choose(disks: list[Disk]) -> Disk | None:
     if not answer.isdecimal() or not 1 <= int(answer) <= len(disks):
         return None
     chosen = disks[int(answer) - 1]
+    if chosen.beside:
+        say("\nAnother disk in this machine has a box's data. At a start it would be mistaken")
+        say("for the new one. Switch off, take that disk out, keep it, and begin again.")
+        say("Un autre disque contient les données d'un boîtier et serait pris pour")
+        say("le nouveau. Éteignez, retirez ce disque, gardez-le, et recommencez.")
+        for disk in chosen.beside:
+            say(f"  {disk}")
+        ask("Enter to look again / Entrée pour chercher encore : ")
+        return None
     say(f"\n  {chosen}\n")
     typed = ask(f"Type {CONFIRMED} to erase it / Tapez {CONFIRMED} pour l'effacer : ").strip()
     return chosen if typed == CONFIRMED else None
@@ -268,6 +311,13 @@ def remedy(error: Exception) -> str:
             "Rien n'a été effacé. Activez le TPM dans le micrologiciel\n"
             "(fTPM, PTT, Security Device); sans lui, pas de boîtier."
         )
+    if isinstance(error, NoNumber):
+        return (
+            "Nothing was erased. Whoever sold the machine can write one into it\n"
+            "(System UUID), or a new firmware; else take another machine.\n"
+            "Rien n'a été effacé. Le vendeur de la machine peut l'inscrire\n"
+            "(System UUID), ou un nouveau micrologiciel; sinon, une autre machine."
+        )
     if isinstance(error, NoStick):
         return (
             "Leave the stick in that this machine was started from, and no other.\n"
@@ -290,6 +340,7 @@ def main() -> int:
     """Ask until it is written; 1 if it could not be, which the screen has said."""
     try:
         find_chip()
+        find_number()
         image, chosen = agreed()
         write(image, Path(chosen.path), progress("written / écrit"))
         say()
