@@ -84,3 +84,18 @@ def test_the_installing_stick_has_identifiers_of_its_own() -> None:
     ]
     assert all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for each in told)
     assert len(set(told)) == 6, "of each version and part another, and at each build the same"
+
+
+@pytest.mark.parametrize(
+    ("language", "out", "told"),
+    [
+        ("en", "Take the old disk out and keep it", "several disks have a box’s data"),
+        ("fr", "Retirez l’ancien disque et gardez-le", "plusieurs disques ont les données d’un boîtier"),
+    ],
+)
+def test_whoever_replaces_a_disk_is_told_to_take_the_old_one_out(language: str, out: str, told: str) -> None:
+    text = (BUILD.parent / "web-ui/help" / language / "runbooks.html").read_text("utf-8")
+    steps = text[text.index('id="replace-disk"') : text.index('id="replace-box"')]
+    assert steps.count(out) == 2, "on the image, and on a machine that was provisioned"
+    again = text[text.index('id="starts-again"') : text.index('id="kept-choice"')]
+    assert told in again
