@@ -11,7 +11,7 @@
     make test-image ARGS=support    a session of remote support, within the image's walls
     make test-image ARGS=afar       every port of a running box, asked from the clinic's network
     make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
-    make test-image ARGS=starts     what isn't signed, what hangs, and a power cut at a first start; ARGS="starts signed hang" for some
+    make test-image ARGS=starts     what isn't signed, two disks, what hangs, a power cut at a first start; ARGS="starts signed hang" for some
     make test-container             the container for evaluation: built, claimed, sent a study, and made anew over its volume
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some

@@ -391,12 +391,13 @@ def switched_on(
     clock: datetime | None = None,
     wired_to: tuple[str, str] | None = None,
     writes: Path | None = None,
+    beside: Path | None = None,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
     how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
     run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says; `wired_to`: the namespace and
-    the tap that its cable leads to, instead of to nowhere; `writes`: the log (`tests.image.writes`) of all that its disk is told."""
+    the tap that its cable leads to, instead of to nowhere; `writes`: the log (`tests.image.writes`) of all that its disk is told; `beside`: a second disk in it."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -431,6 +432,8 @@ def switched_on(
             *("-chardev", f"socket,id=tpm,path={folder}/tpm.sock", "-tpmdev", "emulator,id=tpm0,chardev=tpm"),
             *("-device", "tpm-crb,tpmdev=tpm0"),
             *disk(hardware.disk, writes),
+            *(("-drive", f"if=none,id=beside,format=raw,file={beside}") if beside else ()),
+            *(("-device", "virtio-blk-pci,drive=beside") if beside else ()),
             *(tap(wired_to[1]) if wired_to else cable(forwarded, to_here or {})),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-device", "qemu-xhci,id=usb"),
             *("-chardev", f"socket,id=inside,path={folder}/inside.sock,server=on,wait=off"),

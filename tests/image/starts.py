@@ -1,11 +1,13 @@
 """Starts that must not be, starts that nobody sees hang, and first starts of a version that the power cuts short.
 
-`signed` alters what the firmware is to start; `hang` stops a machine in three ways, and waits for it to come back by itself; `first`
+`signed` alters what the firmware is to start; `two` leaves an earlier disk of the box in the machine; `hang` stops a machine in three ways, and waits for it to come back by itself; `first`
 cuts the power at several points of a new version's first start, of which each begins on the same disk, firmware and TPM2.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -37,6 +39,9 @@ PE_CERTIFICATES = 24 + 112 + 4 * 8
 """From "PE": where its table of certificates is, and how long (the fifth directory of a PE32+ header)."""
 
 SECURE_BOOT = "od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+MARK = "/var/lib/mark"
+"""What lies on one of two disks alone."""
+
 PID_1 = "/sys/fs/cgroup/init.scope"
 WATCHDOG = "/sys/class/watchdog/watchdog0"
 
@@ -55,6 +60,57 @@ def starts(hardware: Hardware, parts: frozenset[str]) -> None:
         if name in parts:
             hardware.assemble(image(".test"))
             part(hardware)
+
+
+# --- which disk -----------------------------------------------------------------------------------------------------
+
+
+def two(hardware: Hardware) -> None:
+    """The disk that was replaced is still in the machine, and opens by the same TPM2: neither is opened, and with one alone it starts."""
+    with switched_on(hardware) as machine:
+        running(machine)
+        machine.inside(f"touch {MARK}")
+        machine.power_off()
+    old = hardware.twin("old").disk
+    with switched_on(hardware) as machine:
+        machine.inside(f"rm {MARK}")
+        machine.power_off()
+    before = [digest(disk) for disk in (hardware.disk, old)]
+    with switched_on(hardware, beside=old) as machine:
+        until_said(machine, "There are 2 disks with a box's data in this machine.")
+        until_said(machine, "It tries again in 30 seconds.")
+        until_said(machine, "There are 2 disks with a box's data in this machine.", times=2)
+        kept("of two disks with a box's data none is opened, and the screen says it", not machine.is_open(5))
+        machine.cut_power()
+    kept("neither was written to", [digest(disk) for disk in (hardware.disk, old)] == before)
+    with switched_on(hardware) as machine:
+        running(machine, "with one alone it starts, and nothing has failed")
+        kept(
+            "and it is the one that stayed",
+            machine.inside(f"test ! -e {MARK} && echo stayed").strip() == "stayed",
+        )
+        machine.power_off()
+
+
+def until_said(machine: Machine, words: str, *, times: int = 1) -> None:
+    """Waits until the screen has said `words` so often; `AssertionError` if it never does."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while machine.console().count(words) < times:
+        assert machine.is_on and time.monotonic() < deadline, machine.console()[-3000:]
+        time.sleep(1)
+
+
+def digest(disk: Path) -> str:
+    """Of its `/var`, the last partition: a start may count its tries on the ESP."""
+    table = json.loads(subprocess.check_output(["sfdisk", "--json", disk]))["partitiontable"]
+    (var,) = [each for each in table["partitions"] if each.get("name") == "data"]
+    found, left = hashlib.sha256(), int(var["size"]) * 512
+    with disk.open("rb") as data:
+        data.seek(int(var["start"]) * 512)
+        while left and (block := data.read(min(left, 1 << 24))):
+            found.update(block)
+            left -= len(block)
+    return found.hexdigest()
 
 
 # --- what isn't ours does not start ----------------------------------------------------------------------------------
@@ -341,4 +397,4 @@ def comes_up(hardware: Hardware, wanted: str, ledger: set[str], left: int) -> No
         machine.power_off()
 
 
-PARTS: dict[str, Callable[[Hardware], None]] = {"signed": signed, "hang": hang, "first": first}
+PARTS: dict[str, Callable[[Hardware], None]] = {"signed": signed, "two": two, "hang": hang, "first": first}
