@@ -25,7 +25,7 @@ import platform
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -40,6 +40,7 @@ from appliance.fleet.markers import Markers
 from appliance.fleet.units import unit_states
 from appliance.health import Facts
 
+CONTENTS, READ_ME = "contents.json", "READ-ME.txt"
 LEFT_OUT = ("support.",)
 """Settings whose names begin so matter nothing here; those that tell of people are left out besides."""
 PARTS = (
@@ -84,19 +85,18 @@ def make(box: Box, now: datetime) -> Bundle:
         files[f"logs/{process}.log"], found = markers.cut(text)
         counted += found
     name = f"support-{now:%Y%m%d-%H%M%S}"
-    files["contents.json"] = written(
-        {
-            "support_file": 1,
-            "made_utc": now.isoformat(timespec="seconds"),
-            "software": __version__,
-            "looked_for": len(markers),
-            "too_short_to_look_for": markers.too_short,
-            "cut": dict(sorted(counted.items())),
-            "files": sorted([*files, "contents.json", "READ-ME.txt"]),
-        }
-    )
-    files["READ-ME.txt"] = _read_me(counted)
-    _look_again(markers, files)
+    made_utc = now.isoformat(timespec="seconds")
+    contents = {
+        "support_file": 1,
+        "made_utc": made_utc,
+        "software": __version__,
+        "looked_for": len(markers),
+        "too_short_to_look_for": markers.too_short,
+        "cut": dict(sorted(counted.items())),
+        "files": sorted([*files, CONTENTS, READ_ME]),
+    }
+    files[CONTENTS], files[READ_ME] = written(contents), _read_me(counted)
+    _look_again(markers, files, {made_utc, __version__, *files})
     return Bundle(name, files, dict(counted), _archive(name, files, now))
 
 
@@ -105,11 +105,17 @@ def written(document: Any) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def _look_again(markers: Markers, files: Mapping[str, str]) -> None:
-    """Raises `Corrupt` if a log, or a text within a document, holds anything still."""
+def _look_again(markers: Markers, files: Mapping[str, str], own: Collection[str]) -> None:
+    """Raises `Corrupt` if a log, or a text within a document, holds anything still.
+
+    `own` are the words of the box in the list of contents: a patient whose number is the year, or who is called like a file, is
+    not named by them, and without them the list could not be read.
+    """
     for name, text in files.items():
         texts = _texts(json.loads(text)) if name.endswith(".json") else iter((text,))
-        if name != "READ-ME.txt" and any(markers.cut(each)[1] for each in texts):
+        if name == CONTENTS:
+            texts = (each for each in texts if each not in own)
+        if name != READ_ME and any(markers.cut(each)[1] for each in texts):
             raise Corrupt(
                 "the support file still held what was to be cut out of it, and was thrown away",
                 hint="tell whoever made this software; nothing has left the box",

@@ -111,9 +111,9 @@ class Markers:
     def _cut_as_written(self, text: str) -> tuple[str, Counter[str]]:
         counted: Counter[str] = Counter()
         for secret in self._secrets:
-            if found := text.count(secret):
+            if secret in text:
+                text, found = _without(secret, text)
                 counted["secret"] += found
-                text = text.replace(secret, _mark("secret"))
         for kind, shape in _SHAPES.items():
             text, found = shape.subn(_mark(kind), text)
             counted[kind] += found
@@ -193,6 +193,14 @@ def _decoded(text: str) -> str:
 
 
 _OWN_MARK = re.compile(r"\[cut: [a-z_]+\]")
+
+
+def _without(secret: str, text: str) -> tuple[str, int]:
+    """`text` with a secret cut, and how often it was there: a mark of our own is left, though a password may be a word of it."""
+    pieces = re.split(rf"({_OWN_MARK.pattern})", text)
+    found = sum(each.count(secret) for each in pieces[::2])
+    pieces[::2] = [each.replace(secret, _mark("secret")) for each in pieces[::2]]
+    return "".join(pieces), found
 
 
 def _squeezed(text: str) -> str:

@@ -5,17 +5,22 @@ import json
 import logging
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
-from appliance import logs, settings
+from appliance import __version__, logs, settings
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, identifying
+from appliance.catalog.schema import patients
 from appliance.config import Config
-from appliance.fleet import bundle
+from appliance.errors import Corrupt
+from appliance.fleet import bundle, known
 from appliance.fleet.bundle import Bundle
+from appliance.fleet.markers import Markers
 from appliance.model import DestinationSettings
 from tests.age_reader import READER, opened
 from tests.synthetic.patients import FRANCOIS, HELENE, ZOE
@@ -131,11 +136,64 @@ def test_sealed_for_the_vendor_it_opens_to_the_vendor_alone(made: Bundle) -> Non
 
 def test_a_file_that_still_holds_something_is_not_made(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second look is a look: with a first one that sees nothing, it stops the file."""
-    from appliance.errors import Corrupt
-
     monkeypatch.setattr(bundle, "_cut_within", lambda markers, document, counted: document)
     with pytest.raises(Corrupt, match="thrown away"):
         bundle.make(box, NOW)
+
+
+@pytest.fixture
+def small(data_dir: Path) -> Iterator[Box]:
+    """A box that knows nobody yet."""
+    with closing(open_box(Config(data=data_dir))) as opened_box:
+        (data_dir / logs.FOLDER).mkdir(exist_ok=True)
+        yield opened_box
+
+
+def knows(box: Box, **patient: str) -> None:
+    common = {"patient_id": "P-77777", "issuer": "", "name": "Roy^Ana", "birth_date": "19500512", "sex": "F"}
+    with box.catalog.transaction() as tx:
+        tx.execute(insert(patients).values(**(common | {"name_folded": ""} | patient)))
+
+
+OWN = {
+    "a number that is the year": {"patient_id": "2026"},
+    "born on the day of the file": {"birth_date": f"{NOW:%Y%m%d}"},
+    "called like a file": {"name": "Read^Contents"},
+    "called like a process": {"name": "Courier^Web"},
+}
+
+
+@pytest.mark.parametrize("who", OWN)
+def test_a_patient_who_is_called_as_the_box_speaks_does_not_stop_it(small: Box, who: str) -> None:
+    knows(small, **OWN[who])
+    (small.config.data / logs.FOLDER / "courier.log").write_text("2026-03-01 Courier: read the contents\n")
+    made = bundle.make(small, NOW)
+    told = json.loads(made.files["contents.json"])
+    assert told["made_utc"] == NOW.isoformat(timespec="seconds")
+    assert told["files"] == sorted(made.files), "the list of what is in it can be read"
+    assert "[cut: " in made.files["logs/courier.log"], "in what was not written for the list it is cut"
+
+
+@pytest.mark.parametrize("place", ["logs/courier.log", "health.json", "contents.json"])
+def test_whatever_is_left_of_a_patient_in_any_file_stops_it(small: Box, place: str) -> None:
+    """Also in the list of contents, should it ever hold more than the words of the box."""
+    knows(small, patient_id="2026")
+    with small.catalog.reading() as conn:
+        markers = known.markers(conn, small)
+    files = dict(bundle.make(small, NOW).files)
+    files.setdefault(place, "")
+    own = {NOW.isoformat(timespec="seconds"), __version__, *files}
+    bundle._look_again(markers, files, own)
+    files[place] = json.dumps({"said": "found 2026"}) if place.endswith(".json") else "found 2026\n"
+    with pytest.raises(Corrupt, match="thrown away"):
+        bundle._look_again(markers, files, own)
+
+
+def test_a_secret_that_is_a_word_of_our_own_marks_does_not_stop_it() -> None:
+    markers = Markers([("name", "Roy^Ana")], ["secret"])
+    left, counted = markers.cut("Ana said secret")
+    assert (left, counted) == ("[cut: name] said [cut: secret]", {"name": 1, "secret": 1})
+    assert markers.cut(left) == (left, {})
 
 
 def test_the_last_lines_of_a_process_are_kept_and_bounded(tmp_path: Path) -> None:
