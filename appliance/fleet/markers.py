@@ -2,7 +2,8 @@
 
 Two nets, one behind the other. The first knows what is in the catalog: every patient's name, ID and birth date, every
 accession number, and the secrets of the box; it finds them in any case, without their accents, and however they are
-parted (``TREMBLAY^Marie-Ève``, "Marie Eve Tremblay", ``1980-05-12``). The second knows shapes: a person's name as DICOM
+parted (``TREMBLAY^Marie-Ève``, "Marie Eve Tremblay", ``1980-05-12``), a number also without the zeros that fill it up, and a
+birth date as people write it (`appliance.fleet.birth_dates`). The second knows shapes: a person's name as DICOM
 writes it, a health insurance number of Québec, an instance's UID, a mail address, keys and passwords.
 
 Chose to cut too much rather than too little: a patient called *Page* takes the word "page" out of a support file, which
@@ -26,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from appliance.catalog.folding import fold
+from appliance.fleet.birth_dates import BirthDates
 
 LEAST_LETTERS = 3
 LEAST_DIGITS = 4
@@ -35,8 +37,11 @@ LEAST_SECRET = 6
 _HEAD = 3
 _GAP = 3
 
-_RUN = re.compile(r"[^\W\d_]+|\d+")
-_NAME_PARTS = re.compile(r"[\^=]")
+_UNPARTED = r"\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Han and kana: nothing parts a name from the words around it, so each sign is a run of its own."""
+_RUN = re.compile(rf"[{_UNPARTED}]|[^\W\d_{_UNPARTED}]+|\d+")
+_FILLED_UP = re.compile(r"(?<!\d)0+(?=\d)")
+_IS_YEAR = re.compile(r"(?:19|20)\d\d")
 
 _SHAPES: Mapping[str, re.Pattern[str]] = {
     "secret": re.compile(
@@ -68,6 +73,8 @@ class Markers:
 
     def __init__(self, known: Iterable[tuple[str, str]], secrets: Iterable[str] = ()) -> None:
         self._kinds: dict[str, str] = {}
+        self._numbers: dict[str, str] = {}  # without the zeros before them; found as one run of digits only
+        self._born = BirthDates()
         self.too_short = 0
         for kind, text in known:
             for form in _forms(kind, text):
@@ -75,6 +82,10 @@ class Markers:
                     self._kinds.setdefault(form, kind)
                 elif form:
                     self.too_short += 1
+            if kind == "birth_date":
+                self._born.add(_squeezed(text))
+            elif kind != "name" and (bare := _without_zeros(text)):
+                (self._numbers if bare.isdecimal() else self._kinds).setdefault(bare, kind)
         self._heads = {form[:_HEAD] for form in self._kinds}
         self._longest = max(map(len, self._kinds), default=0)
         self._secrets = sorted({each for each in secrets if len(each) >= LEAST_SECRET}, key=len, reverse=True)
@@ -85,6 +96,8 @@ class Markers:
     def cut(self, text: str) -> tuple[str, Counter[str]]:
         """`text` with what was found replaced by ``[cut: KIND]``, and how often each kind was."""
         text, counted = self._cut_as_written(text)
+        if counted:
+            text = self._looked_again(text, counted)
         if not _ESCAPE.search(text):
             return text, counted
         lines = text.split("\n")
@@ -96,6 +109,15 @@ class Markers:
             counted[kind] += 1
         text, more = self.cut("\n".join(lines))
         return text, counted + more
+
+    def _looked_again(self, text: str, counted: Counter[str]) -> str:
+        """`text` with the lines looked at again of which something was cut: it may have hidden where something else begins."""
+        lines = text.split("\n")
+        for at, line in enumerate(lines):
+            if _OWN_MARK.search(line):
+                lines[at], more = self._cut_as_written(line)
+                counted += more
+        return "\n".join(lines)
 
     def _hidden_in(self, line: str) -> str:
         """The kind of what is in `line` only when its escapes are read; empty if there is nothing."""
@@ -117,6 +139,7 @@ class Markers:
         for kind, shape in _SHAPES.items():
             text, found = shape.subn(_mark(kind), text)
             counted[kind] += found
+        text, counted["birth_date"] = self._born.cut(text, _mark("birth_date"))
         text = self._cut_known(text, counted)
         return text, +counted
 
@@ -149,6 +172,8 @@ class Markers:
 
     def _longest_at(self, text: str, pieces: list[_Piece], at: int) -> tuple[int, str] | None:
         joined, best = "", None
+        if kind := self._numbers.get(pieces[at].text.lstrip("0")):
+            best = (at, kind)
         for place in range(at, min(at + MOST_RUNS, len(pieces))):
             if place > at:
                 between = text[pieces[place - 1].end : pieces[place].start]
@@ -218,11 +243,7 @@ def _forms(kind: str, text: str) -> set[str]:
     """How a value may be written, squeezed."""
     match kind:
         case "name":
-            parts = [part for part in _NAME_PARTS.split(text) if part.strip()]
-            words = {_squeezed(word) for part in parts for word in re.split(r"[\s.,'’\-]+", part)}
-            whole = {_squeezed(part) for part in parts} | {_squeezed(text)}
-            turned = {_squeezed(f"{parts[1]} {parts[0]}")} if len(parts) > 1 else set()
-            return words | whole | turned
+            return {_squeezed(text)}.union(*map(_writings, text.split("=")))
         case "birth_date":
             digits = _squeezed(text)
             if len(digits) != 8 or not digits.isdecimal():
@@ -231,3 +252,25 @@ def _forms(kind: str, text: str) -> set[str]:
             return {digits, f"{day}{month}{year}", f"{month}{day}{year}"}
         case _:
             return {_squeezed(text)}
+
+
+def _writings(group: str) -> set[str]:
+    """One of the writings of a name (PS3.5 6.2.1: alphabetic, ideographic and phonetic): its words, its parts, and both ways round."""
+    parts = [part for part in group.split("^") if part.strip()]
+    words = {_squeezed(word) for part in parts for word in re.split(r"[\s.,'’\-]+", part)}
+    turned = {_squeezed(f"{parts[1]} {parts[0]}")} if len(parts) > 1 else set()
+    return words | {_squeezed(part) for part in parts} | {_squeezed(group)} | turned
+
+
+def _without_zeros(text: str) -> str:
+    """A number as people say it, without the zeros that fill it up (*QC-00412/7* as *QC-412/7*); empty if that names nobody.
+
+    A chart 0002026 isn't looked for as 2026: that is in every second line, and no file could be read.
+    """
+    if text.isascii() and text.isdecimal():
+        bare = text.lstrip("0")
+    elif _FILLED_UP.search(text):
+        bare = _squeezed(_FILLED_UP.sub("", text))
+    else:
+        return ""
+    return "" if sum(map(str.isdecimal, bare)) < LEAST_DIGITS or _IS_YEAR.fullmatch(bare) else bare

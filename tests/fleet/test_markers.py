@@ -1,5 +1,7 @@
 """What names a patient is found however it is written, and what doesn't is left alone."""
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +88,105 @@ def test_a_line_that_names_somebody_in_escapes_is_cut_whole(written: str) -> Non
     assert markers.cut(left) == (left, {})
 
 
+NUMBERS = [
+    ("id", "0001234567"),
+    ("id", "QC-00412/7"),
+    ("accession", "00054321"),
+    ("id", "7654321"),
+    ("id", "0002026"),
+]
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1234567", "0001234567", "QC-412/7", "qc4127", "54321", "000054321", "07654321", "0002026"],
+)
+def test_a_number_is_found_with_and_without_the_zeros_that_fill_it_up(number: str) -> None:
+    left, counted = Markers(NUMBERS).cut(f"the images of {number}, since noon")
+    assert left in (f"the images of [cut: {kind}], since noon" for kind in ("id", "accession"))
+    assert sum(counted.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["since 2026-11-29", "12-34-567 images", "at 5:43:21", "of 12345670", "QC 412", "CT1"]
+)
+def test_a_number_without_its_zeros_is_not_put_together_of_others(text: str) -> None:
+    known = Markers([*NUMBERS, ("id", "0000001129"), ("id", "CT0001")])
+    assert known.cut(text) == (text, {})
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "5/12/1980", "12/5/1980", "12.5.1980", "5 - 12 - 1980", "12 5 1980", "1980/5/12", "1980-5-12", "05/12/80", "12-5-80",
+        "80-05-12", "le 12 mai 1980", "12 mai 80", "12-MAY-1980", "12MAY1980", "12 de mai 1980", "12th of May 1980",
+        "May 12, 1980", "May 12th, 1980", "mai 12 1980", "1980 May 12", "1980-mai-12", "12 mai, 1980",
+    ],
+)  # fmt: skip
+def test_a_birth_date_is_found_as_people_write_it(date: str) -> None:
+    left, counted = Markers([("birth_date", "19800512")]).cut(f"born {date}; images wait")
+    assert counted == {"birth_date": 1}
+    assert left.removeprefix("born ").removeprefix("le ") == "[cut: birth_date]; images wait"
+
+
+@pytest.mark.parametrize(
+    ("born", "text"),
+    [
+        ("19791201", "1er décembre 1979"),
+        ("19791201", "1 de\u0301c. 1979"),
+        ("19790831", "31 août 1979"),
+        ("19790831", "31 AOUT 79"),
+        ("19790203", "3 févr. 1979"),
+        ("19790203", "February 3rd, 1979"),
+        ("19790203", "Feb. 3 1979"),
+        ("19790922", "sept. 22nd 1979"),
+        ("20010203", "3/2/01"),
+        ("20010203", "version 1/2/13/3/2/2001"),
+    ],
+)
+def test_months_are_read_in_both_languages_and_dates_within_other_numbers(born: str, text: str) -> None:
+    known = Markers([("birth_date", born)])
+    left, counted = known.cut(text)
+    assert counted == {"birth_date": 1}
+    assert known.cut(left) == (left, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5/13/1980", "12 juin 1980", "12 mai 1981", "5121980 bytes", "12.05.80", "address 10.12.5.80", "80:05:12",
+        "12 marks 1980", "112 mai 1980", "12 mai 19801", "800512", "12 mai", "5/12",
+    ],
+)  # fmt: skip
+def test_what_is_no_birth_date_stays(text: str) -> None:
+    assert Markers([("birth_date", "19800512")]).cut(text) == (text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "王小東 images",
+        "王 小東",
+        "小東王",
+        "患者王小東的影像",
+        "小東",
+        "Wang Xiao Dong",
+        "xiaodong wang",
+        "王^小東",
+    ],
+)
+def test_a_name_in_several_writings_is_found_in_each(text: str) -> None:
+    left, counted = Markers([("name", "Wang^XiaoDong=王^小東=")]).cut(text)
+    assert sum(counted.values()) == 1
+    assert not {*"王小東"} & set(left)
+    assert "ong" not in left
+
+
+def test_what_hides_behind_another_is_found_at_once() -> None:
+    known = Markers([("birth_date", "19800512")])
+    assert known.cut("19800512TREM80051218")[0] == "[cut: birth_date][cut: health_number]"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -116,6 +217,17 @@ def test_what_is_too_short_to_be_looked_for_is_counted() -> None:
 def test_nothing_is_left_after_the_first_look(known: list[tuple[str, str]], text: str) -> None:
     markers = Markers(known)
     for mixed in (text, text.join(each for _, each in known)):
+        left, _ = markers.cut(mixed)
+        assert markers.cut(left) == (left, {})
+
+
+@given(
+    st.dates(min_value=date(1900, 1, 1), max_value=date(2040, 1, 1)),
+    st.text(alphabet="0123456789/.- maiy", max_size=60),
+)
+def test_nothing_is_left_of_a_birth_date_after_the_first_look(born: date, text: str) -> None:
+    markers = Markers([("birth_date", f"{born:%Y%m%d}"), ("id", "0001234")])
+    for mixed in (text, f"{born.day}/{born.month}/{born.year}".join((text, text))):
         left, _ = markers.cut(mixed)
         assert markers.cut(left) == (left, {})
 
