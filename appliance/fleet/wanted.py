@@ -131,6 +131,13 @@ def is_older(version: str, than: str) -> bool:
     return _numbers(version) < _numbers(than)
 
 
+def later(version: str, running: str) -> str:
+    """`version`, or the one that is `running` where that is newer: nothing older may be named to a box, which would refuse it whole."""
+    if not is_older(version, running):
+        return version
+    return running if _VERSION.fullmatch(running) else ".".join(map(str, _numbers(running)))
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     found = tuple(int(each) for each in re.findall(r"\d+", version)[:3])
     return found + (0,) * (3 - len(found))

@@ -29,6 +29,7 @@ options:
   software: {description: The version that its updater should bring., type: str, default: ""}
   settings: {description: "Settings health.* by name.", type: dict, default: {}}
   after: {description: The number that the box has taken last., type: int, default: 0}
+  running: {description: The version that the box says it runs., type: str, default: ""}
 author: [the appliance's engineers]
 """
 
@@ -47,6 +48,7 @@ def main() -> None:
             "software": {"type": "str", "default": ""},
             "settings": {"type": "dict", "default": {}},
             "after": {"type": "int", "default": 0},
+            "running": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -70,8 +72,15 @@ def _want(module: AnsibleModule) -> tuple[int, bool]:
             before = wanted.opened(lying, private.public_key())
         except Refused:
             module.warn(f"what lay there for {told['box']} was not signed with this key, and is replaced")
-    # Whoever chooses limits names no version: the one that holds a box back goes on holding it.
-    told["software"] = told["software"] or (before.software if before is not None else "")
+    running = told["running"]
+    if told["software"] and wanted.is_older(told["software"], running):
+        raise Refused(
+            f"{told['box']} runs {running} already, and never goes back to {told['software']}",
+            hint=f"name {running}, or a newer version",
+        )
+    # Whoever chooses limits names no version: the one that holds a box back goes on holding it, unless the box has gone ahead of it.
+    if not told["software"] and before is not None and before.software:
+        told["software"] = wanted.later(before.software, running)
     if (
         before is not None
         and (before.software, dict(before.settings)) == (told["software"], told["settings"])

@@ -43,6 +43,23 @@ def order(**others: Any) -> Wanted:
     return Wanted(**(values | others))
 
 
+@pytest.mark.parametrize(
+    ("version", "running", "named"),
+    [
+        ("0.2.0", "0.1.0", "0.2.0"),
+        ("0.2.0", "0.2.0", "0.2.0"),
+        ("0.2.0", "0.3.0", "0.3.0"),
+        ("0.9.0", "0.10.0", "0.10.0"),
+        ("0.2.0", "0.3.0rc1", "0.3.0"),
+        ("0.2", "", "0.2"),
+        ("0.2.0", "unknown", "0.2.0"),
+    ],
+)
+def test_to_a_box_that_went_ahead_nothing_older_is_named(version: str, running: str, named: str) -> None:
+    assert wanted.later(version, running) == named
+    wanted.admit(wanted.checked(order(software=named)), box=BOX, after=1, running=running or "0.1.0", now=NOW)
+
+
 def test_what_was_signed_is_what_is_opened() -> None:
     assert wanted.opened(wanted.signed(order(), VENDOR), VENDOR.public_key()) == order()
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from appliance import settings
-from appliance.fleet import consent, heartbeat, pulse
-from appliance.fleet.wanted import LONGEST
+from appliance.fleet import consent, heartbeat, pulse, wanted
+from appliance.fleet.wanted import LONGEST, Wanted
 from appliance.updates import night
 from appliance.updates.night import Doing, Window
 from tests.boxes import box_in
@@ -31,6 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 NEXT, MENDED = "0.2.0", "0.2.1"
 RING = yaml.safe_load((PROVISIONING / "tasks/fleet-ring.yml").read_text())
 WAITING = ("Hear it again", "Wait until it has done it and is well")
+KNOWING = "Wait until it knows"
 """What of a ring waits for a box."""
 
 
@@ -161,7 +164,8 @@ def test_a_ring_waits_for_a_box_that_is_in_use_whenever_a_version_may_start(task
 def test_what_is_wanted_holds_for_as_long_as_a_ring_waits() -> None:
     """Also where it lay there before: a box that is heard again on the last day may still take it."""
     module = runpy.run_path(str(PROVISIONING / "library/appliance_wanted.py"))
-    assert waited(WAITING[1], fleet_software=NEXT) < module["RENEWED"] < module["HOLDS"] <= LONGEST
+    longest_wait = waited(KNOWING) + waited(WAITING[1], fleet_software=NEXT)
+    assert longest_wait < module["RENEWED"] < module["HOLDS"] <= LONGEST
 
 
 def lives(member: Member) -> None:
@@ -195,6 +199,68 @@ def test_a_ring_waits_for_a_box_that_is_not_heard_at_the_moment_in_which_it_begi
             eventually(lambda: play.is_over, within_seconds=300)
         assert play.process.returncode == 0, play.said
     assert [chosen(each) for each in fleet.members] == [40] * 3
+
+
+def lay(fleet: Fleet, member: Member, **values: object) -> None:
+    """What is wanted of a box, as it was signed before."""
+    private = serialization.load_ssh_private_key(fleet.authority.read_bytes(), None)
+    assert isinstance(private, Ed25519PrivateKey)
+    until = datetime.now(UTC) + timedelta(days=30)
+    named = {
+        "number": fleet.heard(member.name)["wanted"]["number"] + 1,
+        "software": "",
+        "settings": {},
+    } | values
+    order = Wanted(box=member.name, until_utc=until, **named)
+    (fleet.vendor.folder / "wanted" / f"{member.name}.json").write_bytes(wanted.signed(order, private))
+
+
+def test_a_box_that_went_ahead_of_the_version_that_was_named_takes_its_limits(fleet: Fleet) -> None:
+    """As one that was brought a newer version on a stick: it refuses an older one, and the limits that come with it."""
+    for each in fleet.members:
+        lives(each)
+    first, *_ = fleet.members
+    lay(fleet, first, software="0.0.1")
+    lives(first)
+    lives(first)
+    assert fleet.heard(first.name)["wanted"]["came"] == "refused"
+    with fleet.alive():
+        told = fleet.play("fleet-configure.yml", fleet_settings={"health.disk_days": 35}, fleet_retries=20)
+    assert told.returncode == 0, told.stdout
+    assert [chosen(each) for each in fleet.members] == [35] * 3
+    key = serialization.load_ssh_public_key(fleet.public.encode())
+    assert isinstance(key, Ed25519PublicKey)
+    named = [wanted.opened(fleet.wanted_of(each.name), key).software for each in fleet.members]
+    assert named == [fleet.heard(first.name)["software"], "", ""]
+
+
+def test_a_version_that_a_box_has_left_behind_is_not_named_to_it(fleet: Fleet) -> None:
+    for each in fleet.members:
+        lives(each)
+    first, *_ = fleet.members
+    told = fleet.play("fleet-update.yml", fleet_software="0.0.1")
+    assert told.returncode != 0
+    runs = fleet.heard(first.name)["software"]
+    assert f"{first.name} runs {runs} already, and never goes back to 0.0.1" in told.stdout
+    assert not any(fleet.wanted_of(each.name) for each in fleet.members)
+
+
+def test_rings_halt_with_the_reason_as_soon_as_a_box_refuses(
+    fleet: Fleet, eventually: Callable[..., object]
+) -> None:
+    for each in fleet.members:
+        lives(each)
+    with fleet.alive():
+        with fleet.playing(
+            "fleet-configure.yml", fleet_settings={"health.unheard_of": 1}, fleet_retries=1000
+        ) as play:
+            eventually(lambda: play.is_over, within_seconds=200)
+            assert play.process.returncode not in (0, None), play.said
+        assert "clinic 0 refused what is wanted: its log says why" in play.said
+        assert not fleet.wanted_of(fleet.members[1].name)
+        told = fleet.play("fleet-configure.yml", fleet_settings={"health.disk_days": 36}, fleet_retries=40)
+        assert told.returncode == 0, "a refusal of what came before halts nobody: " + told.stdout
+    assert [chosen(each) for each in fleet.members] == [36] * 3
 
 
 def test_of_a_hundred_boxes_one_is_told_first_then_five_then_twenty_five_then_all(tmp_path: Path) -> None:
