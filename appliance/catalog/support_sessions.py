@@ -122,10 +122,16 @@ def visits(reading: Reading, session_id: int | None = None) -> list[Visit]:
 
 def visit(reading: Reading, visit_id: int) -> Visit:
     """One visit. Raises `Unknown`."""
-    row = reading.execute(select(support_visits).where(support_visits.c.id == visit_id)).one_or_none()
-    if row is None:
+    found = kept_visit(reading, visit_id)
+    if found is None:
         raise Unknown("there is no such recording", hint="look at the list of sessions")
-    return Visit(*row)
+    return found
+
+
+def kept_visit(reading: Reading, visit_id: int) -> Visit | None:
+    """One visit, if it is there."""
+    row = reading.execute(select(support_visits).where(support_visits.c.id == visit_id)).one_or_none()
+    return None if row is None else Visit(*row)
 
 
 def events(reading: Reading, visit_id: int) -> list[Event]:

@@ -10,12 +10,15 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance.cli.arguments import Arguments, Verbs, add_json, whole_number
 from appliance.cli.listing import as_json, as_table, safe
 from appliance.cli.session import actor, now, opened_box, record
 from appliance.errors import Corrupt, OperatorNeeded, Refused
+
+if TYPE_CHECKING:
+    from appliance.catalog.support_sessions import Visit
 
 COLUMNS = {
     "session": "SESSION",
@@ -24,6 +27,7 @@ COLUMNS = {
     "ended": "ENDED",
     "visit": "VISIT",
     "person": "PERSON",
+    "recording": "RECORDING",
     "reason": "REASON",
 }
 
@@ -175,9 +179,11 @@ def close_session(arguments: Arguments) -> int:
 def list_sessions(arguments: Arguments) -> int:
     """Print the sessions, a line for each visit."""
     from appliance.catalog import support_sessions
+    from appliance.fleet import support
 
     rows: list[dict[str, Any]] = []
     with opened_box() as box, box.catalog.reading() as conn:
+        lost = support.lost(conn)
         for each in support_sessions.sessions(conn):
             common = {
                 "session": each.id,
@@ -188,9 +194,18 @@ def list_sessions(arguments: Arguments) -> int:
                 "ended": str(each.ending or "open"),
             }
             visits = support_sessions.visits(conn, each.id)
-            rows += [common | {"visit": visit.id, "person": visit.person} for visit in visits] or [
-                common | {"visit": "", "person": ""}
-            ]
+            rows += [common | _visit(visit, "kept") for visit in visits]
+            rows += [common | _visit(visit, "lost") for visit in lost if visit.session == each.id]
+            if not rows or rows[-1]["session"] != each.id:
+                rows.append(common | {"visit": "", "person": "", "recording": ""})
+        listed = {row["session"] for row in rows}
+        rows += [
+            dict.fromkeys(("opened_utc", "scope", "reason", "opened_by", "ended"), "")
+            | {"session": visit.session}
+            | _visit(visit, "lost")
+            for visit in lost
+            if visit.session not in listed
+        ]
     if arguments.json:
         as_json(rows)
     else:
@@ -198,16 +213,23 @@ def list_sessions(arguments: Arguments) -> int:
     return 0
 
 
+def _visit(visit: Visit, kept: str) -> dict[str, Any]:
+    """The columns of a visit; `kept` says whether its recording is there, or lost though the audit says that somebody came in."""
+    return {"visit": visit.id, "person": visit.person, "recording": kept}
+
+
 def show_recording(arguments: Arguments) -> int:
     """Print a recording, and whether it is what the audit says."""
-    from appliance.catalog import support_sessions
     from appliance.fleet import recording, support
 
     with opened_box() as box, box.catalog.transaction() as tx:
-        visit = support_sessions.visit(tx, arguments.visit)
-        events = support_sessions.events(tx, visit.id)
-        proof = support.proof(tx, visit, events)
+        visit, events, proof = support.recorded(tx, arguments.visit)
         record(tx, box, "support:replay", str(visit.id), {"session": visit.session})
+    if proof is support.Proof.LOST:
+        raise Corrupt(
+            f"{visit.person} came in, and the recording of it was taken away",
+            hint="keep the box as it is; the row support:enter of the audit says when that was",
+        )
     if arguments.cast:
         print(recording.cast(visit, events), end="")
         return 0

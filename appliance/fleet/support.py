@@ -34,11 +34,12 @@ ACTOR = farewell.ACTOR
 
 
 class Proof(StrEnum):
-    """What the audit says of a recording: the visit goes on, it is as it was at its end, or it is not."""
+    """What the audit says of a recording: the visit goes on, it is as it was at its end, it is not, or it is there no more."""
 
     OPEN = "open"
     WHOLE = "whole"
     CHANGED = "changed"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,45 @@ def proof(reading: Reading, visit: Visit, events: Sequence[Event]) -> Proof:
     if not left:
         return Proof.CHANGED if visit.sha256 or visit.ended_utc else Proof.OPEN
     return Proof.WHOLE if json.loads(left[-1].details) == _bound(visit, events) else Proof.CHANGED
+
+
+def lost(reading: Reading) -> list[Visit]:
+    """The visits of which the audit says that somebody came in, and which the catalog has no more; the earliest first.
+
+    Whoever takes a visit away may have its id given anew to whoever comes next, so a row is of the visit that is there only if it
+    is the last one of that id, and by the same certificate.
+    """
+    kept: dict[int, Visit | None] = {}
+    found: list[Visit] = []
+    rows = list(audit_search.oldest_first(reading, Wanted(actions=("support:enter",))))
+    for row in reversed(rows):
+        details = json.loads(row.details)
+        came = Visit(
+            id=int(row.subject),
+            session=int(details["session"]),
+            person=str(details["person"]),
+            serial=str(details["serial"]),
+            began_utc=datetime.fromisoformat(row.at_utc),
+            ended_utc=None,
+            sha256="",
+        )
+        if came.id not in kept:
+            kept[came.id] = support_sessions.kept_visit(reading, came.id)
+        there = kept[came.id]
+        kept[came.id] = None
+        if there is None or there.serial != came.serial:
+            found.append(came)
+    return found[::-1]
+
+
+def recorded(reading: Reading, visit_id: int) -> tuple[Visit, list[Event], Proof]:
+    """A visit, what was recorded of it, and whether that is what the audit says. Raises `Unknown` if nobody ever came in so."""
+    if support_sessions.kept_visit(reading, visit_id) is None:
+        for each in lost(reading):
+            if each.id == visit_id:
+                return each, [], Proof.LOST
+    visit, events = support_sessions.visit(reading, visit_id), support_sessions.events(reading, visit_id)
+    return visit, events, proof(reading, visit, events)
 
 
 def _bound(visit: Visit, events: Sequence[Event]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A recording of support that somebody has tampered with: the command line and the page say so, by the audit alone."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from appliance import audit
+from appliance.audit import Entry
 from appliance.box import Box, open_box
-from appliance.catalog import support_sessions
+from appliance.catalog import Transaction, support_sessions
 from appliance.catalog.support_sessions import Event
 from appliance.cli import main
 from appliance.config import load_config
@@ -19,7 +22,7 @@ from appliance.fleet.session import Ending, Scope
 from appliance.web.application import create_app
 from tests.web.conftest import add_owner, browser_of
 
-BEGAN = datetime.now(UTC) - timedelta(hours=1)
+BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 CHANGE = "UPDATE support_events SET text = 'nothing' WHERE id = (SELECT min(id) FROM support_events)"
 ALTERED = {
     "an event is changed": [CHANGE],
@@ -31,6 +34,14 @@ ALTERED = {
     "it is said to go on": [CHANGE, "UPDATE support_visits SET sha256 = '', ended_utc = NULL"],
     "its row of the audit is gone": ["DELETE FROM audit WHERE action = 'support:leave'"],
 }
+
+
+def enter(tx: Transaction, box: Box, session: int, person: str, serial: str) -> int:
+    """Somebody comes in, as the desk writes it."""
+    visit = support_sessions.begin_visit(tx, session, person, serial, BEGAN)
+    details = {"session": session, "person": person, "serial": serial, "scope": str(Scope.DIAGNOSE)}
+    audit.append(tx, box.audit_key, [Entry("support:enter", str(visit), support.ACTOR, details)], BEGAN)
+    return visit
 
 
 @pytest.fixture
@@ -48,7 +59,7 @@ def box(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
                 now=BEGAN,
                 expires_utc=BEGAN + timedelta(hours=2),
             )
-            visit = support_sessions.begin_visit(tx, session.id, "Ana Roy", "1", BEGAN)
+            visit = enter(tx, opened, session.id, "Ana Roy", "1")
             for at, kind, text in ((0, "i", "status\n"), (40, "o", "Kept: 3\n"), (90, "i", "leave\n")):
                 support_sessions.add_event(tx, visit, Event(at, kind, text))
             support.end_visit(tx, opened, visit, BEGAN + timedelta(minutes=1))
@@ -93,6 +104,51 @@ def test_what_was_tampered_with_is_said_to_be(
     page = shown(app)
     assert "This recording was changed after it ended." in page
     assert "as the audit proves" not in page
+
+
+TAKEN = {
+    "the visit": ["DELETE FROM support_events", "DELETE FROM support_visits"],
+    "and the row that it ended": [
+        "DELETE FROM support_events",
+        "DELETE FROM support_visits",
+        "DELETE FROM audit WHERE action = 'support:leave'",
+    ],
+    "and the session": [
+        "DELETE FROM support_events",
+        "DELETE FROM support_visits",
+        "DELETE FROM support_sessions",
+    ],
+}
+
+
+@pytest.mark.parametrize("how", TAKEN)
+def test_a_visit_that_was_taken_away_whole_is_said_to_be(
+    box: Box, app: Flask, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    assert "there no more" not in browser_of(app, "owner").get("/support").get_data(as_text=True)
+    alter(box, *TAKEN[how])
+    with box.catalog.reading() as conn:
+        assert not audit.verify(conn, box.audit_key) or "the row" in how
+        (gone,) = support.lost(conn)
+    assert (gone.id, gone.session, gone.person, gone.began_utc) == (1, 1, "Ana Roy", BEGAN)
+    assert main(["support", "recording", "1"]) == 76
+    assert "Ana Roy came in, and the recording of it was taken away" in capsys.readouterr().err
+    assert main(["support", "sessions", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["session"], row["visit"], row["person"], row["recording"]) == (1, 1, "Ana Roy", "lost")
+    for page in (shown(app), browser_of(app, "owner").get("/support").get_data(as_text=True)):
+        assert "the recording of it is there no more" in page
+        assert "Ana Roy" in page
+    assert main(["support", "recording", "2"]) not in (0, 76), "where nobody came in nothing is missed"
+
+
+def test_the_number_of_a_visit_that_was_taken_away_hides_nothing_when_another_gets_it(box: Box) -> None:
+    alter(box, *TAKEN["the visit"], "DELETE FROM sqlite_sequence WHERE name = 'support_visits'")
+    with box.catalog.transaction() as tx:
+        assert enter(tx, box, 1, "Bob Roy", "2") == 1
+    with box.catalog.reading() as conn:
+        assert [(each.id, each.person) for each in support.lost(conn)] == [(1, "Ana Roy")]
+        assert support.recorded(conn, 1)[2] is support.Proof.CHANGED, "the end of another stands there"
 
 
 def test_a_checksum_that_was_changed_with_it_helps_nobody(

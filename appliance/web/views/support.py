@@ -67,7 +67,8 @@ class TicketLine:
 
 @dataclass(frozen=True, slots=True)
 class SupportPage(Page):
-    """What there is towards support; `sealed` says whether a support file is for the vendor alone.
+    """What there is towards support; `sealed` says whether a support file is for the vendor alone, `lost` are the visits whose
+    recording was taken away.
 
     `ready` says whether one can be opened; `current` is the session that is open, `hours` what may be chosen.
     """
@@ -77,6 +78,7 @@ class SupportPage(Page):
     ready: support.Readiness
     current: SessionLine | None
     before: tuple[SessionLine, ...]
+    lost: tuple[VisitLine, ...]
     scopes: tuple[tuple[str, str, str], ...]
     hours: tuple[tuple[int, str], ...]
     typed: str
@@ -103,6 +105,7 @@ class RecordingPage(Page):
     who: str
     tone: str
     proof: str
+    lost: bool
     lines: tuple[Shown, ...]
 
 
@@ -185,16 +188,15 @@ def end_session(session_id: int) -> AnyResponse:
 @needs(Permission.ADMIT_SUPPORT)
 def replay(visit_id: int) -> Response:
     """What was typed and shown during one visit."""
-    visit, events = _recorded(visit_id)
+    visit, events, proof = _recorded(visit_id)
     words = g.words
-    with console().box.catalog.reading() as conn:
-        proof = support.proof(conn, visit, events)
     page = page_of(
         RecordingPage,
         title=words("support.recording.title", n=visit.id),
         section="support",
         number=visit.id,
-        who=words("support.visit", person=visit.person, at=words.moment(visit.began_utc)),
+        who=_visit_line(visit).text,
+        lost=proof is Proof.LOST,
         tone=_TONES[proof],
         proof=words(f"support.recording.{proof}"),
         lines=tuple(
@@ -209,7 +211,7 @@ def replay(visit_id: int) -> Response:
 @needs(Permission.ADMIT_SUPPORT)
 def take_recording(visit_id: int) -> Response:
     """The recording as a file for asciinema."""
-    visit, events = _recorded(visit_id)
+    visit, events, _ = _recorded(visit_id)
     answer = current_app.response_class(recording.cast(visit, events), content_type="application/x-asciicast")
     answer.headers["Content-Disposition"] = f'attachment; filename="support-{visit.session}-{visit.id}.cast"'
     answer.headers["Cache-Control"] = "no-store"
@@ -314,6 +316,7 @@ def _overview(error: str = "", status: int = 200) -> Response:
             for each in support_sessions.sessions(tx, limit=20)
         ]
         ticket_to, tickets = words.several(ticket.ways(tx).places), _tickets(tx)
+        lost = tuple(map(_visit_line, support.lost(tx)))
     page = page_of(
         SupportPage,
         title=words("support.title"),
@@ -323,6 +326,7 @@ def _overview(error: str = "", status: int = 200) -> Response:
         ready=ready,
         current=next((line for is_open, line in lines if is_open), None),
         before=tuple(line for is_open, line in lines if not is_open),
+        lost=lost,
         scopes=tuple(
             (str(each), words(f"support.scope.{each}"), words(f"support.scope.{each}.about"))
             for each in Scope
@@ -377,23 +381,29 @@ def _line(conn: Reading, session: Session, moment: datetime) -> SessionLine:
         session.reason,
         session.opened_by,
         state,
-        tuple(
-            VisitLine(each.id, words("support.visit", person=each.person, at=words.moment(each.began_utc)))
-            for each in support_sessions.visits(conn, session.id)
-        ),
+        tuple(map(_visit_line, support_sessions.visits(conn, session.id))),
     )
 
 
-_TONES: Mapping[Proof, str] = {Proof.OPEN: "wait", Proof.WHOLE: "good", Proof.CHANGED: "bad"}
+def _visit_line(visit: Visit) -> VisitLine:
+    words = g.words
+    return VisitLine(visit.id, words("support.visit", person=visit.person, at=words.moment(visit.began_utc)))
 
 
-def _recorded(visit_id: int) -> tuple[Visit, list[Event]]:
-    """A visit with what was recorded of it; the audit says who looked."""
+_TONES: Mapping[Proof, str] = {
+    Proof.OPEN: "wait",
+    Proof.WHOLE: "good",
+    Proof.CHANGED: "bad",
+    Proof.LOST: "bad",
+}
+
+
+def _recorded(visit_id: int) -> tuple[Visit, list[Event], Proof]:
+    """A visit with what was recorded of it, and whether that is what the audit says; the audit says who looked."""
     with console().box.catalog.transaction() as tx:
-        visit = support_sessions.visit(tx, visit_id)
-        events = support_sessions.events(tx, visit_id)
+        visit, events, proof = support.recorded(tx, visit_id)
         console().record(tx, "support:replay", str(visit_id), forms.actor(), {"session": visit.session})
-    return visit, events
+    return visit, events, proof
 
 
 def _made() -> Bundle:
