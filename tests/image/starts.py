@@ -73,7 +73,7 @@ def two(hardware: Hardware) -> None:
         machine.power_off()
     old = hardware.twin("old").disk
     with switched_on(hardware) as machine:
-        machine.inside(f"rm {MARK}")
+        machine.wait_until(f"rm {MARK}")
         machine.power_off()
     before = [digest(disk) for disk in (hardware.disk, old)]
     with switched_on(hardware, beside=old) as machine:
