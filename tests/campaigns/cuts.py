@@ -147,8 +147,9 @@ def _purge(place: Place) -> None:
 
 
 def _finish_purge(box: Box) -> None:
-    for _ in range(3):
-        purging.carry_out(box, LATER)
+    """In the hours after: what failed rests for a while (`appliance.backup.repeating`)."""
+    for hours in range(1, 4):
+        purging.carry_out(box, LATER + timedelta(hours=hours))
         deliver(box)
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 FIRMWARE = Path("/usr/share/OVMF")
 PROGRAMS = {
+    "sfdisk": "fdisk",
     "qemu-system-x86_64": "qemu-system-x86",
     "swtpm": "swtpm",
     "mkfs.vfat": "dosfstools",
