@@ -23,6 +23,7 @@ import resource
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from appliance.imaging import facts, pixels
@@ -32,8 +33,11 @@ from appliance.imaging.recorded import NotShown, Window
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-MEMORY_BYTES = 3 << 30
-"""Address space of one child; a 308 MB volume needs one frame of it at a time."""
+MEMORY_BYTES = 3 << 29
+"""Address space of one child; a 308 MB volume needs one frame of it at a time. The console's unit has room for it (`appliance-web.service`)."""
+
+EXPENDABLE = 500
+"""Where memory ends all the same, the kernel takes a child before whoever serves pages (``oom_score_adj``)."""
 
 READ_BYTES = 256 << 10
 
@@ -114,7 +118,9 @@ def _exactly(source: BinaryIO, count: int) -> bytes:
 
 
 def confine() -> None:
-    """Limit memory, forbid writing files and dumping core."""
+    """Limit memory, be the first to go where there is none, forbid writing files and dumping core."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(EXPENDABLE), "ascii")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -195,6 +195,11 @@ def clock(machine: Machine) -> None:
     drift = machine.inside("stat -c %U:%s $(sed -n 's/^driftfile //p' /etc/chrony/chrony.conf)").strip()
     name, _, size = drift.partition(":")
     kept("how fast its crystal goes is kept for the next start", name == "_chrony" and int(size) > 0, drift)
+    machine.inside("systemctl start clock-state.service")
+    told = machine.inside("cat /run/appliance-clock/state").split()
+    kept(
+        "the appliance is told whether the clock follows them", told[:1] in (["follows"], ["free"]), str(told)
+    )
 
 
 def servers(listed: str) -> set[str]:

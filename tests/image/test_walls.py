@@ -12,6 +12,7 @@ from tests.image import __main__ as walks
 from tests.image import confinement, offers, runbooks
 from tests.image.test_configuration import EXTRA, ROOT, settings
 from tests.image.test_configuration import tree as _tree
+from tests.system.running import VERBS
 
 SYSTEM = EXTRA / "usr/lib/systemd/system"
 SERVICES = sorted(
@@ -23,8 +24,7 @@ SERVICES = sorted(
 
 MOST, MOST_ON_THE_NETWORK = 2.0, 1.5
 NETWORK_FACING = {
-    "appliance-dicom.service",
-    "appliance-web.service",
+    *(f"appliance-{each}.service" for each in VERBS),
     "support-line.service",
     "update-way.service",
 }

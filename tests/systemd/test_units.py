@@ -17,7 +17,9 @@ from appliance.dicom import scp
 from appliance.errors import Transient
 from appliance.fleet import desk
 from appliance.fleet.line import TICK_SECONDS, WITHOUT_DESK_SECONDS
+from appliance.health import kernel_clock
 from appliance.health.facts import Discipline
+from appliance.imaging import child
 from appliance.store import keys
 from appliance.web import server
 from tests.system.running import VERBS
@@ -27,8 +29,7 @@ UNITS = ROOT / "systemd"
 SYSTEM = UNITS / "system"
 FRONT = Path(__file__).parents[2] / "provisioning/roles/front/files/nginx.service.conf"
 NETWORK_FACING = {
-    "appliance-dicom.service",
-    "appliance-web.service",
+    *(f"appliance-{each}.service" for each in VERBS),
     "nginx.service",
     "support-line.service",
 }
@@ -144,15 +145,47 @@ def test_the_exposure_of_a_service_is_as_low_as_promised(root: Path, unit: str) 
 
 def test_who_asks_the_kernel_of_its_clock_may_and_can_not_set_it() -> None:
     """With the call forbidden nobody knows of a time server, and each box that was off for some days would ask a person."""
-    unit = "appliance-jobs.service"
-    own = SYSTEM / f"{unit}.d/60-clock.conf"
-    assert own.name > "50-common.conf", "what is said last counts"
-    said = own.read_text()
-    assert "\nProtectClock=no\n" in said
-    assert "\nSystemCallFilter=adjtimex clock_adjtime\n" in said
-    walls = read(unit)
-    assert (walls["CapabilityBoundingSet"], walls["AmbientCapabilities"]) == ([""], [""])
-    assert walls["PrivateDevices"] == walls["NoNewPrivileges"] == ["yes"]
+    said = (SYSTEM / "clock-state.service").read_text()
+    (*_, last) = re.findall(r"^SystemCallFilter=(.*)$", said, re.MULTILINE)
+    assert last == "adjtimex clock_adjtime", "what is said last counts"
+    assert "ProtectClock=yes" not in said
+    walls = dict(re.findall(r"^(\w+)=(.*)$", said, re.MULTILINE))
+    assert walls["CapabilityBoundingSet"] == ""
+    assert walls["PrivateDevices"] == walls["NoNewPrivileges"] == walls["PrivateNetwork"] == "yes"
+    assert walls["RuntimeDirectory"] == kernel_clock.TOLD.parent.name
+    assert walls["ExecStart"] == f"/usr/lib/appliance/libexec/clock-state {kernel_clock.TOLD.parent}"
+    shared = (SYSTEM / "appliance-.service.d/50-common.conf").read_text()
+    assert "\nProtectClock=yes\n" in shared
+    assert not list(SYSTEM.glob("appliance-*.service.d/*clock*")), "nor may any of the appliance's processes"
+
+
+def asked_by_itself(folder: Path, *before: str) -> str:
+    told = asked(*before, sys.executable, "-I", str(UNITS / "libexec/clock-state"), str(folder))
+    assert told.returncode == 0, told.stderr
+    return (folder / "state").read_text()
+
+
+def test_what_the_unit_says_of_the_clock_is_what_the_kernel_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = asked_by_itself(tmp_path)
+    assert told.split()[0] == kernel_clock.discipline()
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o644
+    monkeypatch.setattr(kernel_clock, "_adjtimex", lambda: None)
+    monkeypatch.setattr(kernel_clock, "TOLD", tmp_path / "state")
+    assert kernel_clock.discipline() == told.split()[0]
+
+
+@pytest.mark.parametrize(
+    "told", ["", "follows", "follows x", "follows -10000", "follows 1e12", "unheard of 1", "\xff 1"]
+)
+def test_what_is_old_or_no_answer_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    (tmp_path / "state").write_text(told, "latin-1")
+    monkeypatch.setattr(kernel_clock, "_adjtimex", lambda: None)
+    monkeypatch.setattr(kernel_clock, "TOLD", tmp_path / "state")
+    assert kernel_clock.discipline() is Discipline.UNKNOWN
 
 
 FORBIDS = """
@@ -323,6 +356,16 @@ def test_whoever_is_given_the_seal_is_given_what_says_its_key(text: str) -> None
     assert set(given.values()) == {"/var/lib/machine-seal/machine-seal.cred"}
     assert f"LoadCredentialEncrypted={keys.CREDENTIAL}:" in text
     assert f"LoadCredential={keys.SEALED_CREDENTIAL}:" in text
+
+
+def test_a_picture_that_takes_all_it_may_leaves_the_console_room() -> None:
+    """The kernel would hold up every page beyond `MemoryHigh`; beyond `MemoryMax` it ends a process, which must cost its picture alone."""
+    pages_mib = 300
+    web = read("appliance-web.service")
+    high, most = (int(web[name][0].removesuffix("M")) for name in ("MemoryHigh", "MemoryMax"))
+    assert (child.MEMORY_BYTES >> 20) + pages_mib < high < most
+    for name in ("appliance-web.service", "appliance-dicom.service"):
+        assert read(name)["OOMPolicy"] == ["continue"], "as delivered, systemd would stop the whole unit"
 
 
 def test_together_they_leave_room_for_the_system() -> None:
