@@ -59,7 +59,8 @@ def add_to(verbs: Verbs) -> None:
         "restart",
         "start the version that waits now, and not in its hours",
         act=restart,
-        about="The machine starts again within seconds. Refused while images are being received, and where no version waits.",
+        about="The machine starts again within seconds. Refused while images are being received or a version is "
+        "fetched, and where none waits.",
     )
     ask = own.add(
         "may-restart",
@@ -81,10 +82,11 @@ def add_to(verbs: Verbs) -> None:
 def show_status(arguments: Arguments) -> int:
     """Print the versions."""
     from appliance import settings
+    from appliance.health import gathering
     from appliance.updates import machine, night, noting
     from appliance.updates.night import Hold
 
-    seen, fetch = noting.seen(), noting.fetching(now())
+    running, seen, fetch = gathering.running_version(), noting.seen(), noting.fetching(now())
     with opened_box() as box, box.catalog.reading() as conn:
         hold = machine.doing(conn, now()).hold
         looked = noting.looked(conn)
@@ -93,7 +95,7 @@ def show_status(arguments: Arguments) -> int:
     if arguments.json:
         as_json(
             {
-                "running": noting.running_version() or None,
+                "running": running or None,
                 "waiting": waiting[0] if waiting else None,
                 "left": list(seen.left) if seen else [],
                 "chosen": seen.chosen or None if seen else None,
@@ -109,10 +111,12 @@ def show_status(arguments: Arguments) -> int:
             }
         )
         return 0
-    if seen is None:
+    if not running:
         print("This system is no image: its versions come by the playbook.")
         return 0
-    print(f"Version {seen.running} runs.")
+    print(f"Version {running} runs.")
+    if seen is None:
+        print("Which others there are is not known: the image says so in the first minutes after a start.")
     if fetch and fetch.size_bytes:
         far = f"{fetch.percent}% of {size(fetch.size_bytes)}"
         print(f"Version {fetch.version} is being fetched since {fetch.since_utc:%H:%M} UTC: {far}.")
@@ -120,7 +124,7 @@ def show_status(arguments: Arguments) -> int:
         print(f"Another is being looked for and fetched since {fetch.since_utc:%H:%M} UTC.")
     if looked and looked.at_utc and looked.came:
         print(f"The last look for another was at {looked.at_utc:%Y-%m-%d %H:%M} UTC: {LOOKED[looked.came]}.")
-    if seen.chosen:
+    if seen and seen.chosen:
         print(
             f"Version {seen.chosen} was chosen at the machine for every start: no newer one starts before that is undone there."
         )
@@ -132,7 +136,7 @@ def show_status(arguments: Arguments) -> int:
         print(f"Version {version} waits: it starts by itself within {hours}{on}.")
         if hold:
             print(f"At this moment it would wait, because {WHY[hold]}.")
-    for version in seen.left:
+    for version in seen.left if seen else ():
         print(f"Version {version} was tried and left again.")
     return 0
 

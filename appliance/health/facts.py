@@ -278,6 +278,8 @@ class Facts:
     left_versions: tuple[str, ...] = ()
     waiting_versions: tuple[str, ...] = ()
     chosen_version: str = ""
+    versions_are_told: bool = True
+    """Whether the image has said at this start which versions there are; a system that is none has nothing to say."""
     asks_pin: bool = False
     secure_boot: SecureBoot = SecureBoot.UNKNOWN
     looked: Looked | None = None

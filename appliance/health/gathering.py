@@ -7,6 +7,8 @@ every process into one that has just reported.
 from __future__ import annotations
 
 import os
+import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
@@ -73,6 +75,7 @@ UPDATES = Path("/run/appliance-update")
 LEFT, WAITING, CHOSEN = "left", "waiting", "chosen"
 """Where `update-outcome` of the image says which versions were tried and left again, which one waits for the next start, and which
 the firmware keeps for every start: one version a line. Elsewhere there are no such files."""
+VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.~^_-]{0,39}", re.ASCII)
 
 FAILURES_WITHIN = timedelta(hours=1)
 LIMITS = tuple(each.name for each in fields(Limits))
@@ -106,6 +109,7 @@ def gather(box: Box, now: datetime) -> Facts:
         left_versions=versions(UPDATES / LEFT),
         waiting_versions=versions(UPDATES / WAITING),
         chosen_version=chosen_version(),
+        versions_are_told=(UPDATES / WAITING).is_file() or not running_version(),
         asks_pin=disk_pin.wants_somebody(),
         secure_boot=firmware.secure_boot(),
         runs_for=running.lasted if (running := kernel_clock.running()) else None,
@@ -156,6 +160,15 @@ def versions(told: Path) -> tuple[str, ...]:
 def chosen_version() -> str:
     """What the firmware keeps for every start, because somebody has chosen it in the loader's menu; empty if nothing."""
     return next((each[:40] for each in versions(UPDATES / CHOSEN)), "")
+
+
+def running_version() -> str:
+    """The version of the image that runs; empty on a Debian that was provisioned."""
+    try:
+        version = platform.freedesktop_os_release().get("IMAGE_VERSION", "")
+    except OSError:
+        return ""
+    return version if VERSION.fullmatch(version) else ""
 
 
 def _disk(box: Box) -> Disk | None:
@@ -275,7 +288,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         looked_through=tuple(_looked_through(queues, outcomes.get(BUCKET_LISTS))),
         read_through=tuple(_looked_through(queues, outcomes.get(SCRUB_ARCHIVES))),
         unprotected=tuple(_unprotected(queues, outcomes.get(settings.PROTECTIONS))),
-        looked=looks.from_kept(outcomes.get(looks.KEPT)) if (UPDATES / WAITING).is_file() else None,
+        looked=looks.from_kept(outcomes.get(looks.KEPT)) if running_version() else None,
         held_to=_held_to(conn, outcomes),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from appliance.box import Box
 from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
 from appliance.health import gathering, looks
+from appliance.health.gathering import VERSION
 from appliance.health.looks import Came, Looked
 from appliance.updates.history import Outcome, Seen, Update, noted
 
@@ -35,9 +35,8 @@ _ACTIONS = {
     Outcome.LEFT: "update:return",
     Outcome.REPLACED: "update:replace",
 }
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.~^_-]{0,39}", re.ASCII)
 _FETCHING = re.compile(
-    rf"(?P<since>\d{{1,12}})\n(?:(?P<version>{_VERSION.pattern}) (?P<percent>\d{{1,3}}) (?P<bytes>[1-9]\d{{0,14}})\n)?",
+    rf"(?P<since>\d{{1,12}})\n(?:(?P<version>{VERSION.pattern}) (?P<percent>\d{{1,3}}) (?P<bytes>[1-9]\d{{0,14}})\n)?",
     re.ASCII,
 )
 
@@ -55,12 +54,12 @@ class Fetch:
 def seen() -> Seen | None:
     """What the image says of its versions; None elsewhere, and before it has said it at this start."""
     told = [gathering.UPDATES / name for name in (gathering.LEFT, gathering.WAITING)]
-    running = running_version()
+    running = gathering.running_version()
     if not running or not all(each.is_file() for each in told):
         return None
-    left, waiting = (tuple(filter(_VERSION.fullmatch, gathering.versions(each))) for each in told)
+    left, waiting = (tuple(filter(VERSION.fullmatch, gathering.versions(each))) for each in told)
     chosen = gathering.chosen_version()
-    return Seen(running, waiting, left, chosen if _VERSION.fullmatch(chosen) else "")
+    return Seen(running, waiting, left, chosen if VERSION.fullmatch(chosen) else "")
 
 
 def fetching(now: datetime) -> Fetch | None:
@@ -75,15 +74,6 @@ def fetching(now: datetime) -> Fetch | None:
     if told["version"] is None or int(told["percent"]) > 100:
         return Fetch(since)
     return Fetch(since, told["version"], int(told["percent"]), int(told["bytes"]))
-
-
-def running_version() -> str:
-    """The version of the image that runs; empty on a Debian that was provisioned."""
-    try:
-        version = platform.freedesktop_os_release().get("IMAGE_VERSION", "")
-    except OSError:
-        return ""
-    return version if _VERSION.fullmatch(version) else ""
 
 
 def history(conn: Reading) -> tuple[Update, ...]:
@@ -101,11 +91,15 @@ def history(conn: Reading) -> tuple[Update, ...]:
 
 def note(box: Box, now: datetime) -> None:
     """Keep what has changed since the last look; the duty of the jobs process."""
-    found = seen()
-    if found is None:
+    if not gathering.running_version():
         return
+    found = seen()
     with box.catalog.transaction() as tx:
         _note_look(tx, now)
+        if (
+            found is None
+        ):  # what looks for versions may say what came of it where what names them says nothing
+            return
         before = history(tx)
         after = noted(before, found, now)
         if after == before:

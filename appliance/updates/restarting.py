@@ -17,13 +17,21 @@ ASKED = "restart-asked"
 
 
 def check(conn: Reading, now: datetime) -> str:
-    """The version that would start. Raises `Refused` if none waits, or a machine is sending: its patient may sit in it.
+    """The version that would start. Raises `Refused` if none waits, another is looked for or written, or a machine is sending: its
+    patient may sit in it.
+
+    While one is written the image does not start again, and says so to its journal alone; what waits may be what is written over.
 
     What is on its way to somewhere else waits for nobody's hand, and goes on afterwards; and a person knows what the hour is.
     """
     found = noting.seen()
     if found is None or not found.waiting:
         raise Refused("no version waits for a restart", hint="new ones are looked for at night")
+    if noting.fetching(now) is not None:
+        raise Refused(
+            "a version is being looked for and fetched: the box does not start again now",
+            hint="ask again once that is done; on a slow line it may take two hours",
+        )
     if machine.doing(conn, now).receives:
         raise Refused(
             "images are being received: the box does not start again now", hint="try again in a few minutes"

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from appliance.catalog import Reading
 from appliance.fleet import taking
+from appliance.health import gathering, kernel_clock
+from appliance.health.checks.updates import UNTOLD
 from appliance.health.looks import Came, Looked
 from appliance.updates import machine, noting, restarting
 from appliance.updates.history import Seen, Update
@@ -20,14 +22,15 @@ from appliance.web.console import console, now
 class Standing:
     """What the image says, and what holds it.
 
-    `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `hold` is
-    what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
+    `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `is_untold`
+    is whether it should have said it long since. `hold` is what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
     version may start by itself. `fetch` is None while none is fetched. `looked` is the last look for one, `stick` what
     came of the last that was put in, and when.
     """
 
     running: str
     seen: Seen | None
+    is_untold: bool
     hold: Hold | None
     takes: str
     past: tuple[Update, ...]
@@ -59,10 +62,11 @@ class Standing:
 
 def standing(conn: Reading) -> Standing:
     """How it stands at this moment."""
-    seen = noting.seen()
+    seen, on = noting.seen(), kernel_clock.running()
     return Standing(
-        running=seen.running if seen else noting.running_version(),
+        running=seen.running if seen else gathering.running_version(),
         seen=seen,
+        is_untold=seen is None and on is not None and on.lasted >= UNTOLD,
         hold=machine.doing(conn, now()).hold if seen and seen.waiting else None,
         takes=taking.held_to(conn),
         past=noting.history(conn),
@@ -76,7 +80,7 @@ def standing(conn: Reading) -> Standing:
 def restart() -> str:
     """Let the machine start again, for whoever asks; gives the version that starts.
 
-    Raises `Refused` if none waits or images are being received, `OperatorNeeded` if it cannot be asked for.
+    Raises `Refused` if none waits, another is being fetched or images are being received, `OperatorNeeded` if it cannot be asked for.
     """
     box = console().box
     with box.catalog.transaction() as tx:

@@ -12,10 +12,12 @@ import pytest
 from appliance import audit
 from appliance.box import Box, open_box
 from appliance.catalog import processes
+from appliance.catalog.known_clock import Running
 from appliance.cli.command import main
 from appliance.cli.updates import LOOKED
 from appliance.config import Config, StoreConfig
-from appliance.health import gathering, judge, looks
+from appliance.health import gathering, judge, kernel_clock, looks
+from appliance.health.checks.updates import UNTOLD
 from appliance.health.looks import Looked
 from appliance.updates import noting, restarting
 from appliance.updates.history import Outcome, Seen
@@ -102,6 +104,50 @@ def test_a_person_starts_what_waits_unless_a_machine_is_sending(
     assert "images are being received" in said.err
     assert "version 1.1.0" in said.out
     assert rows(box) == [("update:restart", "1.1.0")], "one that was refused was not begun"
+
+
+def test_nobody_is_told_that_the_machine_starts_again_while_another_version_is_written(
+    box: Box, image: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image would not do it, and say so to its journal alone."""
+    image("1.0.0", waiting="1.1.0\n")
+    fetching = gathering.UPDATES / noting.FETCHING
+    for began in (datetime.now(UTC), datetime.now(UTC) - noting.LONGEST_FETCHING):
+        fetching.write_text(f"{int(began.timestamp())}\n1.2.0 41 310000000\n")
+        is_written = noting.fetching(datetime.now(UTC)) is not None
+        assert main(["update", "restart"]) == (65 if is_written else 0)
+        assert (box.config.data / restarting.ASKED).exists() != is_written
+    assert "a version is being looked for and fetched" in capsys.readouterr().err
+    assert rows(box) == [("update:restart", "1.1.0")], "what was left behind by a cut holds nothing"
+
+
+def test_what_looks_for_versions_is_heard_where_nothing_says_which_there_are(
+    box: Box, image: Says, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the partition that the machine starts from can't be read: each night's look fails, too."""
+
+    def codes(on_for: timedelta) -> list[str]:
+        monkeypatch.setattr(kernel_clock, "running", lambda: Running("a", on_for))
+        return [each.code for each in judge(gathering.gather(box, NOW)) if each.code.startswith("update")]
+
+    image("1.0.0", waiting="1.1.0\n")
+    assert "updates-unseen" not in codes(UNTOLD)
+    for name in (gathering.WAITING, gathering.LEFT, gathering.CHOSEN):
+        (gathering.UPDATES / name).unlink()
+    assert codes(UNTOLD - timedelta(seconds=1)) == []
+    assert codes(UNTOLD) == ["updates-unseen"]
+    noting.note(box, NOW - timedelta(days=15))
+    (gathering.UPDATES / looks.FILE).write_text(f"{int(NOW.timestamp())} unfinished\n")
+    noting.note(box, NOW)
+    with box.catalog.reading() as conn:
+        looked = noting.looked(conn)
+    assert looked is not None
+    assert (looked.came, looked.unseen_days(NOW)) == (looks.Came.UNFINISHED, 15)
+    assert gathering.gather(box, NOW).looked == looked
+    assert main(["update", "status"]) == 0
+    said = capsys.readouterr().out
+    assert "Version 1.0.0 runs." in said and "is no image" not in said
+    assert "nothing could be taken" in said
 
 
 def test_the_listings_say_what_there_is(box: Box, image: Says, capsys: pytest.CaptureFixture[str]) -> None:

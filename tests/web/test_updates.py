@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from appliance import audit, settings
 from appliance.box import Box, open_box
 from appliance.catalog import processes
 from appliance.catalog import settings as kept_settings
+from appliance.catalog.known_clock import Running
 from appliance.config import Config, StoreConfig
 from appliance.fleet import consent, taking
-from appliance.health import gathering, looks
+from appliance.health import gathering, kernel_clock, looks
+from appliance.health.checks.updates import UNTOLD
 from appliance.identity import Role
 from appliance.updates import noting, restarting
 from appliance.web import create_app
@@ -247,6 +249,28 @@ def test_it_is_started_at_once_and_the_audit_tells_of_it_but_not_while_images_co
     assert asked(box)
     assert restarts(box) == [("1.1.0", LOGIN)]
     assert "The box starts again, with version 1.1.0" in shown(owner)
+
+
+def test_nothing_is_started_while_another_is_fetched(owner: FlaskClient, box: Box, image: Says) -> None:
+    image("1.0.0", waiting="1.1.0\n")
+    (gathering.UPDATES / noting.FETCHING).write_text(f"{int(datetime.now(UTC).timestamp())}\n")
+    headers = {"X-CSRF-Token": owner.get("/api/v1/me").get_json()["csrf"]}
+    assert owner.post("/api/v1/updates/restart", headers=headers).status_code == 422
+    assert restart(owner, "fr-CA") == 303
+    assert "Une version est cherchée et téléchargée : le boîtier ne redémarre pas" in shown(owner, "fr-CA")
+    assert (asked(box), restarts(box)) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("on_for", "said"), [(UNTOLD / 2, "are not known yet"), (UNTOLD, "The versions cannot be found out")]
+)
+def test_an_image_that_does_not_say_its_versions_is_not_waited_for_without_end(
+    owner: FlaskClient, image: Says, monkeypatch: pytest.MonkeyPatch, on_for: timedelta, said: str
+) -> None:
+    image("1.0.0")
+    (gathering.UPDATES / gathering.WAITING).unlink()
+    monkeypatch.setattr(kernel_clock, "running", lambda: Running("a", on_for))
+    assert said in shown(owner)
 
 
 @pytest.mark.parametrize("role", [Role.PRACTITIONER, Role.TECHNICIAN, Role.PRIVACY_OFFICER])

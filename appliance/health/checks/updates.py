@@ -11,6 +11,8 @@ from appliance.health.problem import Act, Problem, Severity, Verb
 
 LAPSED = timedelta(days=30)
 """An order holds for a month at most, so for two nothing has come that was signed since: its vendor, or what lies between, says nothing."""
+UNTOLD = timedelta(minutes=15)
+"""The image says which versions there are in the first minutes of a start, or not before the next."""
 CODES = ("update-failed", "update-waiting", "version-chosen", "updates-unseen", "order-lapsed")
 
 
@@ -51,7 +53,15 @@ def check(facts: Facts) -> Iterator[Problem]:
             Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
         )
-    if facts.looked is not None and (times := facts.looked.refused) >= REFUSALS:
+    if not facts.versions_are_told and facts.runs_for is not None and facts.runs_for >= UNTOLD:
+        yield Problem(
+            "updates-unseen",
+            "the box cannot find out which versions are on its disk, so no newer one comes",
+            "images come and go as before; tell support before anybody switches the box off: what it starts from may be damaged",
+            Severity.SOON,
+            acts=(Act(Verb.SEE_UPDATES),),
+        )
+    elif facts.looked is not None and (times := facts.looked.refused) >= REFUSALS:
         yield Problem(
             "updates-unseen",
             f"what is offered at the address of updates was not signed by the vendor, {times} times in a row",

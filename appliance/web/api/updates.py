@@ -106,7 +106,7 @@ def get_updates() -> Updates:
     is_careful=True,
 )
 def restart_box() -> Restart:
-    """Start the version that waits now, and not in the window; 422 if none waits, or while images are being received."""
+    """Start the version that waits now, and not in the window; 422 if none waits, or while images are being received or a version is fetched."""
     return Restart(updating.restart())
 
 

@@ -29,6 +29,7 @@ RUNS = "runs"
 STATES: Mapping[str, str] = {
     "elsewhere": "good",
     "unsaid": "wait",
+    "untold": "bad",
     "newest": "good",
     "waits": "wait",
     "chosen": "wait",
@@ -135,7 +136,7 @@ def _state(found: Standing) -> str:
     if not found.running:
         return "elsewhere"
     if found.seen is None:
-        return "unsaid"
+        return "untold" if found.is_untold else "unsaid"
     if found.waiting:
         return "waits"
     return "chosen" if found.chosen else "newest"
