@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,13 +58,14 @@ class Room(Protocol):
 
 @dataclass
 class Caller:
-    """One visitor: what is typed, and what is shown for it."""
+    """One visitor: what is typed, and what is shown for it. `is_late` says whether the certificate has ended meanwhile."""
 
     desk: Room
     talk: socket.socket
     visit: int
     person: str
     scope: Scope
+    is_late: Callable[[], bool]
     recorded: int = 0
 
     def __post_init__(self) -> None:
@@ -103,6 +104,8 @@ class Caller:
                 standing = support_sessions.session(conn, self.desk.session.id)
             if not standing.is_open(self.desk.wall()):
                 raise NotAuthorised("the session is over")
+            if self.is_late():
+                raise NotAuthorised("the certificate has ended", hint="come in again with a new one")
             match line.split():
                 case []:
                     return ""

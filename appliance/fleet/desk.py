@@ -18,7 +18,8 @@ What is typed and shown is in the catalog before it has an effect, but for the w
 each visit's recording goes into the audit.
 
 The certificate is looked at here once more, because sshd runs where a hole in it may be used: the desk believes the
-authority's signature and not sshd. Every text that is shown goes through `appliance.fleet.markers`.
+authority's signature and not sshd. And sshd asks only at the log-in whether it has ended: who is in with one that ends before the
+session is put out with it, by the same two clocks. Every text that is shown goes through `appliance.fleet.markers`.
 
 The socket is in ``/run/appliance-desk`` where systemd starts the line (``support-line.path`` waits for it), else in the data
 folder, and then the line is a child of this process.
@@ -120,6 +121,8 @@ class Desk:
             if (end := note if ended else current.end_of_it()) is not None:
                 self._shut(current)
                 self._over[current.session.id] = end
+            else:
+                current.put_out_late()
 
     def _heed(self) -> None:
         self.put_out(farewell.left(self.box))
@@ -232,6 +235,7 @@ class OpenDesk:
     over: threading.Event = field(default_factory=threading.Event)
     _said: Farewell | None = None
     _talks: set[socket.socket] = field(default_factory=set)
+    _late: dict[socket.socket, Callable[[], bool]] = field(default_factory=dict)
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _threads: list[threading.Thread] = field(default_factory=list)
     _line: subprocess.Popen[bytes] | None = None
@@ -296,6 +300,13 @@ class OpenDesk:
                 self._line.wait()
         log.info("support session %d: the desk is closed", self.session.id)
 
+    def put_out_late(self) -> None:
+        """Put out whose certificate has ended. A verb that runs goes on to its end; what it says is kept, and shown to nobody."""
+        with self._lock:
+            for talk in [talk for talk, is_late in self._late.items() if is_late()]:
+                with suppress(OSError):
+                    talk.shutdown(socket.SHUT_RDWR)
+
     def join(self) -> None:
         """Wait until what was typed is written down, and each recording has its end, or could not be given one."""
         with self._lock:
@@ -351,6 +362,7 @@ class OpenDesk:
         finally:
             with self._lock:
                 self._talks.discard(talk)
+                self._late.pop(talk, None)
 
     def _give_line(self, talk: socket.socket) -> None:
         """Say what the line needs, then wait with it for the end."""
@@ -407,7 +419,12 @@ class OpenDesk:
                 [Entry("support:enter", str(visit), support.ACTOR, details | {"scope": str(scope)})],
                 now,
             )
-        caller = Caller(self, talk, visit, found.person, scope)
+        ends, before = self.monotonic() + (found.before_utc - now).total_seconds(), found.before_utc
+        caller = Caller(
+            self, talk, visit, found.person, scope, lambda: self.monotonic() >= ends or self.wall() >= before
+        )
+        with self._lock:
+            self._late[talk] = caller.is_late
         try:
             caller.serve(lines)
         finally:

@@ -118,7 +118,7 @@ def test_a_name_on_the_edge_of_what_is_shown_is_not_shown_in_part(
     (folder / "web.log").write_text(f"found {HELENE.family_name} here\nan event\n")
     monkeypatch.setattr(caller.Caller, "_note", lambda *_: None)
     with socket.socket() as talk:
-        visitor = caller.Caller(open_desk, talk, 0, "x", Scope.DIAGNOSE)
+        visitor = caller.Caller(open_desk, talk, 0, "x", Scope.DIAGNOSE, lambda: False)
         for characters in range(1, 40):
             monkeypatch.setattr(caller, "MOST_LOG_CHARACTERS", characters)
             assert visitor._logs("web") in ("", "an event\n", "found [cut: name] here\nan event\n")

@@ -51,10 +51,10 @@ class Clinic:
 
     def shown(self, until: str) -> str:
         """What is shown until that is, or the end."""
-        said = ""
-        while not said.endswith(until) and (piece := self.talk.recv(1)):
-            said += piece.decode()
-        return said
+        said = b""
+        while not said.endswith(until.encode()) and (piece := self.talk.recv(1)):
+            said += piece
+        return said.decode()
 
     def is_shut(self) -> bool:
         return not place(self.box).exists() and self.desk._open is None
@@ -126,6 +126,32 @@ def test_one_look_after_its_time_everything_is_gone_whoever_has_the_catalog(
     assert open_clinic.is_sealed()
     assert open_clinic.recorded().ending is Ending.EXPIRED
     assert len(rows(box, "support:expire")) == expired + 1
+
+
+@pytest.mark.parametrize("clock", ["wall", "monotonic"])
+def test_who_is_in_with_a_certificate_that_ends_is_put_out_and_who_has_another_stays(
+    open_clinic: Clinic, clock: str
+) -> None:
+    box, desk = open_clinic.box, open_clinic.desk
+    room, short = desk._open, certificate(b"Bo Lee", lives_seconds=600)
+    assert room is not None
+    with talking(box) as talk:
+        late = Clinic(box, desk, open_clinic.session, talk)
+        talk.sendall(json.dumps({"ask": "counter", "certificate": short}).encode() + b"\n")
+        assert "Everything is recorded" in late.shown("> ")
+        open_clinic.past[clock] = 500.0
+        desk.put_out()
+        talk.sendall(b"help\n")
+        assert "leave" in late.shown("> "), "while it lasts all is answered"
+        open_clinic.past[clock] = 1200.0
+        talk.sendall(b"help\n")
+        assert "the certificate has ended" in late.shown("> "), "between two looks, too"
+        desk.put_out()
+        assert late.shown("> ") == "", "the next look has put the visitor out"
+    open_clinic.talk.sendall(b"help\n")
+    assert "leave" in open_clinic.shown("> ")
+    assert desk._open is room, "and the session goes on"
+    assert open_clinic.recorded().ending is None
 
 
 def test_a_desk_at_work_ends_a_session_while_its_other_thread_waits_for_the_catalog(

@@ -71,8 +71,8 @@ def public(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes(*openssh).decode()
 
 
-def certificate(key_id: bytes = b"Ana Roy") -> str:
-    """A certificate of the vendor's authority, as the counter hands it over."""
+def certificate(key_id: bytes = b"Ana Roy", *, lives_seconds: int = 3600) -> str:
+    """A certificate of the vendor's authority, as the counter hands it over; it ends so many seconds from now."""
     now = int(time.time())
     made = (
         SSHCertificateBuilder()
@@ -82,7 +82,7 @@ def certificate(key_id: bytes = b"Ana Roy") -> str:
         .key_id(key_id)
         .valid_principals([b"appliance-diagnose"])
         .valid_after(now - 60)
-        .valid_before(now + 3600)
+        .valid_before(now + lives_seconds)
         .sign(AUTHORITY)
     )
     return made.public_bytes().decode()
