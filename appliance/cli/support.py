@@ -283,9 +283,14 @@ def make_file(arguments: Arguments) -> int:
             data = made.sealed_for(reader) if reader else made.data
             details = {"cut": sum(made.cut.values()), "sealed": bool(reader)}
             record(tx, box, "support:file", made.name, details)
-            record(tx, box, "support:take", made.name, details)
-    path = arguments.to / (made.name + bundle.suffix(reader))
-    _write(path, data)
+        path = arguments.to / (made.name + bundle.suffix(reader))
+        _write(path, data)
+        try:
+            with box.catalog.transaction() as tx:
+                record(tx, box, "support:take", made.name, details)
+        except BaseException:
+            path.unlink()
+            raise
     print(
         f"{path}: {len(data)} bytes; only the vendor can open it" if reader else f"{path}: {len(data)} bytes"
     )
@@ -297,10 +302,17 @@ def make_file(arguments: Arguments) -> int:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing: half a file, on a folder that is full, is one that somebody gives away."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(file, "wb") as stream:
-            stream.write(data)
+        try:
+            with os.fdopen(file, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            path.unlink()
+            raise
     except OSError as error:
         raise OperatorNeeded(
             f"{path} cannot be written ({error.strerror})", hint="name a folder that you may write to"

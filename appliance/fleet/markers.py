@@ -49,8 +49,9 @@ _SHAPES: Mapping[str, re.Pattern[str]] = {
         r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
         r"|\b[0-9A-HJKMNP-TV-Z]{5}(?:-[0-9A-HJKMNP-TV-Z]{5}){8}\b"  # a recovery key
         r"|\bAGE-SECRET-KEY-1[A-Z0-9]+"
-        r"|(?i:\b(?:authorization|cookie)\"?\s*:\s*\"?)[^\n\"]+"
-        r"|(?i:\b(?:password|passwd|passphrase|secret|token|api[_-]?key)\"?\s*[=:]\s*\"?)[^\s\",}]+",
+        # Whatever stands before these words (access_token, 1980token): where that is cut, the word itself begins there.
+        r"|(?i:(?:authorization|cookie)\"?\s*:\s*\"?)[^\n\"]+"
+        r"|(?i:(?:password|passwd|passphrase|secret|token|api[_-]?key)\"?\s*[=:]\s*\"?)[^\s\",}]+",
         re.DOTALL,
     ),
     "shape": re.compile(r"[^\W\d_][\w.'’\-]*\^[^\s\",=<>]*"),

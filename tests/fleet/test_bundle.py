@@ -1,8 +1,10 @@
 """A support file says how the box does, and nothing of a patient, whatever stood in its logs."""
 
+import errno
 import io
 import json
 import logging
+import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,12 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from appliance import __version__, logs, settings
+from appliance import __version__, audit, logs, settings
 from appliance.box import Box, open_box
 from appliance.catalog import destinations, identifying
 from appliance.catalog.schema import patients
+from appliance.cli.command import main
 from appliance.config import Config
-from appliance.errors import Corrupt
+from appliance.errors import Corrupt, OperatorNeeded
 from appliance.fleet import bundle, known
 from appliance.fleet.bundle import Bundle
 from appliance.fleet.markers import Markers
@@ -132,6 +135,27 @@ def test_sealed_for_the_vendor_it_opens_to_the_vendor_alone(made: Bundle) -> Non
     sealed = made.sealed_for(READER)
     assert b"contents.json" not in sealed
     assert opened(sealed) == made.data
+
+
+def test_only_a_file_that_was_written_was_taken(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken() -> int:
+        with box.catalog.reading() as conn:
+            return [each["action"] for each in audit.export(conn)].count("support:take")
+
+    def is_full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    before = taken()
+    assert main(["support", "file", "--to", str(tmp_path / "nowhere")]) == OperatorNeeded.exit_code
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", is_full)
+        assert main(["support", "file", "--to", str(tmp_path)]) == OperatorNeeded.exit_code
+    assert (taken(), list(tmp_path.iterdir())) == (before, []), "and half a file is none"
+    assert main(["support", "file", "--to", str(tmp_path)]) == 0
+    assert (taken(), len(list(tmp_path.iterdir()))) == (before + 1, 1)
 
 
 def test_a_file_that_still_holds_something_is_not_made(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,16 @@ def test_what_hides_behind_another_is_found_at_once() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["5/12/1980token: \nx y", "12 mai 1980cookie\n: x y", "12 mai 1980PASSWORD = x y"]
+)
+def test_what_is_cut_away_before_the_word_of_a_secret_lets_no_second_look_find_it(text: str) -> None:
+    known = Markers([("birth_date", "19800512")])
+    left, _ = known.cut(text)
+    assert "x" not in left
+    assert known.cut(left) == (left, {})
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "12 deliveries returned to the queue",
