@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.image.confinement import walls
 from tests.image.machine import Hardware, Machine, free_port, switched_on
 from tests.image.promises import image, kept, running
-from tests.provisioning.supporting import Endpoint, caller, ends, looks, opens, standing
+from tests.provisioning.supporting import Endpoint, caller, ends, looks, opens, runs_out, standing
 
 CALLED = ("10.0.2.100", 22)
 """How the box calls the vendor: where its cable leads here, at the port that its firewall lets a session call."""
@@ -79,6 +79,8 @@ def support(hardware: Hardware) -> None:
                     kept("who stayed is gone", False)
                 kept("who stayed is gone", True)
             hung(machine)
+            left = runs_out(machine, vendor)
+            kept(f"a session that runs out by itself is gone {left}", left.is_kept(), str(left))
             told = machine.inside("systemctl is-system-running; appliance audit verify", check=False)
             kept("nothing has failed, and the audit is whole", told.startswith("running"), told)
             machine.power_off()

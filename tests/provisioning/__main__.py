@@ -35,7 +35,7 @@ from tests.image.promises import https, kept, listening, practitioner
 from tests.image.remains import nothing_in_clear
 from tests.provisioning import emulated, machine
 from tests.provisioning.machine import THERE, Machine, running
-from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, standing
+from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, runs_out, standing
 from tests.system.dcmtk import storescu_command
 
 ROOT = Path(__file__).parents[2]
@@ -234,6 +234,8 @@ def use(box: Machine) -> None:
         opens(box, vendor)
         kept("a session opens the line, and who comes in through it looks", looks(box, vendor))
         kept("its end ends the line, and who was in", ends(box, vendor))
+        left = runs_out(box, vendor)
+        kept(f"a session that runs out by itself is gone {left}", left.is_kept(), str(left))
     kept("a service that hangs is ended and comes back", comes_back(box))
 
 

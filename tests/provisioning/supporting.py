@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +19,31 @@ from tests.provisioning import machine
 
 VENDOR_PORT, FORWARD_PORT = 443, 2223
 """Where the vendor's sshd of the test of remote support is, and at which port there the box can be come to."""
+
+PROMISED_SECONDS = 5.0
+"""So long after its end nothing of a session is left (R17)."""
+
+LENGTHS = (60, 120, 240, 480, 960)
+"""Seconds of a session that is to run out with somebody in: where nobody came in before, the next is longer."""
+
+SHORTENED = """
+import sys
+from datetime import timedelta
+from appliance.cli.session import now, opened_box
+from appliance.fleet import support
+from appliance.fleet.session import Scope
+with opened_box() as box, box.catalog.transaction() as tx:
+    began = now() - timedelta(hours=1) + timedelta(seconds=int(sys.argv[1]))
+    made = support.open_session(tx, box, reason="test", scope=Scope.DIAGNOSE, hours=1, by="test", now=began)
+    print(made.id, made.expires_utc.isoformat())
+"""
+"""Opens a session of an hour, the shortest there is, that began so long ago that only those seconds are left of it. By both clocks."""
+
+STOPPED = "systemctl show --timestamp=us+utc --value -p InactiveEnterTimestamp support-line.service"
+"""Prints when the last process of the line was gone."""
+
+TOLD = """appliance audit export --lines | grep '"action": "support:'"""
+"""Prints the rows of the audit that tell of support."""
 
 
 class Supported(Protocol):
@@ -95,6 +123,102 @@ def ends(box: Supported, endpoint: Endpoint) -> bool:
     box.wait_until("! systemctl is-active support-line.service")
     left = box.inside("pgrep -c -u appliance-support", check=False).strip()
     return left == "0" and "Kept:" not in come_in(endpoint, "status\n", tries=1)
+
+
+@dataclass(frozen=True)
+class RanOut:
+    """Seconds from the end of a session until each, all by the clock of the box that had it."""
+
+    visitor: float
+    """Until whoever was in was out."""
+    line: float
+    """Until the last process of the line was gone."""
+    audit: float
+    """Until it was written down, for which nothing is promised."""
+
+    def is_kept(self) -> bool:
+        """Whether both were over in time, and not before: the clock that ends it may be a little off the one that tells."""
+        return all(-1 <= each <= PROMISED_SECONDS for each in (self.visitor, self.line))
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in asdict(self).items())
+        return f"{told} after its end, by its own clock; promised are {PROMISED_SECONDS:g} s"
+
+
+def ran_out(session: int, expires: datetime, rows: str, stopped: str) -> RanOut:
+    """What a box says of the end of a session in which somebody was.
+
+    Args:
+        session: Its number.
+        expires: When it was to end.
+        rows: What ``appliance audit export --lines`` prints.
+        stopped: What `STOPPED` prints.
+
+    Raises:
+        ValueError: It has not said all.
+    """
+    noted: list[datetime] = []
+    visits: dict[str, list[datetime]] = {}
+    for row in map(json.loads, rows.splitlines()):
+        at, subject = datetime.fromisoformat(row["at_utc"]), str(row["subject"])
+        if row["action"] == "support:expire" and subject == str(session):
+            noted.append(at)
+        elif row["action"] == "support:enter" and json.loads(row["details"])["session"] == session:
+            visits[subject] = []
+        elif row["action"] == "support:leave" and subject in visits:
+            visits[subject].append(at)
+    if not noted or not visits or not all(visits.values()):
+        raise ValueError(
+            f"of session {session} the audit does not say that somebody came and went, and its end: {rows}"
+        )
+    gone = datetime.strptime(stopped.strip(), "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC)
+    last = max(at for each in visits.values() for at in each)
+    return RanOut(*((each - expires).total_seconds() for each in (last, gone, noted[0])))
+
+
+def runs_out(box: Supported, endpoint: Endpoint) -> RanOut:
+    """Open a session of which little is left, come in, stay, and see it end by itself: how long after its end all of it was gone."""
+    for lasts in LENGTHS:
+        session, expires = shortened(box, lasts)
+        somebody = joined(endpoint, lasts)
+        if somebody is not None:
+            with somebody:
+                try:
+                    somebody.wait(lasts + 300)
+                finally:
+                    somebody.kill()
+        box.wait_until("! systemctl is-active support-line.service")
+        box.wait_until(f"{TOLD} | grep -q '{written(session)}'")
+        if somebody is not None:
+            return ran_out(session, expires, box.inside(TOLD), box.inside(STOPPED))
+    raise AssertionError(f"nobody came in before a session of {LENGTHS[-1]} s was over")
+
+
+def written(session: int) -> str:
+    """What stands in the row of the audit that tells of the end of a session that ran out; what came before is told before."""
+    return f'"action": "support:expire", "subject": "{session}"'
+
+
+def shortened(box: Supported, lasts_seconds: int) -> tuple[int, datetime]:
+    """Open a session that lasts so long: its number, and when it ends. As the box's own verbs run, but for the program."""
+    wrapper = 'sed "s|^program=.*|program=/usr/lib/appliance/venv/bin/python|" /usr/bin/appliance'
+    words = f'sh -c "$({wrapper})" appliance -I -c {shlex.quote(SHORTENED)} {lasts_seconds}'
+    number, expires = box.inside(words).split()
+    return int(number), datetime.fromisoformat(expires)
+
+
+def joined(endpoint: Endpoint, seconds: float) -> subprocess.Popen[bytes] | None:
+    """Somebody who has come in through the line, and stays; None if that took longer."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        somebody = subprocess.Popen(caller(endpoint), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert somebody.stdout is not None
+        if somebody.stdout.readline():
+            return somebody
+        with somebody:
+            somebody.kill()
+        time.sleep(1)
+    return None
 
 
 def caller(endpoint: Endpoint) -> list[str]:
