@@ -1,11 +1,14 @@
 """What the harness makes of how long a box was away: the figures it says, and what it reads in a journal."""
 
 import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tests.image import timed
-from tests.image.test_configuration import ROOT, settings
+from tests.image.test_configuration import BUILD, EXTRA, ROOT, settings
 
 LEFT = "11111111-2222-3333-4444-555555555555"
 """The start in which the version that fails was chosen, as the kernel writes its number."""
@@ -50,15 +53,39 @@ def test_where_nothing_was_timed_nothing_is_said() -> None:
 def test_a_roll_back_is_timed_from_the_first_start_until_what_serves_last_does() -> None:
     boots = journal(("00", 10), (LEFT, 500), ("a", 1000), ("b", 1400), ("c", 1800), ("d", 2200))
     found = timed.rolled_back(boots, LEFT, "@2290\n@2320\n")
-    assert found == timed.RollBack(3, 1320)
+    assert found == timed.RollBack(3, 1320, (400, 400, 400, 120))
     assert found.told() == (
-        "1320 s after its first start of 3, emulated: × 4.40 of the 300 s that are promised of a box"
+        "1320 s after its first start of 3 (400, 400, 400, 120 s), emulated: × 4.40 of the 300 s that are promised of a box. "
+        "900 s of it are the patience that its check has here alone; all the rest went at the speed of an emulated machine"
     )
+
+
+def test_each_roll_back_is_kept_on_a_line_of_its_own(tmp_path: Path) -> None:
+    file, at = tmp_path / "rolled-back.jsonl", datetime(2026, 11, 29, 14, tzinfo=UTC)
+    for seconds in (1290.0, 1320.0):
+        timed.RollBack(1, seconds, (1200.0, seconds - 1200)).record(file, "0.2.3", at)
+    first, second = map(json.loads, file.read_text().splitlines())
+    assert (first["seconds"], second["seconds"]) == (1290, 1320)
+    assert second == {
+        "starts": 1,
+        "seconds": 1320,
+        "each": [1200, 120],
+        "given": 300,
+        "version": "0.2.3",
+        "at_utc": "2026-11-29T14:00:00+00:00",
+    }
+
+
+def test_what_the_check_is_given_is_what_its_units_say() -> None:
+    unit = settings(EXTRA / "usr/lib/systemd/system/boot-check.service")
+    assert unit["TimeoutStartSec"] == [f"{timed.CHECK_SECONDS:.0f}"]
+    (minutes,) = re.findall(r"check=.*TimeoutStartSec=(\d+)min", (BUILD / "build").read_text())
+    assert int(minutes) * 60 == timed.CHECK_SECONDS_HERE
 
 
 def test_the_order_in_which_the_journal_lists_the_starts_is_no_matter() -> None:
     boots = json.dumps(list(reversed(json.loads(journal((LEFT, 500), ("a", 1000), ("d", 2200))))))
-    assert timed.rolled_back(boots, LEFT, "@2290") == timed.RollBack(1, 1290)
+    assert timed.rolled_back(boots, LEFT, "@2290") == timed.RollBack(1, 1290, (1200, 90))
 
 
 @pytest.mark.parametrize(

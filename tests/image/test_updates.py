@@ -131,7 +131,8 @@ def test_a_clock_that_is_behind_refuses_no_signature(tmp_path: Path) -> None:
 
 
 def test_a_version_that_fails_its_check_is_left_within_five_minutes() -> None:
-    """On a box; emulated, where everything takes twenty times as long, the test's own drop-ins hold instead."""
+    """Reckoned for a box, not measured: of what is added here only the unit's limit is held by anything. Emulated, where everything takes twenty
+    times as long, the test's own drop-ins hold instead."""
     unit = settings(EXTRA / "usr/lib/systemd/system/boot-check.service")
     tries = int(settings(EXTRA / "usr/share/appliance/update/30-uki.transfer")["TriesLeft"][0])
     to_the_disk, to_go_down, to_be_up = 20, 10, 30

@@ -10,7 +10,10 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
 
 READY_SECONDS = 120.0
 """A box serves again so long after a cut of its power, at most."""
@@ -34,6 +37,10 @@ def distribution(seconds: Sequence[float], promised_seconds: float) -> list[str]
     ]
 
 
+CHECK_SECONDS, CHECK_SECONDS_HERE = 60.0, 360.0
+"""What the check of a start has on a box (`boot-check.service`), and in the version that is to fail on a machine here (`make_test_updates`)."""
+
+
 @dataclass(frozen=True)
 class RollBack:
     """How a box came back from a version that failed."""
@@ -42,14 +49,31 @@ class RollBack:
     """Of that version, as the journal has them."""
 
     seconds: float
-    """From its first start until the version before served again."""
+    """From its first start until the version before served again. A start counts from its kernel's first word in the journal: what the
+    firmware and the loader take before the first of them is in no figure."""
+
+    each: tuple[float, ...]
+    """Of these, what every start of that version took until the next began, and then what the one before took until it served."""
+
+    @property
+    def given(self) -> float:
+        """What its check was given here, and would not be on a box."""
+        return self.starts * (CHECK_SECONDS_HERE - CHECK_SECONDS)
 
     def told(self, promised_seconds: float = ROLLED_BACK_SECONDS) -> str:
         """For a line."""
+        parts = ", ".join(f"{each:.0f}" for each in self.each)
         return (
-            f"{self.seconds:.0f} s after its first start of {self.starts}, emulated: "
-            f"× {self.seconds / promised_seconds:.2f} of the {promised_seconds:.0f} s that are promised of a box"
+            f"{self.seconds:.0f} s after its first start of {self.starts} ({parts} s), emulated: "
+            f"× {self.seconds / promised_seconds:.2f} of the {promised_seconds:.0f} s that are promised of a box. "
+            f"{self.given:.0f} s of it are the patience that its check has here alone; all the rest went at the speed of an emulated machine"
         )
+
+    def record(self, file: Path, version: str, at: datetime) -> None:
+        """Add a line to `file`, for who compares this run with another."""
+        figures = asdict(self) | {"given": self.given, "version": version, "at_utc": at.isoformat()}
+        with file.open("a") as lines:
+            lines.write(json.dumps(figures) + "\n")
 
 
 def rolled_back(boots: str, before: str, serving: str) -> RollBack:
@@ -73,7 +97,8 @@ def rolled_back(boots: str, before: str, serving: str) -> RollBack:
     if not lines or not all(each.startswith("@") for each in lines):
         raise ValueError(f"it does not serve: {serving!r}")
     served = max(float(each.removeprefix("@")) for each in lines)
-    seconds = served - int(tried[0]["first_entry"]) / 1e6
+    began = [int(start["first_entry"]) / 1e6 for start in starts[at + 1 :]]
+    seconds = served - began[0]
     if seconds <= 0:
         raise ValueError(f"it served {-seconds:.0f} s before that version was started")
-    return RollBack(len(tried), seconds)
+    return RollBack(len(tried), seconds, tuple(after - one for one, after in pairwise([*began, served])))

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from appliance.config import StoreConfig
@@ -23,6 +24,8 @@ from tests.image.serving import Shop, shop
 from tests.image.timed import rolled_back
 
 OFFERED = BUILT / "test-updates"
+ROLLED_BACK = BUILT / "rolled-back.jsonl"
+"""What each walk of the version that fails has timed, a line each."""
 ADDRESS = "http://10.0.2.100/"
 TAKE = "systemctl start update.service"
 STARTED = (
@@ -196,6 +199,7 @@ def failing(machine: Machine, offers: Shop) -> None:
     start_what_waits(machine)
     returned(machine, boot, had, offered_version(folder), "a version that fails its own check")
     back = rolled_back(machine.inside(STARTS), boot, machine.inside(SERVING))
+    back.record(ROLLED_BACK, offered_version(folder), datetime.now(UTC))
     kept(f"the version before serves {back.told()}", back.starts <= TRIES, str(back))
 
 
