@@ -20,13 +20,16 @@ from appliance.config import StoreConfig
 from appliance.health import gathering, looks
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, image, kept, running
-from tests.image.serving import Shop, shop
+from tests.image.serving import NAME, Shop, shop
 from tests.image.timed import rolled_back
 
 OFFERED = BUILT / "test-updates"
 ROLLED_BACK = BUILT / "rolled-back.jsonl"
 """What each walk of the version that fails has timed, a line each."""
 ADDRESS = "http://10.0.2.100/"
+BY_NAME = f"https://{NAME}/"
+"""As a vendor's address is."""
+
 TAKE = "systemctl start update.service"
 STARTED = (
     "tr -d '\\000' </sys/firmware/efi/efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
@@ -45,6 +48,26 @@ FORGET, SAID = f"rm -f {LOOKED}", f"cat {LOOKED}"
 START_WHAT_WAITS = "systemctl start --no-block update-restart.service"
 """What the timer starts."""
 
+OVERLAID = "/run/named"
+KNOW_NAME = f"""set -eu
+mkdir -p {OVERLAID}
+{{ cat /etc/hosts; echo '10.0.2.100 {NAME}'; }} >{OVERLAID}/hosts
+chmod 0644 {OVERLAID}/hosts
+nsenter --mount --target "$(systemctl show --value -p MainPID systemd-resolved.service)" mount --bind {OVERLAID}/hosts /etc/hosts
+"""
+"""Lets the box's resolver know the name until it starts again. No other of its processes sees that file: who looks the name up has to ask."""
+
+BELIEVE = f"""set -eu
+mkdir -p {OVERLAID}
+cp -a /etc/ssl/certs {OVERLAID}/certs
+printf %s '{{authority}}' >{OVERLAID}/authority.pem
+into={OVERLAID}/certs/$(openssl x509 -hash -noout -in {OVERLAID}/authority.pem).0
+cp {OVERLAID}/authority.pem "$into"
+chmod 0644 "$into"
+mount --bind {OVERLAID}/certs /etc/ssl/certs
+"""
+"""Lets the box believe an authority beside Debian's until it starts again: its own root is nobody's to write."""
+
 
 def start_what_waits(machine: Machine) -> None:
     """Once the box has nothing to wait for, in hours that are set to the whole day: those it is delivered with are `tests.image.night`'s."""
@@ -61,7 +84,7 @@ def updates(hardware: Hardware, parts: frozenset[str]) -> None:
             with switched_on(hardware, to_here={80: offers.port}) as machine:
                 running(machine)
                 cut(machine, offers)
-        with switched_on(hardware, to_here={80: offers.port}) as machine:
+        with switched_on(hardware, to_here={80: offers.port, 443: offers.named_port}) as machine:
             running(machine)
             kept("in the version that it was unpacked with", version(machine) == unpacked_version())
             kept("and there is no other to start", len(kernels(machine)) == 1, str(kernels(machine)))
@@ -222,7 +245,20 @@ def good(machine: Machine, offers: Shop) -> None:
     wanted, boot = offered_version(folder), machine.boot()
     disk = machine.inside("cat /var/lib/disk-recovery/key")
     fill_up_to_the_reserve(machine)
-    machine.inside(TAKE)
+    machine.inside(f"{KNOW_NAME}echo {BY_NAME} >/var/lib/update/source")
+    word = came_of_a_look(machine)
+    kept(
+        "a server by whose certificate nobody stands is asked for nothing",
+        word == looks.Came.UNREACHABLE,
+        word,
+    )
+    machine.inside(BELIEVE.format(authority=offers.authority))
+    word = came_of_a_look(machine)
+    kept(
+        "by its name and over HTTPS a version comes",
+        word == looks.Came.TAKEN and offers.hosts == {NAME},
+        word,
+    )
     said = machine.inside("appliance status --json", check=False)
     kept("the box says that it waits for the next start", "update-waiting" in said and wanted in said, said)
     kept("nothing has started again by day", machine.boot() == boot)
@@ -241,8 +277,20 @@ def good(machine: Machine, offers: Shop) -> None:
     kept("it has called itself good, and is doubted no more", f"appliance_{wanted}.efi" in there, str(there))
     kept("the version before stays in the other slot", len(there) == 2, str(there))
     offers.folder = BUILT / "updates" / unpacked_version()
-    machine.inside(TAKE)
-    kept("an older version is not taken, however well it is signed", kernels(machine) == there)
+    machine.inside(KNOW_NAME + BELIEVE.format(authority=offers.authority))
+    word = came_of_a_look(machine)
+    kept(
+        "an older version is not taken, however well it is signed",
+        kernels(machine) == there and word == looks.Came.NONE,
+        word,
+    )
+
+
+def came_of_a_look(machine: Machine) -> str:
+    """Let it look, and give its own word for what came of that. TLS, emulated, takes its time."""
+    machine.inside(FORGET)
+    machine.inside(TAKE, check=False, seconds=2 * PATIENCE_SECONDS)
+    return machine.inside(f"cut -d ' ' -f 2 {LOOKED}", check=False).strip()
 
 
 TRIES = 3
