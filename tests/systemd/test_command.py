@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -39,6 +40,35 @@ def test_the_audit_is_told_who_was_logged_in(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("SUDO_USER", name)
     assert session.actor() == "command line: marie"
     assert not [word for word in handed_on(tmp_path, "status") if "SUDO_USER" in word]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "$5 too much",
+        "${HOME}",
+        "a $HOME b",
+        "$$",
+        "$",
+        "a$",
+        "$b",
+        "'$x' \"$y\" `z` \\$w",
+        "*",
+        "",
+        " two  words ",
+    ],
+)
+def test_what_is_typed_arrives_as_it_was_typed(typed: str, tmp_path: Path) -> None:
+    said = handed_on(tmp_path, "support", "open", "--reason", typed, "--hours", "4", HOME="/root")
+    *_, reason, _, hours = said
+    assert said[-6:-2] == ["support", "open", "--reason", reason]
+    assert hours == "4"
+    assert as_systemd_reads(reason) == typed
+
+
+def as_systemd_reads(word: str) -> str:
+    """A word of what a unit runs (systemd.service(5), COMMAND LINES); that none of its variables is known is the worst that can be."""
+    return re.sub(r"\$(\$|\{\w+\}|\w+)?", lambda found: "$" if found[1] in ("$", None) else "", word)
 
 
 def test_a_file_is_looked_for_where_the_person_stands_and_left_where_they_see_it(tmp_path: Path) -> None:
