@@ -202,7 +202,7 @@ def refuse_a_mightier(iam: Any, user: str) -> None:
 
 
 def _write_key(iam: Any, user: str, key_file: Path) -> None:
-    """The file is made before the key, so that no key exists which nobody has."""
+    """The file is made before the key, and a key that can't be written is taken back, so that none exists which nobody has."""
     descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         try:
@@ -210,11 +210,27 @@ def _write_key(iam: Any, user: str, key_file: Path) -> None:
         except BaseException:
             key_file.unlink()  # an empty one would keep the next run from making a key
             raise
-        file.write(
-            json.dumps({"access_key_id": made["AccessKeyId"], "secret": made["SecretAccessKey"]}) + "\n"
-        )
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write(
+                json.dumps({"access_key_id": made["AccessKeyId"], "secret": made["SecretAccessKey"]}) + "\n"
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            key_file.unlink()
+            _take_back(iam, user, made["AccessKeyId"], error)
+            raise
+
+
+def _take_back(iam: Any, user: str, key: str, why: OSError) -> None:
+    """Raises `Refused` where it stays: the next run would find that the user has a key."""
+    try:
+        iam.delete_access_key(UserName=user, AccessKeyId=key)
+    except (ClientError, BotoCoreError) as error:
+        raise Refused(
+            f"the access key {key} of {user} could not be written ({why}), nor taken back ({error})",
+            hint="remove it by hand, and run this again",
+        ) from error
 
 
 def _asked(ask: Callable[[], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -205,3 +206,24 @@ def test_a_key_that_could_not_be_made_leaves_no_file_in_the_way_of_the_next(
     iam.create_user(UserName="there-now")
     module._write_key(iam, "there-now", key_file)
     assert json.loads(key_file.read_text())["access_key_id"]
+
+
+def test_a_key_that_could_not_be_written_is_taken_back(
+    module: Any, iam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    key_file = tmp_path / "key.json"
+    iam.create_user(UserName="disk-full")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            module._write_key(iam, "disk-full", key_file)
+    assert iam.list_access_keys(UserName="disk-full")["AccessKeyMetadata"] == []
+    assert not key_file.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        patched.setattr(iam, "delete_access_key", lambda **_: iam.delete_user(UserName="nobody-there"))
+        with pytest.raises(Refused, match="nor taken back"):
+            module._write_key(iam, "disk-full", key_file)
