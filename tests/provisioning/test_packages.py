@@ -73,6 +73,23 @@ def test_every_package_that_is_needed_is_installed_by_the_role() -> None:
     assert not missing, {name: NEEDED_FOR[name] for name in missing}
 
 
+def test_no_program_with_rules_of_its_own_for_the_network_stays() -> None:
+    """At the next start it would load them beside ours, and nothing would come in: what site.yml flushes is only what is loaded."""
+    gone = tasks("base")["Programs that a box in a clinic has no use for"]["ansible.builtin.apt"]
+    assert (gone["state"], gone["purge"]) == ("absent", True)
+    assert {"ufw", "firewalld", "iptables-persistent", "netfilter-persistent"} <= set(gone["name"])
+    assert not set(gone["name"]) & installed()
+
+
+def test_without_ipv6_debians_own_site_of_the_front_is_not_started() -> None:
+    base = tasks("base")
+    assert (
+        base["Packages"]["ansible.builtin.apt"]["policy_rc_d"]
+        == "{{ omit if base_ipv6.stat.exists else 101 }}"
+    )
+    assert list(base).index("Whether the kernel knows IPv6") < list(base).index("Packages")
+
+
 # --- updates by themselves -------------------------------------------------------------------------------------------
 
 
@@ -110,6 +127,11 @@ def test_only_security_updates_come_by_themselves(tmp_path: Path) -> None:
     ]
     assert said["APT::Periodic::Update-Package-Lists"] == ["1"], "each day"
     assert said["APT::Periodic::Unattended-Upgrade"] == ["1"]
+
+
+def test_a_file_that_provisioning_altered_holds_back_no_update(tmp_path: Path) -> None:
+    """unattended-upgrades passes over a package that would ask about one, unless dpkg is told what to answer."""
+    assert dumped(tmp_path)["DPkg::Options::"] == ["--force-confold"]
 
 
 @pytest.mark.parametrize("codename", ["bookworm", "trixie"])

@@ -176,6 +176,10 @@ def test_the_front_keeps_no_address_of_a_page_and_no_picture_on_disk() -> None:
     ):
         assert f"  {line}" in front, line
     assert "TLSv1.1" not in front
+    assert "listen [::]:443 " in front
+    assert "listen [::]" not in rendered("front", "nginx.conf.j2", front_ipv6=False), "nginx would not start"
+    looked = tasks("front")["The front"]["vars"]["front_ipv6"]
+    assert looked == "{{ front_ipv6_known.stat.exists }}"
     assert f"proxy_pass http://127.0.0.1:{WebConfig().port};" in front
 
 
