@@ -39,7 +39,8 @@ class Machine:
             "site_unfinished": str(folder / "unfinished"),
             "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         }
-        play["pre_tasks"] = [each for each in play["pre_tasks"] if "Debian" not in each["name"]]
+        play["pre_tasks"] = [each for each in _of_its_own(play["pre_tasks"]) if "Debian" not in each["name"]]
+        play["post_tasks"] = _of_its_own(play["post_tasks"])
         (folder / "site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
         for role in ROLES:
             self._make(role)
@@ -98,6 +99,12 @@ class Machine:
         assert "PLAY RECAP" in told.stdout, told.stdout + told.stderr
         recap = told.stdout.split("PLAY RECAP")[1]
         return recap, set(self.said.read_text().splitlines()) if self.said.exists() else set()
+
+
+def _of_its_own(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What stands in the play itself."""
+    brought = {"ansible.builtin.import_tasks", "ansible.builtin.include_role"}
+    return [each for each in tasks if not brought & set(each)]
 
 
 def test_what_a_run_that_was_cut_has_not_restarted_the_next_one_does(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from tests.provisioning.test_playbooks import rendered
 ROOT = Path(__file__).parents[2]
 
 
-def with_numbers() -> str:
+def with_numbers(**more: object) -> str:
     """The rules, accounts going by their numbers, because this machine has none of their names."""
     numbered = {"firewall_accounts": [0, 64001], "firewall_fetchers": [64002], "firewall_clocks": [0, 64005]}
     rules, named = re.subn(
-        "skuid appliance-support ", "skuid 64003 ", rendered("firewall", "nftables.conf.j2", **numbered)
+        "skuid appliance-support ",
+        "skuid 64003 ",
+        rendered("firewall", "nftables.conf.j2", **numbered, **more),
     )
     assert named == 1
     return rules
@@ -75,3 +77,25 @@ def test_what_leaves_by_account_is_what_its_list_names(altered: str, found: str,
     *accounts, last = told.stdout.splitlines()
     assert len(accounts) == len(egress.NUMBERS)
     assert last == "the appliance is answered from beyond, and the front is told at once that it may not call"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_is_connected_when_the_rules_are_first_loaded_stays_so(answers: bool, tmp_path: Path) -> None:
+    """Without the rule for it a first run from beyond the clinic's network stands still for hours."""
+    rules = with_numbers(firewall_ssh_from=["203.0.113.0/24", "2001:db8:77::/64"])
+    kept = [each for each in rules.splitlines() if answers or "tcp sport 22" not in each]
+    assert answers or len(kept) == len(rules.splitlines()) - 2
+    (tmp_path / "rules").write_text("\n".join([*kept, ""]))
+    story = [sys.executable, "-m", "tests.provisioning.standing", str(tmp_path / "rules")]
+    told = subprocess.run([*apart(), *story], cwd=ROOT, capture_output=True, text=True, check=False)
+    if not answers:
+        assert told.returncode != 0
+        assert "the box is not heard" in told.stderr
+        return
+    assert told.returncode == 0, told.stdout + told.stderr[-5000:]
+    assert told.stdout.splitlines() == [
+        "who was connected hears the box after the rules are loaded",
+        "and nobody calls from the box by that",
+    ]

@@ -69,7 +69,8 @@ def test_every_role_is_used_and_every_handler_that_is_notified_exists() -> None:
     for role in ROLES:
         folder = PROVISIONING / "roles" / role
         handlers = {each["name"] for each in yaml.safe_load((folder / "handlers/main.yml").read_text())}
-        begun, *after = yaml.safe_load((folder / "tasks/main.yml").read_text())
+        begun, *_ = yaml.safe_load((folder / "tasks/main.yml").read_text())
+        after = [each for name, each in tasks(role).items() if name != begun["name"]]
         assert {each["notify"] for each in after if "notify" in each} == handlers, role
         assert set(begun["notify"]) == handlers, f"{role}: whatever a run that was cut has left undone"
 
@@ -84,6 +85,18 @@ def test_the_firewall_lets_in_what_is_promised_and_drops_the_rest() -> None:
     assert "ip saddr 192.0.2.0/24 tcp dport 22" in rendered(
         "firewall", "nftables.conf.j2", firewall_ssh_from=["192.0.2.0/24"]
     )
+    answers = [
+        each.strip()
+        for each in rendered(
+            "firewall", "nftables.conf.j2", firewall_ssh_from=["192.0.2.0/24", "fd00::/8"]
+        ).splitlines()
+        if "sport 22" in each
+    ]
+    assert answers == [
+        f"{each} tcp sport 22 tcp flags & ack == ack meta skuid root accept"
+        for each in ("ip daddr 192.0.2.0/24", "ip6 daddr fd00::/8")
+    ], "and answers to them are no calls"
+    assert "sport 22" not in rules
     assert str(WebConfig().port) not in rules, "the console without TLS is for the front alone"
 
 
@@ -184,9 +197,9 @@ def test_the_front_keeps_no_address_of_a_page_and_no_picture_on_disk() -> None:
 
 
 def tasks(role: str) -> dict[str, dict[str, Any]]:
-    """The tasks of a role by their names."""
-    read = yaml.safe_load((PROVISIONING / "roles" / role / "tasks/main.yml").read_text())
-    return {str(each["name"]): each for each in read}
+    """The tasks of a role by their names; `main.yml` is its first file."""
+    files = sorted((PROVISIONING / "roles" / role / "tasks").glob("*.yml"))
+    return {str(each["name"]): each for path in files for each in yaml.safe_load(path.read_text())}
 
 
 def test_there_is_no_swap_in_fstab_nor_one_that_systemd_finds_by_itself() -> None:
