@@ -35,11 +35,11 @@ from tests.image.promises import https, kept, listening, practitioner
 from tests.image.remains import nothing_in_clear
 from tests.provisioning import emulated, machine
 from tests.provisioning.machine import THERE, Machine, running
+from tests.provisioning.playing import KEPT, ROOT, checkout, hosts, play, played, shuts_nobody_out
 from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, runs_out, standing
+from tests.provisioning.updating import starts_anew_what_was_mended, takes_security_updates
 from tests.system.dcmtk import storescu_command
 
-ROOT = Path(__file__).parents[2]
-KEPT = ROOT / ".cache" / "machines"
 SUITE_OF = {"12": "bookworm", "13": "trixie"}
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 PROMISED_PORTS = {443, 11112}
@@ -84,8 +84,11 @@ def in_container(suite: str, scratch: Path) -> None:
         # No disk can be lent to a container: a file system in memory is mounted by the same line of fstab.
         inventory.write_text(json.dumps(hosts(box, "tmpfs", "tmpfs")))
         becomes_an_appliance(inventory, wheel, wheels)
+        kept("one that only looks finds nothing to change", play(inventory, wheel, wheels, "--check") == 0)
+        shuts_nobody_out(box, inventory, wheel, wheels)
         use(box)
-        kept("no clear word is on its disk", not clear_words_in(root), "the patient's name was found")
+        takes_security_updates(box)
+        nothing_in_clear_in(root, box)
         fails_an_update(box, inventory, wheel, wheels)
 
 
@@ -158,56 +161,6 @@ def build(suite: str) -> tuple[Path, Path]:
         if not any(name.endswith("static/build/manifest.json") for name in packed.namelist()):
             raise SystemExit("the wheel has no web assets: run make setup")
     return wheel, wheels
-
-
-def hosts(box: Machine, backup_disk: str, backup_type: str = "ext4") -> dict[str, object]:
-    """The inventory: one machine, reached over its cable."""
-    of_box = {
-        "ansible_host": box.address,
-        "ansible_port": box.ports[22],
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(box.key),
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
-        "firewall_ssh_from": [f"{box.here}/32"],
-        "firewall_lan": [f"{box.here}/24"],
-        "appliance_environment": {"APPLIANCE_AE_TITLE": "PROVISIONED"},
-        "appliance_backup_disk": backup_disk,
-        "appliance_backup_type": backup_type,
-    }
-    return {"appliances": {"hosts": {"box": of_box}}}
-
-
-def play(inventory: Path, wheel: Path, wheels: Path) -> int:
-    """Run the playbook; how many tasks changed something."""
-    began = time.monotonic()
-    done = played(inventory, wheel, wheels)
-    print(f"  the playbook took {time.monotonic() - began:.0f} s", flush=True)
-    if done.returncode:
-        raise SystemExit(done.stdout[-4000:] + done.stderr[-2000:])
-    found = re.search(r"changed=(\d+)", done.stdout)
-    assert found is not None
-    return int(found[1])
-
-
-def played(inventory: Path, wheel: Path, wheels: Path) -> subprocess.CompletedProcess[str]:
-    """Run the playbook, however it ends."""
-    return subprocess.run(
-        [
-            *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "site.yml"),
-            *("--limit", "box"),
-            *("-e", f"appliance_wheel={wheel}", "-e", f"appliance_wheelhouse={wheels}"),
-        ],
-        cwd=ROOT / "provisioning",
-        env=os.environ
-        | {
-            "ANSIBLE_DIFF_ALWAYS": "0",
-            "ANSIBLE_TIMEOUT": "120",
-            "ANSIBLE_LOG_PATH": str(KEPT / "playbook.log"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def use(box: Machine) -> None:
@@ -339,39 +292,22 @@ def is_walled(box: Machine) -> None:
     kept("the journal is bounded", "SystemMaxUse=512M" in bounds, bounds)
 
 
-def starts_anew_what_was_mended(box: Machine) -> None:
-    """After security updates: a library that the front has open is replaced by its like, as dpkg does it."""
-    follows = box.inside("systemctl show apt-daily-upgrade.service -p ExecStartPost --value")
-    found = re.search(r"argv\[\]=(/usr/local/sbin/restart-replaced [^;]+) ;", follows)
-    kept(
-        "something looks after security updates who runs with what they replaced", found is not None, follows
-    )
-    assert found is not None
-    before = main_process(box, "nginx")
-    library = box.inside(
-        "grep -om1 '/[^ ]*libssl.so.3' /proc/$(systemctl show nginx -p MainPID --value)/maps"
-    ).strip()
-    box.inside(f"cp -a {library} {library}.new && mv {library}.new {library}")
-    said = box.inside(found[1])
-    kept(
-        "the front is started anew where a library of it was replaced, and who has no such one is not",
-        main_process(box, "nginx") != before and "nginx.service" in said and "chrony" not in said,
-        said,
-    )
-    kept("and nobody is twice", box.inside(found[1]) == "")
-
-
-def main_process(box: Machine, unit: str) -> str:
-    return box.inside(f"systemctl show {unit} -p MainPID --value").strip()
-
-
 # --- the runbook of an update that failed ----------------------------------------------------------------------------
 
 
 def fails_an_update(box: Machine, inventory: Path, wheel: Path, wheels: Path) -> None:
     """Install a version whose console does not start, and do what the help says then, step by step."""
     before, studies = __version__, box.inside("appliance studies")
-    failed = played(inventory, spoilt(wheel, box.key.parent), wheels)
+    first = environments(box)
+    kept("the program has one environment", len(first) == 1, str(first))
+    later = spoilt(wheel, box.key.parent)
+    refused = played(inventory, later, wheels)
+    kept(
+        "a version is not installed by another one's playbook",
+        refused.returncode != 0 and "run the site.yml that came with it" in " ".join(refused.stdout.split()),
+        refused.stdout[-2000:],
+    )
+    failed = played(inventory, later, wheels, tree=checkout(SPOILT, box.key.parent / "later"))
     kept("an update whose console does not start is told by the playbook", failed.returncode != 0)
     told = [(line, box.inside(line, check=False)) for line in runbook("update-failed")]
     for line, out in told:
@@ -390,6 +326,8 @@ def fails_an_update(box: Machine, inventory: Path, wheel: Path, wheels: Path) ->
     kept("and an image is received meanwhile", send_one(box))
     kept("the version before is installed again", play(inventory, wheel, wheels) > 0)
     kept("and changes nothing a second time", play(inventory, wheel, wheels) == 0)
+    last = environments(box)
+    kept("of three environments one is left", len(last) == 1 and last != first, str(last))
     box.wait_until("systemctl is-active appliance-web.service")
     kept("it runs as it did before", before in box.inside("appliance --version"))
     kept("with all that it had", box.inside("appliance studies") == studies)
@@ -401,6 +339,10 @@ def runbook(section: str) -> list[str]:
     (text,) = re.findall(rf'<h2 id="{section}">.*?(?=<h2|\Z)', help_text, re.DOTALL)
     lines = [unescape(each) for each in re.findall(r"<code>(.*?)</code>", text)]
     return [each for each in lines if not each.startswith("ansible-playbook")]
+
+
+def environments(box: Machine) -> list[str]:
+    return box.inside("ls /usr/lib/appliance/venvs").split()
 
 
 def spoilt(wheel: Path, folder: Path) -> Path:
@@ -459,12 +401,35 @@ def comes_back(box: Machine) -> bool:
     return before != pid
 
 
-def clear_words_in(root: Path) -> bool:
-    """Whether a name of the synthetic patient stands in clear anywhere in the machine's file system."""
-    name = str(film().PatientName).split("^")[0]
-    searched = [str(root / each) for each in ("var", "etc", "run", "tmp", "root")]
-    found = subprocess.run(["grep", "-rlaF", name, *searched], capture_output=True, text=True, check=False)
-    return bool(found.stdout.strip())
+CHARSETS = ("latin-1", "utf-8")
+"""A film has its patient's name in the first, and what is made of it in the second."""
+
+
+def nothing_in_clear_in(root: Path, box: Machine) -> None:
+    """No name of the synthetic patient stands in clear in the machine's file system; those that it is made to write there are found."""
+    for charset in CHARSETS:
+        write = f"open('/var/lib/planted.{charset}', 'wb').write({family_name()!a}.encode('{charset}'))"
+        box.inside(f'python3 -I -c "{write}"')
+    found = clear_words_in(root)
+    planted = {str(root / f"var/lib/planted.{charset}") for charset in CHARSETS}
+    kept("a name that is written to its disk in clear is found there", planted <= set(found), str(found))
+    box.inside("rm /var/lib/planted.*")
+    found = clear_words_in(root)
+    kept("no clear word is on its disk", not found, str(found))
+
+
+def family_name() -> str:
+    return str(film().PatientName).split("^")[0]
+
+
+def clear_words_in(root: Path) -> list[str]:
+    """The files in which a name of the synthetic patient stands in clear."""
+    names = [word for charset in CHARSETS for word in (b"-e", family_name().encode(charset))]
+    searched = [root / each for each in ("var", "etc", "run", "tmp", "root")]
+    # Byte by byte: in a locale of UTF-8 no line with a byte of another charset would match.
+    words: list[bytes | str | Path] = ["grep", "-rlaF", *names, *searched]
+    found = subprocess.run(words, env=os.environ | {"LC_ALL": "C"}, capture_output=True, check=False)
+    return found.stdout.decode().splitlines()
 
 
 def open_ports() -> set[int]:

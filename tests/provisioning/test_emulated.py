@@ -9,8 +9,9 @@ import pytest
 
 from tests.image.machine import SLOW_UNITS
 from tests.provisioning import emulated
-from tests.provisioning.__main__ import SERVICES, SUITE_OF, chosen, hosts
+from tests.provisioning.__main__ import SERVICES, SUITE_OF, chosen
 from tests.provisioning.machine import Machine
+from tests.provisioning.playing import hosts
 
 UNITS = Path(__file__).parents[2] / "systemd/system"
 PORTS = {22: 40022, 443: 40443, 11112: 41112}
