@@ -112,6 +112,62 @@ def test_what_a_newer_table_holds_on_to_is_deleted_by_nobody() -> None:
         assert not re.search(rf"DELETE FROM {name}\b|delete\({name}\)|\b{name}\.delete\(", code), name
 
 
+DECIDING = (
+    "destroyed_keys",
+    "destructions",
+    "erasure",
+    "evictions",
+    "freezes",
+    "holds",
+    "retention_dates",
+    "retention_rules",
+    "tombstones",
+)
+"""Modules of the catalog by which images are destroyed, kept, or let go from this disk: a table or column that they read, and that the
+version before does not know, may have held or forbidden something."""
+
+
+def read_where_it_is_decided(revision: str) -> list[str]:
+    """The tables and columns that `revision` adds and that what decides about images reads."""
+    with tables_of(str(REVISIONS[revision].down_revision)) as connection:
+        before = {table: set(shape(connection, table).columns) for table in names(connection)}
+        connection.commit()
+        upgrade(connection, revision)
+        after = {table: set(shape(connection, table).columns) for table in names(connection)}
+    added = {table for table in after if table not in before}
+    added |= {column for table in before for column in after.get(table, set()) - before[table]}
+    decided = "\n".join((SOURCE / f"{module}.py").read_text("utf-8") for module in DECIDING)
+    return sorted(name for name in added if re.search(rf"\b{name}\b", decided))
+
+
+@pytest.mark.parametrize("revision", SINCE)
+def test_what_decides_about_images_reads_nothing_that_the_version_before_does_not_know_or_a_reason_is_given(
+    revision: str,
+) -> None:
+    """The rule in `appliance.catalog.migrations`: what hides, holds or forbids may not say that the version before works with it."""
+    module = REVISIONS[revision]
+    if hasattr(module, "works_with") and (added := read_where_it_is_decided(revision)):
+        assert len(getattr(module, "although", "").split()) > 9, (
+            f"the version before decides without {', '.join(added)}: say why no harm comes of it (although = …), or take works_with away"
+        )
+
+
+def test_the_reasons_of_those_that_hold_something_back_are_no_longer_true_once_a_version_was_released() -> (
+    None
+):
+    """They say that none was: whoever releases one looks at them again, and moves `FIRST`."""
+    for name in SINCE:
+        reason = getattr(REVISIONS[name], "although", "")
+        if "ever released" in reason:
+            assert not [each for each in RELEASED.values() if each < name], name
+
+
+def test_the_rule_finds_a_table_that_keeps_something() -> None:
+    assert read_where_it_is_decided("0022") == ["visits"]
+    assert read_where_it_is_decided("0021") == ["destroyed_images", "spared_images"]
+    assert read_where_it_is_decided("0018") == []
+
+
 # --- what each does --------------------------------------------------------------------------------------------------
 
 

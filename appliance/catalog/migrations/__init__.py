@@ -6,7 +6,9 @@ the revision it had. Alembic is imported only when there is something to do, sin
 An update that doesn't prove itself is left again within minutes, and by then its software has brought the catalog up to date.
 So a revision may say that software of an earlier one can go on with its tables: ``works_with = "0016"``. It may if it
 only adds (tables, indexes, columns that may stay empty or have a default) and the earlier software does no harm by knowing
-nothing of it: one that hides, holds or forbids something may not. Without the word, only its own software works with it.
+nothing of it: one that hides, holds or forbids something may not, unless it says why not to the harm of anybody: ``although = "…"``. What
+destroys, keeps or lets images go must not read what it adds, or it needs that word. Without the first word, only its own software
+works with it.
 Every revision since the version before the present one says the word for that version, or gives its reason in a list:
 `tests/catalog/test_reversible.py` holds both, and that whatever the earlier software says to its tables is still understood. Chose
 this because nothing that was acknowledged in between is lost. Rejected: downgrades, which drop what was written, and

@@ -10,6 +10,10 @@ down_revision = "0020"
 branch_labels = None
 depends_on = None
 works_with = "0017"
+although = (
+    "software that doesn't know these tables takes what was spared under a destroyed key for destroyed, and destroys it: "
+    "none without them was ever released to a clinic, so no box goes back to one"
+)
 
 
 def upgrade() -> None:

@@ -10,6 +10,10 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 works_with = "0017"
+although = (
+    "software that doesn't know this table calls studies due that a visit keeps longer, and two people may destroy them: "
+    "none without it was ever released to a clinic, so no box goes back to one"
+)
 
 
 def upgrade() -> None:
