@@ -1,5 +1,8 @@
 """Settings that the box keeps for itself: small JSON values by key. What an operator chooses is in
-`appliance.catalog.operator_settings`."""
+`appliance.catalog.operator_settings`.
+
+A version that is left again has kept words there that the one before does not know. Whoever reads one takes it by
+`appliance.health.kept.word`, so that it never fails for that: `tests/test_other_versions.py` plants an unknown one in each."""
 
 from __future__ import annotations
 
@@ -55,6 +58,9 @@ VENDOR_ORDER = "fleet.wanted"
 
 HEARTBEAT_CONSENT = "heartbeat.consent"
 """Who has agreed to heartbeats, and to what (`appliance.fleet.consent`); a restored box forgets it."""
+
+HEARTBEATS_STOPPED = "heartbeat.stopped"
+"""That none is sent any more though somebody had agreed, because what was agreed to has changed (`appliance.fleet.consent`)."""
 
 _ONE = "SELECT value FROM settings WHERE key = ?"
 _SEVERAL = "SELECT key, value FROM settings WHERE key IN (SELECT value FROM json_each(?))"

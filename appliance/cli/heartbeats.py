@@ -54,7 +54,7 @@ def show_status(arguments: Arguments) -> int:
     with opened_box() as box, box.catalog.transaction() as tx:
         address, given, standing = consent.address(tx), consent.given(tx), consent.standing(tx)
         state, key = pulse.state(tx), consent.public(consent.key_of(tx, box, now()))
-        wanted = taking.standing(tx)
+        wanted, more = taking.standing(tx), consent.more(tx)
     if arguments.json:
         as_json(
             {
@@ -69,6 +69,7 @@ def show_status(arguments: Arguments) -> int:
                 "wanted_software": wanted.software,
                 "wanted_came": str(wanted.came),
                 "wanted_until_utc": wanted.until_utc or None,
+                "more": more,
                 "box": heartbeat.name_of(key),
                 "key": key,
             }
@@ -83,12 +84,16 @@ def show_status(arguments: Arguments) -> int:
         )
     elif given is not None:
         print(
-            "What is sent, or where to, was changed since somebody agreed: nothing is sent until somebody agrees again."
+            "Where they go, or who may answer, was changed since somebody agreed: nothing is sent until somebody agrees again."
         )
     else:
         print("Nobody has agreed to heartbeats: none is sent.")
     if standing is not None and state.failures:
         print(f"Not taken since, in a row: {state.failures}. It is tried again.")
+    if more:
+        print("This version could say more, which is left out until somebody agrees to it:")
+        for name, words in more.items():
+            print(f"  {name}: {', '.join(words)}")
     if wanted.came == "refused":
         print("What the vendor wanted last was refused; the log says why.")
     elif wanted.number:

@@ -1,9 +1,13 @@
 """What a heartbeat says, and by what it is known to be of this box. Pure.
 
-A heartbeat lets whoever looks after many boxes see that one needs somebody, without anything of a patient in it. `FIELDS` is
-the whole of what it can say: a field that is not there cannot be sent, and each holds a word of a fixed vocabulary, a version,
-a moment, or how many as a rough range (``100-999``), from which no clinic's day can be read. What has no such shape is refused
-here before it is signed, and refused again by whoever receives it.
+A heartbeat lets whoever looks after many boxes see that one needs somebody, without anything of a patient in it.
+`appliance.fleet.vocabulary` is the whole of what it can say: a field that is not there cannot be sent, and each holds a word of a
+fixed vocabulary, a version, a moment, or how many as a rough range (``100-999``), from which no clinic's day can be read. What has
+no such shape is refused here before it is signed, and goes no further than `received` on the other side.
+
+Vocabularies grow with versions, and the two sides are seldom of the same one. So a box says no more than was agreed to, in the
+words that were agreed to (`within`), and whoever receives it bears words and fields of another version: what it does not know is
+left out, or told as the field's own word for that.
 
 Chose fields that can only hold words of ours over cutting out what names a patient, as the support file does; because
 nothing is left to be found then, and because a patient called *Backup* must not silence a box.
@@ -17,30 +21,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from appliance.errors import Corrupt, Refused
+from appliance.fleet import vocabulary
+from appliance.fleet.vocabulary import AGES, COUNTS, FREE, PROCESSES, UNKNOWN, Words
 from appliance.health.facts import Attempt, Disk, Facts
-from appliance.health.problem import Problem, Severity
-from appliance.notify.kinds import RULES, kind_of
+from appliance.health.problem import Problem
+from appliance.notify.kinds import kind_of
 
 FORM = 1
 PURPOSE = b"clinic-edge-appliance heartbeat 1\n"
 MOST_BYTES = 16 * 1024
-UNKNOWN = "unknown"
-NO_IMAGE = "none"
+ALWAYS = ("heartbeat", "box", "sent_utc")
+"""Without these nobody knows whose it is, or of when. What they can say changes with `FORM` alone."""
 
-COUNTS = ("0", "1-9", "10-99", "100-999", "1000-9999", "10000-99999", "100000 or more")
-FREE = ("under 5 %", "5-10 %", "10-20 %", "20-40 %", "40 % or more")
-AGES = ("never", "under 1 day", "1-2 days", "2-7 days", "7-30 days", "over 30 days")
 _FREE_PERCENT = (5, 10, 20, 40)
 _AGE_DAYS = (1, 2, 7, 30)
 
@@ -70,12 +71,6 @@ class Heartbeat:
     def sent_utc(self) -> datetime:
         """When it was sent, by the clock of the box."""
         return datetime.fromisoformat(self.document["sent_utc"])
-
-
-def version_of(document: Mapping[str, Any]) -> str:
-    """What is updated where a heartbeat comes from: the image where there is one, and there the software's version need not be the
-    image's; else the software."""
-    return str(document["software" if document["image"] == NO_IMAGE else "image"])
 
 
 def say(
@@ -114,6 +109,7 @@ def say(
         "drill": _age(facts.drill, facts.at_utc) if kept else UNKNOWN,
         "guard": "quiet" if facts.frozen is None else "holds",
         "support": support,
+        "left": [each for each in facts.left_versions if vocabulary.FIELDS["left"]([each])],
         "wanted": {"number": wanted[0], "came": wanted[1]},
     }
     return checked(document)
@@ -121,14 +117,33 @@ def say(
 
 def checked(document: Any) -> dict[str, Any]:
     """`document` if it says what a heartbeat may and nothing else. Raises `Refused`, without what was wrong in it."""
-    if not isinstance(document, dict) or set(document) != set(FIELDS):
+    if not isinstance(document, dict) or not set(ALWAYS) <= set(document) <= set(vocabulary.FIELDS):
         raise Refused("this is no heartbeat: it has other fields", hint="compare the versions of both sides")
-    for name, allowed in FIELDS.items():
-        if not allowed(document[name]):
+    for name, value in document.items():
+        if not vocabulary.FIELDS[name](value):
             raise Refused(f"a heartbeat may not say that in the field {name}", hint="nothing was sent")
     if document["heartbeat"] != FORM:
         raise Refused("this heartbeat is of another form", hint="compare the versions of both sides")
     return document
+
+
+def within(document: Mapping[str, Any], agreed: Mapping[str, Words]) -> dict[str, Any]:
+    """`document` with no more in it than the words that were `agreed` to, by field. A field that nobody agreed to is left out, and so
+    is one whose value those words can't say, not even as a rougher one."""
+    said = {
+        name: vocabulary.FIELDS[name].within(value, agreed.get(name, ())) for name, value in document.items()
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def understood(document: Any) -> dict[str, Any]:
+    """What this version understands of a `document` that may be of another one: all of its own fields, and no others. Raises `Refused`
+    for another form, and where it isn't said whose it is, or of when."""
+    if not isinstance(document, dict) or document.get("heartbeat") != FORM:
+        raise Refused("this heartbeat is of another form", hint="compare the versions of both sides")
+    if not all(name in document and vocabulary.FIELDS[name](document[name]) for name in ALWAYS):
+        raise Refused("this heartbeat does not say whose it is", hint="compare the versions of both sides")
+    return {name: allowed.understood(document.get(name)) for name, allowed in vocabulary.FIELDS.items()}
 
 
 def text_of(document: Mapping[str, Any]) -> str:
@@ -149,7 +164,8 @@ def signed(document: Mapping[str, Any], private: Ed25519PrivateKey) -> bytes:
 
 
 def received(data: bytes) -> Heartbeat:
-    """The heartbeat that `data` is. Raises `Corrupt` unless it is signed and whole, `Refused` for what none may say."""
+    """The heartbeat that `data` is, as far as it is understood here. Raises `Corrupt` unless it is signed and whole, `Refused` for one
+    of another form."""
     wrong = Corrupt("this is no heartbeat that a box has signed")
     if len(data) > MOST_BYTES:
         raise wrong
@@ -162,7 +178,7 @@ def received(data: bytes) -> Heartbeat:
         document = json.loads(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature) as error:
         raise wrong from error
-    heartbeat = Heartbeat(checked(document), key.lower())
+    heartbeat = Heartbeat(understood(document), key.lower())
     if heartbeat.box != name_of(heartbeat.key):
         raise wrong
     return heartbeat
@@ -202,94 +218,3 @@ def _processes(facts: Facts) -> dict[str, str]:
         if process in running and not beats and not facts.catalog:
             running[process] = "stopped"
     return running
-
-
-# --- what each field may hold ----------------------------------------------------------------------------------------
-
-PROCESSES = ("dicom", "courier", "jobs", "web")
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What a field may hold: `holds` judges a value, `words` name in one line all that it can say."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-    def __call__(self, value: Any) -> bool:
-        """Whether the field may hold `value`."""
-        return self.holds(value)
-
-
-def _shape(form: re.Pattern[str]) -> Allowed:
-    return Allowed(form.pattern, lambda value: isinstance(value, str) and form.fullmatch(value) is not None)
-
-
-def _one_of(*words: str) -> Allowed:
-    return Allowed(" | ".join(words), lambda value: isinstance(value, str) and value in words)
-
-
-def _is_moment(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() == timedelta(0)
-    except ValueError:
-        return False
-
-
-_KIND, _SEVERITY = _one_of(*sorted(RULES)), _one_of(*sorted(map(str, Severity)))
-_RUNS = _one_of("running", "stopped", UNKNOWN)
-_CAME = _one_of("nothing", "taken", "refused")
-
-
-def _is_found(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(each, dict)
-        and set(each) == {"kind", "severity"}
-        and _KIND(each["kind"])
-        and _SEVERITY(each["severity"])
-        for each in value
-    )
-
-
-def _is_running(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == set(PROCESSES) and all(map(_RUNS, value.values()))
-
-
-def _is_wanted(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"number", "came"}
-        and type(value["number"]) is int
-        and 0 <= value["number"] < 100_000
-        and _CAME(value["came"])
-    )
-
-
-_COUNT = _one_of(*COUNTS, UNKNOWN)
-
-FIELDS: Mapping[str, Allowed] = MappingProxyType(
-    {
-        "heartbeat": Allowed("number", lambda value: type(value) is int),
-        "box": _shape(re.compile(r"[0-9a-f]{16}", re.ASCII)),
-        "sent_utc": Allowed("moment", _is_moment),
-        "software": _shape(re.compile(r"\d{1,4}(\.\d{1,4}){1,2}([a-z]{1,4}\d{1,4})?", re.ASCII)),
-        "system": _shape(re.compile(r"(unknown|[a-z]{2,12} \d{1,3}(\.\d{1,3})?)", re.ASCII)),
-        "image": _shape(re.compile(r"(none|\d{1,4}(\.\d{1,4}){0,2})", re.ASCII)),
-        "kernel": _shape(re.compile(r"(unknown|\d{1,2}(\.\d{1,4}){1,2}(-\d{1,4})?)", re.ASCII)),
-        "state": _one_of("ready", "not-ready"),
-        "problems": Allowed(f"{_KIND.words}: {_SEVERITY.words}", _is_found),
-        "processes": Allowed(f"{' | '.join(PROCESSES)}: {_RUNS.words}", _is_running),
-        "studies": _COUNT,
-        "images": _COUNT,
-        "destinations": _COUNT,
-        "deliveries_waiting": _COUNT,
-        "deliveries_failed": _COUNT,
-        "disk_free": _one_of(*FREE, UNKNOWN),
-        "backup": _one_of(*AGES, UNKNOWN),
-        "drill": _one_of(*AGES, UNKNOWN),
-        "guard": _one_of("quiet", "holds"),
-        "support": _one_of("closed", "open"),
-        "wanted": Allowed(f"number: {_CAME.words}", _is_wanted),
-    }
-)
-"""Everything that a heartbeat says, in its order, and what each field may hold."""

@@ -25,9 +25,10 @@ from appliance.box import Box
 from appliance.catalog import Reading, support_sessions
 from appliance.catalog import settings as kept_settings
 from appliance.errors import ApplianceError, NotAuthorised, Transient
-from appliance.fleet import consent, heartbeat, taking
+from appliance.fleet import consent, heartbeat, taking, vocabulary
 from appliance.fleet.heartbeat import Machine
 from appliance.fleet.outpost import outpost
+from appliance.health.kept import word
 from appliance.replication.delivery import is_over
 
 log = logging.getLogger(__name__)
@@ -67,18 +68,19 @@ def state(conn: Reading) -> State:
         moment("taken_utc"),
         moment("not_before_utc"),
         int(kept.get("failures", 0)),
-        Trouble(kept.get("trouble", Trouble.NONE)),
+        word(Trouble, kept.get("trouble"), Trouble.AWAY if kept.get("failures") else Trouble.NONE),
     )
 
 
 def document(box: Box, now: datetime) -> dict[str, Any]:
-    """What a heartbeat would say now: the very document, whether or not anybody has agreed."""
+    """What a heartbeat would say now: the very document, whether or not anybody has agreed. While somebody has, it says no more than
+    was agreed to, and in those words (`heartbeat.within`)."""
     facts = health.gather(box, now)
     with box.catalog.transaction() as tx:
         key = consent.public(consent.key_of(tx, box, now))
-        session, wanted = support_sessions.standing(tx), taking.standing(tx)
+        session, wanted, agreed = support_sessions.standing(tx), taking.standing(tx), consent.standing(tx)
     is_open = session is not None and session.is_open(now)
-    return heartbeat.say(
+    told = heartbeat.say(
         facts,
         health.judge(facts),
         machine(),
@@ -87,6 +89,14 @@ def document(box: Box, now: datetime) -> dict[str, Any]:
         support="open" if is_open else "closed",
         wanted=(wanted.number, str(wanted.came)),
     )
+    return told if agreed is None else heartbeat.within(told, agreed.words)
+
+
+def running() -> str:
+    """The version of what is updated here: the image where there is one, and there the software's need not be the image's; else the
+    software. The box's own, whatever of it is told."""
+    image = machine().image
+    return __version__ if image == vocabulary.NO_IMAGE else image
 
 
 def machine() -> Machine:
@@ -98,15 +108,15 @@ def machine() -> Machine:
     kernel = platform.release().split("-")
     return Machine(
         system=_fitting(
-            "system", f"{release.get('ID', '')} {release.get('VERSION_ID', '')}", heartbeat.UNKNOWN
+            "system", f"{release.get('ID', '')} {release.get('VERSION_ID', '')}", vocabulary.UNKNOWN
         ),
-        image=_fitting("image", release.get("IMAGE_VERSION", ""), heartbeat.NO_IMAGE),
-        kernel=_fitting("kernel", "-".join(kernel[:2]), _fitting("kernel", kernel[0], heartbeat.UNKNOWN)),
+        image=_fitting("image", release.get("IMAGE_VERSION", ""), vocabulary.NO_IMAGE),
+        kernel=_fitting("kernel", "-".join(kernel[:2]), _fitting("kernel", kernel[0], vocabulary.UNKNOWN)),
     )
 
 
 def _fitting(field: str, value: str, otherwise: str) -> str:
-    return value if heartbeat.FIELDS[field](value) else otherwise
+    return value if vocabulary.FIELDS[field](value) else otherwise
 
 
 def send(box: Box, now: datetime) -> None:
@@ -116,13 +126,15 @@ def send(box: Box, now: datetime) -> None:
     """
     told = document(box, now)
     with box.catalog.transaction() as tx:
-        data = heartbeat.signed(told, consent.key_of(tx, box, now))
+        agreed = consent.standing(tx)
         where = outpost(tx, box)
-        if consent.standing(tx) is None:
+        if agreed is None:
             raise NotAuthorised(
                 "nobody of the clinic has agreed to heartbeats",
                 hint="look at what is sent and agree: the page Support of the console, or 'appliance heartbeat agree'",
             )
+        told = heartbeat.within(told, agreed.words)
+        data = heartbeat.signed(told, consent.key_of(tx, box, now))
     try:
         wanted = where.put(told["box"], data)
     except ApplianceError as error:
@@ -131,7 +143,7 @@ def send(box: Box, now: datetime) -> None:
     _keep(box, now, Trouble.NONE)
     with box.catalog.transaction() as tx:
         if consent.standing(tx) is not None:
-            taking.take(tx, box, wanted, told["box"], heartbeat.version_of(told), now)
+            taking.take(tx, box, wanted, told["box"], running(), now)
 
 
 def _keep(box: Box, now: datetime, trouble: Trouble) -> None:
@@ -165,9 +177,13 @@ def pause(failures: int, jitter: float) -> timedelta:
 def beat(box: Box, now: datetime) -> None:
     """Send a heartbeat if one is due and somebody has agreed; the duty, which does not fail for what is wrong outside."""
     with box.catalog.reading() as conn:
-        if consent.standing(conn) is None:
-            return
-        due = state(conn).not_before_utc
+        stands, due = consent.standing(conn) is not None, state(conn).not_before_utc
+        is_new = consent.is_stopped(conn) is not (not stands and consent.given(conn) is not None)
+    if is_new:
+        with box.catalog.transaction() as tx:
+            consent.note_stopped(tx, now)
+    if not stands:
+        return
     if due is not None and not is_over(due, now):
         return
     try:

@@ -2,7 +2,7 @@
 
 The register is what people keep (a file in version control): the boxes in the order in which they are changed, the first ones the
 canaries, each with the public key that its clinic has sent. A heartbeat counts if its signature is of the key that the register has
-for that very box, and if it is fresh. Whatever else lies there is refused, with the reason.
+for that very box, and if it is fresh. One of another version counts, as far as it is understood (`heartbeat.understood`). Whatever else lies there is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, Refused
 from appliance.fleet import heartbeat
 from appliance.fleet.heartbeat import Heartbeat
 
@@ -26,6 +26,7 @@ class Why(StrEnum):
 
     SILENT = "silent"
     UNSIGNED = "unsigned"
+    OTHER_FORM = "other-form"  # signed, and of a version of which this one understands nothing
     STRANGER = "stranger"
     STALE = "stale"
 
@@ -50,6 +51,9 @@ def call(
             continue
         try:
             heard = heartbeat.received(found[name])
+        except Refused:
+            refused[name] = Why.OTHER_FORM
+            continue
         except ApplianceError:
             refused[name] = Why.UNSIGNED
             continue

@@ -28,6 +28,7 @@ from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.fleet import consent, wanted
+from appliance.health.kept import word
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def standing(conn: Reading) -> Standing:
     return Standing(
         int(kept.get("number", 0)),
         str(kept.get("software", "")),
-        Came(kept.get("came", Came.NOTHING)),
+        word(Came, kept.get("came"), Came.NOTHING),
         str(kept.get("taken", "")),
         tuple(kept.get("said", ())),
         str(kept.get("until_utc", "")),

@@ -101,7 +101,7 @@ def opened(data: bytes, authority: Ed25519PublicKey) -> Wanted:
         text, signature = envelope["document"], bytes.fromhex(envelope["signature"])
         authority.verify(signature, PURPOSE + text.encode())
         found = json.loads(text)
-        if set(found) != _FIELDS or found["wanted"] != FORM or not isinstance(found["settings"], dict):
+        if not set(found) >= _FIELDS or found["wanted"] != FORM or not isinstance(found["settings"], dict):
             raise _unsigned()
         until = datetime.fromisoformat(found["until_utc"])
         number, box, software = int(found["number"]), str(found["box"]), str(found["software"])
@@ -109,6 +109,10 @@ def opened(data: bytes, authority: Ed25519PublicKey) -> Wanted:
             raise _unsigned()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature) as error:
         raise _unsigned() from error
+    if (
+        set(found) != _FIELDS
+    ):  # whoever has signed it is newer; what a field may change of the others nobody here can know
+        raise Refused("what is wanted says more than this version knows", hint="name it a version first")
     return checked(Wanted(box, number, until, software, found["settings"]))
 
 

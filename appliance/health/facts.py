@@ -267,6 +267,7 @@ class Facts:
     start, none waits. `looked` is None where no image looks for versions.
     `runs_for` is how long the machine is on, None where the kernel does not say it.
     `held_to` is the version that the vendor has named to this box, and until when that was signed to hold.
+    `heartbeats_stopped`: somebody had agreed to them, and what was agreed to has changed.
     """
 
     at_utc: datetime
@@ -285,6 +286,7 @@ class Facts:
     looked: Looked | None = None
     runs_for: timedelta | None = None
     held_to: tuple[str, datetime] | None = None
+    heartbeats_stopped: bool = False
     catalog: Trouble | None = None
     contents: Contents | None = None
     processes: Mapping[str, bool] = field(default_factory=dict)

@@ -214,6 +214,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
             looks.KEPT,
             settings.VENDOR_ORDER,
             settings.HEARTBEAT_CONSENT,
+            settings.HEARTBEATS_STOPPED,
         ),
     )
     days = _days(conn)
@@ -290,6 +291,7 @@ def _from_catalog(conn: Reading, facts: Facts, box: Box) -> Facts:
         unprotected=tuple(_unprotected(queues, outcomes.get(settings.PROTECTIONS))),
         looked=looks.from_kept(outcomes.get(looks.KEPT)) if running_version() else None,
         held_to=_held_to(conn, outcomes),
+        heartbeats_stopped={settings.HEARTBEAT_CONSENT, settings.HEARTBEATS_STOPPED} <= set(outcomes),
         frozen=_frozen(conn),
         forgotten=_forgotten(conn),
         too_small_for=restored.too_small_for(outcomes.get(settings.RESTORED)),

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+Word = TypeVar("Word", bound=StrEnum)
+Otherwise = TypeVar("Otherwise")
 
 
 def words(outcome: object, name: str) -> str:
@@ -20,3 +25,8 @@ def figure(outcome: object, name: str) -> int:
     """A number of that name; 0 where there is none."""
     value = outcome.get(name, 0) if isinstance(outcome, Mapping) else 0
     return value if isinstance(value, int) else 0
+
+
+def word(kind: type[Word], kept: object, otherwise: Otherwise) -> Word | Otherwise:
+    """The word of `kind` that was `kept`; `otherwise` for one that only another version knows, which was here and was left again."""
+    return kind(kept) if isinstance(kept, str) and kept in tuple(kind) else otherwise

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from appliance.health.kept import word
+
 KEPT = "updates.looked"
 FILE = "looked"
 FILE_OF_STICK = "looked-stick"
@@ -105,13 +107,14 @@ def as_kept(looked: Looked) -> dict[str, Any]:
 
 
 def from_kept(kept: Mapping[str, Any] | None) -> Looked | None:
-    """The opposite; None where nothing was noted."""
+    """The opposite; None where nothing was noted. Of a look whose end only another version knows it is not said that it was."""
     if not kept:
         return None
+    came = word(Came, kept["came"], None)
     return Looked(
         datetime.fromisoformat(kept["well_utc"]),
-        datetime.fromisoformat(kept["at_utc"]) if kept["at_utc"] else None,
-        Came(kept["came"]) if kept["came"] else None,
+        datetime.fromisoformat(kept["at_utc"]) if kept["at_utc"] and came else None,
+        came,
         int(kept["refused"]),
         int(kept.get("failed", 0)),
     )

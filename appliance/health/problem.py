@@ -32,6 +32,7 @@ class Verb(StrEnum):
     SEE_STUDIES = "see-studies"
     SEE_GUARD = "see-guard"
     SEE_UPDATES = "see-updates"
+    SEE_HEARTBEATS = "see-heartbeats"
     SEE_RETENTION = "see-retention"
     SEE_TIERS = "see-tiers"
 

@@ -33,7 +33,7 @@ from appliance.catalog.columns import utc_text
 from appliance.catalog.webhooks import Webhook
 from appliance.errors import Refused
 from appliance.notify import posting, signing
-from appliance.notify.kinds import RANK, Channel, Severity
+from appliance.notify.kinds import RANK, Channel, Severity, severity_of
 from appliance.notify.texts import sentence, title
 from appliance.settings.registry import LANGUAGES
 
@@ -254,7 +254,7 @@ def wants(hook: Webhook, severity: Severity) -> bool:
     """Whether `hook` hears of notices of that severity."""
     return (
         not takes_tickets(hook)
-        and RANK[severity] >= RANK[Severity(hook.options.get("least", Severity.WARNING))]
+        and RANK[severity] >= RANK[severity_of(hook.options.get("least", Severity.WARNING))]
     )
 
 

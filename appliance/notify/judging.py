@@ -19,7 +19,7 @@ from appliance.notify import escalation, personal
 from appliance.notify.alerts import Condition, Judgement, Standing, judge
 from appliance.notify.escalation import Step
 from appliance.notify.hooks import News
-from appliance.notify.kinds import AlertRule, Severity, rule_for
+from appliance.notify.kinds import AlertRule, Severity, rule_for, severity_of
 from appliance.notify.preferences import digest_is_due
 from appliance.notify.telling import digest, listeners, raise_notice, rule_of, spread, tell
 
@@ -181,7 +181,7 @@ def _is_taken_in_hand(tx: Transaction, notice: int) -> bool:
 
 def _spread(tx: Transaction, event: str, notice: int, rule: AlertRule, now: datetime) -> None:
     row = notices.notice(tx, notice)
-    news = News(event, notice, row.kind, Severity(row.severity), row.topic, row.subject)
+    news = News(event, notice, row.kind, severity_of(row.severity), row.topic, row.subject)
     spread(tx, news, listeners(tx, rule.roles, rule.persons), rule.channels, now)
 
 

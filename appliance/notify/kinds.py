@@ -7,6 +7,9 @@ writes a health check remembers it; they are shown in the console, to people who
 
 A clinic may change each rule (`AlertRule`), kind by kind; what it hasn't changed follows the table, so that a better
 default arrives with an update.
+
+A version that is left again leaves notices of kinds that the one before does not know. They have the rule and the title of
+``other`` there, or one such notice would end every alarm of the box.
 """
 
 from __future__ import annotations
@@ -58,6 +61,9 @@ OWNERS = ("owner",)
 PRIVACY = ("owner", "privacy_officer")
 UPKEEP = ("owner", "technician")
 CLINIC = ("owner", "practitioner", "technician")
+
+OTHER = "other"
+"""The kind of what nobody foresaw, and of what only another version knows."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 LONGEST_SECONDS = 30 * _DAY
@@ -118,7 +124,11 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("machine-seal", Topic.MACHINE, _I, roles=OWNERS, delay_seconds=_DAY, repeat_seconds=0),
             AlertRule("setup", Topic.MACHINE, _I, roles=OWNERS, delay_seconds=_DAY, repeat_seconds=0),
             AlertRule("message-failed", Topic.MACHINE, _W, roles=OWNERS, channels=(Channel.BELL,)),
-            AlertRule("other", Topic.MACHINE, _W, delay_seconds=_MINUTE),
+            AlertRule("update-failed", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
+            AlertRule("update-waiting", Topic.MACHINE, _I, delay_seconds=_MINUTE, repeat_seconds=0),
+            AlertRule("updates-unseen", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
+            AlertRule("heartbeats-stopped", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
+            AlertRule(OTHER, Topic.MACHINE, _W, delay_seconds=_MINUTE),
             AlertRule("audit-altered", Topic.ACCESS, _C, roles=PRIVACY),
             AlertRule("break-glass", Topic.ACCESS, _C, roles=PRIVACY),
             AlertRule("failed-sign-ins", Topic.ACCESS, _W, roles=PRIVACY, calm_seconds=_HOUR),
@@ -153,6 +163,9 @@ _OF_CODE: Mapping[str, str] = MappingProxyType(
     {
         "box": "catalog",
         "audit": "audit-altered",
+        "audit-rolled-back": "audit-altered",
+        "version-chosen": "updates-unseen",
+        "order-lapsed": "updates-unseen",
         "index-unread": "read-again-late",
         "bucket-unasked": "read-again-late",
         "bucket-unlisted": "read-again-late",
@@ -187,18 +200,31 @@ def kind_of(code: str) -> str:
         return code
     if code in _OF_CODE:
         return _OF_CODE[code]
-    return next((kind for word, kind in _OF_WORD if word in code), "other")
+    return next((kind for word, kind in _OF_WORD if word in code), OTHER)
 
 
 def rule_for(kind: str, changes: Mapping[str, Any] | None = None) -> AlertRule:
-    """The rule of `kind` with what the clinic has changed; a change that is no longer understood is left out."""
-    rule = RULES[kind]
+    """The rule of `kind` with what the clinic has changed; a change that is no longer understood is left out.
+
+    A kind that only another version knows has that of ``other``.
+    """
+    rule = RULES.get(kind) or replace(RULES[OTHER], kind=kind)
     if not changes:
         return rule
     try:
         return changed(rule, changes)
     except Refused:
         return rule
+
+
+def severity_of(word: str) -> Severity:
+    """The severity that a notice bears; a warning where only another version knows it."""
+    return Severity(word) if word in tuple(Severity) else Severity.WARNING
+
+
+def topic_of(word: str) -> Topic:
+    """The same of its topic; of the machine where only another version knows it."""
+    return Topic(word) if word in tuple(Topic) else Topic.MACHINE
 
 
 def changed(rule: AlertRule, changes: Mapping[str, Any], *, roles: Collection[str] = ()) -> AlertRule:

@@ -19,7 +19,7 @@ from appliance.catalog.people import Person
 from appliance.errors import Refused
 from appliance.notify import hooks, mail
 from appliance.notify.hooks import News
-from appliance.notify.kinds import RANK, AlertRule, Channel, Severity, Topic, rule_for
+from appliance.notify.kinds import RANK, AlertRule, Channel, Severity, rule_for, topic_of
 from appliance.notify.preferences import Preferences, QuietHours, defaults, parse, quiet_until
 from appliance.notify.texts import sentence, title
 
@@ -108,7 +108,7 @@ def spread(
     bells: set[int] = set()
     daily: set[int] = set()
     for each in audience:
-        chosen = each.preferences.by(Topic(news.topic), news.severity)
+        chosen = each.preferences.by(topic_of(news.topic), news.severity)
         to_bell = Channel.BELL in channels and Channel.BELL in chosen
         address = each.preferences.mail_address if by_letter and Channel.MAIL in chosen else ""
         in_digest = bool(address) and news.severity is Severity.INFORMATION

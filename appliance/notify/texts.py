@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import OperatorNeeded
+from appliance.notify.kinds import OTHER
 
 DEFAULT = "en"
 
@@ -26,8 +27,11 @@ def sentence(language: str, key: str, **values: object) -> str:
 
 
 def title(language: str, kind: str, subject: str = "") -> str:
-    """A kind of notice with the identifier it is about."""
-    said = sentence(language, f"notice.{kind}")
+    """A kind of notice with the identifier it is about; one that only another version knows is called *other*."""
+    try:
+        said = sentence(language, f"notice.{kind}")
+    except KeyError:
+        said = sentence(language, f"notice.{OTHER}")
     return f"{said} ({subject})" if subject else said
 
 

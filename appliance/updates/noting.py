@@ -15,6 +15,7 @@ from appliance.catalog import Reading, Transaction
 from appliance.catalog import settings as kept_settings
 from appliance.health import gathering, looks
 from appliance.health.gathering import VERSION
+from appliance.health.kept import word
 from appliance.health.looks import Came, Looked
 from appliance.updates.history import Outcome, Seen, Update, noted
 
@@ -77,15 +78,16 @@ def fetching(now: datetime) -> Fetch | None:
 
 
 def history(conn: Reading) -> tuple[Update, ...]:
-    """What became of each version, the latest first."""
+    """What became of each version, the latest first; those are left out of which only another version knows the word for it."""
     return tuple(
         Update(
             each["version"],
-            Outcome(each["outcome"]),
+            outcome,
             datetime.fromisoformat(each["since_utc"]),
             datetime.fromisoformat(each["came_utc"]) if each["came_utc"] else None,
         )
         for each in kept_settings.get(conn, KEPT, [])
+        if (outcome := word(Outcome, each["outcome"], None)) is not None
     )
 
 

@@ -57,6 +57,7 @@ WAYS: Mapping[Verb, _Way] = {
     Verb.SEE_DEVICES: _Way(_P.VIEW_DEVICES, "get", _at("/devices")),
     Verb.SEE_GUARD: _Way(_P.VIEW_HEALTH, "get", _at("/guard")),
     Verb.SEE_UPDATES: _Way(_P.VIEW_HEALTH, "get", _at("/updates")),
+    Verb.SEE_HEARTBEATS: _Way(_P.ADMIT_SUPPORT, "get", _at("/support/heartbeat")),
     Verb.SEE_RETENTION: _Way(_P.MANAGE_RETENTION, "get", _at("/retention")),
     Verb.SEE_TIERS: _Way(_P.VIEW_HEALTH, "get", _at("/tiers")),
     Verb.SEE_STUDIES: _Way(_P.VIEW_STUDIES, "get", _at("/studies")),

@@ -25,6 +25,7 @@ from typing import Any, Final
 from appliance.box import Box
 from appliance.catalog import Reading, settings
 from appliance.errors import ApplianceError, OperatorNeeded, Transient
+from appliance.health.kept import word
 
 Detail = Mapping[str, str | int]
 Tell = Callable[[Detail], None]
@@ -309,7 +310,9 @@ def _from_json(name: str, kept: Mapping[str, Any]) -> Run:
         tuple(
             Part(
                 each["name"],
-                PartState(each["state"]),
+                word(
+                    PartState, each["state"], PartState.RUNNING
+                ),  # nobody is at it, so it shows as interrupted
                 each["detail"],
                 each["cause"],
                 each["hint"],

@@ -9,25 +9,35 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import text
 
-from appliance.catalog import migrations
+from appliance.catalog import alerts, migrations, notices
+from appliance.catalog import settings as kept_settings
+from appliance.catalog.alerts import AlertState
+from appliance.catalog.notices import NoticeState
 from appliance.catalog.schema import REVISION
+from appliance.health import looks
+from appliance.updates import noting
 from tests import synthetic
 from tests.catalog.test_reversible import FIRST
 from tests.system.dcmtk import storescu
 from tests.system.running import CALLER, Appliance, appliance
+from tests.test_other_versions import TOMORROW
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = "appliance/catalog/schema.py"
 RECEIVES = ("dicom", "courier")
 PROVES_ITSELF = (*RECEIVES, "web")
+BEARS_WORDS = "tests/test_other_versions.py"
+"""What a version has that goes on with words of another one; what stands for the version before the first has it not."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,29 @@ def fill_what_is_new(box: Appliance) -> None:
         tx.execute(text("INSERT INTO spared_images SELECT 'kept ' || id, id, 99 FROM study_keys"))
 
 
+def leave_words(box: Appliance) -> int:
+    """Words that no version knows, where `tests.test_other_versions` says that a box bears them: a notice's id, which waits to be told."""
+    long_ago = datetime.now(UTC) - timedelta(minutes=30)
+    with box.opened() as opened, opened.catalog.transaction() as tx:
+        told = notices.add(
+            tx, kind=TOMORROW, topic=TOMORROW, severity="critical", subject="", words="w", fix="f",
+            state=NoticeState.EVENT, now=long_ago,
+        )  # fmt: skip
+        alerts.remember(tx, AlertState(TOMORROW, "", long_ago, None, None, None))
+        kept_settings.put(
+            tx, looks.KEPT, looks.as_kept(looks.Looked(long_ago, long_ago)) | {"came": TOMORROW}, long_ago
+        )
+        past = {"version": "9.0.0", "outcome": TOMORROW, "since_utc": long_ago.isoformat(), "came_utc": ""}
+        kept_settings.put(tx, noting.KEPT, [past], long_ago)
+    return told
+
+
+def is_told_again(box: Appliance, notice: int) -> bool:
+    """Whether whoever judges alarms has gone past it."""
+    with box.opened() as opened, opened.catalog.reading() as conn:
+        return notices.notice(conn, notice).escalated > 0
+
+
 def run(
     folder: Path,
     ports: Callable[[], int],
@@ -121,6 +154,8 @@ def run(
         now.wait_until_confirmed(3)
         now.stop()
         fill_what_is_new(now)
+        bears_words = (tree / BEARS_WORDS).exists()
+        left = leave_words(now) if bears_words else 0
 
         earlier = Earlier(now.folder, now.dicom_port, now.web_port, now.data)
         earlier.tree = tree
@@ -141,6 +176,13 @@ def run(
             send(earlier, films[3:6])
             now.wait_until_confirmed(6)
             assert earlier.get("/health/live")[0] == 200
+            if bears_words:
+                earlier.start("jobs")
+                report("  it tells of what it doesn't know")
+                deadline = time.monotonic() + 120
+                while not is_told_again(now, left):
+                    assert time.monotonic() < deadline, "its alarm is silent"
+                    time.sleep(1)
             earlier.stop()
         finally:
             for process in earlier.processes.values():

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import Corrupt, Refused
-from appliance.fleet import heartbeat
-from appliance.fleet.heartbeat import FIELDS, Machine
+from appliance.fleet import heartbeat, roll, vocabulary
+from appliance.fleet.heartbeat import Machine
+from appliance.fleet.vocabulary import COUNTS, FIELDS
 from appliance.health.facts import Attempt, Contents, Disk, Facts, Frozen, Keys, Outcome, Queue, Trouble
 from appliance.health.problem import Problem, Severity
 
@@ -96,7 +97,7 @@ def test_a_catalog_that_does_not_answer_is_told_as_unknown_and_not_as_empty() ->
 @given(st.integers(min_value=0, max_value=10**9))
 def test_a_range_holds_its_count(count: int) -> None:
     least = (0, 1, 10, 100, 1_000, 10_000, 100_000)
-    place = heartbeat.COUNTS.index(heartbeat.roughly(count))
+    place = COUNTS.index(heartbeat.roughly(count))
     assert least[place] <= count < (*least, 10**10)[place + 1]
 
 
@@ -122,11 +123,12 @@ def test_no_field_takes_a_name(field: str, name: str) -> None:
             heartbeat.checked(said() | {field: value})
 
 
-def test_a_field_more_or_less_is_refused() -> None:
+def test_a_field_more_is_refused_and_so_is_one_of_which_nobody_knows_whose_it_is() -> None:
     with pytest.raises(Refused):
         heartbeat.checked(said() | {"clinic": "x"})
-    with pytest.raises(Refused):
-        heartbeat.checked({key: value for key, value in said().items() if key != "guard"})
+    for name in heartbeat.ALWAYS:
+        with pytest.raises(Refused):
+            heartbeat.checked({key: value for key, value in said().items() if key != name})
 
 
 def test_what_is_received_is_what_was_signed() -> None:
@@ -163,11 +165,154 @@ def test_what_the_box_has_not_signed_is_refused(data: bytes) -> None:
         heartbeat.received(data)
 
 
-def test_what_is_signed_and_says_too_much_is_refused_all_the_same() -> None:
-    text = json.dumps(said() | {"clinic": "Clinique du Lac"})
+def signed_by_another_version(document: Any) -> bytes:
+    """What a version signs that knows more, or less, or nothing of what a heartbeat may say."""
+    text = json.dumps(document)
     signature = PRIVATE.sign(heartbeat.PURPOSE + text.encode()).hex()
+    return json.dumps({"document": text, "key": KEY, "signature": signature}).encode()
+
+
+def test_what_is_signed_and_says_too_much_goes_no_further() -> None:
+    heard = heartbeat.received(signed_by_another_version(said() | {"clinic": "Clinique du Lac"}))
+    assert heard.document == said()
+
+
+def test_words_that_only_a_newer_version_knows_are_heard_as_other_or_unknown() -> None:
+    newer = said() | {
+        "problems": [
+            {"kind": "of-tomorrow", "severity": "soon"},
+            {"kind": "disk-low", "severity": "at-leisure"},
+            {"kind": "disk-low", "severity": "note", "since": "today"},
+        ],
+        "processes": {"dicom": "running", "courier": "sleeps", "keeper": "stopped"},
+        "wanted": {"number": 7, "came": "later"},
+        "disk_free": "under 1 %",
+        "image": "0.3.0-beta",
+        "left": ["0.3.0", NAMES[0]],
+        "weather": "fair",
+    }
+    heard = heartbeat.received(signed_by_another_version(newer)).document
+    assert heard["problems"] == [
+        {"kind": "disk-low", "severity": "note"},
+        {"kind": "disk-low", "severity": "soon"},
+        {"kind": "other", "severity": "soon"},
+    ]
+    assert heard["processes"] == {"dicom": "running", "courier": "unknown"}
+    assert heard["wanted"] == {"number": 7, "came": "nothing"}
+    assert (heard["disk_free"], heard["image"], heard["left"]) == ("unknown", "0", ["0.3.0"])
+    assert list(heard) == list(FIELDS)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FIELDS)) | st.text(max_size=5),
+        st.recursive(
+            st.none() | st.text(max_size=9) | st.integers(),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["kind", "severity", "number", "came", "dicom"]), inner)
+            ),
+        ),
+    )
+)
+def test_whatever_another_version_signs_only_words_of_ours_are_heard(other: dict[str, Any]) -> None:
+    document = other | {name: said()[name] for name in heartbeat.ALWAYS}
+    heard = heartbeat.received(signed_by_another_version(document)).document
+    assert set(heard) == set(FIELDS)
+    for name, allowed in FIELDS.items():
+        assert allowed(heard[name]) or heard[name] == allowed.unknown, name
+
+
+@pytest.mark.parametrize(
+    "other", [{"heartbeat": 2}, {"heartbeat": "1"}, {"box": NAMES[0]}, {"sent_utc": "yesterday"}]
+)
+def test_another_form_or_nobody_is_said_to_be_that_and_not_unsigned(other: dict[str, Any]) -> None:
+    data = signed_by_another_version(said() | other)
     with pytest.raises(Refused):
-        heartbeat.received(json.dumps({"document": text, "key": KEY, "signature": signature}).encode())
+        heartbeat.received(data)
+    name = heartbeat.name_of(KEY)
+    called = roll.call({name: KEY}, {name: data}, NOW)
+    assert called.refused == {name: roll.Why.OTHER_FORM}
+    unsigned = roll.call({name: KEY}, {name: b"{}"}, NOW)
+    assert unsigned.refused == {name: roll.Why.UNSIGNED}
+
+
+def without(words: Any, *gone: str) -> list[list[str]]:
+    return [[word for word in part if word not in gone] for part in words]
+
+
+def test_what_was_not_agreed_to_is_said_as_other_or_unknown_or_not_at_all() -> None:
+    agreed = {name: [list(part) for part in allowed.words] for name, allowed in FIELDS.items()}
+    problems = tuple(
+        Problem(code, "", "", how)
+        for code, how in (
+            ("disk-low", Severity.SOON),
+            ("damaged", Severity.NOW),
+            ("clock-set", Severity.NOTE),
+        )
+    )
+    told = said(problems=problems)
+    assert heartbeat.within(told, agreed) == told
+    assert vocabulary.more(agreed) == {}
+
+    less = agreed | {
+        "problems": without(agreed["problems"], "damaged", "note"),
+        "disk_free": without(agreed["disk_free"], "20-40 %"),
+        "processes": without(agreed["processes"], "courier", "stopped"),
+        "wanted": without(agreed["wanted"], "nothing"),
+        "software": [["[0-9]"]],
+        "kernel": [["(never closed"]],
+        "state": without(agreed["state"], "ready"),
+        "left": [[]],
+    }
+    del less["guard"]
+    found = heartbeat.within(told, less)
+    assert found["problems"] == [
+        {"kind": "clock", "severity": "soon"},
+        {"kind": "disk-low", "severity": "soon"},
+        {"kind": "other", "severity": "acts-now"},
+    ]
+    assert found["disk_free"] == "unknown"
+    assert found["processes"] == {"dicom": "unknown", "jobs": "running", "web": "running"}
+    assert set(told) - set(found) == {"guard", "software", "kernel", "state", "left", "wanted"}
+    assert heartbeat.received(heartbeat.signed(found, PRIVATE)).document["state"] == "unknown"
+    assert vocabulary.more(less)["problems"] == ("damaged", "note")
+    assert set(vocabulary.more(less)) == set(less) - set(told) | {
+        "guard", "problems", "disk_free", "processes", "wanted", "software", "kernel", "state", "left"
+    }  # fmt: skip
+
+
+@given(st.data())
+def test_nothing_is_ever_said_beyond_what_was_agreed_to(data: st.DataObject) -> None:
+    full = {name: [list(part) for part in allowed.words] for name, allowed in FIELDS.items()}
+    agreed = {
+        name: [data.draw(st.lists(st.sampled_from(part), unique=True)) for part in words]
+        for name, words in full.items()
+        if name in heartbeat.ALWAYS or data.draw(st.booleans())
+    }
+    agreed |= {name: full[name] for name in heartbeat.ALWAYS}
+    problems = tuple(
+        Problem(code, "", "", how)
+        for code, how in data.draw(
+            st.lists(st.tuples(st.sampled_from(["damaged", "clock", "new"]), st.sampled_from(Severity)))
+        )
+    )
+    found = heartbeat.checked(heartbeat.within(said(problems=problems), agreed))
+    assert set(found) <= set(agreed)
+    for each in found.get("problems", []):
+        assert each["kind"] in agreed["problems"][0]
+        assert each["severity"] in agreed["problems"][1]
+    for name, word in found.get("processes", {}).items():
+        assert name in agreed["processes"][0]
+        assert word in agreed["processes"][1]
+    for name in ("state", "studies", "disk_free", "backup", "guard", "support"):
+        assert name not in found or found[name] in agreed[name][0]
+    assert not agreed.get("wanted") or "wanted" not in found or found["wanted"]["came"] in agreed["wanted"][1]
+
+
+def test_versions_that_were_tried_and_left_are_told_as_versions_and_as_nothing_else() -> None:
+    told = said(facts(left_versions=("0.3.0", NAMES[0], "7")))
+    assert told["left"] == ["0.3.0", "7"]
 
 
 def test_the_age_of_a_backup_from_the_future_is_not_guessed() -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from appliance import audit, settings
+from appliance import audit, health, settings
 from appliance.box import Box
 from appliance.catalog import devices, identifying
 from appliance.catalog import settings as kept_settings
+from appliance.cli import main
 from appliance.errors import NotAuthorised, OperatorNeeded, Refused, Transient
-from appliance.fleet import consent, heartbeat, known, pulse, wanted
+from appliance.fleet import consent, heartbeat, known, pulse, vocabulary, wanted
 from appliance.fleet.pulse import Trouble
 from appliance.model import AETitle, Device
+from appliance.notify.kinds import kind_of
 from tests.boxes import box_in
 from tests.fleet.outposts import Vendor, agree, choose, vendor
 from tests.notify.mail_room import authority
@@ -144,25 +146,99 @@ def test_who_agrees_must_have_seen_what_holds_now(box: Box, outpost: Vendor) -> 
         consent.agree(tx, seen, "tests", NOW)
 
 
-def test_new_fields_ask_for_another_agreement(
+def older(*fields: str, kinds: tuple[str, ...] = ()) -> dict[str, vocabulary.Allowed]:
+    """What a version could say that has not got those fields and kinds of problems yet."""
+    known, severities = vocabulary.FIELDS["problems"].words
+    fewer = (tuple(each for each in known if each not in kinds), severities)
+    problems = replace(vocabulary.FIELDS["problems"], words=fewer)
+    return {
+        name: problems if name == "problems" else allowed
+        for name, allowed in vocabulary.FIELDS.items()
+        if name not in fields
+    }
+
+
+def test_a_version_with_more_words_goes_on_under_what_was_agreed_to_and_says_no_more(
+    box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APPLIANCE_DATA", str(box.config.data))
+    with box.catalog.reading() as conn:
+        kinds = tuple({kind_of(each.code) for each in health.status(box, NOW).problems} - {"other"})
+        assert kinds, "something is wrong with this box"
+        now_there = consent.terms(conn)
+    with monkeypatch.context() as before:
+        before.setattr(vocabulary, "FIELDS", older("left", kinds=kinds))
+        agree(box, NOW)
+    pulse.beat(box, NOW)
+    told = json.loads(json.loads(outpost.came[0])["document"])
+    assert "left" not in told
+    assert {each["kind"] for each in told["problems"]} == {"other"}
+    assert heartbeat.received(outpost.came[0]).document["left"] == []
+    assert told == pulse.document(box, NOW), "what is shown is what is sent"
+    assert main(["heartbeat", "status"]) == 0
+    assert "left out until somebody agrees to it:\n  problems: " in capsys.readouterr().out
+    with box.catalog.transaction() as tx:
+        assert set(consent.more(tx)) == {"left", "problems"}
+        assert set(consent.more(tx)["problems"]) == set(kinds)
+        consent.agree(tx, now_there, "tests", NOW)
+        assert consent.more(tx) == {}
+    assert "left" in pulse.document(box, NOW)
+
+
+def test_a_version_with_fewer_words_goes_on_as_well(
     box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agree(box, NOW)
-    more = heartbeat.Allowed("words", lambda value: True)
-    monkeypatch.setattr(heartbeat, "FIELDS", dict(heartbeat.FIELDS) | {"more": more})
-    assert is_due_again(box)
+    monkeypatch.setattr(vocabulary, "FIELDS", older(kinds=("of-tomorrow",)))
+    assert not is_due_again(box)
+    pulse.beat(box, NOW)
+    assert len(outpost.came) == 1
 
 
-def test_wider_fields_and_a_vendor_who_may_choose_more_ask_for_another_agreement(
+def test_what_was_not_in_the_words_that_were_shown_cannot_be_agreed_to(
+    box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before, box.catalog.reading() as conn:
+        before.setattr(vocabulary, "FIELDS", older("left"))
+        seen = consent.terms(conn)
+    with box.catalog.transaction() as tx, pytest.raises(Refused):
+        consent.agree(tx, seen, "tests", NOW)
+
+
+def test_a_vendor_who_may_choose_more_asks_for_another_agreement(
     box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agree(box, NOW)
-    with monkeypatch.context() as patched:
-        wider = replace(heartbeat.FIELDS["guard"], words="quiet | holds | talks")
-        patched.setattr(heartbeat, "FIELDS", dict(heartbeat.FIELDS) | {"guard": wider})
-        assert is_due_again(box)
     monkeypatch.setattr(wanted, "CONFIGURABLE", "")
     assert is_due_again(box)
+
+
+def test_that_none_is_sent_any_more_is_said_until_somebody_chooses(box: Box, outpost: Vendor) -> None:
+    def is_said() -> bool:
+        return "heartbeats-stopped" in {each.code for each in health.status(box, NOW).problems}
+
+    pulse.beat(box, NOW)
+    assert not is_said(), "nobody had ever agreed"
+    agree(box, NOW)
+    pulse.beat(box, NOW)
+    assert not is_said()
+    for settle in ("agree", "withdraw", "undo"):
+        choose(box, {"heartbeat.address": outpost.address + "/elsewhere"}, NOW)
+        pulse.beat(box, NOW)
+        assert is_said()
+        if settle == "agree":
+            agree(box, NOW)
+            assert not is_said()
+        choose(box, {"heartbeat.address": outpost.address}, NOW)
+        if settle == "withdraw":
+            with box.catalog.transaction() as tx:
+                consent.withdraw(tx)
+            assert not is_said()
+            agree(box, NOW)
+        pulse.beat(box, NOW)
+        assert is_said() is (settle == "agree")
+        if settle == "agree":
+            agree(box, NOW)
 
 
 @pytest.mark.parametrize(

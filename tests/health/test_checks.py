@@ -221,6 +221,7 @@ CASES = {
         replace(CALM, held_to=("1.4.0", NOW - 30 * DAY - timedelta(seconds=1))),
         (("order-lapsed", SOON),),
     ),
+    "heartbeats that stopped": (replace(CALM, heartbeats_stopped=True), (("heartbeats-stopped", SOON),)),
     "an order of the vendor that ran out lately": (replace(CALM, held_to=("1.4.0", NOW - 30 * DAY)), NOTHING),
     "no look at the address of updates for two weeks": (
         replace(CALM, looked=Looked(NOW - 14 * DAY, NOW - DAY, Came.UNREACHABLE)),

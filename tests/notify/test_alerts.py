@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import Refused
+from appliance.health import CODES
 from appliance.notify.alerts import Condition, Judgement, Standing, judge
 from appliance.notify.kinds import RULES, AlertRule, Channel, Severity, Topic, changed, kind_of, rule_for
+from appliance.notify.texts import title
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOWN = Condition("destination-down", "cloud is not reached", "wait", "cloud")
@@ -161,12 +163,47 @@ def test_nothing_is_decided_twice_at_one_moment(one: int, other: int) -> None:
         ("restore-drill", "drill-late"),
         ("failed-sign-ins", "failed-sign-ins"),
         ("device-silent", "device-silent"),
+        ("audit-rolled-back", "audit-altered"),
+        ("update-failed", "update-failed"),
+        ("update-waiting", "update-waiting"),
+        ("version-chosen", "updates-unseen"),
+        ("order-lapsed", "updates-unseen"),
+        ("heartbeats-stopped", "heartbeats-stopped"),
         ("what nobody foresaw", "other"),
     ],
 )
 def test_every_problem_belongs_to_a_kind(code: str, kind: str) -> None:
     assert kind_of(code) == kind
     assert kind in RULES
+
+
+WITHOUT_A_KIND = {
+    "holds-forgotten": "once, after a restore; until a person has looked, and no clinic wants another rule for it",
+    "province-unknown": "until somebody has said it; a new box asks for it before anything else",
+    "destruction-waits": "rare, and the certificate of that destruction says it too",
+    "anchor-late": "where a bucket or a disk is away, which has a kind of its own",
+    "secure-boot-off": "until somebody has switched it on, once",
+    "syslog-late": "of one other system, which tells of it itself",
+}
+"""Problems that are told as *other*, with why they need no rule of their own: who switches that kind off hears of none of them."""
+
+
+def test_no_problem_is_told_as_other_without_a_reason() -> None:
+    assert {code for code in CODES if kind_of(code) == "other"} == set(WITHOUT_A_KIND)
+
+
+def test_a_version_that_waits_is_no_warning_and_one_that_was_left_is() -> None:
+    waits, left = RULES["update-waiting"], RULES["update-failed"]
+    assert (waits.severity, waits.repeat_seconds) == (Severity.INFORMATION, 0)
+    assert left.severity is Severity.WARNING
+    assert RULES[kind_of("audit-rolled-back")].roles == ("owner", "privacy_officer")
+
+
+def test_a_kind_of_another_version_has_the_rule_and_the_title_of_other() -> None:
+    rule = rule_for("of-tomorrow", {"enabled": False})
+    assert (rule.kind, rule.severity, rule.enabled) == ("of-tomorrow", RULES["other"].severity, False)
+    for language in ("en", "fr", "es", "zh"):
+        assert title(language, "of-tomorrow", "x") == title(language, "other", "x")
 
 
 def test_processes_that_stopped_are_told_apart() -> None:

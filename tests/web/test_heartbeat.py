@@ -6,6 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,9 +15,9 @@ from flask.testing import FlaskClient
 
 from appliance import audit
 from appliance.box import Box
-from appliance.fleet import consent, heartbeat
+from appliance.fleet import consent, heartbeat, vocabulary
 from appliance.identity import Role
-from tests.fleet.outposts import choose
+from tests.fleet.outposts import agree, choose
 from tests.web.conftest import browser_of, csrf_of
 from tests.web.second_factor import age_confirmation
 
@@ -62,7 +63,7 @@ def test_the_whole_document_is_shown_before_anybody_agrees(box: Box, owner: Flas
     text = page(owner)
     assert "No heartbeat is sent" in text
     shown = html.unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)[0])
-    for name in heartbeat.FIELDS:
+    for name in vocabulary.FIELDS:
         assert f'"{name}"' in shown
     assert ADDRESS in text
 
@@ -107,6 +108,42 @@ def test_a_changed_address_is_told_and_asks_again(box: Box, owner: FlaskClient) 
     choose(box, {"heartbeat.address": ADDRESS + "/elsewhere"}, datetime.now(UTC))
     assert "was changed since somebody agreed" in page(owner)
     assert not is_agreed(box)
+
+
+def test_what_a_newer_version_could_say_besides_is_offered_while_all_else_goes_on(
+    box: Box, owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds, severities = vocabulary.FIELDS["problems"].words
+    fewer = replace(
+        vocabulary.FIELDS["problems"], words=(tuple({*kinds} - {"update-failed", "disk-low"}), severities)
+    )
+    before = {name: each for name, each in vocabulary.FIELDS.items() if name != "left"} | {"problems": fewer}
+    with monkeypatch.context() as older:
+        older.setattr(vocabulary, "FIELDS", before)
+        agree(box, datetime.now(UTC))
+    text = page(owner)
+    assert "Heartbeats are sent" in text
+    assert "What this version could say besides" in text
+    assert "problems: disk-low, update-failed" in text
+    shown = html.unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)[0])
+    assert '"left"' not in shown, "it is shown as it is sent"
+    found = owner.get("/api/v1/heartbeat").get_json()
+    assert found["sends"]
+    assert "problems: disk-low, update-failed" in found["more"]
+    post(owner, "agree", terms=terms_of(text))
+    assert "could say besides" not in page(owner)
+    assert owner.get("/api/v1/heartbeat").get_json()["more"] == []
+    assert '"left"' in html.unescape(page(owner))
+
+
+def test_where_something_was_changed_one_can_also_forbid_it_for_good(box: Box, owner: FlaskClient) -> None:
+    assert "/withdraw" not in page(owner)
+    post(owner, "agree", terms=terms_of(page(owner)))
+    choose(box, {"heartbeat.address": ADDRESS + "/elsewhere"}, datetime.now(UTC))
+    assert "/withdraw" in page(owner)
+    post(owner, "withdraw")
+    with box.catalog.reading() as conn:
+        assert consent.given(conn) is None
 
 
 def test_agreeing_asks_who_it_is_and_withdrawing_never_does(app: Flask, box: Box) -> None:

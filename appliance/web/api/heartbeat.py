@@ -32,6 +32,12 @@ class HeartbeatState:
     wanted_software: Annotated[str, Shape("The version that it names; empty if none.")]
     wanted_came: Annotated[str, Shape("What came of the last: nothing, taken or refused.")]
     document: Annotated[str, Shape("The very document that would be sent now.")]
+    more: Annotated[
+        tuple[str, ...],
+        Shape(
+            "What this version could say besides, field by field, and leaves out until somebody agrees to it."
+        ),
+    ]
 
 
 @operation("GET", "/heartbeat", Permission.ADMIT_SUPPORT, gives=HeartbeatState)
@@ -54,6 +60,7 @@ def get_heartbeat() -> HeartbeatState:
             wanted_software=wanted.software,
             wanted_came=str(wanted.came),
             document=heartbeat.text_of(told),
+            more=tuple(f"{name}: {', '.join(each)}" for name, each in consent.more(tx).items()),
         )
 
 

@@ -12,7 +12,7 @@ from appliance.catalog.webhooks import Webhook as Kept
 from appliance.errors import Unknown
 from appliance.identity.permissions import Permission
 from appliance.notify import hooks
-from appliance.notify.kinds import Channel, Severity
+from appliance.notify.kinds import Channel, Severity, severity_of
 from appliance.web import forms
 from appliance.web.api.operation import operation
 from appliance.web.api.other_side import of_the_other_side
@@ -191,7 +191,7 @@ def _shown(hook: Kept) -> Webhook:
         host=hook.host,
         format=hook.format,
         hears="tickets" if hooks.takes_tickets(hook) else "notices",
-        least=Severity(hook.options.get("least", Severity.WARNING)),
+        least=severity_of(hook.options.get("least", Severity.WARNING)),
         language=hook.options.get("language", ""),
         place="lan" if hook.on_lan else "internet",
         trouble=hook.breaker.reason,

@@ -12,7 +12,7 @@ from appliance.catalog import outbox, webhooks
 from appliance.errors import ApplianceError, Refused, Unknown
 from appliance.identity.permissions import Permission
 from appliance.notify import hooks, mail, smtp
-from appliance.notify.kinds import Channel, Severity
+from appliance.notify.kinds import Channel, Severity, severity_of
 from appliance.web import forms
 from appliance.web.access import needs, reauthenticated
 from appliance.web.console import Notice, console, now
@@ -244,13 +244,14 @@ def _hook_line(hook: webhooks.Webhook) -> HookLine:
         id=hook.id,
         name=hook.name,
         host=hook.host,
-        format_words=g.words(f"hook_format.{hook.format}"),
+        format_words=g.words(f"hook_format.{hook.format}") if hook.format in hooks.FORMATS else hook.format,
         language=language,
         language_name=NAMES.get(language, language),
         hears_words=g.words("channels.hook_hears_tickets")
         if hooks.takes_tickets(hook)
         else g.words(
-            "channels.hook_hears", least=g.words(f"severity.{hook.options.get('least', Severity.WARNING)}")
+            "channels.hook_hears",
+            least=g.words(f"severity.{severity_of(hook.options.get('least', Severity.WARNING))}"),
         ),
         trouble=g.words.cause(hook.breaker.reason) if hook.breaker.reason else "",
         last_success=g.words.moment(hook.last_success_utc),

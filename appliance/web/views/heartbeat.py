@@ -23,7 +23,8 @@ blueprint = Blueprint("heartbeat", __name__, url_prefix="/support/heartbeat")
 class HeartbeatPage(Page):
     """`wanted` says what was taken of what the vendor wants, and is empty where no key of theirs is entered.
 
-    `state` is ``off``, ``on``, ``trouble``, ``changed`` or ``nowhere``; `terms` are what whoever agrees has seen."""
+    `state` is ``off``, ``on``, ``trouble``, ``changed`` or ``nowhere``; `terms` are what whoever agrees has seen. `more` says field by
+    field what this version could say besides, and leaves out. `given`: whether there is a consent to withdraw."""
 
     state: str
     tone: str
@@ -37,6 +38,8 @@ class HeartbeatPage(Page):
     name: str
     key: str
     wanted: str
+    more: tuple[str, ...]
+    given: bool
 
 
 _TONES = {"off": "wait", "nowhere": "wait", "changed": "wait", "on": "good", "trouble": "wait"}
@@ -51,7 +54,7 @@ def page() -> Response:
     with box.catalog.transaction() as tx:
         address, given, standing = consent.address(tx), consent.given(tx), consent.standing(tx)
         terms, came = consent.terms(tx), pulse.state(tx)
-        key = consent.public(consent.key_of(tx, box, moment))
+        key, more = consent.public(consent.key_of(tx, box, moment)), consent.more(tx)
         endpoint, authority, taken_last = consent.endpoint(tx), consent.authority(tx), taking.standing(tx)
     taken_words = words(f"heartbeat.wanted.{taken_last.came}", n=taken_last.number)
     if taken_last.until_utc:
@@ -85,6 +88,8 @@ def page() -> Response:
         name=heartbeat.name_of(key),
         key=key,
         wanted=taken_words if authority else "",
+        more=tuple(f"{name}: {', '.join(each)}" for name, each in more.items()),
+        given=given is not None,
     )
     return show("heartbeat.html", made)
 

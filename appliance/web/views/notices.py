@@ -15,7 +15,7 @@ from appliance.catalog.notices import NoticeRow, NoticeState, Wanted
 from appliance.errors import NotAuthorised, Refused
 from appliance.identity.permissions import Permission
 from appliance.local_time import ZONES
-from appliance.notify.kinds import OF_ACCOUNTS, Channel, Severity, Topic
+from appliance.notify.kinds import OF_ACCOUNTS, Channel, Severity, Topic, severity_of
 from appliance.notify.preferences import PERSONAL, as_value, defaults, parse
 from appliance.notify.telling import preferences_of
 from appliance.web import forms
@@ -290,14 +290,15 @@ def _line(row: NoticeRow, messages: list[outbox.Message]) -> NoticeLine:
             each.state in (outbox.MessageState.REFUSED, outbox.MessageState.EXPIRED) for each in messages
         ),
     }
-    tone = {Severity.CRITICAL: "bad", Severity.WARNING: "wait"}.get(Severity(row.severity), "")
+    severity = severity_of(row.severity)
+    tone = {Severity.CRITICAL: "bad", Severity.WARNING: "wait"}.get(severity, "")
     return NoticeLine(
         id=row.id,
         title=title_of(words, row.kind, row.subject),
         words=words.cause(row.words) if row.words else "",
         fix=words.cause(row.fix) if row.fix and is_open else "",
         severity=row.severity,
-        severity_words=words(f"severity.{row.severity}"),
+        severity_words=words(f"severity.{severity}"),
         tone=tone,
         state=row.state,
         at=words.moment(row.raised_utc),
