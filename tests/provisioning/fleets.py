@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -164,13 +165,19 @@ class Fleet:
         return self.heard(name).get("state") == "ready"
 
     @contextmanager
-    def alive(self, *ill: int) -> Iterator[None]:
-        """The boxes live, each a process; those whose places are in `ill` fall ill with the first version that is wanted of them."""
+    def alive(self, *ill: int, manners: Mapping[int, str] = MappingProxyType({})) -> Iterator[None]:
+        """The boxes live, each a process; those whose places are in `ill` fall ill with the first version that is wanted of them, and
+        `manners` says by place what else one does then."""
         words = [sys.executable, "-m", "tests.provisioning.living_box"]
         home = os.environ | {"PYTHONPATH": str(ROOT)}
         started = [
             subprocess.Popen(
-                [*words, str(each.data), str(self.versions), *(["ill"] if place in ill else [])],
+                [
+                    *words,
+                    str(each.data),
+                    str(self.versions),
+                    "ill" if place in ill else manners.get(place, ""),
+                ],
                 cwd=self.folder,
                 env=home,
             )

@@ -1,7 +1,8 @@
 """A box that lives for a test: its processes beat, its heartbeats go out, and what is wanted of it it does.
 
-``python -m tests.provisioning.living_box DATA VERSIONS [ill]``: `VERSIONS` is a folder with the software by version, which
-its updater starts. One that falls `ill` has a process that doesn't run in the first version that was wanted of it.
+``python -m tests.provisioning.living_box DATA VERSIONS [ill|leaves|NEWER]``: `VERSIONS` is a folder with the software by version,
+which its updater starts. One that falls `ill` has a process that doesn't run in the first version that was wanted of it; one that
+`leaves` it says that it has tried it and gone back; one that is brought a `NEWER` one meanwhile starts that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from appliance.catalog import processes
 from appliance.config import Config
 from appliance.errors import ApplianceError
 from appliance.fleet import pulse, taking
+from appliance.fleet.wanted import is_older
+from appliance.health import gathering
 
 TURN_SECONDS = 2.0
 WENT_ON = "LIVING_BOX_WENT_ON"
@@ -48,9 +51,14 @@ def live(box: Box, versions: Path, manner: str) -> None:
             pulse.send(box, now)
         except ApplianceError as error:
             print(error, file=sys.stderr)
-        if wanted.software and wanted.software != __version__:
-            os.environ.setdefault(WENT_ON, wanted.software)
-            os.environ["PYTHONPATH"] = str(versions / wanted.software)
+        if wanted.software and manner == "leaves":
+            gathering.UPDATES = box.config.data.with_name(f"{box.config.data.name}-told")
+            gathering.UPDATES.mkdir(exist_ok=True)
+            (gathering.UPDATES / gathering.LEFT).write_text(f"{wanted.software}\n")
+        elif wanted.software and is_older(__version__, wanted.software):
+            starts = manner if (versions / manner).is_dir() and manner else wanted.software
+            os.environ.setdefault(WENT_ON, starts)
+            os.environ["PYTHONPATH"] = str(versions / starts)
             os.execv(sys.executable, [sys.executable, "-m", "tests.provisioning.living_box", *sys.argv[1:]])
         time.sleep(TURN_SECONDS)
 

@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,6 +105,35 @@ def test_an_update_goes_on_ring_by_ring_and_halts_where_a_box_is_not_well_afterw
         mended = fleet.play("fleet-update.yml", fleet_software=MENDED, fleet_mend=True)
         assert mended.returncode == 0, mended.stdout
     assert [fleet.heard(each.name)["software"] for each in (first, ill, last)] == [MENDED] * 3
+
+
+def test_a_ring_halts_at_once_and_says_why_where_a_box_went_back_by_itself_and_one_that_is_beyond_has_it(
+    fleet: Fleet, eventually: Callable[..., object]
+) -> None:
+    """It is well, and goes on with the version before: as a canary whose new version did not prove itself."""
+    with tempfile.TemporaryDirectory() as place, vendor(Path(place) / "board") as there:
+        others = Fleet(Path(place), there)
+        first, leaves, last = (others.enrol(f"box-{number}") for number in range(3))
+        for version in (NEXT, MENDED):
+            others.make_version(version)
+        others.register(*((each.name, each.key) for each in others.members))
+        with others.alive(manners={0: MENDED, 1: "leaves"}):
+            eventually(lambda: all(others.is_well(each.name) for each in others.members), within_seconds=200)
+            values = {"fleet_software": NEXT, "fleet_retries": 1000}
+            with others.playing("fleet-update.yml", **values) as play:
+                eventually(lambda: play.is_over, within_seconds=300)
+                assert play.process.returncode not in (0, None), play.said
+            runs = others.heard(leaves.name)["software"]
+            assert others.heard(first.name)["software"] == MENDED, "brought by a stick, as it were"
+            assert (
+                f"clinic 1 tried version {NEXT}, which did not prove itself there, and has gone back to {runs}"
+                in play.said
+            )
+            assert not others.wanted_of(last.name), "the last ring heard nothing of it"
+            assert others.is_well(leaves.name)
+            is_well, said, _ = health(others)
+            assert not is_well
+            assert re.search(r"clinic 1: .*update-failed", said), "whoever waits for another version is named"
 
 
 SLOWEST = [
