@@ -339,7 +339,8 @@ def duties(box: Box, wake: Callable[[], None] = lambda: None) -> tuple[Job, ...]
         _long("scrub", read_again, scrub.EVERY_SECONDS, 300, "reading"),
         _long("listing", look_through_buckets, scrub.EVERY_SECONDS, 420, "listing"),
         _long("census", count, census.EVERY_SECONDS, 15, "guard"),
-        Job("retention-clock", watch_clock, 600),
+        # As often as the kernel is asked: a clock that a time server has put right after a start is believed before anybody is written to.
+        Job("retention-clock", watch_clock, 120),
         Job("retention", dates, 60, first_seconds=30, interrupt=dates.interrupt),
         Job("destruction-requests", review_requests, 3600, first_seconds=120),
         _long("destruction", destroy, 120, 180, "destruction"),

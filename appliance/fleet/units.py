@@ -31,6 +31,7 @@ PATTERNS = (
     "screen*",
     "backup-disk*",
     "unit-states*",
+    "clock-state*",
 )
 FIELDS = (
     "Id",

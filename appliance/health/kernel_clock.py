@@ -1,7 +1,7 @@
 """What the kernel says of its clock: does something discipline it (``adjtimex(2)``, asked without changing anything), and how long does it run?
 
 The walls of the appliance's units forbid that call, since it is also the one that sets the clock: a unit of its own, without network or
-data, asks every three minutes and writes down what it was told (`systemd/libexec/clock-state`). Rejected: to let one of the appliance's
+data, asks before they start and every two minutes, and writes down what it was told (`systemd/libexec/clock-state`). Rejected: to let one of the appliance's
 processes make the call, because the one that may is the one that calls mail servers, buckets and webhooks.
 """
 
@@ -25,7 +25,7 @@ TOLD = Path("/run/appliance-clock/state")
 """Where clock-state.service writes: the word of a `Discipline`, and for how many seconds the machine was on then."""
 
 TOLD_FOR_SECONDS = 900
-"""It is written every three minutes; what is older says nothing of now."""
+"""It is written every two minutes; what is older says nothing of now."""
 
 
 def discipline() -> Discipline:

@@ -204,22 +204,29 @@ def refuse_a_mightier(iam: Any, user: str) -> None:
 def _write_key(iam: Any, user: str, key_file: Path) -> None:
     """The file is made before the key, and a key that can't be written is taken back, so that none exists which nobody has."""
     descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    try:
         try:
             made = iam.create_access_key(UserName=user)["AccessKey"]
         except BaseException:
             key_file.unlink()  # an empty one would keep the next run from making a key
             raise
+        told = json.dumps({"access_key_id": made["AccessKeyId"], "secret": made["SecretAccessKey"]}) + "\n"
         try:
-            file.write(
-                json.dumps({"access_key_id": made["AccessKeyId"], "secret": made["SecretAccessKey"]}) + "\n"
-            )
-            file.flush()
-            os.fsync(file.fileno())
+            _write(descriptor, told.encode())
         except OSError as error:
             key_file.unlink()
             _take_back(iam, user, made["AccessKeyId"], error)
             raise
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it, durably. Not through a file of Python's: closing that writes once more what a full disk has refused, and fails in the stead of what is
+    to be said."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fsync(descriptor)
 
 
 def _take_back(iam: Any, user: str, key: str, why: OSError) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -227,3 +228,22 @@ def test_a_key_that_could_not_be_written_is_taken_back(
         patched.setattr(iam, "delete_access_key", lambda **_: iam.delete_user(UserName="nobody-there"))
         with pytest.raises(Refused, match="nor taken back"):
             module._write_key(iam, "disk-full", key_file)
+
+
+def test_where_the_disk_is_full_and_the_key_stays_the_operator_is_told_which(
+    module: Any, iam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Really full: what a buffer still holds would be written once more as it is closed, and that error told instead."""
+    key_file = tmp_path / "key.json"
+    iam.create_user(UserName="full-disk")
+    monkeypatch.setattr(iam, "delete_access_key", lambda **_: iam.delete_user(UserName="nobody-there"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(Refused) as refused:
+            module._write_key(iam, "full-disk", key_file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (left,) = iam.list_access_keys(UserName="full-disk")["AccessKeyMetadata"]
+    assert left["AccessKeyId"] in str(refused.value)
+    assert not key_file.exists()

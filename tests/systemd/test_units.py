@@ -156,6 +156,11 @@ def test_who_asks_the_kernel_of_its_clock_may_and_can_not_set_it() -> None:
     assert walls["ExecStart"] == f"/usr/lib/appliance/libexec/clock-state {kernel_clock.TOLD.parent}"
     shared = (SYSTEM / "appliance-.service.d/50-common.conf").read_text()
     assert "\nProtectClock=yes\n" in shared
+    jobs = (SYSTEM / "appliance-jobs.service").read_text()
+    for name in ("Wants", "After"):
+        assert re.search(rf"^{name}=.*\bclock-state.service$", jobs, re.MULTILINE), (
+            "or its first look knows nothing"
+        )
     assert not list(SYSTEM.glob("appliance-*.service.d/*clock*")), "nor may any of the appliance's processes"
 
 
