@@ -90,7 +90,6 @@ EVENTS: Mapping[str, Event] = MappingProxyType(
         "appliance:stop": Event("110100", "110121", "E"),
         "instance:receive": Event("110104", "", "C"),
         "instance:duplicate": Event("110104", "", "C"),
-        "instance:again": Event("110104", "", "C"),
         "instance:patient_conflict": Event("110104", "", "C"),
         "instance:corrupt": Event("110113", "110135", "E"),
         "delivery:confirm": Event("110104", "", "R"),

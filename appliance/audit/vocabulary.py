@@ -65,7 +65,6 @@ VOCABULARY: Mapping[str, Word] = MappingProxyType(
         "instance:duplicate": Word(
             _USE, _STUDY, "other bytes came under the identity of a recorded instance; both are kept"
         ),
-        "instance:again": Word(_USE, _STUDY, "an instance was sent again in place of one that is lost"),
         "instance:patient_conflict": Word(
             _USE, _STUDY, "an instance names another patient than its study does"
         ),

@@ -174,7 +174,6 @@ def record(
     standing = rules.rules(tx)
     sealed = [each for each in standing if each.takes == "ciphertext"]
     told_of = list(retold.instances(told))
-    again = retold.standing_in(told)
     gone = study_keys.destroyed_among(tx, [received.stored.key_id for received, _ in told_of])
     for received, version in told_of:
         if received.stored.key_id in gone:
@@ -185,15 +184,11 @@ def record(
             held.append((ours.id, ours.object_id))
             continue
         taken = {each.version for each in kept}
-        stands_in = received.stored.object_id in again
-        version = version if version not in taken else max(taken) + 1
-        row = instances.record(tx, received, version=version, stands_in=stands_in)
+        row = instances.record(tx, received, version=version if version not in taken else max(taken) + 1)
         held.append((row.instance_id, received.stored.object_id))
         # A copy without whoever it is of was given to archives alone.
         theirs = sealed if received.origin == ANONYMISED else standing
-        owed = deliveries_for(
-            received.header, received.origin, theirs, duplicate=version > 0 and not stands_in
-        )
+        owed = deliveries_for(received.header, received.origin, theirs, duplicate=row.version > 0)
         deliveries.owe(tx, row.instance_id, owed, now)
         new += 1
         entry = audit.Entry(

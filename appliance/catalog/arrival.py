@@ -204,8 +204,8 @@ class Arrivals:
                 texts=list(row[9:14]),
             )
 
-    def place(self, received: Received, at: str, *, is_another: bool) -> Place:
-        """Where `received`, received `at`, belongs, be it old or new; it is counted there, also as one that is kept beside `another` of its identity."""
+    def place(self, received: Received, version: int, at: str) -> Place:
+        """Where `received`, received `at`, belongs, be it old or new; it is counted there."""
         header = received.header
         study = self._studies.get(header.study_instance_uid)
         if study is None:
@@ -227,7 +227,7 @@ class Arrivals:
             study.is_described_anew = True
         study.instances += 1
         study.bytes += received.stored.size_bytes
-        study.duplicates += is_another
+        study.duplicates += version > 0
         study.last_received = max(study.last_received, at)
         return Place(series_id, study.id, other_patient)
 

@@ -14,7 +14,7 @@ structured reports often omit it. Text of a study that its first instance left o
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,8 +42,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRow:
-    """An instance as recorded. Of several rows of one identity, `version` 0 came first. One that `stands_in` was sent again when all of the
-    others were lost: whether it is what they were, nobody can tell any more, and nothing else is left to show."""
+    """An instance as recorded. Of several rows of one identity, `version` 0 came first."""
 
     id: InstanceId
     study_id: int
@@ -72,12 +71,6 @@ class InstanceRow:
     received_utc: datetime
     version: int
     patient_conflict: bool
-    stands_in: bool
-
-    @property
-    def is_another(self) -> bool:
-        """Whether it has other bytes than one of the same identity that is kept: a person has to decide which is right."""
-        return self.version > 0 and not self.stands_in
 
 
 _INSTANCE_COLUMNS = (
@@ -103,29 +96,21 @@ _INSTANCE_COLUMNS = (
     "version",
     "patient_conflict",
     "other_patient",
-    "stands_in",
 )
 _INSERT = compiled(insert(instances), *_INSTANCE_COLUMNS)
 _KNOWS = "SELECT 1 FROM instances WHERE sop_instance_uid = ? LIMIT 1"
-_SENT_AGAIN = (
-    "SELECT lost.object_id FROM json_each(?) JOIN instances AS lost ON lost.object_id = value WHERE EXISTS (SELECT 1 FROM instances AS later"
-    " WHERE later.series = lost.series AND later.sop_instance_uid = lost.sop_instance_uid AND later.version > lost.version AND later.stands_in)"
-)
 _KNOWN_AMONG = (
     "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM instances WHERE sop_instance_uid = value)"
 )
 
 
-def record(tx: Transaction, received: Received, *, version: int, stands_in: bool = False) -> Recorded:
+def record(tx: Transaction, received: Received, *, version: int) -> Recorded:
     """Record one instance; see `record_many`."""
-    return record_many(tx, [(received, version)], {received.stored.object_id} if stands_in else ())[0]
+    return record_many(tx, [(received, version)])[0]
 
 
-def record_many(
-    tx: Transaction, batch: Sequence[tuple[Received, int]], standing_in: Collection[ObjectId] = ()
-) -> list[Recorded]:
-    """Record `batch`, pairs of an instance and its version (`versions` tells the next one), in order; those of `standing_in` were sent
-    again in place of lost ones.
+def record_many(tx: Transaction, batch: Sequence[tuple[Received, int]]) -> list[Recorded]:
+    """Record `batch`, pairs of an instance and its version (`versions` tells the next one), in order.
 
     Their study keys are recorded too. Raises `Conflict` if an identity and version, or an object, is recorded already;
     the transaction must then be rolled back.
@@ -140,8 +125,7 @@ def record_many(
     for number, (received, version) in enumerate(batch, start=ids["instances"]):
         header, stored, origin = received.header, received.stored, received.origin
         at = utc_text(received.received_utc)
-        stands_in = stored.object_id in standing_in
-        place = arrivals.place(received, at, is_another=version > 0 and not stands_in)
+        place = arrivals.place(received, version, at)
         other_patient = place.other_patient
         rows.append(
             (
@@ -167,7 +151,6 @@ def record_many(
                 version,
                 other_patient is not None,
                 other_patient,
-                stands_in,
             )
         )
         recorded.append(Recorded(InstanceId(number), place.study_id, version, other_patient is not None))
@@ -279,12 +262,6 @@ def row_of(reading: Connection, object_id: ObjectId) -> InstanceId | None:
     """The row of the instance that an object holds; None if none does."""
     row = reading.exec_driver_sql("SELECT id FROM instances WHERE object_id = ?", (object_id,)).first()
     return None if row is None else InstanceId(row[0])
-
-
-def sent_again_among(reading: Connection, object_ids: Collection[str]) -> set[str]:
-    """Which of these objects, that are lost, something stands in for that came later."""
-    rows = reading.exec_driver_sql(_SENT_AGAIN, (json.dumps(sorted(object_ids)),)) if object_ids else ()
-    return {row[0] for row in rows}
 
 
 def study_of(reading: Connection, object_id: ObjectId) -> str:
@@ -417,7 +394,6 @@ def _select() -> Select[Any]:
         instances.c.received_utc,
         instances.c.version,
         instances.c.patient_conflict,
-        instances.c.stands_in,
     ).select_from(instances.join(series).join(studies))
 
 

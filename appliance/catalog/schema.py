@@ -42,7 +42,7 @@ from appliance.catalog.metadata import flag as _flag
 from appliance.catalog.metadata import metadata as metadata  # noqa: PLC0414 - of this module, for others
 from appliance.catalog.metadata import text as _text
 
-REVISION = "0023"
+REVISION = "0022"
 """The revision of `appliance.catalog.migrations` that builds exactly these tables."""
 
 # --- what was received: instances.py ---------------------------------------------------------------------------------
@@ -143,7 +143,6 @@ instances = Table(
     _count("version"),  # 0 the first; 1, 2, … other bytes under the same identity
     _flag("patient_conflict"),
     Column("other_patient", ForeignKey("patients.id")),  # whom it names, if not the study's patient
-    _flag("stands_in"),  # sent again: what had this identity before it was lost, and in no archive
     UniqueConstraint("series", "sop_instance_uid", "version"),
     sqlite_autoincrement=True,
 )

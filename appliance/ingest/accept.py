@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import Enum, auto
 
 from appliance import audit
 from appliance.audit import Entry
@@ -23,7 +22,7 @@ from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, OutOfResou
 from appliance.ingest import rehearsal
 from appliance.ingest.awaiting import Awaiting
 from appliance.ingest.duplicates import same_data_set
-from appliance.ingest.elsewhere import is_data_set_of, is_lost
+from appliance.ingest.elsewhere import is_data_set_of
 from appliance.ingest.resealing import under_living_keys
 from appliance.model import InstanceId, Owed, Received, Uid
 from appliance.routing import deliveries_for
@@ -32,37 +31,6 @@ from appliance.store.objects import SealedReader
 log = logging.getLogger(__name__)
 
 _TRIES = 8
-
-
-class _Known(Enum):
-    """What is to be done with an arrival of which nothing new is to be recorded."""
-
-    IDENTICAL = auto()  # the same data set is kept: this file goes
-    RECORDED = (
-        auto()
-    )  # this very object was accepted before a crash, or was identical then and its ciphertext is gone since
-
-
-@dataclass(frozen=True, slots=True)
-class _Fresh:
-    """An arrival to record, as which version of its identity; one that `stands_in` for those before it, since all of them are lost."""
-
-    arrival: Awaiting
-    version: int = 0
-    stands_in: bool = False
-
-    @property
-    def is_another(self) -> bool:
-        """Whether it is kept beside other bytes of its identity."""
-        return self.version > 0 and not self.stands_in
-
-
-class _Kept(Enum):
-    """What a version that is kept is to one that arrives."""
-
-    SAME = auto()
-    ANOTHER = auto()  # or can't be compared now
-    LOST = auto()  # not here or damaged, and in no archive: it never can be compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +47,7 @@ def accept(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     """Record `arrivals` with all they are owed; when this returns they are durable, visible and audited.
 
     Same identity (study, series and SOP Instance UID) and same data set: nothing is kept twice. Same identity, other
-    bytes: both are kept and flagged (dicom-interop rule 4). One that is sent again because what the box had is lost, whole in no
-    archive either, stands in for that, and is owed to whom the first was. A study that was destroyed and is sent again is a new study: what
+    bytes: both are kept and flagged (dicom-interop rule 4). A study that was destroyed and is sent again is a new study: what
     was acknowledged is never refused afterwards, but the audit says so and the privacy officer is told. What the box has sent
     itself, to see whether images would be received, is recorded and taken back, and counts for nothing. Raises what catalog and
     store raise; nothing of the batch is recorded then, and it may be accepted again.
@@ -109,7 +76,7 @@ def accept_within(tx: Transaction, box: Box, arrivals: Sequence[Received], now: 
         for each, row in zip(arrivals, recorded, strict=True)
     ]
     deliveries.owe_many(tx, owed, now)
-    entries = [entry for each in arrivals for entry in _entries(each)]
+    entries = [entry for each in arrivals for entry in _entries(each, 0, conflict=False)]
     audit.append(tx, box.audit_key, entries, now)
 
 
@@ -126,17 +93,17 @@ def _accept_in_turn(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
 def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     """`accept` for instances of which no two have the same identity."""
     arrivals = under_living_keys(box, arrivals)
-    fresh: list[_Fresh] = []
+    fresh: list[tuple[Awaiting, int]] = []
     identical: list[Awaiting] = []
     with box.catalog.reading() as reading:
         known = instances.known_among(reading, [each.received.header.sop_instance_uid for each in arrivals])
     for arrival in arrivals:
-        found = _found(box, arrival) if arrival.received.header.sop_instance_uid in known else _Fresh(arrival)
-        if isinstance(found, _Fresh):
-            fresh.append(found)
-        elif found is _Known.IDENTICAL:
+        version = _version(box, arrival) if arrival.received.header.sop_instance_uid in known else 0
+        if version is None:
             identical.append(arrival)
-    _adopt(box, [each.arrival for each in fresh])
+        elif version >= 0:
+            fresh.append((arrival, version))
+    _adopt(box, [each for each, _ in fresh])
     if fresh:
         with box.catalog.transaction() as tx:
             _record(tx, box, fresh, datetime.now(UTC))
@@ -146,7 +113,7 @@ def _accept_distinct(box: Box, arrivals: Sequence[Awaiting]) -> Accepted:
     for arrival in arrivals:
         if arrival.instead_of is not None:
             box.objects.remove(arrival.instead_of)
-    return Accepted(len(fresh), sum(each.is_another for each in fresh), len(identical))
+    return Accepted(len(fresh), sum(1 for _, version in fresh if version), len(identical))
 
 
 def _adopt(box: Box, arrivals: Sequence[Awaiting]) -> None:
@@ -166,26 +133,22 @@ def _name_parts(box: Box, arrivals: Sequence[Awaiting]) -> None:
             box.objects.path(arrival.received.stored.object_id)
 
 
-def _record(tx: Transaction, box: Box, fresh: Sequence[_Fresh], now: datetime) -> None:
+def _record(tx: Transaction, box: Box, fresh: Sequence[tuple[Awaiting, int]], now: datetime) -> None:
     """All that is written of `fresh`, instances and their versions: rows, what they are owed, the audit. Raises `Conflict`."""
-    arrivals = [each.arrival.received for each in fresh]
-    keys = [each.stored.key_id for each in arrivals]
+    keys = [each.received.stored.key_id for each, _ in fresh]
     if study_keys.destroyed_among(tx, keys):
         raise Conflict("a study was destroyed while more of it was on the way")
-    back = tombstones.returning(tx, {each.header.study_instance_uid for each in arrivals})
+    back = tombstones.returning(tx, {each.received.header.study_instance_uid for each, _ in fresh})
     standing = rules.rules(tx)
-    again = {each.arrival.received.stored.object_id for each in fresh if each.stands_in}
-    recorded = instances.record_many(tx, [(each.arrival.received, each.version) for each in fresh], again)
+    recorded = instances.record_many(tx, [(each.received, version) for each, version in fresh])
     owed: list[tuple[InstanceId, tuple[Owed, ...]]] = []
     entries: list[Entry] = []
-    for each, row in zip(fresh, recorded, strict=True):
-        received = each.arrival.received
-        to_whom = deliveries_for(received.header, received.origin, standing, duplicate=each.is_another)
-        owed.append((row.instance_id, to_whom))
-        entries.extend(_entries(received, each, conflict=row.patient_conflict))
+    for (arrival, version), row in zip(fresh, recorded, strict=True):
+        header, origin = arrival.received.header, arrival.received.origin
+        owed.append((row.instance_id, deliveries_for(header, origin, standing, duplicate=version > 0)))
+        entries.extend(_entries(arrival.received, version, conflict=row.patient_conflict))
     entries += [
-        Entry("study:return", label, _actor_of(arrivals, uid), study=uid)
-        for uid, label in sorted(back.items())
+        Entry("study:return", label, _actor_of(fresh, uid), study=uid) for uid, label in sorted(back.items())
     ]
     deliveries.owe_many(tx, owed, now)
     audit.append(tx, box.audit_key, entries, now)
@@ -205,7 +168,7 @@ def _rehearse(box: Box, arrivals: Sequence[Awaiting]) -> None:
     now = datetime.now(UTC)
     try:
         with box.catalog.transaction() as tx:
-            _record(tx, box, [_Fresh(each) for each in arrivals], now)
+            _record(tx, box, [(each, 0) for each in arrivals], now)
             wanted = {each.received.stored.object_id for each in arrivals}
             if {each for each, _, _ in instances.objects_named(tx, sorted(wanted))} != wanted:
                 raise Corrupt("what was recorded is not in the catalog")
@@ -222,49 +185,47 @@ def _rehearse(box: Box, arrivals: Sequence[Awaiting]) -> None:
         rehearsal.note(tx, [each.received for each in arrivals], cause, now)
 
 
-def _found(box: Box, arrival: Awaiting) -> _Fresh | _Known:
-    """What to record of `arrival`, whose UID is known: version 0 if its identity is new, else one after the last that is kept:
-    a restore may have brought a later one alone, whose number is taken."""
+_ALREADY_RECORDED = -1
+
+
+def _version(box: Box, arrival: Awaiting) -> int | None:
+    """The version to record `arrival` as, whose UID is known: 0 if its identity is new, else one after the last that is kept:
+    a restore may have brought a later one alone, whose number is taken.
+
+    None if one of those has the same data set; `_ALREADY_RECORDED` if it is this very object (accepted before a
+    crash), or was identical then and its ciphertext is gone since.
+    """
     header, object_id = arrival.received.header, arrival.received.stored.object_id
     with box.catalog.reading() as reading:
         kept = instances.versions(reading, header)
     if any(each.object_id == object_id for each in kept):
-        return _Known.RECORDED
+        return _ALREADY_RECORDED
     if not kept:
-        return _Fresh(arrival)
+        return 0
     try:
         new = arrival.open(box)
     except Unknown:
-        return _Known.RECORDED
+        return _ALREADY_RECORDED
     with new:
-        compared = []
-        for each in kept:
-            compared.append(_compared(box, each, new))
-            if compared[-1] is _Kept.SAME:
-                return _Known.IDENTICAL
-    stands_in = all(each is _Kept.LOST for each in compared)
-    return _Fresh(arrival, kept[-1].version + 1, stands_in)
+        return None if any(_holds(box, each, new) for each in kept) else kept[-1].version + 1
 
 
-def _compared(box: Box, kept: InstanceRow, new: SealedReader) -> _Kept:
-    """What `kept` is to the data set in `new`, which is read to its end: what can't be read must keep no good one out.
+def _holds(box: Box, kept: InstanceRow, new: SealedReader) -> bool:
+    """Whether `kept` is the data set in `new`; not if it cannot be read: missing, damaged, or on a bad sector.
 
-    One whose file is away, in an archive, is compared by the digest that was written down then. An old copy that is damaged must neither keep a good
-    one out nor hold up the others. One on a bad sector may be read again, and is not given up.
+    One whose file is away, in an archive, is compared by the digest that was written down then. An old copy that is damaged must neither keep a good one out nor hold up the others.
     """
     try:
         with box.open_object(kept.object_id, kept.key_id) as old:
-            return _Kept.SAME if same_data_set(old, new) else _Kept.ANOTHER
+            return same_data_set(old, new)
     except OutOfResources:
         raise
-    except (Unknown, Corrupt) as error:
-        new.verify()  # raises if it is the new one that cannot be read
-        if isinstance(error, Unknown) and is_data_set_of(box, kept.object_id, new):
-            return _Kept.SAME
-        return _Kept.LOST if is_lost(box, kept.object_id) else _Kept.ANOTHER
-    except Transient:
+    except Unknown:
         new.verify()
-        return _Kept.ANOTHER
+        return is_data_set_of(box, kept.object_id, new)
+    except (Corrupt, Transient):
+        new.verify()  # raises if it is the new one that cannot be read
+        return False
 
 
 def _without_repeats(arrivals: Sequence[Awaiting]) -> Iterator[list[Awaiting]]:
@@ -283,13 +244,15 @@ def _without_repeats(arrivals: Sequence[Awaiting]) -> Iterator[list[Awaiting]]:
         rest = later
 
 
-def _actor_of(arrivals: Sequence[Received], study_instance_uid: Uid) -> str:
+def _actor_of(fresh: Sequence[tuple[Awaiting, int]], study_instance_uid: Uid) -> str:
     """Who sent the first of these that belongs to a study."""
-    first = next(each for each in arrivals if each.header.study_instance_uid == study_instance_uid)
+    first = next(
+        each.received for each, _ in fresh if each.received.header.study_instance_uid == study_instance_uid
+    )
     return f"{first.origin.intake}:{first.origin.name}"
 
 
-def _entries(received: Received, fresh: _Fresh | None = None, *, conflict: bool = False) -> Iterator[Entry]:
+def _entries(received: Received, version: int, *, conflict: bool) -> Iterator[Entry]:
     subject = f"instance:{received.stored.object_id}"
     actor = f"{received.origin.intake}:{received.origin.name}"
     entry = Entry(
@@ -300,8 +263,7 @@ def _entries(received: Received, fresh: _Fresh | None = None, *, conflict: bool 
         address=received.origin.address,
     )
     yield entry
-    if fresh is not None and fresh.version:
-        action = "instance:duplicate" if fresh.is_another else "instance:again"
-        yield replace(entry, action=action, details={"version": fresh.version})
+    if version:
+        yield replace(entry, action="instance:duplicate", details={"version": version})
     if conflict:
         yield replace(entry, action="instance:patient_conflict")

@@ -1,4 +1,4 @@
-"""Whether an image that arrives is one whose file is away, in an archive: then there is nothing to keep twice; or one that no archive has either.
+"""Whether an image that arrives is one whose file is away, in an archive: then there is nothing to keep twice.
 
 Its bytes can't be compared, but the digest of its data set was written down when its file was removed, after it had been read
 back from the archive. It counts only while an archive of this box that gave it back then has a receipt for it; else what came is kept.
@@ -7,7 +7,7 @@ back from the archive. It counts only while an archive of this box that gave it 
 from __future__ import annotations
 
 from appliance.box import Box
-from appliance.catalog import evictions, instances
+from appliance.catalog import evictions
 from appliance.ingest.duplicates import Readable, data_set_digest
 from appliance.model import ObjectId
 from appliance.replication import recall
@@ -21,10 +21,3 @@ def is_data_set_of(box: Box, kept: ObjectId, new: Readable) -> bool:
         if not digest or not any(each.id in proven for each in recall.holders(reading, kept)):
             return False
     return data_set_digest(new) == digest
-
-
-def is_lost(box: Box, kept: ObjectId) -> bool:
-    """Whether no archive of this box has a receipt for the object `kept`, which is damaged or not on this box, though it is recorded."""
-    with box.catalog.reading() as reading:
-        is_recorded = instances.row_of(reading, kept) is not None  # else its study was destroyed meanwhile
-        return is_recorded and not recall.holders(reading, kept)

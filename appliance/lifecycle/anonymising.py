@@ -139,8 +139,8 @@ def _rows(conn: Reading, study_id: int) -> list[InstanceRow]:
 
 
 def _may_stay(row: InstanceRow) -> bool:
-    """Of two versions of one image the first (or what was sent again when that was lost), and none that names another patient than its study."""
-    if row.is_another or row.patient_conflict or not row.rows or _pixels_bytes(row) > MOST_BYTES:
+    """Of two versions of one image the first, and none that names another patient than its study."""
+    if row.version or row.patient_conflict or not row.rows or _pixels_bytes(row) > MOST_BYTES:
         return False
     return is_clear(row.modality, row.sop_class_uid, row.burned_in_annotation)
 

@@ -102,11 +102,8 @@ class Pass:
 
     def without_any(self, object_ids: Collection[str]) -> Pass:
         """This without objects that are nobody's any more: their studies were destroyed."""
-        return self.without(object_ids).settled(object_ids)
-
-    def settled(self, object_ids: Collection[str]) -> Pass:
-        """This without objects that are lost for good, and for which what was sent again stands in."""
-        return replace(self, lost=_but(self.lost, object_ids), lost_before=_but(self.lost_before, object_ids))
+        lost, before = _but(self.lost, object_ids), _but(self.lost_before, object_ids)
+        return replace(self.without(object_ids), lost=lost, lost_before=before)
 
     def following(self, now: datetime) -> Pass:
         """The pass after this one, which has read everything: only what somebody found since it was past that may be left of what was before."""

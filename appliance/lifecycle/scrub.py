@@ -16,8 +16,6 @@ a pass goes on where it was after a restart:
   full), the pass is not complete: what an earlier one found stands, health says what was not checked, the next pass over the objects
   begins all the same, and the catalog is tried again the next day.
 
-One for which what its machine has sent again stands in is damage no longer: nobody will ever have it.
-
 An object that is in an archive only because it was evicted, or has not come home yet after a restore, is no damage, and is asked for there
 in each pass (`appliance.lifecycle.buckets`). Any other whose file is gone (a repaired file system, somebody who removes a few at a time) is
 damaged like one that does not open, and brought back: the archive's copy would be the last. What can't be asked for is tried again in every slice, what
@@ -147,10 +145,9 @@ def scrub(
             row[0]: row for row in instances.objects_named(reading, tuple(dict.fromkeys(waiting)))
         }
         retries = Retries(reading, now)
-        sent_again = instances.sent_again_among(reading, (*begun.lost, *begun.lost_before))
     gone = {each for each in waiting if each not in known}  # their studies were destroyed
     left = tuple(each for each in begun.aside if aside.is_set_aside(box, ObjectId(each)))
-    standing = replace(begun.without_any(gone).settled(sent_again), aside=left)
+    standing = replace(begun.without_any(gone), aside=left)
     through.copies({}, (), gone=gone)
     rest = rest or pace().rest
     copies = Copies(box, lambda tx, *of: _mended(tx, box, now, *of), rest)
@@ -304,8 +301,6 @@ def _mend(
         with at.box.catalog.transaction() as tx:
             if instances.row_of(tx, object_id) is None:
                 return standing  # its study was destroyed meanwhile
-            if instances.sent_again_among(tx, [object_id]):
-                return standing
             log.error("a stored image is damaged and could not be mended: %s", error.message)
             _report(tx, at, standing, object_id, details)
         return standing.losing(object_id)

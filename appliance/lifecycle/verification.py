@@ -1,7 +1,7 @@
 """The whole store, looked at now because a person asks: every object that the catalog knows is here, and opens to what was
 stored. What the upkeep does by and by is `appliance.lifecycle.scrub`; this mends nothing, it says.
 
-An image that was lost, and for which what its machine sent again stands in, is no damage any more. One that is in an archive and not here, because it has left this disk or comes home by and by after a restore, counts apart and is no
+An image that is in an archive and not here, because it has left this disk or comes home by and by after a restore, counts apart and is no
 damage. One that should be here and is not is missing, whoever else has it.
 
 It takes hours, and the box goes on meanwhile: what is wrong with an image is asked of the catalog once more before it is said. One that was
@@ -52,7 +52,6 @@ class Elsewhere(Enum):
 
     AWAY = auto()  # in an archive
     DESTROYED = auto()  # nowhere, with its study, since the verification began
-    SENT_AGAIN = auto()  # lost, and another stands in for it
 
 
 class Kind(StrEnum):
@@ -104,8 +103,6 @@ def verify(box: Box, depth: Depth, *, actor: str, tell: Tell = _silent) -> Verif
         found_so = _looked_at(box, *sealed, depth)
         if isinstance(found_so, Elsewhere):
             elsewhere[found_so] += 1
-            if found_so is Elsewhere.SENT_AGAIN and sealed[0] in said:
-                whole.append(sealed[0])
         elif found_so is not None:
             wrong.append((sealed, file, found_so))
         elif sealed[0] in said:
@@ -168,8 +165,6 @@ def _looked_at(
         with box.catalog.reading() as reading:
             if instances.row_of(reading, object_id) is None:
                 return Elsewhere.DESTROYED
-            if finding.kind is not Kind.UNREADABLE and instances.sent_again_among(reading, [object_id]):
-                return Elsewhere.SENT_AGAIN
             is_missing = finding.kind is Kind.MISSING
             if is_missing and not homecoming.is_expected(reading, object_id):
                 return Elsewhere.AWAY if recall.holders(reading, object_id) else finding

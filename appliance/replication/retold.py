@@ -33,14 +33,6 @@ def instances(told: Mapping[str, Any]) -> Iterator[tuple[Received, int]]:
         raise Corrupt("a study manifest lacks what it should hold") from error
 
 
-def standing_in(told: Mapping[str, Any]) -> frozenset[ObjectId]:
-    """The instances of a manifest that were sent again in place of lost ones; earlier software names none. Raises `Corrupt`."""
-    try:
-        return frozenset(ObjectId(row["object_id"]) for row in told["instances"] if row.get("stands_in"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Corrupt("a study manifest lacks what it should hold") from error
-
-
 def _received(
     row: dict[str, Any],
     of_series: dict[str, Any],

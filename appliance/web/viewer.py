@@ -86,7 +86,7 @@ def filmstrip(conn: Reading, study_id: int, words: Words) -> tuple[Strip, ...]:
 
 
 def _mark(row: InstanceRow, words: Words) -> str:
-    if row.is_another:
+    if row.version:
         return words("viewer.version", number=row.version + 1)
     if row.number_of_frames > 1:
         return f"{row.number_of_frames}×"
@@ -140,7 +140,7 @@ def _badges(row: InstanceRow, facts: Facts | None, words: Words) -> tuple[Badge,
     badges = []
     if row.patient_conflict:
         badges.append(Badge(words("badge.patient_conflict"), "bad"))
-    if row.is_another:
+    if row.version:
         badges.append(Badge(words("badge.version", number=row.version + 1), "wait"))
     if facts is not None and facts.lossy:
         badges.append(Badge(words("badge.lossy"), "wait"))

@@ -69,7 +69,6 @@ def test_every_fact_comes_back_as_it_was_received(catalog: Catalog) -> None:
         received_utc=NOW,
         version=0,
         patient_conflict=False,
-        stands_in=False,
     )
     study = _study(catalog)
     assert (study.patient_name, study.patient_id, study.birth_date, study.sex) == (

@@ -23,7 +23,7 @@ STUDY = StudyRow(
 INSTANCE = InstanceRow(
     InstanceId(3), 7, Uid(SAID), Uid(SAID), Uid(SAID), Uid("1.2.840.10008.5.1.4.1.1.2"), Uid("1.2.840.10008.1.2.1"),
     "CT", SAID, SAID, "R", SAID, 10, 10, 1, "L", "", ObjectId("o" * 32), KeyId("k" * 32), 100, 120, Intake.DICOM,
-    SAID, SAID, AT, 0, True, False,
+    SAID, SAID, AT, 0, True,
 )  # fmt: skip
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 

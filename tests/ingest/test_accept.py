@@ -303,10 +303,10 @@ def test_an_instance_that_can_never_be_recorded_is_set_aside_and_holds_up_nobody
         reception = Reception(box, "worker")
         original = instances.record_many
 
-        def refuse_one(tx: object, batch: object, *more: object) -> object:
+        def refuse_one(tx: object, batch: object) -> object:
             if any(received.header.instance_number == "2" for received, _ in batch):  # type: ignore[attr-defined]
                 raise ValueError("a defect")
-            return original(tx, batch, *more)  # type: ignore[arg-type]
+            return original(tx, batch)  # type: ignore[arg-type]
 
         instances.record_many = refuse_one  # type: ignore[assignment]
         try:

@@ -36,7 +36,7 @@ def left_behind(box: Box, *sent: Instance) -> None:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def refused(*_: object) -> object:
+    def refused(tx: object, batch: object) -> object:
         raise error
 
     monkeypatch.setattr(instances, "record_many", refused)
@@ -153,11 +153,11 @@ def test_a_settling_that_is_tried_again_knows_what_it_dropped_as_identical(
     monkeypatch.setattr(module, "_GATHER_SECONDS", 1.0)
     original, calls = instances.record_many, [0]
 
-    def busy_at_the_third(tx: object, batch: object, *more: object) -> object:
+    def busy_at_the_third(tx: object, batch: object) -> object:
         calls[0] += 1
         if calls[0] == 3:
             raise Transient("busy")
-        return original(tx, batch, *more)  # type: ignore[arg-type]
+        return original(tx, batch)  # type: ignore[arg-type]
 
     sent = [Instance(1, pixel_bytes=2 * MIB, variant=variant) for variant in (0, 0, 0, 1, 2)]
     with box_in(tmp_path) as box:

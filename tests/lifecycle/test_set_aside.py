@@ -45,10 +45,10 @@ def put_aside(box: Box, image: Instance, monkeypatch: pytest.MonkeyPatch) -> Pat
     """The record of `image`, which came while a defect kept it from being recorded."""
     record_many = instances.record_many
 
-    def refuse_it(tx: object, batch: object, *more: object) -> object:
+    def refuse_it(tx: object, batch: object) -> object:
         if any(received.header.sop_instance_uid == image.sop_instance_uid for received, _ in batch):  # type: ignore[attr-defined]
             raise ValueError("a defect")
-        return record_many(tx, batch, *more)  # type: ignore[arg-type]
+        return record_many(tx, batch)  # type: ignore[arg-type]
 
     with monkeypatch.context() as defect:
         defect.setattr(instances, "record_many", refuse_it)
