@@ -96,7 +96,10 @@ class Run:
 
 
 def latest(box: Box, reading: Reading, name: str) -> Run | None:
-    """The test `name` as it stands; a part that was cut off shows as failed."""
+    """The test `name` as `reading` has it; a part that was cut off shows as failed.
+
+    One that has ended since runs still: what it came to isn't in `reading` either, and who shows both looks again while it runs.
+    """
     kept = settings.get(reading, _key(name))
     if kept is None:
         return None
@@ -106,7 +109,7 @@ def latest(box: Box, reading: Reading, name: str) -> Run | None:
     with box.catalog.reading() as later:  # it may have ended between the two looks
         kept = settings.get(later, _key(name))
     again = None if kept is None else _from_json(name, kept)
-    return _interrupted(found) if again == found else again
+    return _interrupted(found) if again == found else found
 
 
 @dataclass(frozen=True, slots=True)

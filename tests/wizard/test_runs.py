@@ -80,7 +80,12 @@ def test_what_ends_between_reading_and_looking_at_the_lock_is_not_called_interru
     with box.catalog.reading() as conn:
         settings.get(conn, "anything")  # from here on this reading sees the box as it was
         done = begun.finish()
-        assert runs.latest(box, conn, "trial") == done
+        found = runs.latest(box, conn, "trial")
+        assert found is not None
+        assert states(found) == {"first": "running"}, (
+            "nor is there what it came to: who shows both looks again"
+        )
+    assert latest(box) == done
 
 
 def test_the_first_failure_ends_it_with_its_cause_and_trying_again_goes_on_there(box: Box) -> None:
