@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -134,9 +136,18 @@ def _restore_version(path: str, version_id: str) -> tuple[int, str]:
     return 202, ""
 
 
+def age(bucket: str, by: timedelta) -> None:
+    """Let time go by since everything in a bucket was written: whoever says a moment in the console says it to the minute."""
+    kept = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
+    for key in list(kept):
+        for each in kept.getlist(key, []):
+            each.last_modified -= by
+
+
 @contextmanager
-def cloud() -> Iterator[Cloud]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+def cloud(port: int = 0) -> Iterator[Cloud]:
+    """A server at a free port, or at `port`; of all servers of a process each has what lies in the others."""
+    server = ThreadedMotoServer("127.0.0.1", port=port, verbose=False)
     server.start()
     try:
         _, port = server.get_host_and_port()
@@ -208,6 +219,8 @@ class Request:
     query: str
     at: float
     length: int
+    key_id: str = ""
+    """Of the access key that signed it."""
 
     @property
     def is_part(self) -> bool:
@@ -305,7 +318,10 @@ class _Relay(BaseHTTPRequestHandler):
     def relay(self) -> None:
         path, _, query = self.path.partition("?")
         length = int(self.headers.get("Content-Length") or 0)
-        request = Request(self.command, path, query, time.monotonic(), length)
+        signed = re.search(r"Credential=([^/]+)/", self.headers.get("Authorization") or "")
+        request = Request(
+            self.command, path, query, time.monotonic(), length, signed[1] if signed is not None else ""
+        )
         with self.line.lock:
             self.line.requests.append(request)
         fault = Fault.HANG_UP if self.line.down else self.line.fault(request)

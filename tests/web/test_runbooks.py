@@ -224,6 +224,8 @@ def test_every_link_leads_to_a_page_that_bears_its_name(owner: FlaskClient, code
         ("/setup/recovery", ("setup.key.new", "root_key.act", "pin.open")),
         ("/guard", ("guard.freeze",)),
         ("/audit", ("audit.export_jsonl",)),
+        ("/me", ("me.password_act",)),
+        ("/tiers", ("tiers.evict", "tiers.plan_look")),
         ("/destinations", ("destinations.add_title",)),
         ("/destinations/1", ("rules.add",)),
     ],

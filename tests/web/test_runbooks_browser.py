@@ -1,7 +1,7 @@
 """Runbooks of the box's own image walked in Chromium as somebody does who has the help open: by the names of its links and buttons.
 
-`tests.web.test_runbooks` holds that every name is there, and walks the worst days; `tests.web.test_setup_browser` walks the wizard that
-*Install* leads through, to the first image of a machine.
+`tests.web.test_runbooks` holds that every name is there; `tests.web.test_runbook_attack_browser` and `tests.web.test_runbook_room_browser` walk
+an attack and a full disk, `tests.web.test_setup_browser` the wizard that *Install* leads through, to the first image of a machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from playwright.sync_api import Locator, Page, expect
 from appliance import health, identity
 from appliance.box import Box
 from appliance.catalog import destinations, rules, totals
-from appliance.errors import OutOfResources
 from appliance.ingest import import_file
 from appliance.model import DestinationSettings, Intake, Origin, Rule
 from appliance.replication import courier
@@ -132,8 +131,10 @@ def test_without_internet_images_go_to_a_disk_and_then_the_box_goes_for_good(
     """*No Internet for a month*; then, with the archive that this has made, *Install* from its last step and *The box goes for good*."""
     box, disk = clinic.box, tmp_path / "usb"
     disk.mkdir()
+    with clouds.cloud() as before:
+        clinics = before.new_bucket()
     with box.catalog.transaction() as tx:
-        away = destinations.add(tx, clouds.settings("http://127.0.0.1:9", "clinic"))
+        away = destinations.add(tx, clouds.settings(before.url, clinics))
         rules.add_rule(tx, Rule(away, "cloud", "ciphertext"))
     with delivering(box):
         receive(box, 2)
@@ -146,10 +147,15 @@ def test_without_internet_images_go_to_a_disk_and_then_the_box_goes_for_good(
         receive(box, 3, seed=2)
         assert images(box) == 5, "receiving goes on"
         eventually(lambda: len(list((disk / "objects").rglob("*.sealed"))) == 3, within_seconds=60)
-    follow(clinic, page, "/studies", "Studies")
-    expect(page.locator("#rows .study").first).to_be_visible()
-    follow(clinic, page, "/deliveries", "Deliveries")
-    expect(page.locator("main")).to_contain_text("cloud")
+        follow(clinic, page, "/studies", "Studies")
+        expect(page.locator("#rows .study").first).to_be_visible()
+        follow(clinic, page, "/deliveries", "Deliveries")
+        waits = page.locator("#rows p.note", has_text="for cloud")
+        expect(waits).to_contain_text(re.compile(r"objects wait for cloud"))
+        with clouds.cloud(before.port) as back:  # the line is back, and nobody does anything
+            expect(waits).to_have_count(0, timeout=4 * PATIENCE_MS)
+            assert len(back.keys(clinics, "objects/")) == 5, "those too that came before the disk was there"
+            eventually(lambda: len(back.keys(clinics, "manifests/")) > 0, within_seconds=60)
 
     back_up(clinic, page)
     drill(clinic, page)
@@ -165,37 +171,6 @@ def test_without_internet_images_go_to_a_disk_and_then_the_box_goes_for_good(
     page.locator("form[action='/support/heartbeat/agree'] button").click()
     button(page, "Send no more")
     expect(page.locator("main")).to_contain_text("No heartbeat is sent")
-
-
-def test_a_full_disk_refuses_and_says_so_and_takes_again_once_there_is_room(
-    clinic: Clinic, page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    box = clinic.box
-    receive(box, 1)
-    kept = box.guard.reserve_bytes
-    box.guard.reserve_bytes = 1 << 60
-    try:
-        with pytest.raises(OutOfResources):
-            receive(box, 2, seed=2)
-        follow(clinic, page, "/health", "Dashboard")
-        expect(page.locator("main")).to_contain_text(
-            "The data disk is full up to its reserve", timeout=PATIENCE_MS
-        )
-        for path, name in (
-            ("/settings/tiers", "Room on this disk"),
-            ("/tiers", "Storage tiers"),
-            ("/retention", "Retention"),
-        ):
-            follow(clinic, page, path, name)
-        assert images(box) == 1, "what was acknowledged is here"
-    finally:
-        box.guard.reserve_bytes = kept
-    receive(box, 2, seed=2)
-    assert images(box) == 3
-    follow(clinic, page, "/health", "Dashboard")
-    expect(page.locator("main")).not_to_contain_text(
-        "The data disk is full up to its reserve", timeout=PATIENCE_MS
-    )
 
 
 def test_a_box_is_replaced_from_a_disk_on_the_first_page_of_the_new_one(walk: Walk, tmp_path: Path) -> None:
