@@ -52,6 +52,11 @@ def theft(hardware: Hardware) -> None:
     hardware.new_tpm()
     with switched_on(hardware, ports=(443,)) as machine:
         stays_shut(machine, "with another TPM2 the disk stays shut")
+        reply(machine, paper)
+        stays_shut(
+            machine,
+            "nor does the box's recovery key open it: with a cleared TPM2 and without the disk's nothing does",
+        )
         machine.inside(
             f"printf %s '{key}' | /usr/lib/systemd/systemd-reply-password 1 "
             "$(sed -n s/^Socket=//p /run/systemd/ask-password/ask.*)"
