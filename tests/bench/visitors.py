@@ -51,7 +51,7 @@ LISTENS: Mapping[str, tuple[str, ...]] = {
 """Which numbers of the stream have a page ask for its list again: the ``hx-trigger`` of its template."""
 
 _STUDY = re.compile(rb'href="/studies/(\d+)"')
-_THUMBNAIL = re.compile(rb'"(/instances/\d+/thumbnail)"')
+_THUMBNAIL = re.compile(rb'"(/instances/\d+/thumbnail(?:\?opened=1)?)"')
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _TAG = re.compile(rb"(?i)\r\netag: *([^\r]+)")
 _KIND = re.compile(rb"(?i)\r\ncontent-type: *([^\r;]+)")

@@ -69,7 +69,10 @@ COMPUTED = (
     | {f"tiers.way.{each}" for each in Retrieval}
     | {f"tiers.pin.{each}" for each in Pin}
     | {f"tiers.{part}{each}" for each in ("evict", "move", "return") for part in ("", "running.")}
-    | {f"image.{reason}" for reason in (*_REASONS, "damaged", "missing", "away", "resting", "not-asked-for")}
+    | {
+        f"image.{reason}"
+        for reason in (*_REASONS, "damaged", "missing", "in-archive", "away", "resting", "not-asked-for")
+    }
     | {
         f"problem.{kind}.{part}"
         for kind in {kind for _, _, kind in problems.TABLE}

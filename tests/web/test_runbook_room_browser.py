@@ -188,6 +188,12 @@ def test_images_leave_for_the_bucket_and_in_the_room_that_they_make_what_was_ref
     first = full.taken[0].sop_instance_uid
     (gone,) = [row for row in recorded(box) if row.sop_instance_uid == first]
     assert not recall.is_here(box, gone.object_id)
+    was_here = here(box)
+    with page.expect_response(lambda each: each.headers.get("x-not-shown") == "in-archive"):
+        follow(full, page, "/studies", "Studies")
+    small = page.request.get(f"{served.address}/instances/{gone.id}/thumbnail")
+    assert small.headers["x-not-shown"] == "in-archive"
+    assert here(box) == was_here, "a list opens nothing"
     follow(full, page, f"/studies/{gone.study_id}", full.taken[0].patient_name.split("^")[0])
     picture = page.locator("[data-picture]")
     expect(picture).to_be_visible(timeout=PATIENCE_MS)

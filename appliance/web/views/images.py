@@ -10,7 +10,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, g, render_template
 from werkzeug.exceptions import BadRequest
 
-from appliance.catalog import sight
+from appliance.catalog import evictions, sight
 from appliance.catalog.sight import InstanceRow
 from appliance.errors import Corrupt, NotAskedFor, OperatorNeeded, Resting, Transient, Unknown
 from appliance.identity.permissions import Permission
@@ -31,11 +31,15 @@ LARGEST_PIXELS = 3000
 @blueprint.get("/<int:instance_id>/thumbnail")
 @needs(Permission.VIEW_STUDIES)
 def thumbnail(instance_id: int) -> Response:
-    """The instance, small; of several frames the middle one."""
+    """The instance, small; of several frames the middle one.
+
+    One that has left this disk is fetched for whoever has opened its study, and not for a list of many: that would bring back from the
+    cloud, and have asked for in deep archive, what nobody has opened.
+    """
     row = known(instance_id)
     sightings.glimpsed(row.study_id, row.study_instance_uid, instance=instance_id)
     frame = row.number_of_frames // 2 if row.number_of_frames > 1 else 0
-    return _picture(row, View(frame=frame, longest=THUMBNAIL_PIXELS))
+    return _picture(row, View(frame=frame, longest=THUMBNAIL_PIXELS), fetch=forms.asked("opened") == "1")
 
 
 @blueprint.get("/<int:instance_id>/image")
@@ -86,16 +90,26 @@ def known(instance_id: int) -> InstanceRow:
     return row
 
 
-def _picture(row: InstanceRow, view: View) -> Response:
+def _picture(row: InstanceRow, view: View, *, fetch: bool = True) -> Response:
     pictures = console().pictures
     with pictures.turn(
         row.id, view
     ):  # who wants the same meanwhile waits for it, instead of drawing it again
-        return _developed(row, view, pictures)
+        return _developed(row, view, pictures, fetch)
 
 
-def _developed(row: InstanceRow, view: View, pictures: Pictures) -> Response:
+def _has_left(row: InstanceRow) -> bool:
+    box = console().box
+    if recall.is_here(box, row.object_id):
+        return False
+    with box.catalog.reading() as conn:
+        return evictions.is_away(conn, row.object_id)
+
+
+def _developed(row: InstanceRow, view: View, pictures: Pictures, fetch: bool) -> Response:
     picture = pictures.get(row.id, view)
+    if picture is None and not fetch and _has_left(row):
+        return _words_instead("in-archive")
     if picture is None:
         try:
             with (
