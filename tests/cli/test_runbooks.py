@@ -272,12 +272,17 @@ def test_after_an_attack_all_is_found_whole_and_every_secret_is_new(
     say: Say, full: str, disk: Path, machine: Machine
 ) -> None:
     account(say, "olivia", role="owner")
-    chain, exported, whole, link, _ = walk(
+    account(say, "pierre", role="technician")
+    chain, exported, whole, _, link, _, _ = walk(
         say,
         "ransomware",
         machine,
         typed={"key rotate-root": full},
-        instead={"user reset": ["olivia"]},
+        instead={
+            "user end-sessions": ["olivia"],
+            "user reset": ["olivia"],
+            "user deactivate": ["pierre"],
+        },
         without=["restore"],  # for a box that is not whole
     )
     assert "user:invite" in exported.out

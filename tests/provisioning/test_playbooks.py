@@ -53,6 +53,7 @@ def rendered(role: str, template: str, **more: object) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it starts Ansible for each file, which a machine that is busy takes minutes for
 def test_the_linter_of_the_trade_finds_nothing() -> None:
     told = asked(tool("ansible-lint"), "--offline", "--strict", "-q")
     assert told.returncode == 0, told.stdout + told.stderr
