@@ -30,8 +30,6 @@ from appliance.catalog import processes
 from appliance.duties import ALARM, Job
 from appliance.errors import ApplianceError
 from appliance.fleet import desk as support_desk
-from appliance.health import kernel_clock
-from appliance.health.facts import Discipline
 from appliance.notify import sending
 from appliance.rhythm import Every
 from appliance.store import scratch
@@ -101,8 +99,6 @@ class Upkeep:
             "runs": sum(self.runs.values()),
             watch.JUDGED: self.judged,
         }
-        if (discipline := kernel_clock.discipline()) is not Discipline.UNKNOWN:
-            detail["discipline"] = str(discipline)  # for processes that may not ask the kernel
         if self.clock_set:
             detail["clock_set"] = self.clock_set
         with self.box.catalog.transaction() as tx:

@@ -109,9 +109,8 @@ def opened(data: bytes, authority: Ed25519PublicKey) -> Wanted:
             raise _unsigned()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature) as error:
         raise _unsigned() from error
-    if (
-        set(found) != _FIELDS
-    ):  # whoever has signed it is newer; what a field may change of the others nobody here can know
+    # Whoever has signed more is newer, and what a field may change of the others nobody here can know.
+    if set(found) != _FIELDS:
         raise Refused("what is wanted says more than this version knows", hint="name it a version first")
     return checked(Wanted(box, number, until, software, found["settings"]))
 

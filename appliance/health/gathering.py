@@ -46,7 +46,6 @@ from appliance.health.facts import (
     Certificate,
     Clock,
     Contents,
-    Discipline,
     Disk,
     Facts,
     Forgotten,
@@ -480,20 +479,12 @@ def _clock(jobs: Mapping[str, Any], latest_record: datetime | None, judged: poli
     seconds = noted.get("seconds") if isinstance(noted, Mapping) else None
     ahead = judged.newest_receipt_utc - judged.now if judged.newest_receipt_utc else timedelta(0)
     return Clock(
-        discipline=_discipline(jobs.get("discipline")),
+        discipline=kernel_clock.discipline(),
         set_seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         set_utc=moment(noted.get("at_utc")) if isinstance(noted, Mapping) else None,
         latest_record_utc=None if judged.newest_receipt_utc is None else latest_record,
         is_doubted=judged.set_utc is not None or ahead > BEHIND,
     )
-
-
-def _discipline(noted: object) -> Discipline:
-    """What the kernel says, or where this process may not ask it, what it last said to the jobs."""
-    found = kernel_clock.discipline()
-    if found is Discipline.UNKNOWN and noted in tuple(Discipline):
-        return Discipline(str(noted))
-    return found
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -98,9 +98,8 @@ def note(box: Box, now: datetime) -> None:
     found = seen()
     with box.catalog.transaction() as tx:
         _note_look(tx, now)
-        if (
-            found is None
-        ):  # what looks for versions may say what came of it where what names them says nothing
+        # What looks for versions may say what came of it where what names them says nothing.
+        if found is None:
             return
         before = history(tx)
         after = noted(before, found, now)

@@ -313,9 +313,7 @@ def _from_json(name: str, kept: Mapping[str, Any]) -> Run:
         tuple(
             Part(
                 each["name"],
-                word(
-                    PartState, each["state"], PartState.RUNNING
-                ),  # nobody is at it, so it shows as interrupted
+                word(PartState, each["state"], PartState.RUNNING),  # of another version: shows as interrupted
                 each["detail"],
                 each["cause"],
                 each["hint"],

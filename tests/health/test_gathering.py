@@ -208,15 +208,12 @@ class Timex(ctypes.Structure):
     )
 
 
-@pytest.mark.parametrize("said", ["free", "follows", "x", None, 7])
-def test_a_process_that_may_not_ask_the_kernel_goes_by_what_it_said_to_the_jobs(
-    box: Box, monkeypatch: pytest.MonkeyPatch, said: object
+@pytest.mark.parametrize("said", list(Discipline))
+def test_health_goes_by_what_is_known_of_the_clock(
+    box: Box, monkeypatch: pytest.MonkeyPatch, said: Discipline
 ) -> None:
-    monkeypatch.setattr(kernel_clock, "discipline", lambda: Discipline.UNKNOWN)
-    with box.catalog.transaction() as tx:
-        processes.beat(tx, "jobs", 1, NOW, NOW, {"discipline": said})
-    expected = Discipline(str(said)) if said in ("free", "follows") else Discipline.UNKNOWN
-    assert health.gather(box, NOW).clock.discipline is expected
+    monkeypatch.setattr(kernel_clock, "discipline", lambda: said)
+    assert health.gather(box, NOW).clock.discipline is said
 
 
 def test_the_kernel_is_asked_as_its_manual_says() -> None:
