@@ -170,7 +170,7 @@ def test_a_blank_box_becomes_the_lost_one_through_a_mistyped_key_and_a_killed_pr
     page.locator(".side").wait_for()
     walk.goto("/studies")
     expect(page.locator("#rows .study").first).to_be_visible(timeout=PATIENCE_MS)
-    while_it_starts_again = ("422", "ERR_", "htmx-request")
+    while_it_starts_again = ("422", "ERR_", "Failed to fetch", "htmx-request")
     told = [each for each in walk.complaints if not any(word in each for word in while_it_starts_again)]
     assert told == []
     assert walk.box.log().count("The restored box takes its place") == 1
