@@ -67,7 +67,8 @@ def test_it_is_asked_before_anything_is_changed_and_the_door_is_shut_last() -> N
     (play,) = yaml.safe_load((PROVISIONING / "site.yml").read_text())
     before = [each.get("ansible.builtin.import_tasks") or each["name"] for each in play["pre_tasks"]]
     assert before.index("tasks/site-first.yml") < before.index("A run begins")
-    *_, last = play["post_tasks"]
+    *_, last, ended = play["post_tasks"]
+    assert ended["name"] == "It has come to its end", "cut before, the rules would be on the disk alone"
     assert last["ansible.builtin.include_role"] == {"name": "firewall", "tasks_from": "rules.yml"}
     assert last["when"] == "firewall_ssh_from | length == 0"
     read = yaml.safe_load((PROVISIONING / "roles/firewall/tasks/main.yml").read_text())
