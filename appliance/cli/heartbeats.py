@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+
 from appliance.cli.arguments import Arguments, Verbs, add_json
 from appliance.cli.listing import as_json, shown
 from appliance.cli.session import actor, now, opened_box, record
+from appliance.errors import Refused
 
 
 def add_to(verbs: Verbs) -> None:
@@ -32,18 +36,30 @@ def add_to(verbs: Verbs) -> None:
         about="Prints nothing where none is named, and 'none' where the clinic has agreed to terms that were changed since: then no "
         "version is taken until somebody agrees again, or withdraws.",
     )
-    own.add("agree", "let heartbeats be sent", act=agree)
+    agreeing = own.add(
+        "agree",
+        "let heartbeats be sent",
+        act=agree,
+        about="Where somebody has agreed already and this version could say more, it prints what, and takes --more for an agreement to that.",
+    )
+    agreeing.add_argument(
+        "--more", action="store_true", help="agree to what a newer version could say beyond that, too"
+    )
     own.add("withdraw", "forbid heartbeats, from this moment on", act=withdraw)
     own.add("send", "send one now", act=send)
 
 
 def show_document(arguments: Arguments) -> int:
-    """Print the document."""
+    """Print the document, and apart from it what it leaves out."""
     del arguments
-    from appliance.fleet import heartbeat, pulse
+    from appliance.fleet import consent, heartbeat, pulse
 
     with opened_box() as box:
         print(heartbeat.text_of(pulse.document(box, now())), end="")
+        with box.catalog.reading() as conn:
+            more = consent.more(conn)
+    if more:
+        print(_beyond(more), file=sys.stderr)
     return 0
 
 
@@ -84,16 +100,14 @@ def show_status(arguments: Arguments) -> int:
         )
     elif given is not None:
         print(
-            "Where they go, or who may answer, was changed since somebody agreed: nothing is sent until somebody agrees again."
+            "Where they go, how, or who may answer and for what, was changed since somebody agreed: nothing is sent until somebody agrees again."
         )
     else:
         print("Nobody has agreed to heartbeats: none is sent.")
     if standing is not None and state.failures:
         print(f"Not taken since, in a row: {state.failures}. It is tried again.")
     if more:
-        print("This version could say more, which is left out until somebody agrees to it:")
-        for name, words in more.items():
-            print(f"  {name}: {', '.join(words)}")
+        print(_beyond(more))
     if wanted.came == "refused":
         print("What the vendor wanted last was refused; the log says why.")
     elif wanted.number:
@@ -115,11 +129,14 @@ def show_wanted(arguments: Arguments) -> int:
 
 
 def agree(arguments: Arguments) -> int:
-    """Agree to what `show` prints."""
-    del arguments
+    """Agree to what `show` prints; to more than was agreed to before only where that was asked for by its name."""
     from appliance.fleet import consent
 
     with opened_box() as box, box.catalog.transaction() as tx:
+        if (more := consent.more(tx)) and not arguments.more:
+            words = "; ".join(f"{name}: {', '.join(each)}" for name, each in more.items())
+            hint = "agree to that too, or leave it as it is: appliance heartbeat agree --more"
+            raise Refused(f"somebody has agreed, and this version could say more ({words})", hint=hint)
         made = consent.agree(tx, consent.terms(tx), actor(), now())
         record(tx, box, "heartbeat:agree", "heartbeat", {"to": consent.address(tx), "terms": made.terms})
         address, endpoint, authority = consent.address(tx), consent.endpoint(tx), consent.authority(tx)
@@ -128,6 +145,12 @@ def agree(arguments: Arguments) -> int:
     if authority:
         print(f"Who has this key may answer them: {authority}")
     return 0
+
+
+def _beyond(more: Mapping[str, Sequence[str]]) -> str:
+    """What heartbeats could say and don't, by field."""
+    lines = [f"  {name}: {', '.join(words)}" for name, words in more.items()]
+    return "\n".join(["This version could say more, which is left out until somebody agrees to it:", *lines])
 
 
 def withdraw(arguments: Arguments) -> int:

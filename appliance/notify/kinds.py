@@ -126,6 +126,7 @@ RULES: Mapping[str, AlertRule] = MappingProxyType(
             AlertRule("message-failed", Topic.MACHINE, _W, roles=OWNERS, channels=(Channel.BELL,)),
             AlertRule("update-failed", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
             AlertRule("update-waiting", Topic.MACHINE, _I, delay_seconds=_MINUTE, repeat_seconds=0),
+            AlertRule("update-by-hand", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
             AlertRule("updates-unseen", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
             AlertRule("heartbeats-stopped", Topic.MACHINE, _W, delay_seconds=_MINUTE, repeat_seconds=7 * _DAY),
             AlertRule(OTHER, Topic.MACHINE, _W, delay_seconds=_MINUTE),

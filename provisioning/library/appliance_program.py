@@ -47,6 +47,8 @@ PYTHON = "/usr/bin/python3"
 """Debian's, whatever Ansible itself runs with."""
 ROOM_BYTES = 1 << 30
 """What must be free: an environment, and something for whoever receives images meanwhile."""
+BEFORE = "before-"
+"""What the name of an environment begins with that was in use before there was a link."""
 PATIENCE_SECONDS = 900.0
 """How long another run's installation is waited for."""
 
@@ -96,6 +98,7 @@ class Program:
         with self._in_turn():
             if not anew and self.is_there():
                 return False
+            self._lead_back()
             for each in self._unused():
                 shutil.rmtree(each)
             self._find_room()
@@ -109,6 +112,7 @@ class Program:
             except BaseException:
                 if not (self.link.is_symlink() and self.link.resolve() == made.resolve()):
                     shutil.rmtree(made, ignore_errors=True)
+                    self._lead_back()
                 raise
             self._run("sync", "-f", str(self.home))
             return True
@@ -116,7 +120,10 @@ class Program:
     def tidy(self, *, check: bool) -> list[str]:
         """Remove environments that no process runs with, and wheels of other versions; which ones."""
         with self._in_turn():
-            unused = [*self._unused(), *(each for each in self.home.glob("*.whl") if each != self.wheel)]
+            unused = [
+                *(self._unused() if self.link.exists() else ()),
+                *(each for each in self.home.glob("*.whl") if each != self.wheel),
+            ]
             for each in unused if not check else ():
                 if each.is_dir():
                     shutil.rmtree(each)
@@ -141,8 +148,14 @@ class Program:
         following.symlink_to(made.relative_to(self.home))
         if self.link.is_dir() and not self.link.is_symlink():
             # From before there was a link. Once in a box's life there is nothing for a moment: what starts just then is started again.
-            self.link.rename(self.places / f"before-{made.name}")
+            self.link.rename(self.places / f"{BEFORE}{made.name}")
         following.replace(self.link)
+
+    def _lead_back(self) -> None:
+        """Where a cut has left that moment to be for good, what was in use then is again, before anything of it is taken for unused."""
+        if not self.link.exists() and (before := sorted(self.places.glob(f"{BEFORE}*"))):
+            self.link.unlink(missing_ok=True)
+            self.link.symlink_to(before[-1].relative_to(self.home))
 
     def _unused(self) -> list[Path]:
         """Environments other than the one in use that no process names, nor has a library of."""

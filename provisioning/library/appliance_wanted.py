@@ -70,7 +70,7 @@ def _want(module: AnsibleModule) -> tuple[int, bool]:
     if lying := there.read(name):
         try:
             before = wanted.opened(lying, private.public_key())
-        except Refused:
+        except wanted.NotSigned:
             module.warn(f"what lay there for {told['box']} was not signed with this key, and is replaced")
     running = told["running"]
     if told["software"] and wanted.is_older(told["software"], running):

@@ -180,6 +180,14 @@ def test_a_version_with_more_words_goes_on_under_what_was_agreed_to_and_says_no_
     with box.catalog.transaction() as tx:
         assert set(consent.more(tx)) == {"left", "problems"}
         assert set(consent.more(tx)["problems"]) == set(kinds)
+    assert main(["heartbeat", "show"]) == 0
+    shown = capsys.readouterr()
+    assert "left" not in json.loads(shown.out)
+    assert all(each in shown.err for each in ("left out until somebody agrees", "  left: ", *kinds))
+    assert main(["heartbeat", "agree"]) != 0, "nobody agrees to what was never shown"
+    assert "agree --more" in capsys.readouterr().err
+    with box.catalog.transaction() as tx:
+        assert set(consent.more(tx)) == {"left", "problems"}
         consent.agree(tx, now_there, "tests", NOW)
         assert consent.more(tx) == {}
     assert "left" in pulse.document(box, NOW)
@@ -188,11 +196,23 @@ def test_a_version_with_more_words_goes_on_under_what_was_agreed_to_and_says_no_
 def test_a_version_with_fewer_words_goes_on_as_well(
     box: Box, outpost: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agree(box, NOW)
-    monkeypatch.setattr(vocabulary, "FIELDS", older(kinds=("of-tomorrow",)))
+    now_there = vocabulary.FIELDS
+    known, severities = now_there["problems"].words
+    newer = replace(now_there["problems"], words=((*known, "of-tomorrow"), severities))
+    with monkeypatch.context() as after:
+        after.setattr(vocabulary, "FIELDS", {**now_there, "problems": newer, "tomorrow": now_there["left"]})
+        agree(box, NOW)
+    with box.catalog.reading() as conn:
+        kept = consent.given(conn)
+        assert kept is not None
+        assert "tomorrow" in kept.words, "more was agreed to than this version can say"
+        assert consent.more(conn) == {}
     assert not is_due_again(box)
     pulse.beat(box, NOW)
     assert len(outpost.came) == 1
+    told = json.loads(json.loads(outpost.came[0])["document"])
+    assert "tomorrow" not in told
+    assert told == pulse.document(box, NOW)
 
 
 def test_what_was_not_in_the_words_that_were_shown_cannot_be_agreed_to(

@@ -143,19 +143,13 @@ CASES = {
     "30 days": (lasts(30), (("disk-filling", SOON),)),
     "8 days": (lasts(8), (("disk-filling", SOON),)),
     "7 days": (lasts(7), (("disk-filling", ACT_NOW),)),
-    "a low disk says so once": (
-        replace(lasts(1), disk=Disk(100 * GB, 2 * GB, GB)),
-        (("disk-low", ACT_NOW),),
-    ),
+    "a low disk says so once": (replace(lasts(1), disk=Disk(100 * GB, 2 * GB, GB)), (("disk-low", ACT_NOW),)),
     "one image set aside": (kept(set_aside=1), (("set-aside", ACT_NOW),)),
     "one that is damaged": (kept(set_aside=1, set_aside_damaged=1), (("set-aside", ACT_NOW),)),
     "a duplicate": (kept(duplicates=1), (("duplicates", SOON),)),
     "a study with two patients": (kept(patient_conflicts=1), (("patient-conflict", ACT_NOW),)),
     "a damaged image": (kept(damaged=1), (("damaged", ACT_NOW),)),
-    "many images gone at once": (
-        replace(CALM, frozen=Frozen("vanished", NOW)),
-        (("mass-loss", ACT_NOW),),
-    ),
+    "many images gone at once": (replace(CALM, frozen=Frozen("vanished", NOW)), (("mass-loss", ACT_NOW),)),
     "many images altered at once": (replace(CALM, frozen=Frozen("altered", NOW)), (("mass-loss", ACT_NOW),)),
     "many images reported damaged": (
         replace(CALM, frozen=Frozen("reported", NOW)),
@@ -201,10 +195,7 @@ CASES = {
         NOTHING,
     ),
     "an altered audit": (replace(CALM, audit_findings=1), (("audit", ACT_NOW),)),
-    "nobody wrote the key down": (
-        replace(CALM, keys=Keys(False, "tpm2")),
-        (("recovery-key", ACT_NOW),),
-    ),
+    "nobody wrote the key down": (replace(CALM, keys=Keys(False, "tpm2")), (("recovery-key", ACT_NOW),)),
     "a version that was tried and left": (
         replace(CALM, left_versions=("1.4.2",)),
         (("update-failed", SOON),),
@@ -216,6 +207,10 @@ CASES = {
     "a version that waits for the next start": (
         replace(CALM, waiting_versions=("1.5.0",)),
         (("update-waiting", Severity.NOTE),),
+    ),
+    "one that waits for a PIN": (
+        replace(CALM, waiting_versions=("1.5",), asks_pin=True),
+        (("update-by-hand", SOON),),
     ),
     "an order of the vendor that ran out a month ago": (
         replace(CALM, held_to=("1.4.0", NOW - 30 * DAY - timedelta(seconds=1))),

@@ -166,6 +166,7 @@ def test_nothing_is_decided_twice_at_one_moment(one: int, other: int) -> None:
         ("audit-rolled-back", "audit-altered"),
         ("update-failed", "update-failed"),
         ("update-waiting", "update-waiting"),
+        ("update-by-hand", "update-by-hand"),
         ("version-chosen", "updates-unseen"),
         ("order-lapsed", "updates-unseen"),
         ("heartbeats-stopped", "heartbeats-stopped"),
@@ -196,6 +197,10 @@ def test_a_version_that_waits_is_no_warning_and_one_that_was_left_is() -> None:
     waits, left = RULES["update-waiting"], RULES["update-failed"]
     assert (waits.severity, waits.repeat_seconds) == (Severity.INFORMATION, 0)
     assert left.severity is Severity.WARNING
+    by_hand = RULES["update-by-hand"]
+    assert (by_hand.severity, by_hand.repeat_seconds) == (Severity.WARNING, 7 * 86_400), (
+        "nothing else starts it"
+    )
     assert RULES[kind_of("audit-rolled-back")].roles == ("owner", "privacy_officer")
 
 

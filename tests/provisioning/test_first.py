@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +20,12 @@ from tests.provisioning.test_playbooks import PROVISIONING, defaults, tool
 HERE, BOX = "192.0.2.7", "198.51.100.2"
 
 
-def shut_out(connection: str, *networks: str, shut: bool = False) -> str:
+def shut_out(connection: str, *networks: str, shut: bool = False, by: str = "ssh") -> str:
     spec = importlib.util.spec_from_file_location("ssh_door", PROVISIONING / "library" / "ssh_door.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return str(module.shut_out(connection, networks, shut=shut))
+    return str(module.shut_out(connection, networks, shut=shut, by=by))
 
 
 @pytest.mark.parametrize(
@@ -56,11 +58,18 @@ def test_who_would_shut_himself_out_is_told_so(connection: str, networks: list[s
 
 def test_nobody_comes_in_only_where_that_was_said() -> None:
     assert shut_out(f"{HERE} 50112 {BOX} 22", shut=True) == ""
-    assert shut_out("", "192.0.2.0/24") == "", "at the machine itself"
+    assert shut_out("", shut=True) == ""
     assert defaults("firewall")["firewall_shut_ssh"] is False
     assert shut_out(f"{HERE} 50112 {BOX} 22", "10.0.0.0/8", shut=True) != "", (
         "where somebody is, it is by mistake"
     )
+
+
+@pytest.mark.parametrize("by", ["ssh", "smart", "ansible.builtin.ssh", "ansible.netcommon.libssh"])
+def test_who_comes_by_ssh_and_is_not_said_to_is_asked_to_come_plainly(by: str) -> None:
+    for networks in ([], ["192.0.2.0/24"]):
+        assert "does not say from where you come" in shut_out("", *networks, by=by), "sudo takes that away"
+        assert shut_out("", *networks, by="local") == "", "at the machine itself"
 
 
 def test_it_is_asked_before_anything_is_changed_and_the_door_is_shut_last() -> None:
@@ -72,7 +81,8 @@ def test_it_is_asked_before_anything_is_changed_and_the_door_is_shut_last() -> N
     assert last["ansible.builtin.include_role"] == {"name": "firewall", "tasks_from": "rules.yml"}
     assert last["when"] == "firewall_ssh_from | length == 0"
     read = yaml.safe_load((PROVISIONING / "roles/firewall/tasks/main.yml").read_text())
-    (loads,) = [each for each in read if "rules.yml" in str(each)]
+    meanwhile, loads = [each for each in read if "rules.yml" in str(each)]
+    assert "firewall_ssh_from | length == 0" in meanwhile["when"]
     assert loads["when"] == "firewall_ssh_from | length > 0"
     assert "flush_handlers" not in str(read), "only with the rules"
 
@@ -117,6 +127,9 @@ def play(tmp_path: Path) -> Path:
 @pytest.mark.timeout(300)
 def test_a_run_that_would_fail_later_fails_first(play: Path) -> None:
     good = f"appliance_wheel=../dist/{WHEEL}"
+    (play / "becomes").write_text(
+        "localhost ansible_connection=local ansible_become=true ansible_become_exe=/bin/false\n"
+    )
     for words, connection, said in (
         ((), HERE, "Say which wheel to install"),
         (("-e", "appliance_wheel=../dist/mistyped.whl"), HERE, "There is no ../dist/mistyped.whl here"),
@@ -129,6 +142,8 @@ def test_a_run_that_would_fail_later_fails_first(play: Path) -> None:
         ),
         (("-e", good), "203.0.113.9", "you come from 203.0.113.9"),
         (("-e", good), HERE, "it goes on"),
+        (("-e", good), "", "it goes on"),
+        (("-e", good, "-i", "becomes"), "203.0.113.9", "you come from 203.0.113.9"),
     ):
         done = subprocess.run(
             [tool("ansible-playbook"), "-i", "localhost,", "site.yml", *words],
@@ -138,7 +153,7 @@ def test_a_run_that_would_fail_later_fails_first(play: Path) -> None:
                 "ANSIBLE_HOME": str(play.parent / "ansible"),
                 "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
                 "NO_COLOR": "1",
-                "SSH_CONNECTION": f"{connection} 50112 {BOX} 22",
+                "SSH_CONNECTION": f"{connection} 50112 {BOX} 22" if connection else "",
             },
             capture_output=True,
             text=True,
@@ -146,3 +161,63 @@ def test_a_run_that_would_fail_later_fails_first(play: Path) -> None:
         )
         assert said in " ".join(done.stdout.split()), done.stdout + done.stderr
         assert (done.returncode == 0) is ("it goes on" in done.stdout), words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("networks", "stands", "came", "rules"),
+    [
+        ([], False, HERE, [[HERE]]),
+        ([], False, "", [[]]),
+        ([], True, HERE, []),
+        (["192.0.2.0/24"], False, HERE, [["192.0.2.0/24"]]),
+        (["192.0.2.0/24"], True, HERE, [["192.0.2.0/24"]]),
+    ],
+    ids=["shut", "shut, at the machine", "shut again", "let in", "let in again"],
+)
+def test_rules_stand_before_anything_listens_also_where_the_door_is_shut_last(
+    tmp_path: Path, networks: list[str], stands: bool, came: str, rules: list[list[str]]
+) -> None:
+    """The last tasks of the role as they are, with rules that only say whom they let in, and an `nft` that says whether ours are loaded."""
+    read = yaml.safe_load((PROVISIONING / "roles/firewall/tasks/main.yml").read_text())
+    begins = [each["name"] for each in read].index("Whether rules of ours stand")
+    (tmp_path / "tasks.yml").write_text(yaml.safe_dump(read[begins:], sort_keys=False))
+    told = {
+        "ansible.builtin.debug": {"msg": "rules {{ (firewall_ssh_from + firewall_ssh_meanwhile) | to_json }}"}
+    }
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump([{"name": "Its rules", **told}]))
+    play: dict[str, Any] = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": defaults("firewall") | {"firewall_door": {"came": came}},
+        "tasks": [{"name": "The role", "ansible.builtin.import_tasks": "tasks.yml"}],
+    }
+    (tmp_path / "site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    (tmp_path / "nft").write_text(f"#!/bin/sh\nexit {0 if stands else 1}\n")
+    (tmp_path / "nft").chmod(0o755)
+    done = subprocess.run(
+        [
+            tool("ansible-playbook"),
+            "-i",
+            "localhost,",
+            "site.yml",
+            "-e",
+            json.dumps({"firewall_ssh_from": networks}),
+        ],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "ANSIBLE_HOME": str(tmp_path / "ansible"),
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "NO_COLOR": "1",
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [json.loads(each.replace('\\"', '"')) for each in re.findall(r'"rules (.*)"', done.stdout)]
+    assert said == rules, done.stdout
+    assert "changed=0" in done.stdout

@@ -136,6 +136,46 @@ def test_a_ring_halts_at_once_and_says_why_where_a_box_went_back_by_itself_and_o
             assert re.search(r"clinic 1: .*update-failed", said), "whoever waits for another version is named"
 
 
+@pytest.mark.parametrize(
+    ("runs", "named", "left", "has_it", "is_left"),
+    [
+        ("0.2.0", "0.2.0", [], True, False),
+        ("0.2.1", "0.2.0", [], True, False),
+        ("0.10.0", "0.9.0", [], True, False),
+        ("0.1.0", "0.2.0", [], False, False),
+        ("0.2.0rc1", "0.2.0", [], False, False),
+        ("0.2rc1", "0.2.0", [], False, False),
+        ("0.3.0rc1", "0.2.0", [], True, False),
+        ("0.1.0", "0.2.0", ["0.2.0"], False, True),
+        ("0.2.0rc1", "0.2.0", ["0.2.0"], False, True),
+        ("0.2.1", "0.2.0", ["0.2.0"], True, False),
+    ],
+)
+def test_a_box_has_a_version_or_has_left_it_by_its_numbers(
+    tmp_path: Path, runs: str, named: str, left: list[str], has_it: bool, is_left: bool
+) -> None:
+    (waits,) = [each for each in RING if each["name"] == WAITING[1]]
+    heard = {"software": runs, "image": "none", "left": left}
+    told = {name: waits["vars"][name] for name in ("fleet_runs", "fleet_has_it", "fleet_trial", "fleet_left")}
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": told | {"fleet_heard": {"heartbeat": heard}, "fleet_software": named},
+        "tasks": [{"ansible.builtin.debug": {"msg": "{{ fleet_has_it | bool }} {{ fleet_left | bool }}"}}],
+    }
+    (tmp_path / "site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    done = subprocess.run(
+        [tool("ansible-playbook"), "-i", "localhost,", "site.yml"],
+        cwd=tmp_path,
+        env=os.environ | {"ANSIBLE_HOME": str(tmp_path / "ansible"), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f'"{has_it} {is_left}"' in done.stdout, done.stdout + done.stderr
+
+
 SLOWEST = [
     night.NIGHT,
     Window.of("00:00-00:30", night.DAYS),

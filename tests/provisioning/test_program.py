@@ -204,6 +204,30 @@ def test_a_run_that_was_cut_leaves_nothing_that_is_taken_for_an_environment(box:
     assert before.name in box.places(), "what may still be run goes after the restart"
 
 
+def test_a_cut_between_the_folder_that_was_in_use_and_the_first_link_leaves_the_version_before(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.installs()
+    (box.home / "venv").unlink()
+    (old,) = (box.home / "venvs").iterdir()
+    old.rename(box.home / "venv")
+    box.brings("2.0")
+    with monkeypatch.context() as cut:
+        cut.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            box.installs()
+    assert box.says(OURS) == "1.0", "who could still say so has put it back at once"
+    (box.home / "venv").unlink()  # as the power leaves it
+    box.program().tidy(check=False)
+    monkeypatch.setattr(box.module, "ROOM_BYTES", 1 << 62)
+    with pytest.raises(box.module.CannotError):
+        box.installs()
+    assert box.says(OURS) == "1.0", "nothing of it was taken for unused before the next was there"
+    monkeypatch.undo()
+    assert box.installs()
+    assert box.says(OURS) == "2.0"
+
+
 def test_two_runs_do_not_meet(box: Box) -> None:
     with (box.home / ".installing").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)

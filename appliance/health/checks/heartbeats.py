@@ -15,7 +15,7 @@ def check(facts: Facts) -> Iterator[Problem]:
     if facts.heartbeats_stopped:
         yield Problem(
             "heartbeats-stopped",
-            "no heartbeat is sent: where they go, or who may answer them, was changed since somebody agreed",
+            "no heartbeat is sent: where they go, how, or who may answer them and for what, was changed since somebody agreed",
             "look at it under Heartbeats, and agree again or send no more; until then a box to which the vendor has named a version "
             "takes no other one over the line",
             Severity.SOON,

@@ -13,7 +13,14 @@ LAPSED = timedelta(days=30)
 """An order holds for a month at most, so for two nothing has come that was signed since: its vendor, or what lies between, says nothing."""
 UNTOLD = timedelta(minutes=15)
 """The image says which versions there are in the first minutes of a start, or not before the next."""
-CODES = ("update-failed", "update-waiting", "version-chosen", "updates-unseen", "order-lapsed")
+CODES = (
+    "update-failed",
+    "update-waiting",
+    "update-by-hand",
+    "version-chosen",
+    "updates-unseen",
+    "order-lapsed",
+)
 
 
 def check(facts: Facts) -> Iterator[Problem]:
@@ -29,11 +36,11 @@ def check(facts: Facts) -> Iterator[Problem]:
     for version in facts.waiting_versions:
         if facts.asks_pin:
             yield Problem(
-                "update-waiting",
+                "update-by-hand",
                 f"version {version} is on the box, and waits for somebody to start it",
                 "the disk asks for a PIN at each start, so no version starts by itself; between two patients, choose "
                 "Restart now on the page of updates, and type the PIN at the box",
-                Severity.NOTE,
+                Severity.SOON,
                 acts=(Act(Verb.SEE_UPDATES),),
             )
             continue
