@@ -81,6 +81,10 @@ class Machine:
             line = re.sub(rf"{there}(?![\w-])", str(here), line)
         return line
 
+    def keep(self, into: str, text: str) -> None:
+        """Write what a command has printed into a file."""
+        Path(into).write_text(text, "utf-8")
+
     def type(self, line: str, *more: object) -> str:
         """Type `line`, and `more` where it leaves off; what it printed. It must come to a good end."""
         words = " ".join([self.placed(line), *map(str, more)])

@@ -16,7 +16,8 @@ from tests.backup.test_restoring import bring_home
 from tests.boxes import data_set_of, recorded
 from tests.cli.conftest import Say
 from tests.cli.test_backups import paper_in
-from tests.cli.test_runbooks import commands, deliver
+from tests.cli.test_runbooks import deliver
+from tests.cli.walking import commands
 from tests.replication.cloud import REGION, Cloud, cloud, settings
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from html import unescape
 from itertools import islice
@@ -25,80 +25,9 @@ from tests import synthetic
 from tests.boxes import delivery_states
 from tests.cli.conftest import Outcome, Say, account
 from tests.cli.machine import ROOT, Machine
+from tests.cli.walking import ELSEWHERE, HELP, SECTIONS, STOP, commands, lines, paper, walk
 
 pytestmark = pytest.mark.slow
-
-HELP = ROOT / "web-ui/help/en/runbooks.html"
-ELSEWHERE = {
-    "ansible-playbook site.yml --limit BOX -e appliance_wheel=…": "tests/provisioning/test_inventory.py, and `make test-machine` plays it",
-    "inventory/hosts.yml": "whom it names",
-    "provisioning/": "where it is played",
-    "changed=0": "what it says",
-    "image-build/oci/": "tests/image/test_oci.py",
-    "podman run": "tests/image/test_oci.py",
-    "docker run": "tests/image/test_oci.py",
-    "/var/lib/appliance": "what the next line copies",
-}
-"""What stands among what is to be typed, and is not typed here."""
-
-KEY = re.compile(r"\b[A-Z0-9]{5}(?:-[A-Z0-9]{5}){6,}\b")
-
-
-SECTIONS = re.findall(r'<h2 id="([^"]+)"', HELP.read_text("utf-8"))
-
-
-def lines(section: str) -> list[str]:
-    """What the section says to type at a machine that was provisioned, in order."""
-    (text,) = re.findall(rf'<h2 id="{section}">.*?(?=<h2|\Z)', HELP.read_text("utf-8"), re.DOTALL)
-    return [unescape(each) for each in re.findall(r"<code>(.*?)</code>", text.split("<h3>")[-1])]
-
-
-def commands(section: str) -> list[str]:
-    """Those of them that are for the appliance."""
-    return [line.removeprefix("appliance ") for line in lines(section) if line.startswith("appliance ")]
-
-
-def walk(
-    say: Say,
-    section: str,
-    machine: Machine,
-    *,
-    typed: Mapping[str, str | Callable[[], str]] | None = None,
-    after: Mapping[str, Callable[[Outcome], None]] | None = None,
-    instead: Mapping[str, Sequence[object]] | None = None,
-    without: Sequence[str] = (),
-) -> list[Outcome]:
-    """Type every line of `section` but the appliance's that begin with a word of `without`; each must come to a good end.
-
-    `typed` is what a command is answered, by its first words; `instead` says what stands for the placeholders of a line, and `after`
-    what happens then. What the appliance's commands came to.
-    """
-    told = []
-    for entire in lines(section):
-        line = entire.removeprefix("appliance ")
-        if entire in ELSEWHERE or line.startswith(tuple(without)):
-            continue
-        if line == entire:
-            out = machine.type(line, *(instead or {}).get(line, ()))
-            (after or {}).get(line, lambda _: None)(Outcome(0, out, ""))
-            continue
-        line, _, into = machine.placed(line).partition(" >")
-        words = [*line.split(), *(instead or {}).get(line, ())]
-        answer = (typed or {}).get(line.split(" --")[0].removesuffix(" folder"), "")
-        outcome = say(*words, typed=answer() if callable(answer) else answer)
-        assert outcome.code == 0, f"{line}: {outcome.err}"
-        (after or {}).get(line, lambda _: None)(outcome)
-        if into:
-            Path(into).write_text(outcome.out, "utf-8")
-        told.append(outcome)
-    return told
-
-
-def paper(outcome: Outcome) -> str:
-    """The recovery key that a command has printed."""
-    found = KEY.search(outcome.out)
-    assert found is not None, outcome.out
-    return found[0] + "\n"
 
 
 @pytest.fixture
@@ -160,7 +89,8 @@ def test_a_box_is_installed_to_the_drill_that_passes(
     say: Say, full: str, disk: Path, machine: Machine, eventually: Callable[..., object]
 ) -> None:
     deliver(say, eventually)
-    _, drill = walk(say, "install", machine)
+    shown, _, drill = walk(say, "install", machine)
+    assert "Claim code" in shown.out
     assert "Passed." in drill.out
 
 
@@ -362,6 +292,15 @@ def test_what_is_typed_when_an_update_failed_names_units_that_there_are(machine:
             else:
                 (unit,) = re.findall(r"-u (\S+)", line)
                 assert (ROOT / "systemd/system" / f"{unit}.service").exists()
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_who_stops_the_box_waits_until_nothing_of_it_runs(language: str) -> None:
+    """systemctl waits for the units that it is told, and not for those that stop with them: a copy would begin while images come."""
+    text = unescape((HELP.parents[1] / language / HELP.name).read_text("utf-8"))
+    stops = re.findall(r"<code>(systemctl stop [^<]*)</code>", text)
+    assert len(stops) == 3
+    assert set(stops) == {STOP}
 
 
 def test_nothing_stands_there_that_is_typed_nowhere() -> None:

@@ -1,6 +1,7 @@
-"""`python -m tests.provisioning [vm] [12|13]`: provision a booted Debian twice, and use it as a clinic would.
+"""`python -m tests.provisioning [vm|runbooks] [12|13]`: provision a booted Debian twice, and use it as a clinic would.
 
     make test-machine                a Debian 13 in a container; ARGS=12 for a Debian 12
+    make test-machine ARGS=runbooks  the same machine, and what the help's runbooks say to type at it; ARGS="runbooks 12"
     make test-machine ARGS=vm        one in QEMU, with a kernel, disks, a clock and a start of its own; ARGS="vm 12"
 
 Needs root and debootstrap, systemd-nspawn for the container or QEMU for the other (`apt-get install debootstrap systemd-container
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from itertools import islice
@@ -36,6 +37,7 @@ from tests.image.remains import nothing_in_clear
 from tests.provisioning import emulated, machine
 from tests.provisioning.machine import THERE, Machine, running
 from tests.provisioning.playing import KEPT, ROOT, checkout, hosts, play, played, shuts_nobody_out
+from tests.provisioning.runbooks import runbooks
 from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, runs_out, standing
 from tests.provisioning.updating import starts_anew_what_was_mended, takes_security_updates
 from tests.system.dcmtk import storescu_command
@@ -56,24 +58,29 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="vm|12|13", help="in QEMU; which Debian (default: 13)")
+    parser.add_argument(
+        "words", nargs="*", metavar="vm|runbooks|12|13", help="which story; which Debian (default: 13)"
+    )
     words = parser.parse_args().words
-    in_qemu, suite = chosen(words) or parser.error(f"not understood: {' '.join(words)}")
+    story, suite = chosen(words) or parser.error(f"not understood: {' '.join(words)}")
     # Ended from outside, it must not leave a machine running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     KEPT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="machine-", dir=KEPT) as scratch:
-        (in_emulation if in_qemu else in_container)(suite, Path(scratch))
+        STORIES[story](suite, Path(scratch))
     print(f"all promises kept, in {time.monotonic() - began:.0f} seconds")
 
 
-def chosen(words: Sequence[str]) -> tuple[bool, str] | None:
-    """Whether the machine is to be in QEMU, and which Debian; `None` if `words` say neither or both ways."""
-    kinds, versions = [each for each in words if each == "vm"], [each for each in words if each in SUITE_OF]
+def chosen(words: Sequence[str]) -> tuple[str, str] | None:
+    """Which story (empty: the long one), and of which Debian; `None` if `words` say neither or both ways."""
+    kinds, versions = (
+        [each for each in words if each in STORIES],
+        [each for each in words if each in SUITE_OF],
+    )
     if len(kinds) > 1 or len(versions) > 1 or len(kinds) + len(versions) < len(words):
         return None
-    return bool(kinds), SUITE_OF[versions[0] if versions else "13"]
+    return kinds[0] if kinds else "", SUITE_OF[versions[0] if versions else "13"]
 
 
 def in_container(suite: str, scratch: Path) -> None:
@@ -90,6 +97,16 @@ def in_container(suite: str, scratch: Path) -> None:
         takes_security_updates(box)
         nothing_in_clear_in(root, box)
         fails_an_update(box, inventory, wheel, wheels)
+
+
+def by_the_runbooks(suite: str, scratch: Path) -> None:
+    """What the help says to type, from the claim code to the end of a box's life."""
+    wheel, wheels = build(suite)
+    with machine.booted(machine.base(KEPT, suite), scratch) as (box, _):
+        inventory = scratch / "hosts.json"
+        inventory.write_text(json.dumps(hosts(box, "tmpfs", "tmpfs")))
+        becomes_an_appliance(inventory, wheel, wheels)
+        runbooks(box, lambda number: send_one(box, number))
 
 
 def in_emulation(suite: str, scratch: Path) -> None:
@@ -120,6 +137,13 @@ def in_emulation(suite: str, scratch: Path) -> None:
     for name in (emulated.SYSTEM, emulated.BACKUP):
         disk = scratch / f"{name}.raw"
         nothing_in_clear(disk, before, [film(), film(1)], disk.stat().st_size - emulated.TAIL_BYTES)
+
+
+STORIES: Mapping[str, Callable[[str, Path], None]] = {
+    "": in_container,
+    "vm": in_emulation,
+    "runbooks": by_the_runbooks,
+}
 
 
 def is_as_it_was(box: Machine, bearer: str) -> None:

@@ -79,9 +79,13 @@ class Machine:
             check=False,
         )
 
+    def done(self, command: str, *, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """What `command` comes to there, as root, however it ends."""
+        return self._ssh(f"root@{self.address}", command, typed=typed)
+
     def inside(self, command: str, *, check: bool = True, typed: str = "") -> str:
         """What `command` prints there, as root."""
-        done = self._ssh(f"root@{self.address}", command, typed=typed)
+        done = self.done(command, typed=typed)
         if check and done.returncode:
             raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout

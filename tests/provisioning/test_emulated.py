@@ -24,11 +24,13 @@ def words_after(word: str, command: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "so"),
     [
-        ([], (False, "trixie")),
-        (["12"], (False, "bookworm")),
-        (["vm"], (True, "trixie")),
-        (["vm", "12"], (True, "bookworm")),
-        (["12", "vm"], (True, "bookworm")),
+        ([], ("", "trixie")),
+        (["12"], ("", "bookworm")),
+        (["vm"], ("vm", "trixie")),
+        (["vm", "12"], ("vm", "bookworm")),
+        (["12", "vm"], ("vm", "bookworm")),
+        (["runbooks", "12"], ("runbooks", "bookworm")),
+        (["vm", "runbooks"], None),
         (["11"], None),
         (["12", "13"], None),
         (["vm", "vm"], None),

@@ -13,11 +13,11 @@ PATIENCE_SECONDS = 300
 
 
 class Browser:
-    """One person at the console at port `port` of this machine; over TLS, whose certificate is not judged: the screen's fingerprint is for
-    people."""
+    """One person at the console at port `port` of this machine, or of another; over TLS, whose certificate is not judged: the screen's
+    fingerprint is for people."""
 
-    def __init__(self, port: int, *, tls: bool = False) -> None:
-        self._base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    def __init__(self, port: int, *, tls: bool = False, host: str = "127.0.0.1") -> None:
+        self._base = f"{'https' if tls else 'http'}://{host}:{port}"
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         cookies = urllib.request.HTTPCookieProcessor(CookieJar())

@@ -181,6 +181,28 @@ def test_what_the_unit_says_of_the_clock_is_what_the_kernel_says(
     assert kernel_clock.discipline() == told.split()[0]
 
 
+REFUSES = """
+import ctypes, runpy, sys
+class Refuses:
+    def adjtimex(self, answer):
+        return -1
+ctypes.CDLL = lambda *_, **__: Refuses()
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0])
+"""
+
+
+def test_where_a_container_refuses_the_question_nobody_knows_and_no_unit_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = asked(sys.executable, "-I", "-c", REFUSES, str(UNITS / "libexec/clock-state"), str(tmp_path))
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "state").read_text().startswith("unknown ")
+    monkeypatch.setattr(kernel_clock, "_adjtimex", lambda: None)
+    monkeypatch.setattr(kernel_clock, "TOLD", tmp_path / "state")
+    assert kernel_clock.discipline() is Discipline.UNKNOWN
+
+
 @pytest.mark.parametrize(
     "told", ["", "follows", "follows x", "follows -10000", "follows 1e12", "unheard of 1", "\xff 1"]
 )
