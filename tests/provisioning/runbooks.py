@@ -225,7 +225,7 @@ def is_replaced(at: Administrator, key: str, send: Callable[[int], bool]) -> Non
 
 def is_restored_as_before_an_attack(at: Administrator, key: str, send: Callable[[int], bool]) -> None:
     """*Somebody has encrypted or stolen*, where not all is whole."""
-    at.box.wait_until(f"appliance deliveries --json | python3 -I -c '{CONFIRMED}' 1")
+    at.box.wait_until(f"appliance deliveries --json | python3 -I -c '{CONFIRMED}' 4")
     kept("a backup is made in time", at("backup", "now").code == 0)
     before = max(each["name"] for each in at("backup", "list", "--json").rows)
     kept(
@@ -233,7 +233,7 @@ def is_restored_as_before_an_attack(at: Administrator, key: str, send: Callable[
         at("user", "invite", "mallory", "--name", "M", "--role", "owner").code == 0,
     )
     kept("an image comes after it", send(4))
-    at.box.wait_until(f"appliance deliveries --json | python3 -I -c '{CONFIRMED}' 2")
+    at.box.wait_until(f"appliance deliveries --json | python3 -I -c '{CONFIRMED}' 5")
     kept("and a backup", at("backup", "now").code == 0)
     is_new(at)
     chosen = f"restore folder --path {DISK} --backup BACKUP"
