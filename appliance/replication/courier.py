@@ -91,7 +91,7 @@ class Courier:
         finally:
             supervision.stopping("what is being sent may finish")
             for lane in self._lanes.values():
-                lane.stop()
+                lane.stop(at_last=True)
             for lane in self._lanes.values():
                 lane.join()
 

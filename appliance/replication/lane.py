@@ -7,7 +7,7 @@ Documents are written when nothing is owed; and, since that may not be for weeks
 tombstones as soon as they are owed, everything else once `MANIFEST_LONGEST_SECONDS` have gone by. What an archive has before its
 manifest is there is lost in a fire. Each of both takes at most as long as was spent otherwise since it was done last, so that objects have a third
 of a thread's time at the worst; usually much more, since a study that has come to rest is written once. Rejected: to end the batch for that, which costs two
-rows a claim.
+rows a claim. A courier that is stopped writes the manifests that it owes at its end (`_keep_last`): after it somebody may take the machine away.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ BATCH: Final = 32
 TEST_LEASE_SECONDS: Final = 120.0
 MANIFEST_QUIET_SECONDS: Final = 2.0
 MANIFEST_LONGEST_SECONDS: Final = 60.0
+LAST_SECONDS: Final = 10.0
+"""For how long a courier that is stopped begins to write manifests: systemd ends it after a minute."""
+
 TOMBSTONE_SECONDS: Final = 1.0
 """How often it is asked, between two objects, whether a tombstone is owed."""
 
@@ -96,9 +99,11 @@ class Lane:
             self._was_restored = settings.get(conn, RESTORED) is not None
         self._ticks = Ticks()
         self._kept = self._buried = monotonic()
+        self._is_last = False
+        self._serving = self._box.config.courier.workers_per_destination
         self._threads = [
             threading.Thread(target=self._serve, name=f"{self._settings.name}-{number}", daemon=True)
-            for number in range(self._box.config.courier.workers_per_destination)
+            for number in range(self._serving)
         ]
         for thread in self._threads:
             thread.start()
@@ -109,8 +114,10 @@ class Lane:
             self._wakes += 1
             self._work.notify_all()
 
-    def stop(self) -> None:
-        """Finish what is being sent, and no more."""
+    def stop(self, *, at_last: bool = False) -> None:
+        """Finish what is being sent, and no more; `at_last`, since the courier ends, also the manifests of what was sent. Not of a destination
+        that was stopped before: its settings are others by now."""
+        self._is_last = at_last and not self._stopping.is_set()
         self._stopping.set()
         self.wake()
 
@@ -140,6 +147,11 @@ class Lane:
                 if self._wakes == seen and not more and not self._stopping.is_set():
                     self._work.wait(1.0)
                 seen = self._wakes
+        with self._work:
+            self._serving -= 1
+            is_last = self._is_last and self._serving == 0
+        if is_last:
+            self._keep_last(monotonic() + LAST_SECONDS)
 
     def one_batch(self) -> bool:
         """Test the connection if that is due, or claim and send a batch. Whether there may be more to do."""
@@ -242,20 +254,31 @@ class Lane:
         except ApplianceError as error:
             log.warning("%s: %s", self._settings.name, error)
 
-    def keep_documents(self, until: float = math.inf, *, only_tombstones: bool = False) -> bool:
+    def _keep_last(self, until: float) -> None:
+        """When nothing is sent any more: write the manifests that are out of date, whether or not their studies have come to rest."""
+        try:
+            while self.keep_documents(until, at_last=True):
+                pass
+        except ApplianceError as error:
+            log.warning("%s: %s", self._settings.name, error)
+
+    def keep_documents(
+        self, until: float = math.inf, *, only_tombstones: bool = False, at_last: bool = False
+    ) -> bool:
         """Write the recovery slot and the manifests that are out of date, if the destination is an archive; whether there are more.
 
         Tombstones come first. Stops at the moment `until` of the monotonic clock. While the ransomware guard holds, only what is not there
-        yet under its name is written; the rest stays out of date.
+        yet under its name is written; the rest stays out of date. `at_last` nothing but manifests is written, and for none is waited.
         """
         if self._settings.takes != "ciphertext" or not self._keeping.acquire(blocking=False):
             return False
 
         def is_over() -> bool:
-            return self._stopping.is_set() or monotonic() > until
+            return (self._stopping.is_set() and not at_last) or monotonic() > until
 
         try:
             now = self._around.now()
+            quiet = timedelta(seconds=0 if at_last else MANIFEST_QUIET_SECONDS)
             with self._box.catalog.reading() as conn:
                 if not destinations.breaker(conn, self._settings.id).lets_send():
                     return False
@@ -263,7 +286,7 @@ class Lane:
                 due = manifests.out_of_date(
                     conn,
                     self._settings.id,
-                    quiet_since=now - timedelta(seconds=MANIFEST_QUIET_SECONDS),
+                    quiet_since=now - quiet,
                     written_before=now - timedelta(seconds=MANIFEST_LONGEST_SECONDS),
                     limit=MOST_HELD if held else BATCH,
                 )
@@ -278,6 +301,8 @@ class Lane:
             names = [each for each in unlooked if each not in self._looked and not self._waits(each)]
             if only_tombstones:
                 due, unlooked, names = [], [], []
+            elif at_last:
+                destroyed, unlooked, names = [], [], []
             elif held:
                 due = [each for each in due if each.study not in self._held][:BATCH]
             else:
@@ -287,7 +312,7 @@ class Lane:
                 and not destroyed
                 and not names
                 and not self._all_looked(unlooked)
-                and (held or only_tombstones or not self._ticks.due("tidy", TIDY_SECONDS))
+                and (held or only_tombstones or at_last or not self._ticks.due("tidy", TIDY_SECONDS))
             ):
                 return False
             archive = cast("Archive", self.destination())
@@ -315,7 +340,7 @@ class Lane:
                 if is_over():
                     return False
                 self._keep_manifest(archive, each)
-            if not due and not held and not only_tombstones:
+            if not due and not held and not only_tombstones and not at_last:
                 self._tidy(archive, now)
             return len(due) == BATCH
         except (Transient, OperatorNeeded, Refused) as error:

@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -158,6 +159,15 @@ def disk(file: Path, writes: Path | None) -> list[str]:
         *("-drive", f"if=none,id=disk,{log}"),
         *("-device", "virtio-blk-pci,drive=disk,bootindex=1,discard=off,write-zeroes=off"),
     ]
+
+
+def unseen(folder: Path) -> list[str]:
+    """The words by which a loader takes the machine for hardware: no bit of the processor says otherwise, nor one of the firmware's table
+    (SMBIOS 3.7, type 0: "BIOS Characteristics Extension Byte 2", bit 4)."""
+    told = struct.pack("<BBHBBHBBQBBBBBB", 0, 24, 0, 1, 2, 0xE800, 3, 0, 1 << 3, 0, 1 << 3, 0, 0, 0xFF, 0xFF)
+    table = folder / "firmware.smbios"
+    table.write_bytes(told + b"a firmware\0001\00001/01/2026\0\0")
+    return ["-cpu", "max,-hypervisor", "-smbios", f"file={table}"]
 
 
 def real_time_clock(at: datetime | None) -> list[str]:
@@ -314,8 +324,14 @@ class Machine:
     def type_keys(self, text: str) -> None:
         """As on its keyboard (US): capitals, digits, and Enter for a line's end."""
         for letter in text:
-            key = {"\n": "ret"}.get(letter, f"shift-{letter.lower()}" if letter.isupper() else letter)
+            key = {"\n": "ret", " ": "spc"}.get(
+                letter, f"shift-{letter.lower()}" if letter.isupper() else letter
+            )
             self._monitor(f"sendkey {key}")
+
+    def press(self, key: str) -> None:
+        """One key, by QEMU's name of it."""
+        self._monitor(f"sendkey {key}")
 
     def press_sleep_key(self) -> None:
         """As on a keyboard that has one."""
@@ -393,12 +409,14 @@ def switched_on(
     wired_to: tuple[str, str] | None = None,
     writes: Path | None = None,
     beside: Path | None = None,
+    bare: bool = False,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
     how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
     run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says; `wired_to`: the namespace and
-    the tap that its cable leads to, instead of to nowhere; `writes`: the log (`tests.image.writes`) of all that its disk is told; `beside`: a second disk in it."""
+    the tap that its cable leads to, instead of to nowhere; `writes`: the log (`tests.image.writes`) of all that its disk is told; `beside`: a second disk in it;
+    `bare`: its loader is to take it for hardware."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -451,6 +469,7 @@ def switched_on(
             *(("-device", "usb-storage,drive=stick,bus=usb.0,bootindex=0") if stick else ()),
             *(("-global", "ICH9-LPC.noreboot=off", "-action", "watchdog=reset") if watchdog else ()),
             *real_time_clock(clock),
+            *(unseen(folder) if bare else ()),
             *(("-trace", WATCHDOG_RAN_DOWN) if watchdog else ()),
             *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),
         ],

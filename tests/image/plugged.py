@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from appliance.health import gathering, looks
+from tests.image.loader import enrols
 from tests.image.machine import DISK_BYTES, PATIENCE_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, answers, image, kept, running
 from tests.image.updates import OFFERED, kernels, offered_version
@@ -20,6 +21,7 @@ WRITTEN_BYTES = 64 << 20
 STICK_BYTES = 600 << 20
 SCREEN = BUILT / "screen.ppm"
 """The screen of the machine that was installed, as it was last seen: where nothing comes of it, this says why."""
+CERTIFICATE = BUILT / "keys/secure-boot.crt"
 MOUNTED = "grep -q ' /media/backup ext4 ' /proc/mounts"
 
 
@@ -107,10 +109,10 @@ def update(machine: Machine, folder: Path) -> None:
 
 
 def installation(hardware: Hardware) -> None:
-    """The stick starts a machine with an empty disk, somebody at its keyboard chooses the disk and types the word, and the machine
-    starts from that disk."""
+    """The stick starts a machine with an empty disk, somebody at its keyboard gives the firmware our keys, chooses the disk and types the
+    word, and the machine starts from that disk."""
     hardware.assemble_blank()
-    installed(hardware, image())
+    installed(hardware, image(), bare=True)
     with switched_on(hardware, door=False, ports=(443,)) as machine:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not answers(machine.ports[443]) and time.monotonic() < deadline:
@@ -119,12 +121,15 @@ def installation(hardware: Hardware) -> None:
         kept("and the machine starts from it, and answers", answers(machine.ports[443]), str(SCREEN))
 
 
-def installed(hardware: Hardware, written: Path) -> None:
-    """By the stick that brings `written`, which is on the disk afterwards to the bit, and by somebody at the keyboard."""
+def installed(hardware: Hardware, written: Path, *, bare: bool = False) -> None:
+    """By the stick that brings `written`, which is on the disk afterwards to the bit, and by somebody at the keyboard. Of a machine that the
+    loader takes for hardware (`bare`) she enrols the keys first."""
     stick = written.with_suffix(".install.raw")
     if not stick.exists():
         raise SystemExit(f"there is no {stick.name}: image-build/build installer, or test-installer")
-    with switched_on(hardware, door=False, stick=stick) as machine:
+    with switched_on(hardware, door=False, stick=stick, bare=bare) as machine:
+        if bare:
+            enrols(machine, CERTIFICATE)
         deadline = time.monotonic() + 2 * PATIENCE_SECONDS
         while _held_bytes(hardware.disk) < WRITTEN_BYTES:
             machine.picture(SCREEN)

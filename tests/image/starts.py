@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.image.load import admit, cut_under_load, nothing_is_lost
+from tests.image.loader import menus
 from tests.image.machine import PATIENCE_SECONDS, WATCHDOG_RAN_DOWN, Hardware, Machine, switched_on
 from tests.image.promises import BUILT, PROMISED_PORTS, image, kept, running
 from tests.image.serving import shop
@@ -398,4 +399,10 @@ def comes_up(hardware: Hardware, wanted: str, ledger: set[str], left: int) -> No
         machine.power_off()
 
 
-PARTS: dict[str, Callable[[Hardware], None]] = {"signed": signed, "two": two, "hang": hang, "first": first}
+PARTS: dict[str, Callable[[Hardware], None]] = {
+    "menus": menus,
+    "signed": signed,
+    "two": two,
+    "hang": hang,
+    "first": first,
+}

@@ -407,8 +407,8 @@ def test_stopping_finishes_what_is_being_sent_and_gives_the_rest_back(
     take_in(box, TEN)
     stop = Lane.stop
 
-    def stopped(lane: Lane) -> None:
-        stop(lane)
+    def stopped(lane: Lane, *, at_last: bool = False) -> None:
+        stop(lane, at_last=at_last)
         go_on.set()
 
     monkeypatch.setattr(Lane, "stop", stopped)
