@@ -6,12 +6,12 @@
     make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
     make test-image ARGS="unflushed --cuts 1000"    what a disk may hold after a cut at any write of a run, each opened again
     make test-image ARGS=sticks     disks that are plugged in: one for backups, one with an update
-    make test-image ARGS=install    the stick that installs, on a machine with an empty disk; needs `image-build/build installer`
+    make test-image ARGS=install    the stick that installs, from the loader's menu on, on a machine with an empty disk; needs `image-build/build installer`
     make test-image ARGS=runbooks   a box installed, set up, its disk replaced and restored; needs `image-build/build test-installer`
     make test-image ARGS=support    a session of remote support, within the image's walls
     make test-image ARGS=afar       every port of a running box, asked from the clinic's network
     make test-image ARGS=scan       OpenSCAP's and lynis's figures of a running box; needs `image-build/build scanners`
-    make test-image ARGS=starts     what isn't signed, two disks, what hangs, a power cut at a first start; ARGS="starts signed hang" for some
+    make test-image ARGS=starts     the loader's menu, what isn't signed, two disks, what hangs, a power cut at a first start; ARGS="starts signed" for some
     make test-container             the container for evaluation: built, claimed, sent a study, and made anew over its volume
     python -m tests.image offers    what sysupdate takes and refuses, without a machine; the first part of the next
     make test-update                updates that are cut, refused, good, damaged and failing; ARGS="good failing" for some

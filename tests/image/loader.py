@@ -31,10 +31,10 @@ def shown(machine: Machine) -> str:
     return _DRAWN.sub("", machine.console())
 
 
-def menu(machine: Machine, line: str, *, after: int = 0) -> str:
-    """Hold the space bar down until a menu with `line` stands there; what was written since the place `after`."""
+def menu(machine: Machine, line: str) -> str:
+    """Hold the space bar down until a menu with `line` stands there; what was written until then."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while line not in (said := shown(machine)[after:]):
+    while line not in (said := shown(machine)):
         assert machine.is_on, said[-2000:]
         assert time.monotonic() < deadline, said[-2000:]
         machine.type_keys(" ")
