@@ -22,6 +22,12 @@ def claim_code(lines: Sequence[str]) -> str:
     return found[1] if found else ""
 
 
+def disk_key(lines: Sequence[str]) -> str:
+    """The key of the disk, on the two lines after the one that announces it; empty if there is none."""
+    places = [place for place, line in enumerate(lines) if line.strip().startswith("Disk key")]
+    return "".join(line.strip() for line in lines[places[0] + 1 : places[0] + 3]) if places else ""
+
+
 def reads_claim_code(machine: Machine) -> str:
     """Off the machine's own screen."""
     lines = on_screen(machine)
@@ -59,6 +65,58 @@ def prints_a_paper(browser: Browser) -> None:
     """The plan for a disaster, which the console sets within its walls."""
     paper = browser.posted("/plan/pdf", on="/plan")
     kept("and a paper is set", paper.startswith(b"%PDF-"), repr(paper[:300]))
+
+
+def sees_disk_key_again(machine: Machine, browser: Browser, first: str) -> None:
+    """*The recovery key is lost* 7: the disk's, which the screen showed at `first`; it shows none now."""
+    browser.post("/disk-pin/key", on="/disk-pin")
+    machine.wait_until("grep -aq 'Disk key' /dev/vcs1")
+    lines = on_screen(machine)
+    kept(
+        "asked for in the console, it shows the key of the disk once more",
+        disk_key(lines) == first,
+        "\n".join(lines),
+    )
+    browser.post("/disk-pin/key/hide", on="/disk-pin")
+    machine.wait_until("! grep -aq 'Disk key' /dev/vcs1")
+    kept("taken off the screen, it is gone", disk_key(on_screen(machine)) == "")
+
+
+def adds_a_disk(browser: Browser, name: str, path: str) -> None:
+    """*Destinations*, *Add a destination*: sealed, and for everything that arrives."""
+    try:
+        page = browser.post("/destinations/new/vault", name=name, path=path, everything="1")
+    except HTTPError as error:  # the form once more, with what is wrong
+        page = error.read().decode()
+    kept(
+        "in the console the disk becomes an archive", f">{name}</a>" in page and "note bad" not in page, page
+    )
+
+
+def backs_up(browser: Browser) -> None:
+    """*Backups*, *Back up now*, at the only archive."""
+    tones, page = tried(browser, "make")
+    kept("*Back up now* lays a backup there", tones[0] == "good", page)
+
+
+def drills(browser: Browser) -> None:
+    """*Backups*, *Run the drill now*, at the only archive."""
+    tones, page = tried(browser, "drill")
+    kept("and *Run the drill now* opens it: the drill passes", tones[1] == "good", page)
+
+
+def tried(browser: Browser, act: str) -> tuple[list[str], str]:
+    """Once `act` of the only archive is over: how its last backup and its last drill went, and the page that says so."""
+    page = browser.get("/backups").decode()
+    found = re.search(rf'action="(/backups/\d+/{act})"', page)
+    assert found is not None, page
+    page = browser.post(found[1], on="/backups")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while 'class="under-way"' in page:
+        assert time.monotonic() < deadline, page
+        time.sleep(LOOK_SECONDS)
+        page = browser.get("/backups").decode()
+    return re.findall(r'<dd><span class="number">[^<]*</span> <span class="badge (\w+)">', page), page
 
 
 def restores(browser: Browser, code: str, path: str, paper: str) -> None:

@@ -21,7 +21,17 @@ from tests import synthetic
 from tests.image.confinement import no_error, walls
 from tests.image.load import CALLING, admit
 from tests.image.machine import Hardware, Machine, switched_on
-from tests.image.person import becomes_owner, claim_code, reads_claim_code, restores
+from tests.image.person import (
+    adds_a_disk,
+    backs_up,
+    becomes_owner,
+    claim_code,
+    disk_key,
+    drills,
+    reads_claim_code,
+    restores,
+    sees_disk_key_again,
+)
 from tests.image.plugged import MOUNTED, installed, stick
 from tests.image.promises import PROMISED_PORTS, https, image, kept, practitioner, running
 from tests.image.screen import on_screen
@@ -55,13 +65,13 @@ def runbooks(hardware: Hardware, films: Sequence[Dataset]) -> None:
         running(
             machine, "switched on again without the stick, it starts from its disk, and nothing has failed"
         )
-        paper = is_set_up(machine)
-        has_archive(machine, disk)
+        browser, paper = is_set_up(machine)
+        has_archive(machine, disk, browser)
         admit(machine)
         bearer = practitioner(machine)
         sends(machine, before)
         kept("under Studies is the study, with its images", shows(machine, bearer, last, len(before)))
-        has_copies(machine, len(before))
+        has_copies(machine, len(before), browser)
         presses_button(machine)
     hardware.new_disk()
     installed(hardware, image(".test"))
@@ -74,31 +84,38 @@ def runbooks(hardware: Hardware, films: Sequence[Dataset]) -> None:
         machine.power_off()
 
 
-def is_set_up(machine: Machine) -> str:
-    """Up to the end of what is done at its screen: the recovery key that is on paper then."""
-    shown = "\n".join(on_screen(machine))
-    kept("the screen shows the key of its disk, to be written down", "Disk key" in shown, shown)
-    becomes_owner(machine)
+def is_set_up(machine: Machine) -> tuple[Browser, str]:
+    """Up to the end of what is done at its screen: its owner at the console, and the recovery key that is on paper then."""
+    lines = on_screen(machine)
+    written_down = machine.inside("cat /var/lib/disk-recovery/key").strip()
+    is_it = disk_key(lines) == written_down != ""
+    kept("the screen shows the key of its disk, to be written down", is_it, "\n".join(lines))
+    browser = becomes_owner(machine)
     machine.wait_until("! grep -aq 'Claim code' /dev/vcs1")
-    kept("and the screen shows no claim code any more", claim_code(on_screen(machine)) == "")
-    return machine.inside("appliance key show-recovery").strip()
+    lines = on_screen(machine)
+    kept(
+        "and neither it nor a claim code any more",
+        claim_code(lines) + disk_key(lines) == "",
+        "\n".join(lines),
+    )
+    sees_disk_key_again(machine, browser, written_down)
+    return browser, machine.inside("appliance key show-recovery").strip()
 
 
-def has_archive(machine: Machine, disk: Path) -> None:
+def has_archive(machine: Machine, disk: Path, browser: Browser) -> None:
     """A disk for backups, which becomes an archive for images too."""
     machine.plug(disk, "backups")
     machine.wait_until(MOUNTED)
     machine.wait_until("systemctl is-active backup-disk.service")
-    machine.inside(f"appliance destination add vault usb --path {MOUNT} && appliance rule add --to usb")
+    adds_a_disk(browser, "usb", MOUNT)
 
 
-def has_copies(machine: Machine, count: int) -> None:
+def has_copies(machine: Machine, count: int, browser: Browser) -> None:
     """What is owed to the archive is confirmed; a backup is laid there, and the drill opens it."""
     machine.wait_until(f"appliance deliveries --json | python3 -I -c '{CONFIRMED}' {count}")
     kept("all that is owed to the disk is confirmed", True)
-    machine.inside("appliance backup now --to usb")
-    told = machine.inside("appliance backup drill --of usb && echo passed", check=False)
-    kept("a backup is laid there, and the drill passes", told.rstrip().endswith("passed"), told)
+    backs_up(browser)
+    drills(browser)
 
 
 def presses_button(machine: Machine) -> None:

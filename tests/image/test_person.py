@@ -57,3 +57,23 @@ def test_a_paper_that_is_not_of_this_box_finds_nothing_and_the_code_still_claims
         person.restores(Browser(blank.web_port), code, path, wrong)
     assert "BROKEN: on the first page" in capsys.readouterr().out
     Browser(blank.web_port).claim(code, login=person.LOGIN, name="Odile Roy", password=person.PASSWORD)
+
+
+def test_a_disk_becomes_an_archive_that_is_tried_out_by_the_pages_of_the_console(
+    blank: Appliance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner, disk = Browser(blank.web_port), tmp_path / "usb"
+    code = person.claim_code(["  " + line for line in blank.log().splitlines()])
+    owner.claim(code, login=person.LOGIN, name="Odile Roy", password=person.PASSWORD)
+    with pytest.raises(SystemExit):
+        person.adds_a_disk(owner, "usb", str(disk))
+    assert "BROKEN" in capsys.readouterr().out, "nothing is plugged in there yet"
+    disk.mkdir()
+    person.adds_a_disk(owner, "usb", str(disk))
+    with pytest.raises(SystemExit):
+        person.drills(owner)
+    assert "BROKEN" in capsys.readouterr().out, "there is no backup yet"
+    person.backs_up(owner)
+    person.drills(owner)
+    assert "BROKEN" not in capsys.readouterr().out
+    assert re.search(r"usb +any +any", blank.say("rule", "list")), "for everything that arrives"

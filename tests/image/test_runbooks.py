@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_screen import RECOVERY, shown
 from tests.image import person, runbooks, screen
 from tests.image.machine import DISK_BYTES, Hardware
 from tests.image.test_configuration import BUILD
@@ -17,6 +18,13 @@ from tests.image.test_promises import COLUMNS, terminal
 def test_the_claim_code_is_read_off_a_terminal() -> None:
     assert person.claim_code(screen.lines_of(terminal(), COLUMNS)) == "ABCD-EFGH"
     assert person.claim_code(["Clinic edge appliance", "  Starting"]) == ""
+
+
+def test_the_disks_key_is_read_off_the_screen_that_shows_it() -> None:
+    for owned, asked in ((False, False), (True, True)):
+        there = shown(disk_recovery=RECOVERY, claim_code="" if owned else "ABCD-EFGH", is_key_asked=asked)
+        assert person.disk_key(there.lines()) == RECOVERY
+    assert person.disk_key(shown(disk_recovery=RECOVERY, claim_code="").lines()) == ""
 
 
 @pytest.mark.parametrize(
