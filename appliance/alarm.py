@@ -14,9 +14,9 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from appliance import health
 from appliance.box import Box
 from appliance.catalog import devices, notices
+from appliance.health import status
 from appliance.notify import judging
 from appliance.notify.alerts import Condition
 
@@ -67,9 +67,7 @@ class Digests:
 
 def conditions(box: Box, now: datetime) -> tuple[Condition, ...]:
     """Everything that is wrong at `now`, and those who knock without being known."""
-    found = [
-        Condition(each.code, each.words, each.fix, each.subject) for each in health.status(box, now).problems
-    ]
+    found = [Condition(each.code, each.words, each.fix, each.subject) for each in status(box, now).problems]
     if any(each.code in ("catalog", "box") for each in found):
         return tuple(found)
     with box.catalog.reading() as conn:

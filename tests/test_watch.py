@@ -257,3 +257,10 @@ def test_a_record_of_one_archive_is_none_of_another(box: Box) -> None:
     others: list[object] = [{"outcome": "succeeded"}, [], None, {**record, MAC: 1}]
     for other in others:
         assert not is_vouched(box.audit_key, "drill.last.usb", other)
+
+
+def test_the_watch_has_loaded_how_it_judges_before_anything_is_wrong() -> None:
+    """It stands in where upkeep has died, as with a disk that fails: a program that isn't read by then may not be read any more."""
+    program = "import sys; import appliance.watch; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"appliance.health.judgement", "appliance.health.gathering"} <= set(told.stdout.split())

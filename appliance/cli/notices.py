@@ -122,7 +122,8 @@ def list_messages(arguments: Arguments) -> int:
 
 def try_out(arguments: Arguments) -> int:
     """Raise a test notice, or send a letter now."""
-    from appliance.notify import mail, tell
+    from appliance.notify import mail
+    from appliance.notify.telling import tell
 
     with opened_box() as box:
         if arguments.mail is None:

@@ -4,10 +4,5 @@ What is told is decided by pure modules (`kinds`, `alerts`, `preferences`, `esca
 messages in the caller's transaction; `sending` carries the messages out, from the jobs process, until each has arrived
 or somebody knows that it hasn't. No title, subject or message that leaves the box names a patient: see `kinds`.
 
-For others: `tell` for something that happened (break-glass), `mail.enqueue` for a letter (an invitation).
+For others: `telling.tell` for something that happened (break-glass), `mail.enqueue` for a letter (an invitation).
 """
-
-from appliance.notify import mail
-from appliance.notify.telling import tell
-
-__all__ = ["mail", "tell"]

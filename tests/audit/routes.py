@@ -171,10 +171,10 @@ def _admit(world: World) -> Any:
 def _notice(world: World) -> int:
     from datetime import UTC, datetime
 
-    from appliance import notify
+    from appliance.notify.telling import tell
 
     with world.box.catalog.transaction() as tx:
-        number = notify.tell(tx, "disk-full", now=datetime.now(UTC))
+        number = tell(tx, "disk-full", now=datetime.now(UTC))
     assert number is not None
     return number
 

@@ -1,5 +1,7 @@
 """The board is the same in a folder and in a bucket."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +37,12 @@ def test_what_is_laid_there_lies_there(there: Board) -> None:
     for name in ("b", "a"):
         there.write(f"boxes/{name}.json", b"x")
     assert there.boxes() == ("a", "b")
+
+
+def test_who_asks_after_a_box_loads_little_of_the_product() -> None:
+    """A playbook asks in a process of its own, each time, for each box of a fleet."""
+    program = "import sys; from appliance.fleet import board, roll, wanted;print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(told.stdout.split())
+    assert "appliance.fleet.vocabulary" in loaded
+    assert not {"sqlalchemy", "pydicom", "pynetdicom", "numpy", "flask", "boto3", "appliance.box"} & loaded

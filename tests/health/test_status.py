@@ -1,5 +1,6 @@
 """The judgement of the box: what blocks, what is said, and that nothing of a patient is in it."""
 
+import ast
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,6 +27,21 @@ from tests.seals import sealed_with
 from tests.told_disk import told_disk
 
 NOW = datetime.now(UTC)
+
+
+def test_every_name_of_it_is_there_and_no_other() -> None:
+    assert all(getattr(health, name) is not None for name in health.__all__)
+    assert sorted(health._MODULES) == sorted(health.__all__)
+    (told,) = (each for each in ast.parse(Path(health.__file__).read_text()).body if isinstance(each, ast.If) and isinstance(each.test, ast.Name))  # fmt: skip
+    known = {
+        name.name: each.module.rpartition(".")[2]
+        for each in told.body
+        if isinstance(each, ast.ImportFrom) and each.module
+        for name in each.names
+    }
+    assert known == health._MODULES, "what a reader and mypy believe is what is loaded"
+    with pytest.raises(AttributeError, match="'nothing'"):
+        health.nothing  # type: ignore[attr-defined] # noqa: B018
 
 
 @pytest.fixture

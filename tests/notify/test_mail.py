@@ -9,7 +9,6 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from appliance import notify
 from appliance.box import Box
 from appliance.catalog import outbox
 from appliance.errors import OperatorNeeded, Refused
@@ -35,7 +34,7 @@ def enqueue(box: Box, **others: object) -> int:
             "now": NOW,
             "link": LINK,
         }
-        return notify.mail.enqueue(tx, **(asked | others))  # type: ignore[arg-type]
+        return mail.enqueue(tx, **(asked | others))  # type: ignore[arg-type]
 
 
 def kept(box: Box, number: int) -> outbox.Message:

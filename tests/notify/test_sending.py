@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from appliance import notify
 from appliance.box import Box
 from appliance.catalog import notices, outbox, webhooks
 from appliance.catalog.notices import Wanted
-from appliance.notify import hooks, judging, sending, smtp
+from appliance.notify import hooks, judging, mail, sending, smtp
 from appliance.notify.hooks import Attachment, News
 from appliance.notify.kinds import Channel, Severity
 from appliance.notify.sending import Messenger, Surroundings
@@ -61,7 +60,7 @@ def running(box: Box) -> Iterator[Messenger]:
 def letter(box: Box, now: datetime = NOW, **others: object) -> int:
     with box.catalog.transaction() as tx:
         asked = {"to": READER, "letter": "test", "language": "en", "now": now}
-        return notify.mail.enqueue(tx, **(asked | others))  # type: ignore[arg-type]
+        return mail.enqueue(tx, **(asked | others))  # type: ignore[arg-type]
 
 
 def hook_to(box: Box, url: str, name: str = "chat") -> webhooks.Webhook:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from appliance import audit, certificates, notify, settings
+from appliance import audit, certificates, settings
 from appliance.box import Box
 from appliance.catalog import alerts, notice_preferences, notices, outbox, people
 from appliance.catalog import settings as kept_settings
@@ -16,7 +16,7 @@ from appliance.catalog.notices import NoticeState, Wanted
 from appliance.notify import hooks, judging
 from appliance.notify.alerts import Condition
 from appliance.notify.kinds import RULES, Channel
-from appliance.notify.telling import raise_notice
+from appliance.notify.telling import raise_notice, tell
 from tests.notify.conftest import NOW
 from tests.synthetic import HELENE, MARKERS
 from tests.system.clear_text import words_in
@@ -197,7 +197,7 @@ def test_break_glass_is_told_because_the_audit_says_so(box: Box) -> None:
 def test_a_kind_that_is_switched_off_is_not_told(box: Box) -> None:
     with box.catalog.transaction() as tx:
         alerts.change_rule(tx, "disk-full", {"enabled": False}, NOW)
-        assert notify.tell(tx, "disk-full", now=NOW) is None
+        assert tell(tx, "disk-full", now=NOW) is None
     assert not judging.apply(box.catalog, [FULL], NOW).said_anything
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance import notify
 from appliance.catalog import outbox
+from appliance.notify import mail
 from tests.notify.conftest import use_mail
 from tests.notify.mail_room import mail_room
 from tests.system.running import Appliance, appliance, wait_for
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def write(box_of: Appliance, to: str) -> None:
     with box_of.opened() as box, box.catalog.transaction() as tx:
-        notify.mail.enqueue(tx, to=to, letter="invitation", language="fr", now=datetime.now(UTC))
+        mail.enqueue(tx, to=to, letter="invitation", language="fr", now=datetime.now(UTC))
 
 
 def states(clinic: Appliance) -> list[str]:
@@ -42,9 +42,7 @@ def test_a_letter_of_another_process_leaves_and_a_killed_process_leaves_none_beh
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         with clinic.opened() as box, box.catalog.transaction() as tx:
-            notify.mail.enqueue(
-                tx, to="luc@clinique.example", letter="test", language="fr", now=datetime.now(UTC)
-            )
+            mail.enqueue(tx, to="luc@clinique.example", letter="test", language="fr", now=datetime.now(UTC))
             assert (
                 outbox.claim(tx, "mail", datetime.now(UTC), 300) is not None
             )  # it was sending this when it died

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from appliance import identity, notify
+from appliance import identity
 from appliance.catalog import notices, people
 from appliance.catalog.notices import Wanted
 from appliance.notify import judging
 from appliance.notify.alerts import Condition
+from appliance.notify.telling import tell
 from appliance.web.live import MOST_STREAMS
 from tests.notify.conftest import use_mail
 from tests.notify.mail_room import mail_room
@@ -133,7 +134,7 @@ def test_sound_and_pop_up_are_choices_and_say_the_title_only(console: Served) ->
     page.locator("main button.primary").click()
     expect(page.locator(".note.good")).to_be_visible()
     with console.box.catalog.transaction() as tx:
-        notify.tell(tx, "delivery-failed", subject="pacs", words="secret words", now=datetime.now(UTC))
+        tell(tx, "delivery-failed", subject="pacs", words="secret words", now=datetime.now(UTC))
     expect(page.locator("#bell-face")).to_contain_text("2 unread")
     assert page.evaluate("[window.rung, window.popped]") == [[], []], "these are quiet hours"
     judge(console, FULL, FAILED)

@@ -12,14 +12,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from appliance import audit, notify, settings
+from appliance import audit, settings
 from appliance.box import Box, open_box
 from appliance.catalog import alerts, notice_preferences, notices, outbox, people, webhooks
 from appliance.config import Config
 from appliance.identity.roles import Role
-from appliance.notify import judging
+from appliance.notify import judging, mail
 from appliance.notify.alerts import Condition
 from appliance.notify.kinds import RULES, rule_for
+from appliance.notify.telling import tell
 from appliance.web import create_app
 from tests.notify.conftest import use_mail
 from tests.notify.mail_room import mail_room
@@ -160,7 +161,7 @@ def test_the_history_is_filtered(owner: FlaskClient, box: Box) -> None:
 def test_a_long_history_has_more_pages(owner: FlaskClient, box: Box) -> None:
     with box.catalog.transaction() as tx:
         for number in range(60):
-            notify.tell(tx, "job", subject=f"job {number}", now=datetime.now(UTC))
+            tell(tx, "job", subject=f"job {number}", now=datetime.now(UTC))
     first = page(owner, "/notices")
     older = re.search(r'href="/notices\?(before=\d+)"', first)
     assert older is not None
@@ -173,7 +174,7 @@ def test_a_long_history_has_more_pages(owner: FlaskClient, box: Box) -> None:
 def test_what_was_told_to_others_is_not_shown(app: Flask, box: Box, role: Role) -> None:
     browser = browser_of(app, role)
     with box.catalog.transaction() as tx:
-        notify.tell(tx, "break-glass", subject="study:7", now=datetime.now(UTC))
+        tell(tx, "break-glass", subject="study:7", now=datetime.now(UTC))
     assert "study:7" not in page(browser, "/notices")
     assert "study:7" not in page(browser, "/notices/panel", **{"HX-Request": "true"})
     for act in ("read", "acknowledge"):
@@ -204,7 +205,7 @@ def test_what_somebody_was_told_of_the_own_account_is_not_shown_to_an_owner(
 def test_what_is_written_in_a_notice_stays_text(owner: FlaskClient, box: Box) -> None:
     nasty = '"><script>alert(1)</script>'
     with box.catalog.transaction() as tx:
-        notify.tell(tx, "job", subject=nasty, words=nasty, fix=nasty, now=datetime.now(UTC))
+        tell(tx, "job", subject=nasty, words=nasty, fix=nasty, now=datetime.now(UTC))
     for path in ("/notices", "/help"):
         assert "<script>alert" not in page(owner, path)
     for path in ("/notices/panel", "/notices/bell"):
@@ -427,7 +428,7 @@ def test_messages_are_listed_with_what_came_of_them(owner: FlaskClient, box: Box
         settings.change(
             tx, box.audit_key, {"clinic.name": "Clinique du Parc"}, actor="t", now=datetime.now(UTC)
         )
-        notify.mail.enqueue(
+        mail.enqueue(
             tx, to="luc@example.ca", letter="password-reset", language="fr", link="https://box/geheim", now=datetime.now(UTC)
         )  # fmt: skip
         assert people.anybody(tx)

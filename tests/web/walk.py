@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from werkzeug.routing import Rule
 
-from appliance import notify
 from appliance.box import Box
 from appliance.catalog import Transaction, deliveries, destinations, devices, rules, tombstones, webhooks
 from appliance.catalog.columns import utc_text
@@ -29,7 +28,8 @@ from appliance.model import (
     ae_title,
 )
 from appliance.model import Rule as RoutingRule
-from appliance.notify import hooks
+from appliance.notify import hooks, mail
+from appliance.notify.telling import tell
 from appliance.replication.delivery import Breaker
 from appliance.settings import SECTIONS as SETTING_SECTIONS
 from appliance.web.help import ORDER
@@ -86,13 +86,11 @@ def furnish(box: Box, folder: str) -> None:
         for number, state in ((2, "FAILED"), (3, "PAUSED"), (4, "CONFIRMED")):
             tx.execute(sql("UPDATE deliveries SET state = :s WHERE id = :i"), {"s": state, "i": number})
         for kind in ("disk-full", "destination-down", "unknown-device", "message-failed"):
-            notify.tell(
-                tx, kind, subject="cloud", words="the data disk is nearly full", fix=ROOM_SOON, now=NOW
-            )
+            tell(tx, kind, subject="cloud", words="the data disk is nearly full", fix=ROOM_SOON, now=NOW)
         bury_one(tx, place)
         hook = hooks.add(tx, name="chat", url="https://hooks.example.ca/x", format="slack", now=NOW)
         webhooks.set_breaker(tx, hook.id, Breaker(2, NOW, "hooks.example.ca does not answer"))
-        notify.mail.enqueue(tx, to="luc@example.ca", letter="test", language="fr", now=NOW)
+        mail.enqueue(tx, to="luc@example.ca", letter="test", language="fr", now=NOW)
 
 
 def bury_one(tx: Transaction, archive: DestinationId) -> None:
