@@ -70,10 +70,23 @@ def test_a_disk_becomes_an_archive_that_is_tried_out_by_the_pages_of_the_console
     assert "BROKEN" in capsys.readouterr().out, "nothing is plugged in there yet"
     disk.mkdir()
     person.adds_a_disk(owner, "usb", str(disk))
-    with pytest.raises(SystemExit):
-        person.drills(owner)
-    assert "BROKEN" in capsys.readouterr().out, "there is no backup yet"
     person.backs_up(owner)
     person.drills(owner)
     assert "BROKEN" not in capsys.readouterr().out
     assert re.search(r"usb +any +any", blank.say("rule", "list")), "for everything that arrives"
+    disk.rename(tmp_path / "taken out")
+    for act in (person.backs_up, person.drills):
+        with pytest.raises(SystemExit):
+            act(owner)
+        assert "BROKEN" in capsys.readouterr().out, "the one before was good, and this one was not"
+
+
+def test_who_is_asked_who_she_is_says_so(blank: Appliance, capsys: pytest.CaptureFixture[str]) -> None:
+    owner = Browser(blank.web_port)
+    code = person.claim_code(["  " + line for line in blank.log().splitlines()])
+    owner.claim(code, login=person.LOGIN, name="Odile Roy", password=person.PASSWORD)
+    with blank.opened() as box, box.catalog.transaction() as tx:
+        tx.exec_driver_sql("UPDATE web_sessions SET confirmed_utc = '2020-01-01T00:00:00.000000Z'")
+    (blank.folder / "disk").mkdir()
+    person.adds_a_disk(owner, "usb", str(blank.folder / "disk"))
+    assert "BROKEN" not in capsys.readouterr().out
