@@ -5,7 +5,7 @@ known yet by its object id is recorded as if it arrived now, by the same functio
 snapshot; its receipt is the archive itself. What
 a manifest says of a person is what the images say: the catalog's own rules about contradictions apply again.
 
-An archive may also hold manifests that were *kept* (`appliance.replication.lane`): a box that was restored from another
+An archive may also hold manifests that were *kept* (`appliance.replication.documents`): a box that was restored from another
 archive found there a manifest that named images it did not know, and put it aside before it wrote its own. They are read
 after the others, whatever their hour: each says of images that no other document speaks of, and holds their keys.
 

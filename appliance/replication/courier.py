@@ -20,6 +20,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 
 from appliance import supervision
@@ -27,7 +29,7 @@ from appliance.box import Box
 from appliance.catalog import deliveries, destinations, processes
 from appliance.errors import OperatorNeeded, Transient
 from appliance.replication.batch import ACTOR, Counts, Errand, Held, Surroundings
-from appliance.replication.lane import Lane, Ticks
+from appliance.replication.lane import Lane
 
 log = logging.getLogger(__name__)
 
@@ -122,3 +124,18 @@ class Courier:
             with self._box.catalog.transaction() as tx:
                 deliveries.renew(tx, self._held.ids(), now=now, lease_seconds=lease_seconds)
                 deliveries.release_expired(tx, now)
+
+
+@dataclass
+class Ticks:
+    """When something was done last, by the monotonic clock: no jump of the wall clock delays it."""
+
+    last: dict[str, float] = field(default_factory=dict)
+
+    def due(self, what: str, seconds: float) -> bool:
+        """Whether `what` was never done or `seconds` ago; if so, it counts as done now."""
+        now = monotonic()
+        if what in self.last and now - self.last[what] < seconds:
+            return False
+        self.last[what] = now
+        return True

@@ -83,7 +83,9 @@ def _deliver_until_fire(world: World, name: str, *, left: int, none: bool) -> No
 
     def reached(_: str) -> None:
         if none:
-            mine._kept = mine._buried = -1e9
+            documents = mine.documents
+            assert documents is not None
+            documents._kept = documents._buried = -1e9
         if next(steps, None) is None:
             raise Fire
 

@@ -12,8 +12,8 @@ import pytest
 from appliance.backup import asking, homecoming, making
 from appliance.catalog import obeying, settings
 from appliance.lifecycle.request import Method
-from appliance.replication import lane
-from appliance.replication.lane import Lane
+from appliance.replication import documents
+from appliance.replication.documents import Documents
 from appliance.store.root_key import seal_slot
 from tests.campaigns import reachability
 from tests.campaigns.clinic_checks import check, check_study, check_to_the_bottom, opens_with
@@ -120,7 +120,7 @@ def test_the_model_sees_that_no_manifest_is_written_while_a_backlog_drains(
 ) -> None:
     for study in range(6):
         world.take("receive", study, 0, 0)
-    monkeypatch.setattr(Lane, "_between", lambda *_: None)
+    monkeypatch.setattr(Documents, "between", lambda *_: None)
     with pytest.raises(AssertionError, match="no manifest names them"):
         world.take("burn_midway", -1, A_MINUTE_EACH, 16)
 
@@ -390,7 +390,9 @@ def test_the_model_sees_a_disk_that_opens_with_none_of_its_papers(
 ) -> None:
     _back_with_an_earlier_paper(world)
     root = world.box.root
-    monkeypatch.setattr(lane, "whole_recovery_slot", lambda _: seal_slot(root, b"R", b"of nobody's paper"))
+    monkeypatch.setattr(
+        documents, "whole_recovery_slot", lambda _: seal_slot(root, b"R", b"of nobody's paper")
+    )
     world.take("deliver", -1, 0, 0)
     with pytest.raises(AssertionError, match="there is something to restore from, and it is refused"):
         world.take(way, -1, NAS, 0)
@@ -403,7 +405,7 @@ def test_the_model_sees_that_a_new_paper_did_not_reach_a_disk(
     """That the earlier one opens it still is not what was promised."""
     world.take("receive", 0, 0, 0)
     world.take("deliver", -1, 0, 0)
-    monkeypatch.setattr(Lane, "_keep_slot", lambda *_: None)
+    monkeypatch.setattr(Documents, "_keep_slot", lambda *_: None)
     world.take("rotate_paper", -1, 0, 0)
     with pytest.raises(AssertionError, match="there is something to restore from, and it is refused"):
         world.take("burn", -1, NAS, 0)

@@ -44,7 +44,7 @@ ITSELF = Asks()
 MEANS_NOTHING = Need("a text that means nothing, under a name of its own")
 
 WAYS: Mapping[str, Mapping[str, Way]] = {
-    "appliance/replication/lane.py": {
+    "appliance/replication/documents.py": {
         "_keep_slot": Asks(("_may_write",)),
         "_keep_manifest": Asks(("_may_write",)),
         "_keep_older": Need("beside what lies there, under a name that its content gives"),

@@ -18,7 +18,7 @@ from appliance.errors import Corrupt, Resting
 from appliance.ingest import accept
 from appliance.lifecycle import certificate, purging
 from appliance.model import DestinationSettings, KeyId, ObjectId, Owed, Rule
-from appliance.replication import burial, lane, manifest
+from appliance.replication import burial, destructions, manifest
 from appliance.replication.destinations.archive import object_key
 from appliance.replication.destinations.vault import VaultDestination
 from appliance.store.root_key import seal_slot
@@ -212,7 +212,7 @@ def test_a_fault_of_this_box_is_not_taken_for_the_archives(
         return real(box, arrivals)
 
     monkeypatch.setattr(burial, "accept", once)
-    monkeypatch.setattr(lane, "RESTING_SECONDS", 0.2)
+    monkeypatch.setattr(destructions, "RESTING_SECONDS", 0.2)
     if is_owed:
         attached(after, place, tmp_path)
     else:
@@ -275,7 +275,7 @@ def test_all_that_lie_deep_are_asked_for_at_once(
 
     monkeypatch.setattr(VaultDestination, "blocks", blocks)
     monkeypatch.setattr(burial, "_ask_for", ask)
-    monkeypatch.setattr(lane, "RESTING_SECONDS", 0.2)
+    monkeypatch.setattr(destructions, "RESTING_SECONDS", 0.2)
     _back(tmp_path, after.box, place)
     after.deliver_until(lambda: is_looked_through(after.box, "zip"))
     assert sorted(woken) == sorted(deep)

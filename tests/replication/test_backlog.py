@@ -11,7 +11,7 @@ import pytest
 
 from appliance.catalog import tombstones
 from appliance.lifecycle import purging
-from appliance.replication import lane
+from appliance.replication import documents, lane
 from appliance.replication.batch import Batch, Counts, Errand, Held
 from tests.backup.conftest import SOON, Clinic, as_sent, contents
 from tests.backup.conftest import clinic as _clinic
@@ -40,9 +40,10 @@ class Line:
         self.what: list[str] = []
         self._start, self._seconds = datetime.now(UTC), 0.0
         self._to_send = to_send
-        monkeypatch.setattr(lane, "monotonic", lambda: self._seconds)
+        monkeypatch.setattr(documents, "monotonic", lambda: self._seconds)
         monkeypatch.setattr(Batch, "_sent", self._lasting(5, "sent", Batch._sent))
-        monkeypatch.setattr(lane.Lane, "_keep_manifest", self._lasting(7, "kept", lane.Lane._keep_manifest))
+        keep = self._lasting(7, "kept", documents.Documents._keep_manifest)
+        monkeypatch.setattr(documents.Documents, "_keep_manifest", keep)
         courier = replace(clinic.box.config.courier, workers_per_destination=0)
         box = replace(clinic.box, config=replace(clinic.box.config, courier=courier))
         around = replace(SOON, now=lambda: self._start + timedelta(seconds=self._seconds))
@@ -87,7 +88,7 @@ def test_documents_leave_the_line_its_share(clinic: Clinic, monkeypatch: pytest.
     what = line.what
     assert what.count("sent") == len(MANY)
     first, last = what.index("kept"), len(what) - what[::-1].index("sent")
-    assert what[:first].count("sent") * 5 <= 2 * lane.MANIFEST_LONGEST_SECONDS
+    assert what[:first].count("sent") * 5 <= 2 * documents.MANIFEST_LONGEST_SECONDS
     assert 7 * what[:last].count("kept") <= 5 * len(MANY) + 7, "at most half, and the last of a turn"
     assert what.count("kept") >= 10
 

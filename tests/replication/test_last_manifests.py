@@ -8,7 +8,7 @@ import pytest
 
 from appliance.backup.snapshot import Index
 from appliance.errors import Transient
-from appliance.replication import lane
+from appliance.replication import documents
 from appliance.replication.delivery import State
 from appliance.replication.destinations.archive import MANIFESTS
 from appliance.replication.destinations.vault import VaultDestination
@@ -26,7 +26,7 @@ def restless(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> Index:
     clinic.receive(IMAGES[0])
     clinic.deliver()
     for name in ("MANIFEST_QUIET_SECONDS", "MANIFEST_LONGEST_SECONDS"):
-        monkeypatch.setattr(lane, name, 3600.0)
+        monkeypatch.setattr(documents, name, 3600.0)
     return clinic.back_up()
 
 
