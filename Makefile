@@ -66,7 +66,7 @@ test-machine: setup ## provision a booted Debian 13 twice and use it; ARGS=12, A
 image: setup ## build the appliance's own image into .cache/image; needs root; 5 minutes the first time
 	@exec image-build/build $(ARGS)
 
-test-image: setup ## boot the image in QEMU and use it; needs root and 'make image'; 20 minutes, beside other work an hour; ARGS=theft, ARGS=starts
+test-image: setup ## boot the image in QEMU and use it; needs root and 'make image'; 19 minutes, beside tests 47; ARGS=theft, ARGS=starts
 	@image-build/build test-disk
 	@exec $(PY) -m tests.image $(or $(ARGS),box)
 

@@ -35,10 +35,10 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from appliance.catalog import migrations
-from appliance.catalog.errors import ends_connection, result_code, translated
+from appliance.catalog.errors import Unanswered, ends_connection, result_code, translated
 from appliance.catalog.schema import REVISION
 from appliance.catalog.turns import Turns
-from appliance.errors import Corrupt, OperatorNeeded, Transient
+from appliance.errors import Corrupt, OperatorNeeded
 
 KEY_BYTES = 32
 BUSY_SECONDS = 30
@@ -105,7 +105,7 @@ class Catalog:
     def transaction(self) -> Iterator[Transaction]:
         """Read and write; committed and durable when the block ends well, as if it never was when it raises.
 
-        Raises `Transient` when others have kept the catalog busy for 30 s, `OutOfResources` when the disk is full.
+        Raises `Unanswered` when others have kept the catalog busy for 30 s, `OutOfResources` when the disk is full.
         """
         with self._turns.turn(BUSY_SECONDS), self._begun(self._writing) as connection:
             yield Transaction(connection)
@@ -249,7 +249,7 @@ def _begun(engine: Engine) -> Connection:
     try:
         connection = engine.connect()
     except PoolTimeout as error:
-        raise Transient("too many questions at once to the catalog") from error
+        raise Unanswered("too many questions at once to the catalog") from error
     try:
         connection.begin()
         _begin(connection)
@@ -307,7 +307,7 @@ def _unusable(path: Path, why: str | None) -> OperatorNeeded:
 
 
 def _connect(path: Path, keys: Keys) -> Any:
-    """A driver connection that has proven its key, one of `keys`. Raises `OperatorNeeded`, `Transient` or `Corrupt`."""
+    """A driver connection that has proven its key, one of `keys`. Raises `OperatorNeeded`, `Unanswered` or `Corrupt`."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:

@@ -28,6 +28,10 @@ class Conflict(Transient):
     """
 
 
+class Unanswered(Transient):
+    """The catalog does not answer just now: others keep it busy, or the disk failed under it. Nobody else's fault."""
+
+
 def result_code(error: BaseException) -> int | None:
     """The primary SQLite result code behind `error` (sqlite.org/rescode.html), None for other errors."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -43,7 +47,7 @@ def translated(error: BaseException) -> ApplianceError | None:
     """`error` of the driver as one of ours; None if it is a defect of this program."""
     code = result_code(error)
     if code in _LATER:
-        return Transient(_LATER[code], hint="it is tried again by itself")
+        return Unanswered(_LATER[code], hint="it is tried again by itself")
     if code in {_FULL, _NO_MEMORY}:
         return OutOfResources("no room left for the catalog", hint="free space on the data disk")
     if code == _CONSTRAINT and str(error).startswith(_TAKEN_OR_GONE):

@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.errors import OperatorNeeded, Transient
+from appliance.catalog.errors import Unanswered
+from appliance.errors import OperatorNeeded
 
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.0003, 0.002
 """Between two looks at a lock that is taken: a commit takes some milliseconds, and one process looks at each lock."""
@@ -46,7 +47,7 @@ class Turns:
 
     @contextmanager
     def turn(self, patience_seconds: float) -> Iterator[None]:
-        """Hold the turn for the time of the block. Raises `Transient` when it doesn't come within `patience_seconds`."""
+        """Hold the turn for the time of the block. Raises `Unanswered` when it doesn't come within `patience_seconds`."""
         deadline = time.monotonic() + patience_seconds
         if not self._mine.acquire(timeout=patience_seconds):
             raise _busy()
@@ -133,7 +134,7 @@ def _come_behind(first: int, following: int, now: int, deadline: float) -> None:
 def _lock(
     descriptor: int, deadline: float, how: int = fcntl.LOCK_EX, unless: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Take a lock; False if `unless` came true before. Raises `Transient` at `deadline`."""
+    """Take a lock; False if `unless` came true before. Raises `Unanswered` at `deadline`."""
     pause = FIRST_LOOK_SECONDS
     while not _took(descriptor, how):
         if time.monotonic() >= deadline:
@@ -161,5 +162,5 @@ def _is_free(lock: int) -> bool:
     return True
 
 
-def _busy() -> Transient:
-    return Transient("the catalog is busy", hint="it is tried again by itself")
+def _busy() -> Unanswered:
+    return Unanswered("the catalog is busy", hint="it is tried again by itself")

@@ -8,8 +8,8 @@
 Everything is read, nothing written, and no judgement is remembered: what is mended disappears at the next question.
 A problem has a code for scripts, words and a fix for people, a severity, and where the console can help, an act.
 
-Its names are loaded when they are asked for: whoever wants a severity or the codes alone, as the vendor's playbooks do for each word of
-each box, does not load all that is read of a box.
+Its names are loaded when they are asked for: whoever wants a severity or the codes alone, as the vendor's playbooks do each time they ask
+after a box, does not load all that is read of a box.
 """
 
 from importlib import import_module

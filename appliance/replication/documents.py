@@ -8,8 +8,8 @@ to end the batch for that, which costs two rows a claim. A courier that is stopp
 (`Documents.keep_last`): after it somebody may take the machine away.
 
 The threads of a lane share one `Documents`, and one at a time writes. Whoever finds another at it goes on with something else; only who must
-know whose archive it is, or has reason to doubt it, waits. A catalog that doesn't answer what is due is no fault of the archive's, and isn't
-counted as one; while something is written, all that fails is.
+know whose archive it is, or has reason to doubt it, waits. A catalog that doesn't answer just now is no fault of the archive's, and isn't
+counted as one.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from appliance.catalog import (
     settings,
 )
 from appliance.catalog.destroyed_keys import Tombstone
+from appliance.catalog.errors import Unanswered
 from appliance.errors import ApplianceError, Corrupt, OperatorNeeded, Refused, Transient, Unknown
 from appliance.replication import manifest
 from appliance.replication.batch import ACTOR, Errand
@@ -75,7 +76,7 @@ class Due:
 class Documents:
     """The documents of one archive. Shared by threads.
 
-    `archive` gives the adapter, and raises what `build` raises; `broke` is told what fails while something is written.
+    `archive` gives the adapter, and raises what `build` raises; `broke` is told what fails for a fault of the archive's.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Documents:
         """Write the recovery slot, and the tombstones and manifests that are due; whether there are more manifests.
 
         Tombstones come first. Stops at the moment `until` of the monotonic clock (seconds). While the ransomware guard holds, only what is
-        not there yet under its name is written; the rest stays out of date. Raises what the catalog raises that is asked what is due.
+        not there yet under its name is written; the rest stays out of date. Raises `Unanswered`, and what else the catalog raises that is asked what is due.
         """
         return self._in_turn(self._all_due, partial(self._is_over, until))
 
@@ -167,6 +168,8 @@ class Documents:
                 return False
             try:
                 return self._write(due, is_over)
+            except Unanswered:
+                raise
             except (Transient, OperatorNeeded, Refused) as error:
                 self._broke(error)
                 return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appliance.catalog import destinations, freezes, manifests, tombstones
+from appliance.catalog.errors import Unanswered
 from appliance.errors import Transient
 from appliance.lifecycle import purging
 from appliance.replication import burial, destructions, documents, manifest
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def lane(clinic: Clinic) -> Lane:
-    """Served by hand; one study is destroyed here, and the archive does not know of it yet."""
-    clinic.receive(*GONE)
+    """Served by hand; of two studies one is destroyed here, and the archive does not know of it yet."""
+    clinic.receive(IMAGES[0], *GONE)
     clinic.deliver()
     approve(clinic.box, study_of(clinic.box, GONE[0]).id)
     assert purging.carry_out(clinic.box, LATER) == 1
@@ -95,24 +96,40 @@ def test_what_waits_when_a_turn_begins_waits_until_the_next(
     assert done == ["laid", "looked at"]
 
 
+@pytest.mark.parametrize("fails", ["owed", "lay"])
 @pytest.mark.parametrize("asked", ["between", "keep"])
 def test_a_catalog_that_is_busy_is_no_fault_of_the_archives(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, asked: str
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, asked: str, fails: str
 ) -> None:
-    def busy(*_: object) -> Any:
-        raise Transient("the catalog is busy")
+    """Neither where it is asked what is due, nor where it is told what was done."""
 
-    monkeypatch.setattr(tombstones, "owed", busy)
+    def busy(*_: object) -> Any:
+        raise Unanswered("the catalog is busy")
+
+    monkeypatch.setattr(tombstones, fails, busy)
     assert lane.documents is not None
     if asked == "between":
         lane.documents._buried = -1e9
         lane.documents.between(lambda: None)
         assert "the catalog is busy" in caplog.text
     else:
-        with pytest.raises(Transient, match="busy"):
+        with pytest.raises(Unanswered, match="busy"):
             lane.keep_documents()
+    assert failures(lane) == 0
+
+
+def test_an_archive_that_fails_is_counted(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> Any:
+        raise Transient("the disk was pulled out")
+
+    monkeypatch.setattr(VaultDestination, "document", away)
+    assert not lane.keep_documents()
+    assert failures(lane) == 1
+
+
+def failures(lane: Lane) -> int:
     with lane.errand.box.catalog.reading() as conn:
-        assert destinations.breaker(conn, lane.errand.settings.id).failures == 0
+        return destinations.breaker(conn, lane.errand.settings.id).failures
 
 
 def test_at_the_last_the_guard_lets_what_is_new_be_written_and_nothing_be_replaced(
@@ -162,11 +179,18 @@ def test_what_uploads_have_left_is_removed_once_an_hour_and_after_a_destruction_
     for at, many in ((0.0, 1), (1.0, 1), (3000.0, 1), (3601.0, 2), (3602.0, 2)):  # noqa: B007 -- the clock reads it
         lane.keep_documents()
         assert len(removed) == many, "first after the destruction, then once an hour"
-    at = 8000.0
+    at = 7500.0
+    with clinic.box.catalog.transaction() as tx:
+        manifests.mark_all(tx, datetime.now(UTC) - timedelta(minutes=1))
+    lane.keep_documents()
+    assert len(removed) == 2, "a manifest has gone before it"
+    lane.keep_documents()
+    assert len(removed) == 3
+    at = 12000.0
     with clinic.box.catalog.transaction() as tx:
         freezes.begin(tx, why=freezes.Why.BY_HAND, evidence={}, by="tests", now=datetime.now(UTC))
     lane.keep_documents()
-    assert removed == [0.0, 3601.0], "nothing is removed while the guard holds"
+    assert removed == [0.0, 3601.0, 7500.0], "nothing is removed while the guard holds"
 
 
 def test_a_disk_in_anothers_place_gets_the_slot_while_the_guard_holds(clinic: Clinic, tmp_path: Path) -> None:
