@@ -61,7 +61,12 @@ def main() -> None:
 
 
 def assemble(tree: Path, update_key: Path | None = None, update_address: str | None = None) -> None:
-    """Make `tree`; `update_key` is a keyring as gpg exports it, `update_address` an address of HTTPS."""
+    """Make `tree`; `update_key` is a keyring as gpg exports it, `update_address` an address of HTTPS.
+
+    Raises `ValueError` for any other: a list's signature is good for ever, and who stands in between could show a box an old one each night.
+    """
+    if update_address and not update_address.startswith("https://"):
+        raise ValueError(f"{update_address} is no address of HTTPS: name one in UPDATE_ADDRESS")
     shutil.rmtree(tree, ignore_errors=True)
     for name, place in FOLDERS.items():
         shutil.copytree(UNITS / name, tree / place)

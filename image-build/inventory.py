@@ -3,6 +3,7 @@
     inventory.py compare MANIFEST LOCK        say what differs; 1 if anything does
     inventory.py lock MANIFEST LOCK           write the lock
     inventory.py sbom MANIFEST OUT            CycloneDX 1.6, of Debian's packages and the wheels
+    inventory.py merge MANIFEST OTHER         take in what another manifest has: that of what starts before the root is there
 
 Chose to write CycloneDX ourselves over a generator, because mkosi's manifest and the lock of the wheels already say
 everything, with versions and hashes; a scanner would guess it back out of files. The format:
@@ -36,7 +37,7 @@ INSIDE_WHEELS: dict[str, Any] = tomllib.loads((ROOT / "image-build" / "inside-wh
 def main() -> int:
     """Parse the arguments and do it."""
     parser = argparse.ArgumentParser(prog="inventory.py", description=__doc__)
-    parser.add_argument("act", choices=["compare", "lock", "sbom"])
+    parser.add_argument("act", choices=["compare", "lock", "sbom", "merge"])
     parser.add_argument("manifest", type=Path)
     parser.add_argument("other", type=Path)
     arguments = parser.parse_args()
@@ -46,6 +47,9 @@ def main() -> int:
         arguments.other.write_text(HEAD + "".join(lines))
     elif arguments.act == "sbom":
         arguments.other.write_text(json.dumps(sbom(manifest, WHEELS.read_text()), indent=1) + "\n")
+    elif arguments.act == "merge":
+        merged = merge(manifest, json.loads(arguments.other.read_text()))
+        arguments.manifest.write_text(json.dumps(merged, indent=2) + "\n")
     else:
         found = differences(packages(manifest), locked(arguments.other.read_text()))
         for line in found:
@@ -57,6 +61,18 @@ def main() -> int:
 def packages(manifest: dict[str, Any]) -> dict[str, str]:
     """Debian's packages of mkosi's manifest: name → version."""
     return {each["name"]: each["version"] for each in manifest["packages"] if each["type"] == "deb"}
+
+
+def merge(manifest: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """`manifest` with the packages that `other` has alone. Raises `ValueError` for a package of which both have another version."""
+    there, found = packages(manifest), list(manifest["packages"])
+    for each in other["packages"]:
+        name, version = each["name"], each["version"]
+        if there.setdefault(name, version) != version:
+            raise ValueError(f"{name} is {there[name]} here and {version} there: build again from nothing")
+        if name not in packages(manifest):
+            found.append(each)
+    return manifest | {"packages": sorted(found, key=lambda each: (str(each["name"]), str(each["type"])))}
 
 
 def locked(text: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
+    make test-image ARGS=cleared    the TPM2 cleared in the firmware's setup, as of a box that goes for good: nothing opens its disk
     make test-image ARGS=pin        a PIN at each start: chosen, changed, typed, taken away
     make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
     make test-image ARGS="unflushed --cuts 1000"    what a disk may hold after a cut at any write of a run, each opened again
@@ -71,7 +72,7 @@ from tests.image.ring import ring
 from tests.image.runbooks import runbooks
 from tests.image.scanning import scan
 from tests.image.screen import screen
-from tests.image.shut import pin, theft
+from tests.image.shut import cleared, pin, theft
 from tests.image.starts import PARTS as STARTS
 from tests.image.starts import starts
 from tests.image.steps import every_step
@@ -83,6 +84,7 @@ from tests.system.dcmtk import storescu_command
 PARTS_OF_A_BOX = (
     "box",
     "theft",
+    "cleared",
     "pin",
     "power",
     "unflushed",
@@ -307,6 +309,7 @@ def use(machine: Machine) -> None:
 OF_A_BOX: dict[str, Callable[[Hardware], None]] = {
     "box": box,
     "theft": theft,
+    "cleared": cleared,
     "pin": pin,
     "sticks": sticks,
     "install": installation,

@@ -43,6 +43,9 @@ RESTART_SECONDS = 120.0
 TPM_PRIORITY = -10
 """The kernel gives a TPM2 20 ms for its short answers, and takes one that is late for gone."""
 
+SETUP_SECONDS = 10
+"""Where nobody may ask for it, OVMF does not wait at all."""
+
 WATCHDOG_RAN_DOWN = "tco_timer_expired"
 """What QEMU writes of the chipset's watchdog each time: at the second in a row it resets the machine."""
 
@@ -410,13 +413,14 @@ def switched_on(
     writes: Path | None = None,
     beside: Path | None = None,
     bare: bool = False,
+    setup: bool = False,
 ) -> Iterator[Machine]:
     """`hardware`, on. `ports` of the box are reached here; `to_here`: ports of 10.0.2.100 lead to ports of this machine;
     `said`: words that the hardware adds to the kernel's command line (systemd-stub(7)); `stick`: a USB stick to start from; `waits`:
     how long the box waits for its disk, instead of a quarter of an hour; `watchdog`: the chipset's resets the machine, and each time it has
     run down stands in `qemu.log` (beside other work, an emulated PID 1 may be late with no fault of its own); `clock`: what its clock says; `wired_to`: the namespace and
     the tap that its cable leads to, instead of to nowhere; `writes`: the log (`tests.image.writes`) of all that its disk is told; `beside`: a second disk in it;
-    `bare`: its loader is to take it for hardware."""
+    `bare`: its loader is to take it for hardware; `setup`: its firmware waits `SETUP_SECONDS` for the key that brings its setup."""
     folder = hardware.folder.absolute()
     for name in ("inside.sock", "tpm.sock", "console.log"):
         (folder / name).unlink(missing_ok=True)
@@ -470,6 +474,7 @@ def switched_on(
             *(("-global", "ICH9-LPC.noreboot=off", "-action", "watchdog=reset") if watchdog else ()),
             *real_time_clock(clock),
             *(unseen(folder) if bare else ()),
+            *(("-boot", f"menu=on,splash-time={SETUP_SECONDS * 1000}") if setup else ()),
             *(("-trace", WATCHDOG_RAN_DOWN) if watchdog else ()),
             *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={said}") if said else ()),
         ],

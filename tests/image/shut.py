@@ -1,4 +1,4 @@
-"""A disk that stays shut: in another machine, before a kernel that was told more than we signed, and until a PIN is typed."""
+"""A disk that stays shut: in another machine, with a TPM2 that was cleared, before a kernel that was told more than we signed, and until a PIN is typed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 from appliance import disk_pin
+from tests.image.firmware import clears_tpm
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
 from tests.image.promises import answers, https, image, kept, running
 
@@ -67,6 +68,31 @@ def theft(hardware: Hardware) -> None:
     with switched_on(hardware) as machine:
         running(machine, "at the next start the new TPM2 opens everything, and nobody is asked for anything")
         machine.power_off()
+
+
+def cleared(hardware: Hardware) -> None:
+    """*The box goes for good* of the help, step 4: its TPM2 is cleared in the firmware's setup, and its disk opens no more."""
+    hardware.assemble(image(".test"))
+    with switched_on(hardware) as machine:
+        running(machine)
+        key = machine.inside("cat /var/lib/disk-recovery/key").strip()
+        paper = machine.inside("appliance key show-recovery").strip()
+        machine.press_power_button()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while machine.is_on and time.monotonic() < deadline:
+            time.sleep(1)
+        kept("the power button switches it off", not machine.is_on)
+    with switched_on(hardware, door=False, setup=True) as machine:
+        clears_tpm(machine)
+        machine.cut_power()
+    with switched_on(hardware) as machine:
+        stays_shut(machine, "from then on the disk stays shut")
+        reply(machine, paper)
+        stays_shut(machine, "nor does the box's recovery key open it")
+        reply(machine, key)
+        machine.wait_until("grep -q ' /var ' /proc/mounts")
+        kept("the note of the disk key alone would have, which the runbook has destroyed", True)
+        machine.cut_power()
 
 
 def stays_shut(machine: Machine, promise: str) -> None:

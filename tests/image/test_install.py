@@ -100,6 +100,22 @@ def test_the_disk_that_is_chosen_and_confirmed_becomes_the_boxs_to_the_bit(bench
     assert len(written) == len(bench.was)
 
 
+def test_a_disk_from_which_nothing_would_start_is_not_written(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.told = json.dumps({"blockdevices": [disk(bench.disk, **{"log-sec": 4096}), bench.stick]})
+    with pytest.raises(IndexError):
+        bench.run("1", "", "1", "")
+    assert bench.disk.read_bytes() == bench.was
+    assert not [each for each in bench.asked if "ERASE" in each]
+    said = capsys.readouterr().out
+    assert "sectors of 4096 bytes" in said
+    assert "secteurs de 4096 octets" in said
+    assert max(map(len, said.splitlines())) <= bench.install.WIDTH
+    bench.told = json.dumps({"blockdevices": [disk(bench.disk, **{"log-sec": 512}), bench.stick]})
+    assert bench.run("1", "ERASE", "") == 0
+
+
 def test_nothing_is_written_before_the_word_is_typed(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:

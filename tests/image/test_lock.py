@@ -1,4 +1,7 @@
-"""Who may offer a version whose packages are not the locked ones: the step of the build that tells it, with what it calls stood in for."""
+"""Who may offer a version whose packages are not the locked ones: the step of the build that tells it, with what it calls stood in for.
+
+And what the lock is held against: the root, and what starts before it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.test_configuration import BUILD
+from tests.image.test_configuration import BUILD, script, settings
 
 STANDING_IN = """
 set -euo pipefail
@@ -22,6 +25,10 @@ record() { echo "recorded"; }
 """
 
 
+SIGNED = ("", ".efi", ".raw")
+"""What mkosi has signed before anybody could compare: the disk by its two names, and the kernel image."""
+
+
 def told(folder: Path, *, differs: bool, **environment: str) -> subprocess.CompletedProcess[str]:
     """What becomes of an image that was just built."""
     text = (BUILD / "build").read_text()
@@ -29,6 +36,8 @@ def told(folder: Path, *, differs: bool, **environment: str) -> subprocess.Compl
         re.search(rf"^{name}\(\) {{\n.*?^}}\n", text, re.MULTILINE | re.DOTALL) for name in ("locked", "tell")
     ]
     (folder / "out").mkdir()
+    for each in SIGNED:
+        (folder / "out" / f"appliance_1.2.3{each}").touch()
     return subprocess.run(
         [
             "bash",
@@ -64,5 +73,42 @@ def test_a_vendor_offers_no_version_that_is_not_locked(
     said = told(tmp_path, differs=True, **asked)
     assert "openssl: 3.5.1 → 3.5.2" in said.stdout, "it is told in any case"
     assert ("signed" in said.stdout, said.returncode == 0) == (offered, offered), said.stderr
+    left = {each for each in SIGNED if (tmp_path / "out" / f"appliance_1.2.3{each}").exists()}
+    assert left == (set(SIGNED) if offered else set()), "nor is anything left that would start on a box"
     assert ("recorded" in said.stdout) == offered, "no signature is under what is not offered"
     assert ("image-build/build lock" in said.stderr) == (not offered), "and the remedy with it"
+
+
+# --- what starts before the root ----------------------------------------------------------------------------------------
+
+
+def test_what_starts_before_the_root_is_locked_too() -> None:
+    inventory = script("inventory")
+    initrd = settings(BUILD / "mkosi.images/initrd/mkosi.conf")
+    assert set(initrd["Packages"]) <= set(inventory.locked((BUILD / "packages.lock").read_text()))
+    assert initrd["ManifestFormat"] == ["json"]
+    assert 'merge "$1/appliance_$version.manifest" "$1/initrd.manifest"' in (BUILD / "build").read_text()
+    ours = {"config": {"version": "1"}, "packages": [{"type": "deb", "name": "b", "version": "1"}]}
+    theirs = {"packages": [{"type": "deb", "name": each, "version": "1"} for each in "ab"]}
+    merged = inventory.merge(ours, theirs)
+    assert inventory.packages(merged) == {"a": "1", "b": "1"}
+    assert (len(merged["packages"]), merged["config"]) == (2, ours["config"])
+    theirs["packages"][1]["version"] = "2"
+    with pytest.raises(ValueError, match="b is 1 here and 2 there"):
+        inventory.merge(ours, theirs)
+
+
+def test_nothing_beside_the_kernel_image_is_laid_over_what_starts_first() -> None:
+    removed = settings(BUILD / "mkosi.images/initrd/mkosi.conf")["RemoveFiles"]
+    for kind in ("sysext", "confext"):
+        assert f"/usr/bin/systemd-{kind}" in removed
+        assert f"/usr/lib/systemd/system/systemd-{kind}.service" in removed
+
+
+@pytest.mark.parametrize("address", ["http://updates.invalid/", "ftp://updates.invalid/", "updates.invalid"])
+def test_no_image_looks_for_versions_where_anybody_could_answer(address: str, tmp_path: Path) -> None:
+    """A list is good for ever: an old one, shown each night, would hold a box where it is."""
+    with pytest.raises(ValueError, match="no address of HTTPS"):
+        script("assemble").assemble(tmp_path / "tree", None, address)
+    script("assemble").assemble(tmp_path / "tree", None, "https://updates.invalid/")
+    assert (tmp_path / "tree/usr/share/appliance/update/source").read_text() == "https://updates.invalid/\n"

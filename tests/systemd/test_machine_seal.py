@@ -21,6 +21,8 @@ class Sealing:
 
     folder: Path
     tpm: str = "first"
+    cut_before: int = 0
+    """Which of what it does to a folder or to the disk the power fails before; 0: it does not fail."""
 
     @property
     def seal(self) -> Path:
@@ -49,6 +51,15 @@ class Sealing:
             '[ "$made" = "$by" ] || [ "$made" = host ]\n'
         )
         creds.chmod(0o755)
+        acts = self.folder / "acts"
+        acts.write_text("")
+        for name in ("mv", "rm", "sync"):
+            (programs / name).write_text(
+                f"#!/bin/sh\necho {name} >>{acts}\n"
+                f"[ $(wc -l <{acts}) != {self.cut_before} ] || {{ kill -9 $PPID; exit 1; }}\n"
+                f'exec /bin/{name} "$@"\n'
+            )
+            (programs / name).chmod(0o755)
         done = subprocess.run(
             [UNITS / "libexec/machine-seal", self.seal, self.root, "1"],
             env={"PATH": f"{programs}:/usr/bin:/bin"},
@@ -56,7 +67,7 @@ class Sealing:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (-9 if self.cut_before else 0), done.stderr
         return done.stderr
 
     def written_under_it(self) -> None:
@@ -157,3 +168,31 @@ def test_a_start_that_was_cut_before_the_new_seal_was_made_brings_the_old_one_ba
     sealing.tpm = "first"
     assert "opens again" in sealing.start()
     assert (sealing.seal.read_bytes(), sealing.aside.exists()) == (had, False)
+
+
+ACTS = ("rm", "sync", "sync", "mv", "sync", "mv", "sync")
+"""What a start does that lays a seal aside and makes another."""
+
+
+@pytest.mark.parametrize("cut_before", range(1, len(ACTS) + 1))
+def test_a_late_chip_and_a_cut_cost_no_seal_where_another_was_laid_aside_before(
+    cut_before: int, sealing: Sealing
+) -> None:
+    sealing.tpm = "second"  # another mainboard once,
+    sealing.start()
+    sealing.written_under_it()  # and somebody has typed the recovery key
+    had = sealing.seal.read_bytes()
+    assert sealing.aside.exists()
+    sealing.tpm, sealing.cut_before = "late", cut_before
+    sealing.start()
+    sealing.cut_before = 0
+    sealing.start()
+    sealing.tpm = "second"
+    sealing.start()
+    assert sealing.seal.read_bytes() == had
+
+
+def test_what_a_start_does_is_what_can_be_cut(sealing: Sealing) -> None:
+    sealing.tpm = "second"
+    sealing.start()
+    assert tuple((sealing.folder / "acts").read_text().split()) == ACTS

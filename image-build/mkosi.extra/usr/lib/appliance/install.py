@@ -36,7 +36,9 @@ BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 20
 CONFIRMED = "ERASE"
 PACKED_BYTES = 1 << 20
-COLUMNS = "PATH,TYPE,SIZE,RO,MODEL,SERIAL,PARTLABEL,PARTTYPE,FSTYPE"
+COLUMNS = "PATH,TYPE,SIZE,RO,LOG-SEC,MODEL,SERIAL,PARTLABEL,PARTTYPE,FSTYPE"
+SECTOR_BYTES = 512
+"""By which the image's table of partitions counts: on a disk with others neither firmware nor kernel would find one."""
 CHIP = Path("/sys/class/tpm/tpm0/tpm_version_major")
 NUMBER = Path("/sys/class/dmi/id/product_uuid")
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
@@ -72,13 +74,15 @@ class NoListing(Exception):
 
 @dataclass(frozen=True)
 class Disk:
-    """A disk that may be chosen. `holds_box`: there is a `/var` of a box on it. `beside`: the other disks in this machine that hold one."""
+    """A disk that may be chosen. `holds_box`: there is a `/var` of a box on it. `beside`: the other disks in this machine that hold one.
+    `sector_bytes`: by which whoever asks it counts (its logical sectors)."""
 
     path: str
     size_bytes: int
     name: str
     holds_box: bool
     beside: list[str] = field(default_factory=list)
+    sector_bytes: int = SECTOR_BYTES
 
     def __str__(self) -> str:
         """One line of the list."""
@@ -102,7 +106,9 @@ def choosable(listing: str) -> list[Disk]:
         if any(_is_image(part) for part in parts):
             continue
         beside = [disk for disk in held if not disk.startswith(f"{each['path']} ")]
-        found.append(Disk(each["path"], size, _name(each), any(_is_var(part) for part in parts), beside))
+        sector_bytes = int(each.get("log-sec") or SECTOR_BYTES)
+        holds_box = any(_is_var(part) for part in parts)
+        found.append(Disk(each["path"], size, _name(each), holds_box, beside, sector_bytes))
     return found
 
 
@@ -260,6 +266,15 @@ def choose(disks: list[Disk]) -> Disk | None:
         say("le nouveau. Éteignez, retirez ce disque, gardez-le, et recommencez.")
         for disk in chosen.beside:
             say(f"  {disk}")
+        ask("Enter to look again / Entrée pour chercher encore : ")
+        return None
+    if chosen.sector_bytes != SECTOR_BYTES:
+        say(
+            f"\nThis disk counts in sectors of {chosen.sector_bytes} bytes: no machine could start the box from"
+        )
+        say(f"it. Have its maker's program set it to {SECTOR_BYTES} (512e), or take another disk.")
+        say(f"Ce disque compte en secteurs de {chosen.sector_bytes} octets : rien ne démarrerait de lui.")
+        say(f"Réglez-le à {SECTOR_BYTES} (512e) avec le programme du fabricant, ou changez de disque.")
         ask("Enter to look again / Entrée pour chercher encore : ")
         return None
     say(f"\n  {chosen}\n")
