@@ -3,6 +3,7 @@
     make test-image                 the promises of a box that was just unpacked, through three starts
     make test-image ARGS=theft      the disk in another machine, and the production image's refusal of credentials
     make test-image ARGS=cleared    the TPM2 cleared in the firmware's setup, as of a box that goes for good: nothing opens its disk
+    make test-image ARGS=esp        what lies beside the kernel image on the ESP, where no signature covers it
     make test-image ARGS=pin        a PIN at each start: chosen, changed, typed, taken away
     make test-image ARGS="power --cuts 1000"    power cuts under load, one after the other
     make test-image ARGS="unflushed --cuts 1000"    what a disk may hold after a cut at any write of a run, each opened again
@@ -72,7 +73,7 @@ from tests.image.ring import ring
 from tests.image.runbooks import runbooks
 from tests.image.scanning import scan
 from tests.image.screen import screen
-from tests.image.shut import cleared, pin, theft
+from tests.image.shut import cleared, esp, pin, theft
 from tests.image.starts import PARTS as STARTS
 from tests.image.starts import starts
 from tests.image.steps import every_step
@@ -85,6 +86,7 @@ PARTS_OF_A_BOX = (
     "box",
     "theft",
     "cleared",
+    "esp",
     "pin",
     "power",
     "unflushed",
@@ -310,6 +312,7 @@ OF_A_BOX: dict[str, Callable[[Hardware], None]] = {
     "box": box,
     "theft": theft,
     "cleared": cleared,
+    "esp": esp,
     "pin": pin,
     "sticks": sticks,
     "install": installation,

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
 
-from appliance import disk_pin
+from appliance import __version__, disk_pin
 from tests.image.firmware import clears_tpm
 from tests.image.machine import PATIENCE_SECONDS, RESTART_SECONDS, Hardware, Machine, switched_on
-from tests.image.promises import answers, https, image, kept, running
+from tests.image.promises import BUILT, answers, https, image, kept, running
+
+TOOLS = BUILT / "tools"
+"""What the image was built in."""
 
 TOLD_BESIDE = "systemd.import_credentials=yes"
 """What a thief would have the hardware add to the kernel's command line."""
@@ -24,6 +31,10 @@ QUESTIONS = (
     "Please enter recovery key for disk data on /var:",
 )
 """What systemd 257 asks at the box's own screen for a disk that wants a PIN, one after the other."""
+
+BESIDE = f"::/EFI/Linux/appliance_{__version__}.efi.extra.d"
+RAN, LAID = "/run/laid-beside-has-run", "laid.beside=1"
+"""What an extension of what starts first would leave there, and what the kernel would be told."""
 
 TOKENS = "cryptsetup luksDump --dump-json-metadata /dev/disk/by-partlabel/data"
 
@@ -93,6 +104,64 @@ def cleared(hardware: Hardware) -> None:
         machine.wait_until("grep -q ' /var ' /proc/mounts")
         kept("the note of the disk key alone would have, which the runbook has destroyed", True)
         machine.cut_power()
+
+
+def esp(hardware: Hardware) -> None:
+    """What somebody who had the disk in hand laid beside the kernel image, for systemd-stub(7) to take along: none of it is signed."""
+    hardware.assemble(image(".test"))
+    with switched_on(hardware) as machine:
+        running(machine)
+        key = machine.inside("cat /var/lib/disk-recovery/key").strip()
+        machine.power_off()
+    with tempfile.TemporaryDirectory() as folder:
+        lay_beside(hardware, {"more.sysext.raw": extension(Path(folder)), "more.addon.efi": unsigned_addon()})
+    with switched_on(hardware, waits="6min") as machine:
+        machine.wait_until(
+            "grep -q ' /var ' /proc/mounts || ls /run/systemd/ask-password/ask.* 2>/dev/null | grep -q ."
+        )
+        if machine.inside("grep -c ' /var ' /proc/mounts", check=False).strip() == "0":
+            reply(machine, key)
+        running(machine, "with an extension and words for the kernel beside it, the box starts as ever")
+        kept("what the extension would have run has not run", machine.inside(f"ls {RAN}", check=False) == "")
+        words = machine.inside("cat /proc/cmdline")
+        kept("and the kernel was told none of the words", LAID not in words, words)
+        machine.power_off()
+    lay_beside(hardware, {"more.cred": b"anything"})
+    with switched_on(hardware, waits="6min") as machine:
+        stays_shut(machine, "with a credential beside it, the TPM2 gives out no key of the disk")
+        machine.cut_power()
+
+
+def lay_beside(hardware: Hardware, files: Mapping[str, bytes]) -> None:
+    """Onto the ESP, which no signature covers: the first partition, at the first megabyte."""
+    there = f"{hardware.disk}@@1M"
+    subprocess.run(["mmd", "-D", "s", "-i", there, BESIDE], check=False, capture_output=True)
+    for name, content in files.items():
+        subprocess.run(["mcopy", "-o", "-i", there, "-", f"{BESIDE}/{name}"], input=content, check=True)
+
+
+def extension(folder: Path) -> bytes:
+    """An image that would extend what starts first by a unit of its own (systemd-sysext(8)), and that nobody has signed."""
+    units = folder / "more/usr/lib/systemd/system"
+    (units / "sysinit.target.wants").mkdir(parents=True)
+    program = f"/usr/bin/bash -c '>{RAN}'"
+    (units / "laid.service").write_text(
+        f"[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart={program}\n"
+    )
+    (units / "sysinit.target.wants/laid.service").symlink_to("../laid.service")
+    release = folder / "more/usr/lib/extension-release.d/extension-release.more"
+    release.parent.mkdir()
+    release.write_text("ID=_any\n")
+    subprocess.run(["mkfs.erofs", "--quiet", str(folder / "more.raw"), str(folder / "more")], check=True)
+    return (folder / "more.raw").read_bytes()
+
+
+def unsigned_addon() -> bytes:
+    """Words for the kernel's command line, in the form that systemd-stub takes along."""
+    made = TOOLS / "tmp/more.addon.efi"
+    asked = ["ukify", "build", f"--cmdline={LAID}", "--output=/tmp/more.addon.efi"]
+    subprocess.run(["chroot", str(TOOLS), *asked], check=True, capture_output=True)
+    return made.read_bytes()
 
 
 def stays_shut(machine: Machine, promise: str) -> None:
