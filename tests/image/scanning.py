@@ -1,10 +1,15 @@
-"""What OpenSCAP and lynis say of a box that runs, from within it: figures, and the rules that fail although nobody has said why."""
+"""What OpenSCAP and lynis say of a box that runs, from within it: figures, the rules that do not pass although nobody has said why, and those
+that would pass although somebody has said why not."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from tests.image.machine import Hardware, Machine, switched_on
 from tests.image.promises import BUILT, image, kept, running
@@ -12,6 +17,10 @@ from tests.image.promises import BUILT, image, kept, running
 SCANNERS = BUILT / "out" / "scanners.raw"
 THERE = "/run/scanners"
 RULES = f"{THERE}/usr/share/xml/scap/ssg/content"
+TAILORING = Path(__file__).parents[2] / "image-build/openscap/tailoring.xml"
+RULE, RESULT = r"[a-z._]*content_rule_([\w-]+)", r"<result>(\w+)</result>"
+PASSED, DOES_NOT_APPLY = "pass", "notapplicable"
+"""Of XCCDF's words for a result those that leave nothing to do; `notchecked` is not among them, since it says nothing of the box."""
 ALL, OURS = "xccdf_org.ssgproject.content_profile_anssi_bp28_enhanced", "xccdf_ca.clinicbox_profile_image"
 SCAN_SECONDS = 3 * 3600.0
 PROGRAM = (
@@ -35,20 +44,80 @@ def scan(hardware: Hardware) -> None:
         machine.wait_until(
             f"mount -t erofs -o ro,nodev,nosuid /dev/disk/by-label/SCANNERS {THERE}", each_seconds=60
         )
+        same_tailoring(machine)
         tell_packages(machine)
         whole = openscap(machine, ALL)
         print(f"OpenSCAP, ANSSI-BP-028 (enhanced), nothing taken out: {_said(whole)}")
-        for rule in sorted(name for name, result in whole.items() if result in ("fail", "error", "unknown")):
-            print(f"  {whole[rule]}: {rule}")
+        for line in unmet(whole):
+            print(f"  {line}")
+        needless = without_need(whole, excepted(TAILORING.read_text()))
+        for line in needless:
+            print(f"  an exception without need: {line}")
         tailored = openscap(machine, OURS, "--tailoring-file", f"{RULES}/tailoring.xml")
         print(f"OpenSCAP with the tailoring file: {_said(tailored)}")
+        for line in unmet(tailored):
+            print(f"  {line}")
         index, hints = lynis(machine)
-        print(f"lynis: hardening index {index}; {len(hints)} warnings and suggestions")
+        warnings = sum(hint.startswith("warning") for hint in hints)
+        print(f"lynis: hardening index {index}, {warnings} warnings, {len(hints) - warnings} suggestions")
         for hint in hints:
             print(f"  {hint}")
-        broken = sorted(rule for rule, result in tailored.items() if result in ("fail", "error", "unknown"))
-        kept("what fails has its reason in the tailoring file", not broken, "\n".join(broken))
+        broken = [*unmet(tailored), *(f"an exception without need: {line}" for line in needless)]
+        kept(
+            "what does not pass has its reason in the tailoring file, and what passes has none",
+            not broken,
+            "\n".join(broken),
+        )
         machine.power_off()
+
+
+# --- what is made of the answers -------------------------------------------------------------------------------------
+
+
+def excepted(tailoring: str) -> frozenset[str]:
+    """The rules that a tailoring file takes out."""
+    selects = ET.fromstring(tailoring).iter("{http://checklists.nist.gov/xccdf/1.2}select")
+    return frozenset(
+        name[1]
+        for each in selects
+        if each.get("selected") == "false" and (name := re.fullmatch(RULE, each.get("idref", "")))
+    )
+
+
+def results_of(test_result: str) -> dict[str, str]:
+    """The result of each rule that the profile selects, from the lines of a TestResult."""
+    rules = re.findall(rf'<rule-result idref="{RULE}"', test_result)
+    results = re.findall(RESULT, test_result)
+    assert rules and len(rules) == len(results), test_result[:2000]
+    return {rule: result for rule, result in zip(rules, results, strict=True) if result != "notselected"}
+
+
+def unmet(results: Mapping[str, str]) -> list[str]:
+    """Each rule that applies and did not pass, with its result: also one that can't be checked, of which nobody knows."""
+    return sorted(
+        f"{result}: {rule}" for rule, result in results.items() if result not in (PASSED, DOES_NOT_APPLY)
+    )
+
+
+def without_need(whole: Mapping[str, str], exceptions: Iterable[str]) -> list[str]:
+    """Each exception, with what became of its rule where nothing was taken out, that hides nothing: the rule passed, does not apply, or
+    is not of the profile."""
+    found = {rule: whole.get(rule, "not of the profile") for rule in exceptions}
+    return sorted(
+        f"{result}: {rule}"
+        for rule, result in found.items()
+        if rule not in whole or result in (PASSED, DOES_NOT_APPLY)
+    )
+
+
+# --- what the box is asked -------------------------------------------------------------------------------------------
+
+
+def same_tailoring(machine: Machine) -> None:
+    """What the disk brings is what is judged here: it may have been made of an earlier commit."""
+    brought = machine.inside(f"sha256sum <{RULES}/tailoring.xml").split()[0]
+    if brought != hashlib.sha256(TAILORING.read_bytes()).hexdigest():
+        raise SystemExit("the disk has another tailoring file: image-build/build scanners")
 
 
 def walls(machine: Machine) -> None:
@@ -93,14 +162,7 @@ def openscap(machine: Machine, profile: str, *words: str) -> dict[str, str]:
     text = machine.inside(
         f"sed -n '/<TestResult/,/<.TestResult>/p' {where} | grep -E '<(rule-result|result)[ >]'"
     )
-    rules = re.findall(r'<rule-result idref="[a-z._]*content_rule_([\w-]+)"', text)
-    results = re.findall(r"<result>(\w+)</result>", text)
-    assert rules and len(rules) == len(results), text[:2000]
-    return {
-        rule: result
-        for rule, result in zip(rules, results, strict=True)
-        if result not in ("notselected", "notapplicable")
-    }
+    return results_of(text)
 
 
 def lynis(machine: Machine) -> tuple[str, list[str]]:

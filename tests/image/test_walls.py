@@ -53,6 +53,34 @@ def test_every_service_has_a_limit_of_memory_and_of_tasks(tree: Path, unit: str)
     assert int(limits["TasksMax"][-1]) <= 512
 
 
+UMASKS = {
+    # nginx's group reads the certificate that it lays down.
+    "tls-front.service": "0027",
+    # What the kernel says of the clock is for each account that asks.
+    "clock-state.service": "0022",
+}
+"""Of those whose files are for others, too."""
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_what_a_service_writes_is_its_own(tree: Path, unit: str) -> None:
+    assert told(tree, unit).get("UMask") == [UMASKS.get(unit, "0077")]
+
+
+def test_what_nginx_writes_is_its_own(tree: Path) -> None:
+    (added,) = (tree / "usr/lib/systemd/system/nginx.service.d").glob("*.conf")
+    assert settings(added)["UMask"] == ["0077"]
+
+
+def test_the_tailoring_file_names_each_service_with_another_umask() -> None:
+    reasons = " ".join((ROOT / "image-build/openscap/tailoring.xml").read_text().split())
+    named = re.search(
+        r"Each service of ours has a UMask of its own: 0077, but for (.*?)</xccdf:remark>", reasons
+    )
+    assert named is not None
+    assert dict(re.findall(r"([\w-]+\.service) \((\d+):", named[1])) == UMASKS
+
+
 @pytest.mark.parametrize("unit", ["disk-enrolment.service", "disk-pin.service", "disk-recovery-key.service"])
 def test_a_key_of_the_disk_has_the_memory_that_its_derivation_may_take(tree: Path, unit: str) -> None:
     """LUKS2's argon2 takes up to 1 GiB, and libcryptsetup something beside it."""
