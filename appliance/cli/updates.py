@@ -20,7 +20,7 @@ LOOKED = {
     "none": "nothing newer is offered",
     "taken": "a version was taken",
     "refused": "what is offered is not signed by the vendor, and nothing was taken",
-    "unreachable": "its address could not be reached",
+    "unreachable": "no list of versions could be had at its address",
     "unfinished": "nothing was refused, and nothing could be taken",
     "held": "the box takes none: it has the version that is wanted of it, or nobody agreed to changed terms",
     "no-address": "no address of updates came with this version, so it looks nowhere",

@@ -3,8 +3,10 @@
 It runs only while a session is open, under an account that has nothing of the box (`support-line.service`): what it needs it
 gets from the desk (`appliance.fleet.desk`) over a socket, and when the desk closes that, or is gone, everything here is
 killed. Beside that, each child is under ``timeout``, a process of its own, which kills it at the end of the session even
-if this process hangs; and of a line that hangs systemd's watchdog makes an end before, so that no tunnel outlives a session
-that was closed early.
+if this process hangs; and of a line that hangs systemd's watchdog makes an end before. Of a session that was closed early the line
+hears by the desk alone: where the jobs process hangs, whose the desk is, the tunnel stays until its watchdog ends that process
+(``WatchdogSec=`` of `appliance-jobs.service`, two minutes), and where no systemd is (a container, `appliance run`) until the end
+that the session was opened with.
 
 Nothing listens on the network: ssh forwards what comes through the tunnel to a socket in a folder of ours, and for each
 caller sshd is started on that connection alone (``sshd -i``). Its host key, the vendor's authority and the principals are

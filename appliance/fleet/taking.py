@@ -51,7 +51,8 @@ class Came(StrEnum):
 class Standing:
     """What was taken last: its number, the version it names, its digest, and until when it was signed to hold (as ISO 8601; empty of one
     that was taken before that was kept). A box isn't let go by itself after that: it is said (`health.checks.updates`). `came` is of the vendor's last order; `said` are digests of
-    refusals that the log and the audit know of, the latest last."""
+    refusals that the log and the audit know of, the latest last. `named_utc` is since when that version is named, whichever orders have
+    said it again since (as ISO 8601; empty where none is, or before that was kept)."""
 
     number: int = 0
     software: str = ""
@@ -59,6 +60,7 @@ class Standing:
     taken: str = ""
     said: tuple[str, ...] = ()
     until_utc: str = ""
+    named_utc: str = ""
 
 
 def standing(conn: Reading) -> Standing:
@@ -71,6 +73,7 @@ def standing(conn: Reading) -> Standing:
         str(kept.get("taken", "")),
         tuple(kept.get("said", ())),
         str(kept.get("until_utc", "")),
+        str(kept.get("named_utc", "")),
     )
 
 
@@ -107,8 +110,10 @@ def take(tx: Transaction, box: Box, data: bytes, name: str, running: str, now: d
         _refuse(tx, box, before, replace(before, came=Came.REFUSED), refusal, digest, now)
         return
     settings.change(tx, box.audit_key, found.settings, actor=ACTOR, now=now, root=box.root)
-    until = found.until_utc.isoformat()
-    _keep(tx, before, Standing(found.number, found.software, Came.TAKEN, digest, (), until), now)
+    until, named = found.until_utc.isoformat(), now.isoformat() if found.software else ""
+    if found.software == before.software:
+        named = before.named_utc
+    _keep(tx, before, Standing(found.number, found.software, Came.TAKEN, digest, (), until, named), now)
     details = {"software": found.software, "settings": sorted(found.settings)}
     audit.append(tx, box.audit_key, [Entry("fleet:take", str(found.number), ACTOR, details)], now)
 

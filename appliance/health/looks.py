@@ -21,7 +21,8 @@ FILE_OF_STICK = "looked-stick"
 """What came of the last stick, which is no look: whoever has put it in reads it, and it counts for nothing."""
 UNSEEN = timedelta(days=14)
 REFUSALS = 3
-"""So many nights in a row what was offered was not signed by the vendor: one may be the page of somebody's network."""
+"""So many times since the last look that went well, what was offered was not signed by the vendor: one may be the page of somebody's network.
+Nights on which nothing was seen may lie between."""
 A_NIGHT = timedelta(days=1)
 """Whoever is on for so long was so from two to four in the morning, Eastern time, when the image looks; the first look, at the start, may come before
 the line does."""

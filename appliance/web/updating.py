@@ -8,6 +8,7 @@ from datetime import datetime
 from appliance.catalog import Reading
 from appliance.fleet import taking
 from appliance.health import gathering, kernel_clock
+from appliance.health.attempts import moment
 from appliance.health.checks.updates import UNTOLD
 from appliance.health.looks import Came, Looked
 from appliance.updates import machine, noting, restarting
@@ -23,7 +24,8 @@ class Standing:
     """What the image says, and what holds it.
 
     `seen` is None on a Debian that was provisioned, whose `running` is empty, and before the image has said it at this start. `is_untold`
-    is whether it should have said it long since. `hold` is what a restart would wait for now. `takes` is as `taking.held_to` gives it. `past` is the latest first. `window` is when a
+    is whether it should have said it long since. `hold` is what a restart would wait for now. `takes` is as `taking.held_to` gives it,
+    `named_utc` since when the vendor names that version, None where that isn't known. `past` is the latest first. `window` is when a
     version may start by itself. `fetch` is None while none is fetched. `looked` is the last look for one, `stick` what
     came of the last that was put in, and when.
     """
@@ -33,6 +35,7 @@ class Standing:
     is_untold: bool
     hold: Hold | None
     takes: str
+    named_utc: datetime | None
     past: tuple[Update, ...]
     window: Window
     fetch: Fetch | None
@@ -69,6 +72,7 @@ def standing(conn: Reading) -> Standing:
         is_untold=seen is None and on is not None and on.lasted >= UNTOLD,
         hold=machine.doing(conn, now()).hold if seen and seen.waiting else None,
         takes=taking.held_to(conn),
+        named_utc=moment(taking.standing(conn).named_utc),
         past=noting.history(conn),
         window=machine.window(conn),
         fetch=noting.fetching(now()),

@@ -188,6 +188,18 @@ def test_an_order_that_ran_out_is_said_and_lets_nobody_go(box: Box, there: Vendo
     assert not said()
 
 
+def test_since_when_a_version_is_named_outlasts_the_orders_that_name_it_again(
+    box: Box, there: Vendor
+) -> None:
+    named = beat(box, there, 0, number=1, software="9.0.0").named_utc
+    assert datetime.fromisoformat(named) == NOW
+    assert beat(box, there, 15).named_utc == named
+    assert beat(box, there, 30, number=2, software="9.0.0").named_utc == named
+    assert beat(box, there, 45, number=2, software="8.0.0").named_utc == named, "refused"
+    assert beat(box, there, 60, number=3, software="").named_utc == ""
+    assert beat(box, there, 75, number=4, software="9.0.0").named_utc > named
+
+
 def test_of_an_image_it_is_the_images_version_that_was_named(
     box: Box, there: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,7 +218,7 @@ def test_what_came_of_each_look_is_counted_until_one_is_well(
     assert [each.code for each in judge(facts)].count("updates-unseen")
     assert facts.runs_for, "the kernel says it here"
     assert main(["update", "status"]) == 0
-    assert "its address could not be reached" in capsys.readouterr().out
+    assert "no list of versions could be had at its address" in capsys.readouterr().out
     well = told(6, "none")
     assert (well.refused, well.failed) == (0, 0)
     assert told(29, "taken").came is looks.Came.TAKEN

@@ -178,7 +178,7 @@ COMPUTED = (
     | {f"retention.entry.other.{each}" for each in Told if each is not Told.SEEN}
     | {f"updates.looked.{each}" for each in Came}
     | {f"updates.stick.{each}" for each in OF_STICK}
-    | {"updates.state.newest.no_address"}
+    | {f"updates.state.newest{each}" for each in (updates.NO_ADDRESS, updates.NAMED, updates.NAMED_BEFORE)}
     | {f"retention.state.{each}" for each in ("asked", "held")}
     | {f"retention.when.{each}" for each in WHEN}
     | {f"destroyed.place.{each}" for each in PlaceState}

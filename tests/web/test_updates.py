@@ -31,6 +31,12 @@ from tests.web.second_factor import age_confirmation
 
 VENDOR = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKX4Bzl4JQhJHLcQZMmtmDGxNnOjq0sYk0l0Xr0vWb1d"
 
+HEARTBEATS = {
+    "heartbeat.address": "https://localhost:1/heartbeats",
+    "heartbeat.on_lan": True,
+    "heartbeat.authority": VENDOR,
+}
+
 
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
@@ -152,7 +158,7 @@ def test_the_page_says_when_the_box_looked_and_what_came_of_it(owner: FlaskClien
     for came, words in {
         "none": "nothing newer is offered",
         "refused": "not signed by the vendor; nothing was taken",
-        "unreachable": "could not be reached",
+        "unreachable": "no list of versions could be had",
     }.items():
         told(came)
         said = shown(owner)
@@ -214,23 +220,54 @@ def test_a_box_that_is_held_says_why(owner: FlaskClient, box: Box, image: Says) 
     image("1.0.0")
     assert "The newest that is offered and signed" in shown(owner)
     now = datetime.now(UTC)
-    chosen = {
-        "heartbeat.address": "https://localhost:1/heartbeats",
-        "heartbeat.on_lan": True,
-        "heartbeat.authority": VENDOR,
-    }
     with box.catalog.transaction() as tx:
-        settings.change(tx, box.audit_key, chosen, actor="tests", now=now)
+        settings.change(tx, box.audit_key, HEARTBEATS, actor="tests", now=now)
         consent.agree(tx, consent.terms(tx), "marie", now)
         kept_settings.put(tx, taking.KEPT, {"number": 1, "software": "1.4.0", "came": "taken"}, now)
     said = shown(owner)
     assert "1.4.0, which whoever looks after the box has named, and no other" in said
+    assert "The vendor has named version 1.4.0. Until another is named" in said, "since when was not kept"
     assert "No version is taken over the line" not in said
     with box.catalog.transaction() as tx:
         elsewhere = {"heartbeat.address": "https://localhost:2/heartbeats"}
         settings.change(tx, box.audit_key, elsewhere, actor="tests", now=now)
     assert "No version is taken over the line" in shown(owner)
     assert 'href="/support/heartbeat"' in owner.get("/updates").get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        (
+            "en",
+            "The vendor has named version 1.4.0 (since: Nov 20, 2026, 14:30). Until another is named, the box takes no other",
+        ),
+        ("fr-CA", "Le fournisseur a nommé la version 1.4.0 (depuis : 20 nov. 2026, 14 h 30)"),
+        ("es", "El proveedor ha nombrado la versión 1.4.0 (desde: 20 nov 2026, 14:30)"),
+        ("zh", "供应商已指定版本 1.4.0（自 2026年11月20日 14:30 起）"),
+    ],
+)
+def test_a_box_that_is_held_to_a_version_says_which_and_since_when_and_not_that_all_is_well(
+    owner: FlaskClient, box: Box, image: Says, language: str, line: str
+) -> None:
+    """It asks no address any more, so that no version waits says nothing of what there is."""
+    image("1.4.0")
+    assert 'class="note good"' in owner.get("/updates").get_data(as_text=True)
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        settings.change(tx, box.audit_key, HEARTBEATS, actor="tests", now=now)
+        consent.agree(tx, consent.terms(tx), "marie", now)
+        named = {"number": 3, "software": "1.4.0", "came": "taken", "named_utc": "2026-11-20T14:30:00+00:00"}
+        kept_settings.put(tx, taking.KEPT, named, now)
+    (gathering.UPDATES / looks.FILE).write_text(f"{int(now.timestamp())} held\n")
+    image("1.4.0")
+    said = shown(owner, language).replace("\u00a0", " ").replace("\u202f", " ")
+    assert line in said
+    assert "updates." not in said
+    if language == "en":
+        assert "between two and four" not in said, "it looks for none"
+    page = owner.get("/updates").get_data(as_text=True)
+    assert 'class="note wait"' in page and 'class="note good"' not in page
 
 
 def test_it_is_started_at_once_and_the_audit_tells_of_it_but_not_while_images_come(

@@ -39,7 +39,7 @@ def check(facts: Facts) -> Iterator[Problem]:
                 "update-by-hand",
                 f"version {version} is on the box, and waits for somebody to start it",
                 "the disk asks for a PIN at each start, so no version starts by itself; between two patients, choose "
-                "Restart now on the page of updates, and type the PIN at the box",
+                "Restart now on the page of updates, and stay at the box with the PIN until the console has answered for a minute",
                 Severity.SOON,
                 acts=(Act(Verb.SEE_UPDATES),),
             )
@@ -71,7 +71,7 @@ def check(facts: Facts) -> Iterator[Problem]:
     elif facts.looked is not None and (times := facts.looked.refused) >= REFUSALS:
         yield Problem(
             "updates-unseen",
-            f"what is offered at the address of updates was not signed by the vendor, {times} times in a row",
+            f"what is offered at the address of updates was not signed by the vendor, {times} times since the last look that went well",
             "nothing of it was taken; tell support: its server, or what lies between, is not as it should be",
             Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
@@ -80,7 +80,7 @@ def check(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             "updates-unseen",
             f"the box has not been able to look for a new version for {days} days",
-            "see that it reaches the internet, and tell support if it does; a version can also be brought on a USB stick",
+            "see that it reaches the internet; if it does, tell support, since nothing may lie at the vendor's address; a version can also be brought on a USB stick",
             Severity.SOON,
             acts=(Act(Verb.SEE_UPDATES),),
         )

@@ -37,7 +37,8 @@ STATES: Mapping[str, str] = {
 """How the box stands, with the tone of that."""
 
 NO_ADDRESS = ".no_address"
-_IN_THE_WAY = (Came.REFUSED, Came.UNREACHABLE, Came.UNFINISHED, Came.NO_ADDRESS)
+NAMED, NAMED_BEFORE = ".named", ".named.before"
+_IN_THE_WAY = (Came.REFUSED, Came.UNREACHABLE, Came.UNFINISHED, Came.HELD, Came.NO_ADDRESS)
 """What may have come of the last look, that no new version waits says little then."""
 
 _TONES = {RUNS: "good", Outcome.WAITS: "wait", Outcome.LEFT: "bad"}
@@ -95,15 +96,24 @@ def page() -> Response:
         found = updating.standing(conn)
     words, state, came = g.words, _state(found), found.looked.came if found.looked else None
     by_hand = ".pin" if found.hold is Hold.PIN else ""
-    instead = NO_ADDRESS if state == "newest" and came is Came.NO_ADDRESS else by_hand
+    instead, since = by_hand, words.moment(found.named_utc)
+    if state == "newest" and came is Came.NO_ADDRESS:
+        instead = NO_ADDRESS
+    elif state == "newest" and found.named:
+        instead = NAMED if since else NAMED_BEFORE
     made = page_of(
         UpdatesPage,
         title=words("updates.title"),
         section="health",
         state=state,
-        tone="wait" if state == "newest" and came in _IN_THE_WAY else STATES[state],
+        tone="wait" if state == "newest" and (found.named or came in _IN_THE_WAY) else STATES[state],
         verdict=words(f"updates.state.{state}", version=found.waiting or found.chosen),
-        about=words(f"updates.state.{state}{instead or '.about'}", window=_hours(found.window, words)),
+        about=words(
+            f"updates.state.{state}{instead or '.about'}",
+            window=_hours(found.window, words),
+            version=found.named,
+            since=since,
+        ),
         facts=_facts(found, words),
         moment=words(f"updates.moment.{found.hold or 'free'}") if found.waiting else "",
         question=words(f"updates.start_question{by_hand}", version=found.waiting) if found.waiting else "",
