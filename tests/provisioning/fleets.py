@@ -114,6 +114,9 @@ class Fleet:
     def play(self, book: str, **values: object) -> subprocess.CompletedProcess[str]:
         return self._run(self._words(book, values))
 
+    def rehearse(self, book: str, **values: object) -> subprocess.CompletedProcess[str]:
+        return self._run([*self._words(book, values), "--check"])
+
     @contextmanager
     def playing(self, book: str, **values: object) -> Iterator[Play]:
         """A playbook that goes on meanwhile, and is ended if it hasn't come to its end by then."""
