@@ -39,7 +39,11 @@ from tests.provisioning.machine import THERE, Machine, running
 from tests.provisioning.playing import KEPT, ROOT, checkout, hosts, play, played, shuts_nobody_out
 from tests.provisioning.runbooks import runbooks
 from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, runs_out, standing
-from tests.provisioning.updating import starts_anew_what_was_mended, takes_security_updates
+from tests.provisioning.updating import (
+    starts_anew_what_was_mended,
+    takes_changed_units,
+    takes_security_updates,
+)
 from tests.system.dcmtk import storescu_command
 
 SUITE_OF = {"12": "bookworm", "13": "trixie"}
@@ -95,6 +99,8 @@ def in_container(suite: str, scratch: Path) -> None:
         shuts_nobody_out(box, inventory, wheel, wheels)
         use(box)
         takes_security_updates(box)
+        takes_changed_units(box, inventory, wheel, wheels)
+        kept("and an image is received at the port that was opened anew", send_one(box))
         nothing_in_clear_in(root, box)
         fails_an_update(box, inventory, wheel, wheels)
 

@@ -19,9 +19,11 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / ".cache" / "machines"
 
 
-def hosts(box: Machine, backup_disk: str, backup_type: str = "ext4") -> dict[str, object]:
-    """The inventory: one machine, reached over its cable."""
-    of_box = {
+def hosts(
+    box: Machine, backup_disk: str, backup_type: str = "ext4", **otherwise: object
+) -> dict[str, object]:
+    """The inventory: one machine, reached over its cable, of which `otherwise` says what is another."""
+    of_box: dict[str, object] = {
         "ansible_host": box.address,
         "ansible_port": box.ports[22],
         "ansible_user": "root",
@@ -33,13 +35,13 @@ def hosts(box: Machine, backup_disk: str, backup_type: str = "ext4") -> dict[str
         "appliance_backup_disk": backup_disk,
         "appliance_backup_type": backup_type,
     }
-    return {"appliances": {"hosts": {"box": of_box}}}
+    return {"appliances": {"hosts": {"box": of_box | otherwise}}}
 
 
-def play(inventory: Path, wheel: Path, wheels: Path, *more: str) -> int:
-    """Run the playbook; how many tasks changed something."""
+def play(inventory: Path, wheel: Path, wheels: Path, *more: str, tree: Path = ROOT) -> int:
+    """Run the playbook of `tree`; how many tasks changed something."""
     began = time.monotonic()
-    done = played(inventory, wheel, wheels, *more)
+    done = played(inventory, wheel, wheels, *more, tree=tree)
     print(f"  the playbook took {time.monotonic() - began:.0f} s", flush=True)
     if done.returncode:
         raise SystemExit(done.stdout[-4000:] + done.stderr[-2000:])

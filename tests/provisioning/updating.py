@@ -1,15 +1,19 @@
-"""Security updates of a provisioned Debian: whether it takes one by itself, and who is started anew after it.
+"""What a provisioned Debian has that was changed on its disk is what runs: after security updates, and after a later playbook.
 
-It is asked with one: two packages of the test's own, each with a newer version in an archive on its disk, of which one calls itself
+Whether it takes such an update by itself is asked with one: two packages of the test's own, each with a newer version in an archive on its disk, of which one calls itself
 Debian's archive of security updates, and the other Debian's release.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
+from appliance import __version__
 from tests.image.promises import kept
 from tests.provisioning.machine import Machine
+from tests.provisioning.playing import checkout, play
 
 PLACE = "/srv/tried"
 NAMES = {"of-security": "Debian-Security", "of-release": "Debian"}
@@ -97,3 +101,53 @@ def starts_anew_what_was_mended(box: Machine) -> None:
 
 def main_process(box: Machine, unit: str) -> str:
     return box.inside(f"systemctl show {unit} -p MainPID --value").strip()
+
+
+CHANGES = {
+    "appliance-dicom.socket": ("Backlog=128", "Backlog=64"),
+    "clock-state.timer": ("OnUnitActiveSec=2min", "OnUnitActiveSec=3min"),
+    "support-line.path": ("[Path]\n", "[Path]\nPathExists=/run/appliance-desk/another\n"),
+}
+"""Of a later version: in each unit, what was there, and what is instead."""
+UNTOUCHED = ("appliance-web", "appliance-courier", "appliance-jobs", "nginx")
+
+
+def takes_changed_units(box: Machine, inventory: Path, wheel: Path, wheels: Path) -> None:
+    """A playbook whose socket, timer and path are others: these are what runs then, and nothing else was interrupted for it."""
+    tree = checkout(__version__, box.key.parent / "changed")
+    for name, (before, after) in CHANGES.items():
+        unit = tree / "systemd/system" / name
+        text = unit.read_text()
+        assert text.count(before) == 1, name
+        unit.write_text(text.replace(before, after))
+    begun, running = _since(box, CHANGES), [main_process(box, unit) for unit in UNTOUCHED]
+    kept(
+        "a playbook with another socket, timer and path is played",
+        play(inventory, wheel, wheels, tree=tree) > 0,
+    )
+    shown = box.inside(
+        f"systemctl show -p Backlog,TimersMonotonic,Paths,NeedDaemonReload {' '.join(CHANGES)}"
+    )
+    known = all(
+        each in shown for each in ("Backlog=64", "OnUnitActiveUSec=3min", "/run/appliance-desk/another")
+    )
+    kept("systemd knows all three", known and "NeedDaemonReload=yes" not in shown, shown)
+    since = _since(box, CHANGES)
+    again = [name for name in CHANGES if since[name] != begun[name]]
+    kept("and each was started anew", again == list(CHANGES), f"{begun} {since}")
+    listening = box.inside("ss -Hltn 'sport = :11112'")
+    kept("the port is the new socket's, by the kernel's word", listening.split()[2:3] == ["64"], listening)
+    kept("DICOM runs", box.inside("systemctl is-active appliance-dicom.service").strip() == "active")
+    still = [main_process(box, unit) for unit in UNTOUCHED]
+    kept(
+        "and the console, the courier, the upkeep and the front were let be",
+        still == running,
+        f"{running} {still}",
+    )
+    kept("the run after it changes nothing", play(inventory, wheel, wheels, tree=tree) == 0)
+
+
+def _since(box: Machine, units: Iterable[str]) -> dict[str, str]:
+    """When each was started last."""
+    asks = "systemctl show -P ActiveEnterTimestampMonotonic "
+    return {unit: box.inside(asks + unit).strip() for unit in units}
