@@ -18,6 +18,8 @@ _LATER = {
     14: "the catalog cannot be opened just now",
     15: "the catalog is busy",
 }
+PASSES = "it passes: what the box does by itself it tries again, and what somebody asked for is to be asked for again"
+"""What to do about a catalog that does not answer. Said to whoever typed a verb, and in the log of a process that goes on."""
 _UNUSABLE = frozenset({10, _CORRUPT, _NOT_A_DATABASE})
 
 
@@ -47,7 +49,7 @@ def translated(error: BaseException) -> ApplianceError | None:
     """`error` of the driver as one of ours; None if it is a defect of this program."""
     code = result_code(error)
     if code in _LATER:
-        return Unanswered(_LATER[code], hint="it is tried again by itself")
+        return Unanswered(_LATER[code], hint=PASSES)
     if code in {_FULL, _NO_MEMORY}:
         return OutOfResources("no room left for the catalog", hint="free space on the data disk")
     if code == _CONSTRAINT and str(error).startswith(_TAKEN_OR_GONE):

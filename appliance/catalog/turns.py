@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.catalog.errors import Unanswered
+from appliance.catalog.errors import PASSES, Unanswered
 from appliance.errors import OperatorNeeded
 
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.0003, 0.002
@@ -163,4 +163,4 @@ def _is_free(lock: int) -> bool:
 
 
 def _busy() -> Unanswered:
-    return Unanswered("the catalog is busy", hint="it is tried again by itself")
+    return Unanswered("the catalog is busy", hint=PASSES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from appliance.catalog.errors import PASSES
 from tests.image.machine import Machine
 from tests.image.promises import kept
 
@@ -38,7 +39,7 @@ ERRORS = "journalctl -b --no-pager -o cat -u 'appliance-*' | grep -F '\"level\":
 """Prints what the appliance's processes have told as errors."""
 
 LATE = (
-    "the catalog is busy — it is tried again by itself",
+    f"the catalog is busy — {PASSES}",
     "the jobs process does not judge the box: it is done here",
 )
 """What an emulated machine says that has waited for more than half a minute, and no wall is the cause of."""
