@@ -60,7 +60,7 @@ bench: setup ## measure against Orthanc and storescp; prints the table of the RE
 campaign: setup ## the long fault campaigns: make campaign ARGS="kill --kills 10000"
 	@exec $(PY) -m tests.campaigns $(ARGS)
 
-test-machine: setup ## provision a booted Debian 13 twice and use it; ARGS=12, ARGS=runbooks, or ARGS="vm 12" in QEMU; needs root, systemd-container, debootstrap; 10 minutes
+test-machine: setup ## provision a booted Debian 13 twice and use it; ARGS=12, ARGS=runbooks, ARGS=shut, or ARGS="vm 12" in QEMU; needs root, systemd-container, debootstrap; 10 minutes
 	@exec $(PY) -m tests.provisioning $(ARGS)
 
 image: setup ## build the appliance's own image into .cache/image; needs root; 5 minutes the first time

@@ -72,14 +72,14 @@ def answers(port: int) -> bool:
             return False
 
 
-def https(machine: Box, path: str, bearer: str, body: object = None) -> str:
-    """What the console answers, to a `body` too, which it is sent as JSON. Its certificate is its own: here it is not judged, the
+def https(machine: Box, path: str, bearer: str, body: object = None, *, host: str = "127.0.0.1") -> str:
+    """What the console answers at `host`, to a `body` too, which it is sent as JSON. Its certificate is its own: here it is not judged, the
     screen's fingerprint is for people."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     request = urllib.request.Request(
-        f"https://127.0.0.1:{machine.ports[443]}{path}",
+        f"https://{host}:{machine.ports[443]}{path}",
         data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"},
     )

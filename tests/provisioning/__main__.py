@@ -1,6 +1,7 @@
-"""`python -m tests.provisioning [vm|runbooks] [12|13]`: provision a booted Debian twice, and use it as a clinic would.
+"""`python -m tests.provisioning [vm|runbooks|shut] [12|13]`: provision a booted Debian twice, and use it as a clinic would.
 
     make test-machine                a Debian 13 in a container; ARGS=12 for a Debian 12
+    make test-machine ARGS=shut      the same machine, by an account with sudo, and SSH shut when all is done; ARGS="shut 12"
     make test-machine ARGS=runbooks  the same machine, and what the help's runbooks say to type at it; ARGS="runbooks 12"
     make test-machine ARGS=vm        one in QEMU, with a kernel, disks, a clock and a start of its own; ARGS="vm 12"
 
@@ -34,7 +35,7 @@ from appliance.store import credential
 from tests import synthetic
 from tests.image.promises import https, kept, listening, practitioner
 from tests.image.remains import nothing_in_clear
-from tests.provisioning import emulated, machine
+from tests.provisioning import emulated, machine, shutting
 from tests.provisioning.machine import THERE, Machine, running
 from tests.provisioning.playing import KEPT, ROOT, checkout, hosts, play, played, shuts_nobody_out
 from tests.provisioning.runbooks import runbooks
@@ -63,7 +64,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "words", nargs="*", metavar="vm|runbooks|12|13", help="which story; which Debian (default: 13)"
+        "words", nargs="*", metavar="vm|runbooks|shut|12|13", help="which story; which Debian (default: 13)"
     )
     words = parser.parse_args().words
     story, suite = chosen(words) or parser.error(f"not understood: {' '.join(words)}")
@@ -145,10 +146,33 @@ def in_emulation(suite: str, scratch: Path) -> None:
         nothing_in_clear(disk, before, [film(), film(1)], disk.stat().st_size - emulated.TAIL_BYTES)
 
 
+def with_its_door_shut(suite: str, scratch: Path) -> None:
+    """Provisioned by an account that is not root, of a box that nobody is to reach: the first run, and the next one at the machine."""
+    wheel, wheels = build(suite)
+    brought = shutting.ansible_for(PYTHON_OF[suite])
+    with machine.booted(machine.base(KEPT, suite, "sudo"), scratch, machine.Entered, shutting.let_in) as (
+        box,
+        root,
+    ):
+        inventory = scratch / "hosts.json"
+        inventory.write_text(json.dumps(shutting.hosts_of(box)))
+        shutting.shuts_the_door(box, inventory, wheel, wheels)
+        runs(box)
+        box.inside(f"appliance device add --ae-title PANO --address {box.here}")
+        bearer = practitioner(box)
+        kept("a study is received and acknowledged", send_one(box))
+        box.wait_until("appliance studies --json | grep -q 2.25. || appliance studies --json | grep -q 1.2.")
+        kept("its StudyInstanceUID is seen through HTTPS", *seen(box, bearer))
+        shutting.runs_at_the_machine(box, root, inventory, wheel, brought)
+        kept("and nobody comes in by SSH after it", not shutting.answers(box, 22))
+        kept("another image is received and acknowledged", send_one(box, 1))
+
+
 STORIES: Mapping[str, Callable[[str, Path], None]] = {
     "": in_container,
     "vm": in_emulation,
     "runbooks": by_the_runbooks,
+    "shut": with_its_door_shut,
 }
 
 
@@ -258,7 +282,7 @@ def keeps_time(box: Machine) -> None:
 
 def seen(box: Machine, bearer: str) -> tuple[bool, str]:
     """Whether the console shows the study that `send_one` sends; what it shows."""
-    shown = https(box, "/api/v1/studies", bearer)
+    shown = https(box, "/api/v1/studies", bearer, host=box.address)
     uids = [each["study_instance_uid"] for each in json.loads(shown)["items"]]
     return str(film().StudyInstanceUID) in uids, shown[:500]
 

@@ -16,7 +16,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +108,39 @@ class Machine:
                 time.sleep(0.5)
 
 
+class Entered(Machine):
+    """A container that is seen from within without its SSH, which may be shut: by the namespaces of its first process (nsenter(1))."""
+
+    def done(self, command: str, *, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """What `command` comes to there, as root, however it ends."""
+        enter = ("nsenter", f"--target={_first_process(self.process.pid)}")
+        return subprocess.run(
+            [
+                *(*enter, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"),
+                *("env", "-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"),
+                *("sh", "-c", command),
+            ],
+            capture_output=True,
+            text=True,
+            input=typed,
+            check=False,
+        )
+
+
+def _first_process(container: int) -> int:
+    """The process with number 1 inside of `container`; `AssertionError` as long as there is none, for nobody may take this machine for it."""
+    for child in Path(f"/proc/{container}/task/{container}/children").read_text().split():
+        with suppress(OSError):
+            told = dict(
+                line.split(":\t", 1)
+                for line in Path(f"/proc/{child}/status").read_text().splitlines()
+                if ":\t" in line
+            )
+            if told["NSpid"].split()[1:] == ["1"] and told["Name"] == "systemd":
+                return int(child)
+    raise AssertionError("the container has no first process")
+
+
 def running(box: Machine, unit: str) -> bool:
     """Whether `unit` runs there."""
     return box.inside(f"systemctl is-active {unit}", check=False).strip() == "active"
@@ -138,9 +171,15 @@ def copied(base_root: Path, scratch: Path) -> Iterator[tuple[Path, Path]]:
 
 
 @contextmanager
-def booted(base_root: Path, scratch: Path) -> Iterator[tuple[Machine, Path]]:
-    """A machine that starts from `base_root` and forgets everything afterwards, and its file system as seen from here."""
+def booted(
+    base_root: Path,
+    scratch: Path,
+    kind: type[Machine] = Machine,
+    prepare: Callable[[Path], None] = lambda _: None,
+) -> Iterator[tuple[Machine, Path]]:
+    """A machine that starts from `base_root`, after `prepare`, and forgets everything afterwards; and its file system as seen from here."""
     with copied(base_root, scratch) as (root, key), network():
+        prepare(root)
         process = subprocess.Popen(
             [
                 *(
@@ -160,8 +199,8 @@ def booted(base_root: Path, scratch: Path) -> Iterator[tuple[Machine, Path]]:
             start_new_session=True,
         )
         try:
-            machine = Machine(key, process)
-            machine.wait_until("systemctl is-system-running --wait; true")
+            machine = kind(key, process)
+            machine.wait_until("systemctl is-system-running --wait | grep -E 'running|degraded'")
             yield machine, root
         finally:
             _power_off(process)

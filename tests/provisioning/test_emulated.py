@@ -1,5 +1,6 @@
 """What the machine in QEMU is made of, as far as it shows without starting it."""
 
+import re
 import shutil
 import subprocess
 from itertools import pairwise
@@ -8,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.image.machine import SLOW_UNITS
-from tests.provisioning import emulated
+from tests.provisioning import emulated, shutting
 from tests.provisioning.__main__ import SERVICES, SUITE_OF, chosen
 from tests.provisioning.machine import Machine
-from tests.provisioning.playing import hosts
+from tests.provisioning.playing import ROOT, hosts
 
 UNITS = Path(__file__).parents[2] / "systemd/system"
 PORTS = {22: 40022, 443: 40443, 11112: 41112}
@@ -30,6 +31,7 @@ def words_after(word: str, command: list[str]) -> list[str]:
         (["vm", "12"], ("vm", "bookworm")),
         (["12", "vm"], ("vm", "bookworm")),
         (["runbooks", "12"], ("runbooks", "bookworm")),
+        (["shut"], ("shut", "trixie")),
         (["vm", "runbooks"], None),
         (["11"], None),
         (["12", "13"], None),
@@ -38,6 +40,13 @@ def words_after(word: str, command: list[str]) -> list[str]:
 )
 def test_one_word_says_where_and_one_says_which(words: list[str], so: object) -> None:
     assert chosen(words) == so
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.13"])
+def test_what_is_brought_to_a_box_without_a_way_in_is_pinned_by_hash(version: str) -> None:
+    told = shutting.locked((ROOT / f"requirements-{version}.lock").read_text())
+    assert set(re.findall(r"^([\w-]+)==", told, re.MULTILINE)) == set(shutting.ANSIBLE)
+    assert told.count("--hash=sha256:") > len(shutting.ANSIBLE)
 
 
 def test_its_cable_leads_to_this_machine_alone(tmp_path: Path) -> None:
