@@ -21,6 +21,13 @@ from appliance.fleet import support
 from tests.networks import run
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd"
+WRONG: tuple[tuple[dict[str, str], str], ...] = (
+    ({"authority": "stranger"}, "Permission denied"),
+    ({"valid": "-2h:-1h"}, "Permission denied"),
+    ({"principal": "appliance-operate"}, "Permission denied"),
+    ({"valid": "-1h:+52w"}, "the certificate lives too long"),
+)
+"""With which certificates nobody comes into a session for looking, and what is said: the first by the box's sshd, the last by its desk."""
 _LISTENS = "0A"
 """How /proc/net/tcp writes it."""
 
@@ -42,7 +49,7 @@ class Vendor:
         self,
         *lines: str,
         principal: str = "appliance-diagnose",
-        valid: str = "-1m:+1h",
+        valid: str = "-1h:+1h",
         authority: str = "authority",
     ) -> subprocess.CompletedProcess[str]:
         """Come in with a fresh certificate and type `lines`."""
@@ -51,7 +58,7 @@ class Vendor:
         return subprocess.CompletedProcess(caller.args, caller.returncode, out, err)
 
     def caller(
-        self, *, principal: str = "appliance-diagnose", valid: str = "-1m:+1h", authority: str = "authority"
+        self, *, principal: str = "appliance-diagnose", valid: str = "-1h:+1h", authority: str = "authority"
     ) -> subprocess.Popen[str]:
         """Somebody who comes in and stays."""
         person = self.folder / "person"

@@ -1,4 +1,4 @@
-"""Heartbeats and a ticket with its support file, with the clinic and the vendor in two networks, joined by a cable.
+"""Heartbeats, by HTTPS and to a bucket, and a ticket with its support file, with the clinic and the vendor in two networks, joined by a cable.
 
 `python -m tests.fleet.heartbeats_apart FOLDER`, begun in a network of its own (`tests.networks.apart`): says each promise once it is seen
 to be kept, and fails at the first that is not. That nothing leaves is counted in packets, at the vendor's end of the cable: a question
@@ -12,6 +12,7 @@ import base64
 import contextlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -19,10 +20,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from appliance import logs
 from appliance.box import Box
+from appliance.catalog import identifying
 from appliance.cli import main
 from appliance.errors import NotAuthorised, OperatorNeeded
 from appliance.fleet import bundle, heartbeat, pulse, ticket
@@ -31,28 +35,54 @@ from appliance.notify import hooks
 from appliance.notify.kinds import Channel
 from appliance.notify.sending import Messenger, Surroundings
 from tests.boxes import box_in
-from tests.fleet.outposts import choose, vendor
+from tests.fleet.outposts import choose, said_in, unpacked, vendor
 from tests.networks import Network, another, run
 from tests.notify.receiver import receiver
-from tests.synthetic.patients import HELENE
+from tests.replication.cloud import cloud
+from tests.synthetic.patients import HELENE, named_in
 from tests.web.conftest import fill
 
 VENDOR = "10.78.0.2"
 CABLE, THEIRS = "clinic0", "vendor0"
 LOOKS = timedelta(minutes=5)
 """How often the duty looks here: three times as often as a heartbeat is due."""
+PREFIX = "clinics"
+"""What the names of objects in the vendor's bucket begin with."""
 REASON = "Depuis lundi, les sauvegardes échouent."
 
 
 def be_the_vendor(folder: Path) -> None:
     """Take what comes; for each line that is typed, say on one line what has come so far."""
-    with vendor(folder, VENDOR) as outpost, receiver(outpost.authority.context(), VENDOR) as desk:
-        said: dict[str, Any] = {"outpost": outpost.settings(), "desk": desk.url("https", host=VENDOR)}
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell of each request to the bucket
+    with (
+        vendor(folder, VENDOR) as outpost,
+        receiver(outpost.authority.context(), VENDOR) as desk,
+        cloud(host=VENDOR) as storage,
+    ):
+        bucket = storage.new_bucket()
+        stored = {
+            "heartbeat.address": f"s3://{bucket}/{PREFIX}",
+            "heartbeat.endpoint_url": storage.url,
+            "heartbeat.access_key_id": "tests",
+            "heartbeat.secret": "tests",
+            "heartbeat.on_lan": True,
+        }
+        said: dict[str, Any] = {
+            "outpost": outpost.settings(),
+            "bucket": stored,
+            "desk": desk.url("https", host=VENDOR),
+        }
         while True:
             print(json.dumps(said), flush=True)
             if not sys.stdin.readline():
                 return
-            came = {"heartbeats": outpost.came, "tickets": desk.bodies}
+            names = storage.keys(bucket)
+            came = {
+                "heartbeats": outpost.came,
+                "tickets": desk.bodies,
+                "names": [each.encode() for each in names],
+                "objects": [storage.get(bucket, each) for each in names],
+            }
             said = {kind: [base64.b64encode(each).decode() for each in found] for kind, found in came.items()}
 
 
@@ -63,10 +93,11 @@ class Vendor:
     process: subprocess.Popen[str]
     network: Network
     outpost: dict[str, object]
+    bucket: dict[str, object]
     desk: str
 
     def came(self, kind: str) -> list[bytes]:
-        """The heartbeats or the tickets that have come so far."""
+        """The heartbeats or the tickets that have come so far; or the objects in the bucket, or their names."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -95,7 +126,7 @@ def vendor_apart(folder: Path) -> Iterator[Vendor]:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
                 said = _line(process)
-                yield Vendor(process, there, said["outpost"], said["desk"])
+                yield Vendor(process, there, said["outpost"], said["bucket"], said["desk"])
             finally:
                 process.kill()
 
@@ -119,6 +150,7 @@ class Story:
         self.changed()
         self.cut()
         self.helped()
+        self.stored()
 
     def agreed(self) -> None:
         """The clinic has looked at what is sent, and agrees."""
@@ -128,7 +160,7 @@ class Story:
         pulse.beat(self.box, self.now)
         (came,) = self.vendor.came("heartbeats")
         assert heartbeat.received(came).document == shown, "signed by the box, and no more than was shown"
-        assert HELENE.family_name.encode() not in came
+        self.names_nobody(said_in(came))
         self.pass_hours(3)
         assert len(self.vendor.came("heartbeats")) == 12
         assert self.vendor.packets() > before, "what is counted in packets elsewhere"
@@ -165,6 +197,9 @@ class Story:
     def helped(self) -> None:
         """A ticket: with the support file, when the clinic sends it, and to where it has said."""
         before = self.vendor.packets()
+        self.logged(
+            f"found {HELENE.given_name} {HELENE.family_name} as {HELENE.id}", "an ordinary event: count=3"
+        )
         messenger = Messenger(self.box, Surroundings(now=lambda: self.now, jitter=lambda: 0.0))
         made = bundle.make(self.box, self.now)
         said = ticket.looked_through(self.box, REASON)
@@ -196,22 +231,90 @@ class Story:
         (came,) = self.vendor.came("tickets")
         told = json.loads(came)["ticket"]
         assert (told["reason"], told["reference"]) == (REASON, made.name)
-        assert base64.b64decode(told["file"]["base64"]) == made.data
-        assert HELENE.family_name.encode() not in came
+        file = told.pop("file")
+        data = base64.b64decode(file["base64"])
+        assert data == made.data and sha256(data).hexdigest() == file["sha256"]
+        self.names_nobody(json.dumps(told, ensure_ascii=False))
         print("sent by the clinic, the ticket arrives by HTTPS with the very file that was looked at")
+
+        files = unpacked(data)
+        self.names_nobody("".join(files.values()))
+        its_own = logs.kept_lines(self.box.config.data)["courier"]
+        assert named_in(its_own) == {HELENE.id, HELENE.family_name, HELENE.given_name}, "the log on the box"
+        left = files[f"{made.name}/logs/courier.log"]
+        assert "found [cut: name] as [cut: " in left and "an ordinary event: count=3" in left, left
+        counted = json.loads(files[f"{made.name}/contents.json"])["cut"]
+        assert counted["name"] >= 1 and counted == dict(made.cut), counted
+        print(
+            "unpacked there, it has the lines of the box's log, and whatever named a patient is cut and counted"
+        )
+
+    def stored(self) -> None:
+        """Heartbeats are to lie in a bucket from now on."""
+        self.verb("heartbeat", "agree")
+        choose(self.box, self.vendor.bucket, self.now)
+        self.silent("a bucket asks for an agreement of its own: for a day not one packet leaves")
+
+        had = self.vendor.came("heartbeats")
+        self.verb("heartbeat", "agree")
+        shown, agreed = pulse.document(self.box, self.now), self.now
+        pulse.beat(self.box, self.now)
+        (name,), (came,) = self.vendor.came("names"), self.vendor.came("objects")
+        assert name.decode() == f"{PREFIX}/boxes/{shown['box']}.json"
+        assert heartbeat.received(came).document == shown, "signed by the box, and no more than was shown"
+        self.names_nobody(said_in(came))
+        sent = {self.sent()}
+        while self.now < agreed + timedelta(hours=1):
+            self.now += LOOKS
+            pulse.beat(self.box, self.now)
+            sent.add(self.sent())
+        quarters = [agreed.replace(microsecond=0) + timedelta(minutes=15 * each) for each in range(5)]
+        assert sorted(sent) == quarters, sent
+        assert self.vendor.came("heartbeats") == had, "and nothing goes where the clinic agreed to before"
+        print(
+            "once it has agreed to that, the very document lies in the bucket that was shown, written over four times an hour"
+        )
+
+        self.verb("heartbeat", "withdraw")
+        self.pass_hours(24)
+        assert {self.sent()} == {max(sent)}
+        print("and once that is withdrawn it stays as it is")
+
+    def sent(self) -> datetime:
+        """When the heartbeat was sent that lies in the bucket: there is one."""
+        (came,) = self.vendor.came("objects")
+        return heartbeat.received(came).sent_utc
+
+    def logged(self, *events: str) -> None:
+        """A process of the box says so in the log that is kept of it."""
+        kept = logs.Kept(self.box.config.data / logs.FOLDER / "courier.log")
+        kept.setFormatter(logs.JsonLines("courier"))
+        for each in events:
+            kept.emit(logging.LogRecord("appliance", logging.INFO, "", 0, each, (), None))
+
+    def names_nobody(self, said: str) -> None:
+        """Hold that it names no patient of the box, which has some."""
+        with self.box.catalog.reading() as conn:
+            known = named_in(" ".join(text for _, text in identifying.identifying(conn)))
+        assert known >= {HELENE.id, HELENE.family_name, HELENE.given_name}
+        assert not named_in(said), named_in(said)
 
     def silent(self, promise: str) -> None:
         """Hold that nothing at all arrives for a day, whoever asks."""
-        before, had = self.vendor.packets(), self.vendor.came("heartbeats")
+        before, had = self.vendor.packets(), self.arrived()
         self.pass_hours(24)
         try:
             pulse.send(self.box, self.now)
             raise AssertionError("it was sent")
         except NotAuthorised:
             pass
-        assert self.vendor.came("heartbeats") == had
+        assert self.arrived() == had
         assert self.vendor.packets() == before, f"{self.vendor.packets() - before} packets"
         print(promise)
+
+    def arrived(self) -> list[bytes]:
+        """The heartbeats that have come, and the one in the bucket."""
+        return self.vendor.came("heartbeats") + self.vendor.came("objects")
 
     def pass_hours(self, hours: int) -> None:
         """The duty looks as often as ever, from this moment on."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import ssl
+import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,3 +93,19 @@ def agree(box: Box, now: datetime) -> None:
     """Somebody of the clinic agrees to what there is to agree to."""
     with box.catalog.transaction() as tx:
         consent.agree(tx, consent.terms(tx), "tests", now)
+
+
+def said_in(came: bytes) -> str:
+    """All that a heartbeat says and what it comes with, in the clear: as JSON without the escapes of either."""
+    envelope = json.loads(came)
+    return json.dumps(envelope | {"document": json.loads(envelope["document"])}, ensure_ascii=False)
+
+
+def unpacked(support_file: bytes) -> dict[str, str]:
+    """What is in a support file, by the names within its archive."""
+    with tarfile.open(fileobj=io.BytesIO(support_file)) as archive:
+        return {
+            each.name: stream.read().decode()
+            for each in archive
+            if (stream := archive.extractfile(each)) is not None
+        }

@@ -1,11 +1,9 @@
 """A support file says how the box does, and nothing of a patient, whatever stood in its logs."""
 
 import errno
-import io
 import json
 import logging
 import os
-import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from appliance.fleet.bundle import Bundle
 from appliance.fleet.markers import Markers
 from appliance.model import DestinationSettings
 from tests.age_reader import READER, opened
+from tests.fleet.outposts import unpacked
 from tests.synthetic.patients import FRANCOIS, HELENE, ZOE
 from tests.web.conftest import add_owner, fill
 
@@ -79,19 +78,10 @@ def made(box: Box) -> Bundle:
     return bundle.make(box, NOW)
 
 
-def contents(data: bytes) -> dict[str, str]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        return {
-            each.name: stream.read().decode()
-            for each in archive
-            if (stream := archive.extractfile(each)) is not None
-        }
-
-
 def test_nothing_of_a_patient_and_no_secret_is_in_it(box: Box, made: Bundle) -> None:
     with box.catalog.reading() as conn:
         assert {each.name for each in PATIENTS} <= {text for _, text in identifying.identifying(conn)}
-    text = "".join(contents(made.data).values()).casefold()
+    text = "".join(unpacked(made.data).values()).casefold()
     for each in PATIENTS:
         for marker in (each.family_name, each.id, each.birth_date):
             assert marker.casefold() not in text
@@ -128,7 +118,7 @@ def test_people_of_the_clinic_are_not_in_it(made: Bundle) -> None:
 
 
 def test_the_archive_has_what_is_shown_before(made: Bundle) -> None:
-    assert contents(made.data) == {f"{made.name}/{name}": text for name, text in made.files.items()}
+    assert unpacked(made.data) == {f"{made.name}/{name}": text for name, text in made.files.items()}
 
 
 def test_sealed_for_the_vendor_it_opens_to_the_vendor_alone(made: Bundle) -> None:

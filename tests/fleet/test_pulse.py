@@ -20,7 +20,7 @@ from appliance.fleet.pulse import Trouble
 from appliance.model import AETitle, Device
 from appliance.notify.kinds import kind_of
 from tests.boxes import box_in
-from tests.fleet.outposts import Vendor, agree, choose, vendor
+from tests.fleet.outposts import Vendor, agree, choose, said_in, vendor
 from tests.notify.mail_room import authority
 from tests.replication.cloud import Cloud, cloud
 from tests.synthetic.patients import FRANCOIS, HELENE, ZOE
@@ -109,12 +109,12 @@ def test_nothing_of_a_patient_a_person_a_machine_or_a_secret_is_in_what_leaves(
 ) -> None:
     agree(box, NOW)
     pulse.send(box, NOW)
-    text = outpost.came[0].decode()
+    text, document = said_in(outpost.came[0]), json.loads(outpost.came[0])["document"]
     with box.catalog.reading() as conn:
         markers = known.markers(conn, box)
         texts = {text for _, text in identifying.identifying(conn)}
     assert {each.name for each in (HELENE, FRANCOIS, ZOE)} <= texts
-    assert markers.cut(json.loads(text)["document"]) == (json.loads(text)["document"], {})
+    assert markers.cut(document) == (document, {})
     for marker in (*texts, *SECRETS, "Clinique du Lac", "Odile", "PANO1", "192.168", "Marie"):
         assert marker.casefold() not in text.casefold(), marker
 

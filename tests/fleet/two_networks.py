@@ -22,20 +22,25 @@ from typing import Any
 
 import psutil
 
-from appliance import audit
+from appliance import audit, logs
 from appliance.box import Box, open_box
-from appliance.catalog import support_sessions
+from appliance.catalog import destinations, devices, support_sessions
 from appliance.cli import main
 from appliance.config import Config
 from appliance.fleet.desk import Desk, place
 from appliance.fleet.session import Ending, Session
-from tests.fleet.endpoint import Vendor, lines_running, listening, vendor_of
+from appliance.model import AETitle, DestinationSettings, Device
+from tests.fleet.endpoint import WRONG, Vendor, lines_running, listening, vendor_of
 from tests.networks import another
+from tests.synthetic.patients import HELENE, named_in
 from tests.system.running import wait_for
+from tests.web.conftest import fill
 
 VENDOR = "10.77.0.2"
 CABLE = "clinic0"
 """The clinic's end of it."""
+PLACE = "cloud"
+"""An archive of the box, which a session to operate may hold."""
 
 
 @contextmanager
@@ -88,7 +93,101 @@ class Story:
         self.is_gone(session, Ending.CLINIC)
         print("the clinic ends it, while somebody is in")
 
+        session = self.opened()
+        self.turns_away(session)
+        self.looks_only(session)
+        self.operates()
         self.runs_out()
+
+    def turns_away(self, session: Session) -> None:
+        """A session for looking, to which people come with certificates that are no good."""
+        for wrong, said in WRONG:
+            came = self.vendor.visit("status", **wrong)
+            assert "Kept:" not in came.stdout, f"{wrong} came in: {came.stdout}"
+            assert said in came.stdout + came.stderr, f"{wrong}: {came.stdout} {came.stderr}"
+            assert self.vendor.knows_line(), wrong
+        with self.box.catalog.reading() as conn:
+            assert not support_sessions.visits(conn, session.id)
+        refused = [
+            each["outcome"] for each in self.rows("support:refuse") if each["subject"] == str(session.id)
+        ]
+        assert refused == ["refused"], "the others came no further than to sshd"
+        print(
+            "with another authority's certificate, one that has ended or lives too long, or one of another role nobody comes in"
+        )
+
+    def looks_only(self, session: Session) -> None:
+        """Somebody whose certificate is good, who tries for more, and looks where a patient is named."""
+        caller = self.came_in()
+        seen = ""
+        for line, said in (
+            (f"pause {PLACE}", "this session is for looking only"),
+            ("studies", "there is no such word"),
+            ("sh -c id", "there is no such word"),
+            ("devices PANO1", "that is not how this word is used"),
+        ):
+            seen += (answer := self.typed(caller, line))
+            assert said in answer, answer
+        assert not self.is_paused()
+        assert not self.acts(session)
+        print("a word that is not of the role is refused, and does nothing")
+
+        for line, verb, said in (
+            ("logs web", (), "an event"),
+            ("devices", ("device", "list"), "PANO1"),
+        ):
+            clear = self.verb(*verb) if verb else logs.kept_lines(self.box.config.data)["web"]
+            assert named_in(clear), f"{line}: the clinic reads the name there"
+            seen += (answer := self.typed(caller, line))
+            assert said in answer and "[cut: " in answer, answer
+        assert not named_in(seen), named_in(seen)
+        assert self.acts(session) == 2
+        self.verb("support", "close")
+        self.desk.look()
+        caller.communicate()
+        self.is_gone(session, Ending.CLINIC)
+        replayed = self.verb("support", "recording", self.visit_of(session))
+        assert "[cut: " in replayed and not named_in(replayed), named_in(replayed)
+        print("of what is shown and recorded, whatever names a patient is cut")
+
+    def operates(self) -> None:
+        """A session to operate, with two in it, one of whom may only look."""
+        session = self.opened("operate")
+        looking = self.came_in()
+        assert "this session is for looking only" in self.typed(looking, f"pause {PLACE}")
+        assert not self.is_paused()
+        acting = self.came_in("appliance-operate")
+        assert "there is no such word" in self.typed(acting, "studies")
+        self.typed(acting, f"pause {PLACE}")
+        assert self.is_paused()
+        acting.communicate("end\n")
+        self.desk.look()
+        looking.communicate()
+        self.is_gone(session, Ending.VENDOR)
+        print(
+            "in a session to operate one word more does what it says, for whoever has a certificate for that"
+        )
+
+    def is_paused(self) -> bool:
+        """Whether nothing leaves for the archive."""
+        with self.box.catalog.reading() as conn:
+            (place,) = destinations.destinations(conn)
+        return place.paused
+
+    def rows(self, action: str) -> list[dict[str, Any]]:
+        """The rows of the audit that say so."""
+        with self.box.catalog.reading() as conn:
+            return [row for row in audit.export(conn) if row["action"] == action]
+
+    def acts(self, session: Session) -> int:
+        """How often the audit says that the only visitor of a session did something."""
+        return [each["subject"] for each in self.rows("support:act")].count(self.visit_of(session))
+
+    def visit_of(self, session: Session) -> str:
+        """The number of the only visit of a session."""
+        with self.box.catalog.reading() as conn:
+            (visit,) = support_sessions.visits(conn, session.id)
+        return str(visit.id)
 
     def runs_out(self) -> None:
         """A session that nobody ends, with somebody in it."""
@@ -101,7 +200,7 @@ class Story:
             assert any(each in word for word in words), (each, words)
         assert not listening("self"), "and nothing listens on the clinic's network meanwhile"
         seen = self.typed(caller, "status")
-        assert "Kept: 0 studies" in seen
+        assert "Kept: 3 studies" in seen
 
         self.clock.seconds += 3599.0
         self.desk.look()
@@ -135,9 +234,9 @@ class Story:
         self.is_recorded(session, seen)
         print("what was typed and shown is recorded to the last line, and the chain of the audit holds it")
 
-    def opened(self) -> Session:
+    def opened(self, scope: str = "diagnose") -> Session:
         """The clinic opens a session for an hour, and the line stands."""
-        self.verb("support", "open", "--hours", "1", "--reason", "deliveries wait")
+        self.verb("support", "open", "--hours", "1", "--scope", scope, "--reason", "deliveries wait")
         with self.box.catalog.reading() as conn:
             session = support_sessions.standing(conn)
         assert session is not None and session.expires_utc - session.opened_utc == timedelta(hours=1)
@@ -146,9 +245,9 @@ class Story:
         wait_for(self.vendor.knows_line, "the line stands")
         return session
 
-    def came_in(self) -> subprocess.Popen[str]:
+    def came_in(self, principal: str = "appliance-diagnose") -> subprocess.Popen[str]:
         """Somebody who has come in, and stays."""
-        caller = self.vendor.caller()
+        caller = self.vendor.caller(principal=principal)
         assert "Everything is recorded" in self._read(caller)
         return caller
 
@@ -214,6 +313,19 @@ class Story:
         return printed.getvalue()
 
 
+def furnish(box: Box) -> None:
+    """Give `box` images of people, of whom one is named in a log and by a machine, and an archive."""
+    fill(box)
+    folder = box.config.data / logs.FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / "web.log").write_text(f"found {HELENE.given_name} {HELENE.family_name}\nan event\n")
+    now = datetime.now(UTC)
+    with box.catalog.transaction() as tx:
+        for title in ("PANO1", HELENE.id):
+            devices.add_device(tx, Device(AETitle(title), "192.168.1.40"), now)
+        destinations.add(tx, DestinationSettings(PLACE, "folder", "ciphertext", {"path": "/nowhere"}))
+
+
 def tell(folder: Path) -> None:
     """Make a box and a vendor below `folder`, and tell the story."""
     os.environ["APPLIANCE_DATA"] = str(folder / "box")
@@ -222,6 +334,7 @@ def tell(folder: Path) -> None:
         closing(open_box(Config(data=folder / "box"))) as box,
         vendor_apart(box, folder / "vendor") as vendor,
     ):
+        furnish(box)
         desk = Desk(box, wall=lambda: clock.at, monotonic=lambda: clock.seconds)
         try:
             Story(box, vendor, clock, desk).tell()

@@ -1,4 +1,4 @@
-"""An S3 server on loopback (moto), and the bad line in front of it.
+"""An S3 server (moto), on loopback if not said otherwise, and the bad line in front of it.
 
 `Line` is an HTTP relay that counts requests and breaks them on purpose: it stands where the Internet stands.
 """
@@ -42,10 +42,11 @@ class Cloud:
 
     port: int
     _clients: dict[str, Any] = field(default_factory=dict)
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def client(self):
         """One, for as long as the server is the same."""
@@ -145,13 +146,13 @@ def age(bucket: str, by: timedelta) -> None:
 
 
 @contextmanager
-def cloud(port: int = 0) -> Iterator[Cloud]:
-    """A server at a free port, or at `port`; of all servers of a process each has what lies in the others."""
-    server = ThreadedMotoServer("127.0.0.1", port=port, verbose=False)
+def cloud(port: int = 0, host: str = "127.0.0.1") -> Iterator[Cloud]:
+    """A server at a free port, or at `port`, of this machine or of its address `host`; of all servers of a process each has what lies in the others."""
+    server = ThreadedMotoServer(host, port=port, verbose=False)
     server.start()
     try:
         _, port = server.get_host_and_port()
-        yield Cloud(port)
+        yield Cloud(port, host=host)
     finally:
         server.stop()
 

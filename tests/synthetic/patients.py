@@ -46,6 +46,11 @@ MARKERS: tuple[str, ...] = tuple(
 """Strings that occur in the sets as patients' names and ids, and nowhere else."""
 
 
+def named_in(text: str) -> set[str]:
+    """The markers that stand in `text`, in any case. It must be in the clear: without escapes, not packed."""
+    return {marker for marker in MARKERS if marker.casefold() in text.casefold()}
+
+
 def marker_bytes() -> frozenset[bytes]:
     """Every marker in each encoding a leak could have: Latin-1, UTF-8, UTF-16 and JSON's `\\uXXXX`.
 
