@@ -68,10 +68,10 @@ def merge(manifest: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     there, found = packages(manifest), list(manifest["packages"])
     for each in other["packages"]:
         name, version = each["name"], each["version"]
-        if there.setdefault(name, version) != version:
-            raise ValueError(f"{name} is {there[name]} here and {version} there: build again from nothing")
-        if name not in packages(manifest):
+        if name not in there:
             found.append(each)
+        elif there[name] != version:
+            raise ValueError(f"{name} is {there[name]} here and {version} there: build again from nothing")
     return manifest | {"packages": sorted(found, key=lambda each: (str(each["name"]), str(each["type"])))}
 
 

@@ -18,8 +18,8 @@ _LATER = {
     14: "the catalog cannot be opened just now",
     15: "the catalog is busy",
 }
-PASSES = "it passes: what the box does by itself it tries again, and what somebody asked for is to be asked for again"
-"""What to do about a catalog that does not answer. Said to whoever typed a verb, and in the log of a process that goes on."""
+PASSES = "try it again in a moment, unless it was the box's own work, which it tries again itself"
+"""What to do about a catalog that does not answer. Said to whoever asked for something, and in the log of a process that goes on."""
 _UNUSABLE = frozenset({10, _CORRUPT, _NOT_A_DATABASE})
 
 

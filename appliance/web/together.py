@@ -16,7 +16,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from appliance.errors import ApplianceError, Transient
+from appliance.catalog.errors import PASSES, Unanswered
+from appliance.errors import ApplianceError
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class _Waiting(Generic[T]):
     def __init__(self, entry: T, *, leads: bool) -> None:
         self.entry = entry
         self.called = threading.Event()
-        self.error: Exception | None = Transient("the catalog is busy", hint="it is tried again by itself")
+        self.error: Exception | None = Unanswered("the catalog is busy", hint=PASSES)
         self.leads = leads
 
 

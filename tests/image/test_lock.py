@@ -29,28 +29,37 @@ SIGNED = ("", ".efi", ".raw")
 """What mkosi has signed before anybody could compare: the disk by its two names, and the kernel image."""
 
 
-def told(folder: Path, *, differs: bool, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What becomes of an image that was just built."""
+def steps(*names: str) -> str:
+    """These functions of the build, as they stand there."""
     text = (BUILD / "build").read_text()
-    steps = [
-        re.search(rf"^{name}\(\) {{\n.*?^}}\n", text, re.MULTILINE | re.DOTALL) for name in ("locked", "tell")
-    ]
+    found = [re.search(rf"^{name}\(\) {{\n.*?^}}\n", text, re.MULTILINE | re.DOTALL) for name in names]
+    assert all(found), names
+    return "".join(each[0] for each in found if each)
+
+
+def done(folder: Path, program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What becomes of an image that mkosi has just built, and signed."""
     (folder / "out").mkdir()
     for each in SIGNED:
         (folder / "out" / f"appliance_1.2.3{each}").touch()
     return subprocess.run(
-        [
-            "bash",
-            "-c",
-            "".join([STANDING_IN, *(step[0] for step in steps if step), "tell\n"]),
-            "tell",
-            str(folder),
-        ],
-        env={"PATH": "/usr/bin:/bin", "differs": str(int(differs)), **environment},
+        ["bash", "-c", STANDING_IN + program, "build", str(folder)],
+        env={"PATH": "/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def told(folder: Path, *, differs: bool, **environment: str) -> subprocess.CompletedProcess[str]:
+    return done(
+        folder, steps("locked", "tell", "unsign") + "tell\n", differs=str(int(differs)), **environment
+    )
+
+
+def left(folder: Path) -> set[str]:
+    """What is left of what was signed."""
+    return {each for each in SIGNED if (folder / "out" / f"appliance_1.2.3{each}").exists()}
 
 
 def test_what_is_as_locked_is_offered(tmp_path: Path) -> None:
@@ -73,10 +82,25 @@ def test_a_vendor_offers_no_version_that_is_not_locked(
     said = told(tmp_path, differs=True, **asked)
     assert "openssl: 3.5.1 → 3.5.2" in said.stdout, "it is told in any case"
     assert ("signed" in said.stdout, said.returncode == 0) == (offered, offered), said.stderr
-    left = {each for each in SIGNED if (tmp_path / "out" / f"appliance_1.2.3{each}").exists()}
-    assert left == (set(SIGNED) if offered else set()), "nor is anything left that would start on a box"
+    assert left(tmp_path) == (set(SIGNED) if offered else set()), (
+        "nor is anything left that would start on a box"
+    )
     assert ("recorded" in said.stdout) == offered, "no signature is under what is not offered"
     assert ("image-build/build lock" in said.stderr) == (not offered), "and the remedy with it"
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_nothing_signed_is_left_of_a_root_and_an_initrd_that_do_not_agree(
+    agree: bool, tmp_path: Path
+) -> None:
+    standing_in = "forget_old_cache() { :; }; in_tools() { :; }; seed=1; SOURCE_DATE_EPOCH=1\n"
+    merge = f"merge() {{ return {0 if agree else 1}; }}; python=merge\n"
+    said = done(
+        tmp_path, steps("run_mkosi", "unsign") + standing_in + merge + 'run_mkosi "$work/out" --no-words\n'
+    )
+    assert said.returncode == (0 if agree else 1), said.stderr
+    assert left(tmp_path) == (set(SIGNED) if agree else set())
+    assert ("what was signed is removed" in said.stderr) is not agree
 
 
 # --- what starts before the root ----------------------------------------------------------------------------------------

@@ -130,11 +130,7 @@ def in_emulation(suite: str, scratch: Path) -> None:
         hears_what_is_promised(box)
         calls_out_by_account(box)
         keeps_time(box)
-        box.inside(f"appliance device add --ae-title PANO --address {box.here}")
-        bearer = practitioner(box)
-        kept("a study is received and acknowledged", send_one(box))
-        box.wait_until("appliance studies --json | grep -q 2.25. || appliance studies --json | grep -q 1.2.")
-        kept("its StudyInstanceUID is seen through HTTPS", *seen(box, bearer))
+        bearer = takes_a_study(box)
         kept("the backup disk becomes an archive, and a backup lies there", backs_up(box))
         emulated.restart(box)
         is_as_it_was(box, bearer)
@@ -158,11 +154,7 @@ def with_its_door_shut(suite: str, scratch: Path) -> None:
         inventory.write_text(json.dumps(shutting.hosts_of(box)))
         shutting.shuts_the_door(box, inventory, wheel, wheels)
         runs(box)
-        box.inside(f"appliance device add --ae-title PANO --address {box.here}")
-        bearer = practitioner(box)
-        kept("a study is received and acknowledged", send_one(box))
-        box.wait_until("appliance studies --json | grep -q 2.25. || appliance studies --json | grep -q 1.2.")
-        kept("its StudyInstanceUID is seen through HTTPS", *seen(box, bearer))
+        takes_a_study(box)
         shutting.runs_at_the_machine(box, root, inventory, wheel, brought)
         kept("and nobody comes in by SSH after it", not shutting.answers(box, 22))
         kept("another image is received and acknowledged", send_one(box, 1))
@@ -278,6 +270,16 @@ def keeps_time(box: Machine) -> None:
     told = box.inside("chronyc activity")
     kept("and would ask the servers that were named", "2 sources with unknown address" in told, told)
     kept("from a clock of its own", "rtc" in box.inside("cat /sys/class/rtc/rtc0/name"))
+
+
+def takes_a_study(box: Machine) -> str:
+    """A modality is admitted and sends a film; the token of a person's program, to which the console shows its study."""
+    box.inside(f"appliance device add --ae-title PANO --address {box.here}")
+    bearer = practitioner(box)
+    kept("a study is received and acknowledged", send_one(box))
+    box.wait_until(f"appliance studies --json | grep -qF {film().StudyInstanceUID}")
+    kept("its StudyInstanceUID is seen through HTTPS", *seen(box, bearer))
+    return bearer
 
 
 def seen(box: Machine, bearer: str) -> tuple[bool, str]:

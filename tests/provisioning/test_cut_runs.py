@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.provisioning.test_playbooks import PROVISIONING, ROLES, tool
+from tests.provisioning.test_playbooks import PROVISIONING, ROLES, played_here
 
 pytestmark = pytest.mark.slow
 
@@ -80,21 +78,7 @@ class Machine:
     def run(self, *, is_cut: bool = False) -> tuple[str, set[str]]:
         """The last line of what Ansible said, and what was restarted."""
         self.said.unlink(missing_ok=True)
-        told = subprocess.run(
-            [
-                tool("ansible-playbook"),
-                "-i",
-                "localhost,",
-                "-e",
-                f'{{"is_cut": {str(is_cut).lower()}}}',
-                "site.yml",
-            ],
-            cwd=self.folder,
-            env=os.environ | {"ANSIBLE_HOME": str(self.folder / "home"), "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        told = played_here(self.folder, "-e", f'{{"is_cut": {str(is_cut).lower()}}}')
         assert (told.returncode == 0) is not is_cut, told.stdout + told.stderr
         assert "PLAY RECAP" in told.stdout, told.stdout + told.stderr
         recap = told.stdout.split("PLAY RECAP")[1]

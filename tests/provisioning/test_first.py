@@ -6,8 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 import yaml
 
 from appliance import __version__
-from tests.provisioning.test_playbooks import PROVISIONING, defaults, tool
+from tests.provisioning.test_playbooks import PROVISIONING, defaults, played_here
 
 HERE, BOX = "192.0.2.7", "198.51.100.2"
 
@@ -145,20 +143,8 @@ def test_a_run_that_would_fail_later_fails_first(play: Path) -> None:
         (("-e", good), "", "it goes on"),
         (("-e", good, "-i", "becomes"), "203.0.113.9", "you come from 203.0.113.9"),
     ):
-        done = subprocess.run(
-            [tool("ansible-playbook"), "-i", "localhost,", "site.yml", *words],
-            cwd=play,
-            env=os.environ
-            | {
-                "ANSIBLE_HOME": str(play.parent / "ansible"),
-                "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-                "NO_COLOR": "1",
-                "SSH_CONNECTION": f"{connection} 50112 {BOX} 22" if connection else "",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        came = f"{connection} 50112 {BOX} 22" if connection else ""
+        done = played_here(play, *words, SSH_CONNECTION=came)
         assert said in " ".join(done.stdout.split()), done.stdout + done.stderr
         assert (done.returncode == 0) is ("it goes on" in done.stdout), words
 
@@ -196,27 +182,8 @@ def test_rules_stand_before_anything_listens_also_where_the_door_is_shut_last(
     (tmp_path / "site.yml").write_text(yaml.safe_dump([play], sort_keys=False))
     (tmp_path / "nft").write_text(f"#!/bin/sh\nexit {0 if stands else 1}\n")
     (tmp_path / "nft").chmod(0o755)
-    done = subprocess.run(
-        [
-            tool("ansible-playbook"),
-            "-i",
-            "localhost,",
-            "site.yml",
-            "-e",
-            json.dumps({"firewall_ssh_from": networks}),
-        ],
-        cwd=tmp_path,
-        env=os.environ
-        | {
-            "ANSIBLE_HOME": str(tmp_path / "ansible"),
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-            "NO_COLOR": "1",
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ("-e", json.dumps({"firewall_ssh_from": networks}))
+    done = played_here(tmp_path, *words, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stdout + done.stderr
     said = [json.loads(each.replace('\\"', '"')) for each in re.findall(r'"rules (.*)"', done.stdout)]
     assert said == rules, done.stdout

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.provisioning.test_playbooks import PROVISIONING, tasks, tool
+from tests.provisioning.test_playbooks import PROVISIONING, played_here, tasks
 
 UNITS = PROVISIONING.parent / "systemd"
 ROLE = PROVISIONING / "roles/appliance"
@@ -158,19 +157,7 @@ def handler() -> dict[str, Any]:
 
 
 def played(folder: Path, *more: str, path: str = "") -> str:
-    done = subprocess.run(
-        [tool("ansible-playbook"), "-i", "localhost,", "site.yml", *more],
-        cwd=folder,
-        env=os.environ
-        | {
-            "ANSIBLE_HOME": str(folder / "ansible"),
-            "NO_COLOR": "1",
-            "PATH": f"{path}:{os.environ['PATH']}",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = played_here(folder, *more, PATH=f"{path}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

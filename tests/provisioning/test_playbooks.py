@@ -31,6 +31,19 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
+def played_here(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What comes of a play that a test has made, `site.yml` in `folder`, at this machine."""
+    home = {"ANSIBLE_HOME": str(folder.parent / "ansible"), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    return subprocess.run(
+        [tool("ansible-playbook"), "-i", "localhost,", "site.yml", *words],
+        cwd=folder,
+        env=os.environ | home | {"NO_COLOR": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def asked(*words: str) -> subprocess.CompletedProcess[str]:
     home = os.environ | {
         "ANSIBLE_HOME": str(Path(os.environ.get("TMPDIR", "/tmp")) / "ansible"),

@@ -12,6 +12,7 @@ import pytest
 
 from appliance import audit
 from appliance.backup.inventory import Proof as BackupProof
+from appliance.catalog.errors import PASSES
 from appliance.catalog.freezes import Why
 from appliance.catalog.holds import HoldKind
 from appliance.catalog.outbox import MessageState
@@ -322,6 +323,11 @@ def test_our_own_errors_at_the_console_are_translated() -> None:
 def test_what_a_destruction_waits_for_is_said_in_the_readers_words(code: str) -> None:
     reasons = {burial.LATER_PAPER, burial.LATER_SOFTWARE, burial.TAKING_IN}
     assert reasons <= set(LANGUAGES.words(code).sentences["causes"])
+
+
+@pytest.mark.parametrize("code", [each for each in full() if each != "en"])
+def test_what_to_do_about_a_busy_catalog_is_said_in_the_readers_words(code: str) -> None:
+    assert PASSES in LANGUAGES.words(code).sentences["causes"]
 
 
 def test_a_language_file_is_sorted_by_page_and_holds_no_markup() -> None:

@@ -96,7 +96,7 @@ def test_a_row_counts_as_written_only_once_it_is() -> None:
     told = crowd(Together(log.write), log, ["study:1", "study:2", "study:3"])
     assert log.written == [["first"]]
     assert told.pop("first") is None
-    assert sorted(type(each).__name__ for each in told.values()) == ["SystemExit", "Transient", "Transient"]
+    assert sorted(type(each).__name__ for each in told.values()) == ["SystemExit", "Unanswered", "Unanswered"]
 
 
 def test_nobody_waits_for_a_transaction_after_its_own() -> None:
