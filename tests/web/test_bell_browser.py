@@ -115,6 +115,30 @@ def test_a_problem_rings_the_bell_live_and_is_taken_in_hand_by_keyboard(
     assert console.complaints == []
 
 
+def test_a_page_that_signs_out_asks_for_nothing_more(
+    console: Served, eventually: Callable[..., object]
+) -> None:
+    refresh = "document.body.dispatchEvent(new CustomEvent('live-notices'))"
+    page = console.page(console.context())
+    console.sign_in(page)
+    asked, given_up = list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url.removeprefix(console.address)))
+    page.on("requestfailed", lambda request: given_up.append(request.url.removeprefix(console.address)))
+    page.route("**/notices/*", lambda _: None)  # no answer comes: the page is left while it waits
+    page.evaluate(refresh)
+    eventually(lambda: page.evaluate("true") and {"/notices/bell", "/notices/panel"} <= {*asked})
+    page.evaluate(
+        "addEventListener('submit', (event) => event.preventDefault())"
+    )  # the moment before it goes
+    asked.clear()
+    page.locator("form[action='/sign-out'] button").click()
+    page.evaluate(refresh)
+    eventually(lambda: page.evaluate("true") and len(given_up) == 2)
+    assert {*given_up} == {"/notices/bell", "/notices/panel"}
+    assert not [each for each in asked if each.startswith("/notices/")]
+    assert console.complaints == []
+
+
 def test_sound_and_pop_up_are_choices_and_say_the_title_only(console: Served) -> None:
     context = console.context()
     page = console.page(context)

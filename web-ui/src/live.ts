@@ -16,6 +16,19 @@ export function followLive(): void {
   } catch {
     follow(hear); // phones have no shared workers
   }
+  stopAtSignOut();
+}
+
+/** What a page asks once its session is being ended is refused, and the browser reports each refusal as an error. */
+function stopAtSignOut(): void {
+  document.addEventListener("submit", ({ target }) => {
+    if (!(target as HTMLFormElement).matches("[action='/sign-out']")) return;
+    document.addEventListener("htmx:before:request", (event) => {
+      const { ctx } = (event as CustomEvent<{ ctx: { sourceEvent?: Event } }>).detail;
+      if (ctx.sourceEvent?.type.startsWith("live-")) event.preventDefault();
+    });
+    document.querySelectorAll("[hx-trigger*='live-']").forEach((part) => part.dispatchEvent(new CustomEvent("htmx:abort")));
+  });
 }
 
 function hear(message: Message): void {
