@@ -69,7 +69,7 @@ def main() -> None:
     line = campaigns.add_parser(
         "support", help="how soon after its end nothing is left of a session of remote support (needs root)"
     )
-    line.add_argument("--sessions", type=int, default=5, help="of each of three ways")
+    line.add_argument("--sessions", type=int, default=5, help="of each of four ways")
     before = campaigns.add_parser(
         "earlier", help="the version before, out of the history, goes on with the index of this one"
     )

@@ -114,7 +114,7 @@ DOOR = [
 
 EMULATION = (
     "-accel",
-    "tcg,thread=multi",
+    os.environ.get("QEMU_ACCELERATOR", "tcg,thread=multi"),
     "-cpu",
     "max",
     "-smp",

@@ -35,13 +35,13 @@ from appliance.store import credential
 from tests import synthetic
 from tests.image.promises import https, kept, listening, practitioner
 from tests.image.remains import nothing_in_clear
-from tests.provisioning import emulated, machine, shutting
+from tests.provisioning import clocks, emulated, machine, shutting
+from tests.provisioning.limits import SERVICES, is_walled, writes_no_memory_down
 from tests.provisioning.machine import THERE, Machine, running
 from tests.provisioning.playing import KEPT, ROOT, checkout, hosts, play, played, shuts_nobody_out
 from tests.provisioning.runbooks import runbooks
 from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, runs_out, standing
 from tests.provisioning.updating import (
-    starts_anew_what_was_mended,
     takes_changed_units,
     takes_security_updates,
 )
@@ -53,7 +53,6 @@ PROMISED_PORTS = {443, 11112}
 """What the firewall lets in, and what answers. 2762 (DICOM over TLS) joins them once something listens there."""
 
 SPOILT, REASON = "0.1.1", "this version was spoilt for the test"
-SERVICES = ("dicom", "courier", "jobs", "web")
 
 
 def main() -> None:
@@ -91,11 +90,23 @@ def chosen(words: Sequence[str]) -> tuple[str, str] | None:
 def in_container(suite: str, scratch: Path) -> None:
     """The long story, which ends with an update that fails."""
     wheel, wheels = build(suite)
-    with machine.booted(machine.base(KEPT, suite), scratch) as (box, root):
+    with machine.booted(machine.stock(KEPT, suite), scratch) as (box, root):
         inventory = scratch / "hosts.json"
         # No disk can be lent to a container: a file system in memory is mounted by the same line of fstab.
         inventory.write_text(json.dumps(hosts(box, "tmpfs", "tmpfs")))
+        found = has_of_the_roles(box)
+        kept(
+            "it has little of what is needed, and programs that a box has no use for",
+            found == ({*machine.FOUND_PACKAGES}, {*machine.UNWANTED_PACKAGES}),
+            str(found),
+        )
         becomes_an_appliance(inventory, wheel, wheels)
+        found = has_of_the_roles(box)
+        kept(
+            "all that is needed was installed, and those programs are gone",
+            found == ({*machine.ROLE_PACKAGES}, set()),
+            str(found),
+        )
         kept("one that only looks finds nothing to change", play(inventory, wheel, wheels, "--check") == 0)
         shuts_nobody_out(box, inventory, wheel, wheels)
         use(box)
@@ -122,14 +133,19 @@ def in_emulation(suite: str, scratch: Path) -> None:
     with emulated.booted(KEPT, suite, scratch) as box:
         kept("a Debian starts in QEMU", "x86_64" in box.inside("uname -m"), emulated.console(scratch))
         inventory = scratch / "hosts.json"
-        inventory.write_text(json.dumps(hosts(box, f"LABEL={emulated.BACKUP}")))
+        named = hosts(box, f"LABEL={emulated.BACKUP}", base_ntp_servers=[clocks.HERE])
+        inventory.write_text(json.dumps(named))
+        clocks.begins_slow(box)
+        swaps = box.inside("cat /proc/swaps").splitlines()[1:]
+        kept("it has swap, as an installer gives it", len(swaps) == 1, str(swaps))
         becomes_an_appliance(inventory, wheel, wheels)
         emulated.copy_disk(box, before := scratch / "before.raw", scratch)
         runs(box)
         is_walled(box)
         hears_what_is_promised(box)
         calls_out_by_account(box)
-        keeps_time(box)
+        clocks.keeps_time(box)
+        writes_no_memory_down(box)
         bearer = takes_a_study(box)
         kept("the backup disk becomes an archive, and a backup lies there", backs_up(box))
         emulated.restart(box)
@@ -172,7 +188,8 @@ def is_as_it_was(box: Machine, bearer: str) -> None:
     """After a start of its own: all runs, and what it was given is there, on both disks."""
     runs(box)
     hears_what_is_promised(box)
-    keeps_time(box)
+    clocks.keeps_time(box)
+    writes_no_memory_down(box)
     kept("after a start of its own the study is still there", *seen(box, bearer))
     whole = box.inside("appliance verify --all", check=False)
     kept("and whole, byte for byte", "all are whole" in whole, whole)
@@ -207,6 +224,11 @@ def build(suite: str) -> tuple[Path, Path]:
         if not any(name.endswith("static/build/manifest.json") for name in packed.namelist()):
             raise SystemExit("the wheel has no web assets: run make setup")
     return wheel, wheels
+
+
+def has_of_the_roles(box: Machine) -> tuple[set[str], set[str]]:
+    """Of the packages that the role installs, and of those that it takes away, the ones that are there."""
+    return machine.installed(box, machine.ROLE_PACKAGES), machine.installed(box, machine.UNWANTED_PACKAGES)
 
 
 def use(box: Machine) -> None:
@@ -264,14 +286,6 @@ def hears_what_is_promised(box: Machine) -> None:
     kept("what listens is SSH and what is promised, and nothing else", heard == promised, str(heard))
 
 
-def keeps_time(box: Machine) -> None:
-    """chrony runs where there is a clock to keep; the names of those that it asks nobody answers here."""
-    kept("chrony runs", running(box, "chrony.service"))
-    told = box.inside("chronyc activity")
-    kept("and would ask the servers that were named", "2 sources with unknown address" in told, told)
-    kept("from a clock of its own", "rtc" in box.inside("cat /sys/class/rtc/rtc0/name"))
-
-
 def takes_a_study(box: Machine) -> str:
     """A modality is admitted and sends a film; the token of a person's program, to which the console shows its study."""
     box.inside(f"appliance device add --ae-title PANO --address {box.here}")
@@ -300,52 +314,6 @@ def calls_out_by_account(box: Machine) -> None:
             )
             so = "reached" in told if reaches else "No route to host" in told
             kept(f"{account} {'reaches' if reaches else 'does not reach'} a system of the clinic", so, told)
-
-
-def is_walled(box: Machine) -> None:
-    """What the machine itself says of its limits."""
-    swaps = box.inside(
-        "systemctl list-units --no-legend --plain --type=swap; systemctl is-enabled swap.target", check=False
-    )
-    kept("there is no swap, and systemd takes none that it finds", swaps.split() == ["masked"], swaps)
-    sockets = box.inside("systemctl list-units --no-legend --plain --all 'sshd-*.socket'")
-    kept("SSH is there by its port alone", sockets.strip() == "", sockets)
-    sshd = box.inside("sshd -T").splitlines()
-    wanted = {
-        "passwordauthentication no",
-        "kbdinteractiveauthentication no",
-        "permitrootlogin without-password",
-    }
-    kept("and by a key alone", wanted <= set(sshd), str(wanted - set(sshd)))
-    owners = set(box.inside("ps -o user= -C nginx").split())
-    kept("the front is not root", owners == {"www-data"}, str(owners))
-    for name in SERVICES:
-        shown = box.inside(
-            f"systemctl show appliance-{name} -p Slice,LimitCORE,MemoryMax,MemorySwapMax,TasksMax,Type,WatchdogUSec"
-        )
-        told = dict(line.split("=", 1) for line in shown.splitlines())
-        limits = {told["MemoryMax"], told["TasksMax"], told["WatchdogUSec"]}
-        kept(
-            f"{name} has its limits: {told['MemoryMax']} bytes, {told['TasksMax']} tasks",
-            (told["Slice"], told["Type"], told["LimitCORE"], told["MemorySwapMax"])
-            == ("appliance.slice", "notify", "0", "0")
-            and not limits & {"infinity", "0"},
-            shown,
-        )
-    updates = box.inside("apt-config dump").splitlines()
-    origins = [each for each in updates if each.startswith("Unattended-Upgrade::Origins-Pattern::")]
-    periodic = {
-        'APT::Periodic::Update-Package-Lists "1";',
-        'APT::Periodic::Unattended-Upgrade "1";',
-    }
-    kept(
-        "each day it takes Debian's security updates, and no others",
-        periodic <= set(updates) and len(origins) == 2 and all("Debian-Security" in each for each in origins),
-        "\n".join([*origins, *(each for each in updates if each.startswith("APT::Periodic"))]),
-    )
-    starts_anew_what_was_mended(box)
-    bounds = box.inside("systemd-analyze cat-config systemd/journald.conf")
-    kept("the journal is bounded", "SystemMaxUse=512M" in bounds, bounds)
 
 
 # --- the runbook of an update that failed ----------------------------------------------------------------------------
@@ -442,7 +410,7 @@ def backs_up(box: Machine) -> bool:
 
 
 def comes_back(box: Machine) -> bool:
-    """Stop the courier in its tracks; the watchdog must notice."""
+    """Stop the upkeep in its tracks; the watchdog must notice."""
     before = box.inside("systemctl show -P MainPID appliance-jobs").strip()
     box.inside("mkdir -p /run/systemd/system/appliance-jobs.service.d")
     box.inside(

@@ -4,8 +4,8 @@ Chose its kernel beside the disk (`-kernel`) and one file system on it over firm
 clinic's own Debian has from its installer and provisioning does not touch; the image's own chain `tests.image` boots. Debian's kernel
 for clouds, because its start is the shortest where everything is emulated.
 
-Of this machine's network nothing is to be had, as in the container: three ports of the box are forwarded here, and one of 10.0.2.100
-leads to who plays a system of the clinic.
+Of this machine's network nothing is to be had, as in the container: three ports of the box are forwarded here, one of 10.0.2.100
+leads to who plays a system of the clinic, and a second cable to who tells the time (`clocks`).
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.image.machine import EMULATION, SLOW, SLOW_UNITS, cable, free_port
+from tests.provisioning import clocks
 from tests.provisioning.machine import CLINIC_PORT, Machine, base, copied, run
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "debootstrap": "debootstrap"}
-DISK_BYTES, BACKUP_BYTES = 6 << 30, 1 << 30
+PROGRAMS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "mke2fs": "e2fsprogs",
+    "mkswap": "util-linux",
+    "debootstrap": "debootstrap",
+}
+DISK_BYTES, BACKUP_BYTES, SWAP_BYTES = 6 << 30, 1 << 30, 64 << 20
 TAIL_BYTES = 1 << 20
 """What its file system leaves free at the end of a disk."""
 
-SYSTEM, BACKUP = "SYSTEM", "BACKUP"
-"""Labels of its two disks."""
+SYSTEM, BACKUP, SWAP = "SYSTEM", "BACKUP", "SWAP"
+"""Labels of its disks: an installer of Debian gives a machine swap, which a box is not to have."""
 
 HERE, THERE = "10.0.2.2", "10.0.2.15"
 """This machine as the box sees it, and the box."""
@@ -37,7 +43,7 @@ PORTS = (22, 443, 11112)
 PATIENCE_SECONDS = 1800.0
 
 NETWORK = f"""[Match]
-Type=ether
+MACAddress=52:54:00:12:34:56
 
 [Network]
 Address={THERE}/24
@@ -45,11 +51,16 @@ Gateway={HERE}
 IPv6AcceptRA=no
 """
 
+TIME = "52:54:00:12:34:57"
+"""What the second cable goes by."""
+
+OF_TIME = f"[Match]\nMACAddress={TIME}\n\n[Network]\nAddress={clocks.THERE}/24\nIPv6AcceptRA=no\n"
+
 SLOW_STARTS = "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"
 """Emulated, everything starts twenty times slower than on a box."""
 
 SLOW_DISK = "[Unit]\nJobRunningTimeoutSec=30min\n"
-"""The backup disk has a quarter of a minute on a box: emulated, that is over before udev has started."""
+"""The backup disk has a minute and a half on a box: emulated, that may be over before udev has started."""
 
 
 def command(folder: Path, ports: dict[int, int], clinic_here: int) -> list[str]:
@@ -60,13 +71,16 @@ def command(folder: Path, ports: dict[int, int], clinic_here: int) -> list[str]:
         *("-append", f"root=LABEL={SYSTEM} rw console=ttyS0"),
         *(
             word
-            for name in (SYSTEM, BACKUP)
+            for name in (SYSTEM, BACKUP, SWAP)
             for word in (
                 *("-drive", f"if=none,id={name},format=raw,discard=unmap,file={folder}/{name}.raw"),
                 *("-device", f"virtio-blk-pci,drive={name}"),
             )
         ),
         *cable(ports, {CLINIC[1]: clinic_here}),
+        *("-netdev", f"tap,id=time,ifname={clocks.CABLE},script=no,downscript=no"),
+        *("-device", f"virtio-net-pci,netdev=time,mac={TIME}"),
+        *("-rtc", f"base={clocks.behind()}"),
         *("-device", "virtio-rng-pci", "-serial", f"file:{folder}/console.log", "-monitor", "none"),
     ]
 
@@ -80,17 +94,25 @@ def made(bases: Path, suite: str, folder: Path) -> Path:
             shutil.copy(found, folder / name)
         disk(folder / f"{SYSTEM}.raw", SYSTEM, DISK_BYTES, root)
     disk(folder / f"{BACKUP}.raw", BACKUP, BACKUP_BYTES)
+    swap = folder / f"{SWAP}.raw"
+    swap.touch()
+    os.truncate(swap, SWAP_BYTES)
+    run("mkswap", "--quiet", "--label", SWAP, swap)
     return key
 
 
 def at_home(root: Path) -> None:
     """What an installer would have written for this hardware, and more patience."""
     for name, text in {
-        "fstab": f"LABEL={SYSTEM} / ext4 errors=remount-ro 0 1\n",
+        "fstab": f"LABEL={SYSTEM} / ext4 errors=remount-ro 0 1\nLABEL={SWAP} none swap sw 0 0\n",
         "resolv.conf": "# nobody to ask\n",
         "systemd/network/cable.network": NETWORK,
+        "systemd/network/time.network": OF_TIME,
         "systemd/system.conf.d/emulated.conf": SLOW_STARTS,
-        f"systemd/system/dev-disk-by\\x2dlabel-{BACKUP}.device.d/emulated.conf": SLOW_DISK,
+        **{
+            f"systemd/system/dev-disk-by\\x2dlabel-{label}.device.d/emulated.conf": SLOW_DISK
+            for label in (BACKUP, SWAP)
+        },
         **{f"systemd/system/{unit}.d/emulated.conf": SLOW for unit in SLOW_UNITS},
     }.items():
         path = root / "etc" / name
@@ -114,27 +136,27 @@ def booted(bases: Path, suite: str, folder: Path) -> Iterator[Machine]:
     if missing:
         raise SystemExit(f"apt-get install {' '.join(missing)}")
     key, ports, clinic_here = made(bases, suite, folder), {port: free_port() for port in PORTS}, free_port()
-    with (folder / "qemu.log").open("wb") as log:
+    with clocks.told(), (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
             command(folder, ports, clinic_here), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-    try:
-        box = Machine(
-            key,
-            process,
-            address="127.0.0.1",
-            ports=ports,
-            here=HERE,
-            clinic=CLINIC,
-            clinic_here=("127.0.0.1", clinic_here),
-            patience_seconds=PATIENCE_SECONDS,
-        )
-        answers(box, folder)
-        yield box
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        try:
+            box = Machine(
+                key,
+                process,
+                address="127.0.0.1",
+                ports=ports,
+                here=HERE,
+                clinic=CLINIC,
+                clinic_here=("127.0.0.1", clinic_here),
+                patience_seconds=PATIENCE_SECONDS,
+            )
+            answers(box, folder)
+            yield box
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
 
 def answers(box: Machine, folder: Path) -> None:

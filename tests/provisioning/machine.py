@@ -6,7 +6,8 @@ What it cannot show is a kernel, a disk, a clock and a start of its own: for tho
 TPM2 and an encrypted disk.
 
 The network is a namespace with one pair of interfaces, whose addresses are from the block for documentation: nothing
-leaves this machine, so everything that is installed must be there before (`BASE_PACKAGES`, and a folder of wheels).
+leaves this machine, so everything that is installed must be there before: as packages in apt's cache (`stock`), or installed (`base`), and
+as a folder of wheels.
 """
 
 from __future__ import annotations
@@ -16,16 +17,38 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BASE_PACKAGES = (
-    "systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps,openssh-server,python3,python3-apt,python3-venv,"
-    "ca-certificates,chrony,nftables,nginx-light,openssl,tpm2-tools,unattended-upgrades,"
-    "libpango-1.0-0,libpangoft2-1.0-0,libharfbuzz-subset0,fonts-dejavu-core,fonts-droid-fallback"
+STOCK_PACKAGES = (
+    *(
+        "systemd",
+        "systemd-sysv",
+        "dbus",
+        "libpam-systemd",
+        "iproute2",
+        "procps",
+        "python3",
+        "ca-certificates",
+    ),
 )
+"""What every Debian has that was installed, and debootstrap's smallest hasn't."""
+
+ROLE_PACKAGES = (
+    *("openssh-server", "python3-apt", "python3-venv", "chrony", "nftables", "nginx-light", "openssl"),
+    *("tpm2-tools", "unattended-upgrades", "libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0"),
+    *("fonts-dejavu-core", "fonts-droid-fallback"),
+)
+"""What the role `base` installs."""
+
+FOUND_PACKAGES = ("openssh-server", "openssl")
+"""Of these, what is there before: by which Ansible comes in, and what `ca-certificates` brings along."""
+
+UNWANTED_PACKAGES = ("avahi-daemon", "rpcbind", "telnet", "ufw")
+"""Of what a machine may have had before, and the role takes away: some that need no desktop and no mail."""
+
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 NAMESPACE = "appliance-test"
 PATIENCE_SECONDS = 180.0
@@ -38,13 +61,34 @@ def run(*words: object, check: bool = True, **more: object) -> subprocess.Comple
 
 
 def base(folder: Path, suite: str, *more: str) -> Path:
-    """The installed system, with `more` packages, made once and kept in `folder`."""
-    made = folder / "-".join((suite, *more))
-    if not (made / "etc/os-release").exists():
-        shutil.rmtree(made, ignore_errors=True)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        run("debootstrap", "--variant=minbase", f"--include={','.join((BASE_PACKAGES, *more))}", suite, made)
-    return made
+    """The installed system, with `more` packages and all that the role installs, made once and kept in `folder`."""
+    return _made(folder / "-".join((suite, *more)), suite, (*STOCK_PACKAGES, *ROLE_PACKAGES, *more))
+
+
+def stock(folder: Path, suite: str, *more: str) -> Path:
+    """A system as the role finds one: what it installs is in apt's cache alone, and what it takes away is there."""
+    installed = (*STOCK_PACKAGES, *FOUND_PACKAGES, *UNWANTED_PACKAGES, *more)
+    return _made(folder / "-".join((suite, "stock", *more)), suite, installed, ROLE_PACKAGES)
+
+
+def _made(root: Path, suite: str, installed: Sequence[str], fetched: Sequence[str] = ()) -> Path:
+    if not root.exists():
+        half = root.with_name(f"{root.name}.half")
+        shutil.rmtree(half, ignore_errors=True)
+        half.parent.mkdir(parents=True, exist_ok=True)
+        run("debootstrap", "--variant=minbase", f"--include={','.join(installed)}", suite, half)
+        if fetched:
+            apt = ("chroot", half, "apt-get", "--quiet", "--yes")
+            run(*apt, "update")
+            run(*apt, "install", "--no-install-recommends", "--download-only", *fetched)
+        half.rename(root)
+    return root
+
+
+def installed(box: Machine, packages: Iterable[str]) -> set[str]:
+    """Which of `packages` are installed there."""
+    there = box.inside("dpkg-query -W -f '${db:Status-Status} ${Package}\\n'").splitlines()
+    return {name for status, name in map(str.split, there) if status == "installed"} & {*packages}
 
 
 @dataclass

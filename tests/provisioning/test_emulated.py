@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.image.machine import SLOW_UNITS
-from tests.provisioning import emulated, shutting
-from tests.provisioning.__main__ import SERVICES, SUITE_OF, chosen
+from tests.provisioning import clocks, emulated, shutting
+from tests.provisioning.__main__ import SUITE_OF, chosen
+from tests.provisioning.limits import SERVICES
 from tests.provisioning.machine import Machine
 from tests.provisioning.playing import ROOT, hosts
 
@@ -49,8 +51,8 @@ def test_what_is_brought_to_a_box_without_a_way_in_is_pinned_by_hash(version: st
     assert told.count("--hash=sha256:") > len(shutting.ANSIBLE)
 
 
-def test_its_cable_leads_to_this_machine_alone(tmp_path: Path) -> None:
-    (cable,) = words_after("-netdev", emulated.command(tmp_path, PORTS, 42224))
+def test_its_cables_lead_to_this_machine_alone(tmp_path: Path) -> None:
+    cable, time = words_after("-netdev", emulated.command(tmp_path, PORTS, 42224))
     parts = cable.split(",")
     assert "restrict=on" in parts, "nothing else of the network is to be had"
     forwarded = [each for each in parts if each.startswith("hostfwd=")]
@@ -59,6 +61,7 @@ def test_its_cable_leads_to_this_machine_alone(tmp_path: Path) -> None:
     address, port = emulated.CLINIC
     assert clinic.startswith(f"guestfwd=tcp:{address}:{port}-cmd:")
     assert clinic.endswith(" 42224")
+    assert time == "tap,id=time,ifname=box-time,script=no,downscript=no"
 
 
 def test_it_starts_from_its_own_disk_and_has_another_for_backups(tmp_path: Path) -> None:
@@ -70,6 +73,7 @@ def test_it_starts_from_its_own_disk_and_has_another_for_backups(tmp_path: Path)
     assert [each.rsplit("file=", 1)[1] for each in drives] == [
         f"{tmp_path}/{emulated.SYSTEM}.raw",
         f"{tmp_path}/{emulated.BACKUP}.raw",
+        f"{tmp_path}/{emulated.SWAP}.raw",
     ]
     assert "-no-reboot" not in command, "a start of its own is what it is for"
 
@@ -111,6 +115,29 @@ def test_and_to_the_backup_disk_after_what_its_line_of_fstab_says(
     assert told.read_text() == emulated.SLOW_DISK
     line = (tmp_path / "etc/fstab").read_text()
     assert emulated.BACKUP not in line, "its line is the playbook's to write"
+
+
+def test_who_tells_the_time_says_this_machines_to_whoever_asked() -> None:
+    asked = bytes([0x23, 0, 6, 0xE9]) + bytes(36) + b"ITS HOUR"
+    told = clocks.answer(asked, 1_000.5)
+    mode, stratum, poll, _, delay, _, _, _, origin, came, goes = struct.unpack(">BBbbII4s8s8sQQ", told)
+    assert (mode >> 6, mode >> 3 & 7, mode & 7, stratum, poll, delay) == (0, 4, 4, 1, 6, 0)
+    assert origin == b"ITS HOUR", "or a client takes it for somebody else's answer"
+    assert came == goes == (2_208_988_800 + 1_000 << 32) + (1 << 31)
+
+
+def test_a_clock_follows_where_one_is_marked_as_followed() -> None:
+    """As chronyc prints it before and after a server was found to be good, and beside another."""
+    before, after = (
+        "^? 192.168.78.1 1 6 3 1 +0ns[ +0ns] +/- 1ms\n",
+        "^* 192.168.78.1 1 6 377 9 +2us[ +3us] +/- 1ms\n",
+    )
+    assert clocks.followed("MS Name/IP address\n====\n" + before) == []
+    assert clocks.followed("MS Name/IP address\n====\n" + after) == [clocks.HERE]
+    assert clocks.followed(after + "^- 203.0.113.5 2 6 377 9 +2us[ +3us] +/- 1ms\n") == [
+        clocks.HERE,
+        "203.0.113.5",
+    ]
 
 
 def test_the_playbook_finds_it_where_it_is_forwarded() -> None:

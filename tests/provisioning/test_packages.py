@@ -12,20 +12,8 @@ from typing import Any
 import pytest
 
 from appliance.config import DicomConfig
-from tests.provisioning.machine import BASE_PACKAGES
+from tests.provisioning import machine
 from tests.provisioning.test_playbooks import defaults, rendered, tasks
-
-STOCK = {
-    "ca-certificates": "of priority standard",
-    "dbus": "systemd's, on every machine that was installed",
-    "iproute2": "of priority important",
-    "libpam-systemd": "systemd's, on every machine that was installed",
-    "procps": "of priority important",
-    "python3": "of priority standard, and Ansible's own condition",
-    "systemd": "of priority important",
-    "systemd-sysv": "of priority important",
-}
-"""What the tests' machine has beside what the role installs, because debootstrap's smallest lacks it and a stock Debian doesn't."""
 
 NEEDED_FOR = {  # what the units, the scripts and the roles start or load, by the package that brings it and no stock Debian has
     "chrony": "the time",
@@ -61,11 +49,10 @@ def installed() -> set[str]:
 # --- packages --------------------------------------------------------------------------------------------------------
 
 
-def test_the_machine_of_the_tests_has_beside_the_roles_packages_only_what_every_debian_has() -> None:
-    """It has no network, so what the role installs is there before; a package that the role forgets must not be hidden by that."""
-    there = set(BASE_PACKAGES.split(","))
-    assert there - installed() == set(STOCK)
-    assert installed() <= there, "nothing can be fetched there"
+def test_the_machine_of_the_tests_gets_by_the_role_what_a_stock_debian_has_not() -> None:
+    """It has no network, so what the role installs is in its cache before; a package that the role forgets must not be hidden by that."""
+    assert set(machine.ROLE_PACKAGES) == installed(), "nothing can be fetched there"
+    assert not set(machine.STOCK_PACKAGES) & installed()
 
 
 def test_every_package_that_is_needed_is_installed_by_the_role() -> None:
@@ -79,6 +66,7 @@ def test_no_program_with_rules_of_its_own_for_the_network_stays() -> None:
     assert (gone["state"], gone["purge"]) == ("absent", True)
     assert {"ufw", "firewalld", "iptables-persistent", "netfilter-persistent"} <= set(gone["name"])
     assert not set(gone["name"]) & installed()
+    assert set(machine.UNWANTED_PACKAGES) <= set(gone["name"])
 
 
 def test_without_ipv6_debians_own_site_of_the_front_is_not_started() -> None:

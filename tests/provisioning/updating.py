@@ -61,7 +61,7 @@ _VERSIONS = "dpkg-query -W -f '${Package}=${Version} ' " + " ".join(NAMES)
 
 
 def takes_security_updates(box: Machine) -> None:
-    """What Debian's own timer starts each day is started; it takes the one, and leaves the other."""
+    """What Debian's own timer starts each day takes the one, and leaves the other."""
     box.inside(_OFFERS)
     there = box.inside("apt-cache policy " + " ".join(NAMES))
     kept("of two packages there is a newer version", there.count("Candidate: 2") == len(NAMES), there)
