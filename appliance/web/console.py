@@ -20,6 +20,7 @@ from flask import current_app, g, has_request_context, request
 from appliance import audit
 from appliance.box import Box
 from appliance.catalog import Transaction
+from appliance.catalog.errors import PASSES
 from appliance.catalog.veil import Veil
 from appliance.errors import OperatorNeeded, Transient
 from appliance.health.deep import Examiner
@@ -193,7 +194,7 @@ class Recently:
         for found in others.values():
             found.ended.wait()
             if not found.is_recorded:
-                raise Transient("it could not be recorded who sees this", hint="it is tried again by itself")
+                raise Transient("it could not be recorded who sees this", hint=PASSES)
 
     def _is_noted(self, what: Hashable) -> bool:
         before = self._noted.get(what)

@@ -1,8 +1,8 @@
 """`python -m tests.provisioning [vm|runbooks|shut] [12|13]`: provision a booted Debian twice, and use it as a clinic would.
 
     make test-machine                a Debian 13 in a container; ARGS=12 for a Debian 12
-    make test-machine ARGS=shut      the same machine, by an account with sudo, and SSH shut when all is done; ARGS="shut 12"
-    make test-machine ARGS=runbooks  the same machine, and what the help's runbooks say to type at it; ARGS="runbooks 12"
+    make test-machine ARGS=shut      one like it, by an account with sudo, and SSH shut when all is done; ARGS="shut 12"
+    make test-machine ARGS=runbooks  one like it, and what the help's runbooks say to type at it; ARGS="runbooks 12"
     make test-machine ARGS=vm        one in QEMU, with a kernel, disks, a clock and a start of its own; ARGS="vm 12"
 
 Needs root and debootstrap, systemd-nspawn for the container or QEMU for the other (`apt-get install debootstrap systemd-container
@@ -47,6 +47,8 @@ from tests.provisioning.updating import (
 )
 from tests.system.dcmtk import storescu_command
 
+UPDATE_UNITS = "apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service"
+"""What Debian's updates come by: turned off before the playbook."""
 SUITE_OF = {"12": "bookworm", "13": "trixie"}
 PYTHON_OF = {"bookworm": "3.11", "trixie": "3.13"}
 PROMISED_PORTS = {443, 11112}
@@ -94,6 +96,7 @@ def in_container(suite: str, scratch: Path) -> None:
         inventory = scratch / "hosts.json"
         # No disk can be lent to a container: a file system in memory is mounted by the same line of fstab.
         inventory.write_text(json.dumps(hosts(box, "tmpfs", "tmpfs")))
+        box.inside(f"systemctl mask --now {UPDATE_UNITS}")
         found = has_of_the_roles(box)
         kept(
             "it has little of what is needed, and programs that a box has no use for",
@@ -153,7 +156,7 @@ def in_emulation(suite: str, scratch: Path) -> None:
         kept("another image is received and acknowledged", send_one(box, 1))
         emulated.power_off(box)
         kept("it goes off when it is told to", box.process.poll() == 0)
-    for name in (emulated.SYSTEM, emulated.BACKUP):
+    for name in (emulated.SYSTEM, emulated.BACKUP, emulated.SWAP):
         disk = scratch / f"{name}.raw"
         nothing_in_clear(disk, before, [film(), film(1)], disk.stat().st_size - emulated.TAIL_BYTES)
 

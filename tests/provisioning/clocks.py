@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from tests.image.promises import kept
 from tests.provisioning.machine import Machine, run, running
 
 CABLE = "box-time"
-HERE, THERE = "192.168.78.1", "192.168.78.2"
+HERE, THERE = "192.0.2.1", "192.0.2.2"
 PORT = 123
+CLIENT, SERVER = 3, 4
+"""Modes of a datagram (RFC 5905, 7.3)."""
 SLOW_SECONDS = 90
 """How far its clock is behind when it is switched on: more than chrony slews, and less than a start takes here."""
 
@@ -34,6 +37,7 @@ def behind() -> str:
 @contextmanager
 def told() -> Iterator[None]:
     """The cable, and who answers on it."""
+    run("ip", "link", "delete", CABLE, check=False, stderr=subprocess.DEVNULL)  # of a run that was killed
     run("ip", "tuntap", "add", CABLE, "mode", "tap")
     try:
         run("ip", "addr", "add", f"{HERE}/24", "dev", CABLE)
@@ -59,16 +63,17 @@ def _serve(server: socket.socket, over: threading.Event) -> None:
             asked, who = server.recvfrom(1024)
         except TimeoutError:
             continue
-        if len(asked) >= 48:
-            server.sendto(answer(asked, time.time()), who)
+        if len(asked) >= 48 and asked[0] & 7 == CLIENT:
+            with suppress(OSError):  # it may have gone down; it asks again
+                server.sendto(answer(asked, time.time()), who)
 
 
 def answer(asked: bytes, now: float) -> bytes:
     """What a server of stratum 1 says at `now` (seconds of Unix) to a client's 48 octets (RFC 5905, 7.3)."""
     stamp = struct.pack(">II", int(now) + _SINCE_1900, int(now % 1 * (1 << 32)))
-    no_leap_version_4_server = 4 << 3 | 4
+    its_version = asked[0] & 0b111000
     return (
-        struct.pack(">BBbbII4s", no_leap_version_4_server, 1, asked[2] & 0x3F, -20, 0, 1 << 4, b"TEST")
+        struct.pack(">BBbbII4s", its_version | SERVER, 1, asked[2] & 0x3F, -20, 0, 1 << 4, b"TEST")
         + stamp  # when it was set
         + asked[40:48]  # when the client sent
         + stamp  # when that came
@@ -77,7 +82,7 @@ def answer(asked: bytes, now: float) -> bytes:
 
 
 def difference_seconds(box: Machine) -> tuple[float, float]:
-    """By how much the machine's clock is before this one's, at least and at most: asking takes a while."""
+    """By how much the machine's clock is ahead of this one's, at least and at most: asking takes a while."""
     early = time.time()
     there = float(box.inside("date +%s.%N"))
     return there - time.time(), there - early

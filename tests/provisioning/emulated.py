@@ -34,7 +34,7 @@ TAIL_BYTES = 1 << 20
 """What its file system leaves free at the end of a disk."""
 
 SYSTEM, BACKUP, SWAP = "SYSTEM", "BACKUP", "SWAP"
-"""Labels of its disks: an installer of Debian gives a machine swap, which a box is not to have."""
+"""Labels of its disks; an installer of Debian gives a machine swap, which a box is not to have."""
 
 HERE, THERE = "10.0.2.2", "10.0.2.15"
 """This machine as the box sees it, and the box."""
@@ -51,16 +51,16 @@ Gateway={HERE}
 IPv6AcceptRA=no
 """
 
-TIME = "52:54:00:12:34:57"
-"""What the second cable goes by."""
+TIME_MAC = "52:54:00:12:34:57"
+"""The hardware address of the second cable."""
 
-OF_TIME = f"[Match]\nMACAddress={TIME}\n\n[Network]\nAddress={clocks.THERE}/24\nIPv6AcceptRA=no\n"
+TIME_NETWORK = f"[Match]\nMACAddress={TIME_MAC}\n\n[Network]\nAddress={clocks.THERE}/24\nIPv6AcceptRA=no\n"
 
 SLOW_STARTS = "[Manager]\nDefaultTimeoutStartSec=30min\nDefaultDeviceTimeoutSec=30min\n"
 """Emulated, everything starts twenty times slower than on a box."""
 
 SLOW_DISK = "[Unit]\nJobRunningTimeoutSec=30min\n"
-"""The backup disk has a minute and a half on a box: emulated, that may be over before udev has started."""
+"""A disk of fstab has a minute and a half: emulated, that may be over before udev has started."""
 
 
 def command(folder: Path, ports: dict[int, int], clinic_here: int) -> list[str]:
@@ -79,7 +79,7 @@ def command(folder: Path, ports: dict[int, int], clinic_here: int) -> list[str]:
         ),
         *cable(ports, {CLINIC[1]: clinic_here}),
         *("-netdev", f"tap,id=time,ifname={clocks.CABLE},script=no,downscript=no"),
-        *("-device", f"virtio-net-pci,netdev=time,mac={TIME}"),
+        *("-device", f"virtio-net-pci,netdev=time,mac={TIME_MAC}"),
         *("-rtc", f"base={clocks.behind()}"),
         *("-device", "virtio-rng-pci", "-serial", f"file:{folder}/console.log", "-monitor", "none"),
     ]
@@ -98,6 +98,7 @@ def made(bases: Path, suite: str, folder: Path) -> Path:
     swap.touch()
     os.truncate(swap, SWAP_BYTES)
     run("mkswap", "--quiet", "--label", SWAP, swap)
+    os.truncate(swap, SWAP_BYTES + TAIL_BYTES)
     return key
 
 
@@ -107,7 +108,7 @@ def at_home(root: Path) -> None:
         "fstab": f"LABEL={SYSTEM} / ext4 errors=remount-ro 0 1\nLABEL={SWAP} none swap sw 0 0\n",
         "resolv.conf": "# nobody to ask\n",
         "systemd/network/cable.network": NETWORK,
-        "systemd/network/time.network": OF_TIME,
+        "systemd/network/time.network": TIME_NETWORK,
         "systemd/system.conf.d/emulated.conf": SLOW_STARTS,
         **{
             f"systemd/system/dev-disk-by\\x2dlabel-{label}.device.d/emulated.conf": SLOW_DISK

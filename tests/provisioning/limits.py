@@ -52,6 +52,7 @@ def is_walled(box: Machine) -> None:
     updates = box.inside("apt-config dump").splitlines()
     origins = [each for each in updates if each.startswith("Unattended-Upgrade::Origins-Pattern::")]
     periodic = {
+        'APT::Periodic::Enable "1";',
         'APT::Periodic::Update-Package-Lists "1";',
         'APT::Periodic::Unattended-Upgrade "1";',
     }

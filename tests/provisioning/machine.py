@@ -23,16 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STOCK_PACKAGES = (
-    *(
-        "systemd",
-        "systemd-sysv",
-        "dbus",
-        "libpam-systemd",
-        "iproute2",
-        "procps",
-        "python3",
-        "ca-certificates",
-    ),
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "iproute2",
+    "procps",
+    "python3",
+    "ca-certificates",
 )
 """What every Debian has that was installed, and debootstrap's smallest hasn't."""
 
@@ -46,7 +44,7 @@ ROLE_PACKAGES = (
 FOUND_PACKAGES = ("openssh-server", "openssl")
 """Of these, what is there before: by which Ansible comes in, and what `ca-certificates` brings along."""
 
-UNWANTED_PACKAGES = ("avahi-daemon", "rpcbind", "telnet", "ufw")
+UNWANTED_PACKAGES = ("avahi-daemon", "inetutils-telnet", "rpcbind", "telnet", "ufw")
 """Of what a machine may have had before, and the role takes away: some that need no desktop and no mail."""
 
 HERE, THERE = "198.51.100.1", "198.51.100.2"
@@ -72,16 +70,24 @@ def stock(folder: Path, suite: str, *more: str) -> Path:
 
 
 def _made(root: Path, suite: str, installed: Sequence[str], fetched: Sequence[str] = ()) -> Path:
-    if not root.exists():
-        half = root.with_name(f"{root.name}.half")
-        shutil.rmtree(half, ignore_errors=True)
-        half.parent.mkdir(parents=True, exist_ok=True)
-        run("debootstrap", "--variant=minbase", f"--include={','.join(installed)}", suite, half)
-        if fetched:
-            apt = ("chroot", half, "apt-get", "--quiet", "--yes")
-            run(*apt, "update")
-            run(*apt, "install", "--no-install-recommends", "--download-only", *fetched)
-        half.rename(root)
+    """`root` with these packages, and others in apt's cache; made anew where it was made of others."""
+    of = root.with_name(f"{root.name}.packages")
+    wanted = " ".join((*installed, "and", *fetched))
+    if root.exists() and of.exists() and of.read_text() == wanted:
+        return root
+    for each in (half := root.with_name(f"{root.name}.half"), root):
+        if each.exists():
+            shutil.rmtree(each)
+    half.parent.mkdir(parents=True, exist_ok=True)
+    # What debootstrap mounts there, and whoever works for it, goes with it, however it ends.
+    apart = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child")
+    run(*apart, "debootstrap", "--variant=minbase", f"--include={','.join(installed)}", suite, half)
+    if fetched:
+        apt = (*apart, "chroot", half, "apt-get", "--quiet", "--yes")
+        run(*apt, "update")
+        run(*apt, "install", "--no-install-recommends", "--download-only", *fetched)
+    half.rename(root)
+    of.write_text(wanted)
     return root
 
 

@@ -129,8 +129,8 @@ def test_who_tells_the_time_says_this_machines_to_whoever_asked() -> None:
 def test_a_clock_follows_where_one_is_marked_as_followed() -> None:
     """As chronyc prints it before and after a server was found to be good, and beside another."""
     before, after = (
-        "^? 192.168.78.1 1 6 3 1 +0ns[ +0ns] +/- 1ms\n",
-        "^* 192.168.78.1 1 6 377 9 +2us[ +3us] +/- 1ms\n",
+        "^? 192.0.2.1 1 6 3 1 +0ns[ +0ns] +/- 1ms\n",
+        "^* 192.0.2.1 1 6 377 9 +2us[ +3us] +/- 1ms\n",
     )
     assert clocks.followed("MS Name/IP address\n====\n" + before) == []
     assert clocks.followed("MS Name/IP address\n====\n" + after) == [clocks.HERE]

@@ -113,6 +113,7 @@ def test_only_security_updates_come_by_themselves(tmp_path: Path) -> None:
         "origin=Debian,codename=${distro_codename},label=Debian-Security",
         "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
     ]
+    assert said["APT::Periodic::Enable"] == ["1"], "or its timers start nothing"
     assert said["APT::Periodic::Update-Package-Lists"] == ["1"], "each day"
     assert said["APT::Periodic::Unattended-Upgrade"] == ["1"]
 

@@ -2,6 +2,9 @@
 import { changedTopics, type Message, pulseIn, refreshInMs, type Topic } from "./messages.ts";
 import { follow } from "./stream.ts";
 
+const SIGN_OUT_MS = 30_000;
+const REFRESHED = "[hx-trigger*='live-'], [hx-trigger*='every ']";
+
 const refreshed = new Map<Topic, number>();
 const waiting = new Set<Topic>();
 // What was true before this page was made; from then on, what it has been told.
@@ -19,15 +22,14 @@ export function followLive(): void {
   stopAtSignOut();
 }
 
-/** What a page asks once its session is being ended is refused, and the browser reports each refusal as an error. */
+/** What a part refreshes by while its session is being ended is refused, and the browser reports each refusal as an error. */
 function stopAtSignOut(): void {
+  const refuse = (event: Event): void => event.preventDefault();
   document.addEventListener("submit", ({ target }) => {
     if (!(target as HTMLFormElement).matches("[action='/sign-out']")) return;
-    document.addEventListener("htmx:before:request", (event) => {
-      const { ctx } = (event as CustomEvent<{ ctx: { sourceEvent?: Event } }>).detail;
-      if (ctx.sourceEvent?.type.startsWith("live-")) event.preventDefault();
-    });
-    document.querySelectorAll("[hx-trigger*='live-']").forEach((part) => part.dispatchEvent(new CustomEvent("htmx:abort")));
+    document.addEventListener("htmx:before:request", refuse);
+    setTimeout(() => document.removeEventListener("htmx:before:request", refuse), SIGN_OUT_MS); // it may never be answered
+    document.querySelectorAll(REFRESHED).forEach((part) => part.dispatchEvent(new CustomEvent("htmx:abort")));
   });
 }
 
