@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from appliance.catalog.errors import PASSES
 from tests.image.machine import Machine
-from tests.image.promises import kept
+from tests.image.promises import kept, writes_no_memory_down
 
 BY_PROGRAM = {"nginx.service": "nginx-front"}
 """Of these no unit says the profile: it is the program's."""
@@ -139,10 +139,7 @@ def held(told: str) -> tuple[Mapping[str, str], list[str]]:
 
 def memory(machine: Machine) -> None:
     """There is no swap, and a process that crashes leaves nothing of its memory behind."""
-    swaps = machine.inside("cat /proc/swaps").splitlines()[1:]
-    kept("there is no swap", not swaps, str(swaps))
-    pattern = machine.inside("cat /proc/sys/kernel/core_pattern").strip()
-    kept("a core is given to a program that throws it away", pattern == "|/bin/false", pattern)
+    writes_no_memory_down(machine)
     machine.inside(PLANT)
     found = cores(machine.inside)
     kept("what begins as a core is found", found == [PLANTED], str(found))

@@ -113,3 +113,11 @@ def listening(machine: Box) -> set[tuple[str, int]]:
             if fields[3] == state and not loopback and int(port, 16) not in (68, 546):
                 found.add((name.removesuffix("6"), int(port, 16)))
     return found
+
+
+def writes_no_memory_down(machine: Box) -> None:
+    """What a process has in its memory reaches no disk, by the kernel's own word."""
+    swaps = machine.inside("cat /proc/swaps").splitlines()[1:]
+    kept("there is no swap", not swaps, str(swaps))
+    pattern = machine.inside("cat /proc/sys/kernel/core_pattern").strip()
+    kept("a core is given to a program that throws it away", pattern == "|/bin/false", pattern)

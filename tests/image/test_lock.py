@@ -39,7 +39,7 @@ def steps(*names: str) -> str:
 
 def done(folder: Path, program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """What becomes of an image that mkosi has just built, and signed."""
-    (folder / "out").mkdir()
+    (folder / "out").mkdir(exist_ok=True)
     for each in SIGNED:
         (folder / "out" / f"appliance_1.2.3{each}").touch()
     return subprocess.run(
@@ -101,6 +101,31 @@ def test_nothing_signed_is_left_of_a_root_and_an_initrd_that_do_not_agree(
     assert said.returncode == (0 if agree else 1), said.stderr
     assert left(tmp_path) == (set(SIGNED) if agree else set())
     assert ("what was signed is removed" in said.stderr) is not agree
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("", ""),
+        ("appliance_1.2.3.root.raw", "root.raw differs between two builds"),
+        ("initrd.cpio.zst", "the initrd differs between two builds"),
+    ],
+)
+def test_a_second_build_is_compared_and_leaves_nothing_signed(other: str, told: str, tmp_path: Path) -> None:
+    for folder in ("out", "again"):
+        (tmp_path / folder).mkdir()
+        for each in ("manifest", "root.raw", "verity.raw"):
+            (tmp_path / folder / f"appliance_1.2.3.{each}").write_text("the same")
+        (tmp_path / folder / "initrd.cpio.zst").write_text("the same")
+    if other:
+        (tmp_path / "again" / other).write_text("another")
+    standing_in = (
+        'run_mkosi() { touch "$1/$name" "$1/$name.efi" "$1/$name.raw"; }; root_hash() { echo 42; }\n'
+    )
+    said = done(tmp_path, steps("check_reproducible", "unsign") + standing_in + "check_reproducible\n")
+    assert (said.returncode == 0) is (other == ""), said.stderr
+    assert told in said.stderr
+    assert not [each for each in SIGNED if (tmp_path / "again" / f"appliance_1.2.3{each}").exists()]
 
 
 # --- what starts before the root ----------------------------------------------------------------------------------------

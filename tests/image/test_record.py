@@ -64,7 +64,7 @@ def test_the_list_is_what_is_signed(built: Path) -> None:
 def test_what_is_promised_to_be_the_same_is_what_two_builds_are_compared_by() -> None:
     text = (BUILD / "build").read_text()
     compared = re.search(
-        r"check_reproducible\(\) {.*?for part in ([a-z. ]+);.*?root_hash.*?^}", text, re.MULTILINE | re.DOTALL
+        r"check_reproducible\(\) {.*?root_hash.*?for part in ([a-z. ]+);.*?^}", text, re.MULTILINE | re.DOTALL
     )
     assert compared is not None
     assert compared[1].split() == ["manifest", "root.raw", "verity.raw"]

@@ -33,18 +33,15 @@ from pydicom import Dataset
 from appliance import __version__
 from appliance.store import credential
 from tests import synthetic
-from tests.image.promises import https, kept, listening, practitioner
+from tests.image.promises import https, kept, listening, practitioner, writes_no_memory_down
 from tests.image.remains import nothing_in_clear
 from tests.provisioning import clocks, emulated, machine, shutting
-from tests.provisioning.limits import SERVICES, is_walled, writes_no_memory_down
+from tests.provisioning.limits import SERVICES, is_walled
 from tests.provisioning.machine import THERE, Machine, running
 from tests.provisioning.playing import KEPT, ROOT, checkout, hosts, play, played, shuts_nobody_out
 from tests.provisioning.runbooks import runbooks
 from tests.provisioning.supporting import VENDOR_PORT, Endpoint, ends, looks, opens, runs_out, standing
-from tests.provisioning.updating import (
-    takes_changed_units,
-    takes_security_updates,
-)
+from tests.provisioning.updating import takes_changed_units, takes_security_updates
 from tests.system.dcmtk import storescu_command
 
 UPDATE_UNITS = "apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service"

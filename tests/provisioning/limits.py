@@ -66,13 +66,3 @@ def is_walled(box: Machine) -> None:
     starts_anew_what_was_mended(box)
     bounds = box.inside("systemd-analyze cat-config systemd/journald.conf")
     kept("the journal is bounded", "SystemMaxUse=512M" in bounds, bounds)
-
-
-def writes_no_memory_down(box: Machine) -> None:
-    """What a process has in its memory reaches no disk, by the kernel's own word."""
-    swaps = box.inside("cat /proc/swaps").splitlines()[1:]
-    kept("the swap that it had is gone", not swaps, str(swaps))
-    mounts = box.inside("cat /etc/fstab")
-    kept("and no line asks for it", " swap " not in mounts, mounts)
-    pattern = box.inside("cat /proc/sys/kernel/core_pattern").strip()
-    kept("a core is given to a program that throws it away", pattern == "|/bin/false", pattern)

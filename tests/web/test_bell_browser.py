@@ -127,16 +127,14 @@ def test_a_page_that_signs_out_asks_for_nothing_more(
     page.route("**/notices/*", lambda _: None)  # no answer comes: the page is left while it waits
     page.evaluate(refresh)
     eventually(lambda: page.evaluate("true") and {"/notices/bell", "/notices/panel"} <= {*asked})
-    page.evaluate(
-        "addEventListener('submit', (event) => event.preventDefault())"
-    )  # the moment before it goes
+    # It stays as it is in the moment before it goes.
+    page.evaluate("addEventListener('submit', (event) => event.preventDefault())")
     asked.clear()
     page.locator("form[action='/sign-out'] button").click()
     page.evaluate(refresh)
     eventually(lambda: page.evaluate("true") and {"/notices/bell", "/notices/panel"} <= {*given_up})
-    page.evaluate(
-        "void fetch('/notices/last')"
-    )  # by the same way: what was asked before it has been told by then
+    # By the same way: once this has been told, so has what was asked before it.
+    page.evaluate("void fetch('/notices/last')")
     eventually(lambda: page.evaluate("true") and "/notices/last" in asked)
     assert [each for each in asked if each.startswith("/notices/")] == ["/notices/last"]
     assert console.complaints == []
