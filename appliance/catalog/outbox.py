@@ -20,7 +20,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, literal_column, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from appliance.catalog.database import Reading, Transaction
 from appliance.catalog.notice_tables import outbox as table
@@ -96,6 +109,11 @@ def add(
         changed_utc=now,
     )
     return int(tx.execute(values.returning(table.c.id)).scalar_one())
+
+
+def any_due(conn: Reading, now: datetime) -> bool:
+    """Whether some message's hour has come, of any channel, even if nobody may be written to: the cheap question."""
+    return conn.execute(_ANY_DUE, {"now": now, "furthest": now + FURTHEST}).first() is not None
 
 
 def is_due(conn: Reading, channel: str, now: datetime, *, without: Iterable[str] = ()) -> bool:
@@ -248,14 +266,27 @@ def message(conn: Reading, message_id: int) -> Message | None:
     return None if row is None else _message(row)
 
 
+def _has_come(now: Any, furthest: Any) -> ColumnElement[bool]:
+    return or_(table.c.next_attempt_utc <= now, table.c.next_attempt_utc > furthest)
+
+
+_ANY_DUE = (
+    select(table.c.id)
+    .where(_OPEN, table.c.state == MessageState.WAITING)
+    .where(_has_come(bindparam("now"), bindparam("furthest")))
+    .limit(1)
+)
+"""Built once: a box asks it all day."""
+
+
 def _due(channel: str, now: datetime, without: Iterable[str]) -> Select[Any]:
     busy = select(table.c.address).where(
         _OPEN, table.c.channel == channel, table.c.state == MessageState.SENDING
     )
-    due = or_(table.c.next_attempt_utc <= now, table.c.next_attempt_utc > now + FURTHEST)
     return (
         select(table)
-        .where(_OPEN, table.c.channel == channel, table.c.state == MessageState.WAITING, due)
+        .where(_OPEN, table.c.channel == channel, table.c.state == MessageState.WAITING)
+        .where(_has_come(now, now + FURTHEST))
         .where(table.c.address.not_in(busy), table.c.address.not_in(list(without)))
         .order_by(table.c.urgency.desc(), table.c.next_attempt_utc, table.c.id)
         .limit(1)

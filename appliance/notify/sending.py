@@ -7,7 +7,9 @@ tell. So nothing is lost, and what can double is marked as the same.
 Chosen: two threads for letters, because a mail server wants few conversations, but may look into the file of one letter for
 minutes, and no alarm waits for that; and three for webhooks. No two serve the same receiver: one that is slow holds up no
 other. The threads are woken by the judgement that wrote the messages, so that the first attempt follows within one turn of
-a lock; messages that another process has written (an invitation) are found within `Surroundings.poll_seconds`.
+a lock. Messages that another process has written (an invitation), and those whose hour comes, are found within
+`Surroundings.poll_seconds` by one thread more, which looks for all: five that looked each for itself were the most that an
+idle box did.
 
 A receiver that is away is left alone for longer and longer (`appliance.replication.delivery.Breaker`); a letter with a file
 says nothing of that, because its file may be what the mail server is slow with. Messages never end silently: what was
@@ -81,6 +83,9 @@ class Messenger:
             thread = threading.Thread(target=self._run, args=(channel,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+        thread = threading.Thread(target=self._watch, name="messages", daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def wake(self) -> None:
         """There may be something to send: look now."""
@@ -107,8 +112,19 @@ class Messenger:
             if busy:
                 continue
             with self._news:
-                if self._turn == turn and not self._stop.is_set():
-                    self._news.wait(self.surroundings.poll_seconds)
+                while self._turn == turn and not self._stop.is_set():
+                    self._news.wait()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.surroundings.poll_seconds):
+            try:
+                with self.box.catalog.reading() as conn:
+                    due = outbox.any_due(conn, self.surroundings.now())
+            except ApplianceError as error:  # it is asked again
+                log.error("nobody could see whether a message is due: %s", error)
+                due = False
+            if due:
+                self.wake()
 
     def send_next(self, channel: Channel) -> bool:
         """Send one message of `channel` that is due, if there is one."""

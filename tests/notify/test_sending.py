@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -190,6 +191,60 @@ def test_an_alarm_leaves_while_the_server_looks_into_a_file(
     assert state(box, ticket)[0] == "SENDING"
     room.scanned.set()
     eventually(lambda: state(box, ticket)[0] == "SENT", within_seconds=60)
+
+
+def test_what_another_process_wrote_is_found_without_a_word(
+    box: Box, room: MailRoom, eventually: Callable[..., None]
+) -> None:
+    messenger = Messenger(box, Surroundings(poll_seconds=0.01))
+    messenger.start()
+    try:
+        number = letter(box)
+        eventually(lambda: state(box, number)[0] == "SENT", within_seconds=60)
+    finally:
+        messenger.stop()
+
+
+def test_nobody_but_one_looks_while_there_is_nothing_to_send(
+    box: Box, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    looks: dict[str, list[str]] = {"any_due": [], "is_due": []}
+    for name, whose in looks.items():
+        real = getattr(outbox, name)
+
+        def look(
+            *asked: object, _real: Callable[..., bool] = real, _whose: list[str] = whose, **more: object
+        ) -> bool:
+            _whose.append(threading.current_thread().name)
+            return _real(*asked, **more)
+
+        monkeypatch.setattr(outbox, name, look)
+    messenger = Messenger(box, Surroundings(poll_seconds=0.01))
+    messenger.start()
+    eventually(lambda: len(looks["any_due"]) > 30, within_seconds=60)
+    messenger.stop()
+    assert set(looks["any_due"]) == {"messages"}
+    each_as_it_began = sending.LETTER_THREADS + sending.WEBHOOK_THREADS
+    assert sorted(looks["is_due"]) == sorted(set(looks["is_due"])), "again, with nothing to do"
+    assert len(looks["is_due"]) <= each_as_it_began
+
+
+def test_the_cheap_question_is_about_the_hour_alone(box: Box) -> None:
+    def asked(now: datetime) -> bool:
+        with box.catalog.reading() as conn:
+            return outbox.any_due(conn, now)
+
+    assert not asked(NOW)
+    number = letter(box, now=NOW + timedelta(hours=1))
+    assert not asked(NOW)
+    assert asked(NOW + timedelta(hours=1))
+    assert asked(NOW - outbox.FURTHEST), "a clock that was set back far"
+    with box.catalog.transaction() as tx:
+        assert outbox.claim(tx, Channel.MAIL, NOW + timedelta(hours=1), 60) is not None
+    assert not asked(NOW + timedelta(hours=1)), "somebody sends it"
+    with box.catalog.transaction() as tx:
+        outbox.sent(tx, number, NOW)
+    assert not asked(NOW + timedelta(hours=1))
 
 
 def test_a_letter_with_a_file_is_nobody_elses_while_its_server_may_look_into_it(
