@@ -43,6 +43,11 @@ options:
 author: [the appliance's engineers]
 """
 
+RETURN = """
+due: {description: Whether it would be installed., returned: of a run that only looks, type: bool}
+removed: {description: "What is no longer in use, by name.", returned: with `tidy`, type: list, elements: str}
+"""
+
 PYTHON = "/usr/bin/python3"
 """Debian's, whatever Ansible itself runs with."""
 ROOM_BYTES = 1 << 30
@@ -238,7 +243,8 @@ def main() -> None:
             removed = program.tidy(check=module.check_mode) if program.home.is_dir() else []
             module.exit_json(changed=bool(removed), removed=removed)
         elif module.check_mode:
-            module.exit_json(changed=told["anew"] or not program.is_there())
+            due = told["anew"] or not program.is_there()
+            module.exit_json(changed=due, due=due)
         else:
             module.exit_json(changed=program.install(anew=told["anew"]))
     except (CannotError, OSError) as error:

@@ -253,6 +253,19 @@ def test_what_is_no_longer_run_goes_when_all_that_runs_was_started_anew() -> Non
     )
 
 
+def test_wheels_are_looked_at_where_they_are_to_be_installed() -> None:
+    """Each is a question of its own to the box, of which there are sixty."""
+    does = tasks("appliance")
+    looks = does["Whether it is to be installed"]
+    assert (
+        looks["appliance_program"] == does["It is installed, each package by its hash"]["appliance_program"]
+    )
+    assert looks["check_mode"] is True
+    wheels = does["The wheels that it needs"]
+    assert wheels["when"] == f"appliance_wheelhouse | length > 0 and {looks['register']}.due"
+    assert [*does].index("The program and its lock") < [*does].index("Whether it is to be installed")
+
+
 def asked(box: Box, *more: str, **values: object) -> dict[str, Any]:
     """What Ansible itself says of the module's work."""
     told = {
@@ -289,10 +302,14 @@ def asked(box: Box, *more: str, **values: object) -> dict[str, Any]:
 
 
 def test_a_run_that_only_looks_says_what_is_so(box: Box) -> None:
+    assert asked(box, "--check")["due"], "so that the wheels are looked at"
     assert asked(box, "--check")["changed"]
     assert not (box.home / "venv").exists()
     assert asked(box)["changed"]
-    assert not asked(box, "--check")["changed"]
+    found = asked(box, "--check")
+    assert not found["changed"]
+    assert not found["due"]
+    assert asked(box, "--check", anew=True)["due"]
     assert not asked(box)["changed"]
     box.brings("2.0")
     assert asked(box, "--check")["changed"]
