@@ -221,7 +221,8 @@ class Question:
 
     def _first(self, parameters: tuple[object, ...]) -> tuple[Any, ...] | None:
         if self._connection is None:
-            self._connection = self._engine.raw_connection()
+            with _in_time():
+                self._connection = self._engine.raw_connection()
         cursor = self._connection.cursor()
         try:
             row: tuple[Any, ...] | None = cursor.execute(self._statement, parameters).fetchone()
@@ -245,11 +246,17 @@ def cipher_version(reading: Reading) -> str:
     return str(reading.exec_driver_sql("PRAGMA cipher_version").scalar_one())
 
 
-def _begun(engine: Engine) -> Connection:
+@contextmanager
+def _in_time() -> Iterator[None]:
     try:
-        connection = engine.connect()
+        yield
     except PoolTimeout as error:
         raise Unanswered("too many questions at once to the catalog") from error
+
+
+def _begun(engine: Engine) -> Connection:
+    with _in_time():
+        connection = engine.connect()
     try:
         connection.begin()
         _begin(connection)

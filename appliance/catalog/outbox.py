@@ -35,8 +35,10 @@ from sqlalchemy import (
     update,
 )
 
-from appliance.catalog.database import Reading, Transaction
+from appliance.catalog.columns import utc_text
+from appliance.catalog.database import Catalog, Reading, Transaction
 from appliance.catalog.notice_tables import outbox as table
+from appliance.catalog.statement import compiled
 
 FURTHEST = timedelta(days=2)
 """No attempt is planned further ahead than this; one that is was planned by a clock that has since been put back."""
@@ -109,11 +111,6 @@ def add(
         changed_utc=now,
     )
     return int(tx.execute(values.returning(table.c.id)).scalar_one())
-
-
-def any_due(conn: Reading, now: datetime) -> bool:
-    """Whether some message's hour has come, of any channel, even if nobody may be written to: the cheap question."""
-    return conn.execute(_ANY_DUE, {"now": now, "furthest": now + FURTHEST}).first() is not None
 
 
 def is_due(conn: Reading, channel: str, now: datetime, *, without: Iterable[str] = ()) -> bool:
@@ -270,13 +267,25 @@ def _has_come(now: Any, furthest: Any) -> ColumnElement[bool]:
     return or_(table.c.next_attempt_utc <= now, table.c.next_attempt_utc > furthest)
 
 
-_ANY_DUE = (
+_SOME_DUE = compiled(
     select(table.c.id)
-    .where(_OPEN, table.c.state == MessageState.WAITING)
-    .where(_has_come(bindparam("now"), bindparam("furthest")))
-    .limit(1)
+    .where(_OPEN, table.c.state == literal_column("'WAITING'"))
+    .where(_has_come(bindparam("now"), bindparam("furthest"))),
+    "now",
+    "furthest",
 )
-"""Built once: a box asks it all day."""
+
+
+class Due:
+    """Whether some message's hour has come, of whatever channel, at the least cost: asked all day. Who may be written to, `is_due` asks."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._question = catalog.question(_SOME_DUE)
+        self.close = self._question.close
+
+    def at(self, now: datetime) -> bool:
+        """Whether one is due at `now`."""
+        return self._question.first((utc_text(now), utc_text(now + FURTHEST))) is not None
 
 
 def _due(channel: str, now: datetime, without: Iterable[str]) -> Select[Any]:

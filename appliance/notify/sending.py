@@ -69,6 +69,7 @@ class Messenger:
         self._news = threading.Condition()
         self._turn = 0
         self._threads: list[threading.Thread] = []
+        self._due = outbox.Due(self.box.catalog)
         self._mail_breaker = Breaker()
 
     def start(self) -> None:
@@ -99,6 +100,7 @@ class Messenger:
         self.wake()
         for thread in self._threads:
             thread.join(smtp.TIMEOUT_SECONDS)
+        self._due.close()
 
     def _run(self, channel: Channel) -> None:
         while not self._stop.is_set():
@@ -118,12 +120,11 @@ class Messenger:
     def _watch(self) -> None:
         while not self._stop.wait(self.surroundings.poll_seconds):
             try:
-                with self.box.catalog.reading() as conn:
-                    due = outbox.any_due(conn, self.surroundings.now())
+                is_due = self._due.at(self.surroundings.now())
             except ApplianceError as error:  # it is asked again
                 log.error("nobody could see whether a message is due: %s", error)
-                due = False
-            if due:
+                is_due = False
+            if is_due:
                 self.wake()
 
     def send_next(self, channel: Channel) -> bool:

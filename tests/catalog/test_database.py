@@ -219,8 +219,13 @@ def test_too_many_questions_at_once_wait_then_come_again(path: Path, monkeypatch
         each.__enter__()
     with pytest.raises(Transient), catalog.reading():
         raise AssertionError("more connections than there may be")
+    question = catalog.question("SELECT 1")
+    with pytest.raises(Transient, match="too many questions"):
+        question.first(())
     for each in open_readings:
         each.__exit__(None, None, None)
+    assert question.first(()) == (1,)
+    question.close()
     catalog.close()
 
 
